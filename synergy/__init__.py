@@ -1,0 +1,1 @@
+"""Synergy: a fair, shared queue for OpenStack clouds."""

@@ -1,0 +1,1 @@
+"""Values in, values out: everything Synergy decides, and nothing that waits or writes."""

@@ -1,0 +1,103 @@
+"""The account tree, root → domain → project → user, as share nodes and as quota nodes.
+
+Why: fair-share and quota walk the same tree and must agree on its node ids. Must not know usage.
+"""
+
+from collections.abc import Sequence
+from typing import Final
+
+from synergy.core.model import Association, Domain, Project
+from synergy.core.quota import QuotaNode
+from synergy.core.shares import ShareNode
+
+ROOT: Final = "root"
+
+
+def domain_node(domain_id: str) -> str:
+    """Return the node id of a domain."""
+    return f"domain:{domain_id}"
+
+
+def project_node(project_id: str) -> str:
+    """Return the node id of a project."""
+    return f"project:{project_id}"
+
+
+def user_node(association_id: int) -> str:
+    """Return the node id of a (project, user) leaf."""
+    return f"user:{association_id}"
+
+
+def _parent_of(project: Project, managed: frozenset[str]) -> str:
+    if project.parent_id in managed:
+        return project_node(str(project.parent_id))
+    return domain_node(project.domain_id)
+
+
+def _above_first(projects: Sequence[Project]) -> list[Project]:
+    """Order projects so that a nested one follows the one above it."""
+    managed = frozenset(project.project_id for project in projects)
+    below: dict[str | None, list[Project]] = {}
+    for project in projects:
+        above = project.parent_id if project.parent_id in managed else None
+        below.setdefault(above, []).append(project)
+    ordered = list(below.get(None, ()))
+    for project in ordered:  # grows while it is walked
+        ordered.extend(below.get(project.project_id, ()))
+    return ordered
+
+
+def share_nodes(
+    domains: Sequence[Domain], projects: Sequence[Project], associations: Sequence[Association]
+) -> list[ShareNode]:
+    """Return the nodes of the share tree; users of projects that left are left out."""
+    managed = frozenset(project.project_id for project in projects)
+    return [
+        ShareNode(ROOT, None, 1),
+        *(ShareNode(domain_node(d.domain_id), ROOT, d.raw_shares) for d in domains),
+        *(
+            ShareNode(project_node(p.project_id), _parent_of(p, managed), p.raw_shares)
+            for p in projects
+        ),
+        *(
+            ShareNode(user_node(a.association_id), project_node(a.project_id), a.raw_shares, True)
+            for a in associations
+            if a.project_id in managed
+        ),
+    ]
+
+
+def quota_nodes(
+    domains: Sequence[Domain], projects: Sequence[Project], associations: Sequence[Association]
+) -> tuple[QuotaNode, ...]:
+    """Return the nodes of the quota tree, parents before children."""
+    managed = frozenset(project.project_id for project in projects)
+    nodes = [QuotaNode(node_id=ROOT, parent_id=None)]
+    for domain in domains:
+        nodes.append(
+            QuotaNode(
+                node_id=domain_node(domain.domain_id),
+                parent_id=ROOT,
+                borrow_limit=domain.borrow_limit,
+                lend_limit=domain.lend_limit,
+            )
+        )
+    for project in _above_first(projects):
+        nodes.append(
+            QuotaNode(
+                node_id=project_node(project.project_id),
+                parent_id=_parent_of(project, managed),
+                private=project.private,
+                borrow_limit=project.borrow_limit,
+                lend_limit=project.lend_limit,
+            )
+        )
+    for association in associations:
+        if association.project_id in managed:
+            nodes.append(
+                QuotaNode(
+                    node_id=user_node(association.association_id),
+                    parent_id=project_node(association.project_id),
+                )
+            )
+    return tuple(nodes)

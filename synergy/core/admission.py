@@ -1,0 +1,100 @@
+"""What a request wishes, within what its project allows; and when a failed hand-over is retried.
+
+Must not know messages or tables. A wish that makes no sense is an error the user reads, never
+silently ignored.
+"""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from synergy.core.errors import InvalidInput
+from synergy.core.model import DefaultQuota, OnPrivateFull, Project, QuotaKind
+
+QUOTA_KEY: Final = "quota"
+QUOTA_SPEC: Final = "synergy:quota"
+TTL_KEY: Final = "synergy:ttl_s"
+QOS_KEY: Final = "synergy:qos"
+NICE_KEY: Final = "synergy:nice"
+HIGHEST_NICE: Final = 2**31 - 3
+
+FIRST_RETRY_S: Final = 60.0
+LONGEST_RETRY_S: Final = 3600.0
+TRIES: Final = 5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wishes:
+    """What a request is given of what it asked for."""
+
+    quota: QuotaKind
+    on_private_full: OnPrivateFull
+    ttl_s: int
+    qos: str
+    nice: int
+
+
+def wishes(
+    project: Project,
+    *,
+    metadata: Mapping[str, str],
+    extra_specs: Mapping[str, str],
+    user_data_quota: str | None,
+    qos_names: Collection[str],
+) -> Wishes:
+    """Return the quota, lifetime, QOS and nice of a request.
+
+    The quota is named by metadata, else by the flavor's extra spec, else by a line of user-data,
+    else by the project's default. A lifetime can only be shorter than the project's.
+    Raises InvalidInput naming the key, the value and what is allowed.
+    """
+    quota, on_private_full = _quota(
+        project, metadata.get(QUOTA_KEY) or extra_specs.get(QUOTA_SPEC) or user_data_quota
+    )
+    ttl_s = _integer(metadata, TTL_KEY, project.ttl_s, lowest=1, highest=2**31 - 1)
+    qos = metadata.get(QOS_KEY, "normal")
+    if qos not in qos_names:
+        allowed = ", ".join(sorted(qos_names))
+        raise InvalidInput(f"{QOS_KEY} is {qos!r}, but must be one of {allowed}")
+    return Wishes(
+        quota=quota,
+        on_private_full=on_private_full,
+        ttl_s=min(ttl_s, project.ttl_s),
+        qos=qos,
+        nice=_integer(metadata, NICE_KEY, 0, lowest=0, highest=HIGHEST_NICE),
+    )
+
+
+def _quota(project: Project, named: str | None) -> tuple[QuotaKind, OnPrivateFull]:
+    if named is None:
+        if project.default_quota is DefaultQuota.SHARED:
+            return QuotaKind.SHARED, project.on_private_full
+        if project.default_quota is DefaultQuota.PRIVATE_THEN_SHARED:
+            return QuotaKind.PRIVATE, OnPrivateFull.SHARED
+        return QuotaKind.PRIVATE, project.on_private_full
+    try:
+        return QuotaKind(named), project.on_private_full
+    except ValueError as error:
+        raise InvalidInput(
+            f"{QUOTA_KEY} is {named!r}, but must be one of private, shared"
+        ) from error
+
+
+def _integer(
+    metadata: Mapping[str, str], key: str, default: int, *, lowest: int, highest: int
+) -> int:
+    text = metadata.get(key)
+    if text is None:
+        return default
+    if not (text.isascii() and text.isdigit()) or not lowest <= int(text) <= highest:
+        raise InvalidInput(
+            f"{key} is {text[:40]!r}, but must be a whole number from {lowest} to {highest}"
+        )
+    return int(text)
+
+
+def retry_delay_s(attempts: int) -> float | None:
+    """Return how long to wait after the n-th failed hand-over, None to give up."""
+    if attempts >= TRIES:
+        return None
+    return min(FIRST_RETRY_S * 2.0 ** (attempts - 1), LONGEST_RETRY_S)

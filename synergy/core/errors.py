@@ -1,0 +1,64 @@
+"""The errors that cross a layer, each with the stable code that API, CLI and log show.
+
+Must not know HTTP, SQL or AMQP: the driver that met a foreign exception translates it.
+"""
+
+from collections.abc import Sequence
+
+
+class SynergyError(Exception):
+    """Root of the errors that Synergy raises on purpose; `code` never changes once published."""
+
+    code = "internal_error"
+
+
+class InvalidInput(SynergyError):
+    """A caller sent a value that cannot be used; the text names it and what is allowed."""
+
+    code = "invalid_input"
+
+
+class NotFound(SynergyError):
+    """The named thing does not exist."""
+
+    code = "not_found"
+
+
+class Conflict(SynergyError):
+    """Someone else changed or owns the thing; reading again and repeating may work."""
+
+    code = "conflict"
+
+
+class IllegalTransition(Conflict):
+    """The event cannot happen to a request in its present state."""
+
+    code = "illegal_transition"
+
+
+class UpstreamUnavailable(SynergyError):
+    """A service that Synergy depends on does not answer; the work is kept and tried again."""
+
+    code = "upstream_unavailable"
+
+
+class HandOverFailed(UpstreamUnavailable):
+    """A build request could not be handed to the conductor, and nothing was published."""
+
+    code = "hand_over_failed"
+
+
+class SealBroken(SynergyError):
+    """A stored request body cannot be opened with any of the configured keys."""
+
+    code = "seal_broken"
+
+
+class ConfigurationInvalid(SynergyError):
+    """The service cannot start; `problems` lists everything that has to be mended."""
+
+    code = "configuration_invalid"
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        super().__init__("; ".join(problems))
+        self.problems = tuple(problems)

@@ -1,0 +1,175 @@
+"""A request's life is a table; `transition` is the only thing that moves a request.
+
+Must not know who noticed the event or where the request is stored. The diagram in the
+documentation is generated from TRANSITIONS.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Any, Final
+
+from synergy.core.errors import IllegalTransition
+from synergy.core.model import QuotaKind, Request, State
+
+
+class Event(StrEnum):
+    """Facts about one request, in the past tense."""
+
+    ADMITTED = "ADMITTED"  # accepted into the queue
+    REFUSED = "REFUSED"  # will not be built; the user reads why
+    ADOPTED = "ADOPTED"  # ran before its project was managed
+    UNREADABLE = "UNREADABLE"  # the message is not what Nova sends; kept for a person
+    PAUSED = "PAUSED"  # held by an operator or its user
+    RESUMED = "RESUMED"  # given back to the queue
+    MOVED_TO_SHARED = "MOVED_TO_SHARED"  # the private quota was full
+    SELECTED = "SELECTED"  # a round chose it
+    HANDED_OVER = "HANDED_OVER"  # the conductor has it
+    HAND_OVER_FAILED = "HAND_OVER_FAILED"  # nothing was published
+    GAVE_UP = "GAVE_UP"  # too many failed hand-overs
+    BOOTED = "BOOTED"
+    BUILD_FAILED = "BUILD_FAILED"
+    TTL_REACHED = "TTL_REACHED"
+    PARKED = "PARKED"  # shelved and offloaded: holds nothing
+    UNPARKED = "UNPARKED"
+    CANCELLED = "CANCELLED"  # withdrawn before it was built
+    REMOVED = "REMOVED"  # the server is gone from Nova
+
+
+S, E = State, Event
+
+TERMINAL: Final = frozenset({S.DELETED, S.CANCELLED, S.REJECTED})
+WAITING: Final = frozenset({S.RECEIVED, S.QUEUED, S.HELD, S.QUARANTINED})
+HOLDS_QUOTA: Final = frozenset({S.DISPATCHING, S.BUILDING, S.ACTIVE, S.EXPIRING})
+IN_NOVA: Final = HOLDS_QUOTA | {S.ERROR, S.PARKED}
+
+TRANSITIONS: Final[Mapping[tuple[State, Event], State]] = {
+    (S.RECEIVED, E.ADMITTED): S.QUEUED,
+    (S.RECEIVED, E.REFUSED): S.REJECTED,
+    (S.RECEIVED, E.ADOPTED): S.ACTIVE,
+    (S.RECEIVED, E.UNREADABLE): S.QUARANTINED,
+    (S.QUEUED, E.SELECTED): S.DISPATCHING,
+    (S.QUEUED, E.PAUSED): S.HELD,
+    (S.QUEUED, E.REFUSED): S.REJECTED,
+    (S.QUEUED, E.MOVED_TO_SHARED): S.QUEUED,
+    (S.QUEUED, E.UNREADABLE): S.QUARANTINED,
+    (S.HELD, E.RESUMED): S.QUEUED,
+    (S.QUARANTINED, E.RESUMED): S.QUEUED,
+    (S.DISPATCHING, E.HANDED_OVER): S.BUILDING,
+    (S.DISPATCHING, E.HAND_OVER_FAILED): S.QUEUED,
+    (S.DISPATCHING, E.GAVE_UP): S.QUARANTINED,
+    (S.DISPATCHING, E.UNREADABLE): S.QUARANTINED,
+    (S.ACTIVE, E.TTL_REACHED): S.EXPIRING,
+    (S.ACTIVE, E.PARKED): S.PARKED,
+    (S.EXPIRING, E.PARKED): S.PARKED,
+    (S.ERROR, E.PARKED): S.PARKED,
+    (S.PARKED, E.UNPARKED): S.ACTIVE,
+    # A notification may overtake the commit of HANDED_OVER, and Nova may revive a failed server.
+    **{(s, E.BOOTED): S.ACTIVE for s in (S.DISPATCHING, S.BUILDING, S.ERROR)},
+    **{(s, E.BUILD_FAILED): S.ERROR for s in (S.DISPATCHING, S.BUILDING, S.ACTIVE)},
+    **{(s, E.CANCELLED): S.CANCELLED for s in (*WAITING, S.DISPATCHING)},
+    **{(s, E.REMOVED): S.CANCELLED for s in WAITING},
+    **{(s, E.REMOVED): S.DELETED for s in IN_NOVA},
+}
+
+ABSORBED: Final[frozenset[tuple[State, Event]]] = frozenset(
+    {  # late or repeated facts that change nothing
+        (S.BUILDING, E.HANDED_OVER),
+        (S.ACTIVE, E.HANDED_OVER),
+        (S.ACTIVE, E.BOOTED),
+        (S.ACTIVE, E.UNPARKED),
+        (S.EXPIRING, E.HANDED_OVER),
+        (S.EXPIRING, E.BOOTED),
+        (S.EXPIRING, E.TTL_REACHED),
+        (S.EXPIRING, E.BUILD_FAILED),
+        (S.ERROR, E.HANDED_OVER),
+        (S.ERROR, E.BUILD_FAILED),
+        (S.PARKED, E.PARKED),
+        *((s, e) for s in TERMINAL for e in E),
+    }
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """One row of the ledger: what happened to which request, when and why."""
+
+    request_id: str
+    at: datetime
+    from_state: State
+    to_state: State
+    event: Event
+    round_id: str | None = None
+    why: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """The request after an event, and the step to record; None when the fact was absorbed."""
+
+    request: Request
+    step: Step | None
+
+
+def holds_quota(request: Request) -> bool:
+    """Tell whether the request counts against a quota now: a failed one does while on a host."""
+    return _holds_quota(request.state, request.host)
+
+
+def _holds_quota(state: State, host: str | None) -> bool:
+    return state in HOLDS_QUOTA or (state is State.ERROR and host is not None)
+
+
+def transition(
+    request: Request, event: Event, at: datetime, *, why: str = "", round_id: str | None = None
+) -> Move:
+    """Move `request` by `event`, which became known `at`.
+
+    Keeps `held_from` and `released_at` at the ends of the span in which quota is held, and starts
+    the lifetime of a shared server when it becomes ACTIVE. Raises IllegalTransition when the pair
+    is neither in TRANSITIONS nor in ABSORBED.
+    """
+    if (request.state, event) in ABSORBED:
+        return Move(request, None)
+    target = TRANSITIONS.get((request.state, event))
+    if target is None:
+        raise IllegalTransition(
+            f"request {request.request_id}: {event} cannot happen while it is {request.state}"
+        )
+    changes: dict[str, Any] = {"state": target, "changed_at": at, "why": why}
+    held, holds = holds_quota(request), _holds_quota(target, request.host)
+    if holds and not held:
+        changes |= {"held_from": at, "released_at": None}
+    elif held and not holds:
+        changes["released_at"] = at
+    if target is State.ACTIVE and request.active_at is None:
+        changes |= {"active_at": at, "expires_at": _end_of_life(request, at)}
+    step = Step(
+        request_id=request.request_id,
+        at=at,
+        from_state=request.state,
+        to_state=target,
+        event=event,
+        round_id=round_id,
+        why=why,
+    )
+    return Move(replace(request, **changes), step)
+
+
+def _end_of_life(request: Request, active_at: datetime) -> datetime | None:
+    if request.quota is not QuotaKind.SHARED:
+        return None
+    return active_at + timedelta(seconds=request.ttl_s)
+
+
+def diagram() -> str:
+    """Return the life of a request as a Graphviz digraph, for the documentation."""
+    arrows: dict[tuple[State, State], list[str]] = {}
+    for (source, event), target in TRANSITIONS.items():
+        arrows.setdefault((source, target), []).append(event.value)
+    lines = []
+    for (source, target), events in sorted(arrows.items()):
+        label = "\\n".join(sorted(events))
+        lines.append(f'  {source} -> {target} [label="{label}"];')
+    return "\n".join(["digraph life {", "  rankdir=LR;", *lines, "}"])

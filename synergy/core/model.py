@@ -1,0 +1,259 @@
+"""The nouns of Synergy as frozen values.
+
+Why: every layer speaks of the same resources, projects, classes and requests. Must not know where
+a value is stored or which message it came in.
+"""
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, Final, Self
+
+from synergy.core.errors import InvalidInput
+
+RESOURCE_CLASS: Final = re.compile(r"[A-Z][A-Z0-9_]{0,254}")
+
+
+@dataclass(frozen=True, slots=True)
+class Resources(Mapping[str, int]):
+    """Amounts by Placement resource class (Slurm: TRES); a class that is absent counts 0.
+
+    Equal amounts make equal values, whatever order they were given in. Differences may be
+    negative; `demand` accepts only what a server can ask for.
+    """
+
+    amounts: tuple[tuple[str, int], ...] = ()
+
+    @classmethod
+    def of(
+        cls, amounts: Mapping[str, int] | Iterable[tuple[str, int]] = (), /, **more: int
+    ) -> Self:
+        """Build from a mapping, pairs or keywords, leaving out zeros."""
+        merged = {**dict(amounts), **more}
+        return cls(tuple(sorted((name, amount) for name, amount in merged.items() if amount)))
+
+    @classmethod
+    def demand(cls, amounts: Mapping[str, object], *, of: str = "resources") -> Self:
+        """Build from untrusted input. Raises InvalidInput naming `of`, the class and the value."""
+        for name, amount in amounts.items():
+            if not RESOURCE_CLASS.fullmatch(name):
+                raise InvalidInput(f"{of}: {name!r} is not a resource class such as VCPU")
+            if isinstance(amount, bool) or not isinstance(amount, int) or not 0 <= amount < 2**53:
+                raise InvalidInput(
+                    f"{of}: {name} is {amount!r}, but must be an integer from 0 to 2^53 - 1"
+                )
+        return cls.of({name: amount for name, amount in amounts.items() if isinstance(amount, int)})
+
+    def __getitem__(self, name: str) -> int:
+        for known, amount in self.amounts:
+            if known == name:
+                return amount
+        raise KeyError(name)
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """Return the amount of a class, or the default."""
+        for known, amount in self.amounts:
+            if known == name:
+                return amount
+        return default
+
+    def __iter__(self) -> Iterator[str]:
+        return iter([name for name, _ in self.amounts])
+
+    def __len__(self) -> int:
+        return len(self.amounts)
+
+    def __add__(self, other: "Resources") -> "Resources":
+        sums = dict(self.amounts)
+        for name, amount in other.amounts:
+            sums[name] = sums.get(name, 0) + amount
+        return Resources.of(sums)
+
+    def __sub__(self, other: "Resources") -> "Resources":
+        left = dict(self.amounts)
+        for name, amount in other.amounts:
+            left[name] = left.get(name, 0) - amount
+        return Resources.of(left)
+
+    def fits_in(self, room: Mapping[str, int]) -> bool:
+        """Tell whether `room` holds at least this much of every class."""
+        return all(amount <= room.get(name, 0) for name, amount in self.amounts)
+
+    def at_least_zero(self) -> "Resources":
+        """Return the positive part."""
+        return Resources.of({name: amount for name, amount in self.amounts if amount > 0})
+
+    def __str__(self) -> str:
+        return ", ".join(f"{name}={amount}" for name, amount in self.amounts) or "nothing"
+
+
+NOTHING: Final = Resources()
+
+
+def total(parts: Iterable[Resources]) -> Resources:
+    """Sum resource vectors."""
+    sums: dict[str, int] = {}
+    for part in parts:
+        for name, amount in part.amounts:
+            sums[name] = sums.get(name, 0) + amount
+    return Resources.of(sums)
+
+
+class QuotaKind(StrEnum):
+    """Which quota a request is accounted on."""
+
+    PRIVATE = "private"
+    SHARED = "shared"
+
+
+class DefaultQuota(StrEnum):
+    """Which quota a project's requests use when they do not say."""
+
+    PRIVATE = "private"
+    SHARED = "shared"
+    PRIVATE_THEN_SHARED = "private_then_shared"
+
+
+class OnPrivateFull(StrEnum):
+    """What becomes of a private request that its project's private quota cannot hold now."""
+
+    REJECT = "reject"
+    QUEUE = "queue"
+    SHARED = "shared"
+
+
+class ExpiryAction(StrEnum):
+    """What Synergy does to a shared server whose lifetime is over."""
+
+    DELETE = "delete"
+    SHELVE = "shelve"
+    STOP = "stop"
+    SNAPSHOT_DELETE = "snapshot_delete"
+
+
+class Handover(StrEnum):
+    """Where a project's private quota lives while it moves between Nova and Synergy."""
+
+    TAKING = "taking"
+    HELD = "held"
+    RETURNING = "returning"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Domain:
+    """An inner node of the account tree, directly below the root.
+
+    Domains own no private quota, so `lend_limit` None lets everything through that their projects
+    lend; `borrow_limit` None sets no bound. A limit names only the classes it bounds.
+    """
+
+    domain_id: str
+    name: str
+    raw_shares: int = 1
+    borrow_limit: Resources | None = None
+    lend_limit: Resources | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Project:
+    """A managed project: its shares, its quotas and how its requests are treated."""
+
+    project_id: str
+    name: str
+    domain_id: str
+    parent_id: str | None = None  # the project above, where Keystone nests them
+    raw_shares: int = 1
+    default_quota: DefaultQuota = DefaultQuota.PRIVATE_THEN_SHARED
+    on_private_full: OnPrivateFull = OnPrivateFull.QUEUE
+    ttl_s: int = 86_400
+    expiry_action: ExpiryAction = ExpiryAction.DELETE
+    max_waiting: int = 10_000
+    max_waiting_per_user: int = 10_000
+    suspended: bool = False
+    private: Resources = NOTHING
+    borrow_limit: Resources | None = None
+    lend_limit: Resources | None = NOTHING
+    nova_quota: Mapping[str, int | None] = field(default_factory=dict)  # put back on removal
+    handover: Handover = Handover.TAKING
+    generation: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Association:
+    """A (project, user) leaf of the account tree."""
+
+    association_id: int
+    project_id: str
+    user_id: str
+    user_name: str
+    raw_shares: int = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RequestClass:
+    """What makes requests equal for scheduling; inside a class, order is by age."""
+
+    association_id: int
+    demand: Resources
+    quota: QuotaKind
+    on_private_full: OnPrivateFull
+    qos: str = "normal"
+    nice: int = 0
+    constraints: tuple[tuple[str, str], ...] = ()  # such as ("availability_zone", "az1")
+
+
+class State(StrEnum):
+    """Where a request is in its life; see `lifecycle`."""
+
+    RECEIVED = "RECEIVED"
+    QUEUED = "QUEUED"
+    HELD = "HELD"
+    DISPATCHING = "DISPATCHING"
+    BUILDING = "BUILDING"
+    ACTIVE = "ACTIVE"
+    EXPIRING = "EXPIRING"
+    PARKED = "PARKED"
+    DELETED = "DELETED"
+    CANCELLED = "CANCELLED"
+    REJECTED = "REJECTED"
+    ERROR = "ERROR"
+    QUARANTINED = "QUARANTINED"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """One server held by Synergy; its id is the server's uuid."""
+
+    request_id: str
+    class_id: int
+    request_class: RequestClass
+    project_id: str
+    user_id: str
+    server_name: str
+    flavor: str
+    queued_at: datetime
+    changed_at: datetime
+    ttl_s: int
+    state: State = State.RECEIVED
+    batch_id: str | None = None
+    held_from: datetime | None = None
+    released_at: datetime | None = None
+    active_at: datetime | None = None
+    expires_at: datetime | None = None
+    retry_at: datetime | None = None
+    attempts: int = 0
+    host: str | None = None
+    why: str = ""
+    generation: int = 0
+
+    @property
+    def demand(self) -> Resources:
+        """What the server asks for."""
+        return self.request_class.demand
+
+    @property
+    def quota(self) -> QuotaKind:
+        """The quota it is accounted on."""
+        return self.request_class.quota

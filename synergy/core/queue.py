@@ -1,0 +1,255 @@
+"""The waiting requests as columns, grouped in classes of equal requests.
+
+Why: a million waiting requests must cost what their classes cost, in memory and in a round. A class
+is a row of columns; its members are a line of ids and instants, oldest first. Must not know
+priorities, quotas or where requests are stored.
+
+A snapshot stays true while the queue moves on: lines only grow at their end, heads advance in the
+columns that a snapshot copies, and any other change replaces the line.
+"""
+
+from array import array
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Final
+from uuid import UUID
+
+import numpy as np
+import numpy.typing as npt
+
+from synergy.core.errors import InvalidInput
+from synergy.core.model import OnPrivateFull, QuotaKind, RequestClass
+from synergy.core.shares import Ints
+
+Int32s = npt.NDArray[np.int32]
+ID_BYTES: Final = 16
+_QUOTAS: Final = tuple(QuotaKind)
+_ON_FULL: Final = tuple(OnPrivateFull)
+_INT_COLUMNS: Final = (
+    "class_id",
+    "association",
+    "shape",
+    "quota",
+    "on_full",
+    "qos",
+    "nice",
+    "first",
+    "end",
+)
+
+
+class Line:
+    """Members of one class, oldest first, in two packed buffers: 24 bytes a member."""
+
+    __slots__ = ("ids", "queued_at_s")
+
+    def __init__(self, ids: bytes = b"", queued_at_s: Iterable[float] = ()) -> None:
+        self.ids = bytearray(ids)
+        self.queued_at_s = array("d", queued_at_s)
+
+    def id_at(self, position: int) -> bytes:
+        """Return the 16 bytes of the member's uuid."""
+        return bytes(self.ids[position * ID_BYTES : (position + 1) * ID_BYTES])
+
+    def append(self, request_id: bytes, queued_at_s: float) -> None:
+        """Add the youngest member; snapshots do not see it."""
+        self.ids += request_id
+        self.queued_at_s.append(queued_at_s)
+
+    def place_of(self, request_id: bytes, queued_at_s: float, first: int) -> int:
+        """Return where the member stands or would stand, counting from `first`."""
+        low = bisect_left(self.queued_at_s, queued_at_s, lo=first)
+        high = bisect_right(self.queued_at_s, queued_at_s, lo=low)
+        while low < high and self.id_at(low) < request_id:
+            low += 1
+        return low
+
+    def spliced(self, first: int, place: int, request_id: bytes, queued_at_s: float) -> "Line":
+        """Return a new line from `first` on with a member put in at `place`."""
+        at = place * ID_BYTES
+        ids = self.ids[first * ID_BYTES : at] + request_id + self.ids[at:]
+        return Line(ids, (*self.queued_at_s[first:place], queued_at_s, *self.queued_at_s[place:]))
+
+    def without(self, first: int, place: int) -> "Line":
+        """Return a new line from `first` on less the member at `place`."""
+        ids = self.ids[first * ID_BYTES : place * ID_BYTES] + self.ids[(place + 1) * ID_BYTES :]
+        return Line(ids, self.queued_at_s[first:place] + self.queued_at_s[place + 1 :])
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Waiting:
+    """The queue at one instant: c classes with at least one member, s shapes, r resource classes.
+
+    class_id           shape (c,), the identity of the class in the store
+    association        shape (c,), association_id
+    shape              shape (c,), row of `demand`
+    quota, on_full     shape (c,), positions in QuotaKind and OnPrivateFull
+    qos                shape (c,), position in `qos_names`
+    nice               shape (c,)
+    first, end         shape (c,), members [first, end) of the line wait
+    head_queued_at_s   shape (c,), when the oldest member was queued, epoch seconds
+    lines              c lines
+    demand             shape (s, r), amounts of each shape
+    """
+
+    class_id: Int32s
+    association: Int32s
+    shape: Int32s
+    quota: Int32s
+    on_full: Int32s
+    qos: Int32s
+    nice: Int32s
+    first: Int32s
+    end: Int32s
+    head_queued_at_s: npt.NDArray[np.float64]
+    lines: list[Line]
+    resource_classes: tuple[str, ...]
+    demand: Ints
+    qos_names: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.class_id)
+
+    @property
+    def request_count(self) -> int:
+        """How many requests wait."""
+        return int((self.end - self.first).sum())
+
+
+class WaitingQueue:
+    """The live queue. One thread at a time changes it; a snapshot may be used by any other."""
+
+    def __init__(self) -> None:
+        self._row: dict[int, int] = {}
+        self._lines: list[Line] = []
+        self._columns = {name: np.zeros(64, dtype=np.int32) for name in _INT_COLUMNS}
+        self._head_s = np.zeros(64)
+        self._shapes: dict[tuple[tuple[str, int], ...], int] = {}
+        self._qos: dict[str, int] = {}
+        self._resource_classes: set[str] = set()
+        self._matrix: tuple[tuple[str, ...], Ints] | None = None
+
+    def __len__(self) -> int:
+        count = len(self._lines)
+        return int((self._columns["end"][:count] - self._columns["first"][:count]).sum())
+
+    def add(
+        self, class_id: int, request_class: RequestClass, request_id: str, queued_at_s: float
+    ) -> bool:
+        """Put a request into its class's line; False when it is there already."""
+        row = self._row_of(class_id, request_class)
+        line, key = self._lines[row], UUID(request_id).bytes
+        first, end = int(self._columns["first"][row]), int(self._columns["end"][row])
+        if first == end or (queued_at_s, key) > (line.queued_at_s[end - 1], line.id_at(end - 1)):
+            line.append(key, queued_at_s)
+            self._columns["end"][row] = end + 1
+        else:
+            place = line.place_of(key, queued_at_s, first)
+            if place < end and line.id_at(place) == key:
+                return False
+            self._replace(row, line.spliced(first, place, key, queued_at_s))
+        self._head_s[row] = self._lines[row].queued_at_s[self._columns["first"][row]]
+        return True
+
+    def load(
+        self, class_id: int, request_class: RequestClass, ids: bytes, queued_at_s: "array[float]"
+    ) -> None:
+        """Fill a class at once from packed members, oldest first; for the restart."""
+        if len(ids) != ID_BYTES * len(queued_at_s):
+            raise InvalidInput(f"class {class_id}: {len(ids)} id bytes, {len(queued_at_s)} times")
+        if len(queued_at_s):
+            self._replace(self._row_of(class_id, request_class), Line(ids, queued_at_s))
+
+    def remove(self, class_id: int, request_id: str, queued_at_s: float) -> bool:
+        """Take a request out; False when it does not wait here."""
+        row = self._row.get(class_id)
+        if row is None:
+            return False
+        line, key = self._lines[row], UUID(request_id).bytes
+        first, end = int(self._columns["first"][row]), int(self._columns["end"][row])
+        place = line.place_of(key, queued_at_s, first)
+        if place >= end or line.id_at(place) != key:
+            return False
+        if place > first:
+            self._replace(row, line.without(first, place))
+        elif first + 1 == end or first >= 512 and first > end // 2:
+            self._replace(row, line.without(first, first))  # also drops what was taken before
+        else:
+            self._columns["first"][row] = first + 1
+            self._head_s[row] = line.queued_at_s[first + 1]
+        return True
+
+    def snapshot(self) -> Waiting:
+        """Return the classes that have members; costs what the classes cost."""
+        count = len(self._lines)
+        columns = {name: column[:count] for name, column in self._columns.items()}
+        rows = np.flatnonzero(columns["end"] > columns["first"])
+        if len(rows) * 2 < count and count > 1024:
+            self._forget_empty(rows)
+            return self.snapshot()
+        full = len(rows) == count
+        names, matrix = self._demand_matrix()
+        return Waiting(
+            **{name: c.copy() if full else c[rows] for name, c in columns.items()},
+            head_queued_at_s=self._head_s[:count].copy() if full else self._head_s[rows],
+            lines=self._lines.copy() if full else [self._lines[row] for row in rows],
+            resource_classes=names,
+            demand=matrix,
+            qos_names=tuple(self._qos),
+        )
+
+    def _row_of(self, class_id: int, request_class: RequestClass) -> int:
+        row = self._row.get(class_id)
+        if row is not None:
+            return row
+        row = self._row[class_id] = len(self._lines)
+        self._lines.append(Line())
+        if row == len(self._head_s):
+            more = max(row, 64)
+            self._head_s = np.concatenate([self._head_s, np.zeros(more)])
+            self._columns = {
+                name: np.concatenate([column, np.zeros(more, dtype=np.int32)])
+                for name, column in self._columns.items()
+            }
+        values: Mapping[str, int] = {
+            "class_id": class_id,
+            "association": request_class.association_id,
+            "shape": self._shape_of(request_class),
+            "quota": _QUOTAS.index(request_class.quota),
+            "on_full": _ON_FULL.index(request_class.on_private_full),
+            "qos": self._qos.setdefault(request_class.qos, len(self._qos)),
+            "nice": request_class.nice,
+            "first": 0,
+            "end": 0,
+        }
+        for name, value in values.items():
+            self._columns[name][row] = value
+        return row
+
+    def _shape_of(self, request_class: RequestClass) -> int:
+        amounts = request_class.demand.amounts
+        if amounts not in self._shapes:
+            self._shapes[amounts] = len(self._shapes)
+            self._resource_classes.update(name for name, _ in amounts)
+            self._matrix = None
+        return self._shapes[amounts]
+
+    def _demand_matrix(self) -> tuple[tuple[str, ...], Ints]:
+        if self._matrix is None:
+            names = tuple(sorted(self._resource_classes))
+            rows = [[dict(amounts).get(name, 0) for name in names] for amounts in self._shapes]
+            matrix = np.array(rows, dtype=np.int64).reshape(len(self._shapes), len(names))
+            self._matrix = names, matrix
+        return self._matrix
+
+    def _replace(self, row: int, line: Line) -> None:
+        self._lines[row] = line
+        self._columns["first"][row], self._columns["end"][row] = 0, len(line.queued_at_s)
+        self._head_s[row] = line.queued_at_s[0] if len(line.queued_at_s) else 0.0
+
+    def _forget_empty(self, rows: Ints) -> None:
+        self._lines = [self._lines[row] for row in rows]
+        self._columns = {name: column[rows] for name, column in self._columns.items()}
+        self._row = {int(c): row for row, c in enumerate(self._columns["class_id"])}
+        self._head_s = self._head_s[rows]

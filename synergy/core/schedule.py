@@ -1,0 +1,323 @@
+"""Decide which waiting requests to dispatch now, and why the others wait.
+
+One answer for the service, the simulator and the API. Must not know the clock, threads, Nova, SQL
+or configuration: everything arrives in the arguments. The order is total (priority, then age, then
+request id), so the order of the input never matters; the cost follows classes and decisions.
+"""
+
+import heapq
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+from uuid import UUID
+
+import numpy as np
+import numpy.typing as npt
+
+from synergy.core import priority
+from synergy.core.model import OnPrivateFull, QuotaKind
+from synergy.core.queue import Waiting
+from synergy.core.quota import QuotaBook
+from synergy.core.reasons import Reason
+from synergy.core.shares import Bools, Floats, Ints
+
+REASONS: Final = tuple(Reason)
+_CODE: Final = {reason: code for code, reason in enumerate(REASONS)}
+_SHARED: Final = tuple(QuotaKind).index(QuotaKind.SHARED)
+_QUEUE: Final = tuple(OnPrivateFull).index(OnPrivateFull.QUEUE)
+_REJECT: Final = tuple(OnPrivateFull).index(OnPrivateFull.REJECT)
+_FIRST_CHUNK: Final = 256
+
+
+class Discipline(StrEnum):
+    """What happens behind a request that does not fit."""
+
+    FIFO = "fifo"
+    GREEDY = "greedy"
+
+
+class Outcome(StrEnum):
+    """What a round does with a request it does not leave waiting."""
+
+    DISPATCH = "dispatch"
+    REJECT = "reject"
+    MOVE_TO_SHARED = "move_to_shared"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Policy:
+    """How a round decides.
+
+    backfill_depth  greedy: how many classes that the pool cannot hold are passed over; equal
+                    requests meet the same bound, so they count once
+    """
+
+    discipline: Discipline = Discipline.GREEDY
+    backfill_depth: int = 100
+    weights: priority.Weights = priority.Weights()
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Snapshot:
+    """Everything a round looks at, frozen.
+
+    waiting     the queue
+    at_s        the instant of the round, epoch seconds
+    fairshare   shape (a,), factor by association_id
+    leaf        shape (a,), row of the quota book's tree by association_id
+    suspended   shape (a,), True where the project takes no new servers
+    book        a fresh accounting over the classes `book.resource_classes`
+    demand      shape (s, r), the queue's shapes over the resource classes of the book's tree
+    fragmented  shape (s,), True where the sum would fit but no host has the room
+    """
+
+    waiting: Waiting
+    at_s: float
+    fairshare: Floats
+    leaf: Ints
+    suspended: Bools
+    book: QuotaBook
+    demand: Ints
+    fragmented: Bools
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """One request that leaves the queue."""
+
+    request_id: str
+    class_row: int
+    queued_at_s: float
+    priority: int
+    outcome: Outcome
+    reason: Reason | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """What a round decided.
+
+    decisions  those that leave the queue, in the order in which they were chosen
+    taken      shape (c,), how many of each class they are, its oldest first
+    reason     shape (c,), position in REASONS: why the rest of each class waits
+    priority   shape (c,), of each class's oldest member at the start of the round
+    """
+
+    decisions: tuple[Decision, ...]
+    taken: Ints
+    reason: npt.NDArray[np.int8]
+    priority: Floats
+
+    def reason_of(self, class_row: int) -> Reason:
+        """Return why the members of a class that still wait do so."""
+        return REASONS[self.reason[class_row]]
+
+
+def standing_terms(snapshot: Snapshot, weights: priority.Weights) -> Floats:
+    """Return, shape (c,), the part of each class's priority that does not change with age."""
+    waiting = snapshot.waiting
+    tree = snapshot.book.tree
+    capacity = tree.amounts(tree.state.total)
+    size = priority.size_term(snapshot.demand, capacity, weights)[waiting.shape]
+    qos = priority.qos_factors(waiting.qos_names, weights)[waiting.qos]
+    share = weights.fairshare * snapshot.fairshare[waiting.association]
+    standing: Floats = share + size + qos - waiting.nice
+    return standing
+
+
+def schedule(snapshot: Snapshot, policy: Policy) -> Plan:
+    """Return the requests to dispatch, reject or move, and the reason of every other.
+
+    Private requests are tried first and never wait behind a shared one; the shared quota is then
+    handed out by priority. `snapshot.book` is used up.
+    """
+    return _Round(snapshot, policy).run()
+
+
+class _Round:
+    """The working state of one call of `schedule`."""
+
+    def __init__(self, snapshot: Snapshot, policy: Policy) -> None:
+        self.snapshot, self.policy, self.book = snapshot, policy, snapshot.book
+        waiting = self.waiting = snapshot.waiting
+        self.standing = standing_terms(snapshot, policy.weights)
+        ages = priority.age_term(snapshot.at_s - waiting.head_queued_at_s, policy.weights)
+        self.priority = priority.combine(self.standing, ages)
+        self.reason = np.full(len(waiting), _CODE[Reason.PRIORITY], dtype=np.int8)
+        self.taken = np.zeros(len(waiting), dtype=np.int64)
+        self.decisions: list[Decision] = []
+
+    def run(self) -> Plan:
+        waiting, snapshot = self.waiting, self.snapshot
+        open_ = self._close(snapshot.suspended[waiting.association], Reason.PROJECT_SUSPENDED)
+        open_ &= self._close(snapshot.fragmented[waiting.shape], Reason.FRAGMENTED, open_)
+        shared = waiting.quota == _SHARED
+        self._private(open_ & ~shared)
+        self._shared(open_ & shared)
+        return Plan(tuple(self.decisions), self.taken, self.reason, self.priority)
+
+    def _close(self, mask: Bools, reason: Reason, among: Bools | None = None) -> Bools:
+        """Give `reason` to the classes of `mask`, and return which others stay open."""
+        closed = mask if among is None else mask & among
+        self.reason[closed] = _CODE[reason]
+        return ~closed
+
+    def _private(self, open_: Bools) -> None:
+        waiting, book = self.waiting, self.book
+        owner = np.array(book.tree.owner)[self.snapshot.leaf[waiting.association[open_]]]
+        room = book.tree.private[owner] - book.private_used[owner]
+        demand = self.snapshot.demand[waiting.shape[open_]]
+        may_act = ((demand <= room) | (demand == 0)).all(axis=1)
+        may_act |= waiting.on_full[open_] != _QUEUE
+        rows = np.flatnonzero(open_)
+        self.reason[rows[~may_act]] = _CODE[Reason.NO_FREE_QUOTA]
+        order = _Order(self, rows[may_act])
+        for row in order:
+            blocked = book.blocks_private(self._leaf(row), self._demand(row))
+            if blocked is None:
+                book.hold_private(self._leaf(row), self._demand(row))
+                order.take(Outcome.DISPATCH)
+            elif blocked is Reason.AWAITING_EXPIRY or waiting.on_full[row] == _QUEUE:
+                self.reason[row] = _CODE[blocked]
+            elif waiting.on_full[row] == _REJECT:
+                order.take(Outcome.REJECT, blocked)
+            else:
+                order.take(Outcome.MOVE_TO_SHARED, blocked)
+
+    def _shared(self, open_: Bools) -> None:
+        book, policy = self.book, self.policy
+        if book.shared_disabled:
+            self.reason[open_] = _CODE[Reason.SHARED_QUOTA_DISABLED]
+            return
+        open_ &= self._close_limited(open_)
+        rows = np.flatnonzero(open_)
+        present = np.zeros(len(self.snapshot.demand), dtype=np.bool_)
+        present[self.waiting.shape[rows]] = True
+        order, passed_over, fitting = _Order(self, rows), 0, self._fitting_shapes()
+        while (fitting & present).any() and (row := next(order, None)) is not None:
+            blocked = book.blocks_shared(self._leaf(row), self._demand(row))
+            if blocked is None:
+                book.hold_shared(self._leaf(row), self._demand(row))
+                order.take(Outcome.DISPATCH)
+                fitting = self._fitting_shapes()
+            elif blocked is not Reason.NO_FREE_QUOTA:
+                self.reason[row] = _CODE[blocked]  # its own limit stops it, and nobody behind it
+            elif policy.discipline is Discipline.FIFO or passed_over >= policy.backfill_depth:
+                break
+            else:
+                passed_over += 1
+        would_fit = fitting[self.waiting.shape[rows]]
+        full = rows[~would_fit & (self.reason[rows] == _CODE[Reason.PRIORITY])]
+        self.reason[full] = _CODE[Reason.NO_FREE_QUOTA]
+
+    def _fitting_shapes(self) -> Bools:
+        """Tell, shape (s,), which shapes the pool could hold now."""
+        demand = self.snapshot.demand
+        fits: Bools = ((demand <= self.book.pool_free()) | (demand == 0)).all(axis=1)
+        return fits
+
+    def _close_limited(self, open_: Bools) -> Bools:
+        """Close the classes that a limit on their own path stops already, all at once."""
+        if not self.book.tree.bounded:
+            return open_
+        room = self.book.room_below_limits()
+        rows = np.flatnonzero(open_)
+        demand = self.snapshot.demand[self.waiting.shape[rows]]
+        leaf = self.snapshot.leaf[self.waiting.association[rows]]
+        stuck = rows[((demand > room[leaf]) & (demand > 0)).any(axis=1)]
+        for row in stuck:
+            blocked = self.book.blocks_shared(self._leaf(row), self._demand(row))
+            self.reason[row] = _CODE[blocked or Reason.PROJECT_BORROW_LIMIT]
+        open_ = open_.copy()
+        open_[stuck] = False
+        return open_
+
+    def _leaf(self, row: int) -> int:
+        return int(self.snapshot.leaf[self.waiting.association[row]])
+
+    def _demand(self, row: int) -> Ints:
+        demand: Ints = self.snapshot.demand[self.waiting.shape[row]]
+        return demand
+
+
+class _Order(Iterator[int]):
+    """Walks requests by (priority, age, id) over classes, looking at as few of them as it can.
+
+    The best heads are sorted out of the columns in growing chunks; a class whose head was taken
+    comes back through a heap with its next member. A class whose head is left alone does not come
+    back: its other members would meet the same bound.
+    """
+
+    def __init__(self, round_: _Round, rows: Ints) -> None:
+        self._round, self._rest, self._chunk_size = round_, rows, _FIRST_CHUNK
+        self._chunk: list[tuple[float, float, bytes, int]] = []
+        self._heap: list[tuple[float, float, bytes, int]] = []
+
+    def __iter__(self) -> Iterator[int]:
+        return self
+
+    def __next__(self) -> int:
+        if not self._chunk and len(self._rest):
+            self._next_chunk()
+        if self._heap and (not self._chunk or self._heap[0] < self._chunk[-1]):
+            self._at = heapq.heappop(self._heap)
+        elif self._chunk:
+            self._at = self._chunk.pop()
+        else:
+            raise StopIteration
+        return self._at[3]
+
+    def take(self, outcome: Outcome, reason: Reason | None = None) -> None:
+        """Let the request at hand leave the queue, and line up the next of its class."""
+        negative, queued_at_s, key, row = self._at
+        request_id = str(UUID(bytes=key))
+        self._round.decisions.append(
+            Decision(request_id, row, queued_at_s, int(-negative), outcome, reason)
+        )
+        self._round.taken[row] += 1
+        waiting = self._round.waiting
+        position = int(waiting.first[row] + self._round.taken[row])
+        if position < waiting.end[row]:
+            heapq.heappush(self._heap, self._member(row, position))
+
+    def _member(self, row: int, position: int) -> tuple[float, float, bytes, int]:
+        round_, line = self._round, self._round.waiting.lines[row]
+        queued_at_s = line.queued_at_s[position]
+        age = priority.age_term(round_.snapshot.at_s - queued_at_s, round_.policy.weights)
+        rank = float(priority.combine(round_.standing[row], age))
+        return (-rank, queued_at_s, line.id_at(position), row)
+
+    def _next_chunk(self) -> None:
+        rows, waiting = self._rest, self._round.waiting
+        best = _best(self._round.priority[rows], waiting.head_queued_at_s[rows], self._chunk_size)
+        chosen = rows[best]
+        self._chunk = sorted(
+            (
+                (
+                    -float(self._round.priority[row]),
+                    float(waiting.head_queued_at_s[row]),
+                    waiting.lines[row].id_at(int(waiting.first[row])),
+                    int(row),
+                )
+                for row in chosen
+            ),
+            reverse=True,
+        )
+        left = np.ones(len(rows), dtype=np.bool_)
+        left[best] = False
+        self._rest = rows[left]
+        self._chunk_size *= 4
+
+
+def _best(ranks: Floats, queued_at_s: Floats, count: int) -> Ints:
+    """Return positions of at least `count` best, with all that tie with the last of them."""
+    if len(ranks) <= count:
+        return np.arange(len(ranks))
+    bound = np.partition(ranks, len(ranks) - count)[len(ranks) - count]
+    above, tied = np.flatnonzero(ranks > bound), np.flatnonzero(ranks == bound)
+    wanted = count - len(above)
+    if len(tied) > wanted:
+        last = np.partition(queued_at_s[tied], wanted - 1)[wanted - 1]
+        tied = tied[queued_at_s[tied] <= last]
+    return np.concatenate([above, tied])

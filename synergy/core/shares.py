@@ -1,0 +1,169 @@
+"""The account tree as columns, and norm_shares down the tree.
+
+Why: every fair-share algorithm walks the same tree. Must not know usage, time or where the shares
+were set. Source: Slurm 22.05, association manager.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from synergy.core.errors import InvalidInput
+
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+Bools = npt.NDArray[np.bool_]
+
+PARENT: Final = None  # raw_shares of a node that competes one level up, as Slurm's `parent`
+
+
+class ShareNode(NamedTuple):
+    """One account or user; the root has no parent."""
+
+    node_id: str
+    parent_id: str | None
+    raw_shares: int | None
+    is_user: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class ShareTree:
+    """n nodes, parents before children, in columns of shape (n,).
+
+    parent         row of the node above; the root, row 0, has -1
+    share_parent   row of the nearest ancestor with shares of its own: its children compete
+                   together (Slurm: fair-share parent); the root has -1
+    raw_shares     0 where `inherits`
+    inherits       raw_shares is `parent`
+    levels         rows by distance from the root over `share_parent`, the root's level first
+    depths         rows by distance from the root over `parent`
+    level_shares   sum of raw_shares over the node and those it competes with
+    """
+
+    node_ids: tuple[str, ...]
+    parent: Ints
+    share_parent: Ints
+    raw_shares: Floats
+    inherits: Bools
+    is_user: Bools
+    levels: tuple[Ints, ...]
+    depths: tuple[Ints, ...]
+    level_shares: Floats
+
+    def __len__(self) -> int:
+        return len(self.node_ids)
+
+
+def build(nodes: Sequence[ShareNode]) -> ShareTree:
+    """Return the tree of `nodes`, which may come in any order.
+
+    Raises InvalidInput naming the entry on: no or several roots, a duplicate id, an unknown
+    parent, a cycle, a node below a user, raw_shares that are negative or not finite.
+    """
+    ordered = _parents_first(nodes)
+    row = {node.node_id: index for index, node in enumerate(ordered)}
+    parent = np.array(
+        [-1 if node.parent_id is None else row[node.parent_id] for node in ordered], dtype=np.int64
+    )
+    inherits = np.array([node.raw_shares is PARENT for node in ordered], dtype=np.bool_)
+    inherits[0] = False
+    share_parent = parent.copy()
+    for index in range(1, len(ordered)):  # parents first: the parent's own link is settled
+        above = parent[index]
+        if inherits[above]:
+            share_parent[index] = share_parent[above]
+    raw_shares = np.array([float(node.raw_shares or 0) for node in ordered])
+    sums = np.bincount(share_parent[1:], weights=raw_shares[1:], minlength=len(ordered))
+    level_shares = np.where(share_parent >= 0, sums[share_parent], 0.0)
+    return ShareTree(
+        node_ids=tuple(node.node_id for node in ordered),
+        parent=parent,
+        share_parent=share_parent,
+        raw_shares=raw_shares,
+        inherits=inherits,
+        is_user=np.array([node.is_user for node in ordered], dtype=np.bool_),
+        levels=_by_depth(share_parent),
+        depths=_by_depth(parent),
+        level_shares=level_shares,
+    )
+
+
+def _parents_first(nodes: Sequence[ShareNode]) -> list[ShareNode]:
+    known: dict[str, ShareNode] = {}
+    children: dict[str, list[ShareNode]] = {}
+    roots = []
+    for node in nodes:
+        if node.node_id in known:
+            raise InvalidInput(f"account tree: {node.node_id!r} is there twice")
+        shares = node.raw_shares
+        if shares is not PARENT and not 0 <= shares < 2**31 - 1:
+            raise InvalidInput(
+                f"account tree: raw_shares of {node.node_id!r} is {shares!r}, "
+                "but must be from 0 to 2147483646"
+            )
+        known[node.node_id] = node
+        if node.parent_id is None:
+            roots.append(node)
+        else:
+            children.setdefault(node.parent_id, []).append(node)
+    if len(roots) != 1:
+        raise InvalidInput(f"account tree: {len(roots)} nodes have no parent; exactly 1 must")
+    for parent_id, below in children.items():
+        if parent_id not in known:
+            raise InvalidInput(
+                f"account tree: the parent {parent_id!r} of {below[0].node_id!r} does not exist"
+            )
+        if known[parent_id].is_user:
+            raise InvalidInput(
+                f"account tree: {below[0].node_id!r} is below the user {parent_id!r}"
+            )
+    ordered = roots
+    for node in ordered:  # grows while it is walked: breadth first
+        ordered.extend(children.get(node.node_id, ()))
+    if len(ordered) != len(nodes):
+        lost = min(known.keys() - {node.node_id for node in ordered})
+        raise InvalidInput(f"account tree: {lost!r} is part of a cycle")
+    return ordered
+
+
+def _by_depth(above: Ints) -> tuple[Ints, ...]:
+    depth = np.zeros(len(above), dtype=np.int64)
+    for row in range(1, len(above)):
+        depth[row] = depth[above[row]] + 1
+    order = np.argsort(depth, kind="stable")
+    bounds = np.flatnonzero(np.diff(depth[order])) + 1
+    return tuple(np.split(order, bounds))
+
+
+def level_shares_ratio(tree: ShareTree) -> Floats:
+    """Return each node's part among those it competes with, shape (n,): Fair Tree's norm_shares.
+
+    The root has 1; a node that inherits shows the value of its share parent; 0 where nobody of the
+    level has shares.
+    """
+    ratio = np.divide(
+        tree.raw_shares,
+        tree.level_shares,
+        out=np.zeros(len(tree)),
+        where=tree.level_shares > 0,
+    )
+    ratio[0] = 1.0
+    for level in tree.levels[1:]:
+        inherits = level[tree.inherits[level]]
+        ratio[inherits] = ratio[tree.share_parent[inherits]]
+    return ratio
+
+
+def norm_shares(tree: ShareTree) -> Floats:
+    """Return each node's part of the whole, shape (n,): classic norm_shares.
+
+    The product of the level ratios from the node up to the root.
+    """
+    whole = level_shares_ratio(tree)
+    for level in tree.levels[1:]:
+        above = tree.share_parent[level]
+        whole[level] = np.where(tree.inherits[level], whole[above], whole[level] * whole[above])
+    return whole

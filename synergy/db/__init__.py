@@ -1,0 +1,1 @@
+"""The store: rows never leave this package, values go in and come out."""

@@ -1,0 +1,240 @@
+"""The tables, typed.
+
+Instants are integers, microseconds since the epoch in UTC: the same order and no rounding on
+SQLite, MariaDB and PostgreSQL. Resource vectors are JSON texts with sorted keys. Must not know how
+rows become values.
+"""
+
+import json
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from typing import Any, Final
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Dialect,
+    Double,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Text,
+    TypeDecorator,
+    UniqueConstraint,
+)
+from sqlalchemy.dialects import mysql
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+from synergy.core.lifecycle import Event
+from synergy.core.model import (
+    DefaultQuota,
+    ExpiryAction,
+    Handover,
+    OnPrivateFull,
+    QuotaKind,
+    Resources,
+    State,
+)
+
+EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+MICROSECOND: Final = timedelta(microseconds=1)
+BigId = BigInteger().with_variant(Integer, "sqlite")  # SQLite numbers only INTEGER keys itself
+Blob = LargeBinary().with_variant(mysql.LONGBLOB(), "mysql", "mariadb")
+
+
+class Instant(TypeDecorator[datetime]):
+    """An aware UTC datetime, stored as microseconds since the epoch."""
+
+    impl = BigInteger
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> int | None:
+        return None if value is None else (value - EPOCH) // MICROSECOND
+
+    def process_result_value(self, value: int | None, dialect: Dialect) -> datetime | None:
+        return None if value is None else EPOCH + timedelta(microseconds=value)
+
+
+class Vector(TypeDecorator[Resources]):
+    """A resource vector, stored as JSON text; None is "no limit"."""
+
+    impl = String(1024)
+    cache_ok = True
+
+    def process_bind_param(self, value: Resources | None, dialect: Dialect) -> str | None:
+        return None if value is None else json.dumps(dict(value.amounts), sort_keys=True)
+
+    def process_result_value(self, value: str | None, dialect: Dialect) -> Resources | None:
+        return None if value is None else Resources.of(json.loads(value))
+
+
+class Word(TypeDecorator[StrEnum]):
+    """A member of a StrEnum, stored as its text."""
+
+    impl = String
+    cache_ok = True
+
+    def __init__(self, kind: type[StrEnum], length: int) -> None:
+        super().__init__(length)
+        self.kind = kind
+
+    def process_bind_param(self, value: StrEnum | None, dialect: Dialect) -> str | None:
+        return None if value is None else self.kind(value).value
+
+    def process_result_value(self, value: str | None, dialect: Dialect) -> StrEnum | None:
+        return None if value is None else self.kind(value)
+
+
+class Base(DeclarativeBase):
+    """Root of the tables; constraints have names, so that migrations can drop them."""
+
+    metadata = MetaData(
+        naming_convention={
+            "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+            "pk": "pk_%(table_name)s",
+        }
+    )
+
+
+class DomainRow(Base):
+    __tablename__ = "domains"
+    domain_id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    name: Mapped[str] = mapped_column(String(255))
+    raw_shares: Mapped[int] = mapped_column(default=1)
+    borrow_limit: Mapped[Resources | None] = mapped_column(Vector)
+    lend_limit: Mapped[Resources | None] = mapped_column(Vector)
+
+
+class ProjectRow(Base):
+    __tablename__ = "projects"
+    project_id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    name: Mapped[str] = mapped_column(String(255))
+    domain_id: Mapped[str] = mapped_column(String(64), ForeignKey("domains.domain_id"))
+    parent_id: Mapped[str | None] = mapped_column(String(64))
+    raw_shares: Mapped[int]
+    default_quota: Mapped[DefaultQuota] = mapped_column(Word(DefaultQuota, 32))
+    on_private_full: Mapped[OnPrivateFull] = mapped_column(Word(OnPrivateFull, 16))
+    ttl_s: Mapped[int]
+    expiry_action: Mapped[ExpiryAction] = mapped_column(Word(ExpiryAction, 32))
+    max_waiting: Mapped[int]
+    max_waiting_per_user: Mapped[int]
+    suspended: Mapped[bool]
+    private: Mapped[Resources] = mapped_column(Vector)
+    borrow_limit: Mapped[Resources | None] = mapped_column(Vector)
+    lend_limit: Mapped[Resources | None] = mapped_column(Vector)
+    nova_quota: Mapped[dict[str, Any]] = mapped_column(JSON)
+    handover: Mapped[Handover] = mapped_column(Word(Handover, 16))
+    generation: Mapped[int] = mapped_column(default=0)
+
+
+class AssociationRow(Base):
+    __tablename__ = "associations"
+    __table_args__ = (UniqueConstraint("project_id", "user_id"),)
+    association_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=True)
+    project_id: Mapped[str] = mapped_column(String(64))
+    user_id: Mapped[str] = mapped_column(String(64))
+    user_name: Mapped[str] = mapped_column(String(255))
+    raw_shares: Mapped[int] = mapped_column(default=1)
+
+
+class ClassRow(Base):
+    __tablename__ = "request_classes"
+    class_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=True)
+    digest: Mapped[str] = mapped_column(String(64), unique=True)
+    association_id: Mapped[int] = mapped_column(ForeignKey("associations.association_id"))
+    demand: Mapped[Resources] = mapped_column(Vector)
+    quota: Mapped[QuotaKind] = mapped_column(Word(QuotaKind, 16))
+    on_private_full: Mapped[OnPrivateFull] = mapped_column(Word(OnPrivateFull, 16))
+    qos: Mapped[str] = mapped_column(String(64))
+    nice: Mapped[int]
+    constraints: Mapped[list[Any]] = mapped_column(JSON)
+
+
+class RequestRow(Base):
+    __tablename__ = "requests"
+    __table_args__ = (
+        Index(None, "state", "class_id", "queued_at", "request_id", "retry_at"),
+        Index(None, "state", "expires_at"),
+        Index(None, "project_id", "state"),
+    )
+    seq: Mapped[int] = mapped_column(BigId, primary_key=True, autoincrement=True)
+    request_id: Mapped[str] = mapped_column(String(36), unique=True)
+    class_id: Mapped[int] = mapped_column(ForeignKey("request_classes.class_id"))
+    batch_id: Mapped[str | None] = mapped_column(String(64))
+    project_id: Mapped[str] = mapped_column(String(64))
+    user_id: Mapped[str] = mapped_column(String(64))
+    server_name: Mapped[str] = mapped_column(String(255))
+    flavor: Mapped[str] = mapped_column(String(255))
+    state: Mapped[State] = mapped_column(Word(State, 16))
+    queued_at: Mapped[datetime] = mapped_column(Instant)
+    changed_at: Mapped[datetime] = mapped_column(Instant)
+    ttl_s: Mapped[int]
+    held_from: Mapped[datetime | None] = mapped_column(Instant)
+    released_at: Mapped[datetime | None] = mapped_column(Instant, index=True)
+    active_at: Mapped[datetime | None] = mapped_column(Instant)
+    expires_at: Mapped[datetime | None] = mapped_column(Instant)
+    retry_at: Mapped[datetime | None] = mapped_column(Instant)
+    attempts: Mapped[int] = mapped_column(default=0)
+    host: Mapped[str | None] = mapped_column(String(255))
+    why: Mapped[str] = mapped_column(Text, default="")
+    generation: Mapped[int] = mapped_column(default=0)
+
+
+class BodyRow(Base):
+    """A request's message, compressed and encrypted; gone once the conductor has it."""
+
+    __tablename__ = "request_bodies"
+    request_id: Mapped[str] = mapped_column(String(36), primary_key=True)
+    sealed: Mapped[bytes] = mapped_column(Blob)
+
+
+class StepRow(Base):
+    """The ledger: append-only."""
+
+    __tablename__ = "ledger"
+    seq: Mapped[int] = mapped_column(BigId, primary_key=True, autoincrement=True)
+    request_id: Mapped[str] = mapped_column(String(36), index=True)
+    at: Mapped[datetime] = mapped_column(Instant)
+    from_state: Mapped[State] = mapped_column(Word(State, 16))
+    to_state: Mapped[State] = mapped_column(Word(State, 16))
+    event: Mapped[Event] = mapped_column(Word(Event, 32))
+    round_id: Mapped[str | None] = mapped_column(String(36))
+    why: Mapped[str] = mapped_column(Text)
+
+
+class QuarantineRow(Base):
+    """Messages that are not what Nova sends, kept for a person."""
+
+    __tablename__ = "quarantine"
+    message_id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    at: Mapped[datetime] = mapped_column(Instant)
+    why: Mapped[str] = mapped_column(Text)
+    sealed: Mapped[bytes] = mapped_column(Blob)
+
+
+class UsageRow(Base):
+    __tablename__ = "usage"
+    association_id: Mapped[int] = mapped_column(
+        ForeignKey("associations.association_id"), primary_key=True
+    )
+    raw_usage: Mapped[float] = mapped_column(Double)  # billed TRES-seconds at the mark's instant
+
+
+class MarkRow(Base):
+    """Named instants, such as when usage was last charged."""
+
+    __tablename__ = "marks"
+    name: Mapped[str] = mapped_column(String(32), primary_key=True)
+    at: Mapped[datetime] = mapped_column(Instant)
+
+
+class TrustRow(Base):
+    __tablename__ = "trusts"
+    trust_id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    project_id: Mapped[str] = mapped_column(String(64))
+    user_id: Mapped[str] = mapped_column(String(64))

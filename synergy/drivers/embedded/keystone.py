@@ -1,0 +1,115 @@
+"""The embedded cloud's Keystone: projects of several domains, users, tokens, trusts."""
+
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from synergy.core.errors import InvalidInput, NotFound
+from synergy.drivers.embedded.spec import CloudSpec, ProjectSpec
+from synergy.ports import Clock, ProjectView
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """Who a token acts for, and until when."""
+
+    user_id: str
+    project_id: str
+    expires_at: datetime
+    from_trust: bool = False
+
+
+class EmbeddedIdentity:
+    """Keystone in memory; see `ports.Identity`."""
+
+    def __init__(self, spec: CloudSpec, clock: Clock, rng: random.Random) -> None:
+        self._spec, self._clock, self._rng = spec, clock, rng
+        self._projects = {project.project_id: project for project in spec.projects}
+        self._tokens: dict[str, Token] = {}
+        self.trusts: dict[str, Token] = {}
+
+    def projects(self) -> Sequence[ProjectView]:
+        """Return every project of every domain."""
+        return [_view(project) for project in self._projects.values()]
+
+    def find_project(self, name_or_id: str) -> ProjectView:
+        """Return one project. Raises NotFound, or InvalidInput when a name is not unique."""
+        if name_or_id in self._projects:
+            return _view(self._projects[name_or_id])
+        named = [p for p in self._projects.values() if p.name == name_or_id]
+        if len(named) > 1:
+            ids = ", ".join(project.project_id for project in named)
+            raise InvalidInput(f"project name {name_or_id!r} is not unique: give one of {ids}")
+        if not named:
+            raise NotFound(f"Keystone knows no project {name_or_id!r}")
+        return _view(named[0])
+
+    def users_of(self, project_id: str) -> Mapping[str, str]:
+        """Return the users with a role on the project: id -> name."""
+        return dict(self._project(project_id).users)
+
+    def _project(self, project_id: str) -> ProjectSpec:
+        if project_id not in self._projects:
+            raise NotFound(f"Keystone knows no project {project_id!r}")
+        return self._projects[project_id]
+
+    def remove_project(self, project_id: str) -> None:
+        """Delete a project, as an administrator of Keystone would."""
+        self._projects.pop(project_id, None)
+
+    def issue_token(self, user: str, project_id: str) -> str:
+        """Return a token for a user's name or id. Raises NotFound."""
+        users = self._project(project_id).users
+        for user_id, name in users.items():
+            if user in (user_id, name):
+                return self._issue(user_id, project_id, from_trust=False)
+        raise NotFound(f"user {user!r} has no role on project {project_id!r}")
+
+    def _issue(self, user_id: str, project_id: str, *, from_trust: bool) -> str:
+        token = f"gAAAAA{self._rng.getrandbits(96):024x}"
+        ends = self._clock.now() + timedelta(seconds=self._spec.token_ttl_s)
+        self._tokens[token] = Token(user_id, project_id, ends, from_trust)
+        if len(self._tokens) > 4096:
+            now = self._clock.now()
+            self._tokens = {t: who for t, who in self._tokens.items() if who.expires_at > now}
+        return token
+
+    def check_token(self, token: str) -> Token | None:
+        """Return whom a token acts for, None when it is unknown or expired."""
+        found = self._tokens.get(token)
+        return found if found and found.expires_at > self._clock.now() else None
+
+    def create_trust(self, token: str, *, project_id: str, roles: Sequence[str]) -> str:
+        """Let the token's user trust Synergy. Raises InvalidInput."""
+        found = self.check_token(token)
+        if found is None:
+            raise InvalidInput("the user's token is expired or unknown: no trust can be made of it")
+        if found.from_trust:
+            raise InvalidInput("the user's token comes from a trust: it cannot make another")
+        if found.project_id != project_id or not roles:
+            raise InvalidInput(f"the user's token gives no roles on project {project_id!r}")
+        trust_id = f"{self._rng.getrandbits(128):032x}"
+        self.trusts[trust_id] = found
+        return trust_id
+
+    def delete_trust(self, trust_id: str) -> None:
+        """Delete a trust; nothing happens when it is gone."""
+        self.trusts.pop(trust_id, None)
+
+    def token_from_trust(self, trust_id: str) -> str:
+        """Return a fresh token that acts as the trusting user. Raises NotFound."""
+        trust = self.trusts.get(trust_id)
+        if trust is None:
+            raise NotFound(f"trust {trust_id!r} does not exist")
+        return self._issue(trust.user_id, trust.project_id, from_trust=True)
+
+
+def _view(project: ProjectSpec) -> ProjectView:
+    return ProjectView(
+        project_id=project.project_id,
+        name=project.name,
+        domain_id=project.domain_id,
+        domain_name=project.domain_name,
+        parent_id=project.parent_id,
+    )

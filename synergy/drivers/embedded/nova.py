@@ -1,0 +1,481 @@
+"""The embedded cloud's Nova and Placement: servers that boot in time, on hosts that fill up.
+
+What Nova was seen to do (held servers count in no quota, a deleted held server tells nobody, a
+second build of an active server orphans it) happens here too. Failures come on demand through
+`faults`. Must not know managers: it sees only what crosses the ports.
+"""
+
+import heapq
+import random
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from synergy.core.errors import HandOverFailed, InvalidInput, NotFound, UpstreamUnavailable
+from synergy.core.model import Resources, total
+from synergy.drivers import nova_message
+from synergy.drivers.embedded.keystone import EmbeddedIdentity
+from synergy.drivers.embedded.spec import CloudSpec
+from synergy.ports import (
+    Clock,
+    Credentials,
+    Delivery,
+    Host,
+    Notice,
+    NoticeKind,
+    ServerStatus,
+    ServerView,
+    Wake,
+)
+
+
+@dataclass(slots=True)
+class Faults:
+    """Failures on demand: how many of the next operations fail, and how Nova's API answers.
+
+    api_delay_s  seconds before each answer of Nova's API
+    """
+
+    no_valid_host: int = 0
+    build_error: int = 0
+    lost_notice: int = 0
+    hand_over: int = 0
+    api_down: bool = False
+    api_delay_s: float = 0.0
+
+    def strikes(self, name: str) -> bool:
+        """Tell whether the next operation of this name fails, and use the failure up."""
+        left: int = getattr(self, name)
+        if left > 0:
+            setattr(self, name, left - 1)
+        return left > 0
+
+
+class EmbeddedNova:
+    """Implements the ports Intake, Conductor, Notices, Compute and CloudUser."""
+
+    def __init__(
+        self,
+        spec: CloudSpec,
+        clock: Clock,
+        identity: EmbeddedIdentity,
+        rng: random.Random,
+        pause: Callable[[float], object] = lambda _: None,
+    ) -> None:
+        self._spec, self._clock, self._identity, self._rng = spec, clock, identity, rng
+        self._pause = pause
+        self._lock = threading.RLock()
+        self._flavors = {flavor.name: flavor for flavor in spec.flavors}
+        self._down: set[str] = set()
+        self._capacity = {host.name: host.capacity() for host in spec.hosts}
+        self._free = dict(self._capacity)
+        self._quota = {p.project_id: dict(p.quota) for p in spec.projects}
+        self._servers: dict[str, ServerView] = {}
+        self._allocations: dict[str, tuple[str, Resources]] = {}
+        self._managed: frozenset[str] = frozenset()
+        self._inbox: deque[tuple[str, bytes]] = deque()
+        self._unacked: dict[str, bytes] = {}
+        self._notices: deque[Notice] = deque()
+        self._timers: list[tuple[datetime, int, Callable[[], None]]] = []
+        self._timer_count = 0
+        self._images: dict[str, bool] = {}
+        self._created = 0
+        self._request_wakes: list[Wake] = []
+        self._notice_wakes: list[Wake] = []
+        self.faults = Faults()
+        self.orphans: list[str] = []
+
+    # --- time -------------------------------------------------------------------------------------
+
+    def next_due_at(self) -> datetime | None:
+        """Return when the next boot or image completes."""
+        with self._lock:
+            return self._timers[0][0] if self._timers else None
+
+    def catch_up(self) -> None:
+        """Let everything happen that is due by now."""
+        with self._lock:
+            while self._timers and self._timers[0][0] <= self._clock.now():
+                heapq.heappop(self._timers)[2]()
+
+    def _after(self, delay_s: float, happen: Callable[[], None]) -> None:
+        if delay_s <= 0:
+            happen()
+            return
+        self._timer_count += 1
+        due_at = self._clock.now() + timedelta(seconds=delay_s)
+        heapq.heappush(self._timers, (due_at, self._timer_count, happen))
+
+    # --- intake -----------------------------------------------------------------------------------
+
+    def manage(self, project_ids: frozenset[str]) -> None:
+        """Take requests of these projects from now on."""
+        with self._lock:
+            self._managed = project_ids
+
+    def on_arrival(self, wake: Wake) -> None:
+        """Call `wake` when a build request arrives."""
+        self._request_wakes.append(wake)
+
+    def fetch(self, *, limit: int) -> Sequence[Delivery]:
+        """Return up to `limit` messages; they stay unacknowledged."""
+        with self._lock:
+            taken = [self._inbox.popleft() for _ in range(min(limit, len(self._inbox)))]
+            self._unacked.update(taken)
+        return [nova_message.read(message_id, body) for message_id, body in taken]
+
+    def acknowledge(self, deliveries: Sequence[Delivery]) -> None:
+        """Let the broker forget these."""
+        with self._lock:
+            for delivery in deliveries:
+                self._unacked.pop(delivery.message_id, None)
+
+    def redeliver(self) -> None:
+        """Put what was never acknowledged back, as a broker does when its consumer dies."""
+        with self._lock:
+            self._inbox.extendleft(reversed(self._unacked.items()))
+            self._unacked.clear()
+
+    def publish(self, message_id: str, body: bytes) -> None:
+        """Put any message on the edge, as a faulty client might."""
+        with self._lock:
+            self._inbox.append((message_id, body))
+        for wake in self._request_wakes:
+            wake()
+
+    # --- conductor --------------------------------------------------------------------------------
+
+    def credentials(self, body: bytes) -> Credentials:
+        """Return the user's token and roles in a body."""
+        return nova_message.credentials_of(body)
+
+    def build(self, body: bytes, *, token: str | None) -> None:
+        """Hand over a build message. Raises HandOverFailed."""
+        with self._lock:
+            if self.faults.strikes("hand_over"):
+                raise HandOverFailed("the broker did not confirm the message")
+            order = nova_message.order_of(body)
+            for server_id in order.server_ids:
+                self._conduct(server_id, order.forced_host, token or order.token)
+
+    def refuse(self, body: bytes, reason: str) -> None:
+        """End the server in ERROR with a readable fault."""
+        self.build(nova_message.refused(body, reason), token=None)
+
+    def _conduct(self, server_id: str, forced: str | None, token: str) -> None:
+        server = self._servers.get(server_id)
+        if server is None:
+            return  # deleted while it waited: nothing to build
+        if server.status is not ServerStatus.SCHEDULING:
+            self._orphan(server)
+            return
+        if forced is not None and forced not in self._capacity:
+            self._fail(
+                server, f"No valid host was found. No such host - host: {forced} node: None "
+            )
+        elif self.faults.strikes("no_valid_host"):
+            self._fail(server, "No valid host was found. ")
+        elif not self._authorized(token):
+            self._fail(server, "Not authorized for image.")
+        else:
+            self._place(server)
+
+    def _orphan(self, server: ServerView) -> None:
+        """A second build of a known server: Nova drops its mapping and allocation (observed)."""
+        if server.status is ServerStatus.ERROR:
+            return
+        self.orphans.append(server.server_id)
+        self._release(server.server_id)
+        del self._servers[server.server_id]
+
+    def _authorized(self, token: str) -> bool:
+        return self._spec.service_tokens or self._identity.check_token(token) is not None
+
+    def _place(self, server: ServerView) -> None:
+        host = self._best_host(server.demand)
+        if host is None:
+            self._fail(server, "No valid host was found. ")
+            return
+        self._allocations[server.server_id] = (host, server.demand)
+        self._free[host] -= server.demand
+        self._servers[server.server_id] = replace(server, status=ServerStatus.BUILDING, host=host)
+        broken = self.faults.strikes("build_error")
+        self._after(self._spec.boot_s, lambda: self._built(server.server_id, broken))
+
+    def _best_host(self, demand: Resources) -> str | None:
+        """The host with most left among those that have room, by name where equal."""
+        best: tuple[int, str] | None = None
+        for name, free in self._free.items():
+            if name not in self._down and demand.fits_in(free):
+                best = max(best or (-1, ""), (free.get("VCPU", 0), name))
+        return best[1] if best else None
+
+    def _built(self, server_id: str, broken: bool) -> None:
+        server = self._servers.get(server_id)
+        if server is None or server.status is not ServerStatus.BUILDING:
+            return
+        if broken:
+            self._release(server_id)
+            self._fail(replace(server, host=None), "Build of instance aborted.")
+            return
+        self._servers[server_id] = replace(
+            server, status=ServerStatus.ACTIVE, launched_at=self._clock.now()
+        )
+        self._notify(NoticeKind.BOOTED, server_id, host=server.host)
+
+    def _fail(self, server: ServerView, fault: str) -> None:
+        self._servers[server.server_id] = replace(server, status=ServerStatus.ERROR, fault=fault)
+        self._notify(NoticeKind.FAILED, server.server_id, detail=fault)
+
+    def _release(self, server_id: str) -> None:
+        held = self._allocations.pop(server_id, None)
+        if held is not None:
+            self._free[held[0]] += held[1]
+
+    def _notify(
+        self, kind: NoticeKind, server_id: str, *, host: str | None = None, detail: str = ""
+    ) -> None:
+        if self.faults.strikes("lost_notice"):
+            return
+        at = self._clock.now()
+        self._notices.append(
+            Notice(kind=kind, server_id=server_id, at=at, host=host, detail=detail)
+        )
+        for wake in self._notice_wakes:
+            wake()
+
+    # --- Nova's API and Placement -----------------------------------------------------------------
+
+    def _answer(self) -> None:
+        self.catch_up()
+        if self.faults.api_delay_s:
+            self._pause(self.faults.api_delay_s)
+        if self.faults.api_down:
+            raise UpstreamUnavailable("Nova's API does not answer")
+
+    def servers(self, server_ids: Iterable[str]) -> Mapping[str, ServerView]:
+        """Return those of the servers that exist."""
+        self._answer()
+        with self._lock:
+            return {one: self._servers[one] for one in server_ids if one in self._servers}
+
+    def servers_of(self, project_id: str) -> Iterator[ServerView]:
+        """Walk a project's servers that are not deleted."""
+        self._answer()
+        with self._lock:
+            found = [s for s in self._servers.values() if s.project_id == project_id]
+        yield from found
+
+    def delete_server(self, server_id: str) -> None:
+        """Delete a server; nothing happens when it is gone."""
+        self._answer()
+        with self._lock:
+            server = self._servers.pop(server_id, None)
+            self._release(server_id)
+            if server is not None and server.status is not ServerStatus.SCHEDULING:
+                self._notify(NoticeKind.DELETED, server_id)  # a held server tells nobody
+
+    def shelve_server(self, server_id: str) -> None:
+        """Shelve and offload."""
+        self._answer()
+        with self._lock:
+            server = self._server(server_id)
+            self._release(server_id)
+            self._servers[server_id] = replace(server, status=ServerStatus.SHELVED, host=None)
+            self._notify(NoticeKind.SHELVED, server_id)
+
+    def stop_server(self, server_id: str) -> None:
+        """Power off; the host keeps the server's resources."""
+        self._answer()
+        with self._lock:
+            self._servers[server_id] = replace(self._server(server_id), status=ServerStatus.STOPPED)
+
+    def snapshot_server(self, server_id: str, image_name: str) -> str:
+        """Start an image of the server, and return the image's id."""
+        self._answer()
+        with self._lock:
+            self._server(server_id)
+            image_id = str(UUID(int=self._rng.getrandbits(128), version=4))
+            self._images[image_id] = False
+            self._after(self._spec.boot_s, lambda: self._images.update({image_id: True}))
+            return image_id
+
+    def image_is_ready(self, image_id: str) -> bool:
+        """Tell whether the image is complete. Raises NotFound."""
+        self._answer()
+        if image_id not in self._images:
+            raise NotFound(f"image {image_id!r} does not exist")
+        return self._images[image_id]
+
+    def _server(self, server_id: str) -> ServerView:
+        if server_id not in self._servers:
+            raise NotFound(f"server {server_id!r} does not exist")
+        return self._servers[server_id]
+
+    def hosts(self) -> Sequence[Host]:
+        """Return every compute host, up or not."""
+        self._answer()
+        with self._lock:
+            return [
+                Host(
+                    name=name,
+                    capacity=capacity,
+                    used=capacity - self._free[name],
+                    up=name not in self._down,
+                )
+                for name, capacity in self._capacity.items()
+            ]
+
+    def set_host_up(self, name: str, up: bool) -> None:
+        """Let a host fail or come back."""
+        if name not in self._capacity:
+            raise NotFound(f"host {name!r} does not exist")
+        with self._lock:
+            (self._down.discard if up else self._down.add)(name)
+
+    def fits_on_a_host(self, demand: Resources) -> bool:
+        """Ask Placement for allocation candidates."""
+        self._answer()
+        with self._lock:
+            return self._best_host(demand) is not None
+
+    def quota(self, project_id: str) -> Mapping[str, int | None]:
+        """Return Nova's limits of a project by resource class; None is unlimited."""
+        self._answer()
+        if project_id not in self._quota:
+            raise NotFound(f"Nova knows no quota of project {project_id!r}")
+        return dict(self._quota[project_id])
+
+    def set_quota(self, project_id: str, limits: Mapping[str, int | None]) -> None:
+        """Set Nova's limits of a project."""
+        self._answer()
+        self._quota[project_id] = dict(limits)
+
+    def used_by(self, project_id: str) -> Resources:
+        """Return what a project's servers hold."""
+        self._answer()
+        with self._lock:
+            return total(
+                demand
+                for server_id, (_, demand) in self._allocations.items()
+                if self._servers[server_id].project_id == project_id
+            )
+
+    # --- what a user does -------------------------------------------------------------------------
+
+    def create_server(
+        self,
+        *,
+        project: str,
+        user: str,
+        flavor: str,
+        name: str,
+        metadata: Mapping[str, str],
+        count: int,
+    ) -> list[str]:
+        """Ask for servers as `openstack server create` does, and return their ids."""
+        if flavor not in self._flavors:
+            known = ", ".join(sorted(self._flavors))
+            raise NotFound(f"flavor {flavor!r} does not exist; there are: {known}")
+        view = self._identity.find_project(project)
+        token = self._identity.issue_token(user, view.project_id)
+        who = self._identity.check_token(token)
+        assert who is not None  # issued an instant ago
+        spec = self._flavors[flavor]
+        demand = nova_message.demand_of(spec.as_dict(), spec.extra_specs, boots_from_volume=False)
+        self._check_nova_quota(view.project_id, demand, count)
+        ids = [self._new_id() for _ in range(count)]
+        names = [name if count == 1 else f"{name}-{number}" for number in range(1, count + 1)]
+        now = self._clock.now()
+        context = {
+            "user_id": who.user_id,
+            "user_name": self._identity.users_of(view.project_id)[who.user_id],
+            "project_id": view.project_id,
+            "project_name": view.name,
+            "roles": ["member", "reader"],
+            "auth_token": token,
+        }
+        body = nova_message.compose(
+            context=context,
+            servers=list(zip(ids, names, strict=True)),
+            flavor=spec.as_dict(),
+            metadata=metadata,
+            created_at=now,
+            unique_id=f"{self._rng.getrandbits(128):032x}",
+        )
+        with self._lock:
+            for server_id, server_name in zip(ids, names, strict=True):
+                self._servers[server_id] = ServerView(
+                    server_id=server_id,
+                    project_id=view.project_id,
+                    user_id=who.user_id,
+                    name=server_name,
+                    flavor=flavor,
+                    demand=demand,
+                    status=ServerStatus.SCHEDULING,
+                    created_at=now,
+                )
+        if view.project_id in self._managed:
+            self.publish(f"m-{ids[0]}", body)
+        else:
+            self.build(body, token=None)
+        return ids
+
+    def _new_id(self) -> str:
+        """Ids that sort in the order of creation, so that ties in a queue resolve that way."""
+        self._created += 1
+        number = (self._created << 80) | self._rng.getrandbits(80)
+        return str(UUID(int=number & (2**128 - 1), version=4))
+
+    def _check_nova_quota(self, project_id: str, demand: Resources, count: int) -> None:
+        used = self.used_by(project_id)
+        for name, limit in self._quota.get(project_id, {}).items():
+            asked = demand.get(name, 0) * count
+            if limit is not None and used.get(name, 0) + asked > limit:
+                raise InvalidInput(
+                    f"Quota exceeded for {name}: Requested {asked}, "
+                    f"but already used {used.get(name, 0)} of {limit}"
+                )
+
+    def delete_server_as_user(self, server_id: str) -> None:
+        """Delete a server, waiting or running. Raises NotFound."""
+        self._server(server_id)
+        self.delete_server(server_id)
+
+    def show_server(self, server_id: str) -> ServerView:
+        """Return a server. Raises NotFound."""
+        self.catch_up()
+        return self._server(server_id)
+
+    # --- notifications ----------------------------------------------------------------------------
+
+    def on_notice(self, wake: Wake) -> None:
+        """Call `wake` when a notification arrives."""
+        self._notice_wakes.append(wake)
+
+    def take_notices(self, limit: int) -> list[Notice]:
+        """Return up to `limit` notifications."""
+        self.catch_up()
+        with self._lock:
+            return [self._notices.popleft() for _ in range(min(limit, len(self._notices)))]
+
+
+class EmbeddedNotices:
+    """The notification pool of an embedded Nova; see `ports.Notices`."""
+
+    def __init__(self, nova: EmbeddedNova) -> None:
+        self._nova = nova
+
+    def on_arrival(self, wake: Wake) -> None:
+        """Call `wake` when a notification arrives."""
+        self._nova.on_notice(wake)
+
+    def fetch(self, *, limit: int) -> Sequence[Notice]:
+        """Return up to `limit` notifications."""
+        return self._nova.take_notices(limit)
+
+    def acknowledge(self, notices: Sequence[Notice]) -> None:
+        """Nothing to forget: what was fetched is gone."""

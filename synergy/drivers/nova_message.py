@@ -1,0 +1,281 @@
+"""Reads and rewrites the one message that Synergy understands: schedule_and_build_instances.
+
+Everything else passes untouched, so only this shape is known here: the oslo.messaging envelope, a
+flat request context, and `nova_object` primitives. Must not know AMQP. What is relied on was
+observed on Nova 34 (method version 1.17); fields that are not needed are carried, not read.
+"""
+
+import base64
+import json
+import re
+from collections.abc import Mapping, Sequence
+from copy import copy
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from synergy.core.errors import InvalidInput
+from synergy.core.model import RESOURCE_CLASS, Resources
+from synergy.ports import BuildRequest, Credentials, Delivery
+
+METHOD: Final = "schedule_and_build_instances"
+NAMESPACE: Final = "compute_task"
+VERSION: Final = "1.17"
+_DATA: Final = "nova_object.data"
+_USER_DATA_QUOTA: Final = re.compile(r"^\s*quota\s*=\s*(shared|private)\s*$", re.MULTILINE)
+_LONGEST_FAULT: Final = 200  # Nova cuts a fault at 255 characters, its own words included
+# One list entry for each server; the others belong to all servers of the message.
+_PER_SERVER: Final = ("build_requests", "request_specs", "block_device_mapping", "tags")
+
+
+@dataclass(frozen=True, slots=True)
+class _Message:
+    body: bytes
+    envelope: dict[str, Any]
+    inner: dict[str, Any]
+
+    @property
+    def args(self) -> dict[str, Any]:
+        args: dict[str, Any] = self.inner["args"]
+        return args
+
+
+def _load(body: bytes) -> _Message:
+    envelope = json.loads(body)
+    return _Message(body, envelope, json.loads(envelope["oslo.message"]))
+
+
+def _dump(message: _Message, inner: Mapping[str, Any]) -> bytes:
+    return json.dumps({**message.envelope, "oslo.message": json.dumps(inner)}).encode()
+
+
+def project_of(body: bytes) -> str | None:
+    """Return the project of a build message, None when it is another message or no message."""
+    try:
+        message = _load(body)
+        if message.inner.get("method") != METHOD:
+            return None
+        project_id = message.inner["_context_project_id"]
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return None
+    return project_id if isinstance(project_id, str) else None
+
+
+def read(message_id: str, body: bytes) -> Delivery:
+    """Return the requests of a message, one for each server, or why it cannot be read."""
+    try:
+        requests = tuple(_split(_load(body)))
+        if not requests:
+            raise InvalidInput("it asks for no server")
+    except InvalidInput as error:
+        return Delivery(message_id=message_id, body=body, unreadable=str(error))
+    except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
+        what = f"no {error.args[0]!r}" if isinstance(error, KeyError) else str(error)
+        return Delivery(
+            message_id=message_id, body=body, unreadable=f"not a build request of Nova: {what}"
+        )
+    return Delivery(message_id=message_id, body=body, requests=requests)
+
+
+def _split(message: _Message) -> list[BuildRequest]:
+    inner, args = message.inner, message.args
+    if inner.get("method") != METHOD:
+        raise InvalidInput(f"method is {inner.get('method')!r}, not {METHOD!r}")
+    count = len(args["request_specs"])
+    if len(args["build_requests"]) != count:
+        raise InvalidInput(
+            f"{count} request_specs but {len(args['build_requests'])} build_requests"
+        )
+    return [_one(message, position, count) for position in range(count)]
+
+
+def _one(message: _Message, position: int, count: int) -> BuildRequest:
+    inner, args = message.inner, message.args
+    spec = args["request_specs"][position][_DATA]
+    instance = args["build_requests"][position][_DATA]["instance"][_DATA]
+    flavor = spec["flavor"][_DATA]
+    server_id = spec["instance_uuid"]
+    if instance["uuid"] != server_id:
+        raise InvalidInput(f"request_specs and build_requests disagree about server {server_id!r}")
+    zone = spec.get("availability_zone")
+    extra_specs = {str(k): str(v) for k, v in (flavor.get("extra_specs") or {}).items()}
+    return BuildRequest(
+        server_id=server_id,
+        project_id=spec["project_id"],
+        user_id=spec.get("user_id") or inner["_context_user_id"],
+        user_name=inner.get("_context_user_name") or "",
+        server_name=instance.get("display_name") or "",
+        flavor=flavor["name"],
+        demand=demand_of(flavor, extra_specs, boots_from_volume=bool(spec.get("is_bfv"))),
+        created_at=_instant(instance["created_at"]),
+        body=_single(message, position, count),
+        batch_id=instance.get("reservation_id"),
+        metadata={str(k): str(v) for k, v in (instance.get("metadata") or {}).items()},
+        extra_specs=extra_specs,
+        constraints=(("availability_zone", str(zone)),) if zone else (),
+        user_data_quota=_quota_in_user_data(instance.get("user_data")),
+    )
+
+
+def demand_of(
+    flavor: Mapping[str, Any], extra_specs: Mapping[str, str], *, boots_from_volume: bool
+) -> Resources:
+    """Return what Placement will be asked for: the flavor, and `resources:CLASS` extra specs."""
+    local_gb = int(flavor.get("ephemeral_gb") or 0) + -(-int(flavor.get("swap") or 0) // 1024)
+    amounts: dict[str, object] = {
+        "VCPU": int(flavor["vcpus"]),
+        "MEMORY_MB": int(flavor["memory_mb"]),
+        "DISK_GB": local_gb + (0 if boots_from_volume else int(flavor.get("root_gb") or 0)),
+    }
+    for key, value in extra_specs.items():
+        name = key.removeprefix("resources:")
+        if name != key and RESOURCE_CLASS.fullmatch(name):
+            amounts[name] = int(value)
+    return Resources.demand(amounts, of=f"flavor {flavor.get('name')!r}")
+
+
+def _instant(text: str) -> datetime:
+    instant = datetime.fromisoformat(text)
+    return instant if instant.tzinfo else instant.replace(tzinfo=UTC)
+
+
+def _quota_in_user_data(encoded: str | None) -> str | None:
+    if not encoded:
+        return None
+    try:
+        found = _USER_DATA_QUOTA.search(base64.b64decode(encoded).decode(errors="replace"))
+    except ValueError:
+        return None
+    return found.group(1) if found else None
+
+
+def _single(message: _Message, position: int, count: int) -> bytes:
+    """Return the message for one of its servers only; verbatim when it has just one."""
+    if count == 1:
+        return message.body
+    args = dict(message.args)
+    for name in _PER_SERVER:
+        values = args.get(name)
+        if isinstance(values, list) and len(values) == count:
+            args[name] = [values[position]]
+    spec = copy(args["request_specs"][0])
+    spec[_DATA] = {**spec[_DATA], "num_instances": 1}
+    args["request_specs"] = [spec]
+    unique = f"{message.inner.get('_unique_id', '')}-{position}"
+    return _dump(message, {**message.inner, "args": args, "_unique_id": unique})
+
+
+def with_token(body: bytes, token: str) -> bytes:
+    """Return the message with a fresh token in its context."""
+    message = _load(body)
+    return _dump(message, {**message.inner, "_context_auth_token": token})
+
+
+def refused(body: bytes, reason: str) -> bytes:
+    """Return the message so that Nova ends the server with `reason` as its fault."""
+    message = _load(body)
+    text = f"(none) Synergy rejected this request: {reason}"[:_LONGEST_FAULT]
+    specs = [
+        {**spec, _DATA: {**spec[_DATA], "force_hosts": [text]}}
+        for spec in message.args["request_specs"]
+    ]
+    return _dump(message, {**message.inner, "args": {**message.args, "request_specs": specs}})
+
+
+def credentials_of(body: bytes) -> Credentials:
+    """Return the token and roles in a message's context."""
+    return _credentials(_load(body).inner)
+
+
+def _credentials(inner: Mapping[str, Any]) -> Credentials:
+    token, roles = inner.get("_context_auth_token") or "", inner.get("_context_roles") or ()
+    return Credentials(str(token), tuple(str(role) for role in roles))
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What a conductor reads of a build message."""
+
+    server_ids: tuple[str, ...]
+    forced_host: str | None
+    token: str
+
+
+def order_of(body: bytes) -> Order:
+    """Return what a conductor reads of a message."""
+    message = _load(body)
+    specs = [spec[_DATA] for spec in message.args["request_specs"]]
+    hosts = specs[0].get("force_hosts")
+    return Order(
+        server_ids=tuple(spec["instance_uuid"] for spec in specs),
+        forced_host=str(hosts[0]) if hosts else None,
+        token=_credentials(message.inner).token,
+    )
+
+
+def compose(
+    *,
+    context: Mapping[str, Any],
+    servers: Sequence[tuple[str, str]],
+    flavor: Mapping[str, Any],
+    metadata: Mapping[str, str],
+    created_at: datetime,
+    unique_id: str,
+) -> bytes:
+    """Return a build message as nova-api sends it, for (server id, name) pairs.
+
+    context  user_id, user_name, project_id, project_name, roles, auth_token
+    flavor   name, vcpus, memory_mb, root_gb, ephemeral_gb, swap, extra_specs
+    """
+    project_id, user_id = context["project_id"], context["user_id"]
+    instances = [
+        {
+            "uuid": server_id,
+            "display_name": name,
+            "reservation_id": f"r-{unique_id[:8]}",
+            "created_at": created_at.strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
+            "metadata": dict(metadata),
+            "user_data": None,
+        }
+        for server_id, name in servers
+    ]
+    specs = [
+        {
+            "instance_uuid": server_id,
+            "project_id": project_id,
+            "user_id": user_id,
+            "flavor": _object("Flavor", "1.2", flavor),
+            "availability_zone": None,
+            "num_instances": len(servers),
+            "is_bfv": False,
+        }
+        for server_id, _ in servers
+    ]
+    args = {
+        "build_requests": [
+            _object("BuildRequest", "1.3", {"instance": _object("Instance", "2.8", instance)})
+            for instance in instances
+        ],
+        "request_specs": [_object("RequestSpec", "1.15", spec) for spec in specs],
+        "image": {},
+        "admin_password": f"secret-{unique_id[-8:]}",
+        "injected_files": [],
+    }
+    inner = {
+        "method": METHOD,
+        "namespace": NAMESPACE,
+        "version": VERSION,
+        "args": args,
+        "_unique_id": unique_id,
+        **{f"_context_{name}": value for name, value in context.items()},
+    }
+    return json.dumps({"oslo.version": "2.0", "oslo.message": json.dumps(inner)}).encode()
+
+
+def _object(name: str, version: str, data: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "nova_object.name": name,
+        "nova_object.namespace": "nova",
+        "nova_object.version": version,
+        _DATA: dict(data),
+    }

@@ -1,0 +1,69 @@
+"""Lets a person play the user of the embedded cloud; loaded only there.
+
+Why: the embedded cloud has no API of its own over the network. Must not know how it is built.
+"""
+
+from typing import Any
+
+from synergy.managers.base import Json, Manager, command
+from synergy.ports import CloudUser
+
+_NAME = {"type": "string", "minLength": 1, "maxLength": 255}
+
+
+class EmbeddedManager(Manager):
+    """Creates and deletes servers as a user would."""
+
+    name = "embedded"
+
+    def __init__(self, cloud_user: CloudUser) -> None:
+        self._cloud_user = cloud_user
+
+    @command(
+        {
+            "project": _NAME,
+            "user": _NAME,
+            "flavor": _NAME,
+            "name": _NAME,
+            "count": {"type": "integer", "minimum": 1, "maximum": 1000},
+            "metadata": {"type": "object", "additionalProperties": {"type": "string"}},
+        },
+        required=["project", "user", "flavor"],
+    )
+    def do_create_server(
+        self,
+        project: str,
+        user: str,
+        flavor: str,
+        name: str = "server",
+        count: int = 1,
+        metadata: dict[str, str] | None = None,
+    ) -> Json:
+        """Ask for servers as `openstack server create` does."""
+        return self._cloud_user.create_server(
+            project=project,
+            user=user,
+            flavor=flavor,
+            name=name,
+            metadata=metadata or {},
+            count=count,
+        )
+
+    @command({"server_id": _NAME}, required=["server_id"])
+    def do_delete_server(self, server_id: str) -> Json:
+        """Delete a server as its user would."""
+        self._cloud_user.delete_server_as_user(server_id)
+        return {"deleted": server_id}
+
+    @command({"server_id": _NAME}, required=["server_id"])
+    def do_show_server(self, server_id: str) -> Json:
+        """Show what Nova says of a server."""
+        view = self._cloud_user.show_server(server_id)
+        shown: dict[str, Any] = {
+            "id": view.server_id,
+            "name": view.name,
+            "status": view.status.value,
+            "host": view.host,
+            "fault": view.fault,
+        }
+        return shown

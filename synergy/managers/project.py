@@ -1,0 +1,270 @@
+"""Who takes part, with which shares, lifetimes and limits.
+
+Why: taking a project in moves its private quota from Nova into Synergy and lifts Nova's limit;
+letting it go puts back exactly what was there. Each half is committed before the next begins, so
+that the following run finishes what a crash cut. Must not know requests.
+"""
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from synergy.core.errors import Conflict, InvalidInput, NotFound
+from synergy.core.events import ProjectsChanged
+from synergy.core.model import (
+    NOTHING,
+    DefaultQuota,
+    Domain,
+    ExpiryAction,
+    Handover,
+    OnPrivateFull,
+    Project,
+    Resources,
+)
+from synergy.managers.base import Json, Manager, Publish, command
+from synergy.managers.render import project_json, user_json
+from synergy.ports import Compute, Identity, Intake, OpenUnitOfWork, UnitOfWork
+
+LOG = logging.getLogger(__name__)
+
+_LIMIT = {
+    "type": ["object", "null"],
+    "additionalProperties": {"type": "integer", "minimum": 0},
+}
+_SETTINGS: dict[str, Any] = {
+    "raw_shares": {"type": "integer", "minimum": 1, "maximum": 2**31 - 2},
+    "default_quota": {"enum": [one.value for one in DefaultQuota]},
+    "on_private_full": {"enum": [one.value for one in OnPrivateFull]},
+    "ttl_s": {"type": "integer", "minimum": 1, "maximum": 366 * 86_400},
+    "expiry_action": {"enum": [one.value for one in ExpiryAction]},
+    "max_waiting": {"type": "integer", "minimum": 0, "maximum": 10_000_000},
+    "max_waiting_per_user": {"type": "integer", "minimum": 0, "maximum": 10_000_000},
+    "suspended": {"type": "boolean"},
+    "private": {**_LIMIT, "type": "object"},
+    "borrow_limit": _LIMIT,
+    "lend_limit": _LIMIT,
+}
+_NAME = {"type": "string", "minLength": 1, "maxLength": 255}
+_KINDS: dict[str, Any] = {
+    "default_quota": DefaultQuota,
+    "on_private_full": OnPrivateFull,
+    "expiry_action": ExpiryAction,
+}
+
+
+class ProjectManager(Manager):
+    """Managed projects and their users."""
+
+    name = "project"
+
+    def __init__(
+        self,
+        publish: Publish,
+        unit_of_work: OpenUnitOfWork,
+        identity: Identity,
+        compute: Compute,
+        intake: Intake,
+    ) -> None:
+        self._publish, self._unit_of_work = publish, unit_of_work
+        self._identity, self._compute, self._intake = identity, compute, intake
+
+    def setup(self) -> None:
+        self._announce()
+
+    def task(self) -> float | None:
+        """Finish what a crash cut, and follow names and users in Keystone."""
+        with self._unit_of_work() as uow:
+            projects = uow.projects.all()
+        for project in projects:
+            if project.handover is Handover.TAKING:
+                self._lift(project)
+            elif project.handover is Handover.RETURNING:
+                self._give_back(project)
+        self._follow_keystone()
+        return None
+
+    def _announce(self) -> None:
+        with self._unit_of_work() as uow:
+            projects = uow.projects.all()
+        taking_part = frozenset(
+            p.project_id for p in projects if p.handover is not Handover.RETURNING
+        )
+        self._intake.manage(taking_part)
+
+    def _follow_keystone(self) -> None:
+        """Take over renamed projects and new users; tell about projects that vanished."""
+        views = {view.project_id: view for view in self._identity.projects()}
+        changed = set()
+        with self._unit_of_work() as uow:
+            known = {(a.project_id, a.user_id): a for a in uow.projects.associations()}
+            for project in uow.projects.all():
+                view = views.get(project.project_id)
+                if view is None:
+                    LOG.error("managed project %s is gone from Keystone: remove it", project.name)
+                    continue
+                if view.name != project.name:
+                    uow.projects.save(replace(project, name=view.name))
+                    changed.add(project.project_id)
+                for user_id, name in self._identity.users_of(project.project_id).items():
+                    found = known.get((project.project_id, user_id))
+                    if found is None:
+                        uow.projects.association(project.project_id, user_id, name)
+                        changed.add(project.project_id)
+                    elif name not in ("", found.user_name):
+                        uow.projects.save_association(replace(found, user_name=name))
+            uow.commit()
+        if changed:
+            self._publish(ProjectsChanged(frozenset(changed)))
+
+    # --- moving the private quota -----------------------------------------------------------------
+
+    def _lift(self, project: Project) -> None:
+        """Second half of taking a project in: Nova's limit goes, its quota lives here."""
+        self._compute.set_quota(project.project_id, dict.fromkeys(project.nova_quota))
+        with self._unit_of_work() as uow:
+            uow.projects.save(replace(project, handover=Handover.HELD))
+            uow.commit()
+        self._announce()
+        self._publish(ProjectsChanged(frozenset({project.project_id})))
+
+    def _give_back(self, project: Project) -> None:
+        """Second half of letting a project go: Nova has its limit back, then it is forgotten."""
+        self._announce()
+        self._compute.set_quota(project.project_id, project.nova_quota)
+        with self._unit_of_work() as uow:
+            uow.projects.remove(project.project_id)
+            uow.commit()
+        self._publish(ProjectsChanged(frozenset({project.project_id})))
+
+    def _private_quota(self, project_id: str, limits: Mapping[str, int | None]) -> Resources:
+        """A limited class counts with its limit, an unlimited one with what is used."""
+        used = self._compute.used_by(project_id)
+        unlimited = sorted(name for name, limit in limits.items() if limit is None)
+        if unlimited:
+            LOG.warning(
+                "project %s is unlimited in %s: it counts with what it uses",
+                project_id, ", ".join(unlimited),
+            )  # fmt: skip
+        return Resources.of(
+            {name: used.get(name, 0) if limit is None else limit for name, limit in limits.items()}
+        )
+
+    # --- commands ---------------------------------------------------------------------------------
+
+    @command()
+    def do_list(self) -> Json:
+        """List the managed projects."""
+        with self._unit_of_work() as uow:
+            return [project_json(project) for project in uow.projects.all()]
+
+    @command({"project": _NAME}, required=["project"])
+    def do_show(self, project: str) -> Json:
+        """Show a managed project with its users."""
+        with self._unit_of_work() as uow:
+            found = _find(uow.projects.all(), project)
+            users = [a for a in uow.projects.associations() if a.project_id == found.project_id]
+        return project_json(found) | {"users": [user_json(user) for user in users]}
+
+    @command({"project": _NAME, **_SETTINGS}, required=["project"])
+    def do_add(self, project: str, **settings: Any) -> Json:
+        """Manage a project: its quota moves into Synergy and its requests are queued."""
+        view = self._identity.find_project(project)
+        values = _read_settings(settings)
+        limits = self._compute.quota(view.project_id)
+        values.setdefault("private", self._private_quota(view.project_id, limits))
+        made = Project(
+            project_id=view.project_id,
+            name=view.name,
+            domain_id=view.domain_id,
+            parent_id=view.parent_id,
+            nova_quota=dict(limits),
+            **values,
+        )
+        with self._unit_of_work() as uow:
+            if view.domain_id not in {domain.domain_id for domain in uow.projects.domains()}:
+                uow.projects.save_domain(Domain(domain_id=view.domain_id, name=view.domain_name))
+            uow.projects.add(made)
+            for user_id, name in self._identity.users_of(view.project_id).items():
+                uow.projects.association(view.project_id, user_id, name)
+            uow.commit()
+        self._lift(made)
+        return self.do_show(view.project_id)
+
+    @command({"project": _NAME, **_SETTINGS}, required=["project"])
+    def do_set(self, project: str, **settings: Any) -> Json:
+        """Change a managed project's shares, limits or treatment."""
+        if not settings:
+            raise InvalidInput(f"nothing to set: give one of {', '.join(_SETTINGS)}")
+        with self._unit_of_work() as uow:
+            found = _find(uow.projects.all(), project)
+            uow.projects.save(replace(found, **_read_settings(settings)))
+            uow.commit()
+        self._publish(ProjectsChanged(frozenset({found.project_id})))
+        return self.do_show(found.project_id)
+
+    @command({"project": _NAME}, required=["project"])
+    def do_remove(self, project: str) -> Json:
+        """Manage a project no longer: Nova gets back the quota it had."""
+        with self._unit_of_work() as uow:
+            found = _find(uow.projects.all(), project)
+            waiting = uow.requests.waiting_count(found.project_id)
+            if waiting:
+                raise Conflict(
+                    f"project {found.name!r} has {waiting} waiting request(s): cancel them or let "
+                    "them start, then remove it"
+                )
+            leaving = replace(found, handover=Handover.RETURNING)
+            uow.projects.save(leaving)
+            uow.commit()
+        self._give_back(leaving)
+        return project_json(leaving)
+
+    @command(
+        {"project": _NAME, "user": _NAME, "raw_shares": _SETTINGS["raw_shares"]},
+        required=["project", "user", "raw_shares"],
+    )
+    def do_set_user(self, project: str, user: str, raw_shares: int) -> Json:
+        """Change a user's shares within a managed project."""
+        with self._unit_of_work() as uow:
+            found = _find(uow.projects.all(), project)
+            association = _find_user(uow, found, user)
+            uow.projects.save_association(replace(association, raw_shares=raw_shares))
+            uow.commit()
+        self._publish(ProjectsChanged(frozenset({found.project_id})))
+        return user_json(replace(association, raw_shares=raw_shares))
+
+
+def _find_user(uow: UnitOfWork, project: Project, user: str) -> Any:
+    for association in uow.projects.associations():
+        named = user in (association.user_id, association.user_name)
+        if association.project_id == project.project_id and named:
+            return association
+    raise NotFound(f"project {project.name!r} has no user {user!r}")
+
+
+def _find(projects: Sequence[Project], name_or_id: str) -> Project:
+    """Return a managed project by id or name. Raises NotFound or InvalidInput."""
+    found = [p for p in projects if p.project_id == name_or_id] or [
+        p for p in projects if p.name == name_or_id
+    ]
+    if not found:
+        raise NotFound(f"project {name_or_id!r} is not managed by Synergy")
+    if len(found) > 1:
+        ids = ", ".join(project.project_id for project in found)
+        raise InvalidInput(f"project name {name_or_id!r} is not unique: give one of {ids}")
+    return found[0]
+
+
+def _read_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    for name, value in settings.items():
+        if name in _KINDS:
+            values[name] = _KINDS[name](value)
+        elif name in ("private", "borrow_limit", "lend_limit"):
+            values[name] = None if value is None else Resources.demand(value, of=name)
+        else:
+            values[name] = value
+    if values.get("private", NOTHING) is None:
+        raise InvalidInput("private must name amounts by resource class")
+    return values

@@ -1,0 +1,353 @@
+"""Admits requests, lists them, and lets operators hold, release and cancel them.
+
+Why: between the broker and the queue stands one rule, a message is acknowledged after the commit of
+its requests and never before. Must not know how a request is chosen or built.
+"""
+
+import logging
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from oslo_config import cfg
+
+from synergy.core import lifecycle
+from synergy.core.accounts import user_node
+from synergy.core.admission import Wishes, wishes
+from synergy.core.errors import HandOverFailed, IllegalTransition, InvalidInput
+from synergy.core.events import (
+    Fact,
+    ProjectsChanged,
+    QuotaChanged,
+    QuotaHeld,
+    RequestsQueued,
+    RequestsRefused,
+    RequestsWithdrawn,
+)
+from synergy.core.lifecycle import Event, Move, transition
+from synergy.core.model import OnPrivateFull, Project, QuotaKind, Request, RequestClass, State
+from synergy.core.quota import QuotaState
+from synergy.managers.base import Json, Manager, Publish, command
+from synergy.managers.render import request_json, step_json
+from synergy.ports import (
+    BuildRequest,
+    Clock,
+    Conductor,
+    Delivery,
+    Intake,
+    OpenUnitOfWork,
+    UnitOfWork,
+    Wake,
+)
+
+LOG = logging.getLogger(__name__)
+_REFUSALS = (State.REJECTED, State.CANCELLED)
+_ID = {"type": "string", "minLength": 1, "maxLength": 64}
+
+
+class QueueManager(Manager):
+    """From the edge into the store."""
+
+    name = "queue"
+    listens = (ProjectsChanged, QuotaChanged, QuotaHeld, RequestsWithdrawn)
+    options = (
+        cfg.IntOpt(
+            "commit_size",
+            default=200,
+            min=1,
+            max=10_000,
+            mutable=True,
+            help="Most build messages that are stored in one transaction.",
+        ),
+        cfg.ListOpt(
+            "qos_names",
+            default=["normal"],
+            help="Names of the QOS that a request may ask for with metadata synergy:qos.",
+        ),
+    )
+
+    def __init__(
+        self,
+        conf: Any,
+        clock: Clock,
+        publish: Publish,
+        wake: Wake,
+        unit_of_work: OpenUnitOfWork,
+        intake: Intake,
+        conductor: Conductor,
+    ) -> None:
+        self._conf, self._clock, self._publish, self._wake = conf, clock, publish, wake
+        self._unit_of_work, self._intake, self._conductor = unit_of_work, intake, conductor
+        self._projects: dict[str, Project] | None = None
+        self._quota: QuotaState | None = None
+        self._never_why: dict[RequestClass, str] = {}
+        self._associations: dict[tuple[str, str], int] = {}
+        self._waiting: Counter[tuple[str, str]] | None = None
+        self._batch: Sequence[Delivery] = ()
+        self._refusals_left = True
+
+    def setup(self) -> None:
+        self._intake.on_arrival(self._wake)
+
+    def on_event(self, event: Fact) -> None:
+        if isinstance(event, ProjectsChanged):
+            self._projects = self._waiting = None
+            self._associations.clear()
+            self._never_why.clear()
+        elif isinstance(event, QuotaChanged):
+            self._quota = event.state
+            self._never_why.clear()
+        elif isinstance(event, QuotaHeld | RequestsWithdrawn) and self._waiting is not None:
+            self._waiting.subtract((r.project_id, r.user_id) for r in event.requests)
+
+    def task(self) -> float | None:
+        if self._refusals_left:
+            self._send_refusals()
+        while True:
+            if not self._batch:
+                self._batch = self._intake.fetch(limit=self._conf.commit_size)
+            if not self._batch:
+                return None
+            self._store(self._batch)
+            self._batch = ()
+
+    # --- intake -----------------------------------------------------------------------------------
+
+    def _store(self, batch: Sequence[Delivery]) -> None:
+        """Store a batch in one transaction, acknowledge it, then tell everyone."""
+        with self._unit_of_work() as uow:
+            self._refresh(uow)
+            entries, passing = self._admit_all(uow, batch)
+            uow.requests.add(entries)
+            uow.commit()
+        for build in passing:
+            self._conductor.build(build.body, token=None)
+        self._intake.acknowledge(batch)
+        requests = [move.request for move, _ in entries]
+        queued = tuple(r for r in requests if r.state is State.QUEUED)
+        if queued:
+            self._publish(RequestsQueued(queued))
+        if len(queued) < len(requests):
+            self._publish(RequestsRefused(tuple(r for r in requests if r.state is State.REJECTED)))
+            self._send_refusals()
+
+    def _refresh(self, uow: UnitOfWork) -> None:
+        if self._projects is None:
+            self._projects = {project.project_id: project for project in uow.projects.all()}
+        if self._waiting is None:
+            self._waiting = Counter()
+            for project_id in self._projects:
+                for key in uow.requests.waiting_owners():
+                    if key[0] == project_id:
+                        self._waiting[key] = uow.requests.waiting_count(*key)
+
+    def _admit_all(
+        self, uow: UnitOfWork, batch: Sequence[Delivery]
+    ) -> tuple[list[tuple[Move, bytes]], list[BuildRequest]]:
+        entries: list[tuple[Move, bytes]] = []
+        passing: list[BuildRequest] = []
+        builds = [build for delivery in batch for build in delivery.requests]
+        seen = uow.requests.known([build.server_id for build in builds])
+        for delivery in batch:
+            if delivery.unreadable:
+                self._quarantine(uow, delivery)
+        for build in builds:
+            if build.server_id in seen:
+                continue  # delivered again
+            seen.add(build.server_id)
+            project = (self._projects or {}).get(build.project_id)
+            if project is None:
+                passing.append(build)
+            else:
+                entries.append((self._admit(uow, build, project), build.body))
+        return entries, passing
+
+    def _quarantine(self, uow: UnitOfWork, delivery: Delivery) -> None:
+        why = delivery.unreadable
+        if uow.requests.quarantine(delivery.message_id, delivery.body, why, self._clock.now()):
+            LOG.error("message %s is kept aside: %s", delivery.message_id, why)
+
+    def _admit(self, uow: UnitOfWork, build: BuildRequest, project: Project) -> Move:
+        """Return the first step of a request: into the queue, or refused with a reason."""
+        now = self._clock.now()
+        reason = ""
+        try:
+            asked = wishes(
+                project,
+                metadata=build.metadata,
+                extra_specs=build.extra_specs,
+                user_data_quota=build.user_data_quota,
+                qos_names=self._conf.qos_names,
+            )
+        except InvalidInput as error:
+            reason = str(error)
+            asked = Wishes(
+                quota=QuotaKind.SHARED,
+                on_private_full=OnPrivateFull.REJECT,
+                ttl_s=project.ttl_s,
+                qos="normal",
+                nice=0,
+            )
+        kind = RequestClass(
+            association_id=self._association_id(uow, build),
+            demand=build.demand,
+            quota=asked.quota,
+            on_private_full=asked.on_private_full,
+            qos=asked.qos,
+            nice=asked.nice,
+            constraints=build.constraints,
+        )
+        reason = reason or self._never(kind) or self._too_many(project, build.user_id)
+        request = Request(
+            request_id=build.server_id,
+            class_id=uow.requests.class_id(kind),
+            request_class=kind,
+            project_id=project.project_id,
+            user_id=build.user_id,
+            server_name=build.server_name,
+            flavor=build.flavor,
+            batch_id=build.batch_id,
+            queued_at=now,
+            changed_at=now,
+            ttl_s=asked.ttl_s,
+        )
+        if reason:
+            return transition(request, Event.REFUSED, now, why=reason)
+        if self._waiting is not None:
+            self._waiting[project.project_id, build.user_id] += 1
+        return transition(request, Event.ADMITTED, now)
+
+    def _association_id(self, uow: UnitOfWork, build: BuildRequest) -> int:
+        """Return the (project, user) leaf; one that this transaction makes is not remembered, as
+        it may roll back."""
+        owner = (build.project_id, build.user_id)
+        if owner not in self._associations:
+            self._associations |= {
+                (a.project_id, a.user_id): a.association_id for a in uow.projects.associations()
+            }
+        if owner in self._associations:
+            return self._associations[owner]
+        return uow.projects.association(*owner, build.user_name).association_id
+
+    def _never(self, kind: RequestClass) -> str:
+        """Return why the class can never fit, "" if it may or nothing is known yet."""
+        if self._quota is None:
+            return ""
+        if kind not in self._never_why:
+            node, private = user_node(kind.association_id), kind.quota is QuotaKind.PRIVATE
+            why = self._quota.never_fits(node, kind.demand, private=private)
+            if why and private and kind.on_private_full is OnPrivateFull.SHARED:
+                why = self._quota.never_fits(node, kind.demand, private=False)
+            self._never_why[kind] = f"never_fits: {why}" if why else ""
+        return self._never_why[kind]
+
+    def _too_many(self, project: Project, user_id: str) -> str:
+        waiting = self._waiting or {}
+        mine = waiting.get((project.project_id, user_id), 0)
+        if mine >= project.max_waiting_per_user:
+            return f"user_limit: {mine} requests of this user wait already"
+        ours = sum(count for (owner, _), count in waiting.items() if owner == project.project_id)
+        if ours >= project.max_waiting:
+            return f"project_limit: {ours} requests of project {project.name} wait already"
+        return ""
+
+    def _send_refusals(self) -> None:
+        """Let Nova tell the users; a refusal whose body is still stored was not sent yet."""
+        self._refusals_left = True
+        with self._unit_of_work() as uow:
+            refused = [r for state in _REFUSALS for r in uow.requests.with_body(state)]
+            bodies = uow.requests.bodies([request.request_id for request in refused])
+        sent = []
+        try:
+            for request in refused:
+                self._conductor.refuse(bodies[request.request_id], request.why)
+                sent.append(request.request_id)
+        except HandOverFailed as error:
+            LOG.warning("a refusal could not be sent and will be tried again: %s", error)
+        else:
+            self._refusals_left = False
+        if sent:
+            with self._unit_of_work() as uow:
+                uow.requests.forget_bodies(sent)
+                uow.commit()
+
+    # --- commands ---------------------------------------------------------------------------------
+
+    @command(
+        {
+            "project_id": _ID,
+            "state": {"enum": [state.value for state in State]},
+            "limit": {"type": "integer", "minimum": 1, "maximum": 1000},
+            "marker": _ID,
+        }
+    )
+    def do_list(
+        self,
+        project_id: str | None = None,
+        state: str | None = None,
+        limit: int = 100,
+        marker: str | None = None,
+    ) -> Json:
+        """List requests in the order in which they were received."""
+        states = [State(state)] if state else []
+        with self._unit_of_work() as uow:
+            found = uow.requests.search(
+                states=states, project_id=project_id, limit=limit, after=marker
+            )
+        return [request_json(request) for request in found]
+
+    @command({"request_id": _ID}, required=["request_id"])
+    def do_show(self, request_id: str) -> Json:
+        """Show a request with its ledger."""
+        with self._unit_of_work() as uow:
+            request = uow.requests.get(request_id)
+            steps = uow.requests.steps(request_id)
+        return request_json(request) | {"history": [step_json(step) for step in steps]}
+
+    @command(
+        {"request_id": _ID, "why": {"type": "string", "maxLength": 150}}, required=["request_id"]
+    )
+    def do_cancel(self, request_id: str, why: str = "cancelled by an operator") -> Json:
+        """Withdraw a waiting request; its server ends in ERROR with the reason."""
+        shown = self._move(request_id, Event.CANCELLED, why)
+        self._send_refusals()
+        return shown
+
+    @command({"request_id": _ID}, required=["request_id"])
+    def do_hold(self, request_id: str) -> Json:
+        """Keep a waiting request from being dispatched."""
+        return self._move(request_id, Event.PAUSED, "held_by_admin")
+
+    @command({"request_id": _ID}, required=["request_id"])
+    def do_release(self, request_id: str) -> Json:
+        """Give a held or quarantined request back to the queue."""
+        return self._move(request_id, Event.RESUMED, "")
+
+    @command()
+    def do_quarantine(self) -> Json:
+        """List the messages that could not be read and are kept aside."""
+        with self._unit_of_work() as uow:
+            return [
+                {"message_id": message_id, "at": at.isoformat(), "why": why}
+                for message_id, at, why in uow.requests.quarantined()
+            ]
+
+    def _move(self, request_id: str, event: Event, why: str) -> Json:
+        with self._unit_of_work() as uow:
+            request = uow.requests.get(request_id)
+            if event is Event.CANCELLED and request.state not in lifecycle.WAITING:
+                raise IllegalTransition(
+                    f"request {request_id} is {request.state}: only a waiting one can be cancelled"
+                )
+            move = transition(request, event, self._clock.now(), why=why)
+            if event is Event.RESUMED:
+                fresh = replace(move.request, attempts=0, retry_at=None)
+                move = replace(move, request=fresh)
+            uow.requests.save([move])
+            uow.commit()
+        if move.request.state is State.QUEUED:
+            self._publish(RequestsQueued((move.request,)))
+        elif request.state is State.QUEUED:
+            self._publish(RequestsWithdrawn((request,)))
+        return request_json(move.request)

@@ -1,0 +1,85 @@
+"""Values as JSON, for the answers of commands: one shape a noun, units in the names."""
+
+from datetime import datetime
+from typing import Any
+
+from synergy.core.lifecycle import Step
+from synergy.core.model import Association, Project, Request, Resources
+
+
+def instant_json(at: datetime | None) -> str | None:
+    """Return ISO 8601, or None."""
+    return None if at is None else at.isoformat()
+
+
+def limit_json(limit: Resources | None) -> dict[str, int] | None:
+    """Return a limit by resource class; None is no limit."""
+    return None if limit is None else dict(limit)
+
+
+def request_json(request: Request) -> dict[str, Any]:
+    """Return what a person may see of a request; never its body."""
+    return {
+        "id": request.request_id,
+        "name": request.server_name,
+        "project_id": request.project_id,
+        "user_id": request.user_id,
+        "state": request.state.value,
+        "quota": request.quota.value,
+        "flavor": request.flavor,
+        "demand": dict(request.demand),
+        "qos": request.request_class.qos,
+        "nice": request.request_class.nice,
+        "ttl_s": request.ttl_s,
+        "batch_id": request.batch_id,
+        "class_id": request.class_id,
+        "queued_at": instant_json(request.queued_at),
+        "active_at": instant_json(request.active_at),
+        "expires_at": instant_json(request.expires_at),
+        "retry_at": instant_json(request.retry_at),
+        "attempts": request.attempts,
+        "host": request.host,
+        "why": request.why,
+    }
+
+
+def step_json(step: Step) -> dict[str, Any]:
+    """Return one row of the ledger."""
+    return {
+        "at": instant_json(step.at),
+        "from": step.from_state.value,
+        "to": step.to_state.value,
+        "event": step.event.value,
+        "round_id": step.round_id,
+        "why": step.why,
+    }
+
+
+def project_json(project: Project) -> dict[str, Any]:
+    """Return a managed project."""
+    return {
+        "id": project.project_id,
+        "name": project.name,
+        "domain_id": project.domain_id,
+        "raw_shares": project.raw_shares,
+        "default_quota": project.default_quota.value,
+        "on_private_full": project.on_private_full.value,
+        "ttl_s": project.ttl_s,
+        "expiry_action": project.expiry_action.value,
+        "max_waiting": project.max_waiting,
+        "max_waiting_per_user": project.max_waiting_per_user,
+        "suspended": project.suspended,
+        "private": dict(project.private),
+        "borrow_limit": limit_json(project.borrow_limit),
+        "lend_limit": limit_json(project.lend_limit),
+        "handover": project.handover.value,
+    }
+
+
+def user_json(association: Association) -> dict[str, Any]:
+    """Return a user of a project with his shares."""
+    return {
+        "user_id": association.user_id,
+        "name": association.user_name,
+        "raw_shares": association.raw_shares,
+    }

@@ -1,0 +1,478 @@
+"""What lies outside Synergy, as protocols: the clock, the cloud, and the store.
+
+Why: managers are written against these, and the embedded cloud and the real one are held to the
+same contract tests. Must not know who implements them. What is said here follows what was observed
+on Nova: a build message may carry several servers, must reach the conductor at most once, and is
+acknowledged only after its requests are committed.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Protocol
+
+from synergy.core.lifecycle import Move, Step
+from synergy.core.model import (
+    Association,
+    Domain,
+    Project,
+    QuotaKind,
+    Request,
+    RequestClass,
+    Resources,
+    State,
+)
+
+Wake = Callable[[], None]
+
+
+class Clock(Protocol):
+    """Time: `now` for records, `monotonic_s` for intervals."""
+
+    def now(self) -> datetime:
+        """Return the instant as an aware UTC datetime."""
+
+    def monotonic_s(self) -> float:
+        """Return seconds that never go back."""
+
+
+# --- build requests, in and out -------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BuildRequest:
+    """One server that a user asked for, as read from Nova's message.
+
+    body is the message that builds just this server; it holds tokens and passwords.
+    """
+
+    server_id: str
+    project_id: str
+    user_id: str
+    user_name: str
+    server_name: str
+    flavor: str
+    demand: Resources
+    created_at: datetime
+    body: bytes = field(repr=False)
+    batch_id: str | None = None
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    extra_specs: Mapping[str, str] = field(default_factory=dict)
+    constraints: tuple[tuple[str, str], ...] = ()
+    user_data_quota: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Delivery:
+    """One message from the edge: its requests, or why it cannot be read.
+
+    unreadable is "" when the message is what Nova sends. `message_id` is stable over redelivery.
+    """
+
+    message_id: str
+    body: bytes = field(repr=False)
+    requests: tuple[BuildRequest, ...] = ()
+    unreadable: str = ""
+
+
+class Intake(Protocol):
+    """Build requests of managed projects, taken from between nova-api and the conductor."""
+
+    def manage(self, project_ids: frozenset[str]) -> None:
+        """Take requests of these projects from now on; those of all others pass untouched."""
+
+    def on_arrival(self, wake: Wake) -> None:
+        """Call `wake` when a message arrives."""
+
+    def fetch(self, *, limit: int) -> Sequence[Delivery]:
+        """Return up to `limit` messages without waiting; they stay unacknowledged."""
+
+    def acknowledge(self, deliveries: Sequence[Delivery]) -> None:
+        """Let the broker forget these; to be called after the commit."""
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """What a stored body can act with."""
+
+    token: str = field(repr=False)
+    roles: tuple[str, ...]
+
+
+class Conductor(Protocol):
+    """The way to Nova's conductor. Raises HandOverFailed when nothing was published."""
+
+    def credentials(self, body: bytes) -> Credentials:
+        """Return the user's token and roles in a body."""
+
+    def build(self, body: bytes, *, token: str | None) -> None:
+        """Hand over one server's message, confirmed; a fresh token replaces the one inside."""
+
+    def refuse(self, body: bytes, reason: str) -> None:
+        """End the server in ERROR with a fault that its user can read. Safe to repeat."""
+
+
+# --- Nova's and Placement's view ------------------------------------------------------------------
+
+
+class ServerStatus(StrEnum):
+    """What Nova says of a server, as far as Synergy cares."""
+
+    SCHEDULING = "SCHEDULING"  # BUILD, and no host was chosen yet
+    BUILDING = "BUILDING"
+    ACTIVE = "ACTIVE"
+    STOPPED = "STOPPED"
+    SHELVED = "SHELVED"  # offloaded: holds nothing
+    ERROR = "ERROR"
+    DELETED = "DELETED"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerView:
+    """A server as Nova's API shows it."""
+
+    server_id: str
+    project_id: str
+    user_id: str
+    name: str
+    flavor: str
+    demand: Resources
+    status: ServerStatus
+    created_at: datetime
+    launched_at: datetime | None = None
+    host: str | None = None
+    fault: str = ""
+
+
+class NoticeKind(StrEnum):
+    """What a notification tells."""
+
+    BOOTED = "booted"
+    FAILED = "failed"
+    DELETED = "deleted"
+    SHELVED = "shelved"
+    UNSHELVED = "unshelved"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Notice:
+    """One notification about one server."""
+
+    kind: NoticeKind
+    server_id: str
+    at: datetime
+    host: str | None = None
+    detail: str = ""
+
+
+class Notices(Protocol):
+    """Notifications of the compute service, from a pool of Synergy's own."""
+
+    def on_arrival(self, wake: Wake) -> None:
+        """Call `wake` when a notification arrives."""
+
+    def fetch(self, *, limit: int) -> Sequence[Notice]:
+        """Return up to `limit` notifications without waiting."""
+
+    def acknowledge(self, notices: Sequence[Notice]) -> None:
+        """Let the broker forget these; to be called after the commit."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Host:
+    """One compute host: capacity is (total - reserved) x allocation_ratio, from Placement."""
+
+    name: str
+    capacity: Resources
+    used: Resources
+    up: bool = True
+
+
+class Compute(Protocol):
+    """Nova's API and Placement. Raises UpstreamUnavailable when they do not answer."""
+
+    def servers(self, server_ids: Iterable[str]) -> Mapping[str, ServerView]:
+        """Return those of the servers that exist."""
+
+    def servers_of(self, project_id: str) -> Iterator[ServerView]:
+        """Walk a project's servers that are not deleted."""
+
+    def delete_server(self, server_id: str) -> None:
+        """Start the deletion; nothing happens when it is gone."""
+
+    def shelve_server(self, server_id: str) -> None:
+        """Shelve and offload."""
+
+    def stop_server(self, server_id: str) -> None:
+        """Power off; the host keeps the server's resources."""
+
+    def snapshot_server(self, server_id: str, image_name: str) -> str:
+        """Start an image of the server, and return the image's id."""
+
+    def image_is_ready(self, image_id: str) -> bool:
+        """Tell whether the image is complete. Raises NotFound when it failed."""
+
+    def hosts(self) -> Sequence[Host]:
+        """Return every compute host, up or not, disabled ones as not up."""
+
+    def fits_on_a_host(self, demand: Resources) -> bool:
+        """Ask Placement for allocation candidates."""
+
+    def quota(self, project_id: str) -> Mapping[str, int | None]:
+        """Return Nova's limits of a project by resource class; None is unlimited."""
+
+    def set_quota(self, project_id: str, limits: Mapping[str, int | None]) -> None:
+        """Set Nova's limits of a project."""
+
+    def used_by(self, project_id: str) -> Resources:
+        """Return what a project's servers hold."""
+
+
+# --- Keystone -------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProjectView:
+    """A project as Keystone shows it."""
+
+    project_id: str
+    name: str
+    domain_id: str
+    domain_name: str
+    parent_id: str | None = None
+    enabled: bool = True
+
+
+class Identity(Protocol):
+    """Keystone. Raises UpstreamUnavailable when it does not answer."""
+
+    def projects(self) -> Sequence[ProjectView]:
+        """Return every project of every domain."""
+
+    def find_project(self, name_or_id: str) -> ProjectView:
+        """Return one project. Raises NotFound, or InvalidInput when a name is not unique."""
+
+    def users_of(self, project_id: str) -> Mapping[str, str]:
+        """Return the users with a role on the project: id -> name."""
+
+    def create_trust(self, token: str, *, project_id: str, roles: Sequence[str]) -> str:
+        """Let the token's user trust Synergy with these roles; return the trust's id.
+
+        Raises InvalidInput when the token cannot make one (expired, or itself from a trust).
+        """
+
+    def delete_trust(self, trust_id: str) -> None:
+        """Delete a trust; nothing happens when it is gone."""
+
+    def token_from_trust(self, trust_id: str) -> str:
+        """Return a fresh token that acts as the trusting user. Raises NotFound."""
+
+
+class CloudUser(Protocol):
+    """What a user of the cloud does; for the contract tests and for trying things out."""
+
+    def create_server(
+        self,
+        *,
+        project: str,
+        user: str,
+        flavor: str,
+        name: str,
+        metadata: Mapping[str, str],
+        count: int,
+    ) -> list[str]:
+        """Ask for servers as `openstack server create` does, and return their ids."""
+
+    def delete_server_as_user(self, server_id: str) -> None:
+        """Delete a server, waiting or running. Raises NotFound."""
+
+    def show_server(self, server_id: str) -> ServerView:
+        """Return a server. Raises NotFound."""
+
+
+# --- the store ------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hold:
+    """Requests of one class that hold quota from the same instant, or held it until another."""
+
+    association_id: int
+    demand: Resources
+    held_from: datetime
+    released_at: datetime | None
+    count: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClassLine:
+    """The waiting members of one class as the store has them, oldest first, packed."""
+
+    class_id: int
+    request_class: RequestClass
+    ids: bytes
+    queued_at_s: Sequence[float]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trust:
+    """A Keystone trust that Synergy keeps for a user of a project."""
+
+    project_id: str
+    user_id: str
+    trust_id: str
+
+
+class Requests(Protocol):
+    """Requests, their classes, bodies and ledger."""
+
+    def class_id(self, request_class: RequestClass) -> int:
+        """Return the id of the class, giving it one on first sight."""
+
+    def known(self, request_ids: Sequence[str]) -> set[str]:
+        """Return those that are stored, whatever their state."""
+
+    def add(self, entries: Sequence[tuple[Move, bytes]]) -> None:
+        """Store new requests with their first step and body."""
+
+    def get(self, request_id: str) -> Request:
+        """Return one request. Raises NotFound."""
+
+    def find(self, request_ids: Sequence[str]) -> dict[str, Request]:
+        """Return those that are stored."""
+
+    def search(
+        self,
+        *,
+        states: Sequence[State] = (),
+        project_id: str | None = None,
+        limit: int = 1000,
+        after: str | None = None,
+    ) -> list[Request]:
+        """Return requests in the order in which they were received."""
+
+    def save(self, moves: Sequence[Move]) -> None:
+        """Write moves and their steps. Raises Conflict if one changed since it was read."""
+
+    def bodies(self, request_ids: Sequence[str]) -> dict[str, bytes]:
+        """Return the opened bodies that are kept. Raises SealBroken."""
+
+    def forget_bodies(self, request_ids: Sequence[str]) -> None:
+        """Delete bodies that are no longer needed."""
+
+    def with_body(self, state: State) -> list[Request]:
+        """Return the requests of a state whose body is still kept."""
+
+    def lines(self) -> Iterator[ClassLine]:
+        """Walk the classes with queued requests that no retry delays, without writing."""
+
+    def delayed(self) -> list[Request]:
+        """Return the queued requests that failed to be handed over and wait for a retry."""
+
+    def held(self) -> list[tuple[int, QuotaKind, Resources, int]]:
+        """Return (association_id, quota, demand, count) of what holds quota now."""
+
+    def holds_since(self, at: datetime) -> list[Hold]:
+        """Return shared spans that last, or that ended after `at`."""
+
+    def ending(self, by: datetime) -> list[Request]:
+        """Return the active servers whose lifetime is over by then, the first to end first."""
+
+    def expiring(self) -> list[Request]:
+        """Return the servers whose lifetime is over and that are not gone yet."""
+
+    def next_expiry(self) -> datetime | None:
+        """Return the earliest end of an active shared server."""
+
+    def waiting_count(self, project_id: str, user_id: str | None = None) -> int:
+        """Return how many requests of a project, or of one of its users, wait."""
+
+    def waiting_owners(self) -> dict[tuple[str, str], str]:
+        """Return (project_id, user_id) -> one request_id, for everyone with a waiting request."""
+
+    def steps(self, request_id: str) -> list[Step]:
+        """Return a request's ledger, oldest first."""
+
+    def quarantine(self, message_id: str, body: bytes, why: str, at: datetime) -> bool:
+        """Keep a message that cannot be read; False when it is there already."""
+
+    def quarantined(self) -> list[tuple[str, datetime, str]]:
+        """Return (message_id, at, why) of the messages kept aside."""
+
+
+class Projects(Protocol):
+    """Managed projects, their domains and users."""
+
+    def all(self) -> list[Project]:
+        """Return every managed project."""
+
+    def get(self, project_id: str) -> Project:
+        """Return one. Raises NotFound."""
+
+    def add(self, project: Project) -> None:
+        """Store a new project. Raises Conflict when it is managed already."""
+
+    def save(self, project: Project) -> None:
+        """Write, unless someone wrote since it was read: then raise Conflict."""
+
+    def remove(self, project_id: str) -> None:
+        """Delete a project and its associations' shares; their history stays."""
+
+    def domains(self) -> list[Domain]:
+        """Return the domains of managed projects."""
+
+    def save_domain(self, domain: Domain) -> None:
+        """Write a domain."""
+
+    def associations(self) -> list[Association]:
+        """Return every association."""
+
+    def association(self, project_id: str, user_id: str, user_name: str) -> Association:
+        """Return an association, making it on first sight."""
+
+    def save_association(self, association: Association) -> None:
+        """Write an association's name and shares."""
+
+
+class UsageStore(Protocol):
+    """Fair-share history."""
+
+    def load(self) -> tuple[datetime | None, dict[int, float]]:
+        """Return when usage was last charged, and TRES-seconds by association_id."""
+
+    def save(self, charged_at: datetime, usage: Mapping[int, float]) -> None:
+        """Write usage and the instant it is valid for."""
+
+
+class Trusts(Protocol):
+    """Keystone trusts of Synergy's own."""
+
+    def all(self) -> list[Trust]:
+        """Return every trust."""
+
+    def add(self, trust: Trust) -> None:
+        """Store a trust."""
+
+    def remove(self, trust_id: str) -> None:
+        """Forget a trust."""
+
+
+class UnitOfWork(Protocol):
+    """One transaction: leaving it without `commit` rolls back."""
+
+    @property
+    def requests(self) -> Requests: ...
+    @property
+    def projects(self) -> Projects: ...
+    @property
+    def usage(self) -> UsageStore: ...
+    @property
+    def trusts(self) -> Trusts: ...
+
+    def commit(self) -> None:
+        """Make it last. Raises Conflict or UpstreamUnavailable, and then nothing is written."""
+
+
+OpenUnitOfWork = Callable[[], AbstractContextManager[UnitOfWork]]

@@ -1,0 +1,1 @@
+"""Runs the service's own managers under a virtual clock."""

@@ -1,0 +1,29 @@
+"""A clock that moves only when it is told to."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+START: Final = datetime(2017, 3, 1, tzinfo=UTC)
+
+
+class VirtualClock:
+    """Virtual time: `now` and `monotonic_s` are one."""
+
+    def __init__(self, start: datetime = START) -> None:
+        self._start, self._now = start, start
+
+    def now(self) -> datetime:
+        """Return the virtual instant."""
+        return self._now
+
+    def monotonic_s(self) -> float:
+        """Return the virtual seconds since the start."""
+        return (self._now - self._start).total_seconds()
+
+    def at(self, offset_s: float) -> datetime:
+        """Return the instant `offset_s` seconds after the start."""
+        return self._start + timedelta(seconds=offset_s)
+
+    def move_to(self, instant: datetime) -> None:
+        """Go forward; time never goes back."""
+        self._now = max(self._now, instant)

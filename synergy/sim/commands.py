@@ -1,0 +1,214 @@
+"""`synergy demo` and `synergy simulate`: arguments, progress, output. Everything else is elsewhere."""
+
+import argparse
+import gc
+import json
+import logging
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TextIO
+
+from cliff.command import Command
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from synergy.core.fairshare import Algorithm
+from synergy.core.schedule import Discipline
+from synergy.sim import demo, padova, replay, report, swf
+from synergy.sim.observe import Observer, shares_of
+
+Tell = Callable[[float, str], None]  # part done in [0, 1], and what to say
+
+
+@contextmanager
+def progress_on(stream: TextIO, title: str) -> Iterator[Tell]:
+    """Show progress: a bar on a terminal, else a plain line for every twentieth."""
+    if stream.isatty():
+        columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
+        with Progress(*columns, TextColumn("{task.fields[said]}"), console=Console(file=stream)) as bar:
+            task = bar.add_task(title, total=1.0, said="")
+            yield lambda part, said: bar.update(task, completed=part, said=said)
+        return
+    told = -1
+
+    def tell(part: float, said: str) -> None:
+        nonlocal told
+        if int(part * 20) > told:
+            told = int(part * 20)
+            print(f"{title} {part:4.0%}  {said}", file=stream, flush=True)  # noqa: T201
+
+    yield tell
+
+
+def _prepare() -> None:
+    """A simulation is one long computation: less log, and no search for garbage in what stays."""
+    logging.getLogger("synergy").setLevel(logging.ERROR)
+    logging.getLogger("alembic").setLevel(logging.ERROR)
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(100_000, 50, 50)
+
+
+def _add_format(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "-f",
+        "--format",
+        choices=["table", "json"],
+        default="table",
+        help="How to print the result (default: table). Progress goes to standard error.",
+    )
+    parser.add_argument(
+        "--seed", type=int, default=1, help="Makes the run repeatable (default: 1)."
+    )
+
+
+class Demo(Command):
+    """Run the Padova experiment on the embedded cloud and show what was promised and delivered."""
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        """Declare the arguments."""
+        parser: argparse.ArgumentParser = super().get_parser(prog_name)
+        _add_format(parser)
+        parser.add_argument(
+            "--algorithm",
+            choices=[one.value for one in Algorithm],
+            default=Algorithm.FAIR_TREE.value,
+            help="How fair-share factors are made (default: fair_tree).",
+        )
+        parser.add_argument(
+            "--user-shares",
+            choices=sorted(padova.USERS),
+            default="equal",
+            help="Shares of the users within each project (default: equal).",
+        )
+        parser.add_argument(
+            "--output",
+            type=Path,
+            default=Path("demo-output"),
+            metavar="DIR",
+            help="Folder for the report (default: demo-output).",
+        )
+        parser.add_argument(
+            "--hours",
+            type=_hours,
+            default=padova.VIRTUAL_S / 3600,
+            help="Virtual hours to simulate (default: 48).",
+        )
+        return parser
+
+    def take_action(self, parsed: argparse.Namespace) -> int:
+        """Run, print, and write the report."""
+        _prepare()
+        virtual_s = parsed.hours * 3600
+        with progress_on(sys.stderr, f"Padova, {parsed.algorithm}") as tell:
+            result = demo.run(
+                seed=parsed.seed,
+                algorithm=parsed.algorithm,
+                user_shares=parsed.user_shares,
+                virtual_s=virtual_s,
+                progress=lambda observer, done_s: tell(done_s / virtual_s, _said(observer, done_s)),
+            )
+        path = report.write(result, parsed.output)
+        if parsed.format == "json":
+            json.dump(result.as_json(str(path)), self.app.stdout, indent=2)
+            self.app.stdout.write("\n")
+        else:
+            console = Console(file=self.app.stdout)
+            report.print_tables(result, console)
+            console.print(f"Report with plots: {path}", soft_wrap=True)
+        return 0
+
+
+def _hours(text: str) -> float:
+    try:
+        hours = float(text)
+    except ValueError:
+        hours = 0.0
+    if not 0.1 <= hours <= 1000:
+        raise argparse.ArgumentTypeError(f"{text!r} must be a number from 0.1 to 1000")
+    return hours
+
+
+def _said(observer: Observer, done_s: float) -> str:
+    parts = shares_of(observer.delivered_by_project())
+    split = "  ".join(
+        f"{name} {parts.get(f'project-{name}', 0.0):.1%}" for name in padova.PROMISED
+    )
+    return (
+        f"{done_s / 3600:5.1f} h  {observer.started:6,} servers  {observer.queued:6,} wait  {split}"
+    )
+
+
+class Simulate(Command):
+    """Replay a workload log in the Standard Workload Format through the real managers."""
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        """Declare the arguments."""
+        parser: argparse.ArgumentParser = super().get_parser(prog_name)
+        _add_format(parser)
+        parser.add_argument("file", type=Path, metavar="FILE", help="The log, plain or gzip.")
+        parser.add_argument(
+            "--vcpus", type=int, required=True, help="Size of the pool, all of it shared."
+        )
+        parser.add_argument(
+            "--policy",
+            choices=[one.value for one in Discipline],
+            default=Discipline.GREEDY.value,
+            help="What happens behind a request that does not fit (default: greedy).",
+        )
+        parser.add_argument(
+            "--order",
+            choices=["submit", "multifactor"],
+            default="multifactor",
+            help="Order of the queue (default: multifactor).",
+        )
+        parser.add_argument(
+            "--boot-s",
+            type=float,
+            default=0.0,
+            help="Seconds from dispatch until a server runs (default: 0).",
+        )
+        parser.add_argument(
+            "--skip-bad-lines", action="store_true", help="Count bad lines instead of stopping."
+        )
+        parser.add_argument(
+            "--trace-out", type=Path, metavar="FILE.csv", help="Write one row for each request."
+        )
+        return parser
+
+    def take_action(self, parsed: argparse.Namespace) -> int:
+        """Read, replay, print."""
+        _prepare()
+        workload = swf.read(parsed.file, skip_bad_lines=parsed.skip_bad_lines)
+        with progress_on(sys.stderr, parsed.file.name) as tell:
+            result = replay.run(
+                workload,
+                vcpus=parsed.vcpus,
+                discipline=parsed.policy,
+                order=parsed.order,
+                boot_s=parsed.boot_s,
+                seed=parsed.seed,
+                progress=lambda done, count: tell(done / count, f"{done:,} of {count:,} submitted"),
+            )
+        if parsed.trace_out is not None:
+            result.write_trace(parsed.trace_out)
+        summary = result.as_json()
+        if parsed.format == "json":
+            json.dump(summary, self.app.stdout, indent=2)
+            self.app.stdout.write("\n")
+        else:
+            Console(file=self.app.stdout).print(_summary_table(summary))
+        return 0
+
+
+def _summary_table(summary: dict[str, Any]) -> Table:
+    table = Table(show_header=False)
+    for name, value in summary.items():
+        inner = value.items() if isinstance(value, dict) else [("", value)]
+        for part, number in inner:
+            shown = f"{number:,.3f}" if isinstance(number, float) else f"{number:,}"
+            table.add_row(f"{name} {part}".strip(), shown)
+    return table

@@ -1,0 +1,182 @@
+"""A discrete-event loop that drives the service's own managers on the embedded cloud.
+
+Why: the demo and the simulator are worth something only if they run what the service runs. Must not
+decide anything: it moves the clock to the next thing that is due, and calls who is due.
+"""
+
+import heapq
+import random
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from oslo_config import cfg
+
+from synergy.core.errors import SynergyError
+from synergy.core.events import Fact
+from synergy.db.engine import DATABASE_OPTIONS, open_engine, upgrade
+from synergy.db.unit_of_work import Store
+from synergy.db.vault import Vault, new_key
+from synergy.drivers.embedded.keystone import EmbeddedIdentity
+from synergy.drivers.embedded.nova import EmbeddedNova, EmbeddedNotices
+from synergy.drivers.embedded.spec import CloudSpec
+from synergy.managers.base import (
+    Manager,
+    Supervisor,
+    assemble,
+    deliver_to,
+    register_options,
+)
+from synergy.managers.expiry import ExpiryManager
+from synergy.managers.fairshare import FairShareManager
+from synergy.managers.keystone import KeystoneManager
+from synergy.managers.nova import NovaManager
+from synergy.managers.project import ProjectManager
+from synergy.managers.queue import QueueManager
+from synergy.managers.quota import QuotaManager
+from synergy.managers.scheduler import SchedulerManager
+from synergy.sim.clock import VirtualClock
+
+# Whoever is due at one instant runs in this order: what ends, news, sizes, then decisions.
+MANAGERS: tuple[type[Manager], ...] = (
+    ProjectManager,
+    ExpiryManager,
+    QueueManager,
+    NovaManager,
+    QuotaManager,
+    KeystoneManager,
+    FairShareManager,
+    SchedulerManager,
+)
+Settings = Mapping[str, Mapping[str, Any]]
+
+
+class Engine:
+    """The virtual world: a cloud, a store, managers, and what is due when."""
+
+    def __init__(self, spec: CloudSpec, settings: Settings, *, store: Store, seed: int) -> None:
+        self.clock = VirtualClock()
+        rng = random.Random(seed)
+        self.identity = EmbeddedIdentity(spec, self.clock, rng)
+        self.nova = EmbeddedNova(spec, self.clock, self.identity, rng)
+        self.store = store
+        self._heap: list[tuple[datetime, int, Callable[[], None]]] = []
+        self._count = 0
+        self._listeners: list[Callable[[Fact], None]] = []
+        self._due: dict[str, datetime] = {}
+        conf = cfg.ConfigOpts()
+        conf(args=[], project="synergy", default_config_files=[], default_config_dirs=[])
+        classes = {cls.name: cls for cls in MANAGERS}
+        for name, cls in classes.items():
+            register_options(conf, name, cls)
+            for option, value in settings.get(name, {}).items():
+                conf.set_override(option, value, group=name)
+        self.managers = assemble(classes, lambda name: self._needs(conf, name))
+        self.supervisors = {
+            name: Supervisor(manager, conf[name], self.clock)
+            for name, manager in self.managers.items()
+        }
+        for name, supervisor in self.supervisors.items():
+            supervisor.setup(autostart=conf[name].autostart)
+            self._due[name] = self.clock.now()
+
+    def _needs(self, conf: cfg.ConfigOpts, name: str) -> dict[str, object]:
+        return {
+            "conf": conf[name],
+            "clock": self.clock,
+            "publish": self.publish,
+            "wake": lambda: self._wake(name),
+            "unit_of_work": self.store,
+            "intake": self.nova,
+            "conductor": self.nova,
+            "compute": self.nova,
+            "notices": EmbeddedNotices(self.nova),
+            "identity": self.identity,
+        }
+
+    def listen(self, listener: Callable[[Fact], None]) -> None:
+        """Let `listener` see every event that managers publish."""
+        self._listeners.append(listener)
+
+    def publish(self, event: Fact) -> None:
+        """Deliver an event to managers and listeners."""
+        for supervisor in deliver_to(self.supervisors.values(), event):
+            if not supervisor.in_backoff():
+                self._wake(supervisor.manager.name)
+        for listener in self._listeners:
+            listener(event)
+
+    def _wake(self, name: str) -> None:
+        self._due[name] = self.clock.now()
+
+    def at(self, instant: datetime, happen: Callable[[], None]) -> None:
+        """Let something happen at an instant, after what was asked for earlier."""
+        self._count += 1
+        heapq.heappush(self._heap, (instant, self._count, happen))
+
+    def after(self, delay_s: float, happen: Callable[[], None]) -> None:
+        """Let something happen in `delay_s` seconds."""
+        self.at(self.clock.now() + timedelta(seconds=delay_s), happen)
+
+    def run_until(self, end: datetime) -> None:
+        """Go on until `end`. Raises what a manager failed with: a simulation hides nothing."""
+        while (instant := self._next_instant()) <= end:
+            self.clock.move_to(instant)
+            self._run_instant()
+        self.clock.move_to(end)
+
+    def run_until_idle(self, is_done: Callable[[], bool]) -> None:
+        """Go on until `is_done`, asked after each instant."""
+        while not is_done():
+            self.clock.move_to(self._next_instant())
+            self._run_instant()
+
+    def _next_instant(self) -> datetime:
+        due = min(self._due.values())
+        boot = self.nova.next_due_at()
+        instants = [due, *([boot] if boot else []), *([self._heap[0][0]] if self._heap else [])]
+        return min(instants)
+
+    def _run_instant(self) -> None:
+        now = self.clock.now()
+        self.nova.catch_up()
+        while self._heap and self._heap[0][0] <= now:
+            heapq.heappop(self._heap)[2]()
+        for name, supervisor in self.supervisors.items():
+            if self._due[name] <= now:
+                self._due[name] = datetime.max.replace(tzinfo=now.tzinfo)
+                delay_s = supervisor.run()
+                if supervisor.report.last_error:
+                    raise SimulationFailed(name, supervisor.report.last_error)
+                later = now + timedelta(seconds=max(delay_s, 1e-3))
+                self._due[name] = min(self._due[name], later)
+
+
+class SimulationFailed(SynergyError):
+    """A manager failed while it was simulated."""
+
+    code = "simulation_failed"
+
+    def __init__(self, manager: str, error: str) -> None:
+        super().__init__(f"manager {manager} failed: {error}")
+
+
+@contextmanager
+def temporary_store(folder: Path | None = None) -> Iterator[Store]:
+    """Open a fresh SQLite store with a key of its own, and remove it afterwards."""
+    with tempfile.TemporaryDirectory(prefix="synergy-", dir=folder) as place:
+        conf = cfg.ConfigOpts()
+        conf.register_opts(DATABASE_OPTIONS, group="database")
+        conf(args=[], project="synergy", default_config_files=[], default_config_dirs=[])
+        conf.set_override("connection", f"sqlite:///{place}/synergy.sqlite", group="database")
+        conf.set_override("sqlite_synchronous", False, group="database")
+        engine = open_engine(conf.database)
+        upgrade(engine)
+        store = Store(engine, Vault([new_key()]))
+        try:
+            yield store
+        finally:
+            store.close()
