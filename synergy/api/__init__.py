@@ -1,0 +1,1 @@
+"""REST: schema, policy, call, serialize. Knows the managers only through what it is given."""

@@ -293,6 +293,11 @@ class Supervisor:
             )
             return delay_s
 
+    def died(self, error: BaseException) -> None:
+        """Note that the thread that ran the manager is gone."""
+        LOG.error("the thread of manager %s died: %s", self.manager.name, _in_words(error))
+        self._note(status=Status.ERROR, last_error=_in_words(error), next_run_at=None)
+
     def in_backoff(self) -> bool:
         """Tell whether the manager rests after a failure; events do not run it meanwhile."""
         return self._backoff_s > 0
@@ -318,7 +323,7 @@ class Supervisor:
         self._report = replace(self._report, **changes)
 
 
-def _in_words(error: Exception) -> str:
+def _in_words(error: BaseException) -> str:
     return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
 
 

@@ -1,0 +1,53 @@
+# Each target installs what it needs first, and is quick when nothing is missing.
+PYTHON ?= $(shell test -x /usr/bin/python3 && echo /usr/bin/python3 || command -v python3)
+VENV ?= .venv
+BIN := $(VENV)/bin
+ALGORITHM ?= fair_tree
+DEMO_ARGS ?=
+
+.PHONY: all demo test test-slow lint bench doc sample wheel clean
+all: lint test
+
+# A folder and a Python with its venv module are all that is needed; Debian splits the module off.
+$(BIN)/python:
+	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || { \
+	  if command -v apt-get >/dev/null && [ "$$(id -u)" = 0 ]; then \
+	    echo "Installing python3-venv"; \
+	    apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install -y python3 python3-venv git >/dev/null; \
+	  else echo "Python at $(PYTHON) has no venv module: install python3-venv, or set PYTHON=" >&2; exit 1; fi; }
+	@$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.installed: requirements.txt test-requirements.txt setup.cfg setup.py pyproject.toml | $(BIN)/python
+	@echo "Installing into $(VENV) (about a minute the first time)"
+	@$(BIN)/pip install --quiet --disable-pip-version-check -e . -r test-requirements.txt
+	@touch $@
+
+demo: $(VENV)/.installed
+	$(BIN)/synergy demo --algorithm $(ALGORITHM) $(DEMO_ARGS)
+
+test: $(VENV)/.installed
+	$(BIN)/python -m pytest -m "not slow"
+
+test-slow: $(VENV)/.installed
+	$(BIN)/python -m pytest -m slow
+
+lint: $(VENV)/.installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: $(VENV)/.installed
+	@for script in benchmarks/bench_*.py; do $(BIN)/python $$script || exit 1; done
+
+sample: $(VENV)/.installed
+	$(BIN)/oslo-config-generator --namespace synergy --output-file etc/synergy/synergy.conf.sample
+
+doc: $(VENV)/.installed
+	$(BIN)/python -m sphinx -q -W -b html doc/source doc/build/html
+	@echo "Documentation: doc/build/html/index.html"
+
+wheel: $(VENV)/.installed
+	$(BIN)/python -m build --wheel --outdir dist .
+
+clean:
+	rm -rf $(VENV) build dist doc/build demo-output *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,0 +1,85 @@
+"""`synergy manager ...`"""
+
+import argparse
+import json
+from typing import Any
+
+from cliff.command import Command
+from cliff.lister import Lister
+from cliff.show import ShowOne
+
+from synergy.cli.client import ApiError
+from synergy.cli.render import pairs, rows
+
+_COLUMNS = ("name", "status", "runs", "failures", "last_run_at", "next_run_at", "last_error")
+
+
+class ListManagers(Lister):
+    """List the managers of the service with their status."""
+
+    def take_action(self, parsed: argparse.Namespace) -> Any:
+        return rows(self.app.client.get("/managers")["managers"], _COLUMNS)
+
+
+class _OneManager(ShowOne):
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        parser: argparse.ArgumentParser = super().get_parser(prog_name)
+        parser.add_argument("manager", help="Name of the manager.")
+        return parser
+
+
+class ShowManager(_OneManager):
+    """Show one manager with its commands."""
+
+    def take_action(self, parsed: argparse.Namespace) -> Any:
+        shown = self.app.client.get(f"/managers/{parsed.manager}")["manager"]
+        shown["commands"] = "\n".join(f"{c['name']}: {c['help']}" for c in shown["commands"])
+        return pairs(shown)
+
+
+class StartManager(_OneManager):
+    """Let a paused manager run."""
+
+    def take_action(self, parsed: argparse.Namespace) -> Any:
+        shown = self.app.client.post(f"/managers/{parsed.manager}/start")["manager"]
+        return pairs({name: shown[name] for name in _COLUMNS})
+
+
+class StopManager(_OneManager):
+    """Pause a manager."""
+
+    def take_action(self, parsed: argparse.Namespace) -> Any:
+        shown = self.app.client.post(f"/managers/{parsed.manager}/stop")["manager"]
+        return pairs({name: shown[name] for name in _COLUMNS})
+
+
+class ExecuteManager(Command):
+    """Run a command of a manager, and print its JSON answer."""
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        parser: argparse.ArgumentParser = super().get_parser(prog_name)
+        parser.add_argument("manager", help="Name of the manager.")
+        parser.add_argument("manager_command", metavar="command", help="Name of the command.")
+        parser.add_argument(
+            "arguments",
+            nargs="*",
+            metavar="NAME=VALUE",
+            help="Arguments; a value that is JSON is taken as such, any other as text.",
+        )
+        return parser
+
+    def take_action(self, parsed: argparse.Namespace) -> None:
+        path = f"/managers/{parsed.manager}/commands/{parsed.manager_command}"
+        arguments = dict(_argument(text) for text in parsed.arguments)
+        answer = self.app.client.post(path, arguments)["result"]
+        self.app.stdout.write(f"{json.dumps(answer, indent=2)}\n")
+
+
+def _argument(text: str) -> tuple[str, Any]:
+    name, found, value = text.partition("=")
+    if not found:
+        raise ApiError(f"{text!r} must have the form NAME=VALUE")
+    try:
+        return name, json.loads(value)
+    except ValueError:
+        return name, value

@@ -1,0 +1,47 @@
+"""Opens an embedded cloud for the service: the entry point `embedded` of `synergy.clouds`."""
+
+import random
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from oslo_config import cfg
+
+from synergy.core.errors import ConfigurationInvalid, InvalidInput
+from synergy.drivers.embedded.keystone import EmbeddedIdentity
+from synergy.drivers.embedded.nova import EmbeddedNotices, EmbeddedNova
+from synergy.drivers.embedded.spec import read_spec
+from synergy.ports import Clock
+
+OPTIONS = (
+    cfg.StrOpt(
+        "cloud_file",
+        default="embedded-cloud.yaml",
+        help="YAML file that lists the hosts, flavors and projects of the embedded cloud. A "
+        "relative path is looked up beside the configuration file, then in the current folder.",
+    ),
+    cfg.IntOpt("seed", default=1, help="Seed of the ids and tokens that the cloud makes up."),
+)
+GROUP = "embedded"
+
+
+def open_cloud(conf: cfg.ConfigOpts, clock: Clock) -> Mapping[str, Any]:
+    """Return the ports of a fresh embedded cloud by name. Raises ConfigurationInvalid."""
+    group = conf[GROUP]
+    path = Path(conf.find_file(group.cloud_file) or group.cloud_file)
+    try:
+        spec = read_spec(path)
+    except InvalidInput as error:
+        raise ConfigurationInvalid([f"[embedded] cloud_file: {error}"]) from error
+    rng = random.Random(group.seed)
+    identity = EmbeddedIdentity(spec, clock, rng)
+    nova = EmbeddedNova(spec, clock, identity, rng, pause=time.sleep)
+    return {
+        "intake": nova,
+        "conductor": nova,
+        "compute": nova,
+        "notices": EmbeddedNotices(nova),
+        "identity": identity,
+        "cloud_user": nova,
+    }

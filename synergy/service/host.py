@@ -1,0 +1,109 @@
+"""Finds the managers, gives each what it needs, and runs them; the API speaks to them through it."""
+
+import logging
+import time
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any, Final
+
+from oslo_config import cfg
+
+from synergy.core.errors import InvalidInput, NotFound
+from synergy.db.unit_of_work import Store
+from synergy.managers.base import Json, Manager, Supervisor, assemble
+from synergy.ports import Clock
+from synergy.service.bus import Bus
+from synergy.service.periodic import Worker
+
+LOG = logging.getLogger(__name__)
+GRACE_S: Final = 10.0
+
+
+class Host:
+    """The managers of one process."""
+
+    def __init__(
+        self,
+        conf: cfg.ConfigOpts,
+        classes: Mapping[str, type[Manager]],
+        *,
+        clock: Clock,
+        store: Store,
+        cloud: Mapping[str, Any],
+    ) -> None:
+        """Construct every manager. Raises ConfigurationInvalid listing every missing need."""
+        self._conf, self._bus = conf, Bus()
+        self._workers: dict[str, Worker] = {}
+        common = {"clock": clock, "publish": self._bus.publish, "unit_of_work": store, **cloud}
+        made = assemble(
+            classes,
+            lambda name: {**common, "conf": conf[name], "wake": lambda: self._wake(name)},
+        )
+        for name, manager in made.items():
+            worker = Worker(Supervisor(manager, conf[name], clock))
+            self._workers[name] = worker
+            self._bus.attach(worker)
+
+    def _wake(self, name: str) -> None:
+        if name in self._workers:
+            self._workers[name].wake()
+
+    def start(self) -> None:
+        """Set every manager up, then start the threads: nobody runs before everyone is ready."""
+        for name, worker in self._workers.items():
+            worker.supervisor.setup(autostart=self._conf[name].autostart)
+        for worker in self._workers.values():
+            worker.start()
+
+    def stop(self) -> None:
+        """End every thread, waiting at most GRACE_S seconds for all of them together."""
+        for worker in self._workers.values():
+            worker.stop()
+        deadline_s = time.monotonic() + GRACE_S
+        for name, worker in self._workers.items():
+            if worker.join(max(0.0, deadline_s - time.monotonic())):
+                worker.supervisor.destroy()
+            else:
+                LOG.warning("manager %s did not end in %s s; its work is in the store", name, GRACE_S)
+
+    # --- what the API offers ----------------------------------------------------------------------
+
+    def managers(self) -> list[Json]:
+        """Return what is to be shown of every manager."""
+        return [self.manager(name) for name in self._workers]
+
+    def manager(self, name: str) -> Json:
+        """Return what is to be shown of one manager. Raises NotFound."""
+        supervisor = self._worker(name).supervisor
+        shown = asdict(supervisor.report)
+        for key in ("last_run_at", "next_run_at"):
+            shown[key] = shown[key].isoformat() if shown[key] else None
+        shown["commands"] = [
+            {"name": command.name, "help": command.help}
+            for command in supervisor.manager.commands().values()
+        ]
+        return shown
+
+    def start_manager(self, name: str) -> Json:
+        """Let a paused manager run. Raises NotFound."""
+        worker = self._worker(name)
+        worker.supervisor.start()
+        worker.wake()
+        return self.manager(name)
+
+    def stop_manager(self, name: str) -> Json:
+        """Pause a manager. Raises NotFound."""
+        self._worker(name).supervisor.stop()
+        return self.manager(name)
+
+    def execute(self, name: str, command: str, arguments: Mapping[str, Json]) -> Json:
+        """Run a manager's command. Raises NotFound, InvalidInput, and what the command raises."""
+        if not all(isinstance(key, str) and key.isidentifier() for key in arguments):
+            raise InvalidInput(f"{name} {command}: argument names must be identifiers")
+        return self._worker(name).supervisor.execute(command, arguments)
+
+    def _worker(self, name: str) -> Worker:
+        if name not in self._workers:
+            known = ", ".join(sorted(self._workers))
+            raise NotFound(f"manager {name!r} is not loaded; there are {known}")
+        return self._workers[name]

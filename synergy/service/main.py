@@ -1,0 +1,161 @@
+"""The entry point of synergy-service: checks everything, then runs until it is told to stop."""
+
+import logging
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from oslo_config import cfg
+from oslo_log import log
+from oslo_service import backend
+from sqlalchemy import make_url
+from tooz import coordination
+
+from synergy.core.errors import ConfigurationInvalid, SynergyError
+from synergy.db import engine as database
+from synergy.db.unit_of_work import Store
+from synergy.db.vault import Vault, read_keys
+from synergy.drivers.clock import SystemClock
+from synergy.service.host import Host
+from synergy.service.options import cloud_plugins, manager_classes, new_conf, problems_of
+
+LOG = logging.getLogger(__name__)
+PROJECT = "synergy"
+
+
+def read_configuration(conf: cfg.ConfigOpts, argv: Sequence[str]) -> None:
+    """Read files and arguments. Raises ConfigurationInvalid listing everything that is wrong."""
+    try:
+        conf(args=list(argv), project=PROJECT)
+    except cfg.ConfigFilesNotFoundError as error:
+        raise ConfigurationInvalid([str(error)]) from error
+    except cfg.ConfigFileParseError as error:
+        raise ConfigurationInvalid([str(error)]) from error
+    except cfg.Error as error:
+        raise ConfigurationInvalid([str(error)]) from error
+
+
+def check(conf: cfg.ConfigOpts) -> None:
+    """Try everything the service needs. Raises ConfigurationInvalid with all that is missing."""
+    problems = problems_of(conf)
+    for attempt in (_check_keys, _check_database, _check_cloud):
+        try:
+            attempt(conf)
+        except ConfigurationInvalid as error:
+            problems += error.problems
+        except SynergyError as error:
+            problems.append(str(error))
+        except (ValueError, cfg.ConfigFileValueError):
+            continue  # told by problems_of
+    if problems:
+        raise ConfigurationInvalid(problems)
+
+
+def _check_keys(conf: cfg.ConfigOpts) -> None:
+    read_keys(Path(conf.database.keys_file))
+
+
+def _check_database(conf: cfg.ConfigOpts) -> None:
+    engine = database.open_engine(conf.database)
+    try:
+        database.check(engine)
+    finally:
+        engine.dispose()
+
+
+def _check_cloud(conf: cfg.ConfigOpts) -> None:
+    plugin = cloud_plugins().get(conf.cloud)
+    if plugin is not None:
+        plugin.open_cloud(conf, SystemClock())
+
+
+def take_lock(conf: cfg.ConfigOpts) -> Any:
+    """Keep other services off the database. Raises ConfigurationInvalid when one holds it."""
+    url = make_url(conf.database.connection)
+    sqlite = url.get_backend_name() == "sqlite" and url.database
+    beside = Path(url.database).absolute().parent if sqlite and url.database else Path.cwd()
+    folder = Path(conf.lock_folder).absolute() if conf.lock_folder else beside
+    coordinator = coordination.get_coordinator(f"file://{folder}", b"synergy-service")
+    coordinator.start()
+    name = Path(url.database).name if sqlite and url.database else url.database or "synergy"
+    lock = coordinator.get_lock(f"{name}-service".encode())
+    if not lock.acquire(blocking=False):
+        coordinator.stop()
+        where = url.render_as_string(hide_password=True)
+        raise ConfigurationInvalid(
+            [f"database {where} is locked by another synergy-service: stop that one first"]
+        )
+    return lock
+
+
+def _service(conf: cfg.ConfigOpts) -> Any:
+    """Return the oslo.service that opens everything in the process it is started in."""
+    from oslo_service import service  # noqa: PLC0415 - only after the backend is chosen
+
+    from synergy.api.server import ApiServer  # noqa: PLC0415
+
+    class Service(service.Service):  # type: ignore[misc]
+        """Host and API."""
+
+        def start(self) -> None:
+            clock = SystemClock()
+            vault = Vault(read_keys(Path(conf.database.keys_file)))
+            self._store = Store(database.open_engine(conf.database), vault)
+            installed = manager_classes()
+            self._host = Host(
+                conf,
+                {name: installed[name] for name in conf.managers},
+                clock=clock,
+                store=self._store,
+                cloud=cloud_plugins()[conf.cloud].open_cloud(conf, clock),
+            )
+            self._host.start()
+            self._api = ApiServer(self._host, conf.api)
+            self._api.start()
+            super().start()
+
+        def stop(self, graceful: bool = False) -> None:
+            LOG.info("synergy-service stops")
+            self._api.stop()
+            self._host.stop()
+            self._store.close()
+            super().stop(graceful)
+
+        def wait(self) -> None:
+            self._api.join()
+
+    return Service()
+
+
+def run(argv: Sequence[str]) -> int:
+    """Run the service, and return its exit code."""
+    backend.init_backend(backend.BackendType.THREADING)
+    from oslo_service import service  # noqa: PLC0415
+
+    try:
+        conf = new_conf()
+        read_configuration(conf, argv)
+        log.set_defaults(default_log_levels=[*log.get_default_log_levels(), "alembic=WARN"])
+        log.setup(conf, PROJECT)
+        check(conf)
+        lock = take_lock(conf)
+    except ConfigurationInvalid as error:
+        tell(error)
+        return 1
+    try:
+        launcher = service.launch(conf, _service(conf), workers=1, restart_method="mutate")
+        return int(launcher.wait() or 0)
+    finally:
+        lock.release()
+
+
+def tell(error: ConfigurationInvalid) -> None:
+    """Print everything that has to be mended, one line each."""
+    for problem in error.problems:
+        sys.stderr.write(f"synergy: {problem}\n")
+
+
+def main() -> None:
+    """Run synergy-service."""
+    sys.exit(run(sys.argv[1:]))

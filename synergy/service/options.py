@@ -1,0 +1,169 @@
+"""Every option of the service, gathered from those who read them; and what is wrong with a file.
+
+Must not open anything.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from oslo_config import cfg
+from oslo_log import log
+from oslo_service import _options as service_options
+from stevedore import ExtensionManager
+
+from synergy.core.errors import ConfigurationInvalid
+from synergy.db.engine import DATABASE_OPTIONS
+from synergy.managers.base import Manager, options_of
+
+MANAGER_NAMESPACE = "synergy.managers"
+CLOUD_NAMESPACE = "synergy.clouds"
+
+SERVICE_OPTIONS = (
+    cfg.ListOpt(
+        "managers",
+        default=[
+            "keystone",
+            "project",
+            "nova",
+            "queue",
+            "quota",
+            "fairshare",
+            "scheduler",
+            "expiry",
+        ],
+        help="Names of the managers to load, from the entry points synergy.managers.",
+    ),
+    cfg.StrOpt(
+        "cloud",
+        default="embedded",
+        help="The cloud to stand beside, from the entry points synergy.clouds.",
+    ),
+    cfg.StrOpt(
+        "lock_folder",
+        help="Folder for the lock that keeps a second service off the same database. Default: the "
+        "folder of an SQLite database, else the current folder.",
+    ),
+)
+API_OPTIONS = (
+    cfg.HostAddressOpt(
+        "host",
+        default="127.0.0.1",
+        help="Address to listen on. There is no authentication yet, so only a loopback address "
+        "is accepted.",
+    ),
+    cfg.PortOpt("port", default=8051, help="TCP port to listen on; 0 takes a free one."),
+    cfg.IntOpt("threads", default=8, min=1, max=256, help="Threads that answer requests."),
+)
+
+
+def _load(namespace: str) -> dict[str, Any]:
+    """Return what the entry points of a namespace name. Raises ConfigurationInvalid."""
+    problems = []
+
+    def failed(_: Any, entry_point: Any, error: Exception) -> None:
+        problems.append(f"{namespace}: {entry_point.name} cannot be loaded: {error!r}")
+
+    found = ExtensionManager(namespace, on_load_failure_callback=failed)
+    if problems:
+        raise ConfigurationInvalid(problems)
+    return {extension.name: extension.plugin for extension in found}
+
+
+def manager_classes() -> dict[str, type[Manager]]:
+    """Return every installed manager by name."""
+    return _load(MANAGER_NAMESPACE)
+
+
+def cloud_plugins() -> dict[str, Any]:
+    """Return every installed cloud by name: a module with OPTIONS, GROUP and open_cloud."""
+    return _load(CLOUD_NAMESPACE)
+
+
+def groups() -> dict[str, list[cfg.Opt]]:
+    """Return every option of Synergy's own by group."""
+    found: dict[str, list[cfg.Opt]] = {
+        "DEFAULT": list(SERVICE_OPTIONS),
+        "database": list(DATABASE_OPTIONS),
+        "api": list(API_OPTIONS),
+    }
+    for plugin in cloud_plugins().values():
+        found[plugin.GROUP] = list(plugin.OPTIONS)
+    for name, cls in manager_classes().items():
+        found.setdefault(name, []).extend(options_of(cls))
+    return found
+
+
+def list_opts() -> list[tuple[str, list[cfg.Opt]]]:
+    """Return all options, for the sample configuration."""
+    return list(groups().items())
+
+
+def new_conf() -> cfg.ConfigOpts:
+    """Return a configuration with every option registered and nothing read."""
+    conf = cfg.ConfigOpts()
+    log.register_options(conf)
+    conf.register_opts(service_options.service_opts)
+    for group, options in groups().items():
+        conf.register_opts(options, group=None if group == "DEFAULT" else group)
+    return conf
+
+
+def problems_of(conf: cfg.ConfigOpts) -> list[str]:
+    """Return everything that is wrong with the values and names in the configuration."""
+    own = groups()
+    found = [*_wrong_values(conf, own), *_unknown_names(conf, own)]
+    installed = manager_classes()
+    wanted = _value(conf, None, "managers") or []
+    found += [
+        f"[DEFAULT] managers: {name!r} is not installed; there are {', '.join(sorted(installed))}"
+        for name in wanted
+        if name not in installed
+    ]
+    cloud, clouds = _value(conf, None, "cloud"), cloud_plugins()
+    if cloud not in clouds:
+        known = ", ".join(sorted(clouds))
+        found.append(f"[DEFAULT] cloud: {cloud!r} is not installed; there are {known}")
+    host = _value(conf, "api", "host")
+    if host is not None and host not in ("localhost", "::1") and not host.startswith("127."):
+        found.append(
+            f"[api] host is {host}, but must be a loopback address as long as there is no "
+            "authentication"
+        )
+    return found
+
+
+def _value(conf: cfg.ConfigOpts, group: str | None, name: str) -> Any:
+    try:
+        return conf[group][name] if group else conf[name]
+    except (ValueError, cfg.ConfigFileValueError):
+        return None  # told by _wrong_values
+
+
+def _wrong_values(conf: cfg.ConfigOpts, own: Mapping[str, Iterable[cfg.Opt]]) -> list[str]:
+    found = []
+    for group, options in own.items():
+        for option in options:
+            try:
+                _ = conf[option.dest] if group == "DEFAULT" else conf[group][option.dest]
+            except (ValueError, cfg.ConfigFileValueError) as error:
+                found.append(f"[{group}] {option.name}: {error}")
+    return found
+
+
+def _unknown_names(conf: cfg.ConfigOpts, own: Mapping[str, Iterable[cfg.Opt]]) -> list[str]:
+    """An option that nobody reads is a typing error, told instead of being ignored."""
+    found = []
+    for path in conf.config_file or ():
+        sections: dict[str, dict[str, list[str]]] = {}
+        cfg.ConfigParser(path, sections).parse()
+        for group, values in sections.items():
+            if group == "DEFAULT":
+                continue  # shared with oslo.log and oslo.service
+            if group not in own:
+                found.append(f"{path}: there is no section [{group}]")
+                continue
+            known = {option.name.replace("-", "_") for option in own[group]}
+            found += [
+                f"{path}: [{group}] has no option {name!r}" for name in values if name not in known
+            ]
+    return found
