@@ -463,13 +463,20 @@ class UnitOfWork(Protocol):
     """One transaction: leaving it without `commit` rolls back."""
 
     @property
-    def requests(self) -> Requests: ...
+    def requests(self) -> Requests:
+        """Requests, their classes, bodies and ledger."""
+
     @property
-    def projects(self) -> Projects: ...
+    def projects(self) -> Projects:
+        """Managed projects."""
+
     @property
-    def usage(self) -> UsageStore: ...
+    def usage(self) -> UsageStore:
+        """Fair-share history."""
+
     @property
-    def trusts(self) -> Trusts: ...
+    def trusts(self) -> Trusts:
+        """Keystone trusts."""
 
     def commit(self) -> None:
         """Make it last. Raises Conflict or UpstreamUnavailable, and then nothing is written."""

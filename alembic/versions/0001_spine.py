@@ -1,8 +1,9 @@
 """Requests, their classes, bodies and ledger; projects, domains, users; usage; trusts."""
 
 import sqlalchemy as sa
-from alembic import op
 from sqlalchemy.dialects import mysql
+
+from alembic import op
 
 revision = "0001"
 down_revision = None

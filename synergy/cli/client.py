@@ -53,10 +53,18 @@ class Client:
         try:
             body = response.json() if response.content else None
         except ValueError as error:
-            raise ApiError(f"{self._endpoint} answered {response.status_code} without JSON") from error
+            raise ApiError(
+                f"{self._endpoint} answered {response.status_code} without JSON"
+            ) from error
         if response.status_code >= 400:
             raise ApiError(_in_words(body, response.status_code))
         return body
+
+
+def client_of(command: Any) -> Client:
+    """Return the client of the application that a cliff command belongs to."""
+    client: Client = command.app.client
+    return client
 
 
 def _in_words(body: Any, status: int) -> str:

@@ -25,7 +25,7 @@ class SynergyApp(App):
         )
 
     def build_option_parser(
-        self, description: str, version: str, argparse_kwargs: Any = None
+        self, description: str | None, version: str | None, argparse_kwargs: Any = None
     ) -> argparse.ArgumentParser:
         parser: argparse.ArgumentParser = super().build_option_parser(
             description, version, argparse_kwargs

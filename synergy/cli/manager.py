@@ -8,7 +8,7 @@ from cliff.command import Command
 from cliff.lister import Lister
 from cliff.show import ShowOne
 
-from synergy.cli.client import ApiError
+from synergy.cli.client import ApiError, client_of
 from synergy.cli.render import pairs, rows
 
 _COLUMNS = ("name", "status", "runs", "failures", "last_run_at", "next_run_at", "last_error")
@@ -18,7 +18,7 @@ class ListManagers(Lister):
     """List the managers of the service with their status."""
 
     def take_action(self, parsed: argparse.Namespace) -> Any:
-        return rows(self.app.client.get("/managers")["managers"], _COLUMNS)
+        return rows(client_of(self).get("/managers")["managers"], _COLUMNS)
 
 
 class _OneManager(ShowOne):
@@ -32,7 +32,7 @@ class ShowManager(_OneManager):
     """Show one manager with its commands."""
 
     def take_action(self, parsed: argparse.Namespace) -> Any:
-        shown = self.app.client.get(f"/managers/{parsed.manager}")["manager"]
+        shown = client_of(self).get(f"/managers/{parsed.manager}")["manager"]
         shown["commands"] = "\n".join(f"{c['name']}: {c['help']}" for c in shown["commands"])
         return pairs(shown)
 
@@ -41,7 +41,7 @@ class StartManager(_OneManager):
     """Let a paused manager run."""
 
     def take_action(self, parsed: argparse.Namespace) -> Any:
-        shown = self.app.client.post(f"/managers/{parsed.manager}/start")["manager"]
+        shown = client_of(self).post(f"/managers/{parsed.manager}/start")["manager"]
         return pairs({name: shown[name] for name in _COLUMNS})
 
 
@@ -49,7 +49,7 @@ class StopManager(_OneManager):
     """Pause a manager."""
 
     def take_action(self, parsed: argparse.Namespace) -> Any:
-        shown = self.app.client.post(f"/managers/{parsed.manager}/stop")["manager"]
+        shown = client_of(self).post(f"/managers/{parsed.manager}/stop")["manager"]
         return pairs({name: shown[name] for name in _COLUMNS})
 
 
@@ -71,7 +71,7 @@ class ExecuteManager(Command):
     def take_action(self, parsed: argparse.Namespace) -> None:
         path = f"/managers/{parsed.manager}/commands/{parsed.manager_command}"
         arguments = dict(_argument(text) for text in parsed.arguments)
-        answer = self.app.client.post(path, arguments)["result"]
+        answer = client_of(self).post(path, arguments)["result"]
         self.app.stdout.write(f"{json.dumps(answer, indent=2)}\n")
 
 

@@ -7,7 +7,7 @@ from cliff.command import Command
 from cliff.lister import Lister
 from cliff.show import ShowOne
 
-from synergy.cli.client import ApiError
+from synergy.cli.client import ApiError, client_of
 from synergy.cli.render import pairs, rows, vector
 
 _COLUMNS: Final = ("id", "name", "raw_shares", "default_quota", "ttl_s", "private", "handover")
@@ -69,7 +69,7 @@ class ListProjects(Lister):
     """List the projects that Synergy manages."""
 
     def take_action(self, parsed: argparse.Namespace) -> Any:
-        return rows(self.app.client.get("/projects")["projects"], _COLUMNS)
+        return rows(client_of(self).get("/projects")["projects"], _COLUMNS)
 
 
 class _OneProject(ShowOne):
@@ -87,7 +87,7 @@ class ShowProject(_OneProject):
     """Show a managed project with its users."""
 
     def take_action(self, parsed: argparse.Namespace) -> Any:
-        return _shown(self.app.client.get(f"/projects/{parsed.project}")["project"])
+        return _shown(client_of(self).get(f"/projects/{parsed.project}")["project"])
 
 
 class AddProject(_OneProject):
@@ -97,7 +97,7 @@ class AddProject(_OneProject):
 
     def take_action(self, parsed: argparse.Namespace) -> Any:
         body = {"project": parsed.project, **_settings(parsed)}
-        return _shown(self.app.client.post("/projects", body)["project"])
+        return _shown(client_of(self).post("/projects", body)["project"])
 
 
 class SetProject(_OneProject):
@@ -114,10 +114,10 @@ class SetProject(_OneProject):
         settings = _settings(parsed)
         path = f"/projects/{parsed.project}"
         if parsed.user is None:
-            return _shown(self.app.client.patch(path, settings)["project"])
+            return _shown(client_of(self).patch(path, settings)["project"])
         if set(settings) != {"raw_shares"}:
             raise ApiError("--user goes with --raw-shares, and with nothing else")
-        return pairs(self.app.client.patch(f"{path}/users/{parsed.user}", settings)["user"])
+        return pairs(client_of(self).patch(f"{path}/users/{parsed.user}", settings)["user"])
 
 
 class RemoveProject(Command):
@@ -129,4 +129,4 @@ class RemoveProject(Command):
         return parser
 
     def take_action(self, parsed: argparse.Namespace) -> None:
-        self.app.client.delete(f"/projects/{parsed.project}")
+        client_of(self).delete(f"/projects/{parsed.project}")

@@ -5,6 +5,7 @@ from typing import Any
 
 from cliff.show import ShowOne
 
+from synergy.cli.client import client_of
 from synergy.cli.render import cell, pairs
 
 
@@ -12,7 +13,7 @@ class ShowQuota(ShowOne):
     """Show what the cloud has, what is shared, and what each managed project holds."""
 
     def take_action(self, parsed: argparse.Namespace) -> Any:
-        shown = self.app.client.get("/quotas")["quota"]
+        shown = client_of(self).get("/quotas")["quota"]
         lines = [
             f"{p['name']}: private {cell(p['private_used'])} of {cell(p['private'])}; "
             f"shared {cell(p['shared_used'])}"

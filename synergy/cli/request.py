@@ -7,6 +7,7 @@ from cliff.command import Command
 from cliff.lister import Lister
 from cliff.show import ShowOne
 
+from synergy.cli.client import client_of
 from synergy.cli.render import pairs, rows
 
 _COLUMNS = ("id", "name", "project_id", "state", "quota", "flavor", "queued_at", "reason")
@@ -26,7 +27,7 @@ class ListRequests(Lister):
     def take_action(self, parsed: argparse.Namespace) -> Any:
         names = ("project_id", "state", "limit", "marker")
         query = {name: getattr(parsed, name) for name in names}
-        return rows(self.app.client.get("/requests", query)["requests"], _COLUMNS)
+        return rows(client_of(self).get("/requests", query)["requests"], _COLUMNS)
 
 
 class ShowRequest(ShowOne):
@@ -38,7 +39,7 @@ class ShowRequest(ShowOne):
         return parser
 
     def take_action(self, parsed: argparse.Namespace) -> Any:
-        shown = self.app.client.get(f"/requests/{parsed.request}")["request"]
+        shown = client_of(self).get(f"/requests/{parsed.request}")["request"]
         steps = [f"{s['at']}  {s['from']} -> {s['to']}  {s['why']}" for s in shown["history"]]
         return pairs(shown | {"history": "\n".join(steps)})
 
@@ -53,4 +54,4 @@ class CancelRequest(Command):
 
     def take_action(self, parsed: argparse.Namespace) -> None:
         for request_id in parsed.requests:
-            self.app.client.delete(f"/requests/{request_id}")
+            client_of(self).delete(f"/requests/{request_id}")

@@ -67,7 +67,8 @@ def charged_usage(span_s: Floats, billing: Floats, half_life_s: float) -> Floats
     """
     decays = np.array([decay_factor(float(span), half_life_s) for span in np.unique(span_s)])
     _, inverse = np.unique(span_s, return_inverse=True)
-    return span_s * billing * decays[inverse] if len(span_s) else np.zeros(0)
+    charged: Floats = span_s * billing * decays[inverse] if len(span_s) else np.zeros(0)
+    return charged
 
 
 def account_usage(tree: ShareTree, own_usage: Floats) -> Floats:
@@ -103,7 +104,8 @@ def compute(
 def _norm_usage(raw_usage: Floats) -> Floats:
     if raw_usage[0] <= 0:
         return np.zeros_like(raw_usage)
-    return np.minimum(raw_usage / raw_usage[0], 1.0)
+    part: Floats = np.minimum(raw_usage / raw_usage[0], 1.0)
+    return part
 
 
 def _ratio(shares: Floats, usage: Floats) -> Floats:

@@ -6,7 +6,7 @@ Source: Slurm, "Multifactor Priority Plugin".
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -55,7 +55,8 @@ def age_term(age_s: npt.ArrayLike, weights: Weights) -> Floats:
     """Return the weighted age factor of ages in whole seconds; what is negative counts 0."""
     if weights.max_age_s <= 0:
         return np.full(np.shape(age_s), float(weights.age))
-    return weights.age * np.clip(np.floor(age_s) / weights.max_age_s, 0.0, 1.0)
+    term: Floats = weights.age * np.clip(np.floor(age_s) / weights.max_age_s, 0.0, 1.0)
+    return term
 
 
 def size_term(demand: Ints, capacity: Ints, weights: Weights) -> Floats:
@@ -70,7 +71,8 @@ def size_term(demand: Ints, capacity: Ints, weights: Weights) -> Floats:
     if not has.any():
         return np.zeros(len(demand))
     factor = np.clip((demand[:, has] / capacity[has]).mean(axis=1), 0.0, 1.0)
-    return weights.size * (1.0 - factor if weights.favor_small else factor)
+    term: Floats = weights.size * (1.0 - factor if weights.favor_small else factor)
+    return term
 
 
 def qos_factors(names: tuple[str, ...], weights: Weights) -> Floats:

@@ -69,12 +69,14 @@ class Line:
         """Return a new line from `first` on with a member put in at `place`."""
         at = place * ID_BYTES
         ids = self.ids[first * ID_BYTES : at] + request_id + self.ids[at:]
-        return Line(ids, (*self.queued_at_s[first:place], queued_at_s, *self.queued_at_s[place:]))
+        return Line(
+            bytes(ids), (*self.queued_at_s[first:place], queued_at_s, *self.queued_at_s[place:])
+        )
 
     def without(self, first: int, place: int) -> "Line":
         """Return a new line from `first` on less the member at `place`."""
         ids = self.ids[first * ID_BYTES : place * ID_BYTES] + self.ids[(place + 1) * ID_BYTES :]
-        return Line(ids, self.queued_at_s[first:place] + self.queued_at_s[place + 1 :])
+        return Line(bytes(ids), self.queued_at_s[first:place] + self.queued_at_s[place + 1 :])
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -173,7 +175,7 @@ class WaitingQueue:
             return False
         if place > first:
             self._replace(row, line.without(first, place))
-        elif first + 1 == end or first >= 512 and first > end // 2:
+        elif first + 1 == end or (first >= 512 and first > end // 2):
             self._replace(row, line.without(first, first))  # also drops what was taken before
         else:
             self._columns["first"][row] = first + 1

@@ -14,7 +14,7 @@ import numpy as np
 from synergy.core.errors import InvalidInput
 from synergy.core.model import NOTHING, Resources, total
 from synergy.core.reasons import Reason
-from synergy.core.shares import Ints
+from synergy.core.shares import Bools, Ints
 
 UNLIMITED: Final = np.iinfo(np.int64).max
 
@@ -147,7 +147,7 @@ class QuotaTree:
         self.shared = self.amounts(size.shared)
         self.disabled = bool(size.shortfall)
         self.lends = bool((self.lend_limit[self.private.any(axis=1)] > 0).any())
-        self._bounds = (self.borrow_limit < UNLIMITED).any(axis=1)
+        self._bounds: Bools = np.any(self.borrow_limit < UNLIMITED, axis=1)
         self._paths: dict[int, list[int]] = {}
 
     def amounts(self, resources: Mapping[str, int]) -> Ints:

@@ -111,7 +111,7 @@ class Plan:
 
     def reason_of(self, class_row: int) -> Reason:
         """Return why the members of a class that still wait do so."""
-        return REASONS[self.reason[class_row]]
+        return REASONS[int(self.reason[class_row])]
 
 
 def standing_terms(snapshot: Snapshot, weights: priority.Weights) -> Floats:

@@ -148,17 +148,15 @@ def check(engine: Engine, *, may_upgrade: bool = False) -> str:
         try:
             script.get_revision(found)
         except CommandError as error:
-            raise ConfigurationInvalid(
-                [
-                    f"database {where} has revision {found!r}, which is newer than this Synergy "
-                    f"({head!r}): install the version that made it"
-                ]
-            ) from error
+            newer = (
+                f"database {where} has revision {found!r}, which is newer than this Synergy "
+                f"({head!r}): install the version that made it"
+            )
+            raise ConfigurationInvalid([newer]) from error
     if found != head and not may_upgrade:
-        raise ConfigurationInvalid(
-            [
-                f"database {where} has revision {found or 'none'!r}, but this Synergy needs "
-                f"{head!r}: run synergy-manage db upgrade"
-            ]
+        older = (
+            f"database {where} has revision {found or 'none'!r}, but this Synergy needs "
+            f"{head!r}: run synergy-manage db upgrade"
         )
+        raise ConfigurationInvalid([older])
     return found or ""

@@ -6,7 +6,17 @@ from datetime import datetime
 from itertools import groupby
 from typing import Any, Final
 
-from sqlalchemy import Connection, bindparam, delete, func, insert, or_, select, update
+from sqlalchemy import (
+    BindParameter,
+    Connection,
+    bindparam,
+    delete,
+    func,
+    insert,
+    or_,
+    select,
+    update,
+)
 
 from synergy.core.errors import Conflict, NotFound
 from synergy.core.lifecycle import HOLDS_QUOTA, WAITING, Move, Step
@@ -37,7 +47,7 @@ _SAVE: Final = (
     .values({name: bindparam(f"new_{name}") for name in (*_CHANGING, "generation")})
 )
 _REQUESTS: Final = select(*_COLUMNS)
-_IDS: Final = bindparam("ids", expanding=True)
+_IDS: Final[BindParameter[Any]] = bindparam("ids", expanding=True)
 _KNOWN: Final = select(RequestRow.request_id).where(RequestRow.request_id.in_(_IDS))
 _FIND: Final = _REQUESTS.where(RequestRow.request_id.in_(_IDS))
 _BODIES: Final = select(BodyRow.request_id, BodyRow.sealed).where(BodyRow.request_id.in_(_IDS))
@@ -225,6 +235,7 @@ class SqlRequests:
         found = []
         rows = self._connection.execute(_HOLDS_SINCE, {"at": at}).all()
         for class_id, held_from, released_at, count in rows:
+            assert held_from is not None  # asked for
             kind = self._classes.get(self._connection, class_id)
             if kind.quota is QuotaKind.SHARED:
                 found.append(

@@ -79,7 +79,9 @@ class Command:
 M = TypeVar("M", bound=Callable[..., Json])
 
 
-def command(schema_of: Mapping[str, Any] | None = None, *, required: Sequence[str] = ()) -> Any:
+def command(
+    schema_of: Mapping[str, Any] | None = None, *, required: Sequence[str] = ()
+) -> Callable[[M], M]:
     """Declare a method as a command; `schema_of` gives the JSON Schema of each argument."""
 
     def mark(method: M) -> M:
@@ -170,7 +172,7 @@ def assemble(
     problems = []
     for name, cls in classes.items():
         needs = needs_of(name)
-        wanted = [p for p in inspect.signature(cls).parameters.values()]
+        wanted = list(inspect.signature(cls).parameters.values())
         missing = [p.name for p in wanted if p.name not in needs and p.default is p.empty]
         problems += [f"manager {name!r} needs {need!r}, which is not offered" for need in missing]
         if not missing:

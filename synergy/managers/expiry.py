@@ -14,7 +14,7 @@ from oslo_config import cfg
 from synergy.core.errors import NotFound
 from synergy.core.events import Fact, ServersActive, ServersExpireSoon
 from synergy.core.lifecycle import Event, transition
-from synergy.core.model import ExpiryAction, Project, QuotaKind, Request, State
+from synergy.core.model import ExpiryAction, Project, QuotaKind, Request
 from synergy.managers.base import Manager, Publish
 from synergy.ports import Clock, Compute, OpenUnitOfWork, ServerStatus, UnitOfWork
 

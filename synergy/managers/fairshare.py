@@ -96,7 +96,7 @@ class FairShareManager(Manager):
     def on_event(self, event: Fact) -> None:
         if isinstance(event, ProjectsChanged):
             self._tree = None
-    
+
     def task(self) -> float | None:
         now = self._clock.now()
         with self._unit_of_work() as uow:

@@ -116,7 +116,7 @@ class NovaManager(Manager):
         if now_s >= self._reconciled_s + self._conf.reconcile_s:
             self.reconcile()
             self._reconciled_s = now_s
-        return self._reconciled_s + self._conf.reconcile_s - now_s
+        return float(self._reconciled_s + self._conf.reconcile_s - now_s)
 
     def _take_in(self, notices: Sequence[Notice]) -> None:
         with self._unit_of_work() as uow:

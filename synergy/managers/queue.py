@@ -6,7 +6,7 @@ its requests and never before. Must not know how a request is chosen or built.
 
 import logging
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -243,7 +243,7 @@ class QueueManager(Manager):
         return self._never_why[kind]
 
     def _too_many(self, project: Project, user_id: str) -> str:
-        waiting = self._waiting or {}
+        waiting: Mapping[tuple[str, str], int] = self._waiting or {}
         mine = waiting.get((project.project_id, user_id), 0)
         if mine >= project.max_waiting_per_user:
             return f"user_limit: {mine} requests of this user wait already"

@@ -9,6 +9,7 @@ store.
 import heapq
 import logging
 import uuid
+from array import array
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -179,7 +180,7 @@ class SchedulerManager(Manager):
         """Read the whole queue, without writing anything."""
         queue, self._delayed = WaitingQueue(), []
         for line in uow.requests.lines():
-            queue.load(line.class_id, line.request_class, line.ids, line.queued_at_s)
+            queue.load(line.class_id, line.request_class, line.ids, array("d", line.queued_at_s))
         for request in uow.requests.delayed():
             self._enqueue(queue, request)
         LOG.info("%d request(s) wait", len(queue) + len(self._delayed))
@@ -533,9 +534,7 @@ def _suspended(uow: UnitOfWork) -> frozenset[int]:
     )
 
 
-def _bodies(
-    uow: UnitOfWork, request_ids: Sequence[str]
-) -> tuple[dict[str, bytes], dict[str, str]]:
+def _bodies(uow: UnitOfWork, request_ids: Sequence[str]) -> tuple[dict[str, bytes], dict[str, str]]:
     """Return the bodies, and why the others are missing: one that cannot be opened stops none."""
     bodies: dict[str, bytes] = {}
     broken: dict[str, str] = {}

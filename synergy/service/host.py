@@ -1,4 +1,4 @@
-"""Finds the managers, gives each what it needs, and runs them; the API speaks to them through it."""
+"""Gives each manager what it needs, and runs it; the API speaks to managers through the host."""
 
 import logging
 import time
@@ -64,7 +64,9 @@ class Host:
             if worker.join(max(0.0, deadline_s - time.monotonic())):
                 worker.supervisor.destroy()
             else:
-                LOG.warning("manager %s did not end in %s s; its work is in the store", name, GRACE_S)
+                LOG.warning(
+                    "manager %s did not end in %s s; its work is in the store", name, GRACE_S
+                )
 
     # --- what the API offers ----------------------------------------------------------------------
 

@@ -91,9 +91,9 @@ def take_lock(conf: cfg.ConfigOpts) -> Any:
 
 def _service(conf: cfg.ConfigOpts) -> Any:
     """Return the oslo.service that opens everything in the process it is started in."""
-    from oslo_service import service  # noqa: PLC0415 - only after the backend is chosen
+    from oslo_service import service
 
-    from synergy.api.server import ApiServer  # noqa: PLC0415
+    from synergy.api.server import ApiServer
 
     class Service(service.Service):  # type: ignore[misc]
         """Host and API."""
@@ -131,7 +131,7 @@ def _service(conf: cfg.ConfigOpts) -> Any:
 def run(argv: Sequence[str]) -> int:
     """Run the service, and return its exit code."""
     backend.init_backend(backend.BackendType.THREADING)
-    from oslo_service import service  # noqa: PLC0415
+    from oslo_service import service
 
     try:
         conf = new_conf()

@@ -78,9 +78,7 @@ def run(argv: Sequence[str]) -> int:
     """Do what is asked, and return the exit code."""
     try:
         conf = new_conf()
-        conf.register_cli_opt(
-            cfg.SubCommandOpt("action", title="actions", handler=_add_actions)
-        )
+        conf.register_cli_opt(cfg.SubCommandOpt("action", title="actions", handler=_add_actions))
         read_configuration(conf, argv)
         conf.action.run(conf)
     except ConfigurationInvalid as error:

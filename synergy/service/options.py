@@ -60,10 +60,10 @@ def _load(namespace: str) -> dict[str, Any]:
     """Return what the entry points of a namespace name. Raises ConfigurationInvalid."""
     problems = []
 
-    def failed(_: Any, entry_point: Any, error: Exception) -> None:
+    def failed(_: Any, entry_point: Any, error: BaseException) -> None:
         problems.append(f"{namespace}: {entry_point.name} cannot be loaded: {error!r}")
 
-    found = ExtensionManager(namespace, on_load_failure_callback=failed)
+    found: ExtensionManager[Any] = ExtensionManager(namespace, on_load_failure_callback=failed)
     if problems:
         raise ConfigurationInvalid(problems)
     return {extension.name: extension.plugin for extension in found}

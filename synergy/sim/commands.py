@@ -1,4 +1,4 @@
-"""`synergy demo` and `synergy simulate`: arguments, progress, output. Everything else is elsewhere."""
+"""`synergy demo` and `synergy simulate`: arguments, progress and output, and nothing else."""
 
 import argparse
 import gc
@@ -28,7 +28,9 @@ def progress_on(stream: TextIO, title: str) -> Iterator[Tell]:
     """Show progress: a bar on a terminal, else a plain line for every twentieth."""
     if stream.isatty():
         columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
-        with Progress(*columns, TextColumn("{task.fields[said]}"), console=Console(file=stream)) as bar:
+        with Progress(
+            *columns, TextColumn("{task.fields[said]}"), console=Console(file=stream)
+        ) as bar:
             task = bar.add_task(title, total=1.0, said="")
             yield lambda part, said: bar.update(task, completed=part, said=said)
         return
@@ -38,7 +40,7 @@ def progress_on(stream: TextIO, title: str) -> Iterator[Tell]:
         nonlocal told
         if int(part * 20) > told:
             told = int(part * 20)
-            print(f"{title} {part:4.0%}  {said}", file=stream, flush=True)  # noqa: T201
+            print(f"{title} {part:4.0%}  {said}", file=stream, flush=True)
 
     yield tell
 
@@ -134,9 +136,7 @@ def _hours(text: str) -> float:
 
 def _said(observer: Observer, done_s: float) -> str:
     parts = shares_of(observer.delivered_by_project())
-    split = "  ".join(
-        f"{name} {parts.get(f'project-{name}', 0.0):.1%}" for name in padova.PROMISED
-    )
+    split = "  ".join(f"{name} {parts.get(f'project-{name}', 0.0):.1%}" for name in padova.PROMISED)
     return (
         f"{done_s / 3600:5.1f} h  {observer.started:6,} servers  {observer.queued:6,} wait  {split}"
     )

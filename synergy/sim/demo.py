@@ -230,4 +230,3 @@ def _user_results(observer: Observer, user_shares: str) -> tuple[UserResult, ...
                 )
             )
     return tuple(results)
-

@@ -21,7 +21,7 @@ from synergy.db.engine import DATABASE_OPTIONS, open_engine, upgrade
 from synergy.db.unit_of_work import Store
 from synergy.db.vault import Vault, new_key
 from synergy.drivers.embedded.keystone import EmbeddedIdentity
-from synergy.drivers.embedded.nova import EmbeddedNova, EmbeddedNotices
+from synergy.drivers.embedded.nova import EmbeddedNotices, EmbeddedNova
 from synergy.drivers.embedded.spec import CloudSpec
 from synergy.managers.base import (
     Manager,

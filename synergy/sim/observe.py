@@ -126,4 +126,3 @@ def shares_of(amounts: Mapping[str, float] | Mapping[Owner, float]) -> dict[obje
     """Return each amount as a part of the whole; zeros when there is nothing."""
     whole = sum(amounts.values())
     return {key: amount / whole if whole else 0.0 for key, amount in amounts.items()}
-

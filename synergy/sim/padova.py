@@ -99,10 +99,10 @@ def settings(algorithm: str) -> dict[str, dict[str, Any]]:
         },
         "scheduler": {"debounce_s": 0.0, "rate_s": 600.0},
         "queue": {"rate_s": 600.0},
-        "nova": {"rate_s": 600.0, "reconcile_s": 3600.0},
+        "nova": {"rate_s": 600.0, "reconcile_s": 21_600.0},
         "quota": {"rate_s": 600.0},
         "project": {"rate_s": 3600.0},
-        "keystone": {"rate_s": 600.0},
+        "keystone": {"rate_s": 3600.0},
         "expiry": {"rate_s": 600.0, "warning_s": 0.0},
     }
 

@@ -1,7 +1,7 @@
 """Replays a workload log through the real managers: every job is a server on the shared quota.
 
-The requested time is the lifetime that the scheduler knows; the run time is what really happens, and
-a run longer than its lifetime expires. Must not print.
+The requested time is the lifetime that the scheduler knows; the run time is what really happens,
+and a run longer than its lifetime expires. Must not print.
 """
 
 import csv
@@ -125,7 +125,7 @@ def run(
     order: str = "multifactor",
     boot_s: float = 0.0,
     seed: int = 1,
-    progress: Callable[[int, int], None] = lambda done, count: None,
+    progress: Callable[[int, int], None] = lambda _done, _count: None,
 ) -> Replay:
     """Replay a workload on a pool of `vcpus`, all of it shared, and return what became of it."""
     if not 1 <= vcpus < 2**31:

@@ -14,7 +14,7 @@ from synergy.core.errors import InvalidInput
 from synergy.sim.demo import DemoResult
 
 matplotlib.use("Agg")  # before pyplot: there may be no screen
-from matplotlib import pyplot as plt  # noqa: E402
+from matplotlib import pyplot as plt
 
 
 def percent(part: float) -> str:
