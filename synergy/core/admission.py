@@ -86,7 +86,8 @@ def _integer(
     text = metadata.get(key)
     if text is None:
         return default
-    if not (text.isascii() and text.isdigit()) or not lowest <= int(text) <= highest:
+    plain = text.isascii() and text.isdigit() and len(text) <= len(str(highest))
+    if not plain or not lowest <= int(text) <= highest:
         raise InvalidInput(
             f"{key} is {text[:40]!r}, but must be a whole number from {lowest} to {highest}"
         )

@@ -65,6 +65,14 @@ class Line:
             low += 1
         return low
 
+    def stands_at(self, place: int, request_id: bytes, queued_at_s: float) -> bool:
+        """Tell whether the member at `place` is this one."""
+        return (
+            place < len(self.queued_at_s)
+            and self.queued_at_s[place] == queued_at_s
+            and self.id_at(place) == request_id
+        )
+
     def spliced(self, first: int, place: int, request_id: bytes, queued_at_s: float) -> "Line":
         """Return a new line from `first` on with a member put in at `place`."""
         at = place * ID_BYTES
@@ -148,7 +156,7 @@ class WaitingQueue:
             self._columns["end"][row] = end + 1
         else:
             place = line.place_of(key, queued_at_s, first)
-            if place < end and line.id_at(place) == key:
+            if line.stands_at(place, key, queued_at_s):
                 return False
             self._replace(row, line.spliced(first, place, key, queued_at_s))
         self._head_s[row] = self._lines[row].queued_at_s[self._columns["first"][row]]
@@ -171,7 +179,7 @@ class WaitingQueue:
         line, key = self._lines[row], UUID(request_id).bytes
         first, end = int(self._columns["first"][row]), int(self._columns["end"][row])
         place = line.place_of(key, queued_at_s, first)
-        if place >= end or line.id_at(place) != key:
+        if not line.stands_at(place, key, queued_at_s):
             return False
         if place > first:
             self._replace(row, line.without(first, place))

@@ -49,18 +49,6 @@ def _dump(message: _Message, inner: Mapping[str, Any]) -> bytes:
     return json.dumps({**message.envelope, "oslo.message": json.dumps(inner)}).encode()
 
 
-def project_of(body: bytes) -> str | None:
-    """Return the project of a build message, None when it is another message or no message."""
-    try:
-        message = _load(body)
-        if message.inner.get("method") != METHOD:
-            return None
-        project_id = message.inner["_context_project_id"]
-    except (ValueError, KeyError, TypeError, AttributeError):
-        return None
-    return project_id if isinstance(project_id, str) else None
-
-
 def read(message_id: str, body: bytes) -> Delivery:
     """Return the requests of a message, one for each server, or why it cannot be read."""
     try:
@@ -163,12 +151,6 @@ def _single(message: _Message, position: int, count: int) -> bytes:
     args["request_specs"] = [spec]
     unique = f"{message.inner.get('_unique_id', '')}-{position}"
     return _dump(message, {**message.inner, "args": args, "_unique_id": unique})
-
-
-def with_token(body: bytes, token: str) -> bytes:
-    """Return the message with a fresh token in its context."""
-    message = _load(body)
-    return _dump(message, {**message.inner, "_context_auth_token": token})
 
 
 def refused(body: bytes, reason: str) -> bytes:

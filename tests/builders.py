@@ -1,0 +1,209 @@
+"""Builders that show only what a case is about, and a whole world for the tests that need one."""
+
+from array import array
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import numpy as np
+
+from synergy.core.model import (
+    OnPrivateFull,
+    QuotaKind,
+    Request,
+    RequestClass,
+    Resources,
+    State,
+)
+from synergy.core.priority import Weights
+from synergy.core.queue import WaitingQueue
+from synergy.core.quota import Held, QuotaBook, QuotaNode, QuotaState, QuotaTree
+from synergy.core.schedule import Discipline, Plan, Policy, Snapshot, schedule
+from synergy.drivers.embedded.spec import CloudSpec, FlavorSpec, HostSpec, ProjectSpec
+from synergy.sim.engine import Engine, temporary_store
+
+NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
+
+
+def rid(number: int) -> str:
+    """Return a request id; a smaller number sorts first."""
+    return str(UUID(int=number))
+
+
+def kind(
+    vcpus: int = 1,
+    *,
+    association: int = 1,
+    quota: QuotaKind = QuotaKind.SHARED,
+    on_full: OnPrivateFull = OnPrivateFull.QUEUE,
+    nice: int = 0,
+) -> RequestClass:
+    return RequestClass(
+        association_id=association,
+        demand=Resources.of(VCPU=vcpus),
+        quota=quota,
+        on_private_full=on_full,
+        nice=nice,
+    )
+
+
+def request(number: int = 1, *, state: State = State.RECEIVED, **changes: Any) -> Request:
+    values: dict[str, Any] = {
+        "request_id": rid(number),
+        "class_id": 1,
+        "request_class": kind(),
+        "project_id": "p",
+        "user_id": "u",
+        "server_name": "server",
+        "flavor": "small",
+        "queued_at": NOON,
+        "changed_at": NOON,
+        "ttl_s": 60,
+        "state": state,
+    }
+    return Request(**(values | changes))
+
+
+Job = tuple[int, RequestClass, float]  # number, class, age in seconds
+
+
+def plan_of(
+    jobs: Sequence[Job],
+    *,
+    vcpus: int,
+    fairshare: Mapping[int, float] | None = None,
+    nodes: Sequence[QuotaNode] = (),
+    held: Sequence[Held] = (),
+    discipline: Discipline = Discipline.GREEDY,
+    backfill_depth: int = 100,
+    weights: Weights = Weights(),
+    suspended: Sequence[int] = (),
+    fragmented: Sequence[int] = (),
+) -> tuple[Plan, dict[str, str]]:
+    """Run one round and return its plan, and for each request what became of it or why it waits.
+
+    Association n is the quota node `u<n>`; `nodes` may replace it or put others above it.
+    """
+    queue, at_s = WaitingQueue(), 1e6
+    class_ids: dict[RequestClass, int] = {}
+    for number, one, age_s in jobs:
+        class_id = class_ids.setdefault(one, len(class_ids) + 1)
+        queue.add(class_id, one, rid(number), at_s - age_s)
+    given = {node.node_id: node for node in nodes}
+    users = [f"u{n}" for n in range(10)]
+    tree_nodes = [
+        given.pop("root", QuotaNode(node_id="root", parent_id=None)),
+        *(node for name, node in given.items() if name not in users),
+        *(given.get(name, QuotaNode(node_id=name, parent_id="root")) for name in users),
+    ]
+    capacity = Resources.of(VCPU=vcpus)
+    state = QuotaState(total=capacity, installed=capacity, largest=capacity, nodes=tuple(tree_nodes))
+    tree = QuotaTree(state, ("VCPU",))
+    waiting = queue.snapshot()
+    factors = np.zeros(10)
+    for association, factor in (fairshare or {}).items():
+        factors[association] = factor
+    demand = waiting.demand.reshape(-1, 1)
+    snapshot = Snapshot(
+        waiting=waiting,
+        at_s=at_s,
+        fairshare=factors,
+        leaf=np.array([tree.row[name] for name in users]),
+        suspended=np.isin(np.arange(10), suspended),
+        book=QuotaBook(tree, held),
+        demand=demand,
+        fragmented=np.isin(demand[:, 0], fragmented),
+    )
+    policy = Policy(discipline=discipline, backfill_depth=backfill_depth, weights=weights)
+    plan = schedule(snapshot, policy)
+    told = {decision.request_id: str(decision.outcome) for decision in plan.decisions}
+    for row in range(len(waiting)):
+        for position in range(int(waiting.first[row]), int(waiting.end[row])):
+            request_id = str(UUID(bytes=waiting.lines[row].id_at(position)))
+            told.setdefault(request_id, str(plan.reason_of(row)))
+    return plan, told
+
+
+def spec(**changes: Any) -> CloudSpec:
+    """A cloud of 2 hosts with 8 VCPU each; projects A and B without, C with a private quota of 4."""
+    values: dict[str, Any] = {
+        "hosts": tuple(
+            HostSpec(name=f"node{n}", inventory=Resources.of(VCPU=8, MEMORY_MB=8192)) for n in (1, 2)
+        ),
+        "flavors": (
+            FlavorSpec(name="small", vcpus=1, memory_mb=256),
+            FlavorSpec(name="medium", vcpus=2, memory_mb=512),
+            FlavorSpec(name="large", vcpus=8, memory_mb=2048),
+            FlavorSpec(name="giant", vcpus=64, memory_mb=2048),
+        ),
+        "projects": (
+            project_spec("A", users={"ua": "alice", "ub": "anna"}),
+            project_spec("B", users={"uc": "bob"}, domain_id="d2", domain_name="Research"),
+            project_spec("C", users={"ud": "carol"}, quota={"VCPU": 4, "MEMORY_MB": 1024}),
+        ),
+        "boot_s": 5.0,
+    }
+    return CloudSpec(**(values | changes))
+
+
+def project_spec(name: str, **changes: Any) -> ProjectSpec:
+    values: dict[str, Any] = {
+        "project_id": f"project-{name}",
+        "name": name,
+        "users": {f"user-{name}": name.lower()},
+        "quota": {"VCPU": 0, "MEMORY_MB": 0},
+    }
+    return ProjectSpec(**(values | changes))
+
+
+class World:
+    """An engine with short ways to do what a test does."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine, self.nova, self.store = engine, engine.nova, engine.store
+
+    def add(self, project: str = "A", **settings: Any) -> Any:
+        return self.command("project", "add", project=project, **settings)
+
+    def command(self, manager: str, name: str, **arguments: Any) -> Any:
+        return self.engine.supervisors[manager].execute(name, arguments)
+
+    def create(
+        self, flavor: str = "small", *, project: str = "A", count: int = 1, **metadata: str
+    ) -> list[str]:
+        user = {"A": "alice", "B": "bob", "C": "carol"}[project]
+        given = {key.replace("__", ":"): value for key, value in metadata.items()}
+        return self.nova.create_server(
+            project=project, user=user, flavor=flavor, name="s", metadata=given, count=count
+        )
+
+    def run(self, seconds: float) -> None:
+        self.engine.run_until(self.engine.clock.now() + timedelta(seconds=seconds))
+
+    def get(self, request_id: str) -> Request:
+        with self.store() as uow:
+            return uow.requests.get(request_id)
+
+    def states(self, ids: Sequence[str]) -> list[str]:
+        return [self.get(request_id).state.value for request_id in ids]
+
+    def reason(self, request_id: str) -> str:
+        return str(self.command("scheduler", "explain", request_id=request_id)["reason"])
+
+
+@contextmanager
+def world(
+    cloud: CloudSpec | None = None, settings: Mapping[str, Mapping[str, Any]] | None = None
+) -> Iterator[World]:
+    with temporary_store() as store:
+        yield World(Engine(cloud or spec(), settings or {}, store=store, seed=7))
+
+
+def packed(numbers: Sequence[int]) -> bytes:
+    return b"".join(UUID(int=number).bytes for number in numbers)
+
+
+def times(values: Sequence[float]) -> "array[float]":
+    return array("d", values)

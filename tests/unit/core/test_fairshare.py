@@ -1,0 +1,184 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from synergy.core import fairshare, shares
+from synergy.core.errors import InvalidInput
+from synergy.core.fairshare import Algorithm
+from synergy.core.shares import PARENT, ShareNode
+
+
+def tree_of(*entries):
+    """Entries (id, parent, raw_shares, usage); an id in small letters is a user."""
+    nodes = [ShareNode("R", None, 1)]
+    nodes += [ShareNode(i, p, s, i.islower()) for i, p, s, _ in entries]
+    tree = shares.build(nodes)
+    usage = {i: u for i, _, _, u in entries}
+    return tree, np.array([float(usage.get(node_id, 0)) for node_id in tree.node_ids])
+
+
+def factors(*entries, algorithm=Algorithm.FAIR_TREE):
+    tree, usage = tree_of(*entries)
+    found = fairshare.compute(tree, usage, algorithm=algorithm)
+    users = tree.is_user
+    return {tree.node_ids[row]: float(found.fairshare[row]) for row in np.flatnonzero(users)}
+
+
+def test_the_worked_example_of_slurms_classic_documentation():
+    # Source: Slurm, "Classic Fairshare Algorithm", figure 3: shares and usage of 45 000 in all.
+    tree, usage = tree_of(
+        ("A", "R", 40, 0), ("B", "R", 30, 0), ("C", "R", 30, 0),
+        ("D", "B", 25, 0), ("E", "C", 25, 0), ("F", "C", 5, 0),
+        ("u1", "A", 1, 0), ("u2", "D", 1, 20_000), ("u3", "E", 1, 0),
+        ("u4", "E", 1, 25_000), ("u5", "F", 1, 0),
+    )  # fmt: skip
+    found = fairshare.compute(tree, usage, algorithm=Algorithm.CLASSIC)
+    row = {node_id: index for index, node_id in enumerate(tree.node_ids)}
+    # By hand: B alone used 20/45 of a share of .3; C used 25/45 of .3, E 25/30 of C's shares.
+    assert found.norm_shares[row["E"]] == pytest.approx(0.25)
+    assert found.norm_usage[row["C"]] == pytest.approx(25 / 45)
+    assert found.effective_usage[row["F"]] == pytest.approx(0 + (25 / 45 - 0) * 5 / 30)
+    u5 = 0 + (25 / 45) * 5 / 30
+    assert found.fairshare[row["u5"]] == pytest.approx(2 ** -(u5 / 0.05))
+    assert found.fairshare[row["u1"]] == 1.0
+
+
+@pytest.mark.parametrize(
+    ("entries", "expected"),
+    [
+        pytest.param(
+            [("A", "R", 1, 0), ("B", "R", 1, 0), ("a", "A", 1, 10), ("b", "B", 1, 30)],
+            {"a": 1.0, "b": 0.5},
+            id="the account that used less goes first",
+        ),
+        pytest.param(
+            [("A", "R", 1, 0), ("B", "R", 1, 0), ("a1", "A", 1, 120), ("a2", "A", 1, 0),
+             ("b1", "B", 1, 60), ("b2", "B", 1, 50)],
+            {"b2": 1.0, "b1": 0.75, "a2": 0.5, "a1": 0.25},
+            id="an idle user of a greedy account stays behind every user of a better one",
+        ),
+        pytest.param(
+            [("A", "R", 1, 0), ("a1", "A", 1, 5), ("a2", "A", 1, 5), ("a3", "A", 1, 20)],
+            {"a1": 1.0, "a2": 1.0, "a3": 1 / 3},
+            id="users that tie share a rank and the next is skipped",
+        ),
+        pytest.param(
+            [("A", "R", 1, 0), ("B", "R", 1, 0), ("u1", "A", 1, 10), ("u2", "A", 1, 30),
+             ("u3", "B", 1, 30), ("u4", "B", 1, 10)],
+            {"u1": 1.0, "u4": 1.0, "u2": 0.5, "u3": 0.5},
+            id="children of tied accounts are ranked as one list",
+        ),
+        pytest.param(
+            [("A", "R", 1, 0), ("x", "R", 1, 10), ("a1", "A", 1, 4), ("a2", "A", 1, 6)],
+            {"x": 1.0, "a1": 1.0, "a2": 1 / 3},
+            id="a user that ties with an account shares its rank with the account's first",
+        ),
+        pytest.param(
+            [("A", "R", 0, 0), ("B", "R", 1, 0), ("a", "A", 1, 0), ("b", "B", 1, 99)],
+            {"b": 1.0, "a": 0.5},
+            id="who has no shares comes last even when idle",
+        ),
+        pytest.param(
+            [("A", "R", PARENT, 0), ("B", "R", 2, 0), ("a", "A", 1, 10), ("b", "B", 1, 20)],
+            {"a": 1.0, "b": 1.0},
+            id="users of an account with parent shares compete one level up",
+        ),
+    ],
+)  # fmt: skip
+def test_fair_tree_ranks_users(entries, expected):
+    assert factors(*entries) == pytest.approx(expected)
+
+
+@st.composite
+def trees(draw):
+    """Random trees of up to 4 levels: accounts in capitals, users in small letters."""
+    accounts, entries = ["R"], []
+    for number in range(draw(st.integers(1, 6))):
+        above = draw(st.sampled_from(accounts))
+        name = f"A{number}"
+        entries.append((name, above, draw(st.sampled_from([0, 1, 1, 2, 5, PARENT])), 0))
+        accounts.append(name)
+    for number in range(draw(st.integers(1, 8))):
+        above = draw(st.sampled_from(accounts[1:]))
+        usage = draw(st.sampled_from([0, 0, 1, 2, 3, 8, 20, 100]))
+        entries.append((f"u{number}", above, draw(st.sampled_from([0, 1, 2, 3])), usage))
+    return entries
+
+
+algorithms = st.sampled_from(Algorithm)
+
+
+@given(trees(), st.randoms(use_true_random=False), algorithms)
+def test_the_order_of_siblings_never_matters(entries, rng, algorithm):
+    shuffled = list(entries)
+    rng.shuffle(shuffled)
+    assert factors(*entries, algorithm=algorithm) == pytest.approx(
+        factors(*shuffled, algorithm=algorithm)
+    )
+
+
+@given(trees(), algorithms)
+def test_factors_are_between_0_and_1(entries, algorithm):
+    assert all(0.0 <= factor <= 1.0 for factor in factors(*entries, algorithm=algorithm).values())
+
+
+@given(trees(), st.sampled_from([2, 4, 8]), algorithms)
+def test_scaling_all_shares_changes_nothing(entries, scale, algorithm):
+    scaled = [(i, p, s if s is PARENT else s * scale, u) for i, p, s, u in entries]
+    assert factors(*entries, algorithm=algorithm) == pytest.approx(
+        factors(*scaled, algorithm=algorithm)
+    )
+
+
+@given(trees())
+def test_the_best_user_of_a_fair_tree_has_1_and_nobody_less_than_1_over_n(entries):
+    found = factors(*entries)
+    assert max(found.values()) == 1.0
+    assert min(found.values()) >= 1 / len(found) - 1e-12
+
+
+@pytest.mark.parametrize(
+    ("nodes", "told"),
+    [
+        pytest.param([], "0 nodes have no parent", id="empty"),
+        pytest.param([("R", None, 1), ("S", None, 1)], "2 nodes have no parent", id="two roots"),
+        pytest.param([("R", None, 1), ("A", "R", 1), ("A", "R", 1)], "'A' is there twice", id="twice"),
+        pytest.param([("R", None, 1), ("A", "X", 1)], "parent 'X' of 'A'", id="orphan"),
+        pytest.param([("R", None, 1), ("A", "B", 1), ("B", "A", 1)], "'A' is part of a cycle", id="cycle"),
+        pytest.param([("R", None, 1), ("A", "R", -1)], "raw_shares of 'A' is -1", id="negative"),
+        pytest.param([("R", None, 1), ("u", "R", 1, True), ("v", "u", 1, True)], "below the user 'u'", id="user under user"),
+    ],
+)  # fmt: skip
+def test_a_tree_that_makes_no_sense_is_refused_by_name(nodes, told):
+    with pytest.raises(InvalidInput, match=told):
+        shares.build([ShareNode(*node) for node in nodes])
+
+
+@pytest.mark.parametrize("usage", [-1.0, float("nan"), float("inf")])
+def test_usage_that_makes_no_sense_is_refused_by_name(usage):
+    tree, own = tree_of(("a", "R", 1, 0))
+    own[1] = usage
+    with pytest.raises(InvalidInput, match="usage of 'a'"):
+        fairshare.compute(tree, own, algorithm=Algorithm.FAIR_TREE)
+
+
+def test_decay_halves_usage_in_about_a_half_life():
+    # Source: Slurm's first-order factor; at a half life of 7 days one half life leaves 0.50007.
+    week_s = 7 * 86_400.0
+    assert fairshare.decay_factor(week_s, week_s) == pytest.approx(0.50007, abs=1e-5)
+    assert fairshare.decay_factor(60, 60) == pytest.approx(0.49806, abs=1e-5)
+
+
+def test_no_half_life_and_no_time_decay_nothing():
+    assert fairshare.decay_factor(1e9, 0) == 1.0
+    assert fairshare.decay_factor(-5, 60) == 1.0
+
+
+def test_decay_never_reaches_zero():
+    assert fairshare.decay_factor(1e9, 3600) > 0
+
+
+def test_a_span_is_charged_with_the_decay_of_its_length():
+    charged = fairshare.charged_usage(np.array([0.0, 60.0]), np.array([4.0, 2.0]), 600.0)
+    assert charged == pytest.approx([0.0, 60 * 2 * (1 - 0.693 / 600) ** 60])

@@ -1,0 +1,105 @@
+import numpy as np
+import pytest
+
+from synergy.core import priority
+from synergy.core.admission import retry_delay_s, wishes
+from synergy.core.billing import billing, read_weights
+from synergy.core.errors import InvalidInput
+from synergy.core.model import DefaultQuota, OnPrivateFull, Project, QuotaKind, Resources
+from synergy.core.priority import Weights
+
+
+def test_the_terms_of_a_priority_add_up_to_it():
+    weights = Weights(age=1000, fairshare=2000, size=500, qos=300, max_age_s=100,
+                      qos_priorities={"normal": 1, "urgent": 4})  # fmt: skip
+    found = priority.terms(
+        age_s=25.9, fairshare=0.5, demand=np.array([4, 8]), capacity=np.array([8, 80]),
+        qos="normal", nice=7, weights=weights,
+    )  # fmt: skip
+    assert (found.age, found.fairshare, found.size, found.qos) == pytest.approx((250, 1000, 150, 75))
+    assert found.priority == 250 + 1000 + 150 + 75 - 7
+
+
+@pytest.mark.parametrize(
+    ("standing", "age", "expected"),
+    [(10.9, 0.05, 10), (-50.0, 3.0, 1), (1e12, 0.0, 2**32 - 1)],
+    ids=["cut off, not rounded", "never below 1", "never above 32 bits"],
+)
+def test_a_priority_is_slurms_integer(standing, age, expected):
+    assert priority.combine(standing, age) == expected
+
+
+def test_the_age_factor_ends_at_its_maximum_and_never_goes_below_zero():
+    weights = Weights(age=100, max_age_s=10)
+    assert priority.age_term(np.array([-5, 0, 5, 10, 99]), weights).tolist() == [0, 0, 50, 100, 100]
+    assert priority.age_term(3.0, Weights(age=100, max_age_s=0)) == 100
+
+
+PROJECT = Project(project_id="p", name="p", domain_id="d", ttl_s=600)
+
+
+def asked(metadata=None, *, specs=None, line=None, **project):
+    values = {field: getattr(PROJECT, field) for field in Project.__dataclass_fields__} | project
+    return wishes(
+        Project(**values), metadata=metadata or {}, extra_specs=specs or {}, user_data_quota=line,
+        qos_names=["normal", "urgent"],
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("metadata", "specs", "line", "default", "expected"),
+    [
+        ({}, {}, None, DefaultQuota.PRIVATE, (QuotaKind.PRIVATE, OnPrivateFull.QUEUE)),
+        ({}, {}, None, DefaultQuota.SHARED, (QuotaKind.SHARED, OnPrivateFull.QUEUE)),
+        ({}, {}, None, DefaultQuota.PRIVATE_THEN_SHARED, (QuotaKind.PRIVATE, OnPrivateFull.SHARED)),
+        ({}, {}, "shared", DefaultQuota.PRIVATE, (QuotaKind.SHARED, OnPrivateFull.QUEUE)),
+        ({}, {"synergy:quota": "private"}, "shared", DefaultQuota.SHARED,
+         (QuotaKind.PRIVATE, OnPrivateFull.QUEUE)),
+        ({"quota": "shared"}, {"synergy:quota": "private"}, None, DefaultQuota.PRIVATE,
+         (QuotaKind.SHARED, OnPrivateFull.QUEUE)),
+    ],
+    ids=["private", "shared", "private first", "user-data", "flavor over user-data", "metadata first"],
+)  # fmt: skip
+def test_a_request_names_its_quota_else_the_project_does(metadata, specs, line, default, expected):
+    found = asked(metadata, specs=specs, line=line, default_quota=default)
+    assert (found.quota, found.on_private_full) == expected
+
+
+@pytest.mark.parametrize(("wished", "given"), [("60", 60), ("601", 600), (None, 600)])
+def test_a_lifetime_can_only_be_shorter_than_the_projects(wished, given):
+    assert asked({"synergy:ttl_s": wished} if wished else {}).ttl_s == given
+
+
+@pytest.mark.parametrize(
+    ("metadata", "told"),
+    [
+        ({"quota": "mine"}, "quota is 'mine', but must be one of private, shared"),
+        ({"synergy:ttl_s": "soon"}, "synergy:ttl_s is 'soon'"),
+        ({"synergy:ttl_s": "0"}, "synergy:ttl_s is '0'"),
+        ({"synergy:ttl_s": "-5"}, "synergy:ttl_s is '-5'"),
+        ({"synergy:ttl_s": "٣"}, "synergy:ttl_s is"),
+        ({"synergy:ttl_s": "9" * 5000}, "synergy:ttl_s is"),
+        ({"synergy:qos": "best"}, "synergy:qos is 'best', but must be one of normal, urgent"),
+        ({"synergy:nice": "-1"}, "synergy:nice is '-1'"),
+    ],
+)
+def test_a_wish_that_makes_no_sense_is_refused_by_name(metadata, told):
+    with pytest.raises(InvalidInput) as caught:
+        asked(metadata)
+    assert told in str(caught.value)
+    assert len(str(caught.value)) < 200  # Nova shows no more
+
+
+def test_a_failed_hand_over_backs_off_and_is_given_up_after_five():
+    assert [retry_delay_s(n) for n in range(1, 7)] == [60, 120, 240, 480, None, None]
+
+
+def test_billing_weighs_classes():
+    weights = read_weights({"VCPU": "1", "MEMORY_MB": "0.001"})
+    assert billing(Resources.of(VCPU=4, MEMORY_MB=2000, DISK_GB=9), weights) == pytest.approx(6.0)
+
+
+@pytest.mark.parametrize("entry", [{"VCPU": "much"}, {"VCPU": "-1"}, {"VCPU": "nan"}, {"cpu": "1"}])
+def test_billing_weights_that_make_no_sense_are_refused(entry):
+    with pytest.raises(InvalidInput, match="tres_billing_weights"):
+        read_weights(entry)

@@ -1,0 +1,243 @@
+import heapq
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from synergy.core.model import OnPrivateFull, QuotaKind, Resources
+from synergy.core.priority import Weights
+from synergy.core.quota import Held, QuotaNode
+from synergy.core.reasons import Reason
+from synergy.core.schedule import Discipline, _best
+from tests.builders import kind, plan_of, rid
+
+BY_AGE = Weights(age=0, fairshare=0)
+REASONS = {reason.value for reason in Reason}
+
+
+@pytest.mark.parametrize(
+    ("jobs", "vcpus", "options", "expected"),
+    [
+        pytest.param([(1, kind(8), 9)], 4, {}, {1: "no_free_quota"}, id="larger than the pool"),
+        pytest.param(
+            [(1, kind(8), 9), (2, kind(1), 1)], 4, {}, {1: "no_free_quota", 2: "dispatch"},
+            id="greedy passes over what does not fit",
+        ),
+        pytest.param(
+            [(1, kind(8), 9), (2, kind(1), 1)], 4, {"discipline": Discipline.FIFO},
+            {1: "no_free_quota", 2: "priority"},
+            id="fifo lets nobody overtake",
+        ),
+        pytest.param(
+            [(1, kind(8), 9), (2, kind(7), 8), (3, kind(1), 1)], 4, {"backfill_depth": 1},
+            {1: "no_free_quota", 2: "no_free_quota", 3: "priority"},
+            id="greedy stops at its depth",
+        ),
+        pytest.param(
+            [(1, kind(8), 9), (2, kind(8), 8), (3, kind(1), 1)], 4, {"backfill_depth": 1},
+            {1: "no_free_quota", 2: "no_free_quota", 3: "dispatch"},
+            id="equal requests count once",
+        ),
+        pytest.param(
+            [(1, kind(4, association=1), 1), (2, kind(4, association=2), 9)], 4,
+            {"weights": Weights(), "fairshare": {1: 0.9, 2: 0.1}},
+            {1: "dispatch", 2: "no_free_quota"},
+            id="the better share goes before the longer wait",
+        ),
+        pytest.param(
+            [(1, kind(4, nice=5), 9), (2, kind(4), 1)], 4, {"weights": Weights(age=0, fairshare=9),
+            "fairshare": {1: 1.0}},
+            {1: "no_free_quota", 2: "dispatch"},
+            id="nice lowers a priority",
+        ),
+        pytest.param(
+            [(1, kind(1, association=3), 9)], 4, {"suspended": [3]}, {1: "project_suspended"},
+            id="a suspended project takes nothing new",
+        ),
+        pytest.param(
+            [(1, kind(3), 9), (2, kind(1), 1)], 4, {"fragmented": [3]},
+            {1: "fragmented", 2: "dispatch"},
+            id="the sum would fit but no host",
+        ),
+        pytest.param(
+            [(1, kind(2), 9), (2, kind(1, association=2), 1)], 4,
+            {"nodes": [QuotaNode(node_id="u1", parent_id="root", borrow_limit=Resources.of(VCPU=1))]},
+            {1: "user_limit", 2: "dispatch"},
+            id="a user at his limit holds nobody up, not even in fifo",
+        ),
+        pytest.param(
+            [(1, kind(2), 9)], 4,
+            {"nodes": [
+                QuotaNode(node_id="p", parent_id="root", borrow_limit=Resources.of(VCPU=3)),
+                QuotaNode(node_id="u1", parent_id="p")],
+             "held": [Held("u1", shared=Resources.of(VCPU=2))]},
+            {1: "project_borrow_limit"},
+            id="a project at its limit",
+        ),
+    ],
+)  # fmt: skip
+def test_a_round_gives_every_request_its_outcome_or_reason(jobs, vcpus, options, expected):
+    _, told = plan_of(jobs, vcpus=vcpus, **({"weights": BY_AGE} | options))
+    assert told == {rid(number): what for number, what in expected.items()}
+
+
+def owner(vcpus, **changes):
+    private = Resources.of(VCPU=vcpus)
+    values = {"node_id": "u1", "parent_id": "root", "private": private, "lend_limit": Resources()}
+    return QuotaNode(**(values | changes))
+
+
+def private(vcpus, on_full=OnPrivateFull.QUEUE):
+    return kind(vcpus, quota=QuotaKind.PRIVATE, on_full=on_full)
+
+
+@pytest.mark.parametrize(
+    ("on_full", "expected"),
+    [
+        (OnPrivateFull.QUEUE, "no_free_quota"),
+        (OnPrivateFull.REJECT, "reject"),
+        (OnPrivateFull.SHARED, "move_to_shared"),
+    ],
+)
+def test_a_private_request_that_does_not_fit_gets_what_its_project_wants(on_full, expected):
+    jobs = [(1, private(3, on_full), 9), (2, private(3, on_full), 8)]
+    _, told = plan_of(jobs, vcpus=8, nodes=[owner(4)])
+    assert told == {rid(1): "dispatch", rid(2): expected}
+
+
+def test_a_private_request_starts_whatever_waits_for_the_shared_quota():
+    jobs = [(1, kind(4, association=2), 99), (2, private(4), 1)]
+    _, told = plan_of(
+        jobs, vcpus=8, nodes=[owner(4)], held=[Held("u3", shared=Resources.of(VCPU=4))]
+    )
+    assert told == {rid(1): "no_free_quota", rid(2): "dispatch"}
+
+
+def test_an_owner_waits_for_what_he_lent_and_goes_first():
+    lends = owner(4, lend_limit=Resources.of(VCPU=4))
+    borrowed = [Held("u2", shared=Resources.of(VCPU=8))]
+    jobs = [(1, private(2), 1), (2, kind(1, association=2), 99)]
+    _, told = plan_of(jobs, vcpus=8, nodes=[lends], held=borrowed)
+    assert told == {rid(1): "awaiting_expiry", rid(2): "no_free_quota"}
+    returned = [Held("u2", shared=Resources.of(VCPU=6))]
+    _, told = plan_of(jobs, vcpus=8, nodes=[lends], held=returned)
+    assert told == {rid(1): "dispatch", rid(2): "no_free_quota"}
+
+
+def test_private_quotas_beyond_the_cloud_disable_the_shared_quota_only():
+    jobs = [(1, private(2), 1), (2, kind(1, association=2), 99)]
+    _, told = plan_of(jobs, vcpus=4, nodes=[owner(6)])
+    assert told == {rid(1): "dispatch", rid(2): "shared_quota_disabled"}
+
+
+queues = st.lists(
+    st.tuples(
+        st.integers(1, 12),  # vcpus
+        st.integers(1, 4),  # association
+        st.integers(0, 5),  # age
+        st.integers(0, 2),  # nice
+    ),
+    max_size=30,
+)
+shares = st.dictionaries(st.integers(1, 4), st.sampled_from([0.0, 0.25, 0.5, 1.0]))
+LIMITS = [
+    QuotaNode(node_id="p", parent_id="root", borrow_limit=Resources.of(VCPU=9)),
+    QuotaNode(node_id="u1", parent_id="p"),
+    QuotaNode(node_id="u2", parent_id="p", borrow_limit=Resources.of(VCPU=3)),
+]
+WEIGHTS = Weights(age=10, fairshare=100, max_age_s=5)
+
+
+def jobs_of(queue):
+    return [
+        (number, kind(vcpus, association=association, nice=nice), age_s)
+        for number, (vcpus, association, age_s, nice) in enumerate(queue, start=1)
+    ]
+
+
+def naive(queue, vcpus, fairshare, discipline, depth):
+    """What a round does, request by request, in the plainest way: the reference."""
+    ranked = [
+        (-max(1, int(100 * fairshare.get(a, 0.0) - nice + 10 * min(age / 5, 1))), -age, number, v, a)
+        for number, (v, a, age, nice) in enumerate(queue, start=1)
+    ]
+    heapq.heapify(ranked)
+    free, room = vcpus, {"p": 9, 2: 3}
+    started, passed = set(), set()
+    while ranked:
+        _, _, number, demand, a = heapq.heappop(ranked)
+        bounds = [key for key in (a, "p" if a in (1, 2) else None) if key in room]
+        if any(demand > room[key] for key in bounds):
+            continue
+        if demand > free:
+            passed.add((demand, a, queue[number - 1][3]))
+            if discipline is Discipline.FIFO or len(passed) > depth:
+                break
+            continue
+        free -= demand
+        for key in bounds:
+            room[key] -= demand
+        started.add(rid(number))
+    return started
+
+
+@settings(max_examples=300)
+@given(queues, st.integers(0, 24), shares, st.sampled_from(Discipline), st.integers(0, 4))
+def test_a_round_over_classes_starts_what_a_round_over_requests_would(
+    queue, vcpus, fairshare, discipline, depth
+):
+    _, told = plan_of(
+        jobs_of(queue), vcpus=vcpus, fairshare=fairshare, nodes=LIMITS, weights=WEIGHTS,
+        discipline=discipline, backfill_depth=depth,
+    )  # fmt: skip
+    started = {request_id for request_id, what in told.items() if what == "dispatch"}
+    assert started == naive(queue, vcpus, fairshare, discipline, depth)
+
+
+@given(queues, st.integers(0, 24), shares)
+def test_a_round_never_overcommits_and_gives_everyone_one_answer(queue, vcpus, fairshare):
+    plan, told = plan_of(
+        jobs_of(queue), vcpus=vcpus, fairshare=fairshare, nodes=LIMITS, weights=WEIGHTS
+    )
+    demand = {rid(number): one.demand["VCPU"] for number, one, _ in jobs_of(queue)}
+    user = {rid(number): one.association_id for number, one, _ in jobs_of(queue)}
+    started = [decision.request_id for decision in plan.decisions]
+    assert len(started) == len(set(started))
+    assert sum(demand[one] for one in started) <= vcpus
+    assert sum(demand[one] for one in started if user[one] == 2) <= 3
+    assert sum(demand[one] for one in started if user[one] in (1, 2)) <= 9
+    assert told.keys() == demand.keys()
+    assert {what for what in told.values() if what != "dispatch"} <= REASONS
+
+
+@given(queues, st.integers(0, 24), shares, st.randoms(use_true_random=False))
+def test_the_order_of_the_input_never_matters(queue, vcpus, fairshare, rng):
+    jobs = jobs_of(queue)
+    shuffled = list(jobs)
+    rng.shuffle(shuffled)
+    options = {"vcpus": vcpus, "fairshare": fairshare, "nodes": LIMITS, "weights": WEIGHTS}
+    assert plan_of(jobs, **options)[1] == plan_of(shuffled, **options)[1]
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), min_size=1, max_size=60),
+    st.integers(1, 60),
+)
+def test_the_best_are_all_that_come_before_the_rest(pairs, count):
+    ranks = np.array([float(rank) for rank, _ in pairs])
+    queued = np.array([float(at) for _, at in pairs])
+    best = set(_best(ranks, queued, count).tolist())
+    assert len(best) >= min(count, len(pairs))
+    worst = max((-ranks[row], queued[row]) for row in best)
+    assert all((-ranks[row], queued[row]) > worst for row in set(range(len(pairs))) - best)
+
+
+def test_more_classes_than_a_chunk_come_in_order():
+    jobs = [(number, kind(1, nice=number % 700), number % 13) for number in range(1, 2001)]
+    plan, _ = plan_of(jobs, vcpus=1500, fairshare={1: 1.0}, weights=Weights(age=0, fairshare=10_000))
+    nice = {rid(number): one.nice for number, one, _ in jobs}
+    age = {rid(number): age_s for number, _, age_s in jobs}
+    order = [(nice[d.request_id], -age[d.request_id], d.request_id) for d in plan.decisions]
+    assert order == sorted(order)
+    assert len(order) == 1500

@@ -1,0 +1,93 @@
+import base64
+import json
+
+import pytest
+
+from synergy.core.model import Resources
+from synergy.drivers import nova_message
+from tests.builders import NOON
+
+CONTEXT = {
+    "user_id": "u", "user_name": "alice", "project_id": "p", "project_name": "science",
+    "roles": ["member"], "auth_token": "secret-token",
+}  # fmt: skip
+FLAVOR = {
+    "name": "f", "vcpus": 2, "memory_mb": 100, "root_gb": 5, "ephemeral_gb": 1, "swap": 1025,
+    "extra_specs": {"resources:CUSTOM_FPGA": "1", "hw:x": "y"},
+}  # fmt: skip
+
+
+def body(servers=(("s1", "one"),), flavor=FLAVOR):
+    return nova_message.compose(
+        context=CONTEXT, servers=list(servers), flavor=flavor, metadata={"quota": "shared"},
+        created_at=NOON, unique_id="0" * 32,
+    )  # fmt: skip
+
+
+def changed(change):
+    envelope = json.loads(body())
+    inner = json.loads(envelope["oslo.message"])
+    change(inner)
+    return json.dumps({**envelope, "oslo.message": json.dumps(inner)}).encode()
+
+
+def test_a_message_is_read_as_nova_sends_it():
+    (found,) = nova_message.read("m", body()).requests
+    assert (found.server_id, found.project_id, found.user_name) == ("s1", "p", "alice")
+    assert found.created_at == NOON
+    assert found.demand == Resources.of(VCPU=2, MEMORY_MB=100, DISK_GB=8, CUSTOM_FPGA=1)
+
+
+def test_a_message_of_one_server_is_kept_verbatim():
+    (found,) = nova_message.read("m", body()).requests
+    assert found.body == body()
+
+
+def test_a_message_of_several_is_split_into_messages_of_one():
+    delivery = nova_message.read("m", body([("s1", "one"), ("s2", "two")]))
+    assert [build.server_id for build in delivery.requests] == ["s1", "s2"]
+    second = json.loads(json.loads(delivery.requests[1].body)["oslo.message"])
+    (spec,) = second["args"]["request_specs"]
+    assert spec["nova_object.data"]["instance_uuid"] == "s2"
+    assert spec["nova_object.data"]["num_instances"] == 1
+    assert second["_unique_id"] != json.loads(json.loads(delivery.requests[0].body)["oslo.message"])["_unique_id"]
+
+
+def test_no_secret_shows_when_a_message_is_printed():
+    delivery = nova_message.read("m", body())
+    printed = repr(delivery) + repr(nova_message.credentials_of(body()))
+    assert "secret" not in printed
+
+
+def test_the_quota_line_of_user_data_is_found():
+    encoded = base64.b64encode(b"#cloud-config\nquota = shared\n").decode()
+
+    def put_in(inner):
+        data = inner["args"]["build_requests"][0]["nova_object.data"]["instance"]
+        data["nova_object.data"]["user_data"] = encoded
+
+    (found,) = nova_message.read("m", changed(put_in)).requests
+    assert found.user_data_quota == "shared"
+
+
+@pytest.mark.parametrize(
+    ("raw", "told"),
+    [
+        pytest.param(b"\xff\xfe", "not a build request", id="no text"),
+        pytest.param(b"[]", "not a build request", id="a list"),
+        pytest.param(b"{}", "no 'oslo.message'", id="no envelope"),
+        pytest.param(changed(lambda m: m.update(method="other")), "method is 'other'", id="another method"),
+        pytest.param(changed(lambda m: m["args"].pop("request_specs")), "no 'request_specs'", id="no specs"),
+        pytest.param(changed(lambda m: m["args"].update(request_specs=[], build_requests=[])), "no server", id="no server"),
+        pytest.param(changed(lambda m: m["args"].update(build_requests=[])), "1 request_specs but 0", id="unequal lists"),
+        pytest.param(
+            changed(lambda m: m["args"]["request_specs"][0]["nova_object.data"]["flavor"]["nova_object.data"].update(vcpus=-1)),
+            "VCPU is -1", id="a negative demand"),
+    ],
+)  # fmt: skip
+def test_what_nova_does_not_send_is_told_and_never_raises(raw, told):
+    delivery = nova_message.read("m", raw)
+    assert told in delivery.unreadable
+    assert delivery.requests == ()
+    assert delivery.body == raw
+
