@@ -17,7 +17,7 @@ from oslo_db import exception as db_error
 from oslo_db.sqlalchemy import enginefacade
 from oslo_db.sqlalchemy.exc_filters import register_engine
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
-from sqlalchemy.exc import ArgumentError
+from sqlalchemy.exc import ArgumentError, DBAPIError
 from sqlalchemy.pool import QueuePool
 
 from alembic import command
@@ -72,7 +72,7 @@ def open_engine(conf: Any) -> Engine:
     context.configure(connection=conf.connection, max_retries=0)
     try:
         engine: Engine = context.writer.get_engine()
-    except (ImportError, db_error.DBError) as error:
+    except (ImportError, ArgumentError, db_error.DBError) as error:
         raise ConfigurationInvalid([f"[database] connection cannot be used: {error}"]) from error
     return engine
 
@@ -110,7 +110,7 @@ def translated() -> Iterator[None]:
         raise Conflict(f"the database refused a row: {error}") from error
     except (db_error.DBDeadlock, db_error.DBConnectionError) as error:
         raise UpstreamUnavailable(f"database: {error}") from error
-    except db_error.DBError as error:
+    except (db_error.DBError, DBAPIError) as error:
         if "database is locked" in str(error):
             raise UpstreamUnavailable(
                 "the SQLite database is locked by another process; stop it, or give each service "

@@ -98,8 +98,10 @@ class QueueManager(Manager):
         elif isinstance(event, QuotaChanged):
             self._quota = event.state
             self._never_why.clear()
-        elif isinstance(event, QuotaHeld | RequestsWithdrawn) and self._waiting is not None:
-            self._waiting.subtract((r.project_id, r.user_id) for r in event.requests)
+        elif isinstance(event, QuotaHeld | RequestsWithdrawn):
+            self._refusals_left |= any(r.state in _REFUSALS for r in event.requests)
+            if self._waiting is not None:
+                self._waiting.subtract((r.project_id, r.user_id) for r in event.requests)
 
     def task(self) -> float | None:
         if self._refusals_left:

@@ -1,0 +1,269 @@
+"""What must never happen, whatever fails: requests lost, servers built twice, quota leaked."""
+
+import random
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from synergy.core.lifecycle import HOLDS_QUOTA, TERMINAL
+from synergy.core.model import Resources, State
+from synergy.managers.base import Status
+from synergy.sim.engine import Engine, temporary_store
+from tests.builders import World, spec, world
+
+
+class Killed(BaseException):
+    """Stands for kill -9: no handler of ours may run on the way out."""
+
+
+class Restarted(World):
+    """A world whose Synergy can die and start anew beside the same cloud and store."""
+
+    def restart(self):
+        nova, identity, clock = self.nova, self.engine.identity, self.engine.clock
+        nova.redeliver()  # what the dead consumer had not acknowledged
+        self.engine = Engine(
+            spec(), {}, store=self.store, seed=7, clock=clock, cloud=(nova, identity)
+        )
+
+
+@pytest.fixture
+def made():
+    with temporary_store() as store:
+        yield Restarted(Engine(spec(), {}, store=store, seed=7))
+
+
+def dies_at(target, name, *, after):
+    """Let the process die in the port's method `name`, before or after it did its work."""
+    real = getattr(target, name)
+
+    def dying(*args, **kwargs):
+        if after:
+            real(*args, **kwargs)
+        setattr(target, name, real)
+        raise Killed
+
+    setattr(target, name, dying)
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+@pytest.mark.parametrize("name", ["fetch", "acknowledge", "build"])
+def test_a_kill_at_the_edge_of_a_port_loses_nothing_and_builds_nothing_twice(made, name, after):
+    made.add(default_quota="shared")
+    made.run(1)
+    ids = made.create(count=3)
+    dies_at(made.nova, name, after=after)
+    with pytest.raises(Killed):
+        made.run(1)
+    made.restart()
+    made.run(120)
+    assert made.states(ids) == ["ACTIVE"] * 3
+    assert made.nova.orphans == []
+    assert made.nova.used_by("project-A")["VCPU"] == 3
+    for server in ids:
+        story = made.command("queue", "show", request_id=server)["history"]
+        assert sum(step["to"] == "ACTIVE" for step in story) == 1
+
+
+def test_a_restart_changes_no_digit(made):
+    made.add(default_quota="shared", ttl_s=30, raw_shares=3)
+    made.add("B", default_quota="shared", ttl_s=30)
+    for _ in range(5):
+        made.create("medium", count=4)
+        made.create("small", project="B", count=4)
+        made.run(17)
+    before = everything(made)
+    made.restart()
+    assert everything(made) == before
+    made.run(1)
+    twin = everything(made)
+    assert twin["queue"] == before["queue"]
+
+
+def everything(made):
+    with made.store() as uow:
+        charged_at, usage = uow.usage.load()
+        return {
+            "queue": [(line.class_id, line.ids, list(line.queued_at_s)) for line in uow.requests.lines()],
+            "requests": uow.requests.search(limit=1000),
+            "usage": {key: value.hex() for key, value in usage.items()},
+            "charged_at": charged_at,
+            "projects": uow.projects.all(),
+            "users": uow.projects.associations(),
+        }
+
+
+def run_with_restarts(restarts):
+    """A day of arrivals; return every request's start and end, restarting at the given steps."""
+    with temporary_store() as store:
+        made = Restarted(Engine(spec(), {}, store=store, seed=7))
+        made.add(default_quota="shared", ttl_s=40, raw_shares=2)
+        made.add("B", default_quota="shared", ttl_s=40)
+        rng = random.Random(5)
+        for step in range(20):
+            made.create(rng.choice(["small", "medium", "large"]), project=rng.choice("AB"))
+            made.run(7)
+            if step in restarts:
+                made.restart()
+        made.run(600)
+        with store() as uow:
+            return [
+                (r.request_id, r.state, r.queued_at, r.held_from, r.released_at)
+                for r in uow.requests.search(limit=1000)
+            ]
+
+
+def test_restarting_at_any_step_is_the_same_as_not_restarting():
+    assert run_with_restarts({3, 4, 11}) == run_with_restarts(set())
+
+
+def test_a_quota_move_that_a_crash_cut_is_finished_at_the_next_start(made):
+    before = dict(made.nova.quota("project-C"))
+    dies_at(made.nova, "set_quota", after=False)
+    with pytest.raises(Killed):
+        made.add("C")
+    made.restart()
+    made.run(1)
+    assert made.command("project", "show", project="C")["handover"] == "held"
+    assert set(made.nova.quota("project-C").values()) == {None}
+    dies_at(made.nova, "set_quota", after=False)
+    with pytest.raises(Killed):
+        made.command("project", "remove", project="C")
+    made.restart()
+    made.run(1)
+    assert dict(made.nova.quota("project-C")) == before
+    assert made.command("project", "list") == []
+
+
+def test_a_manager_that_fails_is_degraded_and_the_others_go_on(made, caplog):
+    made.add(default_quota="shared")
+    made.run(1)
+    scheduler = made.engine.supervisors["scheduler"]
+    quota = made.engine.supervisors["quota"]
+    made.engine.tolerant = True
+    (server,) = made.create()
+    made.nova.faults.api_down = True
+    made.run(100)
+    assert quota.report.status is Status.DEGRADED
+    assert "UpstreamUnavailable: Nova's API does not answer" in quota.report.last_error
+    assert quota.report.failures > 1
+    assert caplog.text.count("manager quota failed") == 1
+    assert made.states([server]) == ["QUEUED"]
+    made.nova.faults.api_down = False
+    made.run(600)
+    assert scheduler.report.status is quota.report.status is Status.RUNNING
+    assert quota.report.last_error == ""
+    assert made.states([server]) == ["ACTIVE"]
+
+
+def test_back_off_doubles_up_to_five_minutes(made):
+    made.run(1)
+    made.nova.faults.api_down = True
+    quota = made.engine.supervisors["quota"]
+    delays = [round(quota.run()) for _ in range(12)]
+    assert delays == [1, 2, 4, 8, 16, 32, 64, 128, 256, 300, 300, 300]
+
+
+actions = st.lists(
+    st.one_of(
+        st.tuples(st.just("create"), st.sampled_from(["small", "medium", "large"]), st.sampled_from("ABC")),
+        st.tuples(st.just("delete"), st.integers(0, 30), st.just("")),
+        st.tuples(st.just("run"), st.integers(1, 40), st.just("")),
+        st.tuples(st.just("fault"), st.sampled_from(
+            ["no_valid_host", "build_error", "lost_notice", "hand_over"]), st.just("")),
+        st.tuples(st.just("host"), st.sampled_from(["node1", "node2"]), st.booleans()),
+        st.tuples(st.just("command"), st.sampled_from(["hold", "release", "cancel"]), st.integers(0, 30)),
+        st.tuples(st.just("restart"), st.just(0), st.just(0)),
+    ),
+    max_size=25,
+)  # fmt: skip
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(actions)
+def test_whatever_happens_in_whatever_order_quota_is_conserved(actions):
+    with temporary_store() as store:
+        made = Restarted(Engine(spec(), {}, store=store, seed=7))
+        made.add(default_quota="shared", ttl_s=60)
+        made.add("B", default_quota="shared", ttl_s=60)
+        made.add("C", ttl_s=60)
+        made.run(1)
+        ids = []
+        for what, first, second in actions:
+            act(made, ids, what, first, second)
+            check_quota(made)
+        made.nova.set_host_up("node1", True)
+        made.nova.set_host_up("node2", True)
+        made.nova.faults.lost_notice = 0
+        made.run(7200)
+        made.command("nova", "reconcile")
+        check_quota(made)
+        check_end(made, ids)
+
+
+def act(made, ids, what, first, second):
+    if what == "create":
+        ids += made.create(first, project=second)
+    elif what == "run":
+        made.run(first)
+    elif what == "fault":
+        setattr(made.nova.faults, first, getattr(made.nova.faults, first) + 1)
+    elif what == "host":
+        made.nova.set_host_up(first, second)
+    elif what == "restart":
+        made.restart()
+    elif what == "delete" and ids:
+        made.nova.delete_server(ids[first % len(ids)])
+    elif what == "command" and ids:
+        try:
+            made.command("queue", first, request_id=ids[second % len(ids)])
+        except Exception as error:
+            assert type(error).__name__ in ("IllegalTransition", "NotFound")
+
+
+def check_quota(made):
+    """Private and shared use stay within what there was when each began, and hosts never overflow."""
+    with made.store() as uow:
+        rows = uow.requests.search(limit=1000)
+    holding = [r for r in rows if r.state in HOLDS_QUOTA]
+    for quota, project, limit in (("private", "project-C", 4), ("shared", None, 12)):
+        used = sum(
+            r.demand["VCPU"]
+            for r in holding
+            if r.quota == quota and project in (None, r.project_id)
+        )
+        assert used <= limit
+    for host in made.nova.hosts():
+        assert host.used.fits_in(host.capacity)
+    assert made.nova.orphans == []
+
+
+def check_end(made, ids):
+    """Every request is stored, and Nova and Synergy agree about it."""
+    for server in ids:
+        found = made.get(server)
+        view = made.nova.servers([server]).get(server)
+        if view is None:
+            assert found.state in TERMINAL
+        if found.state is State.ACTIVE:
+            assert view is not None
+    holding = sum((made.get(s).demand for s in ids if made.get(s).state in HOLDS_QUOTA), Resources())
+    assert holding == sum((host.used for host in made.nova.hosts()), Resources())
+
+
+def test_a_database_that_is_locked_stops_intake_but_loses_nothing():
+    with world() as made:
+        made.add(default_quota="shared")
+        made.run(1)
+        (server,) = made.create()
+        made.engine.tolerant = True
+        with made.store._engine.connect() as blocking:
+            blocking.exec_driver_sql("SELECT 1")  # holds the write lock
+            queue = made.engine.supervisors["queue"]
+            made.store._engine.dispose(close=False)
+            queue.run()
+            assert queue.report.status is Status.DEGRADED
+            assert "locked by another process" in queue.report.last_error
+        made.run(60)
+        assert made.states([server]) == ["ACTIVE"]

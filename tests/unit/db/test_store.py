@@ -1,0 +1,249 @@
+"""The store: values go in and come out, compare-and-set, and nothing half-done stays."""
+
+import logging
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from cryptography.fernet import Fernet
+from oslo_config import cfg
+
+from synergy.core.errors import ConfigurationInvalid, Conflict, NotFound, SealBroken
+from synergy.core.lifecycle import Event, transition
+from synergy.core.model import (
+    Domain,
+    ExpiryAction,
+    Handover,
+    Project,
+    QuotaKind,
+    Resources,
+    State,
+)
+from synergy.db import engine as database
+from synergy.db.models import Base
+from synergy.db.unit_of_work import Store
+from synergy.db.vault import Vault, new_key, read_keys, write_keys
+from synergy.ports import Trust
+from synergy.sim.engine import temporary_store
+from tests.builders import NOON, kind, request, rid
+
+
+@pytest.fixture
+def store():
+    with temporary_store() as made:
+        with made() as uow:
+            uow.projects.association("p", "u", "alice")
+            uow.commit()
+        yield made
+
+
+def put(store, number=1, body=b"body", **changes):
+    with store() as uow:
+        one = changes.pop("request_class", kind())
+        made = request(number, request_class=one, class_id=uow.requests.class_id(one), **changes)
+        move = transition(made, Event.ADMITTED, NOON)
+        uow.requests.add([(move, body)])
+        uow.commit()
+    return move.request
+
+
+def test_a_request_comes_back_as_it_went_in(store):
+    one = put(store, batch_id="b", request_class=kind(3, quota=QuotaKind.PRIVATE, nice=5))
+    with store() as uow:
+        assert uow.requests.get(one.request_id) == one
+        assert uow.requests.bodies([one.request_id]) == {one.request_id: b"body"}
+        assert [step.event for step in uow.requests.steps(one.request_id)] == [Event.ADMITTED]
+
+
+def test_leaving_without_commit_leaves_nothing_behind(store):
+    with store() as uow:
+        class_id = uow.requests.class_id(kind(7))
+        made = request(9, request_class=kind(7), class_id=class_id)
+        uow.requests.add([(transition(made, Event.ADMITTED, NOON), b"x")])
+    with store() as uow:
+        assert uow.requests.search() == []
+        with pytest.raises(NotFound):
+            uow.requests.get(rid(9))
+    assert put(store, 9, request_class=kind(7)).request_class == kind(7)
+
+
+def test_the_second_of_two_writers_is_told_and_writes_nothing(store):
+    one = put(store)
+    held = transition(one, Event.PAUSED, NOON)
+    other = transition(one, Event.SELECTED, NOON)
+    with store() as uow:
+        uow.requests.save([held])
+        uow.commit()
+    with store() as uow, pytest.raises(Conflict, match=one.request_id):
+        uow.requests.save([other])
+    with store() as uow:
+        assert uow.requests.get(one.request_id).state is State.HELD
+        assert len(uow.requests.steps(one.request_id)) == 2
+
+
+def test_one_conflict_in_a_batch_undoes_the_batch(store):
+    first, second = put(store, 1), put(store, 2)
+    with store() as uow:
+        uow.requests.save([transition(second, Event.PAUSED, NOON)])
+        uow.commit()
+    with store() as uow, pytest.raises(Conflict):
+        uow.requests.save([transition(one, Event.SELECTED, NOON) for one in (first, second)])
+    with store() as uow:
+        assert uow.requests.get(first.request_id).state is State.QUEUED
+
+
+def test_classes_are_one_row_each_and_lines_are_oldest_first(store):
+    late = put(store, 1, queued_at=NOON.replace(hour=14))
+    early = put(store, 3)
+    tie = put(store, 2)
+    other = put(store, 4, request_class=kind(5))
+    with store() as uow:
+        lines = {line.class_id: line for line in uow.requests.lines()}
+    assert set(lines) == {late.class_id, other.class_id}
+    ids = [rid(int.from_bytes(lines[late.class_id].ids[n : n + 16])) for n in (0, 16, 32)]
+    assert ids == [tie.request_id, early.request_id, late.request_id]
+    assert lines[late.class_id].queued_at_s[0] == NOON.timestamp()
+
+
+def test_pages_follow_each_other_in_the_order_of_reception(store):
+    ids = [put(store, number).request_id for number in (5, 3, 9, 1)]
+    with store() as uow:
+        first = uow.requests.search(limit=2)
+        second = uow.requests.search(limit=2, after=first[-1].request_id)
+        assert [r.request_id for r in [*first, *second]] == ids
+        with pytest.raises(NotFound, match="marker"):
+            uow.requests.search(after=rid(77))
+
+
+def test_a_body_is_unreadable_on_disk_and_forgotten_when_done(store, tmp_path):
+    secret = b"token-and-password" * 9
+    one = put(store, body=secret)
+    path = store._engine.url.database
+    stored = b"".join(Path(f"{path}{end}").read_bytes() for end in ("", "-wal"))
+    assert b"token" not in stored
+    assert one.request_id.encode() in stored
+    with store() as uow:
+        uow.requests.forget_bodies([one.request_id])
+        uow.commit()
+        assert uow.requests.bodies([one.request_id]) == {}
+
+
+def test_projects_domains_users_usage_and_trusts_come_back_as_they_went_in(store):
+    domain = Domain(domain_id="d", name="D", borrow_limit=Resources.of(VCPU=4))
+    project = Project(
+        project_id="p", name="P", domain_id="d", private=Resources.of(VCPU=2, VGPU=1),
+        borrow_limit=None, lend_limit=Resources.of(VCPU=1), nova_quota={"VCPU": None, "DISK_GB": 3},
+        expiry_action=ExpiryAction.SHELVE, handover=Handover.HELD,
+    )  # fmt: skip
+    with store() as uow:
+        uow.projects.save_domain(domain)
+        uow.projects.add(project)
+        uow.usage.save(NOON, {1: 0.1 + 0.2})
+        uow.trusts.add(Trust(project_id="p", user_id="u", trust_id="t"))
+        uow.commit()
+    with store() as uow:
+        assert uow.projects.domains() == [domain]
+        assert uow.projects.get("p") == project
+        assert uow.usage.load() == (NOON, {1: 0.1 + 0.2})
+        assert [trust.trust_id for trust in uow.trusts.all()] == ["t"]
+        with pytest.raises(Conflict, match="managed already"):
+            uow.projects.add(project)
+        uow.projects.save(replace(project, name="Q"))
+        with pytest.raises(Conflict, match="changed since"):
+            uow.projects.save(replace(project, name="R"))
+
+
+def test_the_migrations_make_exactly_the_models_tables():
+    with temporary_store() as store, store._engine.connect() as connection:
+        context = MigrationContext.configure(connection, opts={"compare_type": False})
+        assert compare_metadata(context, Base.metadata) == []
+
+
+def conf_for(path, **changes):
+    conf = cfg.ConfigOpts()
+    conf.register_opts(database.DATABASE_OPTIONS, group="database")
+    conf(args=[], project="synergy", default_config_files=[], default_config_dirs=[])
+    for name, value in ({"connection": f"sqlite:///{path}"} | changes).items():
+        conf.set_override(name, value, group="database")
+    return conf.database
+
+
+def test_a_database_without_tables_and_one_from_the_future_are_told_apart(tmp_path):
+    engine = database.open_engine(conf_for(tmp_path / "db"))
+    with pytest.raises(ConfigurationInvalid, match="revision 'none'.*run synergy-manage db upgrade"):
+        database.check(engine)
+    assert database.upgrade(engine) == "0001"
+    assert database.check(engine) == "0001"
+    with engine.begin() as connection:
+        connection.exec_driver_sql("UPDATE alembic_version SET version_num = '9999'")
+    for attempt in (database.check, database.upgrade):
+        with pytest.raises(ConfigurationInvalid, match="'9999', which is newer"):
+            attempt(engine)
+    engine.dispose()
+
+
+@pytest.mark.parametrize(
+    ("connection", "told"),
+    [
+        ("nonsense", "is not a database URL"),
+        ("sqlite:////no/such/folder/db", "the folder of /no/such/folder/db does not exist"),
+        ("nosuchdb://host/x", "cannot be used"),
+    ],
+)
+def test_a_connection_that_cannot_be_used_is_told_by_name(connection, told):
+    with pytest.raises(ConfigurationInvalid, match=told):
+        database.open_engine(conf_for("x", connection=connection))
+
+
+def test_what_an_old_key_sealed_opens_while_that_key_is_kept():
+    old, new = new_key(), new_key()
+    sealed = Vault([old]).seal(b"body")
+    both = Vault([new, old])
+    assert both.open(sealed) == b"body"
+    assert Vault([new]).open(both.reseal(sealed)) == b"body"
+    with pytest.raises(SealBroken, match="none of the configured keys"):
+        Vault([new]).open(sealed)
+
+
+def test_resealing_covers_bodies_and_quarantine(tmp_path):
+    with temporary_store() as store:
+        with store() as uow:
+            uow.projects.association("p", "u", "alice")
+            uow.commit()
+        one = put(store)
+        with store() as uow:
+            assert uow.requests.quarantine("m", b"junk", "why", NOON)
+            assert not uow.requests.quarantine("m", b"junk", "why", NOON)
+            assert uow.requests.reseal_bodies() == 2
+            uow.commit()
+            assert uow.requests.bodies([one.request_id]) == {one.request_id: b"body"}
+            assert uow.requests.quarantined() == [("m", NOON, "why")]
+
+
+@pytest.mark.parametrize(
+    ("text", "told"), [(None, "does not exist"), ("\n", "is empty"), (f"{'x' * 44}\n", "line 1: not")]
+)
+def test_a_key_file_that_cannot_be_used_is_told_with_how_to_mend_it(tmp_path, text, told):
+    path = tmp_path / "keys"
+    if text is not None:
+        path.write_text(text)
+    with pytest.raises(ConfigurationInvalid, match=told) as caught:
+        read_keys(path)
+    assert "synergy-manage keys create" in str(caught.value)
+
+
+def test_a_key_file_is_for_its_owner_only(tmp_path):
+    path = tmp_path / "new" / "keys"
+    write_keys(path, [Fernet.generate_key().decode()])
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert len(read_keys(path)) == 1
+
+
+def test_a_wrong_key_keeps_the_request_for_a_person(store, caplog):
+    caplog.set_level(logging.INFO)
+    one = put(store)
+    stranger = Store(store._engine, Vault([new_key()]))
+    with stranger() as uow, pytest.raises(SealBroken):
+        uow.requests.bodies([one.request_id])
