@@ -1,0 +1,284 @@
+"""The service as a process: started, asked over HTTP and the command line, stopped."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+BIN = Path(sys.executable).parent
+WAIT_S = 30
+
+
+def run(*command, cwd, ok=True, **environment):
+    done = subprocess.run(
+        [str(BIN / command[0]), *command[1:]], cwd=cwd, capture_output=True, text=True,
+        env=os.environ | environment, timeout=120, check=False,
+    )  # fmt: skip
+    assert (done.returncode == 0) == ok, done.stdout + done.stderr
+    return done
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def configure(folder, **sections):
+    """Write a configuration from the shipped one, with changes such as api={"port": 1}."""
+    shipped = ROOT / "etc" / "synergy"
+    (folder / "embedded-cloud.yaml").write_text((shipped / "embedded-cloud.yaml").read_text())
+    text = (shipped / "embedded.conf").read_text()
+    for section, values in sections.items():
+        for name, value in values.items():
+            lines = [line for line in text.splitlines() if not line.startswith(f"{name} =")]
+            at = lines.index(f"[{section}]") if f"[{section}]" in lines else len(lines)
+            if at == len(lines):
+                lines.append(f"[{section}]")
+            lines.insert(at + 1, f"{name} = {value}")
+            text = "\n".join(lines)
+    path = folder / "synergy.conf"
+    path.write_text(text)
+    return path
+
+
+def prepare(folder, **sections):
+    path = configure(folder, **sections)
+    run("synergy-manage", "--config-file", path, "keys", "create", cwd=folder)
+    run("synergy-manage", "--config-file", path, "db", "upgrade", cwd=folder)
+    return path
+
+
+class Running:
+    """A service process and its API."""
+
+    def __init__(self, folder, path, port):
+        self.folder, self.path, self.url = folder, path, f"http://127.0.0.1:{port}"
+        self.log = (folder / "service.log").open("a")
+        self.process = subprocess.Popen(
+            [str(BIN / "synergy-service"), "--config-file", str(path)],
+            cwd=folder, stdout=self.log, stderr=self.log, start_new_session=True,
+        )  # fmt: skip
+        self.until(lambda: self.get("/healthcheck")["healthy"])
+
+    def get(self, path):
+        with urllib.request.urlopen(self.url + path, timeout=10) as answer:
+            return json.load(answer)
+
+    def until(self, holds):
+        deadline_s = time.monotonic() + WAIT_S
+        while time.monotonic() < deadline_s:
+            try:
+                if holds():
+                    return
+            except (OSError, urllib.error.URLError):
+                assert self.process.poll() is None, self.text()
+            time.sleep(0.05)
+        raise AssertionError(self.text())
+
+    def text(self):
+        return (self.folder / "service.log").read_text()
+
+    def cli(self, *command, ok=True):
+        return run("synergy", "--endpoint", self.url, *command, cwd=self.folder, ok=ok)
+
+    def json(self, *command):
+        return json.loads(self.cli(*command, "-f", "json").stdout)
+
+    def execute(self, *command):
+        return json.loads(self.cli("manager", "execute", *command).stdout)
+
+    def stop(self, how=signal.SIGTERM):
+        if self.process.poll() is None:
+            target = self.process.pid
+            (os.killpg if how == signal.SIGKILL else os.kill)(target, how)
+        code = self.process.wait(timeout=WAIT_S)
+        self.log.close()
+        return code
+
+
+@pytest.fixture
+def service(tmp_path):
+    port = free_port()
+    path = prepare(tmp_path, api={"port": port}, nova={"rate_s": 0.2})
+    running = Running(tmp_path, path, port)
+    yield running
+    running.stop()
+
+
+def test_a_day_with_the_service_from_the_command_line(service):
+    names = {row["name"]: row["status"] for row in service.json("manager", "list")}
+    assert set(names.values()) == {"RUNNING"}
+    assert {"queue", "scheduler", "expiry", "embedded"} <= set(names)
+
+    added = service.json("project", "add", "science", "--raw-shares", "70", "--ttl-s", "3600")
+    assert added["raw_shares"] == 70
+    assert "alice" in added["users"]
+    service.cli("project", "add", "physics", "--raw-shares", "30", "--borrow-limit", "VCPU=8")
+    service.cli("project", "set", "science", "--user", "alice", "--raw-shares", "3")
+    shown = {row["name"]: row for row in service.json("project", "list")}
+    assert shown["physics"]["private"] == "DISK_GB=400, MEMORY_MB=32768, VCPU=16"
+
+    ids = service.execute(
+        "embedded", "create_server", "project=science", "user=alice", "flavor=large", "count=9",
+        'metadata={"quota": "shared"}',
+    )  # fmt: skip
+    service.until(lambda: {"ACTIVE", "QUEUED"} == states(service))
+    waiting = service.json("request", "list", "--state", "QUEUED")
+    assert {row["reason"] for row in waiting} == {"no_free_quota"}
+    assert len(waiting) + len(service.json("request", "list", "--state", "ACTIVE")) == 9
+
+    explained = service.json("request", "show", waiting[0]["id"])
+    assert explained["reason"] == "no_free_quota"
+    assert "fairshare" in explained["priority"]
+    service.cli("request", "cancel", waiting[0]["id"])
+    assert service.json("request", "show", waiting[0]["id"])["state"] == "CANCELLED"
+    assert service.json("quota", "show")["shared_used"].startswith("DISK_GB=")
+
+    service.execute("embedded", "delete_server", f"server_id={ids[0]}")
+    service.until(lambda: service.json("request", "show", ids[0])["state"] == "DELETED")
+
+    assert service.json("manager", "stop", "scheduler")["status"] == "ACTIVE"
+    assert service.json("manager", "start", "scheduler")["status"] == "RUNNING"
+    refused = service.cli("project", "remove", "science", ok=False)
+    assert "cancel them or let them start" in refused.stderr
+
+
+def states(service):
+    return {row["state"] for row in service.json("request", "list")}
+
+
+@pytest.mark.parametrize(
+    ("command", "told"),
+    [
+        (["manager", "show", "nosuch"], "manager 'nosuch' is not loaded; there are embedded, expiry"),
+        (["manager", "execute", "queue", "fly"], "has no command 'fly'"),
+        (["manager", "execute", "queue", "list", "limit"], "must have the form NAME=VALUE"),
+        (["manager", "execute", "queue", "list", "limit=0"], "limit: 0 is less than the minimum"),
+        (["project", "add", "nosuch"], "Keystone knows no project 'nosuch'"),
+        (["project", "set", "science"], "nothing to set"),
+        (["request", "show", "nosuch"], "request 'nosuch' does not exist"),
+        (["request", "list", "--limit", "5000"], "limit: 5000 is greater than the maximum"),
+        (["request", "list", "--state", "SLEEPY"], "state: 'SLEEPY' is not one of"),
+    ],
+)
+def test_a_command_that_makes_no_sense_ends_with_one_line_and_exit_code_1(service, command, told):
+    done = service.cli(*command, ok=False)
+    assert told in done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.returncode == 1
+
+
+def test_the_api_answers_every_error_in_one_shape(service):
+    for method, path, body, status, code in (
+        ("GET", "/v1/nosuch", None, 404, "not_found"),
+        ("GET", "/v1/requests?limit=x", None, 400, "invalid_input"),
+        ("GET", "/v1/requests?colour=red", None, 400, "invalid_input"),
+        ("POST", "/v1/projects", b"{", 400, "invalid_input"),
+        ("POST", "/v1/projects", b"[]", 400, "invalid_input"),
+        ("POST", "/v1/projects", b"x" * 2_000_000, 413, "request_entity_too_large"),
+        ("DELETE", "/v1/managers", None, 405, "method_not_allowed"),
+    ):
+        request = urllib.request.Request(service.url + path, data=body, method=method)
+        with pytest.raises(urllib.error.HTTPError) as caught:
+            urllib.request.urlopen(request, timeout=10)
+        with caught.value as answer:
+            (error,) = json.load(answer)["errors"]
+        assert (error["status"], error["code"]) == (status, code), path
+        assert error["detail"]
+
+
+def test_sigterm_ends_it_within_seconds_and_a_restart_goes_on(service):
+    service.cli("project", "add", "science", "--default-quota", "shared")
+    service.execute("embedded", "create_server", "project=science", "user=bob", "flavor=small")
+    service.until(lambda: states(service) == {"ACTIVE"})
+    began_s = time.monotonic()
+    assert service.stop() == 0
+    assert time.monotonic() - began_s < 8
+    assert "stops" in service.text()
+    again = Running(service.folder, service.path, service.url.rsplit(":", 1)[1])
+    assert [row["name"] for row in again.json("project", "list")] == ["science"]
+    assert again.stop() == 0
+
+
+def test_sighup_takes_over_what_may_change(service):
+    text = service.path.read_text()
+    service.path.write_text(f"{text}\n[scheduler]\nrate_s = 0.3\n")
+    runs = service.json("manager", "show", "scheduler")["runs"]
+    os.kill(service.process.pid, signal.SIGHUP)
+    service.execute("embedded", "create_server", "project=science", "user=bob", "flavor=small")
+    service.cli("project", "add", "science")  # wakes it, so that it sees the new rate
+    service.until(lambda: service.json("manager", "show", "scheduler")["runs"] > runs + 8)
+
+
+def test_a_second_service_on_the_same_database_is_turned_away(service):
+    done = run("synergy-service", "--config-file", service.path, cwd=service.folder, ok=False)
+    assert "is locked by another synergy-service: stop that one first" in done.stderr
+    assert done.returncode == 1
+
+
+def test_killed_with_9_it_leaves_the_lock_to_the_next(service):
+    service.stop(signal.SIGKILL)
+    again = Running(service.folder, service.path, service.url.rsplit(":", 1)[1])
+    assert again.stop() == 0
+
+
+def test_everything_that_is_wrong_is_listed_at_once(tmp_path):
+    path = configure(
+        tmp_path,
+        DEFAULT={"managers": "queue,flying"},
+        queue={"commit_size": 0},
+        scheduler={"discipline": "lottery", "colour": "red"},
+        api={"host": "192.0.2.1"},
+        embedded={"cloud_file": "nosuch.yaml"},
+        nowhere={"x": 1},
+    )
+    done = run("synergy-service", "--config-file", path, cwd=tmp_path, ok=False)
+    for told in (
+        "[DEFAULT] managers: 'flying' is not installed; there are embedded, expiry",
+        "[queue] commit_size: ",
+        "[scheduler] discipline: ",
+        "[scheduler] has no option 'colour'",
+        "there is no section [nowhere]",
+        "[api] host is 192.0.2.1, but must be a loopback address",
+        "encryption key file synergy.keys does not exist",
+        "run synergy-manage db upgrade",
+        "[embedded] cloud_file: nosuch.yaml: No such file",
+    ):
+        assert told in done.stderr, told
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+
+
+def test_a_configuration_file_that_is_none_is_told(tmp_path):
+    done = run("synergy-service", "--config-file", tmp_path / "none.conf", cwd=tmp_path, ok=False)
+    assert "none.conf" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_keys_rotate_and_old_bodies_still_open(tmp_path):
+    path = prepare(tmp_path)
+    before = (tmp_path / "synergy.keys").read_text()
+    done = run("synergy-manage", "--config-file", path, "keys", "rotate", cwd=tmp_path)
+    assert "sealed 0 message(s) with a new key" in done.stdout
+    assert (tmp_path / "synergy.keys").read_text() != before
+    again = run("synergy-manage", "--config-file", path, "keys", "create", cwd=tmp_path, ok=False)
+    assert "exists: use synergy-manage keys rotate" in again.stderr
+    done = run("synergy-manage", "--config-file", path, "config", "validate", cwd=tmp_path)
+    assert "complete and valid" in done.stdout
+
+
+def test_a_client_without_a_service_says_so(tmp_path):
+    done = run("synergy", "--endpoint", f"http://127.0.0.1:{free_port()}", "quota", "show",
+               cwd=tmp_path, ok=False)  # fmt: skip
+    assert "does not answer" in done.stderr
+    assert "is synergy-service running" in done.stderr

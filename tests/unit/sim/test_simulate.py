@@ -1,0 +1,219 @@
+import csv
+import gzip
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from synergy.core.errors import InvalidInput
+from synergy.sim import replay, swf
+from synergy.sim.swf import BadLine, Job, Workload
+
+EXCERPT = Path(__file__).parents[2] / "data" / "kth-sp2-excerpt.swf"
+KTH = Path(__file__).parents[4] / "shared" / "traces" / "KTH-SP2-1996-2.1-cln.swf.gz"
+LINE = "1 0 5 10 4 -1 -1 4 20 -1 1 7 3 -1 -1 -1 -1 -1"
+
+
+def job(number, submit_s, run_s, vcpus, requested_s=None, group="g"):
+    return Job(
+        number=number, submit_s=float(submit_s), run_s=float(run_s), vcpus=vcpus,
+        requested_s=requested_s, memory_mb=None, user="u", group=group,
+    )  # fmt: skip
+
+
+def replayed(jobs, **options):
+    values = {"vcpus": 8, "discipline": "fifo", "order": "submit"} | options
+    return replay.run(Workload(tuple(jobs), 0), **values)
+
+
+def test_a_log_is_read_plain_and_packed(tmp_path):
+    packed = tmp_path / "log.gz"
+    packed.write_bytes(gzip.compress(EXCERPT.read_bytes()))
+    plain = swf.read(EXCERPT)
+    assert plain == swf.read(packed)
+    assert len(plain.jobs) == 201
+    first = plain.jobs[0]
+    assert (first.number, first.submit_s, first.run_s, first.vcpus) == (15, 599850, 3477, 4)
+    assert (first.requested_s, first.memory_mb, first.group) == (53940, None, "12")
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ("1 2 3", "has 3 fields, but must have 18"),
+        (LINE.replace(" 10 ", " ten "), r"field 4 \(run time\) is 'ten', but must be a number"),
+        (LINE.replace(" 10 ", " -1 "), r"field 4 \(run time\) is '-1', but must be a number >= 0"),
+        (LINE.replace(" 10 ", " nan "), r"field 4 \(run time\) is 'nan'"),
+        (LINE.replace("1 0 5", "1 -7 5"), r"field 2 \(submit time\) is '-7'"),
+        (LINE.replace(" 4 ", " -1 "), r"field 8 \(requested processors\) is '-1'"),
+        (LINE.replace(" 4 20", " 2.5 20"), r"field 8 \(requested processors\) is '2.5'"),
+    ],
+)
+def test_a_bad_line_is_told_with_file_line_field_and_value(tmp_path, line, told):
+    path = tmp_path / "log.swf"
+    path.write_text(f"; header\n{LINE}\n{line}\n")
+    with pytest.raises(BadLine, match=f"log.swf, line 3: {told}"):
+        swf.read(path)
+    found = swf.read(path, skip_bad_lines=True)
+    assert (len(found.jobs), found.skipped_lines) == (1, 1)
+
+
+@pytest.mark.parametrize(
+    ("content", "told"), [(b"", "has no job"), (b"\x1f\x8bjunk", "Not a gzipped|CRC|end-of-stream|header|EOF|Compressed")]
+)
+def test_a_file_that_is_no_log_is_told(tmp_path, content, told):
+    path = tmp_path / "log"
+    path.write_bytes(content)
+    with pytest.raises(InvalidInput, match=told):
+        swf.read(path)
+    with pytest.raises(InvalidInput, match="No such file"):
+        swf.read(tmp_path / "none")
+
+
+def test_memory_is_for_all_processors_and_the_user_stands_in_for_a_group(tmp_path):
+    path = tmp_path / "log.swf"
+    path.write_text("1 0 5 10 4 -1 -1 -1 20 2048 1 7 -1 -1 -1 -1 -1 -1\n")
+    (found,) = swf.read(path).jobs
+    assert (found.vcpus, found.memory_mb, found.group) == (4, 8, None)
+    assert replay._project_of(found) == "user-7"
+
+
+def test_a_run_longer_than_its_limit_expires_and_one_that_never_fits_is_told():
+    result = replayed([job(1, 0, 100, 4, requested_s=60), job(2, 0, 30, 4, requested_s=60),
+                       job(3, 5, 10, 9), job(4, 10, 5, 8)])  # fmt: skip
+    fates = {f.job.number: (f.state, f.start_s, f.end_s) for f in result.fates}
+    assert fates == {
+        1: ("expired", 0.0, 60.0),
+        2: ("finished", 0.0, 30.0),
+        3: ("never_fits", None, None),
+        4: ("finished", 60.0, 65.0),
+    }
+    summary = result.as_json()
+    assert (summary["started"], summary["finished"], summary["expired"]) == (3, 2, 1)
+    assert (summary["never_fits"], summary["makespan_s"]) == (1, 65.0)
+    assert summary["utilisation"] == pytest.approx((60 * 4 + 30 * 4 + 5 * 8) / (8 * 65))
+    assert summary["wait_s"]["max"] == 50.0
+
+
+def test_a_server_that_takes_time_to_boot_holds_its_quota_meanwhile():
+    result = replayed([job(1, 0, 10, 8), job(2, 0, 10, 8)], boot_s=5.0)
+    assert [(f.start_s, f.end_s) for f in result.fates] == [(0.0, 15.0), (15.0, 30.0)]
+
+
+@pytest.mark.parametrize(("discipline", "start_s"), [("fifo", 100.0), ("greedy", 2.0)])
+def test_greedy_lets_a_small_one_pass_and_fifo_does_not(discipline, start_s):
+    jobs = [job(1, 0, 100, 6), job(2, 1, 10, 8), job(3, 2, 10, 2)]
+    result = replayed(jobs, discipline=discipline)
+    expected = start_s if discipline == "greedy" else 110.0
+    assert result.fates[2].start_s == expected
+
+
+def reference_fifo(jobs, vcpus):
+    """Strict first come, first served, in the plainest way: nobody starts before who came first."""
+    running, starts, now_s = [], {}, 0.0
+    for one in jobs:
+        now_s = max(now_s, one.submit_s)
+        while sum(v for end_s, v in running if end_s > now_s) + one.vcpus > vcpus:
+            now_s = min(end_s for end_s, _ in running if end_s > now_s)
+        starts[one.number] = now_s
+        running.append((now_s + min(one.run_s, one.requested_s or one.run_s), one.vcpus))
+    return starts
+
+
+workloads = st.lists(
+    st.tuples(st.integers(0, 50), st.integers(1, 40), st.integers(1, 8), st.integers(1, 60)),
+    min_size=1, max_size=12,
+)  # fmt: skip
+
+
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(workloads)
+def test_fifo_by_submission_is_strict_first_come_first_served(found):
+    jobs = [
+        job(number, submit_s, run_s, vcpus, requested_s=float(limit_s), group=str(number % 3))
+        for number, (submit_s, run_s, vcpus, limit_s) in enumerate(sorted(found), start=1)
+    ]
+    result = replayed(jobs)
+    assert {f.job.number: f.start_s for f in result.fates} == reference_fifo(jobs, 8)
+
+
+def overcommitted(fates, vcpus):
+    changes = [(f.start_s, f.job.vcpus) for f in fates if f.start_s is not None]
+    changes += [(f.end_s, -f.job.vcpus) for f in fates if f.start_s is not None]
+    used = worst = 0
+    for _, change in sorted(changes):
+        used += change
+        worst = max(worst, used)
+    return worst > vcpus
+
+
+def test_the_excerpt_runs_through_as_fifo_does_by_hand():
+    jobs = swf.read(EXCERPT).jobs
+    result = replay.run(Workload(jobs, 0), vcpus=100, discipline="fifo", order="submit")
+    assert {f.job.number: f.start_s for f in result.fates} == reference_fifo(jobs, 100)
+    assert not overcommitted(result.fates, 100)
+
+
+def test_the_same_seed_gives_the_same_schedule():
+    jobs = swf.read(EXCERPT).jobs[:80]
+    first, second = (replay.run(Workload(jobs, 0), vcpus=100) for _ in range(2))
+    assert first.fates == second.fates
+    assert not overcommitted(first.fates, 100)
+
+
+def command(*arguments, ok=True):
+    done = subprocess.run(
+        [str(Path(sys.executable).parent / "synergy"), *map(str, arguments)],
+        capture_output=True, text=True, timeout=540, check=False, env=os.environ | {"COLUMNS": "120"},
+    )  # fmt: skip
+    assert (done.returncode == 0) == ok, done.stderr
+    return done
+
+
+def test_the_command_prints_one_object_and_a_row_for_each_request(tmp_path):
+    trace = tmp_path / "trace.csv"
+    path = tmp_path / "log.swf"
+    path.write_text("".join(EXCERPT.read_text().splitlines(keepends=True)[:60]) + "bad line\n")
+    done = command("simulate", path, "--vcpus", "64", "--policy", "greedy", "--order", "multifactor",
+                   "--skip-bad-lines", "-f", "json", "--trace-out", trace)  # fmt: skip
+    summary = json.loads(done.stdout)
+    assert list(summary) == [
+        "requests", "started", "finished", "expired", "never_fits", "skipped_lines", "makespan_s",
+        "utilisation", "wait_s", "wall_s",
+    ]  # fmt: skip
+    with trace.open() as file:
+        rows = list(csv.DictReader(file))
+    assert list(rows[0]) == ["job", "project", "user", "vcpus", "submit_s", "start_s", "end_s", "state"]
+    assert len(rows) == summary["requests"] == summary["started"]
+    assert summary["skipped_lines"] == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["simulate", "none.swf", "--vcpus", "4"], "none.swf: No such file"),
+        (["simulate", EXCERPT, "--vcpus", "0"], "--vcpus is 0"),
+        (["simulate", EXCERPT, "--vcpus", "9999", "--trace-out", "/no/such/place.csv"], "--trace-out"),
+        (["demo", "--hours", "0"], "must be a number from 0.1 to 1000"),
+        (["demo", "--algorithm", "lottery"], "invalid choice: 'lottery'"),
+    ],
+)
+def test_a_wrong_argument_ends_with_one_line(arguments, told):
+    done = command(*arguments, ok=False)
+    assert told in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not KTH.exists(), reason="the whole log lies beside the project, if anywhere")
+def test_the_whole_kth_log_runs_through_without_overcommitting():
+    jobs = swf.read(KTH).jobs
+    assert len(jobs) == 27_992
+    result = replay.run(Workload(jobs, 0), vcpus=100, discipline="fifo", order="submit")
+    assert {f.job.number: f.start_s for f in result.fates} == reference_fifo(jobs, 100)
+    assert not overcommitted(result.fates, 100)
