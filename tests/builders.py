@@ -24,6 +24,7 @@ from synergy.core.schedule import Discipline, Plan, Policy, Snapshot, schedule
 from synergy.drivers.embedded.spec import CloudSpec, FlavorSpec, HostSpec, ProjectSpec
 from synergy.sim.engine import Engine, temporary_store
 
+DEFAULT_WEIGHTS = Weights()
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
 
@@ -78,7 +79,8 @@ def plan_of(
     held: Sequence[Held] = (),
     discipline: Discipline = Discipline.GREEDY,
     backfill_depth: int = 100,
-    weights: Weights = Weights(),
+    round_size: int = 1000,
+    weights: Weights = DEFAULT_WEIGHTS,
     suspended: Sequence[int] = (),
     fragmented: Sequence[int] = (),
 ) -> tuple[Plan, dict[str, str]]:
@@ -99,7 +101,9 @@ def plan_of(
         *(given.get(name, QuotaNode(node_id=name, parent_id="root")) for name in users),
     ]
     capacity = Resources.of(VCPU=vcpus)
-    state = QuotaState(total=capacity, installed=capacity, largest=capacity, nodes=tuple(tree_nodes))
+    state = QuotaState(
+        total=capacity, installed=capacity, largest=capacity, nodes=tuple(tree_nodes)
+    )
     tree = QuotaTree(state, ("VCPU",))
     waiting = queue.snapshot()
     factors = np.zeros(10)
@@ -116,7 +120,9 @@ def plan_of(
         demand=demand,
         fragmented=np.isin(demand[:, 0], fragmented),
     )
-    policy = Policy(discipline=discipline, backfill_depth=backfill_depth, weights=weights)
+    policy = Policy(
+        discipline=discipline, backfill_depth=backfill_depth, round_size=round_size, weights=weights
+    )
     plan = schedule(snapshot, policy)
     told = {decision.request_id: str(decision.outcome) for decision in plan.decisions}
     for row in range(len(waiting)):
@@ -130,7 +136,8 @@ def spec(**changes: Any) -> CloudSpec:
     """A cloud of 2 hosts with 8 VCPU each; projects A and B without, C with a private quota of 4."""
     values: dict[str, Any] = {
         "hosts": tuple(
-            HostSpec(name=f"node{n}", inventory=Resources.of(VCPU=8, MEMORY_MB=8192)) for n in (1, 2)
+            HostSpec(name=f"node{n}", inventory=Resources.of(VCPU=8, MEMORY_MB=8192))
+            for n in (1, 2)
         ),
         "flavors": (
             FlavorSpec(name="small", vcpus=1, memory_mb=256),

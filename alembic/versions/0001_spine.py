@@ -29,7 +29,7 @@ def upgrade() -> None:
         "domains",
         sa.Column("domain_id", sa.String(length=64), nullable=False),
         sa.Column("name", sa.String(length=255), nullable=False),
-        sa.Column("raw_shares", sa.Integer(), nullable=False),
+        sa.Column("raw_shares", sa.Integer(), nullable=True),
         sa.Column("borrow_limit", sa.String(length=1024), nullable=True),
         sa.Column("lend_limit", sa.String(length=1024), nullable=True),
         sa.PrimaryKeyConstraint("domain_id", name=op.f("pk_domains")),

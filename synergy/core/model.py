@@ -145,13 +145,15 @@ class Handover(StrEnum):
 class Domain:
     """An inner node of the account tree, directly below the root.
 
-    Domains own no private quota, so `lend_limit` None lets everything through that their projects
-    lend; `borrow_limit` None sets no bound. A limit names only the classes it bounds.
+    raw_shares None is Slurm's `parent`: the projects of all such domains compete with each other
+    directly, which is what an operator means who gives shares to projects only. Domains own no
+    private quota, so `lend_limit` None lets everything through that their projects lend;
+    `borrow_limit` None sets no bound. A limit names only the classes it bounds.
     """
 
     domain_id: str
     name: str
-    raw_shares: int = 1
+    raw_shares: int | None = None
     borrow_limit: Resources | None = None
     lend_limit: Resources | None = None
 

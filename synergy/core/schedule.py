@@ -51,10 +51,13 @@ class Policy:
 
     backfill_depth  greedy: how many classes that the pool cannot hold are passed over; equal
                     requests meet the same bound, so they count once
+    round_size      most requests that one round lets go; the next round, with news of what
+                    happened meanwhile, takes up the rest
     """
 
     discipline: Discipline = Discipline.GREEDY
     backfill_depth: int = 100
+    round_size: int = 1_000
     weights: priority.Weights = priority.Weights()
 
 
@@ -99,12 +102,14 @@ class Plan:
     """What a round decided.
 
     decisions  those that leave the queue, in the order in which they were chosen
+    complete   False when `round_size` ended the round
     taken      shape (c,), how many of each class they are, its oldest first
     reason     shape (c,), position in REASONS: why the rest of each class waits
     priority   shape (c,), of each class's oldest member at the start of the round
     """
 
     decisions: tuple[Decision, ...]
+    complete: bool
     taken: Ints
     reason: npt.NDArray[np.int8]
     priority: Floats
@@ -155,7 +160,8 @@ class _Round:
         shared = waiting.quota == _SHARED
         self._private(open_ & ~shared)
         self._shared(open_ & shared)
-        return Plan(tuple(self.decisions), self.taken, self.reason, self.priority)
+        complete = len(self.decisions) < self.policy.round_size
+        return Plan(tuple(self.decisions), complete, self.taken, self.reason, self.priority)
 
     def _close(self, mask: Bools, reason: Reason, among: Bools | None = None) -> Bools:
         """Give `reason` to the classes of `mask`, and return which others stay open."""
@@ -174,6 +180,8 @@ class _Round:
         self.reason[rows[~may_act]] = _CODE[Reason.NO_FREE_QUOTA]
         order = _Order(self, rows[may_act])
         for row in order:
+            if len(self.decisions) >= self.policy.round_size:
+                return
             blocked = book.blocks_private(self._leaf(row), self._demand(row))
             if blocked is None:
                 book.hold_private(self._leaf(row), self._demand(row))
@@ -196,6 +204,8 @@ class _Round:
         present[self.waiting.shape[rows]] = True
         order, passed_over, fitting = _Order(self, rows), 0, self._fitting_shapes()
         while (fitting & present).any() and (row := next(order, None)) is not None:
+            if len(self.decisions) >= policy.round_size:
+                break
             blocked = book.blocks_shared(self._leaf(row), self._demand(row))
             if blocked is None:
                 book.hold_shared(self._leaf(row), self._demand(row))

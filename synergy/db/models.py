@@ -105,7 +105,7 @@ class DomainRow(Base):
     __tablename__ = "domains"
     domain_id: Mapped[str] = mapped_column(String(64), primary_key=True)
     name: Mapped[str] = mapped_column(String(255))
-    raw_shares: Mapped[int] = mapped_column(default=1)
+    raw_shares: Mapped[int | None]
     borrow_limit: Mapped[Resources | None] = mapped_column(Vector)
     lend_limit: Mapped[Resources | None] = mapped_column(Vector)
 

@@ -112,6 +112,8 @@ class SchedulerManager(Manager):
             mutable=True,
             help="Shortest time in seconds between two rounds that events ask for.",
         ),
+        cfg.IntOpt("round_size", default=1000, min=1, max=1_000_000, mutable=True,
+                   help="Most requests that one round dispatches; the next one follows at once."),
         cfg.IntOpt("weight_age", default=1_000, min=0, max=2**31, mutable=True,
                    help="Weight of the age factor."),
         cfg.IntOpt("weight_fairshare", default=100_000, min=0, max=2**31, mutable=True,
@@ -222,6 +224,7 @@ class SchedulerManager(Manager):
         self.counts["rounds"] += 1
         rows = {int(class_id): row for row, class_id in enumerate(waiting.class_id)}
         self._latest = _Latest(round_id, self._clock.now(), snapshot, plan, rows)
+        self._again |= not plan.complete
         if plan.decisions:
             self._act(round_id, plan.decisions, waiting)
 
@@ -295,6 +298,7 @@ class SchedulerManager(Manager):
         return Policy(
             discipline=Discipline(conf.discipline),
             backfill_depth=conf.backfill_depth,
+            round_size=conf.round_size,
             weights=priority.Weights(
                 age=conf.weight_age,
                 fairshare=conf.weight_fairshare,

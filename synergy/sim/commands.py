@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from synergy.core.errors import InvalidInput
 from synergy.core.fairshare import Algorithm
 from synergy.core.schedule import Discipline
 from synergy.sim import demo, padova, replay, report, swf
@@ -183,6 +184,8 @@ class Simulate(Command):
         """Read, replay, print."""
         _prepare()
         workload = swf.read(parsed.file, skip_bad_lines=parsed.skip_bad_lines)
+        if parsed.trace_out is not None and not parsed.trace_out.absolute().parent.is_dir():
+            raise InvalidInput(f"--trace-out {parsed.trace_out}: its folder does not exist")
         with progress_on(sys.stderr, parsed.file.name) as tell:
             result = replay.run(
                 workload,

@@ -93,7 +93,6 @@ def settings(algorithm: str) -> dict[str, dict[str, Any]]:
     return {
         "fairshare": {
             "algorithm": algorithm,
-            "decay_half_life_s": 3600.0,
             "debounce_s": 60.0,
             "rate_s": 300.0,
         },

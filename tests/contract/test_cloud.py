@@ -38,7 +38,14 @@ def cloud(request):
 
 
 def ask(cloud, **changes):
-    values = {"project": "A", "user": "alice", "flavor": "small", "name": "s", "metadata": {}, "count": 1}
+    values = {
+        "project": "A",
+        "user": "alice",
+        "flavor": "small",
+        "name": "s",
+        "metadata": {},
+        "count": 1,
+    }
     return cloud.user.create_server(**(values | changes))
 
 
@@ -62,7 +69,11 @@ def test_a_request_of_a_managed_project_waits_and_is_read_in_full(cloud):
     (delivery,) = cloud.intake.fetch(limit=10)
     assert [build.server_id for build in delivery.requests] == ids
     first = delivery.requests[0]
-    assert (first.project_id, first.user_name, first.flavor) == (project.project_id, "alice", "medium")
+    assert (first.project_id, first.user_name, first.flavor) == (
+        project.project_id,
+        "alice",
+        "medium",
+    )
     assert first.demand == Resources.of(VCPU=2, MEMORY_MB=512)
     assert first.metadata == {"quota": "shared"}
     assert first.created_at.tzinfo == UTC
@@ -146,9 +157,7 @@ def test_an_expired_token_is_mended_by_one_from_a_trust(cloud):
             found.token, project_id=delivery.requests[0].project_id, roles=found.roles
         )
     cloud.conductor.build(delivery.requests[0].body, token=None)
-    cloud.conductor.build(
-        delivery.requests[1].body, token=cloud.identity.token_from_trust(trust)
-    )
+    cloud.conductor.build(delivery.requests[1].body, token=cloud.identity.token_from_trust(trust))
     cloud.settle()
     assert cloud.user.show_server(late).status is ServerStatus.ERROR
     assert cloud.user.show_server(later).status is ServerStatus.ACTIVE

@@ -89,7 +89,9 @@ def test_a_full_private_quota_does_what_the_project_wants(made, settings, expect
     last = made.get(ids[4])
     assert (last.state.value, last.quota.value) == expected
     if last.state is State.REJECTED:
-        assert "no_free_quota: the private quota cannot hold it" in made.nova.show_server(ids[4]).fault
+        assert (
+            "no_free_quota: the private quota cannot hold it" in made.nova.show_server(ids[4]).fault
+        )
     if last.state is State.QUEUED:
         assert made.reason(ids[4]) == "no_free_quota"
 

@@ -106,13 +106,23 @@ class Running:
         return code
 
 
-@pytest.fixture
-def service(tmp_path):
+def serving(folder):
     port = free_port()
-    path = prepare(tmp_path, api={"port": port}, nova={"rate_s": 0.2})
-    running = Running(tmp_path, path, port)
+    path = prepare(folder, api={"port": port}, nova={"rate_s": 0.2})
+    running = Running(folder, path, port)
     yield running
     running.stop()
+
+
+@pytest.fixture
+def service(tmp_path):
+    yield from serving(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def untouched(tmp_path_factory):
+    """A service that no test changes, shared because starting one takes seconds."""
+    yield from serving(tmp_path_factory.mktemp("untouched"))
 
 
 def test_a_day_with_the_service_from_the_command_line(service):
@@ -160,7 +170,10 @@ def states(service):
 @pytest.mark.parametrize(
     ("command", "told"),
     [
-        (["manager", "show", "nosuch"], "manager 'nosuch' is not loaded; there are embedded, expiry"),
+        (
+            ["manager", "show", "nosuch"],
+            "manager 'nosuch' is not loaded; there are embedded, expiry",
+        ),
         (["manager", "execute", "queue", "fly"], "has no command 'fly'"),
         (["manager", "execute", "queue", "list", "limit"], "must have the form NAME=VALUE"),
         (["manager", "execute", "queue", "list", "limit=0"], "limit: 0 is less than the minimum"),
@@ -171,14 +184,14 @@ def states(service):
         (["request", "list", "--state", "SLEEPY"], "state: 'SLEEPY' is not one of"),
     ],
 )
-def test_a_command_that_makes_no_sense_ends_with_one_line_and_exit_code_1(service, command, told):
-    done = service.cli(*command, ok=False)
+def test_a_command_that_makes_no_sense_ends_with_one_line_and_exit_code_1(untouched, command, told):
+    done = untouched.cli(*command, ok=False)
     assert told in done.stderr
     assert "Traceback" not in done.stderr
     assert done.returncode == 1
 
 
-def test_the_api_answers_every_error_in_one_shape(service):
+def test_the_api_answers_every_error_in_one_shape(untouched):
     for method, path, body, status, code in (
         ("GET", "/v1/nosuch", None, 404, "not_found"),
         ("GET", "/v1/requests?limit=x", None, 400, "invalid_input"),
@@ -188,7 +201,7 @@ def test_the_api_answers_every_error_in_one_shape(service):
         ("POST", "/v1/projects", b"x" * 2_000_000, 413, "request_entity_too_large"),
         ("DELETE", "/v1/managers", None, 405, "method_not_allowed"),
     ):
-        request = urllib.request.Request(service.url + path, data=body, method=method)
+        request = urllib.request.Request(untouched.url + path, data=body, method=method)
         with pytest.raises(urllib.error.HTTPError) as caught:
             urllib.request.urlopen(request, timeout=10)
         with caught.value as answer:

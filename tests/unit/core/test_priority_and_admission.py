@@ -16,7 +16,9 @@ def test_the_terms_of_a_priority_add_up_to_it():
         age_s=25.9, fairshare=0.5, demand=np.array([4, 8]), capacity=np.array([8, 80]),
         qos="normal", nice=7, weights=weights,
     )  # fmt: skip
-    assert (found.age, found.fairshare, found.size, found.qos) == pytest.approx((250, 1000, 150, 75))
+    assert (found.age, found.fairshare, found.size, found.qos) == pytest.approx(
+        (250, 1000, 150, 75)
+    )
     assert found.priority == 250 + 1000 + 150 + 75 - 7
 
 

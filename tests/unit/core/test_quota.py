@@ -22,7 +22,11 @@ ROOT = QuotaNode(node_id="root", parent_id=None)
 
 def book(total, *nodes, held=(), **state):
     whole = QuotaState(
-        total=vcpus(total), installed=vcpus(total), largest=vcpus(total), nodes=(ROOT, *nodes), **state
+        total=vcpus(total),
+        installed=vcpus(total),
+        largest=vcpus(total),
+        nodes=(ROOT, *nodes),
+        **state,
     )
     return QuotaBook(QuotaTree(whole, ("VCPU",)), held)
 

@@ -159,7 +159,13 @@ def jobs_of(queue):
 def naive(queue, vcpus, fairshare, discipline, depth):
     """What a round does, request by request, in the plainest way: the reference."""
     ranked = [
-        (-max(1, int(100 * fairshare.get(a, 0.0) - nice + 10 * min(age / 5, 1))), -age, number, v, a)
+        (
+            -max(1, int(100 * fairshare.get(a, 0.0) - nice + 10 * min(age / 5, 1))),
+            -age,
+            number,
+            v,
+            a,
+        )
         for number, (v, a, age, nice) in enumerate(queue, start=1)
     ]
     heapq.heapify(ranked)
@@ -233,9 +239,20 @@ def test_the_best_are_all_that_come_before_the_rest(pairs, count):
     assert all((-ranks[row], queued[row]) > worst for row in set(range(len(pairs))) - best)
 
 
+def test_a_round_ends_at_its_size_and_says_so():
+    jobs = [(number, kind(1, association=number % 3 + 1), number) for number in range(1, 30)]
+    plan, told = plan_of(jobs, vcpus=100, weights=BY_AGE, round_size=10)
+    assert [d.request_id for d in plan.decisions] == [rid(n) for n in range(29, 19, -1)]
+    assert not plan.complete
+    assert set(told.values()) == {"dispatch", "priority"}
+    assert plan_of(jobs, vcpus=100, weights=BY_AGE, round_size=30)[0].complete
+
+
 def test_more_classes_than_a_chunk_come_in_order():
     jobs = [(number, kind(1, nice=number % 700), number % 13) for number in range(1, 2001)]
-    plan, _ = plan_of(jobs, vcpus=1500, fairshare={1: 1.0}, weights=Weights(age=0, fairshare=10_000))
+    plan, _ = plan_of(
+        jobs, vcpus=1500, fairshare={1: 1.0}, weights=Weights(age=0, fairshare=10_000)
+    )
     nice = {rid(number): one.nice for number, one, _ in jobs}
     age = {rid(number): age_s for number, _, age_s in jobs}
     order = [(nice[d.request_id], -age[d.request_id], d.request_id) for d in plan.decisions]

@@ -172,7 +172,9 @@ def conf_for(path, **changes):
 
 def test_a_database_without_tables_and_one_from_the_future_are_told_apart(tmp_path):
     engine = database.open_engine(conf_for(tmp_path / "db"))
-    with pytest.raises(ConfigurationInvalid, match="revision 'none'.*run synergy-manage db upgrade"):
+    with pytest.raises(
+        ConfigurationInvalid, match="revision 'none'.*run synergy-manage db upgrade"
+    ):
         database.check(engine)
     assert database.upgrade(engine) == "0001"
     assert database.check(engine) == "0001"
@@ -223,7 +225,8 @@ def test_resealing_covers_bodies_and_quarantine(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("text", "told"), [(None, "does not exist"), ("\n", "is empty"), (f"{'x' * 44}\n", "line 1: not")]
+    ("text", "told"),
+    [(None, "does not exist"), ("\n", "is empty"), (f"{'x' * 44}\n", "line 1: not")],
 )
 def test_a_key_file_that_cannot_be_used_is_told_with_how_to_mend_it(tmp_path, text, told):
     path = tmp_path / "keys"

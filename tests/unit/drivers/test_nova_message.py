@@ -50,7 +50,10 @@ def test_a_message_of_several_is_split_into_messages_of_one():
     (spec,) = second["args"]["request_specs"]
     assert spec["nova_object.data"]["instance_uuid"] == "s2"
     assert spec["nova_object.data"]["num_instances"] == 1
-    assert second["_unique_id"] != json.loads(json.loads(delivery.requests[0].body)["oslo.message"])["_unique_id"]
+    assert (
+        second["_unique_id"]
+        != json.loads(json.loads(delivery.requests[0].body)["oslo.message"])["_unique_id"]
+    )
 
 
 def test_no_secret_shows_when_a_message_is_printed():
@@ -90,4 +93,3 @@ def test_what_nova_does_not_send_is_told_and_never_raises(raw, told):
     assert told in delivery.unreadable
     assert delivery.requests == ()
     assert delivery.body == raw
-

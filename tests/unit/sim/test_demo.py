@@ -16,7 +16,9 @@ def run(**changes):
 
 def test_the_scenario_is_padovas():
     cloud = padova.cloud()
-    capacity = {name: sum(h.capacity()[name] for h in cloud.hosts) for name in ("VCPU", "MEMORY_MB")}
+    capacity = {
+        name: sum(h.capacity()[name] for h in cloud.hosts) for name in ("VCPU", "MEMORY_MB")
+    }
     assert len(cloud.hosts) == 6
     assert capacity == {"VCPU": 144, "MEMORY_MB": 283 * 1024}
     assert padova.SHARED["VCPU"] == 29
@@ -51,7 +53,9 @@ def test_promised_shares_are_delivered_within_hours(algorithm):
 
 def test_fixed_quotas_reject_what_does_not_fit():
     def arrival(at_s, vcpus):
-        return Arrival(at_s=at_s, project="A", user="u", flavor="f", vcpus=vcpus, memory_mb=0, looks=1)
+        return Arrival(
+            at_s=at_s, project="A", user="u", flavor="f", vcpus=vcpus, memory_mb=0, looks=1
+        )
 
     quotas = {"A": padova.Resources.of(VCPU=4)}
     held_s = padova.BOOT_S + padova.ROBOT_S

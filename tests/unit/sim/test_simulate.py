@@ -64,7 +64,11 @@ def test_a_bad_line_is_told_with_file_line_field_and_value(tmp_path, line, told)
 
 
 @pytest.mark.parametrize(
-    ("content", "told"), [(b"", "has no job"), (b"\x1f\x8bjunk", "Not a gzipped|CRC|end-of-stream|header|EOF|Compressed")]
+    ("content", "told"),
+    [
+        (b"", "has no job"),
+        (b"\x1f\x8bjunk", "Not a gzipped|CRC|end-of-stream|header|EOF|Compressed"),
+    ],
 )
 def test_a_file_that_is_no_log_is_told(tmp_path, content, told):
     path = tmp_path / "log"
@@ -188,7 +192,16 @@ def test_the_command_prints_one_object_and_a_row_for_each_request(tmp_path):
     ]  # fmt: skip
     with trace.open() as file:
         rows = list(csv.DictReader(file))
-    assert list(rows[0]) == ["job", "project", "user", "vcpus", "submit_s", "start_s", "end_s", "state"]
+    assert list(rows[0]) == [
+        "job",
+        "project",
+        "user",
+        "vcpus",
+        "submit_s",
+        "start_s",
+        "end_s",
+        "state",
+    ]
     assert len(rows) == summary["requests"] == summary["started"]
     assert summary["skipped_lines"] == 1
 
@@ -198,7 +211,10 @@ def test_the_command_prints_one_object_and_a_row_for_each_request(tmp_path):
     [
         (["simulate", "none.swf", "--vcpus", "4"], "none.swf: No such file"),
         (["simulate", EXCERPT, "--vcpus", "0"], "--vcpus is 0"),
-        (["simulate", EXCERPT, "--vcpus", "9999", "--trace-out", "/no/such/place.csv"], "--trace-out"),
+        (
+            ["simulate", EXCERPT, "--vcpus", "9999", "--trace-out", "/no/such/place.csv"],
+            "--trace-out",
+        ),
         (["demo", "--hours", "0"], "must be a number from 0.1 to 1000"),
         (["demo", "--algorithm", "lottery"], "invalid choice: 'lottery'"),
     ],

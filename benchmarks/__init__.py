@@ -1,0 +1,1 @@
+"""Measurements: seeded, printing JSON, each with its baseline in the same run."""

@@ -1,0 +1,46 @@
+"""What every measurement says about itself."""
+
+import json
+import os
+import platform
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+ASSOCIATIONS, SHAPES = 5_000, 50
+
+
+def machine() -> dict[str, Any]:
+    """Return what the figures were measured on."""
+    return {
+        "processors": os.cpu_count(),
+        "machine": platform.machine(),
+        "python": platform.python_version(),
+        "numpy": np.__version__,
+    }
+
+
+def timed_s(work: Callable[[], Any], *, times: int) -> dict[str, float]:
+    """Run `work` some times; return the median and the extremes in seconds."""
+    taken = []
+    for _ in range(times):
+        began_s = time.perf_counter()
+        work()
+        taken.append(time.perf_counter() - began_s)
+    return {"median": statistics.median(taken), "min": min(taken), "max": max(taken)}
+
+
+def resident_bytes() -> int:
+    """Return the resident memory of this process."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def show(result: dict[str, Any]) -> None:
+    """Print a result."""
+    json.dump(result | {"machine": machine()}, sys.stdout, indent=2)
+    print()
