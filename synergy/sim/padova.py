@@ -16,7 +16,7 @@ from synergy.drivers.embedded.spec import CloudSpec, FlavorSpec, HostSpec, Proje
 
 VIRTUAL_S: Final = 2 * 86_400.0
 TTL_S: Final = 300
-BOOT_S: Final = 30.0
+BOOT_S: Final = 50.0
 NODES: Final = 6
 TOTAL: Final = Resources.of(VCPU=144, MEMORY_MB=283 * 1024)
 STATIC: Final = Resources.of(VCPU=math.floor(144 * 0.8), MEMORY_MB=math.floor(283 * 1024 * 0.8))
@@ -28,9 +28,9 @@ FLAVORS: Final = (
     (FlavorSpec(name="medium", vcpus=2, memory_mb=3072), 0.3),
     (FlavorSpec(name="large", vcpus=4, memory_mb=6144), 0.1),
 )
-ROBOT_S: Final = 30.0  # a robot looks this often: it deletes what is done and submits anew
-GOES_ON: Final = 0.75  # odds that a server is wanted for one more look; 6 % meet their TTL
-SERVERS_A_TIME: Final = 4  # each robot, which alone is about all that the shared quota can run
+ROBOT_S: Final = 50.0  # a robot looks this often: it deletes what is done and submits anew
+GOES_ON: Final = 0.53  # odds that a server is wanted for one more look; 2 % meet their TTL
+SERVERS_A_TIME: Final = 6  # each robot, which alone is about all that the shared quota can run
 
 USERS: Final[Mapping[str, Mapping[str, Mapping[str, int]]]] = {
     "equal": {
@@ -93,7 +93,7 @@ def settings(algorithm: str) -> dict[str, dict[str, Any]]:
     return {
         "fairshare": {
             "algorithm": algorithm,
-            "debounce_s": 60.0,
+            "debounce_s": 120.0,
             "rate_s": 300.0,
         },
         "scheduler": {"debounce_s": 0.0, "rate_s": 600.0},

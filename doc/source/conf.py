@@ -1,0 +1,50 @@
+"""Sphinx configuration; the figures of the life-cycle and the errors are made from the code."""
+
+from pathlib import Path
+
+from synergy.core import errors
+from synergy.core.lifecycle import ABSORBED, TERMINAL, TRANSITIONS, diagram
+from synergy.core.reasons import Reason
+from synergy.service.options import manager_classes
+
+project = "Synergy"
+copyright = "The Synergy developers"
+extensions = []
+exclude_patterns = ["generated"]
+html_theme = "alabaster"
+
+_GENERATED = Path(__file__).parent / "generated"
+
+
+def _write(name, lines):
+    _GENERATED.mkdir(exist_ok=True)
+    (_GENERATED / name).write_text("\n".join(lines) + "\n")
+
+
+def _table(title, headers, rows):
+    lines = [f".. list-table:: {title}", "   :header-rows: 1", ""]
+    for row in (headers, *rows):
+        lines += [f"   {'*' if n == 0 else ' '} - {cell}" for n, cell in enumerate(row)]
+    return lines
+
+
+def setup(_app):
+    rows = sorted((s.value, e.value, t.value) for (s, e), t in TRANSITIONS.items())
+    _write("transitions.inc", _table("Every transition", ("from", "event", "to"), rows))
+    late = sorted((s.value, e.value) for s, e in ABSORBED if s not in TERMINAL)
+    _write("absorbed.inc", _table("Late facts that change nothing", ("state", "event"), late))
+    _write("life.dot", [diagram()])
+    found = [
+        (cls.code, (cls.__doc__ or "").split("\n")[0])
+        for cls in vars(errors).values()
+        if isinstance(cls, type) and issubclass(cls, errors.SynergyError)
+    ]
+    _write("errors.inc", _table("Error codes", ("code", "meaning"), sorted(found)))
+    _write("reasons.inc", [f"* ``{reason.value}``" for reason in Reason])
+    commands = [
+        (name, command.name, command.help, f"``{command.rule}``")
+        for name, cls in sorted(manager_classes().items())
+        for command in cls.commands().values()
+    ]
+    headers = ("manager", "command", "what it does", "policy rule")
+    _write("commands.inc", _table("Commands of the managers", headers, commands))
