@@ -28,6 +28,7 @@ Json = Any
 Publish = Callable[[Fact], None]
 FIRST_BACKOFF_S: Final = 1.0
 LONGEST_BACKOFF_S: Final = 300.0
+LONGEST_INBOX: Final = 10_000  # events; a manager that is paused for long reads the store instead
 
 COMMON_OPTIONS: Final = (
     cfg.BoolOpt(
@@ -111,6 +112,9 @@ class Manager:
 
     def setup(self) -> None:
         """Get ready before the first run; raising leaves the manager in ERROR."""
+
+    def resync(self) -> None:
+        """Forget what events told: some were lost, or a run broke off while it used them."""
 
     def task(self) -> float | None:
         """Do the periodic work; return in how many seconds to come back if before `rate_s`."""
@@ -204,7 +208,10 @@ class Supervisor:
         self.manager = manager
         self._conf, self._clock = conf, clock
         self._last_run_s = float("-inf")
-        self._inbox: deque[Fact] = deque()
+        self._inbox: deque[Fact] = deque(maxlen=LONGEST_INBOX)
+        self._lost_events = False
+        self._autostart = False
+        self._set_up = False
         self._turn = threading.RLock()
         self._report = Report(name=manager.name)
         self._backoff_s = 0.0
@@ -220,14 +227,16 @@ class Supervisor:
         return self._report.status not in (Status.RUNNING, Status.DEGRADED)
 
     def setup(self, *, autostart: bool) -> None:
-        """Set the manager up; a failure is logged and leaves it in ERROR."""
+        """Set the manager up; a failure is logged, leaves it in ERROR, and is tried again."""
         with self._turn:
+            self._autostart = autostart
             try:
                 self.manager.setup()
             except Exception as error:
-                LOG.exception("manager %s could not be set up", self.manager.name)
-                self._note(status=Status.ERROR, last_error=_in_words(error))
+                self._back_off(error, "manager %s could not be set up and will be tried again")
+                self._note(status=Status.ERROR)
             else:
+                self._set_up, self._backoff_s = True, 0.0
                 self._note(status=Status.RUNNING if autostart else Status.ACTIVE, last_error="")
 
     def start(self) -> None:
@@ -257,6 +266,7 @@ class Supervisor:
         """Put an event into the inbox if the manager listens to its class."""
         wanted = isinstance(event, self.manager.listens)
         if wanted:
+            self._lost_events |= len(self._inbox) == LONGEST_INBOX
             self._inbox.append(event)
         return wanted
 
@@ -272,14 +282,19 @@ class Supervisor:
         What the manager raises is logged once with its traceback until it succeeds again.
         """
         with self._turn:
+            if self._report.status is Status.ERROR and not self._set_up:
+                self.setup(autostart=self._autostart)
             if self.paused:
-                return float(self._conf.rate_s)
+                return self._backoff_s or float(self._conf.rate_s)
             began_s, began_at = self._clock.monotonic_s(), self._clock.now()
             rest_s = self._last_run_s + self._conf.debounce_s - began_s
             if rest_s > 0:
                 return float(rest_s)
             self._last_run_s = began_s
             try:
+                if self._lost_events:
+                    self.manager.resync()
+                    self._lost_events = False
                 while self._inbox:
                     self.manager.on_event(self._inbox.popleft())
                 wanted_s = self.manager.task()
@@ -305,13 +320,18 @@ class Supervisor:
         return self._backoff_s > 0
 
     def _failed(self, error: Exception) -> float:
+        self._lost_events = True  # the one that was at hand, if it was an event that failed
+        self._back_off(error, "manager %s failed and will be tried again")
+        self._note(status=Status.DEGRADED)
+        return self._backoff_s
+
+    def _back_off(self, error: Exception, told: str) -> None:
         text = _in_words(error)
         if text != self._report.last_error:
-            LOG.exception("manager %s failed and will be tried again", self.manager.name)
+            LOG.error(told, self.manager.name, exc_info=error)
         doubled = max(FIRST_BACKOFF_S, self._backoff_s * 2)
         self._backoff_s = min(doubled, LONGEST_BACKOFF_S)
-        self._note(status=Status.DEGRADED, last_error=text, failures=self._report.failures + 1)
-        return self._backoff_s
+        self._note(last_error=text, failures=self._report.failures + 1)
 
     def _succeeded(self, wanted_s: float | None) -> float:
         if self._report.status is Status.DEGRADED:

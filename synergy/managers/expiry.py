@@ -67,6 +67,9 @@ class ExpiryManager(Manager):
             if self._due_at is not None:
                 self._due_at = min([self._due_at, *ends])
 
+    def resync(self) -> None:
+        self._due_at = None
+
     def task(self) -> float | None:
         now = self._clock.now()
         if self._due_at is None or self._due_at <= now:

@@ -95,7 +95,10 @@ class FairShareManager(Manager):
 
     def on_event(self, event: Fact) -> None:
         if isinstance(event, ProjectsChanged):
-            self._tree = None
+            self.resync()
+
+    def resync(self) -> None:
+        self._tree = None
 
     def task(self) -> float | None:
         now = self._clock.now()

@@ -49,6 +49,9 @@ class KeystoneManager(Manager):
                     self._asked[owner] = request.request_id
             self._sweep = False
 
+    def resync(self) -> None:
+        self._trusted = None
+
     def task(self) -> float | None:
         if not self._conf.use_trusts:
             self._asked.clear()

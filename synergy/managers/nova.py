@@ -101,7 +101,10 @@ class NovaManager(Manager):
         self._settle()
 
     def on_event(self, event: Fact) -> None:
-        self._reconciled_s = float("-inf")  # a new project's servers are to be adopted
+        self.resync()  # a new project's servers are to be adopted
+
+    def resync(self) -> None:
+        self._reconciled_s = float("-inf")
 
     def task(self) -> float | None:
         while True:

@@ -85,6 +85,7 @@ class QueueManager(Manager):
         self._associations: dict[tuple[str, str], int] = {}
         self._waiting: Counter[tuple[str, str]] | None = None
         self._batch: Sequence[Delivery] = ()
+        self._passed: set[str] = set()
         self._refusals_left = True
 
     def setup(self) -> None:
@@ -92,9 +93,7 @@ class QueueManager(Manager):
 
     def on_event(self, event: Fact) -> None:
         if isinstance(event, ProjectsChanged):
-            self._projects = self._waiting = None
-            self._associations.clear()
-            self._never_why.clear()
+            self.resync()
         elif isinstance(event, QuotaChanged):
             self._quota = event.state
             self._never_why.clear()
@@ -102,6 +101,12 @@ class QueueManager(Manager):
             self._refusals_left |= any(r.state in _REFUSALS for r in event.requests)
             if self._waiting is not None:
                 self._waiting.subtract((r.project_id, r.user_id) for r in event.requests)
+
+    def resync(self) -> None:
+        self._projects = self._waiting = None
+        self._associations.clear()
+        self._never_why.clear()
+        self._refusals_left = True
 
     def task(self) -> float | None:
         if self._refusals_left:
@@ -124,8 +129,11 @@ class QueueManager(Manager):
             uow.requests.add(entries)
             uow.commit()
         for build in passing:
-            self._conductor.build(build.body, token=None)
+            if build.server_id not in self._passed:  # a batch that failed halfway comes again
+                self._conductor.build(build.body, token=None)
+                self._passed.add(build.server_id)
         self._intake.acknowledge(batch)
+        self._passed.clear()
         requests = [move.request for move, _ in entries]
         queued = tuple(r for r in requests if r.state is State.QUEUED)
         if queued:

@@ -51,10 +51,10 @@ class QuotaManager(Manager):
         size = state.size()
         if size.shortfall != self._shortfall:
             self._tell_shortfall(size.shortfall)
-        if state != self._state:
-            self._state = state
+        if self._state is None or size != self._state.size():
             LOG.info("the shared quota is %s of %s", size.shared, state.total)
-            self._publish(QuotaChanged(state, size))
+        self._state = state
+        self._publish(QuotaChanged(state, size))  # at every pass: whoever missed one gets the next
         return None
 
     def _tell_shortfall(self, shortfall: Resources) -> None:

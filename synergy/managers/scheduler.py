@@ -162,12 +162,16 @@ class SchedulerManager(Manager):
         elif isinstance(event, RequestsWithdrawn) and self._queue is not None:
             for request in event.requests:
                 self._queue.remove(request.class_id, request.request_id, _seconds(request))
-        elif isinstance(event, QuotaChanged):
+        elif isinstance(event, QuotaChanged) and event.state != self._state:
             self._state, self._tree = event.state, None
         elif isinstance(event, FactorsChanged):
             self._factors = event.factors
         elif isinstance(event, ProjectsChanged):
             self._suspended = None
+
+    def resync(self) -> None:
+        """What a round changed in memory may not be in the store: read the queue anew."""
+        self._queue = self._suspended = None
 
     def _enqueue(self, queue: WaitingQueue, request: Request) -> None:
         if request.retry_at is not None and request.retry_at > self._clock.now():
@@ -198,14 +202,10 @@ class SchedulerManager(Manager):
     def task(self) -> float | None:
         if self._state is None:
             return None  # nothing is known of the cloud yet
-        try:
-            self._again = True
-            while self._again:
-                self._again = False
-                self._round(self._state)
-        except BaseException:
-            self._queue = None  # what the round changed in memory may not be in the store
-            raise
+        self._again = True
+        while self._again:
+            self._again = False
+            self._round(self._state)
         if self._delayed:
             return max(0.0, self._delayed[0][0] - self._clock.now().timestamp())
         return None

@@ -7,10 +7,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from synergy.core.errors import IllegalTransition, NotFound
+from synergy.core.errors import HandOverFailed, IllegalTransition, NotFound
+from synergy.core.events import RequestsQueued
 from synergy.core.lifecycle import HOLDS_QUOTA, TERMINAL
 from synergy.core.model import Resources, State
-from synergy.managers.base import Status
+from synergy.managers.base import LONGEST_INBOX, Status
 from synergy.sim.engine import Engine, temporary_store
 from tests.builders import World, spec, world
 
@@ -159,6 +160,67 @@ def test_a_manager_that_fails_is_degraded_and_the_others_go_on(made, caplog):
     assert scheduler.report.status is quota.report.status is Status.RUNNING
     assert quota.report.last_error == ""
     assert made.states([server]) == ["ACTIVE"]
+
+
+def test_a_manager_that_could_not_be_set_up_is_tried_again(made):
+    made.add(default_quota="shared")
+    made.run(1)
+    (server,) = made.create()
+    dies_at(made.nova, "build", after=False)  # leaves a request that the next start must settle
+    with pytest.raises(Killed):
+        made.run(1)
+    made.nova.faults.api_down = True
+    made.restart()
+    made.engine.tolerant = True
+    nova = made.engine.supervisors["nova"]
+    assert nova.report.status is Status.ERROR
+    assert "does not answer" in nova.report.last_error
+    made.run(20)
+    assert nova.report.failures > 2
+    made.nova.faults.api_down = False
+    made.run(600)
+    assert nova.report.status is Status.RUNNING
+    assert made.states([server]) == ["ACTIVE"]
+    assert made.nova.orphans == []
+
+
+def test_a_manager_that_was_paused_for_long_reads_the_store_instead_of_its_events(made):
+    made.add(default_quota="shared")
+    made.run(1)
+    scheduler = made.engine.supervisors["scheduler"]
+    scheduler.stop()
+    first = made.create()
+    made.run(1)
+    for _ in range(LONGEST_INBOX):
+        scheduler.deliver(RequestsQueued(()))
+    second = made.create()
+    made.run(1)
+    assert made.states(first + second) == ["QUEUED"] * 2
+    scheduler.start()
+    made.run(120)
+    assert made.states(first + second) == ["ACTIVE"] * 2
+
+
+def test_what_passes_by_is_passed_once_even_when_its_batch_comes_again(made):
+    made.add(default_quota="shared")
+    made.run(1)
+    made.engine.tolerant = True
+    made.nova.set_quota("project-B", {"VCPU": None})
+    made.nova.manage(frozenset({"project-A", "project-B"}))
+    waiting = made.create(project="B", count=2)  # intercepted, although B is not managed
+    build, calls = made.nova.build, []
+
+    def failing_second(body, *, token):
+        calls.append(body)
+        if len(calls) == 2:
+            raise HandOverFailed("the broker is gone")
+        build(body, token=token)
+
+    made.nova.build = failing_second
+    made.run(120)
+    assert len(calls) == 3
+    assert [made.nova.show_server(one).status.value for one in waiting] == ["ACTIVE"] * 2
+    assert made.nova.orphans == []
 
 
 def test_back_off_doubles_up_to_five_minutes(made):
