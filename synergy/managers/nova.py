@@ -8,7 +8,7 @@ import logging
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 from oslo_config import cfg
@@ -18,6 +18,7 @@ from synergy.core.events import (
     Fact,
     ProjectsChanged,
     QuotaReleased,
+    RequestsQueued,
     RequestsWithdrawn,
     ServersActive,
 )
@@ -53,6 +54,7 @@ _EVENT_OF: Final = {
     NoticeKind.UNSHELVED: Event.UNPARKED,
 }
 _PAGE: Final = 1000
+SETTLE_S: Final = 120.0  # a hand-over takes seconds; what takes longer was broken off
 _RUNNING: Final = (ServerStatus.ACTIVE, ServerStatus.STOPPED)
 
 
@@ -98,7 +100,7 @@ class NovaManager(Manager):
 
     def setup(self) -> None:
         self._notices.on_arrival(self._wake)
-        self._settle()
+        self._settle(older_than_s=0.0)
 
     def on_event(self, event: Fact) -> None:
         self.resync()  # a new project's servers are to be adopted
@@ -173,14 +175,16 @@ class NovaManager(Manager):
 
     # --- reconcile --------------------------------------------------------------------------------
 
-    def _settle(self) -> None:
-        """Ask Nova what became of every request that a crash left in DISPATCHING.
+    def _settle(self, *, older_than_s: float) -> None:
+        """Ask Nova what became of every request that a crash or an error left in DISPATCHING.
 
         Nova says it is still scheduling: it was never sent, and is queued again. Anything else:
         it was sent, and is what Nova says.
         """
+        before = self._clock.now() - timedelta(seconds=older_than_s)
         with self._unit_of_work() as uow:
-            open_ = uow.requests.search(states=[State.DISPATCHING], limit=_PAGE)
+            found = uow.requests.search(states=[State.DISPATCHING], limit=_PAGE)
+            open_ = [request for request in found if request.changed_at <= before]
             if not open_:
                 return
             views = self._compute.servers([request.request_id for request in open_])
@@ -188,9 +192,9 @@ class NovaManager(Manager):
             for request in open_:
                 view = views.get(request.request_id)
                 if view is not None and view.status is ServerStatus.SCHEDULING:
-                    event, why = Event.HAND_OVER_FAILED, "not sent before the restart"
+                    event, why = Event.HAND_OVER_FAILED, "it was not sent"
                 else:
-                    event, why = Event.HANDED_OVER, "sent before the restart"
+                    event, why = Event.HANDED_OVER, "it was sent"
                 moves.append(transition(request, event, self._clock.now(), why=why))
             uow.requests.save(moves)
             uow.requests.forget_bodies(
@@ -200,10 +204,13 @@ class NovaManager(Manager):
         self.drift["settled"] += len(moves)
         back = tuple(m.request for m in moves if m.request.state is State.QUEUED)
         LOG.info("%d request(s) were being dispatched: %d queued again", len(moves), len(back))
-        self._settle()
+        if back:
+            self._publish(RequestsQueued(back))
+        self._settle(older_than_s=older_than_s)
 
     def reconcile(self) -> None:
         """Compare every open request with Nova, and adopt servers that ran before."""
+        self._settle(older_than_s=SETTLE_S)
         marker = None
         states = [*WAITING, *(IN_NOVA - {State.DISPATCHING})]
         while True:

@@ -1,9 +1,8 @@
-"""Snapshots, decides, dispatches: one round at a time.
+"""Snapshots and decides, one round at a time.
 
-Why: the only place that lets a request hold quota. The decision is `core.schedule`; here are the
-queue it looks at, the two commits around the hand-over, and what becomes of a failure. Events are
-hints that keep the queue current between rounds: whatever goes wrong, it is read anew from the
-store.
+Why: one place knows what waits and when to look at it. The decision is `core.schedule`, acting on
+it is `dispatch`. Events are hints that keep the queue current between rounds: whatever goes wrong,
+it is read anew from the store.
 """
 
 import heapq
@@ -11,30 +10,27 @@ import logging
 import uuid
 from array import array
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any, Final
 
 import numpy as np
 from oslo_config import cfg
 
 from synergy.core import priority
 from synergy.core.accounts import user_node
-from synergy.core.admission import retry_delay_s
-from synergy.core.errors import Conflict, HandOverFailed, NotFound, SealBroken
+from synergy.core.errors import Conflict
 from synergy.core.events import (
     Fact,
     FactorsChanged,
     ProjectsChanged,
     QuotaChanged,
-    QuotaHeld,
     QuotaReleased,
     RequestsQueued,
     RequestsWithdrawn,
 )
-from synergy.core.lifecycle import Event, Move, transition
-from synergy.core.model import NOTHING, OnPrivateFull, QuotaKind, Request, Resources, State
+from synergy.core.model import NOTHING, QuotaKind, Request, Resources, State
 from synergy.core.queue import Waiting, WaitingQueue
 from synergy.core.quota import Held, QuotaBook, QuotaState, QuotaTree
 from synergy.core.reasons import Reason
@@ -48,9 +44,11 @@ from synergy.core.schedule import (
     schedule,
 )
 from synergy.managers.base import Json, Manager, Publish, command
+from synergy.managers.dispatch import Dispatcher
 from synergy.ports import Clock, Compute, Conductor, Identity, OpenUnitOfWork, UnitOfWork
 
 LOG = logging.getLogger(__name__)
+CONFLICT_REST_S: Final = 1.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,16 +60,6 @@ class _Latest:
     snapshot: Snapshot
     plan: Plan
     row: Mapping[int, int]  # class_id -> row
-
-
-@dataclass(frozen=True, slots=True)
-class _Parcel:
-    """One message to be handed over, or why it cannot be."""
-
-    request_id: str
-    body: bytes = field(repr=False)
-    token: str | None = field(repr=False)
-    unreadable: str = ""
 
 
 class SchedulerManager(Manager):
@@ -140,9 +128,12 @@ class SchedulerManager(Manager):
         compute: Compute,
         identity: Identity,
     ) -> None:
-        self._conf, self._clock, self._publish = conf, clock, publish
-        self._unit_of_work, self._conductor = unit_of_work, conductor
-        self._compute, self._identity = compute, identity
+        self._conf, self._clock = conf, clock
+        self._unit_of_work, self._compute = unit_of_work, compute
+        self.counts: Counter[str] = Counter()
+        self._dispatcher = Dispatcher(
+            clock, publish, unit_of_work, conductor, compute, identity, self.counts
+        )
         self._queue: WaitingQueue | None = None
         self._delayed: list[tuple[float, str, Request]] = []
         self._state: QuotaState | None = None
@@ -151,7 +142,6 @@ class SchedulerManager(Manager):
         self._suspended: frozenset[int] | None = None
         self._latest: _Latest | None = None
         self._again = False
-        self.counts: Counter[str] = Counter()
 
     # --- keeping the queue current ----------------------------------------------------------------
 
@@ -205,7 +195,13 @@ class SchedulerManager(Manager):
         self._again = True
         while self._again:
             self._again = False
-            self._round(self._state)
+            try:
+                self._round(self._state)
+            except Conflict as error:
+                LOG.info("the round is left to the next one: %s", error)
+                self.counts["conflicts"] += 1
+                self.resync()
+                return CONFLICT_REST_S
         if self._delayed:
             return max(0.0, self._delayed[0][0] - self._clock.now().timestamp())
         return None
@@ -226,7 +222,7 @@ class SchedulerManager(Manager):
         self._latest = _Latest(round_id, self._clock.now(), snapshot, plan, rows)
         self._again |= not plan.complete
         if plan.decisions:
-            self._act(round_id, plan.decisions, waiting)
+            self._act(self._queue, round_id, plan.decisions, waiting)
 
     def _next_round_number(self) -> int:
         """Rounds are numbered by their instant, so that ids grow and never repeat."""
@@ -310,152 +306,19 @@ class SchedulerManager(Manager):
             ),
         )
 
-    # --- acting on decisions ----------------------------------------------------------------------
-
-    def _act(self, round_id: str, decisions: Sequence[Decision], waiting: Waiting) -> None:
-        queue = self._queue
-        assert queue is not None  # a round has one
+    def _act(
+        self,
+        queue: WaitingQueue,
+        round_id: str,
+        decisions: Sequence[Decision],
+        waiting: Waiting,
+    ) -> None:
         for decision in decisions:
             class_id = int(waiting.class_id[decision.class_row])
             queue.remove(class_id, decision.request_id, decision.queued_at_s)
-        chosen = {decision.request_id: decision for decision in decisions}
-        alive = self._compute.servers(chosen)
-        try:
-            moved, parcels = self._record(round_id, chosen, frozenset(alive))
-        except Conflict:
-            self.counts["conflicts"] += 1
-            raise
-        self._tell(moved)
-        if parcels:
-            self._hand_over(parcels, round_id)
-
-    def _record(
-        self, round_id: str, chosen: Mapping[str, Decision], alive: frozenset[str]
-    ) -> tuple[list[Request], list[_Parcel]]:
-        """Commit what was decided before anything is sent; return it, and what is to be sent."""
-        now = self._clock.now()
-        with self._unit_of_work() as uow:
-            found = uow.requests.find(list(chosen))
-            moves = []
-            for request_id, decision in chosen.items():
-                request = found[request_id]
-                if request.state is not State.QUEUED:
-                    self.counts["conflicts"] += 1  # withdrawn meanwhile: nothing to do
-                elif request_id not in alive:
-                    moves.append(transition(request, Event.REMOVED, now, why="deleted by its user"))
-                else:
-                    moves.append(self._decided(uow, request, decision, now, round_id))
-            uow.requests.save(moves)
-            gone = [m.request.request_id for m in moves if m.request.state is State.CANCELLED]
-            uow.requests.forget_bodies(gone)
-            leaving = [m.request for m in moves if m.request.state is State.DISPATCHING]
-            parcels = self._pack(uow, leaving)
-            uow.commit()
-        return [_saved(move) for move in moves], parcels
-
-    def _decided(
-        self, uow: UnitOfWork, request: Request, decision: Decision, now: datetime, round_id: str
-    ) -> Move:
-        if decision.outcome is Outcome.DISPATCH:
-            return transition(request, Event.SELECTED, now, round_id=round_id)
-        if decision.outcome is Outcome.REJECT:
-            why = f"{decision.reason}: the private quota cannot hold it"
-            return transition(request, Event.REFUSED, now, why=why, round_id=round_id)
-        kind = replace(
-            request.request_class, quota=QuotaKind.SHARED, on_private_full=OnPrivateFull.QUEUE
-        )
-        shared = replace(request, request_class=kind, class_id=uow.requests.class_id(kind))
-        return transition(shared, Event.MOVED_TO_SHARED, now, round_id=round_id)
-
-    def _tell(self, moved: Sequence[Request]) -> None:
-        by_state: dict[State, list[Request]] = {}
-        for request in moved:
-            by_state.setdefault(request.state, []).append(request)
-        if State.QUEUED in by_state:
-            assert self._queue is not None  # a round has one
-            for request in by_state[State.QUEUED]:
-                self._enqueue(self._queue, request)
-            self._again = True  # they may start at once on the shared quota
-        if State.DISPATCHING in by_state:
-            self._publish(QuotaHeld(tuple(by_state[State.DISPATCHING])))
-        gone = by_state.get(State.CANCELLED, []) + by_state.get(State.REJECTED, [])
-        if gone:
-            self._publish(RequestsWithdrawn(tuple(gone)))
-
-    def _pack(self, uow: UnitOfWork, requests: Sequence[Request]) -> list[_Parcel]:
-        tokens = self._tokens(uow, {(r.project_id, r.user_id) for r in requests})
-        bodies, broken = _bodies(uow, [request.request_id for request in requests])
-        return [
-            _Parcel(
-                request.request_id,
-                bodies.get(request.request_id, b""),
-                tokens.get((request.project_id, request.user_id)),
-                broken.get(request.request_id, ""),
-            )
-            for request in requests
-        ]
-
-    def _hand_over(self, parcels: Sequence[_Parcel], round_id: str) -> None:
-        """Send committed requests to the conductor, and commit what became of them.
-
-        When one hand-over fails the rest are not tried: they go back without it counting as a
-        try of theirs.
-        """
-        outcome: dict[str, tuple[Event, str]] = {}
-        down = ""
-        for parcel in parcels:
-            if parcel.unreadable:
-                outcome[parcel.request_id] = (Event.UNREADABLE, parcel.unreadable)
-            elif down:
-                outcome[parcel.request_id] = (Event.HAND_OVER_FAILED, down)
-            else:
-                try:
-                    self._conductor.build(parcel.body, token=parcel.token)
-                    outcome[parcel.request_id] = (Event.HANDED_OVER, "")
-                except HandOverFailed as error:
-                    down = f"{Reason.BROKER_DOWN}: another request's hand-over failed"
-                    why = f"{Reason.BROKER_DOWN}: {error}"
-                    outcome[parcel.request_id] = (Event.HAND_OVER_FAILED, why)
-                    LOG.warning("request %s: %s", parcel.request_id, why)
-        self._record_outcome(outcome, round_id, down)
-
-    def _tokens(
-        self, uow: UnitOfWork, owners: Iterable[tuple[str, str]]
-    ) -> dict[tuple[str, str], str]:
-        trusts = {(t.project_id, t.user_id): t.trust_id for t in uow.trusts.all()}
-        tokens: dict[tuple[str, str], str] = {}
-        for owner in owners:
-            if owner in trusts:
-                try:
-                    tokens[owner] = self._identity.token_from_trust(trusts[owner])
-                except NotFound as error:
-                    LOG.warning("%s: the token of the request itself is used", error)
-        return tokens
-
-    def _record_outcome(
-        self, outcome: Mapping[str, tuple[Event, str]], round_id: str, collateral: str
-    ) -> None:
-        now = self._clock.now()
-        sent = [one for one, (event, _) in outcome.items() if event is Event.HANDED_OVER]
-        with self._unit_of_work() as uow:
-            found = uow.requests.find(list(outcome))
-            moves = []
-            for request_id, (event, why) in outcome.items():
-                request = found[request_id]
-                if request.state is State.DISPATCHING:
-                    counts = why != collateral
-                    moves.append(_after_hand_over(request, event, why, now, round_id, counts))
-            uow.requests.save(moves)
-            uow.requests.forget_bodies(sent)
-            uow.commit()
-        back = [_saved(move) for move in moves if move.request.state is not State.BUILDING]
-        self.counts["dispatched"] += len(sent)
-        if back:
-            self._publish(QuotaReleased(tuple(back)))
-            assert self._queue is not None  # a round has one
-            for request in back:
-                if request.state is State.QUEUED:
-                    self._enqueue(self._queue, request)
+        for request in self._dispatcher.dispatch(round_id, decisions):
+            self._enqueue(queue, request)
+            self._again |= request.attempts == 0  # it may start at once, on the shared quota
 
     # --- commands ---------------------------------------------------------------------------------
 
@@ -514,12 +377,6 @@ def _seconds(request: Request) -> float:
     return request.queued_at.timestamp()
 
 
-def _saved(move: Move) -> Request:
-    """Return the request as the store has it after the commit of this move."""
-    generation = move.request.generation + (move.step is not None)
-    return replace(move.request, generation=generation)
-
-
 def _held(association_id: int, quota: QuotaKind, demand: Resources, count: int) -> Held:
     amounts = Resources.of({name: amount * count for name, amount in demand.amounts})
     private = quota is QuotaKind.PRIVATE
@@ -536,36 +393,3 @@ def _suspended(uow: UnitOfWork) -> frozenset[int]:
     return frozenset(
         a.association_id for a in uow.projects.associations() if a.project_id not in taking
     )
-
-
-def _bodies(uow: UnitOfWork, request_ids: Sequence[str]) -> tuple[dict[str, bytes], dict[str, str]]:
-    """Return the bodies, and why the others are missing: one that cannot be opened stops none."""
-    bodies: dict[str, bytes] = {}
-    broken: dict[str, str] = {}
-    try:
-        bodies = uow.requests.bodies(request_ids)
-    except SealBroken:
-        for request_id in request_ids:
-            try:
-                bodies |= uow.requests.bodies([request_id])
-            except SealBroken as error:
-                broken[request_id] = str(error)
-    for request_id in request_ids:
-        if request_id not in bodies:
-            broken.setdefault(request_id, "its message is not stored")
-    return bodies, broken
-
-
-def _after_hand_over(
-    request: Request, event: Event, why: str, now: datetime, round_id: str, counts: bool
-) -> Move:
-    if event is not Event.HAND_OVER_FAILED:
-        return transition(request, event, now, why=why, round_id=round_id)
-    attempts = request.attempts + counts
-    delay_s = retry_delay_s(max(attempts, 1))
-    if delay_s is None:
-        given_up = replace(request, attempts=attempts)
-        return transition(given_up, Event.GAVE_UP, now, why=why, round_id=round_id)
-    retry_at = now + timedelta(seconds=delay_s)
-    delayed = replace(request, attempts=attempts, retry_at=retry_at)
-    return transition(delayed, event, now, why=why, round_id=round_id)

@@ -223,6 +223,30 @@ def test_what_passes_by_is_passed_once_even_when_its_batch_comes_again(made):
     assert made.nova.orphans == []
 
 
+@pytest.mark.parametrize("sent", [False, True])
+def test_a_hand_over_that_broke_off_is_settled_by_the_reconcile(made, sent):
+    made.add(default_quota="shared")
+    made.run(1)
+    made.engine.tolerant = True
+    build = made.nova.build
+
+    def breaking(body, *, token):
+        made.nova.build = build
+        if sent:
+            build(body, token=token)
+        raise RuntimeError("a defect")
+
+    made.nova.build = breaking
+    made.nova.faults.lost_notice = 1
+    (server,) = made.create()
+    made.run(60)
+    assert made.states([server]) == ["DISPATCHING"]
+    made.run(600)
+    assert made.states([server]) == ["ACTIVE"]
+    assert made.nova.orphans == []
+    assert made.command("quota", "show")["shared_used"]["VCPU"] == 1
+
+
 def test_back_off_doubles_up_to_five_minutes(made):
     made.run(1)
     made.nova.faults.api_down = True

@@ -21,7 +21,7 @@ def members(waiting):
 
 
 steps = st.lists(
-    st.tuples(st.sampled_from(["add", "remove"]), st.integers(1, 3), st.integers(1, 12), st.integers(0, 4)),
+    st.tuples(st.sampled_from(["add", "remove"]), st.integers(1, 2), st.integers(1, 9)),
     max_size=60,
 )  # fmt: skip
 
@@ -30,7 +30,8 @@ steps = st.lists(
 def test_the_queue_is_a_sorted_list_for_each_class_and_a_snapshot_stays_true(steps, halfway):
     queue, model = WaitingQueue(), {}
     taken = None
-    for position, (what, class_id, number, at_s) in enumerate(steps):
+    for position, (what, class_id, number) in enumerate(steps):
+        at_s = number * 7 % 5  # ids and instants are ordered differently, and instants repeat
         if position == halfway:
             taken = queue.snapshot(), {key: sorted(line) for key, line in model.items() if line}
         entry = (float(at_s), rid(number))

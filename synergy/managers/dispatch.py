@@ -1,0 +1,225 @@
+"""Acts on what a round decided: two commits, and the hand-over between them.
+
+Why: the only place that lets a request hold quota. What is to be sent is committed before anything
+is sent, and what became of it after; a crash in between is settled by asking Nova. Must not know
+the queue, priorities or how a round decides.
+"""
+
+import logging
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+
+from synergy.core.admission import retry_delay_s
+from synergy.core.errors import HandOverFailed, NotFound, SealBroken
+from synergy.core.events import QuotaHeld, QuotaReleased, RequestsWithdrawn
+from synergy.core.lifecycle import Event, Move, transition
+from synergy.core.model import OnPrivateFull, QuotaKind, Request, State
+from synergy.core.reasons import Reason
+from synergy.core.schedule import Decision, Outcome
+from synergy.managers.base import Publish
+from synergy.ports import Clock, Compute, Conductor, Identity, OpenUnitOfWork, UnitOfWork
+
+LOG = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class _Parcel:
+    """One message to be handed over, or why it cannot be."""
+
+    request_id: str
+    body: bytes = field(repr=False)
+    token: str | None = field(repr=False)
+    unreadable: str = ""
+
+
+class Dispatcher:
+    """Carries decisions out; counts `dispatched` and `conflicts`."""
+
+    def __init__(
+        self,
+        clock: Clock,
+        publish: Publish,
+        unit_of_work: OpenUnitOfWork,
+        conductor: Conductor,
+        compute: Compute,
+        identity: Identity,
+        counts: Counter[str],
+    ) -> None:
+        self._clock, self._publish, self._counts = clock, publish, counts
+        self._unit_of_work, self._conductor = unit_of_work, conductor
+        self._compute, self._identity = compute, identity
+
+    def dispatch(self, round_id: str, decisions: Sequence[Decision]) -> list[Request]:
+        """Carry decisions out, and return the requests that wait again.
+
+        Those moved to the shared quota have no failed attempt; those that could not be handed over
+        tell when to retry. Raises Conflict, and then nothing was done.
+        """
+        chosen = {decision.request_id: decision for decision in decisions}
+        alive = self._compute.servers(chosen)
+        moved, parcels = self._record(round_id, chosen, frozenset(alive))
+        self._tell(moved)
+        back = self._hand_over(parcels, round_id) if parcels else []
+        return [r for r in (*moved, *back) if r.state is State.QUEUED]
+
+    def _record(
+        self, round_id: str, chosen: Mapping[str, Decision], alive: frozenset[str]
+    ) -> tuple[list[Request], list[_Parcel]]:
+        """Commit what was decided before anything is sent; return it, and what is to be sent."""
+        now = self._clock.now()
+        with self._unit_of_work() as uow:
+            found = uow.requests.find(list(chosen))
+            moves = []
+            for request_id, decision in chosen.items():
+                request = found[request_id]
+                if request.state is not State.QUEUED:
+                    self._counts["conflicts"] += 1  # withdrawn meanwhile: nothing to do
+                elif request_id not in alive:
+                    moves.append(transition(request, Event.REMOVED, now, why="deleted by its user"))
+                else:
+                    moves.append(self._decided(uow, request, decision, now, round_id))
+            uow.requests.save(moves)
+            gone = [m.request.request_id for m in moves if m.request.state is State.CANCELLED]
+            uow.requests.forget_bodies(gone)
+            leaving = [m.request for m in moves if m.request.state is State.DISPATCHING]
+            parcels = self._pack(uow, leaving)
+            uow.commit()
+        return [_saved(move) for move in moves], parcels
+
+    def _decided(
+        self, uow: UnitOfWork, request: Request, decision: Decision, now: datetime, round_id: str
+    ) -> Move:
+        if decision.outcome is Outcome.DISPATCH:
+            return transition(request, Event.SELECTED, now, round_id=round_id)
+        if decision.outcome is Outcome.REJECT:
+            why = f"{decision.reason}: the private quota cannot hold it"
+            return transition(request, Event.REFUSED, now, why=why, round_id=round_id)
+        kind = replace(
+            request.request_class, quota=QuotaKind.SHARED, on_private_full=OnPrivateFull.QUEUE
+        )
+        shared = replace(request, request_class=kind, class_id=uow.requests.class_id(kind))
+        return transition(shared, Event.MOVED_TO_SHARED, now, round_id=round_id)
+
+    def _tell(self, moved: Sequence[Request]) -> None:
+        by_state: dict[State, list[Request]] = {}
+        for request in moved:
+            by_state.setdefault(request.state, []).append(request)
+        if State.DISPATCHING in by_state:
+            self._publish(QuotaHeld(tuple(by_state[State.DISPATCHING])))
+        gone = by_state.get(State.CANCELLED, []) + by_state.get(State.REJECTED, [])
+        if gone:
+            self._publish(RequestsWithdrawn(tuple(gone)))
+
+    def _pack(self, uow: UnitOfWork, requests: Sequence[Request]) -> list[_Parcel]:
+        tokens = self._tokens(uow, {(r.project_id, r.user_id) for r in requests})
+        bodies, broken = _bodies(uow, [request.request_id for request in requests])
+        return [
+            _Parcel(
+                request.request_id,
+                bodies.get(request.request_id, b""),
+                tokens.get((request.project_id, request.user_id)),
+                broken.get(request.request_id, ""),
+            )
+            for request in requests
+        ]
+
+    def _hand_over(self, parcels: Sequence[_Parcel], round_id: str) -> list[Request]:
+        """Send committed requests to the conductor, commit what became of them, and return those
+        that came back.
+
+        When one hand-over fails the rest are not tried: they go back without it counting as a
+        try of theirs.
+        """
+        outcome: dict[str, tuple[Event, str]] = {}
+        down = ""
+        for parcel in parcels:
+            if parcel.unreadable:
+                outcome[parcel.request_id] = (Event.UNREADABLE, parcel.unreadable)
+            elif down:
+                outcome[parcel.request_id] = (Event.HAND_OVER_FAILED, down)
+            else:
+                try:
+                    self._conductor.build(parcel.body, token=parcel.token)
+                    outcome[parcel.request_id] = (Event.HANDED_OVER, "")
+                except HandOverFailed as error:
+                    down = f"{Reason.BROKER_DOWN}: another request's hand-over failed"
+                    why = f"{Reason.BROKER_DOWN}: {error}"
+                    outcome[parcel.request_id] = (Event.HAND_OVER_FAILED, why)
+                    LOG.warning("request %s: %s", parcel.request_id, why)
+        return self._record_outcome(outcome, round_id, down)
+
+    def _tokens(
+        self, uow: UnitOfWork, owners: Iterable[tuple[str, str]]
+    ) -> dict[tuple[str, str], str]:
+        trusts = {(t.project_id, t.user_id): t.trust_id for t in uow.trusts.all()}
+        tokens: dict[tuple[str, str], str] = {}
+        for owner in owners:
+            if owner in trusts:
+                try:
+                    tokens[owner] = self._identity.token_from_trust(trusts[owner])
+                except NotFound as error:
+                    LOG.warning("%s: the token of the request itself is used", error)
+        return tokens
+
+    def _record_outcome(
+        self, outcome: Mapping[str, tuple[Event, str]], round_id: str, collateral: str
+    ) -> list[Request]:
+        now = self._clock.now()
+        sent = [one for one, (event, _) in outcome.items() if event is Event.HANDED_OVER]
+        with self._unit_of_work() as uow:
+            found = uow.requests.find(list(outcome))
+            moves = []
+            for request_id, (event, why) in outcome.items():
+                request = found[request_id]
+                if request.state is State.DISPATCHING:
+                    counts = why != collateral
+                    moves.append(_after_hand_over(request, event, why, now, round_id, counts))
+            uow.requests.save(moves)
+            uow.requests.forget_bodies(sent)
+            uow.commit()
+        back = [_saved(move) for move in moves if move.request.state is not State.BUILDING]
+        self._counts["dispatched"] += len(sent)
+        if back:
+            self._publish(QuotaReleased(tuple(back)))
+        return back
+
+
+def _saved(move: Move) -> Request:
+    """Return the request as the store has it after the commit of this move."""
+    generation = move.request.generation + (move.step is not None)
+    return replace(move.request, generation=generation)
+
+
+def _bodies(uow: UnitOfWork, request_ids: Sequence[str]) -> tuple[dict[str, bytes], dict[str, str]]:
+    """Return the bodies, and why the others are missing: one that cannot be opened stops none."""
+    bodies: dict[str, bytes] = {}
+    broken: dict[str, str] = {}
+    try:
+        bodies = uow.requests.bodies(request_ids)
+    except SealBroken:
+        for request_id in request_ids:
+            try:
+                bodies |= uow.requests.bodies([request_id])
+            except SealBroken as error:
+                broken[request_id] = str(error)
+    for request_id in request_ids:
+        if request_id not in bodies:
+            broken.setdefault(request_id, "its message is not stored")
+    return bodies, broken
+
+
+def _after_hand_over(
+    request: Request, event: Event, why: str, now: datetime, round_id: str, counts: bool
+) -> Move:
+    if event is not Event.HAND_OVER_FAILED:
+        return transition(request, event, now, why=why, round_id=round_id)
+    attempts = request.attempts + counts
+    delay_s = retry_delay_s(max(attempts, 1))
+    if delay_s is None:
+        given_up = replace(request, attempts=attempts)
+        return transition(given_up, Event.GAVE_UP, now, why=why, round_id=round_id)
+    retry_at = now + timedelta(seconds=delay_s)
+    delayed = replace(request, attempts=attempts, retry_at=retry_at)
+    return transition(delayed, event, now, why=why, round_id=round_id)
