@@ -251,7 +251,11 @@ def test_a_round_ends_at_its_size_and_says_so():
 def test_more_classes_than_a_chunk_come_in_order():
     jobs = [(number, kind(1, nice=number % 700), number % 13) for number in range(1, 2001)]
     plan, _ = plan_of(
-        jobs, vcpus=1500, fairshare={1: 1.0}, weights=Weights(age=0, fairshare=10_000)
+        jobs,
+        vcpus=1500,
+        fairshare={1: 1.0},
+        weights=Weights(age=0, fairshare=10_000),
+        round_size=5000,
     )
     nice = {rid(number): one.nice for number, one, _ in jobs}
     age = {rid(number): age_s for number, _, age_s in jobs}
