@@ -11,13 +11,34 @@ from synergy.core.errors import HandOverFailed, IllegalTransition, NotFound
 from synergy.core.events import RequestsQueued
 from synergy.core.lifecycle import HOLDS_QUOTA, TERMINAL
 from synergy.core.model import Resources, State
+from synergy.drivers.embedded.keystone import EmbeddedIdentity
+from synergy.drivers.embedded.nova import EmbeddedNova
 from synergy.managers.base import LONGEST_INBOX, Status
+from synergy.sim.clock import VirtualClock
 from synergy.sim.engine import Engine, temporary_store
 from tests.builders import World, spec, world
 
 
 class Killed(BaseException):
     """Stands for kill -9: no handler of ours may run on the way out."""
+
+
+class Fragile:
+    """Stands between Synergy and the cloud, passes everything on, and breaks where it is told to."""
+
+    def __init__(self, cloud):
+        self.cloud, self.instead = cloud, {}
+
+    def __getattr__(self, name):
+        return self.__dict__["instead"].get(name) or getattr(self.__dict__["cloud"], name)
+
+    def answer(self, name, instead):
+        """Answer calls of `name` with `instead`, which is given the real method first."""
+        real = getattr(self.cloud, name)
+        self.instead[name] = lambda *args, **kwargs: instead(real, *args, **kwargs)
+
+    def mend(self):
+        self.instead.clear()
 
 
 class Restarted(World):
@@ -34,20 +55,24 @@ class Restarted(World):
 @pytest.fixture
 def made():
     with temporary_store() as store:
-        yield Restarted(Engine(spec(), {}, store=store, seed=7))
+        clock, rng = VirtualClock(), random.Random(7)
+        identity = EmbeddedIdentity(spec(), clock, rng)
+        nova = Fragile(EmbeddedNova(spec(), clock, identity, rng))
+        yield Restarted(
+            Engine(spec(), {}, store=store, seed=7, clock=clock, cloud=(nova, identity))
+        )
 
 
-def dies_at(target, name, *, after):
+def dies_at(cloud, name, *, after):
     """Let the process die in the port's method `name`, before or after it did its work."""
-    real = getattr(target, name)
 
-    def dying(*args, **kwargs):
+    def dying(real, *args, **kwargs):
         if after:
             real(*args, **kwargs)
-        setattr(target, name, real)
+        cloud.mend()
         raise Killed
 
-    setattr(target, name, dying)
+    cloud.answer(name, dying)
 
 
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
@@ -208,15 +233,15 @@ def test_what_passes_by_is_passed_once_even_when_its_batch_comes_again(made):
     made.nova.set_quota("project-B", {"VCPU": None})
     made.nova.manage(frozenset({"project-A", "project-B"}))
     waiting = made.create(project="B", count=2)  # intercepted, although B is not managed
-    build, calls = made.nova.build, []
+    calls = []
 
-    def failing_second(body, *, token):
+    def failing_second(build, body, *, token):
         calls.append(body)
         if len(calls) == 2:
             raise HandOverFailed("the broker is gone")
         build(body, token=token)
 
-    made.nova.build = failing_second
+    made.nova.answer("build", failing_second)
     made.run(120)
     assert len(calls) == 3
     assert [made.nova.show_server(one).status.value for one in waiting] == ["ACTIVE"] * 2
@@ -228,15 +253,14 @@ def test_a_hand_over_that_broke_off_is_settled_by_the_reconcile(made, sent):
     made.add(default_quota="shared")
     made.run(1)
     made.engine.tolerant = True
-    build = made.nova.build
 
-    def breaking(body, *, token):
-        made.nova.build = build
+    def breaking(build, body, *, token):
+        made.nova.mend()
         if sent:
             build(body, token=token)
         raise RuntimeError("a defect")
 
-    made.nova.build = breaking
+    made.nova.answer("build", breaking)
     made.nova.faults.lost_notice = 1
     (server,) = made.create()
     made.run(60)

@@ -1,11 +1,16 @@
 """What only the embedded cloud offers: failures on demand, and Nova's traps."""
 
+import random
+
 import pytest
 
 from synergy.core.errors import HandOverFailed, InvalidInput, UpstreamUnavailable
 from synergy.core.model import Resources
+from synergy.drivers.embedded.keystone import EmbeddedIdentity
+from synergy.drivers.embedded.nova import EmbeddedNova
 from synergy.drivers.embedded.spec import HostSpec, read_spec
 from synergy.ports import ServerStatus
+from synergy.sim.clock import VirtualClock
 from tests.builders import project_spec, spec, world
 
 
@@ -54,15 +59,17 @@ def test_a_hand_over_fails_on_demand_and_publishes_nothing(made):
     assert made.nova.show_server(server).status is ServerStatus.SCHEDULING
 
 
-def test_an_api_that_is_down_says_so_and_a_slow_one_is_waited_for(made):
+def test_an_api_that_is_down_says_so_and_a_slow_one_is_waited_for():
     waited = []
-    made.nova._pause = waited.append
-    made.nova.faults.api_delay_s = 2.5
-    made.nova.hosts()
+    clock, rng = VirtualClock(), random.Random(1)
+    identity = EmbeddedIdentity(spec(), clock, rng)
+    nova = EmbeddedNova(spec(), clock, identity, rng, pause=waited.append)
+    nova.faults.api_delay_s = 2.5
+    nova.hosts()
     assert waited == [2.5]
-    made.nova.faults.api_down = True
+    nova.faults.api_down = True
     with pytest.raises(UpstreamUnavailable, match="does not answer"):
-        made.nova.hosts()
+        nova.hosts()
 
 
 def test_what_is_not_acknowledged_comes_again(made):
