@@ -30,6 +30,7 @@ from synergy.sim.swf import Job, Workload
 
 LONGEST_TTL_S: Final = 366 * 86_400
 _RARELY_S: Final = 86_400.0
+_FACTORS_S: Final = 1800.0  # a log spans months: shares that are half an hour old are fresh
 _AMPLE_MB: Final = 2**40  # memory never binds: a log says what was asked, not what there was
 
 
@@ -112,7 +113,7 @@ def settings(discipline: str, order: str) -> Settings:
         "nova": rarely | {"reconcile_s": _RARELY_S},
         "quota": rarely,
         "keystone": rarely | {"use_trusts": False},
-        "fairshare": rarely | {"debounce_s": 60.0, "autostart": order != "submit"},
+        "fairshare": rarely | {"debounce_s": _FACTORS_S, "autostart": order != "submit"},
         "scheduler": rarely | {"discipline": discipline, **weights},
     }
 
