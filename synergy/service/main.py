@@ -1,6 +1,7 @@
 """The entry point of synergy-service: checks everything, then runs until it is told to stop."""
 
 import logging
+import socket
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -89,6 +90,21 @@ def take_lock(conf: cfg.ConfigOpts) -> Any:
     return lock
 
 
+def check_address(conf: Any) -> None:
+    """Try the address of [api]. Raises ConfigurationInvalid when something listens there."""
+    family = socket.AF_INET6 if ":" in conf.host else socket.AF_INET
+    with socket.socket(family) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((conf.host, conf.port))
+        except OSError as error:
+            taken = (
+                f"[api] port {conf.port} on {conf.host} cannot be used: {error.strerror}; stop "
+                "what listens there, or choose another port"
+            )
+            raise ConfigurationInvalid([taken]) from error
+
+
 def _service(conf: cfg.ConfigOpts) -> Any:
     """Return the oslo.service that opens everything in the process it is started in."""
     from oslo_service import service
@@ -144,8 +160,12 @@ def run(argv: Sequence[str]) -> int:
         tell(error)
         return 1
     try:
+        check_address(conf.api)
         launcher = service.launch(conf, _service(conf), workers=1, restart_method="mutate")
         return int(launcher.wait() or 0)
+    except ConfigurationInvalid as error:
+        tell(error)
+        return 1
     finally:
         lock.release()
 

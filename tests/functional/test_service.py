@@ -239,6 +239,17 @@ def test_a_second_service_on_the_same_database_is_turned_away(service):
     assert done.returncode == 1
 
 
+def test_a_port_that_is_taken_is_told_and_nothing_is_started(tmp_path):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        path = prepare(tmp_path, api={"port": taken.getsockname()[1]})
+        done = run("synergy-service", "--config-file", path, cwd=tmp_path, ok=False)
+    assert "cannot be used: Address already in use; stop what listens there" in done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
+    assert done.returncode == 1
+
+
 def test_killed_with_9_it_leaves_the_lock_to_the_next(service):
     service.stop(signal.SIGKILL)
     again = Running(service.folder, service.path, service.url.rsplit(":", 1)[1])
