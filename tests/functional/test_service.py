@@ -198,7 +198,8 @@ def test_the_api_answers_every_error_in_one_shape(untouched):
         ("GET", "/v1/requests?colour=red", None, 400, "invalid_input"),
         ("POST", "/v1/projects", b"{", 400, "invalid_input"),
         ("POST", "/v1/projects", b"[]", 400, "invalid_input"),
-        ("POST", "/v1/projects", b"x" * 2_000_000, 413, "request_entity_too_large"),
+        ("POST", "/v1/projects", b"x" * 20_000_000, 413, "request_entity_too_large"),
+        ("POST", "/v1/nosuch", b"x" * 20_000_000, 404, "not_found"),
         ("DELETE", "/v1/managers", None, 405, "method_not_allowed"),
     ):
         request = urllib.request.Request(untouched.url + path, data=body, method=method)
