@@ -88,6 +88,8 @@ def measure(count: int) -> dict[str, object]:
             book=book,
             demand=waiting.demand,
             fragmented=np.zeros(len(waiting.demand), dtype=bool),
+            points=np.zeros(ASSOCIATIONS),
+            highest_points=0.0,
         )
         plans.append(schedule(snapshot, Policy()))
 

@@ -24,6 +24,9 @@ from synergy.core.model import (
     Resources,
     State,
 )
+from synergy.core.queue import Waiting
+from synergy.core.shares import Floats
+from synergy.core.usage import Charged, History
 
 Wake = Callable[[], None]
 
@@ -292,15 +295,39 @@ class CloudUser(Protocol):
         """Return a server. Raises NotFound."""
 
 
+# --- a site's own priorities ---------------------------------------------------------------------
+
+
+class SiteFactor(Protocol):
+    """A plugin of the namespace synergy.priority_factors: what a site adds to priorities.
+
+    It is made without arguments. Every round calls it in the scheduler's thread, so it answers from
+    memory, in time that follows the columns and not their values.
+    """
+
+    def points(
+        self, waiting: Waiting, associations: Mapping[int, Association], at_s: float
+    ) -> Floats:
+        """Return the points to add to each class of the queue, shape (c,).
+
+        waiting       the queue, in columns of shape (c,); `association` holds association_ids
+        associations  project and user by association_id
+        at_s          the instant of the round, epoch seconds
+        """
+
+
 # --- the store ------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hold:
-    """Requests of one class that hold quota from the same instant, or held it until another."""
+    """Requests of one class on one host that hold quota from the same instant, or held it until
+    another."""
 
     association_id: int
     demand: Resources
+    qos: str
+    host: str | None
     held_from: datetime
     released_at: datetime | None
     count: int
@@ -433,17 +460,17 @@ class Projects(Protocol):
         """Return an association, making it on first sight."""
 
     def save_association(self, association: Association) -> None:
-        """Write an association's name and shares."""
+        """Write an association's name, shares, priority, and whether it is active."""
 
 
 class UsageStore(Protocol):
     """Fair-share history."""
 
-    def load(self) -> tuple[datetime | None, dict[int, float]]:
-        """Return when usage was last charged, and TRES-seconds by association_id."""
+    def load(self) -> History:
+        """Return the history; an empty one when usage was never charged."""
 
-    def save(self, charged_at: datetime, usage: Mapping[int, float]) -> None:
-        """Write usage and the instant it is valid for."""
+    def save(self, charged: Charged) -> None:
+        """Write what a pass changed."""
 
 
 class Trusts(Protocol):

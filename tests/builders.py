@@ -17,14 +17,14 @@ from synergy.core.model import (
     Resources,
     State,
 )
-from synergy.core.priority import Weights
+from synergy.core.priority import Scales, Weights
 from synergy.core.queue import WaitingQueue
 from synergy.core.quota import Held, QuotaBook, QuotaNode, QuotaState, QuotaTree
 from synergy.core.schedule import Discipline, Plan, Policy, Snapshot, schedule
 from synergy.drivers.embedded.spec import CloudSpec, FlavorSpec, HostSpec, ProjectSpec
 from synergy.sim.engine import Engine, temporary_store
 
-DEFAULT_WEIGHTS = Weights()
+DEFAULT_WEIGHTS, DEFAULT_SCALES = Weights(), Scales()
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
 
@@ -40,6 +40,7 @@ def kind(
     quota: QuotaKind = QuotaKind.SHARED,
     on_full: OnPrivateFull = OnPrivateFull.QUEUE,
     nice: int = 0,
+    **more: Any,
 ) -> RequestClass:
     return RequestClass(
         association_id=association,
@@ -47,6 +48,7 @@ def kind(
         quota=quota,
         on_private_full=on_full,
         nice=nice,
+        **more,
     )
 
 
@@ -81,6 +83,9 @@ def plan_of(
     backfill_depth: int = 100,
     round_size: int = 1000,
     weights: Weights = DEFAULT_WEIGHTS,
+    scales: Scales = DEFAULT_SCALES,
+    points: Mapping[int, float] | None = None,
+    site: Sequence[float] | None = None,
     suspended: Sequence[int] = (),
     fragmented: Sequence[int] = (),
 ) -> tuple[Plan, dict[str, str]]:
@@ -109,6 +114,9 @@ def plan_of(
     factors = np.zeros(10)
     for association, factor in (fairshare or {}).items():
         factors[association] = factor
+    standing = np.zeros(10)
+    for association, value in (points or {}).items():
+        standing[association] = value
     demand = waiting.demand.reshape(-1, 1)
     snapshot = Snapshot(
         waiting=waiting,
@@ -119,9 +127,16 @@ def plan_of(
         book=QuotaBook(tree, held),
         demand=demand,
         fragmented=np.isin(demand[:, 0], fragmented),
+        points=standing,
+        highest_points=float(standing.max()),
+        site=0.0 if site is None else np.array(site),
     )
     policy = Policy(
-        discipline=discipline, backfill_depth=backfill_depth, round_size=round_size, weights=weights
+        discipline=discipline,
+        backfill_depth=backfill_depth,
+        round_size=round_size,
+        weights=weights,
+        scales=scales,
     )
     plan = schedule(snapshot, policy)
     told = {decision.request_id: str(decision.outcome) for decision in plan.decisions}

@@ -15,6 +15,7 @@ ARROWS = {
     "synergy.db": {"synergy.core", "synergy.ports"},
     "synergy.api": {"synergy.core", "synergy.ports"},
     "synergy.cli": set(),
+    "synergy.calc": {"synergy.core"},
     # The demo persists through the service's own store, or it would show another service.
     "synergy.sim": {
         "synergy.core",

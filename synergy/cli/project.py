@@ -17,7 +17,7 @@ _CHOICES: Final = {
     "expiry_action": ["delete", "shelve", "stop", "snapshot_delete"],
 }
 _NUMBERS: Final = {
-    "raw_shares": "Shares among the projects of its domain.",
+    "priority": "Priority of the association factor; that of a user counts before the project's.",
     "ttl_s": "Longest lifetime of a shared server, seconds.",
     "max_waiting": "Most requests that may wait.",
     "max_waiting_per_user": "Most requests of one user that may wait.",
@@ -33,7 +33,17 @@ def _limit(text: str) -> dict[str, int] | None:
     return None if text == "none" else vector(text)
 
 
+def _shares(text: str) -> int | str:
+    return text if text == "parent" else int(text)
+
+
 def _add_settings(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--raw-shares",
+        type=_shares,
+        metavar="N|parent",
+        help="Shares among the projects, or users, beside it; 'parent': none of its own.",
+    )
     for name, text in _NUMBERS.items():
         parser.add_argument(f"--{name.replace('_', '-')}", type=int, metavar="N", help=text)
     for name, choices in _CHOICES.items():
@@ -54,7 +64,7 @@ def _add_settings(parser: argparse.ArgumentParser) -> None:
 
 
 def _settings(parsed: argparse.Namespace) -> dict[str, Any]:
-    plain = [*_NUMBERS, *_CHOICES, "suspended"]
+    plain = ["raw_shares", *_NUMBERS, *_CHOICES, "suspended"]
     given = {name: getattr(parsed, name) for name in plain if getattr(parsed, name) is not None}
     return given | {name: getattr(parsed, name) for name in _VECTORS if hasattr(parsed, name)}
 
@@ -107,7 +117,9 @@ class SetProject(_OneProject):
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
-        parser.add_argument("--user", help="Change this user's --raw-shares instead.")
+        parser.add_argument(
+            "--user", help="Change the --raw-shares or --priority of this user instead."
+        )
         return parser
 
     def take_action(self, parsed: argparse.Namespace) -> Any:
@@ -115,8 +127,8 @@ class SetProject(_OneProject):
         path = f"/projects/{parsed.project}"
         if parsed.user is None:
             return _shown(client_of(self).patch(path, settings)["project"])
-        if set(settings) != {"raw_shares"}:
-            raise ApiError("--user goes with --raw-shares, and with nothing else")
+        if not settings or not settings.keys() <= {"raw_shares", "priority"}:
+            raise ApiError("--user goes with --raw-shares or --priority, and with nothing else")
         return pairs(client_of(self).patch(f"{path}/users/{parsed.user}", settings)["user"])
 
 

@@ -50,7 +50,10 @@ def _above_first(projects: Sequence[Project]) -> list[Project]:
 def share_nodes(
     domains: Sequence[Domain], projects: Sequence[Project], associations: Sequence[Association]
 ) -> list[ShareNode]:
-    """Return the nodes of the share tree; users of projects that left are left out."""
+    """Return the nodes of the share tree.
+
+    Users that are not active, and those of projects that left, are left out.
+    """
     managed = frozenset(project.project_id for project in projects)
     return [
         ShareNode(ROOT, None, 1),
@@ -62,9 +65,33 @@ def share_nodes(
         *(
             ShareNode(user_node(a.association_id), project_node(a.project_id), a.raw_shares, True)
             for a in associations
-            if a.project_id in managed
+            if a.active and a.project_id in managed
         ),
     ]
+
+
+def usage_node(association: Association) -> str:
+    """Return the node of the share tree that an association's usage is recorded on."""
+    if association.active:
+        return user_node(association.association_id)
+    return project_node(association.project_id)
+
+
+def priorities(projects: Sequence[Project], associations: Sequence[Association]) -> dict[int, int]:
+    """Return the priority of each association: its own, or of the nearest project above, or 0."""
+    managed = {project.project_id: project for project in projects}
+
+    def inherited(project_id: str | None) -> int:
+        project = managed.get(project_id or "")
+        if project is None:
+            return 0
+        return inherited(project.parent_id) if project.priority is None else project.priority
+
+    of_project = {project_id: inherited(project_id) for project_id in managed}
+    return {
+        a.association_id: of_project.get(a.project_id, 0) if a.priority is None else a.priority
+        for a in associations
+    }
 
 
 def quota_nodes(

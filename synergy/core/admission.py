@@ -13,6 +13,7 @@ from synergy.core.model import DefaultQuota, OnPrivateFull, Project, QuotaKind
 
 QUOTA_KEY: Final = "quota"
 QUOTA_SPEC: Final = "synergy:quota"
+PARTITION_SPEC: Final = "synergy:partition"
 TTL_KEY: Final = "synergy:ttl_s"
 QOS_KEY: Final = "synergy:qos"
 NICE_KEY: Final = "synergy:nice"
@@ -32,6 +33,7 @@ class Wishes:
     ttl_s: int
     qos: str
     nice: int
+    partition: str = ""
 
 
 def wishes(
@@ -62,6 +64,7 @@ def wishes(
         ttl_s=min(ttl_s, project.ttl_s),
         qos=qos,
         nice=_integer(metadata, NICE_KEY, 0, lowest=0, highest=HIGHEST_NICE),
+        partition=extra_specs.get(PARTITION_SPEC, ""),
     )
 
 

@@ -1,10 +1,12 @@
 """Typed facts that managers tell each other, after the commit that made them true."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
+
+import numpy as np
 
 from synergy.core.model import Request
 from synergy.core.quota import QuotaState, SharedSize
+from synergy.core.shares import Floats
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,8 +78,21 @@ class QuotaChanged(Fact):
     size: SharedSize
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class FactorsChanged(Fact):
-    """Fair-share factors by association_id, complete."""
+    """Fair-share factors and priorities of associations, complete: columns of shape (a,) by
+    association_id.
 
-    factors: Mapping[int, float]
+    factors         FairShare factor, in [0, 1]
+    points          association priority
+    highest_points  the highest of them
+    """
+
+    factors: Floats
+    points: Floats
+    highest_points: float
+
+    def same_as(self, other: "FactorsChanged") -> bool:
+        """Tell whether the other says the same."""
+        same = np.array_equal(self.factors, other.factors)
+        return same and np.array_equal(self.points, other.points)

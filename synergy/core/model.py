@@ -13,6 +13,7 @@ from typing import Any, Final, Self
 
 from synergy.core.errors import InvalidInput
 
+DEFAULT_PARTITION: Final = "default"
 RESOURCE_CLASS: Final = re.compile(r"[A-Z][A-Z0-9_]{0,254}")
 
 
@@ -160,13 +161,18 @@ class Domain:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Project:
-    """A managed project: its shares, its quotas and how its requests are treated."""
+    """A managed project: its shares, its quotas and how its requests are treated.
+
+    raw_shares None is `parent`: its users compete with those of the projects around it. priority
+    counts in the association factor of its users; None is that of the project above, or 0.
+    """
 
     project_id: str
     name: str
     domain_id: str
     parent_id: str | None = None  # the project above, where Keystone nests them
-    raw_shares: int = 1
+    raw_shares: int | None = 1
+    priority: int | None = None
     default_quota: DefaultQuota = DefaultQuota.PRIVATE_THEN_SHARED
     on_private_full: OnPrivateFull = OnPrivateFull.QUEUE
     ttl_s: int = 86_400
@@ -184,18 +190,28 @@ class Project:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Association:
-    """A (project, user) leaf of the account tree."""
+    """A (project, user) leaf of the account tree.
+
+    raw_shares None is `parent`, priority None that of the project. What a user used who is no
+    longer `active` counts for the project, so that no project stands better for removing users.
+    """
 
     association_id: int
     project_id: str
     user_id: str
     user_name: str
-    raw_shares: int = 1
+    raw_shares: int | None = 1
+    priority: int | None = None
+    active: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RequestClass:
-    """What makes requests equal for scheduling; inside a class, order is by age."""
+    """What makes requests equal for scheduling; inside a class, order is by age.
+
+    ttl_s        lifetime in seconds, 0 without end
+    constraints  such as ("availability_zone", "az1")
+    """
 
     association_id: int
     demand: Resources
@@ -203,7 +219,14 @@ class RequestClass:
     on_private_full: OnPrivateFull
     qos: str = "normal"
     nice: int = 0
-    constraints: tuple[tuple[str, str], ...] = ()  # such as ("availability_zone", "az1")
+    ttl_s: int = 0
+    constraints: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def partition(self) -> str:
+        """The part of the cloud that is asked for: named by the flavor, else the zone."""
+        named = dict(self.constraints)
+        return named.get("partition") or named.get("availability_zone") or DEFAULT_PARTITION
 
 
 class State(StrEnum):

@@ -1,117 +1,190 @@
 """One number a request, from weighted factors, and the terms it is made of.
 
-Must not know how a factor came about: fair-share arrives as a column, ages as seconds.
-Source: Slurm, "Multifactor Priority Plugin".
+Must not know how a factor came about: fair-share arrives as a column, ages as seconds. Every
+function takes columns, one entry a request or a class of equal ones, or single numbers.
+Source: Slurm 22.05, "Multifactor Priority Plugin"; sums are in its order, so that integers agree to
+the last unit.
 """
 
+import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
-from typing import Final
+from dataclasses import dataclass, field
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
-from synergy.core.shares import Floats, Ints
+from synergy.core.shares import Floats
 
 HIGHEST: Final = float(2**32 - 1)
 LOWEST: Final = 1.0  # 0 is what Slurm shows for a held job
+RAW_ABLE: Final = ("association", "partition", "qos", "tres")
+Column = npt.NDArray[np.float64] | float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Weights:
-    """How much each factor counts, and the scales that the factors need.
+    """How much each factor counts; `tres` has a weight for each resource class that counts."""
 
-    max_age_s       seconds in the queue after which the age factor is 1
-    qos_priorities  points of each QOS; the highest makes the factor 1
-    favor_small     turns the size factor round
+    age: float = 1_000
+    association: float = 0
+    fairshare: float = 100_000
+    size: float = 0
+    partition: float = 0
+    qos: float = 0
+    tres: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scales:
+    """What the factors are measured with.
+
+    max_age_s         seconds in the queue after which the age factor is 1
+    favor_small       turns the size factor round
+    size_by_time      sizes are for each minute of lifetime (Slurm's SMALL_RELATIVE_TO_TIME)
+    qos_points        points of each QOS; the highest makes the factor 1, a missing one has 0
+    partition_points  points of each partition, likewise
+    raw               factors that are not divided by the highest or the whole (Slurm's NO_NORMAL
+                      flags), of RAW_ABLE
     """
 
-    age: int = 1_000
-    fairshare: int = 100_000
-    size: int = 0
-    qos: int = 0
     max_age_s: float = 7 * 86_400.0
     favor_small: bool = False
-    qos_priorities: Mapping[str, int] = field(default_factory=lambda: {"normal": 0})
+    size_by_time: bool = False
+    qos_points: Mapping[str, float] = field(default_factory=dict)
+    partition_points: Mapping[str, float] = field(default_factory=dict)
+    raw: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Terms:
-    """The weighted terms of one request's priority, as `sprio -l` shows them."""
+    """Weighted terms, each shape (c,) or one number for all: the columns of `sprio -l`.
 
-    age: float
-    fairshare: float
-    size: float
-    qos: float
-    nice: int
-    priority: int
-
-    def as_dict(self) -> dict[str, float]:
-        """Return the terms by name."""
-        return asdict(self)
-
-
-def age_term(age_s: npt.ArrayLike, weights: Weights) -> Floats:
-    """Return the weighted age factor of ages in whole seconds; what is negative counts 0."""
-    if weights.max_age_s <= 0:
-        return np.full(np.shape(age_s), float(weights.age))
-    term: Floats = weights.age * np.clip(np.floor(age_s) / weights.max_age_s, 0.0, 1.0)
-    return term
-
-
-def size_term(demand: Ints, capacity: Ints, weights: Weights) -> Floats:
-    """Return the weighted size factor of shapes.
-
-    demand    shape (s, r), amounts of r resource classes
-    capacity  shape (r,), what the cloud has; a class it lacks counts as nothing asked
-
-    The mean, over the classes the cloud has, of the part of the cloud that is asked for.
+    tres  the terms of the resource classes that have a weight
+    site  points of the site's own factors
+    nice  what is subtracted
     """
-    has = capacity > 0
-    if not has.any():
-        return np.zeros(len(demand))
-    factor = np.clip((demand[:, has] / capacity[has]).mean(axis=1), 0.0, 1.0)
-    term: Floats = weights.size * (1.0 - factor if weights.favor_small else factor)
-    return term
+
+    age: Column = 0.0
+    association: Column = 0.0
+    fairshare: Column = 0.0
+    size: Column = 0.0
+    partition: Column = 0.0
+    qos: Column = 0.0
+    tres: Mapping[str, Column] = field(default_factory=dict)
+    site: Column = 0.0
+    nice: Column = 0.0
+
+    def at(self, row: int, age: float) -> "Terms":
+        """Return the terms of one row, with another age term."""
+
+        def one(column: Column) -> float:
+            return column if isinstance(column, float) else float(column[row])
+
+        return Terms(
+            age=age,
+            association=one(self.association),
+            fairshare=one(self.fairshare),
+            size=one(self.size),
+            partition=one(self.partition),
+            qos=one(self.qos),
+            tres={name: one(column) for name, column in self.tres.items()},
+            site=one(self.site),
+            nice=one(self.nice),
+        )
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the terms of one row by name, with their sum as Slurm's integer."""
+        return {
+            "age": self.age,
+            "association": self.association,
+            "fairshare": self.fairshare,
+            "size": self.size,
+            "partition": self.partition,
+            "qos": self.qos,
+            "tres": dict(self.tres),
+            "site": self.site,
+            "nice": self.nice,
+            "priority": int(total(self)),
+        }
 
 
-def qos_factors(names: tuple[str, ...], weights: Weights) -> Floats:
-    """Return the weighted QOS factor of each name; an unknown QOS has 0 points."""
-    highest = max(weights.qos_priorities.values(), default=0)
-    points = [weights.qos_priorities.get(name, 0) for name in names]
-    return weights.qos * np.array([p / highest if highest > 0 else 0.0 for p in points])
-
-
-def combine(standing: npt.ArrayLike, age: npt.ArrayLike) -> Floats:
+def total(terms: Terms) -> Column:
     """Return priorities as Slurm's integers (held in doubles), from 1 to 2^32 - 1.
 
-    standing  weighted terms that do not change with age, less nice
-    age       the weighted age term
+    Terms that are numbers make a number, as quickly as a queue of a million needs it.
     """
-    whole: Floats = np.clip(np.floor(np.add(standing, age)), LOWEST, HIGHEST)
-    return whole
+    summed = terms.age + terms.association + terms.fairshare + terms.size
+    summed = summed + terms.partition + terms.qos
+    for term in terms.tres.values():
+        summed = summed + term
+    summed = summed + terms.site - terms.nice
+    if isinstance(summed, float):
+        return min(max(float(math.floor(summed)), LOWEST), HIGHEST)
+    return np.clip(np.floor(summed), LOWEST, HIGHEST)
 
 
-def terms(
-    *,
-    age_s: float,
-    fairshare: float,
-    demand: Ints,
-    capacity: Ints,
-    qos: str,
-    nice: int,
-    weights: Weights,
-) -> Terms:
-    """Return one request's priority term by term, from the functions that rank the queue."""
-    age = float(age_term(age_s, weights))
-    share = weights.fairshare * fairshare
-    size = float(size_term(demand[np.newaxis, :], capacity, weights)[0])
-    service = float(qos_factors((qos,), weights)[0])
-    return Terms(
-        age=age,
-        fairshare=share,
-        size=size,
-        qos=service,
-        nice=nice,
-        priority=int(combine(share + size + service - nice, age)),
-    )
+def age_factor(age_s: npt.ArrayLike, max_age_s: float) -> Floats:
+    """Return ages in whole seconds over the age at which the factor is 1; negative counts 0."""
+    if max_age_s <= 0:
+        return np.ones(np.shape(age_s))
+    factor: Floats = np.clip(np.floor(age_s) / max_age_s, 0.0, 1.0)
+    return factor
+
+
+def size_factor(
+    asked: npt.NDArray[Any], whole: npt.NDArray[Any], *, favor_small: bool = False
+) -> Floats:
+    """Return the mean part of the whole that is asked for, shape (c,), or that is left over.
+
+    asked  shape (c, k), amounts of k kinds: Slurm's are nodes and CPUs
+    whole  shape (k,), what there is; a kind that there is nothing of does not count
+    """
+    has = whole > 0
+    if not has.any():
+        return np.zeros(len(asked))
+    part = (whole[has] - asked[:, has] if favor_small else asked[:, has]) / whole[has]
+    factor: Floats = np.clip(part.mean(axis=1), 0.0, 1.0)
+    return factor
+
+
+def size_by_time_factor(
+    asked: npt.ArrayLike, whole: float, lifetime_s: npt.ArrayLike, *, favor_small: bool = False
+) -> Floats:
+    """Return the part of the whole that is asked for a minute of lifetime, or 1 less that.
+
+    asked       shape (c,), in the kind of which the largest part of the whole is asked for
+    whole       what there is of it
+    lifetime_s  shape (c,), seconds; less than a minute counts as one
+
+    Source: Slurm's SMALL_RELATIVE_TO_TIME.
+    """
+    minutes = np.maximum(np.asarray(lifetime_s, dtype=np.float64) / 60.0, 1.0)
+    factor = np.asarray(asked, dtype=np.float64) / minutes / whole
+    clipped: Floats = np.clip(1.0 - factor if favor_small else factor, 0.0, 1.0)
+    return clipped
+
+
+def named_points(names: tuple[str, ...], points: Mapping[str, float], *, raw: bool) -> Floats:
+    """Return the factor of each name, shape (len(names),); one without points has 0."""
+    highest = None if raw else max(points.values(), default=0.0)
+    return points_factor([points.get(name, 0.0) for name in names], highest)
+
+
+def points_factor(points: npt.ArrayLike, highest: float | None) -> Floats:
+    """Return points over the highest there are; None leaves them raw (Slurm's NO_NORMAL flags)."""
+    raw = np.asarray(points, dtype=np.float64)
+    if highest is None:
+        return raw
+    return raw / highest if highest > 0 else np.zeros(raw.shape)
+
+
+def tres_factor(
+    asked: npt.NDArray[Any], whole: npt.ArrayLike, *, normalised: bool = True
+) -> Floats:
+    """Return amounts of one resource class over what there is of it, shape (c,), or raw."""
+    amounts = np.asarray(asked, dtype=np.float64)
+    if not normalised:
+        return amounts
+    there = np.broadcast_to(np.asarray(whole, dtype=np.float64), amounts.shape)
+    return np.divide(amounts, there, out=np.zeros(amounts.shape), where=there > 0)

@@ -34,6 +34,8 @@ _INT_COLUMNS: Final = (
     "on_full",
     "qos",
     "nice",
+    "partition",
+    "ttl_s",
     "first",
     "end",
 )
@@ -97,6 +99,8 @@ class Waiting:
     quota, on_full     shape (c,), positions in QuotaKind and OnPrivateFull
     qos                shape (c,), position in `qos_names`
     nice               shape (c,)
+    partition          shape (c,), position in `partition_names`
+    ttl_s              shape (c,), lifetime in seconds, 0 without end
     first, end         shape (c,), members [first, end) of the line wait
     head_queued_at_s   shape (c,), when the oldest member was queued, epoch seconds
     lines              c lines
@@ -110,6 +114,8 @@ class Waiting:
     on_full: Int32s
     qos: Int32s
     nice: Int32s
+    partition: Int32s
+    ttl_s: Int32s
     first: Int32s
     end: Int32s
     head_queued_at_s: npt.NDArray[np.float64]
@@ -117,6 +123,7 @@ class Waiting:
     resource_classes: tuple[str, ...]
     demand: Ints
     qos_names: tuple[str, ...]
+    partition_names: tuple[str, ...]
 
     def __len__(self) -> int:
         return len(self.class_id)
@@ -137,6 +144,7 @@ class WaitingQueue:
         self._head_s = np.zeros(64)
         self._shapes: dict[tuple[tuple[str, int], ...], int] = {}
         self._qos: dict[str, int] = {}
+        self._partitions: dict[str, int] = {}
         self._resource_classes: set[str] = set()
         self._matrix: tuple[tuple[str, ...], Ints] | None = None
 
@@ -207,6 +215,7 @@ class WaitingQueue:
             resource_classes=names,
             demand=matrix,
             qos_names=tuple(self._qos),
+            partition_names=tuple(self._partitions),
         )
 
     def _row_of(self, class_id: int, request_class: RequestClass) -> int:
@@ -230,6 +239,10 @@ class WaitingQueue:
             "on_full": _ON_FULL.index(request_class.on_private_full),
             "qos": self._qos.setdefault(request_class.qos, len(self._qos)),
             "nice": request_class.nice,
+            "partition": self._partitions.setdefault(
+                request_class.partition, len(self._partitions)
+            ),
+            "ttl_s": request_class.ttl_s,
             "first": 0,
             "end": 0,
         }

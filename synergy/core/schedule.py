@@ -6,7 +6,7 @@ request id), so the order of the input never matters; the cost follows classes a
 """
 
 import heapq
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
@@ -28,6 +28,7 @@ _SHARED: Final = tuple(QuotaKind).index(QuotaKind.SHARED)
 _QUEUE: Final = tuple(OnPrivateFull).index(OnPrivateFull.QUEUE)
 _REJECT: Final = tuple(OnPrivateFull).index(OnPrivateFull.REJECT)
 _FIRST_CHUNK: Final = 256
+LONGEST_LIFETIME_S: Final = 366 * 86_400.0  # what a request without end counts with
 
 
 class Discipline(StrEnum):
@@ -49,6 +50,7 @@ class Outcome(StrEnum):
 class Policy:
     """How a round decides.
 
+    scales          what the factors of the priority are measured with
     backfill_depth  greedy: how many classes that the pool cannot hold are passed over; equal
                     requests meet the same bound, so they count once
     round_size      most requests that one round lets go; the next round, with news of what
@@ -59,6 +61,7 @@ class Policy:
     backfill_depth: int = 100
     round_size: int = 1_000
     weights: priority.Weights = priority.Weights()
+    scales: priority.Scales = priority.Scales()
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -68,11 +71,13 @@ class Snapshot:
     waiting     the queue
     at_s        the instant of the round, epoch seconds
     fairshare   shape (a,), factor by association_id
+    points      shape (a,), priority of the association, of which the highest is highest_points
     leaf        shape (a,), row of the quota book's tree by association_id
     suspended   shape (a,), True where the project takes no new servers
     book        a fresh accounting over the classes `book.resource_classes`
     demand      shape (s, r), the queue's shapes over the resource classes of the book's tree
     fragmented  shape (s,), True where the sum would fit but no host has the room
+    site        shape (c,), points of the site's own factors, or one number for all
     """
 
     waiting: Waiting
@@ -83,6 +88,9 @@ class Snapshot:
     book: QuotaBook
     demand: Ints
     fragmented: Bools
+    points: Floats
+    highest_points: float
+    site: priority.Column = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,13 +113,15 @@ class Plan:
     complete   False when `round_size` ended the round
     taken      shape (c,), how many of each class they are, its oldest first
     reason     shape (c,), position in REASONS: why the rest of each class waits
-    priority   shape (c,), of each class's oldest member at the start of the round
+    terms      the weighted terms of each class's oldest member at the start of the round
+    priority   shape (c,), their sums
     """
 
     decisions: tuple[Decision, ...]
     complete: bool
     taken: Ints
     reason: npt.NDArray[np.int8]
+    terms: priority.Terms
     priority: Floats
 
     def reason_of(self, class_row: int) -> Reason:
@@ -119,16 +129,57 @@ class Plan:
         return REASONS[int(self.reason[class_row])]
 
 
-def standing_terms(snapshot: Snapshot, weights: priority.Weights) -> Floats:
-    """Return, shape (c,), the part of each class's priority that does not change with age."""
-    waiting = snapshot.waiting
+def weighted_terms(
+    snapshot: Snapshot, weights: priority.Weights, scales: priority.Scales
+) -> priority.Terms:
+    """Return the terms of each class's oldest member; a factor without weight is left out."""
+    waiting, raw = snapshot.waiting, scales.raw
     tree = snapshot.book.tree
     capacity = tree.amounts(tree.state.total)
-    size = priority.size_term(snapshot.demand, capacity, weights)[waiting.shape]
-    qos = priority.qos_factors(waiting.qos_names, weights)[waiting.qos]
-    share = weights.fairshare * snapshot.fairshare[waiting.association]
-    standing: Floats = share + size + qos - waiting.nice
-    return standing
+    age_s = snapshot.at_s - waiting.head_queued_at_s
+    qos = priority.named_points(waiting.qos_names, scales.qos_points, raw="qos" in raw)
+    partition = priority.named_points(
+        waiting.partition_names, scales.partition_points, raw="partition" in raw
+    )
+    highest = None if "association" in raw else snapshot.highest_points
+    standing = priority.points_factor(snapshot.points, highest)
+
+    def term(weight: float, factor: Callable[[], Floats]) -> priority.Column:
+        return weight * factor() if weight else 0.0
+
+    def tres(name: str) -> Floats:
+        if name not in tree.resource_classes:
+            return np.zeros(len(waiting))
+        at = tree.resource_classes.index(name)
+        factor = priority.tres_factor(
+            snapshot.demand[:, at], capacity[at], normalised="tres" not in raw
+        )
+        return factor[waiting.shape]
+
+    return priority.Terms(
+        age=term(weights.age, lambda: priority.age_factor(age_s, scales.max_age_s)),
+        association=term(weights.association, lambda: standing[waiting.association]),
+        fairshare=term(weights.fairshare, lambda: snapshot.fairshare[waiting.association]),
+        size=term(weights.size, lambda: _size_factor(snapshot, capacity, scales)),
+        partition=term(weights.partition, lambda: partition[waiting.partition]),
+        qos=term(weights.qos, lambda: qos[waiting.qos]),
+        tres={name: weight * tres(name) for name, weight in weights.tres.items() if weight},
+        site=snapshot.site,
+        nice=waiting.nice.astype(np.float64),
+    )
+
+
+def _size_factor(snapshot: Snapshot, capacity: Ints, scales: priority.Scales) -> Floats:
+    waiting, demand = snapshot.waiting, snapshot.demand
+    if not scales.size_by_time:
+        by_shape = priority.size_factor(demand, capacity, favor_small=scales.favor_small)
+        return by_shape[waiting.shape]
+    has = capacity > 0
+    largest = (demand[:, has] / capacity[has]).max(axis=1, initial=0.0)
+    lifetime_s = np.where(waiting.ttl_s > 0, waiting.ttl_s, LONGEST_LIFETIME_S)
+    return priority.size_by_time_factor(
+        largest[waiting.shape], 1.0, lifetime_s, favor_small=scales.favor_small
+    )
 
 
 def schedule(snapshot: Snapshot, policy: Policy) -> Plan:
@@ -146,9 +197,8 @@ class _Round:
     def __init__(self, snapshot: Snapshot, policy: Policy) -> None:
         self.snapshot, self.policy, self.book = snapshot, policy, snapshot.book
         waiting = self.waiting = snapshot.waiting
-        self.standing = standing_terms(snapshot, policy.weights)
-        ages = priority.age_term(snapshot.at_s - waiting.head_queued_at_s, policy.weights)
-        self.priority = priority.combine(self.standing, ages)
+        self.terms = weighted_terms(snapshot, policy.weights, policy.scales)
+        self.priority = np.broadcast_to(priority.total(self.terms), len(waiting))
         self.reason = np.full(len(waiting), _CODE[Reason.PRIORITY], dtype=np.int8)
         self.taken = np.zeros(len(waiting), dtype=np.int64)
         self.decisions: list[Decision] = []
@@ -161,7 +211,15 @@ class _Round:
         self._private(open_ & ~shared)
         self._shared(open_ & shared)
         complete = len(self.decisions) < self.policy.round_size
-        return Plan(tuple(self.decisions), complete, self.taken, self.reason, self.priority)
+        return Plan(
+            tuple(self.decisions), complete, self.taken, self.reason, self.terms, self.priority
+        )
+
+    def priority_at(self, row: int, queued_at_s: float) -> float:
+        """Return the priority of a member of a class that was queued then."""
+        weight, scales = self.policy.weights.age, self.policy.scales
+        factor = priority.age_factor(self.snapshot.at_s - queued_at_s, scales.max_age_s)
+        return float(priority.total(self.terms.at(row, weight * float(factor))))
 
     def _close(self, mask: Bools, reason: Reason, among: Bools | None = None) -> Bools:
         """Give `reason` to the classes of `mask`, and return which others stay open."""
@@ -294,8 +352,7 @@ class _Order(Iterator[int]):
     def _member(self, row: int, position: int) -> tuple[float, float, bytes, int]:
         round_, line = self._round, self._round.waiting.lines[row]
         queued_at_s = line.queued_at_s[position]
-        age = priority.age_term(round_.snapshot.at_s - queued_at_s, round_.policy.weights)
-        rank = float(priority.combine(round_.standing[row], age))
+        rank = round_.priority_at(row, queued_at_s)
         return (-rank, queued_at_s, line.id_at(position), row)
 
     def _next_chunk(self) -> None:

@@ -6,7 +6,7 @@ were set. Source: Slurm 22.05, association manager.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +14,7 @@ import numpy.typing as npt
 from synergy.core.errors import InvalidInput
 
 Floats = npt.NDArray[np.float64]
+Reals = npt.NDArray[np.floating[Any]]  # doubles, or the long doubles that Slurm computes in
 Ints = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
 
@@ -38,7 +39,9 @@ class ShareTree:
                    together (Slurm: fair-share parent); the root has -1
     raw_shares     0 where `inherits`
     inherits       raw_shares is `parent`
-    levels         rows by distance from the root over `share_parent`, the root's level first
+    position       place of the node in the input: the order of siblings, where Slurm heeds it
+    levels         rows by distance from the root over `share_parent`, the root's level first; in
+                   the order of the input
     depths         rows by distance from the root over `parent`
     level_shares   sum of raw_shares over the node and those it competes with
     """
@@ -49,6 +52,7 @@ class ShareTree:
     raw_shares: Floats
     inherits: Bools
     is_user: Bools
+    position: Ints
     levels: tuple[Ints, ...]
     depths: tuple[Ints, ...]
     level_shares: Floats
@@ -63,7 +67,7 @@ def build(nodes: Sequence[ShareNode]) -> ShareTree:
     Raises InvalidInput naming the entry on: no or several roots, a duplicate id, an unknown
     parent, a cycle, a node below a user, raw_shares that are negative or not finite.
     """
-    ordered = _parents_first(nodes)
+    ordered, position = _parents_first(nodes)
     row = {node.node_id: index for index, node in enumerate(ordered)}
     parent = np.array(
         [-1 if node.parent_id is None else row[node.parent_id] for node in ordered], dtype=np.int64
@@ -85,17 +89,19 @@ def build(nodes: Sequence[ShareNode]) -> ShareTree:
         raw_shares=raw_shares,
         inherits=inherits,
         is_user=np.array([node.is_user for node in ordered], dtype=np.bool_),
-        levels=_by_depth(share_parent),
-        depths=_by_depth(parent),
+        position=position,
+        levels=_by_depth(share_parent, position),
+        depths=_by_depth(parent, position),
         level_shares=level_shares,
     )
 
 
-def _parents_first(nodes: Sequence[ShareNode]) -> list[ShareNode]:
+def _parents_first(nodes: Sequence[ShareNode]) -> tuple[list[ShareNode], Ints]:
     known: dict[str, ShareNode] = {}
+    place: dict[str, int] = {}
     children: dict[str, list[ShareNode]] = {}
     roots = []
-    for node in nodes:
+    for index, node in enumerate(nodes):
         if node.node_id in known:
             raise InvalidInput(f"account tree: {node.node_id!r} is there twice")
         shares = node.raw_shares
@@ -105,6 +111,7 @@ def _parents_first(nodes: Sequence[ShareNode]) -> list[ShareNode]:
                 "but must be from 0 to 2147483646"
             )
         known[node.node_id] = node
+        place[node.node_id] = index
         if node.parent_id is None:
             roots.append(node)
         else:
@@ -125,15 +132,15 @@ def _parents_first(nodes: Sequence[ShareNode]) -> list[ShareNode]:
         ordered.extend(children.get(node.node_id, ()))
     if len(ordered) != len(nodes):
         lost = min(known.keys() - {node.node_id for node in ordered})
-        raise InvalidInput(f"account tree: {lost!r} is part of a cycle")
-    return ordered
+        raise InvalidInput(f"account tree: {lost!r} is part of a cycle, or below one")
+    return ordered, np.array([place[node.node_id] for node in ordered], dtype=np.int64)
 
 
-def _by_depth(above: Ints) -> tuple[Ints, ...]:
+def _by_depth(above: Ints, position: Ints) -> tuple[Ints, ...]:
     depth = np.zeros(len(above), dtype=np.int64)
     for row in range(1, len(above)):
         depth[row] = depth[above[row]] + 1
-    order = np.argsort(depth, kind="stable")
+    order = np.lexsort((position, depth))
     bounds = np.flatnonzero(np.diff(depth[order])) + 1
     return tuple(np.split(order, bounds))
 

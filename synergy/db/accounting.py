@@ -1,17 +1,24 @@
 """Fair-share history and trusts: rows to values and back."""
 
-from collections.abc import Mapping
-from datetime import datetime
 from typing import Final
 
-from sqlalchemy import Connection, delete, insert, select, update
+import numpy as np
+from sqlalchemy import Connection, bindparam, delete, func, insert, select, update
 
-from synergy.db.models import MarkRow, TrustRow, UsageRow
+from synergy.core.shares import Floats
+from synergy.core.usage import Charged, History
+from synergy.db.models import TrustRow, UsageRow, UsageStateRow
 from synergy.ports import Trust
 
-_CHARGED: Final = "usage_charged"
-_CHARGED_AT: Final = select(MarkRow.at).where(MarkRow.name == _CHARGED)
-_USAGE: Final = select(UsageRow.association_id, UsageRow.raw_usage)
+_STATE_ID: Final = 1
+_STATE: Final = select(UsageStateRow.left_factor, UsageStateRow.charged_at, UsageStateRow.reset_at)
+_WIDTHS: Final = select(UsageRow.bucket, func.max(UsageRow.association_id) + 1).group_by(
+    UsageRow.bucket
+)
+_AMOUNTS: Final = select(UsageRow.bucket, UsageRow.association_id, UsageRow.amount)
+_FORGET: Final = delete(UsageRow).where(
+    UsageRow.association_id == bindparam("of"), UsageRow.bucket == bindparam("inside")
+)
 _TRUSTS: Final = select(TrustRow.project_id, TrustRow.user_id, TrustRow.trust_id).order_by(
     TrustRow.trust_id
 )
@@ -23,21 +30,47 @@ class SqlUsage:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
-    def load(self) -> tuple[datetime | None, dict[int, float]]:
-        charged_at = self._connection.execute(_CHARGED_AT).scalar_one_or_none()
-        rows = self._connection.execute(_USAGE)
-        return charged_at, {row.association_id: row.raw_usage for row in rows}
-
-    def save(self, charged_at: datetime, usage: Mapping[int, float]) -> None:
-        self._connection.execute(delete(UsageRow))
-        if usage:
-            rows = [{"association_id": key, "raw_usage": value} for key, value in usage.items()]
-            self._connection.execute(insert(UsageRow), rows)
-        marked = self._connection.execute(
-            update(MarkRow).where(MarkRow.name == _CHARGED).values(at=charged_at)
+    def load(self) -> History:
+        state = self._connection.execute(_STATE).first()
+        if state is None:
+            return History(buckets={})
+        buckets: dict[int, Floats] = {
+            bucket: np.zeros(width) for bucket, width in self._connection.execute(_WIDTHS)
+        }
+        for bucket, association_id, amount in self._connection.execute(_AMOUNTS):
+            buckets[bucket][association_id] = amount
+        return History(
+            buckets=buckets,
+            left=state.left_factor,
+            charged_at=state.charged_at,
+            reset_at=state.reset_at,
         )
-        if marked.rowcount == 0:
-            self._connection.execute(insert(MarkRow).values(name=_CHARGED, at=charged_at))
+
+    def save(self, charged: Charged) -> None:
+        for bucket in charged.dropped:
+            self._connection.execute(delete(UsageRow).where(UsageRow.bucket == bucket))
+        for bucket, ids in charged.changed.items():
+            if len(ids):
+                column = charged.history.buckets[bucket]
+                keys = [{"of": int(one), "inside": bucket} for one in ids]
+                self._connection.execute(_FORGET, keys)
+                rows = [
+                    {"association_id": int(one), "bucket": bucket, "amount": float(column[one])}
+                    for one in ids
+                ]
+                self._connection.execute(insert(UsageRow), rows)
+        self._save_state(charged.history)
+
+    def _save_state(self, history: History) -> None:
+        values = {
+            "left_factor": history.left,
+            "charged_at": history.charged_at,
+            "reset_at": history.reset_at,
+        }
+        key = UsageStateRow.state_id == _STATE_ID
+        written = self._connection.execute(update(UsageStateRow).where(key).values(values))
+        if written.rowcount == 0:
+            self._connection.execute(insert(UsageStateRow).values(state_id=_STATE_ID, **values))
 
 
 class SqlTrusts:

@@ -38,6 +38,7 @@ class ClassCache:
                 ClassRow.on_private_full,
                 ClassRow.qos,
                 ClassRow.nice,
+                ClassRow.ttl_s,
                 ClassRow.constraints,
             ).where(ClassRow.class_id > newest)
         )
@@ -50,6 +51,7 @@ class ClassCache:
                     on_private_full=row.on_private_full,
                     qos=row.qos,
                     nice=row.nice,
+                    ttl_s=row.ttl_s,
                     constraints=tuple((name, value) for name, value in row.constraints),
                 )
 
@@ -78,6 +80,7 @@ class ClassCache:
                 on_private_full=request_class.on_private_full,
                 qos=request_class.qos,
                 nice=request_class.nice,
+                ttl_s=request_class.ttl_s,
                 constraints=[list(pair) for pair in request_class.constraints],
             )
         )
@@ -92,6 +95,7 @@ def _digest(request_class: RequestClass) -> str:
         request_class.on_private_full,
         request_class.qos,
         request_class.nice,
+        request_class.ttl_s,
         request_class.constraints,
     ]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()

@@ -24,6 +24,7 @@ from sqlalchemy import (
     Text,
     TypeDecorator,
     UniqueConstraint,
+    true,
 )
 from sqlalchemy.dialects import mysql
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
@@ -40,6 +41,7 @@ from synergy.core.model import (
 )
 
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+PARENT_SHARES: Final = 2**31 - 1
 MICROSECOND: Final = timedelta(microseconds=1)
 BigId = BigInteger().with_variant(Integer, "sqlite")  # SQLite numbers only INTEGER keys itself
 Blob = LargeBinary().with_variant(mysql.LONGBLOB(), "mysql", "mariadb")
@@ -88,6 +90,19 @@ class Word(TypeDecorator[StrEnum]):
         return None if value is None else self.kind(value)
 
 
+class Shares(TypeDecorator[int]):
+    """Raw shares; `parent`, None, is stored as Slurm stores it."""
+
+    impl = Integer
+    cache_ok = True
+
+    def process_bind_param(self, value: int | None, dialect: Dialect) -> int:
+        return PARENT_SHARES if value is None else value
+
+    def process_result_value(self, value: int | None, dialect: Dialect) -> int | None:
+        return None if value == PARENT_SHARES else value
+
+
 class Base(DeclarativeBase):
     """Root of the tables; constraints have names, so that migrations can drop them."""
 
@@ -116,7 +131,8 @@ class ProjectRow(Base):
     name: Mapped[str] = mapped_column(String(255))
     domain_id: Mapped[str] = mapped_column(String(64), ForeignKey("domains.domain_id"))
     parent_id: Mapped[str | None] = mapped_column(String(64))
-    raw_shares: Mapped[int]
+    raw_shares: Mapped[int | None] = mapped_column(Shares, nullable=False)
+    priority: Mapped[int | None]
     default_quota: Mapped[DefaultQuota] = mapped_column(Word(DefaultQuota, 32))
     on_private_full: Mapped[OnPrivateFull] = mapped_column(Word(OnPrivateFull, 16))
     ttl_s: Mapped[int]
@@ -139,7 +155,9 @@ class AssociationRow(Base):
     project_id: Mapped[str] = mapped_column(String(64))
     user_id: Mapped[str] = mapped_column(String(64))
     user_name: Mapped[str] = mapped_column(String(255))
-    raw_shares: Mapped[int] = mapped_column(default=1)
+    raw_shares: Mapped[int | None] = mapped_column(Shares, nullable=False)
+    priority: Mapped[int | None]
+    active: Mapped[bool] = mapped_column(server_default=true())
 
 
 class ClassRow(Base):
@@ -152,6 +170,7 @@ class ClassRow(Base):
     on_private_full: Mapped[OnPrivateFull] = mapped_column(Word(OnPrivateFull, 16))
     qos: Mapped[str] = mapped_column(String(64))
     nice: Mapped[int]
+    ttl_s: Mapped[int] = mapped_column(server_default="0")
     constraints: Mapped[list[Any]] = mapped_column(JSON)
 
 
@@ -218,19 +237,24 @@ class QuarantineRow(Base):
 
 
 class UsageRow(Base):
-    __tablename__ = "usage"
+    """Usage of an association, in a bucket of `core.usage.History`."""
+
+    __tablename__ = "usage_amounts"
     association_id: Mapped[int] = mapped_column(
-        ForeignKey("associations.association_id"), primary_key=True
+        ForeignKey("associations.association_id"), primary_key=True, autoincrement=False
     )
-    raw_usage: Mapped[float] = mapped_column(Double)  # billed TRES-seconds at the mark's instant
+    bucket: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    amount: Mapped[float] = mapped_column(Double)  # billed TRES-seconds, not faded yet
 
 
-class MarkRow(Base):
-    """Named instants, such as when usage was last charged."""
+class UsageStateRow(Base):
+    """The one row of what holds for all usage."""
 
-    __tablename__ = "marks"
-    name: Mapped[str] = mapped_column(String(32), primary_key=True)
-    at: Mapped[datetime] = mapped_column(Instant)
+    __tablename__ = "usage_state"
+    state_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    left_factor: Mapped[float] = mapped_column(Double)
+    charged_at: Mapped[datetime | None] = mapped_column(Instant)
+    reset_at: Mapped[datetime | None] = mapped_column(Instant)
 
 
 class TrustRow(Base):

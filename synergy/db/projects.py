@@ -11,6 +11,7 @@ from synergy.db.models import AssociationRow, DomainRow, ProjectRow
 _PROJECT: Final = tuple(Project.__dataclass_fields__)
 _DOMAIN: Final = tuple(Domain.__dataclass_fields__)
 _ASSOCIATION: Final = tuple(Association.__dataclass_fields__)
+_CHANGEABLE: Final = ("user_name", "raw_shares", "priority", "active")
 
 
 def _columns(row: type, names: tuple[str, ...]) -> list[Any]:
@@ -89,7 +90,11 @@ class SqlProjects:
         if row is None:
             self._connection.execute(
                 insert(AssociationRow).values(
-                    project_id=project_id, user_id=user_id, user_name=user_name, raw_shares=1
+                    project_id=project_id,
+                    user_id=user_id,
+                    user_name=user_name,
+                    raw_shares=1,
+                    active=True,
                 )
             )
             row = self._connection.execute(query).one()
@@ -99,7 +104,7 @@ class SqlProjects:
         self._connection.execute(
             update(AssociationRow)
             .where(AssociationRow.association_id == association.association_id)
-            .values(user_name=association.user_name, raw_shares=association.raw_shares)
+            .values(_values(association, _CHANGEABLE))
         )
 
 

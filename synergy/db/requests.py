@@ -67,7 +67,12 @@ _DELAYED: Final = _REQUESTS.where(
 _HELD: Final = (
     select(RequestRow.class_id, func.count()).where(_HOLDING).group_by(RequestRow.class_id)
 )
-_SPAN: Final = RequestRow.class_id, RequestRow.held_from, RequestRow.released_at
+_SPAN: Final = (
+    RequestRow.class_id,
+    RequestRow.host,
+    RequestRow.held_from,
+    RequestRow.released_at,
+)
 _HOLDS_SINCE: Final = union_all(  # each half has its index; an OR of both would read every row
     select(*_SPAN, func.count()).where(_HOLDING).group_by(*_SPAN),
     select(*_SPAN, func.count())
@@ -237,7 +242,7 @@ class SqlRequests:
     def holds_since(self, at: datetime) -> list[Hold]:
         found = []
         rows = sorted(self._connection.execute(_HOLDS_SINCE, {"at": at}).all(), key=_span_order)
-        for class_id, held_from, released_at, count in rows:
+        for class_id, host, held_from, released_at, count in rows:
             assert held_from is not None  # asked for
             kind = self._classes.get(self._connection, class_id)
             if kind.quota is QuotaKind.SHARED:
@@ -245,6 +250,8 @@ class SqlRequests:
                     Hold(
                         association_id=kind.association_id,
                         demand=kind.demand,
+                        qos=kind.qos,
+                        host=host,
                         held_from=held_from,
                         released_at=released_at,
                         count=count,
@@ -310,10 +317,11 @@ class SqlRequests:
         return Request(request_class=kind, **values)
 
 
-def _span_order(row: Any) -> tuple[int, datetime, datetime]:
+def _span_order(row: Any) -> tuple[int, str, datetime, datetime]:
     """Sums of usage must not depend on the order in which a database returns rows."""
-    class_id, held_from, released_at, _ = row
-    return class_id, held_from, released_at or datetime.max.replace(tzinfo=held_from.tzinfo)
+    class_id, host, held_from, released_at, _ = row
+    ended_at = released_at or datetime.max.replace(tzinfo=held_from.tzinfo)
+    return class_id, host or "", held_from, ended_at
 
 
 def _parts(ids: Sequence[str]) -> Iterator[Sequence[str]]:

@@ -1,21 +1,21 @@
 """Keeps usage history and fair-share factors current.
 
 Why: only what is held on the shared quota is charged, from the moment it is held, in every pass.
-A pass is a function of the stored usage, the instant it was charged, and the spans since then, so a
-crash between two passes loses nothing. Must not know the queue.
+A pass is a function of the stored history and the spans since then, so a crash between two passes
+loses nothing. It writes the associations that held something and one row for all others, and
+computes factors only when something changed. Must not know the queue.
 """
 
 import logging
-from collections.abc import Mapping, Sequence
-from datetime import datetime
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Final
 
 import numpy as np
 from oslo_config import cfg
 
-from synergy.core import fairshare, shares
-from synergy.core.accounts import share_nodes, user_node
-from synergy.core.billing import billing, read_weights
+from synergy.core import accounts, fairshare, shares, usage, words
 from synergy.core.events import (
     Fact,
     FactorsChanged,
@@ -24,13 +24,38 @@ from synergy.core.events import (
     QuotaReleased,
 )
 from synergy.core.fairshare import Algorithm
+from synergy.core.fairtree import Ties
 from synergy.core.model import Association
-from synergy.core.shares import ShareTree
+from synergy.core.shares import Floats, Ints, ShareTree
+from synergy.core.usage import Charged, History
+from synergy.managers import charging
 from synergy.managers.base import Json, Manager, Publish, command
-from synergy.managers.render import instant_json
-from synergy.ports import Clock, Hold, OpenUnitOfWork, UnitOfWork
+from synergy.managers.charging import Tariff
+from synergy.managers.render import instant_json, shares_json
+from synergy.ports import Clock, OpenUnitOfWork, UnitOfWork
 
 LOG = logging.getLogger(__name__)
+CLOCK_STEP_S: Final = 10.0  # by more than this the wall clock was set, not late
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class _Accounts:
+    """The share tree, and where associations are in it.
+
+    ids, rows  shape (k,): the usage of an association counts on that row
+    user_ids, user_rows  shape (u,): the users of the tree
+    names      n names for people, by row
+    points     association priorities, shape (a,) by association_id
+    """
+
+    tree: ShareTree
+    associations: Sequence[Association]
+    ids: Ints
+    rows: Ints
+    user_ids: Ints
+    user_rows: Ints
+    names: list[str]
+    points: Floats
 
 
 class FairShareManager(Manager):
@@ -46,13 +71,14 @@ class FairShareManager(Manager):
             mutable=True,
             help="How factors are made of shares and usage.",
         ),
-        cfg.FloatOpt(
-            "decay_half_life_s",
-            default=7 * 86_400.0,
-            min=0,
-            max=366 * 86_400,
+        cfg.StrOpt(
+            "ties",
+            default=Ties.MERGE.value,
+            choices=[one.value for one in Ties],
             mutable=True,
-            help="Seconds after which past usage counts half; 0 disables decay.",
+            help="fair_tree: what becomes of sibling accounts with equal level_fs. merge: their "
+            "users are ranked as one list, as Slurm documents it. slurm: one account after the "
+            "other, as Slurm's program does it.",
         ),
         cfg.FloatOpt(
             "dampening",
@@ -70,13 +96,7 @@ class FairShareManager(Manager):
             mutable=True,
             help="Shortest time in seconds between two passes that events ask for.",
         ),
-        cfg.DictOpt(
-            "tres_billing_weights",
-            default={"VCPU": "1.0"},
-            mutable=True,
-            help="Weight of each resource class in the one number that is charged, such as "
-            "VCPU:1.0,MEMORY_MB:0.00025.",
-        ),
+        *charging.OPTIONS,
     )
 
     def __init__(
@@ -84,113 +104,172 @@ class FairShareManager(Manager):
     ) -> None:
         self._conf, self._clock, self._publish = conf, clock, publish
         self._unit_of_work = unit_of_work
-        self._tree: ShareTree | None = None
-        self._associations: Sequence[Association] = ()
-        self._factors: dict[int, float] = {}
+        self._accounts: _Accounts | None = None
+        self._history: History | None = None
+        self._charged_s: float | None = None  # monotonic, of the last pass of this process
         self._computed: fairshare.FairShare | None = None
         self._computed_at: datetime | None = None
-
-    def setup(self) -> None:
-        read_weights(self._conf.tres_billing_weights)
+        self._computed_by: tuple[object, ...] = ()
+        self._window = ""
+        self._published: FactorsChanged | None = None
 
     def on_event(self, event: Fact) -> None:
         if isinstance(event, ProjectsChanged):
-            self.resync()
+            self._accounts = None
 
     def resync(self) -> None:
-        self._tree = None
+        self._accounts = self._history = None
 
     def task(self) -> float | None:
-        now = self._clock.now()
+        now, monotonic_s = self._clock.now(), self._clock.monotonic_s()
+        tariff = charging.read_tariff(self._conf)
+        known, self._history = self._history, None  # read anew if this pass fails
         with self._unit_of_work() as uow:
-            if self._tree is None:
-                self._read_tree(uow)
-            usage = self._charge(uow, now)
-            uow.usage.save(now, usage)
+            if self._accounts is None:
+                self._accounts = _read_accounts(uow)
+            charged = self._charge(uow, known or uow.usage.load(), tariff, now, monotonic_s)
+            uow.usage.save(charged)
             uow.commit()
-        factors = self._factors_of(usage, now)
-        if factors != self._factors:
-            self._factors = factors
-            self._publish(FactorsChanged(factors))
+        self._history, self._charged_s = charged.history, monotonic_s
+        self._refresh(charged, tariff, now)
         return None
 
-    def _read_tree(self, uow: UnitOfWork) -> None:
-        self._associations = uow.projects.associations()
-        projects = uow.projects.all()
-        nodes = share_nodes(uow.projects.domains(), projects, self._associations)
-        self._tree = shares.build(nodes)
-        managed = {project.project_id for project in projects}
-        self._associations = [a for a in self._associations if a.project_id in managed]
+    # --- charging ---------------------------------------------------------------------------------
 
-    def _charge(self, uow: UnitOfWork, now: datetime) -> dict[int, float]:
-        """Decay what was charged before, and add what was held since."""
-        charged_at, usage = uow.usage.load()
-        half_life_s = self._conf.decay_half_life_s
-        if charged_at is not None:
-            left = fairshare.decay_factor((now - charged_at).total_seconds(), half_life_s)
-            usage = {key: value * left for key, value in usage.items()}
-        since = charged_at or datetime.min.replace(tzinfo=now.tzinfo)
-        holds = uow.requests.holds_since(since)
-        weights = read_weights(self._conf.tres_billing_weights)
-        spans = np.array([_span_s(hold, since, now) for hold in holds])
-        rates = np.array([billing(hold.demand, weights) * hold.count for hold in holds])
-        charged = fairshare.charged_usage(spans, rates, half_life_s)
-        for hold, amount in zip(holds, charged, strict=True):
-            usage[hold.association_id] = usage.get(hold.association_id, 0.0) + float(amount)
-        return usage
+    def _charge(
+        self, uow: UnitOfWork, history: History, tariff: Tariff, now: datetime, monotonic_s: float
+    ) -> Charged:
+        """Let the time since the last pass fade, and add what was held in it."""
+        before = frozenset(history.buckets)
+        elapsed_s, since = self._elapsed(history, now, monotonic_s)
+        reset_at = usage.latest_reset(tariff.reset, history.reset_at or now, now, tariff.zone)
+        if reset_at is not None:
+            LOG.info("usage is cleared: %s, due %s", tariff.reset.value, reset_at.isoformat())
+            history, since = usage.cleared(history, reset_at), max(since, reset_at)
+        elif history.reset_at is None:
+            history = usage.cleared_since(history, now)
+        spans = charging.spans_of(uow.requests.holds_since(since), tariff, since=since, now=now)
+        charged = usage.charge(history, spans, tariff.fading, now=now, elapsed_s=elapsed_s)
+        return usage.also_dropping(charged, before if reset_at is not None else frozenset())
 
-    def _factors_of(self, usage: Mapping[int, float], now: datetime) -> dict[int, float]:
-        tree = self._tree
-        assert tree is not None  # a pass reads it
-        own = np.zeros(len(tree))
-        row = {node_id: index for index, node_id in enumerate(tree.node_ids)}
-        for association in self._associations:
-            node = row[user_node(association.association_id)]
-            own[node] = usage.get(association.association_id, 0.0)
+    def _elapsed(
+        self, history: History, now: datetime, monotonic_s: float
+    ) -> tuple[float, datetime]:
+        """Return the seconds since the last pass, and its instant by the clock of now.
+
+        Between two passes of one process the monotonic clock is believed when the wall clock says
+        something else: it was set, and nobody held anything any longer for that.
+        """
+        if history.charged_at is None:
+            return 0.0, datetime.min.replace(tzinfo=now.tzinfo)
+        elapsed_s = (now - history.charged_at).total_seconds()
+        if self._charged_s is not None:
+            passed_s = monotonic_s - self._charged_s
+            if abs(elapsed_s - passed_s) > CLOCK_STEP_S:
+                LOG.warning(
+                    "the clock was set by %+.0f s: usage is charged for the %.0f s that passed",
+                    elapsed_s - passed_s, passed_s,
+                )  # fmt: skip
+                elapsed_s = passed_s
+        if elapsed_s < 0:
+            LOG.warning("the clock is %.0f s behind the last pass: nothing is charged", -elapsed_s)
+            elapsed_s = 0.0
+        return elapsed_s, now - timedelta(seconds=elapsed_s)
+
+    # --- factors ----------------------------------------------------------------------------------
+
+    def _refresh(self, charged: Charged, tariff: Tariff, now: datetime) -> None:
+        """Compute the factors if anything they follow from changed, and publish new ones."""
+        held = self._accounts
+        assert held is not None  # a pass has read it
+        assert self._history is not None
+        conf = self._conf
+        self._window = words.window(tariff.fading)
+        by = (held, conf.algorithm, conf.ties, conf.dampening)
+        changed = charged.changed or charged.dropped or isinstance(tariff.fading, usage.Periods)
+        if not changed and by == self._computed_by:
+            return
+        used = usage.usage_of(self._history, tariff.fading, now)
+        known = held.ids < len(used)
+        own = np.zeros(len(held.tree))
+        np.add.at(own, held.rows[known], used[held.ids[known]])
         self._computed = fairshare.compute(
-            tree,
+            held.tree,
             own,
-            algorithm=Algorithm(self._conf.algorithm),
-            dampening=self._conf.dampening,
+            algorithm=Algorithm(conf.algorithm),
+            dampening=conf.dampening,
+            ties=Ties(conf.ties),
         )
-        self._computed_at = now
-        return {
-            a.association_id: float(self._computed.fairshare[row[user_node(a.association_id)]])
-            for a in self._associations
-        }
+        self._computed_at, self._computed_by = now, by
+        factors = np.zeros(len(held.points))
+        factors[held.user_ids] = self._computed.fairshare[held.user_rows]
+        told = FactorsChanged(factors, held.points, float(held.points.max(initial=0.0)))
+        if self._published is None or not told.same_as(self._published):
+            self._published = told
+            self._publish(told)
+
+    # --- commands ---------------------------------------------------------------------------------
 
     @command()
     def do_shares(self) -> Json:
-        """Show the share tree with usage and factors, as sshare -l does."""
-        tree, computed = self._tree, self._computed
-        if tree is None or computed is None:
+        """Show the share tree with usage, factors and why, as sshare -l does."""
+        held, computed = self._accounts, self._computed
+        if held is None or computed is None:
             return {"computed_at": None, "shares": []}
-        names = {
-            user_node(association.association_id): association.user_name
-            for association in self._associations
+        ranked = bool(computed.rank.any())
+        users = {
+            accounts.user_node(a.association_id): a.user_name for a in held.associations if a.active
         }
-        rows = [
-            {
-                "id": node_id,
-                "parent": tree.node_ids[tree.parent[row]] if tree.parent[row] >= 0 else None,
-                "user": names.get(node_id),
-                "raw_shares": int(tree.raw_shares[row]),
-                "norm_shares": float(computed.norm_shares[row]),
-                "raw_usage": float(computed.raw_usage[row]),
-                "effective_usage": float(computed.effective_usage[row]),
-                "level_fs": _finite(float(computed.level_fs[row])),
-                "fairshare": float(computed.fairshare[row]),
-            }
-            for row, node_id in enumerate(tree.node_ids)
-        ]
-        return {"computed_at": instant_json(self._computed_at), "shares": rows}
+        return {
+            "computed_at": instant_json(self._computed_at),
+            "shares": [
+                shares_json(held.tree, computed, row, users.get(node_id), ranked=ranked)
+                | {"why": words.standing(held.tree, computed, row, held.names, self._window)}
+                for row, node_id in enumerate(held.tree.node_ids)
+            ],
+        }
+
+    @command()
+    def do_reset(self) -> Json:
+        """Clear all usage now; it cannot be undone."""
+        now = self._clock.now()
+        with self._unit_of_work() as uow:
+            history = uow.usage.load()
+            emptied = usage.cleared(history, now)
+            uow.usage.save(Charged(history=emptied, changed={}, dropped=frozenset(history.buckets)))
+            uow.commit()
+        LOG.warning("usage was cleared by command")
+        self._history, self._computed_by = None, ()
+        self.task()
+        return {"reset_at": instant_json(now)}
 
 
-def _span_s(hold: Hold, since: datetime, now: datetime) -> float:
-    """Return for how many seconds since the last pass the quota was held."""
-    begin, end = max(hold.held_from, since), min(hold.released_at or now, now)
-    return max(0.0, (end - begin).total_seconds())
+def _read_accounts(uow: UnitOfWork) -> _Accounts:
+    """Read the share tree from the store."""
+    domains, projects = uow.projects.domains(), uow.projects.all()
+    managed = {project.project_id for project in projects}
+    every = uow.projects.associations()
+    mine = [a for a in every if a.project_id in managed]
+    tree = shares.build(accounts.share_nodes(domains, projects, mine))
+    row = {node_id: index for index, node_id in enumerate(tree.node_ids)}
+    users = [a for a in mine if a.active]
+    points = np.zeros(1 + max((a.association_id for a in every), default=0))
+    for association_id, value in accounts.priorities(projects, mine).items():
+        points[association_id] = value
+    named = {accounts.project_node(p.project_id): f"project {p.name}" for p in projects}
+    named |= {accounts.domain_node(d.domain_id): f"domain {d.name}" for d in domains}
+    named |= {accounts.user_node(a.association_id): a.user_name for a in users}
+    return _Accounts(
+        tree=tree,
+        associations=mine,
+        ids=_ints(a.association_id for a in mine),
+        rows=_ints(row[accounts.usage_node(a)] for a in mine),
+        user_ids=_ints(a.association_id for a in users),
+        user_rows=_ints(row[accounts.usage_node(a)] for a in users),
+        names=[named.get(node_id, node_id) for node_id in tree.node_ids],
+        points=points,
+    )
 
 
-def _finite(number: float) -> float | str:
-    return "inf" if np.isinf(number) else number
+def _ints(numbers: Any) -> Ints:
+    return np.fromiter(numbers, dtype=np.int64)

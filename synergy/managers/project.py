@@ -6,7 +6,7 @@ that the following run finishes what a crash cut. Must not know requests.
 """
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -14,6 +14,7 @@ from synergy.core.errors import Conflict, InvalidInput, NotFound
 from synergy.core.events import ProjectsChanged
 from synergy.core.model import (
     NOTHING,
+    Association,
     DefaultQuota,
     Domain,
     ExpiryAction,
@@ -32,8 +33,15 @@ _LIMIT = {
     "type": ["object", "null"],
     "additionalProperties": {"type": "integer", "minimum": 0},
 }
+_SHARES: dict[str, Any] = {  # bounds are for numbers only, a pattern for text only
+    "type": ["integer", "string"],
+    "minimum": 0,
+    "maximum": 2**31 - 2,
+    "pattern": "^parent$",
+}
 _SETTINGS: dict[str, Any] = {
-    "raw_shares": {"type": "integer", "minimum": 1, "maximum": 2**31 - 2},
+    "raw_shares": _SHARES,
+    "priority": {"type": ["integer", "null"], "minimum": 0, "maximum": 2**31 - 1},
     "default_quota": {"enum": [one.value for one in DefaultQuota]},
     "on_private_full": {"enum": [one.value for one in OnPrivateFull]},
     "ttl_s": {"type": "integer", "minimum": 1, "maximum": 366 * 86_400},
@@ -45,6 +53,7 @@ _SETTINGS: dict[str, Any] = {
     "borrow_limit": _LIMIT,
     "lend_limit": _LIMIT,
 }
+_OF_USERS = ("raw_shares", "priority")
 _NAME = {"type": "string", "minLength": 1, "maxLength": 255}
 _KINDS: dict[str, Any] = {
     "default_quota": DefaultQuota,
@@ -93,11 +102,14 @@ class ProjectManager(Manager):
         self._intake.manage(taking_part)
 
     def _follow_keystone(self) -> None:
-        """Take over renamed projects and new users; tell about projects that vanished."""
+        """Take over renamed projects, new users and users who left; tell of vanished projects."""
         views = {view.project_id: view for view in self._identity.projects()}
         changed = set()
         with self._unit_of_work() as uow:
-            known = {(a.project_id, a.user_id): a for a in uow.projects.associations()}
+            known: dict[str, dict[str, Association]] = {}
+            for association in uow.projects.associations():
+                known.setdefault(association.project_id, {})[association.user_id] = association
+            busy = _busy(uow)
             for project in uow.projects.all():
                 view = views.get(project.project_id)
                 if view is None:
@@ -106,13 +118,9 @@ class ProjectManager(Manager):
                 if view.name != project.name:
                     uow.projects.save(replace(project, name=view.name))
                     changed.add(project.project_id)
-                for user_id, name in self._identity.users_of(project.project_id).items():
-                    found = known.get((project.project_id, user_id))
-                    if found is None:
-                        uow.projects.association(project.project_id, user_id, name)
-                        changed.add(project.project_id)
-                    elif name not in ("", found.user_name):
-                        uow.projects.save_association(replace(found, user_name=name))
+                users = self._identity.users_of(project.project_id)
+                if _follow_users(uow, project, known.get(project.project_id, {}), users, busy):
+                    changed.add(project.project_id)
             uow.commit()
         if changed:
             self._publish(ProjectsChanged(frozenset(changed)))
@@ -221,21 +229,61 @@ class ProjectManager(Manager):
         return project_json(leaving)
 
     @command(
-        {"project": _NAME, "user": _NAME, "raw_shares": _SETTINGS["raw_shares"]},
-        required=["project", "user", "raw_shares"],
+        {"project": _NAME, "user": _NAME, **{name: _SETTINGS[name] for name in _OF_USERS}},
+        required=["project", "user"],
     )
-    def do_set_user(self, project: str, user: str, raw_shares: int) -> Json:
-        """Change a user's shares within a managed project."""
+    def do_set_user(self, project: str, user: str, **settings: Any) -> Json:
+        """Change a user's shares or priority within a managed project."""
+        if not settings:
+            raise InvalidInput(f"nothing to set: give one of {', '.join(_OF_USERS)}")
         with self._unit_of_work() as uow:
             found = _find(uow.projects.all(), project)
             association = _find_user(uow, found, user)
-            uow.projects.save_association(replace(association, raw_shares=raw_shares))
+            changed = replace(association, **_read_settings(settings))
+            uow.projects.save_association(changed)
             uow.commit()
         self._publish(ProjectsChanged(frozenset({found.project_id})))
-        return user_json(replace(association, raw_shares=raw_shares))
+        return user_json(changed)
 
 
-def _find_user(uow: UnitOfWork, project: Project, user: str) -> Any:
+def _busy(uow: UnitOfWork) -> set[int]:
+    """Return the associations that hold something, or wait."""
+    owners = uow.requests.waiting_owners()
+    return {association_id for association_id, *_ in uow.requests.held()} | {
+        a.association_id for a in uow.projects.associations() if (a.project_id, a.user_id) in owners
+    }
+
+
+def _follow_users(
+    uow: UnitOfWork,
+    project: Project,
+    known: Mapping[str, Association],
+    users: Mapping[str, str],
+    busy: Collection[int],
+) -> bool:
+    """Take over who has a role on a project, and tell whether shares follow from it.
+
+    Who has none any longer keeps its shares until its last server and request are gone; what it
+    used then counts for the project.
+    """
+    changed = False
+    for user_id, name in users.items():
+        found = known.get(user_id)
+        if found is None:
+            uow.projects.association(project.project_id, user_id, name)
+            changed = True
+        elif not found.active or name not in ("", found.user_name):
+            changed |= not found.active
+            named = name or found.user_name
+            uow.projects.save_association(replace(found, user_name=named, active=True))
+    for user_id, found in known.items():
+        if found.active and user_id not in users and found.association_id not in busy:
+            uow.projects.save_association(replace(found, active=False))
+            changed = True
+    return changed
+
+
+def _find_user(uow: UnitOfWork, project: Project, user: str) -> Association:
     for association in uow.projects.associations():
         named = user in (association.user_id, association.user_name)
         if association.project_id == project.project_id and named:
@@ -263,6 +311,8 @@ def _read_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
             values[name] = _KINDS[name](value)
         elif name in ("private", "borrow_limit", "lend_limit"):
             values[name] = None if value is None else Resources.demand(value, of=name)
+        elif name == "raw_shares":
+            values[name] = None if value == "parent" else value
         else:
             values[name] = value
     if values.get("private", NOTHING) is None:

@@ -206,7 +206,8 @@ class QueueManager(Manager):
             on_private_full=asked.on_private_full,
             qos=asked.qos,
             nice=asked.nice,
-            constraints=build.constraints,
+            ttl_s=asked.ttl_s,
+            constraints=_constraints(build, asked),
         )
         reason = reason or self._never(kind) or self._too_many(project, build.user_id)
         request = Request(
@@ -361,3 +362,10 @@ class QueueManager(Manager):
         elif request.state is State.QUEUED:
             self._publish(RequestsWithdrawn((request,)))
         return request_json(move.request)
+
+
+def _constraints(build: BuildRequest, asked: Wishes) -> tuple[tuple[str, str], ...]:
+    """Return what the request is bound to; a flavor's partition among it."""
+    if not asked.partition:
+        return build.constraints
+    return (*build.constraints, ("partition", asked.partition))

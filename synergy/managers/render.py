@@ -1,10 +1,13 @@
 """Values as JSON, for the answers of commands: one shape a noun, units in the names."""
 
+import math
 from datetime import datetime
 from typing import Any
 
+from synergy.core.fairshare import FairShare
 from synergy.core.lifecycle import Step
 from synergy.core.model import Association, Project, Request, Resources
+from synergy.core.shares import ShareTree
 
 
 def instant_json(at: datetime | None) -> str | None:
@@ -61,7 +64,8 @@ def project_json(project: Project) -> dict[str, Any]:
         "id": project.project_id,
         "name": project.name,
         "domain_id": project.domain_id,
-        "raw_shares": project.raw_shares,
+        "raw_shares": raw_shares_json(project.raw_shares),
+        "priority": project.priority,
         "default_quota": project.default_quota.value,
         "on_private_full": project.on_private_full.value,
         "ttl_s": project.ttl_s,
@@ -76,10 +80,42 @@ def project_json(project: Project) -> dict[str, Any]:
     }
 
 
+def shares_json(
+    tree: ShareTree, computed: FairShare, row: int, user: str | None, *, ranked: bool
+) -> dict[str, Any]:
+    """Return a row of the share tree, as sshare -l shows it; infinity is "inf".
+
+    ranked  only users have a factor, as in Fair Tree
+    """
+    level_fs = float(computed.level_fs[row])
+    parent = int(tree.parent[row])
+    inherits = bool(tree.inherits[row])
+    return {
+        "id": tree.node_ids[row],
+        "parent": tree.node_ids[parent] if parent >= 0 else None,
+        "user": user,
+        "raw_shares": raw_shares_json(None if inherits else int(tree.raw_shares[row])),
+        "norm_shares": None if inherits else float(computed.norm_shares[row]),
+        "raw_usage": float(computed.raw_usage[row]),
+        "norm_usage": float(computed.norm_usage[row]),
+        "effective_usage": float(computed.effective_usage[row]),
+        "level_fs": None if inherits else "inf" if math.isinf(level_fs) else level_fs,
+        "rank": int(computed.rank[row]) or None,
+        "fairshare": None if ranked and not tree.is_user[row] else float(computed.fairshare[row]),
+    }
+
+
+def raw_shares_json(raw_shares: int | None) -> int | str:
+    """Return raw shares as a person writes them."""
+    return "parent" if raw_shares is None else raw_shares
+
+
 def user_json(association: Association) -> dict[str, Any]:
     """Return a user of a project with his shares."""
     return {
         "user_id": association.user_id,
         "name": association.user_name,
-        "raw_shares": association.raw_shares,
+        "raw_shares": raw_shares_json(association.raw_shares),
+        "priority": association.priority,
+        "active": association.active,
     }

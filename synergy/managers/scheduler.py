@@ -43,9 +43,20 @@ from synergy.core.schedule import (
     Snapshot,
     schedule,
 )
+from synergy.core.shares import Floats
+from synergy.managers import ranking
 from synergy.managers.base import Json, Manager, Publish, command
 from synergy.managers.dispatch import Dispatcher
-from synergy.ports import Clock, Compute, Conductor, Identity, OpenUnitOfWork, UnitOfWork
+from synergy.managers.ranking import SitePoints
+from synergy.ports import (
+    Clock,
+    Compute,
+    Conductor,
+    Identity,
+    OpenUnitOfWork,
+    SiteFactor,
+    UnitOfWork,
+)
 
 LOG = logging.getLogger(__name__)
 CONFLICT_REST_S: Final = 1.0
@@ -100,23 +111,16 @@ class SchedulerManager(Manager):
             mutable=True,
             help="Shortest time in seconds between two rounds that events ask for.",
         ),
-        cfg.IntOpt("round_size", default=1000, min=1, max=1_000_000, mutable=True,
-                   help="Most requests that one round dispatches; the next one follows at once."),
-        cfg.IntOpt("weight_age", default=1_000, min=0, max=2**31, mutable=True,
-                   help="Weight of the age factor."),
-        cfg.IntOpt("weight_fairshare", default=100_000, min=0, max=2**31, mutable=True,
-                   help="Weight of the fair-share factor."),
-        cfg.IntOpt("weight_size", default=0, min=0, max=2**31, mutable=True,
-                   help="Weight of the size factor, the part of the cloud that is asked for."),
-        cfg.IntOpt("weight_qos", default=0, min=0, max=2**31, mutable=True,
-                   help="Weight of the QOS factor."),
-        cfg.BoolOpt("favor_small", default=False, mutable=True,
-                    help="Let the size factor favor small requests."),
-        cfg.FloatOpt("max_age_s", default=7 * 86_400.0, min=0, max=366 * 86_400, mutable=True,
-                     help="Seconds in the queue after which the age factor is 1."),
-        cfg.DictOpt("qos_priorities", default={"normal": "0"}, mutable=True,
-                    help="Points of each QOS, such as normal:0,urgent:100."),
-    )  # fmt: skip
+        cfg.IntOpt(
+            "round_size",
+            default=1000,
+            min=1,
+            max=1_000_000,
+            mutable=True,
+            help="Most requests that one round dispatches; the next one follows at once.",
+        ),
+        *ranking.OPTIONS,
+    )
 
     def __init__(
         self,
@@ -127,6 +131,7 @@ class SchedulerManager(Manager):
         conductor: Conductor,
         compute: Compute,
         identity: Identity,
+        site_factors: Mapping[str, SiteFactor],
     ) -> None:
         self._conf, self._clock = conf, clock
         self._unit_of_work, self._compute = unit_of_work, compute
@@ -138,7 +143,8 @@ class SchedulerManager(Manager):
         self._delayed: list[tuple[float, str, Request]] = []
         self._state: QuotaState | None = None
         self._tree: QuotaTree | None = None
-        self._factors: Mapping[int, float] = {}
+        self._factors = FactorsChanged(np.zeros(0), np.zeros(0), 0.0)
+        self._site = SitePoints(site_factors)
         self._suspended: frozenset[int] | None = None
         self._latest: _Latest | None = None
         self._again = False
@@ -155,7 +161,7 @@ class SchedulerManager(Manager):
         elif isinstance(event, QuotaChanged) and event.state != self._state:
             self._state, self._tree = event.state, None
         elif isinstance(event, FactorsChanged):
-            self._factors = event.factors
+            self._factors = event
         elif isinstance(event, ProjectsChanged):
             self._suspended = None
 
@@ -213,6 +219,7 @@ class SchedulerManager(Manager):
                 self._queue = self._load(uow)
             if self._suspended is None:
                 self._suspended = _suspended(uow)
+                self._site.associations = {a.association_id: a for a in uow.projects.associations()}
             held = uow.requests.held()
         self._wake_delayed(self._queue)
         waiting = self._queue.snapshot()
@@ -239,10 +246,14 @@ class SchedulerManager(Manager):
         tree = self._tree_for(state, waiting.resource_classes)
         book_held = [_held(*entry) for entry in held]
         fragmented = np.zeros(len(waiting.demand), dtype=np.bool_)
+        site = self._site.points(waiting, self._clock.now().timestamp())
+        policy = self._policy()
         checked: set[int] = set()
         while True:
-            snapshot = self._snapshot(waiting, tree, QuotaBook(tree, book_held), fragmented)
-            plan = schedule(snapshot, self._policy())
+            snapshot = replace(
+                self._snapshot(waiting, tree, QuotaBook(tree, book_held), fragmented), site=site
+            )
+            plan = schedule(snapshot, policy)
             chosen = {
                 int(waiting.shape[decision.class_row])
                 for decision in plan.decisions
@@ -267,10 +278,9 @@ class SchedulerManager(Manager):
     def _snapshot(
         self, waiting: Waiting, tree: QuotaTree, book: QuotaBook, fragmented: Any
     ) -> Snapshot:
-        width = 1 + max(int(waiting.association.max(initial=0)), max(self._factors, default=0))
-        fairshare, leaf = np.zeros(width), np.zeros(width, dtype=np.int64)
-        for association_id, factor in self._factors.items():
-            fairshare[association_id] = factor
+        known = self._factors
+        width = max(1 + int(waiting.association.max(initial=0)), len(known.factors))
+        leaf = np.zeros(width, dtype=np.int64)
         for association_id in np.unique(waiting.association):
             leaf[association_id] = tree.row.get(user_node(int(association_id)), 0)
         suspended = np.zeros(width, dtype=np.bool_)
@@ -281,7 +291,9 @@ class SchedulerManager(Manager):
         return Snapshot(
             waiting=waiting,
             at_s=self._clock.now().timestamp(),
-            fairshare=fairshare,
+            fairshare=_widened(known.factors, width),
+            points=_widened(known.points, width),
+            highest_points=known.highest_points,
             leaf=leaf,
             suspended=suspended,
             book=book,
@@ -295,15 +307,8 @@ class SchedulerManager(Manager):
             discipline=Discipline(conf.discipline),
             backfill_depth=conf.backfill_depth,
             round_size=conf.round_size,
-            weights=priority.Weights(
-                age=conf.weight_age,
-                fairshare=conf.weight_fairshare,
-                size=conf.weight_size,
-                qos=conf.weight_qos,
-                max_age_s=conf.max_age_s,
-                favor_small=conf.favor_small,
-                qos_priorities={name: int(points) for name, points in conf.qos_priorities.items()},
-            ),
+            weights=ranking.read_weights(conf),
+            scales=ranking.read_scales(conf),
         )
 
     def _act(
@@ -332,6 +337,7 @@ class SchedulerManager(Manager):
             "round_id": latest.round_id if latest else None,
             "round_at": latest.at.isoformat() if latest else None,
             **{name: self.counts[name] for name in ("rounds", "dispatched", "conflicts")},
+            "site_factor_errors": self._site.errors,
         }
 
     @command(
@@ -360,17 +366,14 @@ class SchedulerManager(Manager):
             reason = Reason.DISPATCH_RETRY.value
         else:
             reason = self._reason(request.class_id)
-        tree = latest.snapshot.book.tree
-        terms = priority.terms(
-            age_s=(self._clock.now() - request.queued_at).total_seconds(),
-            fairshare=self._factors.get(request.request_class.association_id, 0.0),
-            demand=tree.amounts(request.demand),
-            capacity=tree.amounts(tree.state.total),
-            qos=request.request_class.qos,
-            nice=request.request_class.nice,
-            weights=self._policy().weights,
-        )
-        return {"reason": reason, "round_id": latest.round_id, "priority": terms.as_dict()}
+        shown = None
+        if request.class_id in latest.row:
+            row, policy = latest.row[request.class_id], self._policy()
+            age_s = (self._clock.now() - request.queued_at).total_seconds()
+            factor = priority.age_factor(age_s, policy.scales.max_age_s)
+            age = policy.weights.age * float(factor)
+            shown = latest.plan.terms.at(row, age).as_dict()
+        return {"reason": reason, "round_id": latest.round_id, "priority": shown}
 
 
 def _seconds(request: Request) -> float:
@@ -385,6 +388,10 @@ def _held(association_id: int, quota: QuotaKind, demand: Resources, count: int) 
         private=amounts if private else NOTHING,
         shared=NOTHING if private else amounts,
     )
+
+
+def _widened(column: Floats, width: int) -> Floats:
+    return np.concatenate([column, np.zeros(width - len(column))])
 
 
 def _suspended(uow: UnitOfWork) -> frozenset[int]:

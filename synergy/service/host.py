@@ -29,12 +29,15 @@ class Host:
         *,
         clock: Clock,
         store: Store,
-        cloud: Mapping[str, Any],
+        needs: Mapping[str, Any],
     ) -> None:
-        """Construct every manager. Raises ConfigurationInvalid listing every missing need."""
+        """Construct every manager, from `needs` such as the ports of the cloud.
+
+        Raises ConfigurationInvalid listing every missing need.
+        """
         self._conf, self._bus = conf, Bus()
         self._workers: dict[str, Worker] = {}
-        common = {"clock": clock, "publish": self._bus.publish, "unit_of_work": store, **cloud}
+        common = {"clock": clock, "publish": self._bus.publish, "unit_of_work": store, **needs}
         made = assemble(
             classes,
             lambda name: {**common, "conf": conf[name], "wake": lambda: self._wake(name)},

@@ -19,7 +19,13 @@ from synergy.db.unit_of_work import Store
 from synergy.db.vault import Vault, read_keys
 from synergy.drivers.clock import SystemClock
 from synergy.service.host import Host
-from synergy.service.options import cloud_plugins, manager_classes, new_conf, problems_of
+from synergy.service.options import (
+    cloud_plugins,
+    manager_classes,
+    new_conf,
+    problems_of,
+    site_factors,
+)
 
 LOG = logging.getLogger(__name__)
 PROJECT = "synergy"
@@ -118,13 +124,16 @@ def _service(conf: cfg.ConfigOpts) -> Any:
             clock = SystemClock()
             vault = Vault(read_keys(Path(conf.database.keys_file)))
             self._store = Store(database.open_engine(conf.database), vault)
-            installed = manager_classes()
+            installed, factors = manager_classes(), site_factors()
             self._host = Host(
                 conf,
                 {name: installed[name] for name in conf.managers},
                 clock=clock,
                 store=self._store,
-                cloud=cloud_plugins()[conf.cloud].open_cloud(conf, clock),
+                needs={
+                    **cloud_plugins()[conf.cloud].open_cloud(conf, clock),
+                    "site_factors": {name: factors[name]() for name in conf.site_factors},
+                },
             )
             self._host.start()
             self._api = ApiServer(self._host, conf.api)

@@ -17,6 +17,7 @@ from synergy.managers.base import Manager, options_of
 
 MANAGER_NAMESPACE = "synergy.managers"
 CLOUD_NAMESPACE = "synergy.clouds"
+FACTOR_NAMESPACE = "synergy.priority_factors"
 
 SERVICE_OPTIONS = (
     cfg.ListOpt(
@@ -37,6 +38,12 @@ SERVICE_OPTIONS = (
         "cloud",
         default="embedded",
         help="The cloud to stand beside, from the entry points synergy.clouds.",
+    ),
+    cfg.ListOpt(
+        "site_factors",
+        default=[],
+        help="Names of the site's own priority factors, from the entry points "
+        "synergy.priority_factors; each adds points to the priority of a request.",
     ),
     cfg.StrOpt(
         "lock_folder",
@@ -79,6 +86,11 @@ def cloud_plugins() -> dict[str, Any]:
     return _load(CLOUD_NAMESPACE)
 
 
+def site_factors() -> dict[str, Any]:
+    """Return every installed priority factor by name: a class made without arguments."""
+    return _load(FACTOR_NAMESPACE)
+
+
 def groups() -> dict[str, list[cfg.Opt]]:
     """Return every option of Synergy's own by group."""
     found: dict[str, list[cfg.Opt]] = {
@@ -112,13 +124,13 @@ def problems_of(conf: cfg.ConfigOpts) -> list[str]:
     """Return everything that is wrong with the values and names in the configuration."""
     own = groups()
     found = [*_wrong_values(conf, own), *_unknown_names(conf, own)]
-    installed = manager_classes()
-    wanted = _value(conf, None, "managers") or []
-    found += [
-        f"[DEFAULT] managers: {name!r} is not installed; there are {', '.join(sorted(installed))}"
-        for name in wanted
-        if name not in installed
-    ]
+    for option, installed in (("managers", manager_classes()), ("site_factors", site_factors())):
+        known = ", ".join(sorted(installed)) or "none"
+        found += [
+            f"[DEFAULT] {option}: {name!r} is not installed; there are {known}"
+            for name in _value(conf, None, option) or []
+            if name not in installed
+        ]
     cloud, clouds = _value(conf, None, "cloud"), cloud_plugins()
     if cloud not in clouds:
         known = ", ".join(sorted(clouds))

@@ -108,6 +108,7 @@ class Engine:
             "compute": self.nova,
             "notices": EmbeddedNotices(self.nova),
             "identity": self.identity,
+            "site_factors": {},
         }
 
     def listen(self, listener: Callable[[Fact], None]) -> None:

@@ -111,14 +111,15 @@ def test_a_restart_changes_no_digit(made):
 
 def everything(made):
     with made.store() as uow:
-        charged_at, usage = uow.usage.load()
+        history = uow.usage.load()
         return {
             "queue": [
                 (line.class_id, line.ids, list(line.queued_at_s)) for line in uow.requests.lines()
             ],
             "requests": uow.requests.search(limit=1000),
-            "usage": {key: value.hex() for key, value in usage.items()},
-            "charged_at": charged_at,
+            "usage": {key: column.tobytes() for key, column in history.buckets.items()},
+            "left": history.left.hex(),
+            "charged_at": history.charged_at,
             "projects": uow.projects.all(),
             "users": uow.projects.associations(),
         }

@@ -350,7 +350,8 @@ def test_a_project_with_waiting_requests_is_not_let_go(made):
     ("name", "arguments", "error", "told"),
     [
         ("add", {"project": "nobody"}, NotFound, "Keystone knows no project 'nobody'"),
-        ("add", {"project": "A", "raw_shares": 0}, InvalidInput, "raw_shares: 0 is less than"),
+        ("add", {"project": "A", "raw_shares": "many"}, InvalidInput, "'many' does not match"),
+        ("add", {"project": "A", "priority": -1}, InvalidInput, "priority: -1 is less than"),
         ("add", {"project": "A", "raw_shares": -7}, InvalidInput, "raw_shares: -7 is less than"),
         ("add", {"project": "A", "ttl_s": "soon"}, InvalidInput, "ttl_s: 'soon' is not of type"),
         ("add", {"project": "A", "ttl_s": 0}, InvalidInput, "ttl_s: 0 is less than"),

@@ -3,9 +3,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from synergy.core import fairshare, shares
+from synergy.core import fairshare, fairtree, shares
 from synergy.core.errors import InvalidInput
 from synergy.core.fairshare import Algorithm
+from synergy.core.fairtree import Ties
 from synergy.core.shares import PARENT, ShareNode
 
 
@@ -18,9 +19,9 @@ def tree_of(*entries):
     return tree, np.array([float(usage.get(node_id, 0)) for node_id in tree.node_ids])
 
 
-def factors(*entries, algorithm=Algorithm.FAIR_TREE):
+def factors(*entries, algorithm=Algorithm.FAIR_TREE, ties=Ties.MERGE):
     tree, usage = tree_of(*entries)
-    found = fairshare.compute(tree, usage, algorithm=algorithm)
+    found = fairshare.compute(tree, usage, algorithm=algorithm, ties=ties)
     users = tree.is_user
     return {tree.node_ids[row]: float(found.fairshare[row]) for row in np.flatnonzero(users)}
 
@@ -90,6 +91,34 @@ def test_fair_tree_ranks_users(entries, expected):
     assert factors(*entries) == pytest.approx(expected)
 
 
+# Source: slurm-golden, FORMULAS.md: two accounts with equal shares and equal usage, 10 and 30 in
+# one, 30 and 10 in the other, beside an idle user of the root account.
+TIED = [("A", "R", 1, 0), ("B", "R", 1, 0), ("r", "R", 1, 0),
+        ("u1", "A", 1, 10), ("u2", "A", 1, 30), ("u3", "B", 1, 30), ("u4", "B", 1, 10)]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("ties", "order", "expected"),
+    [
+        (Ties.MERGE, 1, {"r": 1.0, "u1": 0.8, "u4": 0.8, "u2": 0.4, "u3": 0.4}),
+        (Ties.MERGE, -1, {"r": 1.0, "u1": 0.8, "u4": 0.8, "u2": 0.4, "u3": 0.4}),
+        (Ties.SLURM, 1, {"r": 1.0, "u1": 0.8, "u2": 0.6, "u4": 0.6, "u3": 0.2}),
+        (Ties.SLURM, -1, {"r": 1.0, "u4": 0.8, "u3": 0.6, "u1": 0.6, "u2": 0.2}),
+    ],
+    ids=["merged", "merged, other order", "walked", "walked, other order"],
+)
+def test_tied_accounts_are_merged_as_documented_or_walked_as_slurm_does(ties, order, expected):
+    assert factors(*TIED[::order], ties=ties) == pytest.approx(expected)
+
+
+def test_the_fast_sort_agrees_with_the_sort_for_trees_too_large_for_it():
+    rng = np.random.default_rng(1)
+    lists, values = rng.integers(0, 5, 400), rng.choice([0.5, 1.0, np.inf], 400)
+    is_account = rng.random(400) < 0.3
+    fast = fairtree._best_first(lists, values, is_account)
+    assert fast.tolist() == np.lexsort((is_account, -values, lists)).tolist()
+
+
 @st.composite
 def trees(draw):
     """Random trees of up to 4 levels: accounts in capitals, users in small letters."""
@@ -131,6 +160,39 @@ def test_scaling_all_shares_changes_nothing(entries, scale, algorithm):
     )
 
 
+@given(trees(), st.data(), algorithms, st.sampled_from(Ties))
+def test_more_usage_never_raises_a_users_factor(entries, data, algorithm, ties):
+    user = data.draw(st.sampled_from([i for i, *_ in entries if i.islower()]))
+    more = data.draw(st.sampled_from([0.5, 1, 7, 1000]))
+    risen = [(i, p, s, u + more if i == user else u) for i, p, s, u in entries]
+    before = factors(*entries, algorithm=algorithm, ties=ties)[user]
+    assert factors(*risen, algorithm=algorithm, ties=ties)[user] <= before + 1e-12
+
+
+@given(trees(), st.data(), st.sampled_from([0, 1, 5, 400]))
+def test_the_order_inside_a_subtree_never_depends_on_other_subtrees(entries, data, usage):
+    above = {i: p for i, p, *_ in entries}
+
+    def is_below(node, account):
+        while node in above:
+            node = above[node]
+            if node == account:
+                return True
+        return False
+
+    account = data.draw(st.sampled_from([i for i, *_ in entries if not i.islower()]))
+    if any(s is PARENT and i == account for i, _, s, _ in entries):
+        return  # what is below such an account competes one level up
+    inside = [i for i, *_ in entries if i.islower() and is_below(i, account)]
+    elsewhere = [
+        (i, p, s, u if i in inside or not i.islower() else usage) for i, p, s, u in entries
+    ]
+    before, after = factors(*entries), factors(*elsewhere)
+    for one in inside:
+        for other in inside:
+            assert (before[one] < before[other]) == (after[one] < after[other])
+
+
 @given(trees())
 def test_the_best_user_of_a_fair_tree_has_1_and_nobody_less_than_1_over_n(entries):
     found = factors(*entries)
@@ -161,24 +223,3 @@ def test_usage_that_makes_no_sense_is_refused_by_name(usage):
     own[1] = usage
     with pytest.raises(InvalidInput, match="usage of 'a'"):
         fairshare.compute(tree, own, algorithm=Algorithm.FAIR_TREE)
-
-
-def test_decay_halves_usage_in_about_a_half_life():
-    # Source: Slurm's first-order factor; at a half life of 7 days one half life leaves 0.50007.
-    week_s = 7 * 86_400.0
-    assert fairshare.decay_factor(week_s, week_s) == pytest.approx(0.50007, abs=1e-5)
-    assert fairshare.decay_factor(60, 60) == pytest.approx(0.49806, abs=1e-5)
-
-
-def test_no_half_life_and_no_time_decay_nothing():
-    assert fairshare.decay_factor(1e9, 0) == 1.0
-    assert fairshare.decay_factor(-5, 60) == 1.0
-
-
-def test_decay_never_reaches_zero():
-    assert fairshare.decay_factor(1e9, 3600) > 0
-
-
-def test_a_span_is_charged_with_the_decay_of_its_length():
-    charged = fairshare.charged_usage(np.array([0.0, 60.0]), np.array([4.0, 2.0]), 600.0)
-    assert charged == pytest.approx([0.0, 60 * 2 * (1 - 0.693 / 600) ** 60])

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from synergy.core.model import OnPrivateFull, QuotaKind, Resources
-from synergy.core.priority import Weights
+from synergy.core.priority import Scales, Weights
 from synergy.core.quota import Held, QuotaNode
 from synergy.core.reasons import Reason
 from synergy.core.schedule import Discipline, _best
@@ -146,7 +146,7 @@ LIMITS = [
     QuotaNode(node_id="u1", parent_id="p"),
     QuotaNode(node_id="u2", parent_id="p", borrow_limit=Resources.of(VCPU=3)),
 ]
-WEIGHTS = Weights(age=10, fairshare=100, max_age_s=5)
+WEIGHTS, SCALES = Weights(age=10, fairshare=100), Scales(max_age_s=5)
 
 
 def jobs_of(queue):
@@ -194,7 +194,7 @@ def test_a_round_over_classes_starts_what_a_round_over_requests_would(
     queue, vcpus, fairshare, discipline, depth
 ):
     _, told = plan_of(
-        jobs_of(queue), vcpus=vcpus, fairshare=fairshare, nodes=LIMITS, weights=WEIGHTS,
+        jobs_of(queue), vcpus=vcpus, fairshare=fairshare, nodes=LIMITS, weights=WEIGHTS, scales=SCALES,
         discipline=discipline, backfill_depth=depth,
     )  # fmt: skip
     started = {request_id for request_id, what in told.items() if what == "dispatch"}
@@ -204,7 +204,12 @@ def test_a_round_over_classes_starts_what_a_round_over_requests_would(
 @given(queues, st.integers(0, 24), shares)
 def test_a_round_never_overcommits_and_gives_everyone_one_answer(queue, vcpus, fairshare):
     plan, told = plan_of(
-        jobs_of(queue), vcpus=vcpus, fairshare=fairshare, nodes=LIMITS, weights=WEIGHTS
+        jobs_of(queue),
+        vcpus=vcpus,
+        fairshare=fairshare,
+        nodes=LIMITS,
+        weights=WEIGHTS,
+        scales=SCALES,
     )
     demand = {rid(number): one.demand["VCPU"] for number, one, _ in jobs_of(queue)}
     user = {rid(number): one.association_id for number, one, _ in jobs_of(queue)}
@@ -222,7 +227,13 @@ def test_the_order_of_the_input_never_matters(queue, vcpus, fairshare, rng):
     jobs = jobs_of(queue)
     shuffled = list(jobs)
     rng.shuffle(shuffled)
-    options = {"vcpus": vcpus, "fairshare": fairshare, "nodes": LIMITS, "weights": WEIGHTS}
+    options = {
+        "vcpus": vcpus,
+        "fairshare": fairshare,
+        "nodes": LIMITS,
+        "weights": WEIGHTS,
+        "scales": SCALES,
+    }
     assert plan_of(jobs, **options)[1] == plan_of(shuffled, **options)[1]
 
 

@@ -130,7 +130,7 @@ def test_a_body_is_unreadable_on_disk_and_forgotten_when_done(store, tmp_path):
         assert uow.requests.bodies([one.request_id]) == {}
 
 
-def test_projects_domains_users_usage_and_trusts_come_back_as_they_went_in(store):
+def test_projects_domains_users_and_trusts_come_back_as_they_went_in(store):
     domain = Domain(domain_id="d", name="D", borrow_limit=Resources.of(VCPU=4))
     project = Project(
         project_id="p", name="P", domain_id="d", private=Resources.of(VCPU=2, VGPU=1),
@@ -140,13 +140,11 @@ def test_projects_domains_users_usage_and_trusts_come_back_as_they_went_in(store
     with store() as uow:
         uow.projects.save_domain(domain)
         uow.projects.add(project)
-        uow.usage.save(NOON, {1: 0.1 + 0.2})
         uow.trusts.add(Trust(project_id="p", user_id="u", trust_id="t"))
         uow.commit()
     with store() as uow:
         assert uow.projects.domains() == [domain]
         assert uow.projects.get("p") == project
-        assert uow.usage.load() == (NOON, {1: 0.1 + 0.2})
         assert [trust.trust_id for trust in uow.trusts.all()] == ["t"]
         with pytest.raises(Conflict, match="managed already"):
             uow.projects.add(project)
@@ -176,8 +174,8 @@ def test_a_database_without_tables_and_one_from_the_future_are_told_apart(tmp_pa
         ConfigurationInvalid, match="revision 'none'.*run synergy-manage db upgrade"
     ):
         database.check(engine)
-    assert database.upgrade(engine) == "0001"
-    assert database.check(engine) == "0001"
+    assert database.upgrade(engine) == "0002"
+    assert database.check(engine) == "0002"
     with engine.begin() as connection:
         connection.exec_driver_sql("UPDATE alembic_version SET version_num = '9999'")
     for attempt in (database.check, database.upgrade):

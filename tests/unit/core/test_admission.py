@@ -1,41 +1,9 @@
-import numpy as np
 import pytest
 
-from synergy.core import priority
 from synergy.core.admission import retry_delay_s, wishes
-from synergy.core.billing import billing, read_weights
+from synergy.core.billing import billing
 from synergy.core.errors import InvalidInput
 from synergy.core.model import DefaultQuota, OnPrivateFull, Project, QuotaKind, Resources
-from synergy.core.priority import Weights
-
-
-def test_the_terms_of_a_priority_add_up_to_it():
-    weights = Weights(age=1000, fairshare=2000, size=500, qos=300, max_age_s=100,
-                      qos_priorities={"normal": 1, "urgent": 4})  # fmt: skip
-    found = priority.terms(
-        age_s=25.9, fairshare=0.5, demand=np.array([4, 8]), capacity=np.array([8, 80]),
-        qos="normal", nice=7, weights=weights,
-    )  # fmt: skip
-    assert (found.age, found.fairshare, found.size, found.qos) == pytest.approx(
-        (250, 1000, 150, 75)
-    )
-    assert found.priority == 250 + 1000 + 150 + 75 - 7
-
-
-@pytest.mark.parametrize(
-    ("standing", "age", "expected"),
-    [(10.9, 0.05, 10), (-50.0, 3.0, 1), (1e12, 0.0, 2**32 - 1)],
-    ids=["cut off, not rounded", "never below 1", "never above 32 bits"],
-)
-def test_a_priority_is_slurms_integer(standing, age, expected):
-    assert priority.combine(standing, age) == expected
-
-
-def test_the_age_factor_ends_at_its_maximum_and_never_goes_below_zero():
-    weights = Weights(age=100, max_age_s=10)
-    assert priority.age_term(np.array([-5, 0, 5, 10, 99]), weights).tolist() == [0, 0, 50, 100, 100]
-    assert priority.age_term(3.0, Weights(age=100, max_age_s=0)) == 100
-
 
 PROJECT = Project(project_id="p", name="p", domain_id="d", ttl_s=600)
 
@@ -97,11 +65,8 @@ def test_a_failed_hand_over_backs_off_and_is_given_up_after_five():
 
 
 def test_billing_weighs_classes():
-    weights = read_weights({"VCPU": "1", "MEMORY_MB": "0.001"})
-    assert billing(Resources.of(VCPU=4, MEMORY_MB=2000, DISK_GB=9), weights) == pytest.approx(6.0)
-
-
-@pytest.mark.parametrize("entry", [{"VCPU": "much"}, {"VCPU": "-1"}, {"VCPU": "nan"}, {"cpu": "1"}])
-def test_billing_weights_that_make_no_sense_are_refused(entry):
-    with pytest.raises(InvalidInput, match="tres_billing_weights"):
-        read_weights(entry)
+    weights = {"VCPU": 1.0, "MEMORY_MB": 0.001}
+    demand = Resources.of(VCPU=4, MEMORY_MB=2000, DISK_GB=9)
+    assert billing(demand, weights) == pytest.approx(6.0)
+    assert billing(demand, weights, maximum=True) == 4.0
+    assert billing(Resources.of(DISK_GB=9), weights, maximum=True) == 0.0

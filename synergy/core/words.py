@@ -1,0 +1,97 @@
+"""Fair-share in plain words: why a row stands where it stands.
+
+Why: "level_fs 0.32" tells an operator nothing, and a user less. Must not know where names or
+numbers come from.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from synergy.core.fairshare import FairShare
+from synergy.core.shares import ShareTree
+from synergy.core.usage import Fading, HalfLife
+
+_UNITS = ((86_400, "day"), (3_600, "hour"), (60, "minute"), (1, "second"))
+
+
+def duration(seconds: float) -> str:
+    """Return a duration in its largest whole unit, such as "7 days" or "90 minutes"."""
+    whole = round(seconds)
+    size, unit = next((u for u in _UNITS if whole >= u[0] and whole % u[0] == 0), _UNITS[-1])
+    count = whole // size
+    return f"{count} {unit}" if count == 1 else f"{count} {unit}s"
+
+
+def window(fading: Fading) -> str:
+    """Return the time that usage counts for, in words: one half-life, or all periods."""
+    if isinstance(fading, HalfLife):
+        if fading.half_life_s <= 0:
+            return "so far"
+        return f"in the last {duration(fading.half_life_s)}"
+    return f"in the last {duration(fading.length_s * fading.count)}"
+
+
+def standing(
+    tree: ShareTree, computed: FairShare, row: int, names: Sequence[str], window: str
+) -> str:
+    """Return why a row stands where it stands.
+
+    names   n names, by row
+    window  the time that usage counts for, in words
+
+    A user is told of its own usage first, then of accounts above that used more than their share:
+    in Fair Tree these weigh more than anything the user does.
+    """
+    if row == 0:
+        return "the whole cloud: every share and all usage"
+    if not tree.is_user[row]:
+        return f"{names[row]} {_clause(tree, computed, row, 'its', window)}"
+    said = [f"you {_clause(tree, computed, row, 'your', window)}"]
+    above = int(tree.parent[row])
+    while above > 0:
+        ratio = _ratio(computed, above)
+        if not tree.inherits[above] and (ratio > 1 or computed.norm_shares[above] <= 0):
+            said.append(f"{names[above]} {_clause(tree, computed, above, 'its', window)}")
+        above = int(tree.parent[above])
+    if computed.rank[row]:
+        said.append(_place(tree, computed, row))
+    return "; ".join(said)
+
+
+def _ratio(computed: FairShare, row: int) -> float:
+    shares = float(computed.norm_shares[row])
+    return float(computed.effective_usage[row]) / shares if shares > 0 else np.inf
+
+
+def _clause(tree: ShareTree, computed: FairShare, row: int, whose: str, window: str) -> str:
+    have = "have" if whose == "your" else "has"
+    if tree.inherits[row]:
+        return f"{have} no shares of {whose} own, and {_instead(bool(tree.is_user[row]))}"
+    if computed.norm_shares[row] <= 0:
+        return f"{have} no shares, and comes last among {whose} siblings"
+    if computed.effective_usage[row] <= 0:
+        return f"used nothing of {whose} share {window}"
+    return f"used {_times(_ratio(computed, row))} {whose} share {window}"
+
+
+def _instead(is_user: bool) -> str:
+    if is_user:
+        return "share those of the account"
+    return "everyone in it competes one level up"
+
+
+def _times(ratio: float) -> str:
+    if ratio < 0.005:
+        return "next to nothing of"
+    if 0.95 <= ratio <= 1.05:
+        return "just about"
+    return f"{ratio:.2g} times" if ratio < 100 else f"{ratio:,.0f} times"
+
+
+def _place(tree: ShareTree, computed: FairShare, row: int) -> str:
+    users = int(np.count_nonzero(tree.is_user))
+    ahead = users - int(computed.rank[row])
+    if ahead == 0:
+        return f"nobody of {users} users goes before you"
+    return f"{ahead} of {users} users {'goes' if ahead == 1 else 'go'} before you"
