@@ -1,0 +1,111 @@
+"""`synergy fairshare compute` and `synergy priority compute`: arguments and output only."""
+
+import argparse
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from cliff.lister import Lister
+
+from synergy.calc import document, fairshare, priority, slurm_text
+from synergy.calc.document import Method
+from synergy.core import words
+from synergy.core.fairshare import Algorithm
+from synergy.core.fairtree import Ties
+from synergy.core.usage import HalfLife
+
+Table = tuple[Sequence[str], Iterable[Sequence[Any]]]
+
+
+class _Compute(Lister):
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        """Declare what both calculators take."""
+        parser: argparse.ArgumentParser = super().get_parser(prog_name)
+        parser.add_argument("file", metavar="FILE", help='JSON file; "-" is standard input.')
+        parser.add_argument(
+            "--algorithm",
+            choices=[one.value for one in Algorithm],
+            help="How factors are made of shares and usage (default: the file's config, "
+            "else fair_tree).",
+        )
+        parser.add_argument(
+            "--ties",
+            choices=[one.value for one in Ties],
+            help="Fair Tree, sibling accounts with equal level_fs: merge their children, as Slurm "
+            "documents it, or walk them one by one, as Slurm does (default: the file's config, "
+            "else merge).",
+        )
+        parser.add_argument(
+            "--dampening",
+            type=float,
+            metavar="FACTOR",
+            help="Classic: FairShareDampeningFactor (default: the file's config, else 1).",
+        )
+        return parser
+
+
+def _method(parsed: argparse.Namespace, data: dict[str, Any]) -> Method:
+    return document.method_of(
+        document.config_of(data),
+        algorithm=parsed.algorithm,
+        dampening=parsed.dampening,
+        ties=parsed.ties,
+    )
+
+
+class ComputeFairShare(_Compute):
+    """Compute the fair-share of an account tree, with the numbers of real Slurm.
+
+    The table is that of sshare -l; any other format has a row for each entry of the file, in its
+    order, with numbers in full.
+    """
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        """Declare the arguments."""
+        parser = super().get_parser(prog_name)
+        parser.add_argument(
+            "--explain", action="store_true", help="Add a column that says why, in words."
+        )
+        return parser
+
+    def take_action(self, parsed: argparse.Namespace) -> Table:
+        """Read, compute and show."""
+        data = document.read(parsed.file)
+        result = fairshare.compute(document.accounts_of(data), _method(parsed, data))
+        rows = result.rows()
+        if parsed.formatter == "table":
+            shown: list[Any] = list(map(fairshare.sshare_row, rows, result.depths()))
+            header: Sequence[str] = fairshare.SSHARE
+        else:
+            shown = [tuple(row[name] for name in fairshare.COLUMNS) for row in rows]
+            header = fairshare.COLUMNS
+        if not parsed.explain:
+            return header, shown
+        why = _reasons(result, data)
+        return (*header, "why"), [(*row, text) for row, text in zip(shown, why, strict=True)]
+
+
+def _reasons(result: fairshare.Result, data: dict[str, Any]) -> list[str]:
+    tree, row = result.accounts.tree, result.accounts.row
+    half_life = document.config_of(data).get("PriorityDecayHalfLife", "0")
+    fading = HalfLife(half_life_s=slurm_text.seconds(half_life, "PriorityDecayHalfLife"))
+    names = [""] * len(tree)
+    for place, entry in enumerate(result.accounts.entries):
+        names[row[place]] = entry["user"] or f"account {entry['account']}"
+    window = words.window(fading)
+    return [words.standing(tree, result.computed, int(at), names, window) for at in row]
+
+
+class ComputePriority(_Compute):
+    """Compute the priorities of jobs, with the numbers of real Slurm.
+
+    The table is that of sprio -l; any other format has a row for each job of the file, in its
+    order, with every weighted term in full.
+    """
+
+    def take_action(self, parsed: argparse.Namespace) -> Table:
+        """Read, compute and show."""
+        data = document.read(parsed.file, more_keys=priority.KEYS)
+        rows = priority.compute(data, document.accounts_of(data), _method(parsed, data))
+        if parsed.formatter == "table":
+            return priority.SPRIO, [priority.sprio_row(row) for row in rows]
+        return priority.COLUMNS, [tuple(row[name] for name in priority.COLUMNS) for row in rows]

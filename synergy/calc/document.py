@@ -1,0 +1,267 @@
+"""Reads a file of the calculators: JSON with an account tree, as recorded from a real Slurm.
+
+Why: both calculators start from the same tree and the same settings. Must not know the formulas.
+"""
+
+import json
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from synergy.calc import slurm_text
+from synergy.core import shares
+from synergy.core.errors import InvalidInput
+from synergy.core.fairshare import Algorithm
+from synergy.core.fairtree import Ties
+from synergy.core.shares import ShareNode, ShareTree
+
+LongFloats = npt.NDArray[np.longdouble]
+_ENTRY_KEYS: Final = frozenset(
+    {"id", "account", "user", "parent", "raw_shares", "raw_usage", "own_usage", "priority"}
+)
+_REMARKS: Final = frozenset(
+    {
+        "name",
+        "note",
+        "slurm_version",
+        "user_associations",
+        "expected",
+        "ranks_differ_with_double",
+        "ranks_differ_with_rational",
+        "ranks_differ_with_documented_merge",
+    }
+)  # what a recording says beside its input
+_CONFIG_KEYS: Final = frozenset({
+    "algorithm", "ties", "FairShareDampeningFactor", "AccountingStorageEnforce",
+    "SchedulerParameters", "PriorityCalcPeriod", "PriorityDecayHalfLife", "PriorityFavorSmall",
+    "PriorityFlags", "PriorityMaxAge", "PriorityParameters", "PrioritySiteFactorParameters",
+    "PrioritySiteFactorPlugin", "PriorityType", "PriorityUsageResetPeriod", "PriorityWeightAge",
+    "PriorityWeightAssoc", "PriorityWeightFairshare", "PriorityWeightJobSize",
+    "PriorityWeightPartition", "PriorityWeightQOS", "PriorityWeightTRES",
+})  # fmt: skip
+FLAGS: Final = frozenset({
+    "ACCRUE_ALWAYS", "CALCULATE_RUNNING", "DEPTH_OBLIVIOUS", "FAIR_TREE", "INCR_ONLY", "MAX_TRES",
+    "NO_FAIR_TREE", "NO_NORMAL_ALL", "NO_NORMAL_ASSOC", "NO_NORMAL_PART", "NO_NORMAL_QOS",
+    "NO_NORMAL_TRES", "SMALL_RELATIVE_TO_TIME",
+})  # fmt: skip
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Accounts:
+    """The tree of a file.
+
+    entries    the file's own, in its order
+    tree       the share tree; `row` tells where an entry is in it, shape (n,)
+    own_usage  shape (n,) in the rows of `tree`, usage recorded on each node itself
+    """
+
+    entries: list[Mapping[str, Any]]
+    tree: ShareTree
+    row: npt.NDArray[np.int64]
+    own_usage: LongFloats
+
+
+@dataclass(frozen=True, kw_only=True)
+class Method:
+    """How fair-share is to be computed."""
+
+    algorithm: Algorithm
+    dampening: float
+    ties: Ties
+
+
+def read(path: str, *, more_keys: frozenset[str] = frozenset()) -> dict[str, Any]:
+    """Return the JSON object of a file, or of standard input for "-". Raises InvalidInput."""
+    name = "standard input" if path == "-" else path
+    try:
+        if path == "-":
+            data = sys.stdin.buffer.read()
+        else:
+            with open(path, "rb") as file:
+                data = file.read()
+    except OSError as error:
+        raise InvalidInput(f"cannot read {name}: {error.strerror or error}") from error
+    try:
+        document = json.loads(data.decode())
+    except (ValueError, RecursionError) as error:  # UnicodeDecodeError is a ValueError
+        raise InvalidInput(f"{name} is not JSON: {error}") from error
+    if not isinstance(document, dict):
+        raise InvalidInput(f'{name} must hold a JSON object with "tree"')
+    slurm_text.known_keys(document, _REMARKS | {"config", "tree"} | more_keys, name)
+    return document
+
+
+def config_of(document: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the settings. Raises InvalidInput."""
+    config = document.get("config", {})
+    if not isinstance(config, dict):
+        raise InvalidInput("config must be an object of settings")
+    slurm_text.known_keys(config, _CONFIG_KEYS, "config")
+    return config
+
+
+def method_of(
+    config: Mapping[str, Any],
+    *,
+    algorithm: str | None = None,
+    dampening: float | None = None,
+    ties: str | None = None,
+) -> Method:
+    """Return how to compute: what is given here goes before the file's settings."""
+    flags = slurm_text.flags(config.get("PriorityFlags"), "PriorityFlags", FLAGS)
+    by_flags = Algorithm.CLASSIC if "NO_FAIR_TREE" in flags else Algorithm.FAIR_TREE
+    if "DEPTH_OBLIVIOUS" in flags:
+        by_flags = Algorithm.CLASSIC_DEPTH_OBLIVIOUS
+    factor = config.get("FairShareDampeningFactor", 1) if dampening is None else dampening
+    return Method(
+        algorithm=_choice(algorithm or config.get("algorithm", by_flags), "algorithm", Algorithm),
+        dampening=slurm_text.number(factor, "FairShareDampeningFactor", lowest=1, highest=65533),
+        ties=_choice(ties or config.get("ties", Ties.MERGE), "ties", Ties),
+    )
+
+
+def _choice(value: Any, what: str, kind: Any) -> Any:
+    try:
+        return kind(value)
+    except ValueError:
+        allowed = ", ".join(one.value for one in kind)
+        raise InvalidInput(f"{what} is {value!r}, but must be one of {allowed}") from None
+
+
+def accounts_of(document: Mapping[str, Any]) -> Accounts:
+    """Return the account tree. Raises InvalidInput naming the entry."""
+    entries = document.get("tree")
+    if not isinstance(entries, list) or not entries:
+        raise InvalidInput("tree must be a list with at least the root account")
+    labels = [_label(entry, place) for place, entry in enumerate(entries)]
+    known = _accounts(entries, labels)
+    users = {entry["user"] for entry in entries}
+    nodes = [
+        ShareNode(
+            label,
+            _parent_label(entry, label, known, users),
+            _raw_shares(entry, label),
+            entry["user"] is not None,
+        )
+        for entry, label in zip(entries, labels, strict=True)
+    ]
+    tree = shares.build(nodes)
+    row = np.zeros(len(tree), dtype=np.int64)
+    row[tree.position] = np.arange(len(tree))
+    return Accounts(
+        entries=entries, tree=tree, row=row, own_usage=_own_usage(entries, labels, tree, row)
+    )
+
+
+def _label(entry: Any, place: int) -> str:
+    """Return how an entry is called in messages; it is unique where ids are."""
+    if not isinstance(entry, dict):
+        raise InvalidInput(f"tree entry {place + 1} must be an object")
+    identity = entry.get("id")
+    if isinstance(identity, bool) or not isinstance(identity, int | str):
+        raise InvalidInput(f"tree entry {place + 1}: id must be a number or a text")
+    label = f"id {identity}"
+    slurm_text.known_keys(entry, _ENTRY_KEYS, label)
+    for key in ("account", "user", "parent"):
+        if key not in entry:
+            raise InvalidInput(f"{label}: {key!r} is missing")
+        if not (isinstance(entry[key], str) or (entry[key] is None and key != "account")):
+            raise InvalidInput(f"{label}: {key} is {entry[key]!r}, but must be a name")
+    return label
+
+
+def _accounts(entries: list[Mapping[str, Any]], labels: list[str]) -> dict[str, str]:
+    known: dict[str, str] = {}
+    seen: dict[tuple[str, str | None], str] = {}
+    for entry, label in zip(entries, labels, strict=True):
+        key = entry["account"], entry["user"]
+        if key in seen:
+            who = f"user {key[1]!r} of account {key[0]!r}" if key[1] else f"account {key[0]!r}"
+            raise InvalidInput(f"{label}: {who} is there already, as {seen[key]}")
+        seen[key] = label
+        if entry["user"] is None:
+            known[entry["account"]] = label
+    return known
+
+
+def _parent_label(
+    entry: Mapping[str, Any], label: str, known: Mapping[str, str], users: set[str | None]
+) -> str | None:
+    parent: str | None = entry["parent"]
+    if parent is None:
+        if entry["user"] is not None:
+            raise InvalidInput(f"{label}: user {entry['user']!r} must have an account as parent")
+        return None
+    if parent not in known:
+        kind = "is a user, not an account" if parent in users else "is no account of the tree"
+        raise InvalidInput(f"{label}: its parent {parent!r} {kind}")
+    if entry["user"] is not None and parent != entry["account"]:
+        raise InvalidInput(
+            f"{label}: user {entry['user']!r} is of account {entry['account']!r}, "
+            f"so its parent cannot be {parent!r}"
+        )
+    return known[parent]
+
+
+def _raw_shares(entry: Mapping[str, Any], label: str) -> int | None:
+    value = entry.get("raw_shares")
+    if value == "parent":
+        return shares.PARENT
+    if value is None:
+        if entry["parent"] is not None:
+            raise InvalidInput(f'{label}: raw_shares is missing; give a number, or "parent"')
+        return 1
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 2**31 - 1:
+        raise InvalidInput(
+            f"{label}: raw_shares is {value!r}, but must be a whole number from 0 to 2147483646, "
+            'or "parent"'
+        )
+    return value
+
+
+def _usage(entry: Mapping[str, Any], key: str, label: str) -> np.longdouble:
+    value = entry.get(key)
+    if value is None:
+        return np.longdouble(0)
+    slurm_text.number(value, f"{label}: {key}", lowest=0)
+    return np.longdouble(value)
+
+
+def _own_usage(
+    entries: list[Mapping[str, Any]],
+    labels: list[str],
+    tree: ShareTree,
+    row: npt.NDArray[np.int64],
+) -> LongFloats:
+    """Return what is recorded on each node itself.
+
+    An account's raw_usage counts all below it too. What is more than `own_usage` and all below it
+    was left behind by removed users; less is a contradiction, except 0, which says nothing.
+    """
+    own, told = np.zeros(len(tree), np.longdouble), np.zeros(len(tree), np.longdouble)
+    for place, (entry, label) in enumerate(zip(entries, labels, strict=True)):
+        told[row[place]] = _usage(entry, "raw_usage", label)
+        given = _usage(entry, "own_usage", label)
+        own[row[place]] = given if entry["user"] is None else told[row[place]]
+    open_ = np.array([e["user"] is None and e.get("own_usage") is None for e in entries])
+    left = {int(row[place]): place for place in np.flatnonzero(open_)}
+    summed = own.copy()
+    for depth in reversed(tree.depths):
+        for at in depth:
+            if at in left and told[at] > 0:
+                surplus = told[at] - summed[at]
+                if surplus < -1e-6 - 1e-12 * told[at]:
+                    raise InvalidInput(
+                        f"{labels[left[int(at)]]}: raw_usage is {told[at]}, but what is below it "
+                        f"sums up to {summed[at]}; leave it out to have it computed"
+                    )
+                # Recordings have six decimals: what is less than that is rounding.
+                own[at] = surplus if surplus > 1e-6 + 1e-12 * told[at] else 0
+                summed[at] += own[at]
+        if depth[0] != 0:
+            np.add.at(summed, tree.parent[depth], summed[depth])
+    return own
