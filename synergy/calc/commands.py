@@ -71,12 +71,11 @@ class ComputeFairShare(_Compute):
         """Read, compute and show."""
         data = document.read(parsed.file)
         result = fairshare.compute(document.accounts_of(data), _method(parsed, data))
-        rows = result.rows()
         if parsed.formatter == "table":
-            shown: list[Any] = list(map(fairshare.sshare_row, rows, result.depths()))
+            shown: list[Any] = list(result.sshare())
             header: Sequence[str] = fairshare.SSHARE
         else:
-            shown = [tuple(row[name] for name in fairshare.COLUMNS) for row in rows]
+            shown = [tuple(row[name] for name in fairshare.COLUMNS) for row in result.rows()]
             header = fairshare.COLUMNS
         if not parsed.explain:
             return header, shown

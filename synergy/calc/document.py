@@ -3,8 +3,10 @@
 Why: both calculators start from the same tree and the same settings. Must not know the formulas.
 """
 
+import gzip
 import json
 import sys
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -20,6 +22,7 @@ from synergy.core.fairtree import Ties
 from synergy.core.shares import ShareNode, ShareTree
 
 LongFloats = npt.NDArray[np.longdouble]
+_GZIP: Final = b"\x1f\x8b"
 _ENTRY_KEYS: Final = frozenset(
     {"id", "account", "user", "parent", "raw_shares", "raw_usage", "own_usage", "priority"}
 )
@@ -75,7 +78,10 @@ class Method:
 
 
 def read(path: str, *, more_keys: frozenset[str] = frozenset()) -> dict[str, Any]:
-    """Return the JSON object of a file, or of standard input for "-". Raises InvalidInput."""
+    """Return the JSON object of a file, plain or gzip, or of standard input for "-".
+
+    Raises InvalidInput.
+    """
     name = "standard input" if path == "-" else path
     try:
         if path == "-":
@@ -86,7 +92,10 @@ def read(path: str, *, more_keys: frozenset[str] = frozenset()) -> dict[str, Any
     except OSError as error:
         raise InvalidInput(f"cannot read {name}: {error.strerror or error}") from error
     try:
-        document = json.loads(data.decode())
+        text = gzip.decompress(data) if data.startswith(_GZIP) else data
+        document = json.loads(text.decode())
+    except (EOFError, OSError, zlib.error) as error:
+        raise InvalidInput(f"{name} begins like a gzip file, but is broken: {error}") from error
     except (ValueError, RecursionError) as error:  # UnicodeDecodeError is a ValueError
         raise InvalidInput(f"{name} is not JSON: {error}") from error
     if not isinstance(document, dict):

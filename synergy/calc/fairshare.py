@@ -32,18 +32,32 @@ class Result:
         """Return a row for each entry, by COLUMNS; None where Slurm shows nothing."""
         return [self._row(place, entry) for place, entry in enumerate(self.accounts.entries)]
 
-    def depths(self) -> list[int]:
-        """Return for each entry how far below the root account it is."""
+    def sshare(self) -> list[tuple[str, ...]]:
+        """Return the rows as `sshare -l` prints them, by SSHARE, accounts indented by depth."""
         depth = np.zeros(len(self.accounts.tree), dtype=np.int64)
         for distance, rows in enumerate(self.accounts.tree.depths):
             depth[rows] = distance
-        return [int(d) for d in depth[self.accounts.row]]
+        printed = self._printed_of_root()
+        return [
+            _sshare_row(
+                row if depth[at] else row | printed,
+                int(self.computed.raw_usage[at]),  # cut off, in full precision
+                int(depth[at]),
+            )
+            for row, at in zip(self.rows(), self.accounts.row, strict=True)
+        ]
+
+    def _printed_of_root(self) -> dict[str, float]:
+        """Return what sshare prints for the root account though it means nothing."""
+        if self.method.algorithm is Algorithm.FAIR_TREE:
+            return {"norm_shares": 0.0}
+        return {"norm_shares": 1.0, "fairshare": float(self.computed.fairshare[0])}
 
     def _row(self, place: int, entry: Mapping[str, Any]) -> dict[str, Any]:
         at, of = int(self.accounts.row[place]), self.computed
         fair_tree = self.method.algorithm is Algorithm.FAIR_TREE
         is_root, is_user = at == 0, bool(self.accounts.tree.is_user[at])
-        ranked = is_user or not fair_tree
+        ranked = is_user or not (fair_tree or is_root)
         levelled = fair_tree and not is_root and not self.accounts.tree.inherits[at]
         return {
             "id": entry["id"],
@@ -73,14 +87,13 @@ def compute(accounts: Accounts, method: Method) -> Result:
     return Result(accounts, method, computed)
 
 
-def sshare_row(row: Mapping[str, Any], depth: int) -> tuple[str, ...]:
-    """Return a row as `sshare -l` prints it, the account indented by its depth."""
+def _sshare_row(row: Mapping[str, Any], raw_usage: int, depth: int) -> tuple[str, ...]:
     return (
         " " * depth + row["account"],
         row["user"] or "",
         "" if row["raw_shares"] is None else str(row["raw_shares"]),
-        _six(row["norm_shares"] or 0.0),
-        str(int(row["raw_usage"])),
+        _six(row["norm_shares"]),
+        str(raw_usage),
         _six(row["norm_usage"]),
         _six(row["effective_usage"]),
         _six(row["fairshare"]),

@@ -29,7 +29,7 @@ class FairShare:
     """Columns of shape (n,), a row for each node of the tree.
 
     norm_shares      part of the level (Fair Tree) or of the whole (classic)
-    raw_usage        billed TRES-seconds of the node and everything below it
+    raw_usage        billed TRES-seconds of the node and everything below it, as long doubles
     norm_usage       raw_usage over the root's
     effective_usage  what the algorithm compares with norm_shares
     level_fs         norm_shares / effective_usage, inf where nothing was used
@@ -38,7 +38,7 @@ class FairShare:
     """
 
     norm_shares: Floats
-    raw_usage: Floats
+    raw_usage: Reals
     norm_usage: Floats
     effective_usage: Floats
     level_fs: Floats
@@ -66,8 +66,7 @@ def compute(
 
     own_usage  shape (n,), billed TRES-seconds recorded on the node itself, >= 0
     dampening  classic's FairShareDampeningFactor, >= 1
-    ties       Fair Tree: what becomes of tied sibling accounts. SLURM computes with 80 bits, as
-               Slurm does, on machines that have them: equality of level_fs hangs on it
+    ties       Fair Tree: what becomes of tied sibling accounts
 
     Raises InvalidInput when a usage is negative or not finite.
     """
@@ -77,11 +76,11 @@ def compute(
     if len(wrong):
         node_id, value = tree.node_ids[wrong[0]], own_usage[wrong[0]]
         raise InvalidInput(f"usage of {node_id!r} is {value}, but must be a number >= 0")
+    raw_usage = account_usage(tree, own_usage.astype(np.longdouble))
     if algorithm is Algorithm.FAIR_TREE:
-        precision = np.longdouble if ties is Ties.SLURM else np.float64
-        return _fair_tree(tree, account_usage(tree, own_usage.astype(precision)), ties)
-    usage: Floats = account_usage(tree, own_usage.astype(np.float64)).astype(np.float64)
-    return _classic(tree, usage, dampening, algorithm is Algorithm.CLASSIC_DEPTH_OBLIVIOUS)
+        return _fair_tree(tree, raw_usage, ties)
+    depth_oblivious = algorithm is Algorithm.CLASSIC_DEPTH_OBLIVIOUS
+    return _classic(tree, raw_usage, dampening, depth_oblivious)
 
 
 def _norm_usage(raw_usage: Reals) -> Floats:
@@ -98,7 +97,7 @@ def _fair_tree(tree: ShareTree, raw_usage: Reals, ties: Ties) -> FairShare:
     rank = fairtree.ranks(tree, level_fs, ties)
     return FairShare(
         norm_shares=shares,
-        raw_usage=raw_usage.astype(np.float64),
+        raw_usage=raw_usage,
         norm_usage=_norm_usage(raw_usage),
         effective_usage=effective.astype(np.float64),
         level_fs=level_fs.astype(np.float64),
@@ -108,7 +107,7 @@ def _fair_tree(tree: ShareTree, raw_usage: Reals, ties: Ties) -> FairShare:
 
 
 def _classic(
-    tree: ShareTree, raw_usage: Floats, dampening: float, depth_oblivious: bool
+    tree: ShareTree, raw_usage: Reals, dampening: float, depth_oblivious: bool
 ) -> FairShare:
     shares, usage = norm_shares(tree), _norm_usage(raw_usage)
     effective = usage.copy()

@@ -1,8 +1,8 @@
 """Fair Tree: ranks users depth first through the account tree, best level_fs first.
 
 Why: a user's place depends on its account's standing first, and on its own only among its siblings.
-Must not know usage records or time. Works in the precision of the usage it is given: doubles, or
-the 80 bit floating point that Slurm computes in.
+Must not know usage records or time. Ties hang on exact equality, so everything is computed in the
+80 bit floating point that Slurm computes in, where the machine has it (numpy's long double).
 Source: Slurm 22.05, "Fair Tree Fairshare Algorithm", and what its program does where it differs.
 """
 
@@ -74,10 +74,11 @@ def ranks(tree: ShareTree, level_fs: Reals, ties: Ties) -> Ints:
     before, list_tied = np.zeros(1, dtype=np.int64), np.zeros(1, dtype=np.bool_)
     for level in tree.levels[1:]:
         lists = list_of[tree.share_parent[level]]
-        order = _best_first(lists, level_fs[level], ~tree.is_user[level])
+        place = _places(-level_fs[level])
+        order = _best_first(lists, place, ~tree.is_user[level])
         rows, lists = level[order], lists[order]
-        values, new_list = level_fs[rows], _changes(lists)
-        new_run = new_list | _changes(values)
+        new_list = _changes(lists)
+        new_run = new_list | _changes(place[order])
         ahead = np.cumsum(below[rows]) - below[rows]
         list_first = np.flatnonzero(new_list)[np.cumsum(new_list) - 1]
         visit[rows] = before[lists] + ahead - ahead[list_first]
@@ -105,19 +106,39 @@ def _changes(values: npt.NDArray[Any]) -> Bools:
     return changes
 
 
-def _best_first(lists: Ints, level_fs: Reals, is_account: Bools) -> Ints:
-    """Order by list, then highest level_fs, then users before accounts, then input order.
+def _best_first(lists: Ints, place: Ints, is_account: Bools) -> Ints:
+    """Order by list, then place, then users before accounts, then input order.
 
-    Two unstable sorts of unique integers are several times as fast as one by four keys.
+    Two unstable sorts, by value and by unique integers, are several times as fast as one by four
+    keys.
     """
     count = len(lists)
-    by_value = np.argsort(-level_fs)
-    place = np.zeros(count, dtype=np.int64)
-    place[by_value] = np.cumsum(_changes(level_fs[by_value])) - 1
     if count and (int(lists.max()) + 1) * 2 * count * count >= 2**63:
         return np.lexsort((is_account, place, lists))
     key = ((lists * count + place) * 2 + is_account) * count + np.arange(count)
     return np.argsort(key)
+
+
+def _places(values: Reals) -> Ints:
+    """Return for each value how many smaller ones there are, equal ones counted once.
+
+    Doubles sort several times as fast as long doubles: only those that rounding made equal are
+    sorted once more.
+    """
+    rounded = values.astype(np.float64)
+    order = np.argsort(rounded)
+    exact, new_run = values[order], _changes(rounded[order])
+    changes = _changes(exact)
+    mixed = changes & ~new_run
+    if mixed.any():
+        run = np.cumsum(new_run) - 1
+        again = np.isin(run, run[mixed])
+        rows = order[again]
+        order[again] = rows[np.argsort(values[rows])]
+        changes = _changes(values[order])
+    place = np.zeros(len(values), dtype=np.int64)
+    place[order] = np.cumsum(changes) - 1
+    return place
 
 
 def _shared_ranks(users: Ints, visit: Ints, tied: Bools) -> Ints:

@@ -113,10 +113,18 @@ def test_tied_accounts_are_merged_as_documented_or_walked_as_slurm_does(ties, or
 
 def test_the_fast_sort_agrees_with_the_sort_for_trees_too_large_for_it():
     rng = np.random.default_rng(1)
-    lists, values = rng.integers(0, 5, 400), rng.choice([0.5, 1.0, np.inf], 400)
+    lists, place = rng.integers(0, 5, 400), rng.integers(0, 3, 400)
     is_account = rng.random(400) < 0.3
-    fast = fairtree._best_first(lists, values, is_account)
-    assert fast.tolist() == np.lexsort((is_account, -values, lists)).tolist()
+    fast = fairtree._best_first(lists, place, is_account)
+    assert fast.tolist() == np.lexsort((is_account, place, lists)).tolist()
+
+
+def test_values_that_only_rounding_to_doubles_makes_equal_have_places_of_their_own():
+    third = np.longdouble(1) / 3
+    values = np.array([np.inf, third, np.longdouble(float(third)), 5, third, 0], np.longdouble)
+    dense = [int(np.searchsorted(np.unique(values), value)) for value in values]
+    assert fairtree._places(values).tolist() == dense
+    assert len(set(dense)) == 5 or np.finfo(np.longdouble).nmant == 52  # no 80 bits here
 
 
 @st.composite

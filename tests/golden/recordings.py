@@ -1,0 +1,27 @@
+"""Where the recordings are, and how to read one."""
+
+import gzip
+import json
+from pathlib import Path
+
+HERE = Path(__file__).parent
+BESIDE = HERE.parents[2] / "shared" / "slurm-golden"  # the whole recording, where it is there
+
+
+def recordings(folder, pattern="*"):
+    """Return the files of a folder by name, each once; those of the project go first."""
+    found = {}
+    for root in (HERE, BESIDE):
+        for path in sorted((root / folder).glob(f"{pattern}.json*")):
+            found.setdefault(path.name.removesuffix(".gz"), path)
+    return list(found.values())
+
+
+def name_of(path):
+    return path.name.split(".")[0]
+
+
+def read(path):
+    opened = gzip.open if path.suffix == ".gz" else open
+    with opened(path, "rt") as file:
+        return json.load(file)
