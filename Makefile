@@ -19,6 +19,7 @@ $(BIN)/python:
 
 $(VENV)/.installed: requirements.txt test-requirements.txt setup.cfg setup.py pyproject.toml | $(BIN)/python
 	@echo "Installing into $(VENV) (about a minute the first time)"
+	@rm -rf synergy.egg-info build # what an older tree left there would hide new entry points
 	@$(BIN)/pip install --quiet --disable-pip-version-check -e . -r test-requirements.txt
 	@touch $@
 

@@ -193,9 +193,15 @@ class World:
         return self.engine.supervisors[manager].execute(name, arguments)
 
     def create(
-        self, flavor: str = "small", *, project: str = "A", count: int = 1, **metadata: str
+        self,
+        flavor: str = "small",
+        *,
+        project: str = "A",
+        user: str | None = None,
+        count: int = 1,
+        **metadata: str,
     ) -> list[str]:
-        user = {"A": "alice", "B": "bob", "C": "carol"}[project]
+        user = user or {"A": "alice", "B": "bob", "C": "carol"}[project]
         given = {key.replace("__", ":"): value for key, value in metadata.items()}
         return self.nova.create_server(
             project=project, user=user, flavor=flavor, name="s", metadata=given, count=count
@@ -211,16 +217,23 @@ class World:
     def states(self, ids: Sequence[str]) -> list[str]:
         return [self.get(request_id).state.value for request_id in ids]
 
+    def shares(self) -> dict[str, dict[str, Any]]:
+        """Rows of the share tree: users by name, accounts by node id."""
+        rows = self.command("fairshare", "shares")["shares"]
+        return {row["user"] or row["id"]: row for row in rows}
+
     def reason(self, request_id: str) -> str:
         return str(self.command("scheduler", "explain", request_id=request_id)["reason"])
 
 
 @contextmanager
 def world(
-    cloud: CloudSpec | None = None, settings: Mapping[str, Mapping[str, Any]] | None = None
+    cloud: CloudSpec | None = None,
+    settings: Mapping[str, Mapping[str, Any]] | None = None,
+    **more: Any,
 ) -> Iterator[World]:
     with temporary_store() as store:
-        yield World(Engine(cloud or spec(), settings or {}, store=store, seed=7))
+        yield World(Engine(cloud or spec(), settings or {}, store=store, seed=7, **more))
 
 
 def packed(numbers: Sequence[int]) -> bytes:

@@ -86,8 +86,8 @@ def compute(
 def _norm_usage(raw_usage: Reals) -> Floats:
     if raw_usage[0] <= 0:
         return np.zeros(len(raw_usage))
-    part: Floats = np.minimum(raw_usage / raw_usage[0], 1.0).astype(np.float64)
-    return part
+    part: Floats = raw_usage.astype(np.float64) / float(raw_usage[0])
+    return np.minimum(part, 1.0, out=part)
 
 
 def _fair_tree(tree: ShareTree, raw_usage: Reals, ties: Ties) -> FairShare:

@@ -49,8 +49,9 @@ def effective_usage(tree: ShareTree, raw_usage: Reals) -> Reals:
 
 def level_fs(tree: ShareTree, shares: Floats, effective: Reals) -> Reals:
     """Return shares / effective usage, shape (n,): inf where nothing was used, 0 without shares."""
-    ratio = np.where(shares > 0, np.inf, 0.0).astype(effective.dtype)
-    np.divide(shares, effective, out=ratio, where=(effective > 0) & (shares > 0))
+    ratio, used = np.zeros(len(tree), dtype=effective.dtype), effective > 0
+    ratio[(shares > 0) & ~used] = np.inf
+    np.divide(shares, effective, out=ratio, where=used)
     ratio[tree.inherits & tree.is_user] = np.inf
     ratio[tree.inherits & ~tree.is_user] = PARENT_ACCOUNT_LEVEL_FS
     return ratio
@@ -74,7 +75,7 @@ def ranks(tree: ShareTree, level_fs: Reals, ties: Ties) -> Ints:
     before, list_tied = np.zeros(1, dtype=np.int64), np.zeros(1, dtype=np.bool_)
     for level in tree.levels[1:]:
         lists = list_of[tree.share_parent[level]]
-        place = _places(-level_fs[level])
+        place = _places(level_fs[level])
         order = _best_first(lists, place, ~tree.is_user[level])
         rows, lists = level[order], lists[order]
         new_list = _changes(lists)
@@ -120,12 +121,12 @@ def _best_first(lists: Ints, place: Ints, is_account: Bools) -> Ints:
 
 
 def _places(values: Reals) -> Ints:
-    """Return for each value how many smaller ones there are, equal ones counted once.
+    """Return for each value how many larger ones there are, equal ones counted once.
 
     Doubles sort several times as fast as long doubles: only those that rounding made equal are
     sorted once more.
     """
-    rounded = values.astype(np.float64)
+    rounded = -values.astype(np.float64)
     order = np.argsort(rounded)
     exact, new_run = values[order], _changes(rounded[order])
     changes = _changes(exact)
@@ -134,7 +135,7 @@ def _places(values: Reals) -> Ints:
         run = np.cumsum(new_run) - 1
         again = np.isin(run, run[mixed])
         rows = order[again]
-        order[again] = rows[np.argsort(values[rows])]
+        order[again] = rows[np.argsort(-values[rows])]
         changes = _changes(values[order])
     place = np.zeros(len(values), dtype=np.int64)
     place[order] = np.cumsum(changes) - 1

@@ -106,8 +106,7 @@ OPTIONS: Final = (
         default={},
         mutable=True,
         help="What usage is multiplied with by host, such as its HEPscore23 over that of the "
-        "slowest: node1:1.0,node2:1.35; 1 for any other. A server counts from its start with the "
-        "factor of its host once the host is known.",
+        "slowest: node1:1.0,node2:1.35; 1 for any other, and until the host is known.",
     ),
 )
 

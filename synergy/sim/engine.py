@@ -38,6 +38,7 @@ from synergy.managers.project import ProjectManager
 from synergy.managers.queue import QueueManager
 from synergy.managers.quota import QuotaManager
 from synergy.managers.scheduler import SchedulerManager
+from synergy.ports import SiteFactor
 from synergy.sim.clock import VirtualClock
 
 # Whoever is due at one instant runs in this order: what ends, news, sizes, then decisions.
@@ -66,6 +67,7 @@ class Engine:
         seed: int,
         clock: VirtualClock | None = None,
         cloud: tuple[EmbeddedNova, EmbeddedIdentity] | None = None,
+        site_factors: Mapping[str, SiteFactor] | None = None,
     ) -> None:
         """Start Synergy, beside a fresh cloud or, after a crash, beside one that goes on."""
         self.clock = clock or VirtualClock()
@@ -75,6 +77,7 @@ class Engine:
             cloud = EmbeddedNova(spec, self.clock, identity, rng), identity
         self.nova, self.identity = cloud
         self.store = store
+        self._site_factors = dict(site_factors or {})
         self.tolerant = False  # go on when a manager fails, as the service does
         self._heap: list[tuple[datetime, int, Callable[[], None]]] = []
         self._count = 0
@@ -108,7 +111,7 @@ class Engine:
             "compute": self.nova,
             "notices": EmbeddedNotices(self.nova),
             "identity": self.identity,
-            "site_factors": {},
+            "site_factors": self._site_factors,
         }
 
     def listen(self, listener: Callable[[Fact], None]) -> None:

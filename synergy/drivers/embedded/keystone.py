@@ -2,7 +2,7 @@
 
 import random
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from synergy.core.errors import InvalidInput, NotFound
@@ -57,6 +57,10 @@ class EmbeddedIdentity:
     def remove_project(self, project_id: str) -> None:
         """Delete a project, as an administrator of Keystone would."""
         self._projects.pop(project_id, None)
+
+    def set_users(self, project_id: str, users: Mapping[str, str]) -> None:
+        """Give and take roles on a project, as an administrator of Keystone would."""
+        self._projects[project_id] = replace(self._project(project_id), users=dict(users))
 
     def issue_token(self, user: str, project_id: str) -> str:
         """Return a token for a user's name or id. Raises NotFound."""

@@ -1,0 +1,309 @@
+"""`synergy fairshare compute` and `synergy priority compute`, as a user meets them."""
+
+import copy
+import csv
+import gzip
+import io
+import json
+import logging
+import sys
+
+import pytest
+
+from synergy.calc import slurm_text
+from synergy.cli.main import main
+from synergy.core.errors import InvalidInput
+from tests.golden.recordings import read, recordings
+
+TREE = [
+    {"id": 1, "account": "root", "user": None, "parent": None, "raw_shares": None},
+    {"id": 2, "account": "a", "user": None, "parent": "root", "raw_shares": 3},
+    {"id": 3, "account": "a", "user": "u", "parent": "a", "raw_shares": 1, "raw_usage": "90.5"},
+    {"id": 4, "account": "b", "user": None, "parent": "root", "raw_shares": 1},
+    {"id": 5, "account": "b", "user": "v", "parent": "b", "raw_shares": "parent", "raw_usage": 10},
+]
+JOB = {"job": 7, "account": "a", "user": "u", "partition": "main", "num_cpus": 64,
+       "tres": "cpu=64,mem=1G", "accrue_time": 400, "qos": "high", "nice": -5}  # fmt: skip
+JOBS = {
+    "config": {"PriorityWeightFairshare": 1000, "PriorityWeightAge": 600, "PriorityMaxAge": "10",
+               "PriorityWeightQOS": 100, "PriorityWeightTRES": "CPU=100,Mem=50",
+               "PriorityWeightJobSize": 20, "PriorityWeightPartition": 9},
+    "cluster": {"nodes": 10, "cpus": 640, "partitions": {
+        "main": {"priority_job_factor": 1, "tres": "cpu=640,mem=4G"},
+        "other": {"priority_job_factor": 3}}},
+    "qos": {"normal": 0, "high": 50},
+    "calc_time": 700,
+    "tree": TREE,
+    "jobs": [JOB, {**JOB, "job": 8, "held": True}],
+}  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def no_handlers_of_other_tests():
+    """Each call of cliff adds a log handler that writes to the standard error of that test."""
+    root = logging.getLogger()
+    before = list(root.handlers)
+    root.handlers[:] = [one for one in before if type(one) is not logging.StreamHandler]
+    yield
+    root.handlers[:] = before
+
+
+@pytest.fixture
+def compute(tmp_path, capsys):
+    """Run a calculator on a document; return exit code, output and errors."""
+
+    def run(kind, document, *options):
+        path = tmp_path / "input.json"
+        data = document if isinstance(document, bytes) else json.dumps(document).encode()
+        path.write_bytes(data)
+        code = main([kind, "compute", str(path), *options])
+        said = capsys.readouterr()
+        return code, said.out, said.err
+
+    return run
+
+
+def rows(answer):
+    code, out, err = answer
+    assert (code, err) == (0, "")
+    return json.loads(out)
+
+
+def test_json_has_a_row_for_each_entry_in_the_order_of_the_file(compute):
+    found = rows(compute("fairshare", {"tree": TREE[::-1]}, "-f", "json"))
+    assert [row["id"] for row in found] == [5, 4, 3, 2, 1]
+    assert list(found[0]) == [
+        "id", "account", "user", "parent", "raw_shares", "norm_shares", "raw_usage", "norm_usage",
+        "effective_usage", "level_fs", "rank", "fairshare",
+    ]  # fmt: skip
+    by_id = {row["id"]: row for row in found}
+    assert by_id[1]["raw_usage"] == 100.5
+    assert (by_id[3]["rank"], by_id[3]["fairshare"]) == (1, 0.5)
+    assert (by_id[5]["rank"], by_id[5]["fairshare"]) == (2, 1.0)
+    assert by_id[5]["level_fs"] is None
+    assert by_id[2]["level_fs"] == pytest.approx(0.75 / (90.5 / 100.5))
+
+
+def test_an_infinite_level_fs_is_inf_in_json(compute):
+    idle = [*TREE[:3], TREE[3], {**TREE[4], "raw_shares": 1, "raw_usage": 0}]
+    found = rows(compute("fairshare", {"tree": idle}, "-f", "json"))
+    assert [row["level_fs"] for row in found] == [None, 0.75, 1.0, "inf", "inf"]
+
+
+def test_the_table_is_that_of_sshare(compute):
+    _, out, _ = compute("fairshare", {"tree": TREE})
+    header = [cell.strip() for cell in out.splitlines()[1].strip("|").split("|")]
+    assert header == ["Account", "User", "RawShares", "NormShares", "RawUsage", "NormUsage",
+                      "EffectvUsage", "FairShare", "LevelFS"]  # fmt: skip
+    assert "|   a     | u    | 1         | 1.000000   | 90       | 0.900498" in out
+
+
+def test_options_go_before_the_files_settings_and_these_before_the_defaults(compute):
+    tree = read(recordings("fairshare", "tiny_tied_accounts_different_users__ft")[0])["tree"]
+
+    def ranks(config, *options):
+        found = rows(compute("fairshare", {"config": config, "tree": tree}, "-f", "json", *options))
+        return [row["fairshare"] for row in found if row["user"]]
+
+    merged, walked = ranks({}), ranks({"ties": "slurm"})
+    assert merged != walked
+    assert ranks({"ties": "slurm"}, "--ties", "merge") == merged
+    classic = ranks({"PriorityFlags": "NO_FAIR_TREE"})
+    assert classic == ranks({}, "--algorithm", "classic") == ranks({"algorithm": "classic"})
+    damped = ranks({"algorithm": "classic", "FairShareDampeningFactor": 3})
+    assert damped == ranks({}, "--algorithm", "classic", "--dampening", "3") != classic
+    flags = {"PriorityFlags": "NO_FAIR_TREE,DEPTH_OBLIVIOUS"}
+    assert ranks(flags) == ranks({}, "--algorithm", "classic_depth_oblivious")
+
+
+def test_reasons_are_told_in_words_when_asked_for(compute):
+    document = {"config": {"PriorityDecayHalfLife": "7-0"}, "tree": TREE}
+    found = rows(compute("fairshare", document, "-f", "json", "--explain"))
+    assert [row["why"] for row in found] == [
+        "the whole cloud: every share and all usage",
+        "account a used 1.2 times its share in the last 7 days",
+        (
+            "you used just about your share in the last 7 days; account a used 1.2 times its share "
+            "in the last 7 days; 1 of 2 users goes before you"
+        ),
+        "account b used 0.4 times its share in the last 7 days",
+        (
+            "you have no shares of your own, and share those of the account; nobody of 2 users goes "
+            "before you"
+        ),
+    ]
+
+
+@pytest.mark.parametrize("output", ["csv", "yaml", "value"])
+def test_other_formats_have_the_same_rows(compute, output):
+    code, out, _ = compute("fairshare", {"tree": TREE}, "-f", output, "-c", "id", "-c", "fairshare")
+    assert code == 0
+    if output == "csv":
+        assert list(csv.reader(io.StringIO(out)))[3] == ["3", "0.5"]
+    else:
+        assert "0.5" in out
+
+
+def test_standard_input_and_gzip_are_read(compute, monkeypatch, capsys):
+    plain = compute("fairshare", {"tree": TREE}, "-f", "json")
+    packed = gzip.compress(json.dumps({"tree": TREE}).encode())
+    assert compute("fairshare", packed, "-f", "json") == plain
+
+    class Stdin:
+        buffer = io.BytesIO(packed)
+
+    monkeypatch.setattr(sys, "stdin", Stdin)
+    assert main(["fairshare", "compute", "-", "-f", "json"]) == 0
+    assert capsys.readouterr().out == plain[1]
+
+
+def test_priorities_have_a_row_for_each_job_with_every_term(compute):
+    first, held = rows(compute("priority", JOBS, "-f", "json"))
+    assert first == {
+        "job": 7, "account": "a", "user": "u", "partition": "main", "priority": 932,
+        "site_factor": 0, "age": 300.0, "assoc": 0.0, "fairshare": 500.0, "jobsize": 2.0,
+        "partition_prio": 3.0, "qos": 100.0, "nice": -5, "tres": {"cpu": 10.0, "mem": 12.5},
+    }  # fmt: skip
+    # 300 + 500 + (1/10 + 64/640)/2 * 20 + 9/3 + 100 + 10 + 12.5 + 5, cut off
+    assert (held["job"], held["priority"], held["age"]) == (8, 0, None)
+
+
+def test_the_table_of_priorities_is_that_of_sprio(compute):
+    _, out, _ = compute("priority", JOBS)
+    header = [cell.strip() for cell in out.splitlines()[1].strip("|").split("|")]
+    assert header == ["JOBID", "PARTITION", "USER", "ACCOUNT", "PRIORITY", "SITE", "AGE", "ASSOC",
+                      "FAIRSHARE", "JOBSIZE", "PARTITION_PRIO", "QOS", "NICE", "TRES"]  # fmt: skip
+    assert "cpu=10,mem=12" in out
+
+
+def entry(place, **changes):
+    """The tree with an entry changed, or without a key where the change is `...`."""
+    tree = copy.deepcopy(TREE)
+    for key, value in changes.items():
+        if value is ...:
+            del tree[place][key]
+        else:
+            tree[place][key] = value
+    return {"tree": tree}
+
+
+@pytest.mark.parametrize(
+    ("document", "told"),
+    [
+        (b"", "is not JSON"),
+        (b"\xff\xfe{}", "is not JSON"),
+        (b'{"tree": [', "is not JSON"),
+        (b"[" * 100_000, "is not JSON"),
+        (b"\x1f\x8b broken", "begins like a gzip file, but is broken"),
+        (b"[]", 'must hold a JSON object with "tree"'),
+        ({}, "tree must be a list with at least the root account"),
+        ({"tree": []}, "tree must be a list with at least the root account"),
+        ({"tree": [5]}, "tree entry 1 must be an object"),
+        ({"tree": TREE, "colour": 1}, "'colour' is not one of config, expected, name"),
+        ({"tree": TREE, "config": {"PriorityFlagz": ""}}, "config: 'PriorityFlagz' is not one of"),
+        ({"tree": TREE, "config": {"PriorityFlags": "FAST"}}, "PriorityFlags: 'FAST' is not one"),
+        ({"tree": TREE, "config": {"algorithm": "lottery"}}, "algorithm is 'lottery', but must be"),
+        (
+            {"tree": TREE, "config": {"FairShareDampeningFactor": 0}},
+            "FairShareDampeningFactor is 0",
+        ),
+        (entry(2, shares=1), "id 3: 'shares' is not one of account, id, own_usage"),
+        (entry(2, id=2), "id 2' is there twice"),
+        (entry(2, id=...), "tree entry 3: id must be a number or a text"),
+        (entry(2, account=...), "id 3: 'account' is missing"),
+        (entry(3, account="a"), "id 4: account 'a' is there already, as id 2"),
+        (entry(4, account="a", user="u", parent="a"), "id 5: user 'u' of account 'a' is there"),
+        (entry(3, parent="x"), "id 4: its parent 'x' is no account of the tree"),
+        (entry(4, account="u", parent="u"), "id 5: its parent 'u' is a user, not an account"),
+        (entry(4, parent="a"), "user 'v' is of account 'b', so its parent cannot be 'a'"),
+        (entry(4, parent=None), "user 'v' must have an account as parent"),
+        (entry(1, parent="a"), "'id 2' is part of a cycle"),
+        (entry(0, parent="b", raw_shares=1), "0 nodes have no parent; exactly 1 must"),
+        (entry(3, parent=None), "2 nodes have no parent; exactly 1 must"),
+        (entry(2, raw_shares=-1), "id 3: raw_shares is -1, but must be a whole number"),
+        (entry(2, raw_shares=1.5), "id 3: raw_shares is 1.5"),
+        (entry(2, raw_shares=float("nan")), "id 3: raw_shares is nan"),
+        (entry(2, raw_shares=2**31), "id 3: raw_shares is 2147483648"),
+        (entry(2, raw_shares=...), 'id 3: raw_shares is missing; give a number, or "parent"'),
+        (entry(2, raw_usage=-1), "id 3: raw_usage is -1, but must be a number >= 0"),
+        (entry(2, raw_usage="nan"), "id 3: raw_usage is 'nan'"),
+        (entry(2, raw_usage=float("inf")), "id 3: raw_usage is inf"),
+        (entry(2, raw_usage="1e999"), "id 3: raw_usage is '1e999'"),
+        (entry(2, raw_usage="a lot"), "id 3: raw_usage is 'a lot'"),
+        (entry(1, raw_usage=5), "id 2: raw_usage is 5.0, but what is below it sums up to 90.5"),
+    ],
+)
+def test_a_tree_that_makes_no_sense_ends_with_one_line_that_names_the_entry(
+    compute, document, told
+):
+    code, out, err = compute("fairshare", document, "-f", "json")
+    assert (code, out) == (1, "")
+    assert told in err
+    assert len(err.strip().splitlines()) == 1
+    assert "Traceback" not in err
+
+
+def jobs(**changes):
+    return {**JOBS, "jobs": [{**JOB, **changes}]}
+
+
+@pytest.mark.parametrize(
+    ("document", "told"),
+    [
+        ({**JOBS, "jobs": {}}, "jobs must be a list"),
+        ({**JOBS, "jobs": [3]}, "job 1 must be an object"),
+        ({**JOBS, "cluster": {}}, "partitions must be an object"),
+        ({**JOBS, "cluster": {**JOBS["cluster"], "nodes": 0}}, "cluster: nodes is 0, but must be"),
+        ({**JOBS, "calc_time": "soon"}, "calc_time is 'soon', but must be a number >= 0"),
+        ({**JOBS, "config": {"PriorityMaxAge": "soon"}}, "PriorityMaxAge is 'soon', but must be"),
+        (
+            {**JOBS, "config": {"PriorityWeightTRES": "CPU:5"}},
+            "PriorityWeightTRES: 'CPU:5' must be",
+        ),
+        ({**JOBS, "config": {"PriorityWeightAge": -1}}, "PriorityWeightAge is -1, but must be"),
+        (jobs(user="v"), "job 7: user 'v' of account 'a' is not in the tree"),
+        (jobs(partition="moon"), "job 7: partition 'moon' is not in the cluster"),
+        (jobs(qos="best"), "job 7: qos 'best' is not one of high, normal"),
+        (jobs(num_cpus="many"), "job 7: num_cpus is 'many', but must be a number from 0"),
+        (jobs(num_cpus=1.5), "job 7: num_cpus is 1.5, but must be a whole number"),
+        (jobs(colour=1), "job 7: 'colour' is not one of"),
+        (jobs(nice=2**40), "job 7: nice is 1099511627776, but must be a number from"),
+        (jobs(job=None), "job 1: job must be its number or name"),
+    ],
+)
+def test_jobs_that_make_no_sense_end_with_one_line_that_names_the_job(compute, document, told):
+    code, out, err = compute("priority", document, "-f", "json")
+    assert (code, out) == (1, "")
+    assert told in err
+    assert len(err.strip().splitlines()) == 1
+
+
+def test_a_file_that_is_not_there_is_named(capsys, tmp_path):
+    assert main(["fairshare", "compute", str(tmp_path / "none.json")]) == 1
+    assert "none.json: No such file or directory" in capsys.readouterr().err
+    assert main(["priority", "compute", str(tmp_path)]) == 1
+    assert "Is a directory" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("20", 1200), (5, 300), ("1:30", 90), ("2:00:00", 7200), ("7-0", 604_800),
+     ("1-12", 129_600), ("1-00:30", 88_200), ("1-00:00:30", 86_430), ("00:30:00", 1800),
+     ("UNLIMITED", slurm_text.UNLIMITED_S)],
+)  # fmt: skip
+def test_slurms_times_are_read(text, expected):
+    assert slurm_text.seconds(text, "time") == expected
+
+
+@pytest.mark.parametrize("text", ["", "soon", "-5", "1:2:3:4", None, True, 1.5])
+def test_what_is_no_time_is_refused(text):
+    with pytest.raises(InvalidInput, match="time is"):
+        slurm_text.seconds(text, "time")
+
+
+def test_slurms_amounts_have_their_units():
+    assert slurm_text.tres("cpu=9,mem=4G,node=2,billing=1K", "tres") == {
+        "cpu": 9, "mem": 4096, "node": 2, "billing": 1024,
+    }  # fmt: skip
+    assert slurm_text.tres_weights("CPU=2.5,Mem=0.25G", "w") == {"cpu": 2.5, "mem": 0.25 / 1024}
+    assert slurm_text.tres("", "tres") == {}
