@@ -4,12 +4,14 @@ import logging
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from cryptography.fernet import Fernet
 from oslo_config import cfg
 
+from alembic import command
 from synergy.core.errors import ConfigurationInvalid, Conflict, NotFound, SealBroken
 from synergy.core.lifecycle import Event, transition
 from synergy.core.model import (
@@ -21,6 +23,7 @@ from synergy.core.model import (
     Resources,
     State,
 )
+from synergy.core.usage import FADING, Charged, History
 from synergy.db import engine as database
 from synergy.db.models import Base
 from synergy.db.unit_of_work import Store
@@ -182,6 +185,54 @@ def test_a_database_without_tables_and_one_from_the_future_are_told_apart(tmp_pa
         with pytest.raises(ConfigurationInvalid, match="'9999', which is newer"):
             attempt(engine)
     engine.dispose()
+
+
+def test_an_upgrade_keeps_usage_and_everything_else(tmp_path):
+    engine = database.open_engine(conf_for(tmp_path / "db"))
+    command.upgrade(database._alembic(engine), "0001")
+    with engine.begin() as connection:
+        for statement in (
+            "INSERT INTO associations VALUES (3, 'p', 'u', 'ulla', 7)",
+            "INSERT INTO usage VALUES (3, 0.30000000000000004)",
+            "INSERT INTO marks VALUES ('usage_charged', 1767268800000000)",
+        ):
+            connection.exec_driver_sql(statement)
+    assert database.upgrade(engine) == "0002"
+    with Store(engine, Vault([new_key()]))() as uow:
+        history = uow.usage.load()
+        (association,) = uow.projects.associations()
+    assert history.buckets[FADING].tolist() == [0, 0, 0, 0.1 + 0.2]
+    assert (history.left, history.charged_at, history.reset_at) == (1.0, NOON, None)
+    assert (association.raw_shares, association.priority, association.active) == (7, None, True)
+    engine.dispose()
+
+
+def test_usage_is_written_as_it_changed_and_read_as_it_was(store):
+    nobody = Charged(history=History(buckets={}), changed={})
+    with store() as uow:
+        assert uow.usage.load().charged_at is None
+        made = [uow.projects.association("p", f"u{n}", "n").association_id for n in range(3)]
+        column = np.zeros(made[-1] + 1)
+        column[made] = [0.1 + 0.2, 5e-324, 1e300]
+        history = History(buckets={FADING: column, 100: column * 2}, left=1 / 3, charged_at=NOON,
+                          reset_at=NOON)  # fmt: skip
+        ids = np.array(made)
+        uow.usage.save(Charged(history=history, changed={FADING: ids, 100: ids[:1]}))
+        uow.commit()
+    with store() as uow:
+        found = uow.usage.load()
+        assert found.buckets[FADING].tolist() == column.tolist()
+        assert found.buckets[100].tolist() == [*column.tolist()[: made[0]], 2 * (0.1 + 0.2)]
+        assert (found.left, found.charged_at, found.reset_at) == (1 / 3, NOON, NOON)
+        again = replace(history, buckets={FADING: column + 1})
+        uow.usage.save(Charged(history=again, changed={FADING: ids[:1]}, dropped=frozenset({100})))
+        uow.commit()
+    with store() as uow:
+        found = uow.usage.load()
+        assert set(found.buckets) == {FADING}
+        assert found.buckets[FADING][made].tolist() == [1 + 0.1 + 0.2, 5e-324, 1e300]
+        uow.usage.save(replace(nobody, dropped=frozenset({FADING})))
+        assert uow.usage.load().buckets == {}
 
 
 @pytest.mark.parametrize(
