@@ -457,7 +457,7 @@ class Projects(Protocol):
         """Return every association."""
 
     def association(self, project_id: str, user_id: str, user_name: str) -> Association:
-        """Return an association, making it on first sight."""
+        """Return an association, making it on first sight, and active if it was not."""
 
     def save_association(self, association: Association) -> None:
         """Write an association's name, shares, priority, and whether it is active."""

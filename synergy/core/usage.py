@@ -293,16 +293,6 @@ def latest_reset(
     return found
 
 
-def cleared_since(history: History, instant: datetime) -> History:
-    """Return the history with the instant from which the next reset is counted."""
-    return replace(history, reset_at=instant)
-
-
-def also_dropping(charged: Charged, buckets: frozenset[int]) -> Charged:
-    """Return what a pass changed, with buckets that are to be forgotten before."""
-    return replace(charged, dropped=charged.dropped | buckets)
-
-
 def cleared(history: History, reset_at: datetime) -> History:
     """Return a history in which nothing was used."""
     return replace(history, buckets={}, left=1.0, reset_at=reset_at)

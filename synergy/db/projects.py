@@ -1,5 +1,6 @@
 """Managed projects, their domains and users: rows to values and back."""
 
+from dataclasses import replace
 from typing import Any, Final
 
 from sqlalchemy import Connection, delete, insert, select, update
@@ -98,7 +99,11 @@ class SqlProjects:
                 )
             )
             row = self._connection.execute(query).one()
-        return _association(row)
+        found = _association(row)
+        if not found.active:
+            found = replace(found, active=True)
+            self.save_association(found)
+        return found
 
     def save_association(self, association: Association) -> None:
         self._connection.execute(

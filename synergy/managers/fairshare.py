@@ -8,7 +8,7 @@ computes factors only when something changed. Must not know the queue.
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Final
 
@@ -27,7 +27,7 @@ from synergy.core.fairshare import Algorithm
 from synergy.core.fairtree import Ties
 from synergy.core.model import Association
 from synergy.core.shares import Floats, Ints, ShareTree
-from synergy.core.usage import Charged, History
+from synergy.core.usage import Charged, History, ResetPeriod
 from synergy.managers import charging
 from synergy.managers.base import Json, Manager, Publish, command
 from synergy.managers.charging import Tariff
@@ -140,17 +140,21 @@ class FairShareManager(Manager):
         self, uow: UnitOfWork, history: History, tariff: Tariff, now: datetime, monotonic_s: float
     ) -> Charged:
         """Let the time since the last pass fade, and add what was held in it."""
-        before = frozenset(history.buckets)
+        gone: frozenset[int] = frozenset()
         elapsed_s, since = self._elapsed(history, now, monotonic_s)
-        reset_at = usage.latest_reset(tariff.reset, history.reset_at or now, now, tariff.zone)
+        # A period that was just chosen begins now: nobody expects it to clear anything at once.
+        last = history.reset_at or now
+        reset_at = usage.latest_reset(tariff.reset, last, now, tariff.zone)
         if reset_at is not None:
             LOG.info("usage is cleared: %s, due %s", tariff.reset.value, reset_at.isoformat())
-            history, since = usage.cleared(history, reset_at), max(since, reset_at)
-        elif history.reset_at is None:
-            history = usage.cleared_since(history, now)
+            gone, since = frozenset(history.buckets), max(since, reset_at)
+            history = usage.cleared(history, reset_at)
+        else:
+            kept = None if tariff.reset is ResetPeriod.NONE else last
+            history = replace(history, reset_at=kept)
         spans = charging.spans_of(uow.requests.holds_since(since), tariff, since=since, now=now)
         charged = usage.charge(history, spans, tariff.fading, now=now, elapsed_s=elapsed_s)
-        return usage.also_dropping(charged, before if reset_at is not None else frozenset())
+        return replace(charged, dropped=charged.dropped | gone)
 
     def _elapsed(
         self, history: History, now: datetime, monotonic_s: float
@@ -235,7 +239,7 @@ class FairShareManager(Manager):
         now = self._clock.now()
         with self._unit_of_work() as uow:
             history = uow.usage.load()
-            emptied = usage.cleared(history, now)
+            emptied = replace(usage.cleared(history, now), charged_at=now)
             uow.usage.save(Charged(history=emptied, changed={}, dropped=frozenset(history.buckets)))
             uow.commit()
         LOG.warning("usage was cleared by command")

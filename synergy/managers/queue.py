@@ -83,6 +83,7 @@ class QueueManager(Manager):
         self._quota: QuotaState | None = None
         self._never_why: dict[RequestClass, str] = {}
         self._associations: dict[tuple[str, str], int] = {}
+        self._newcomers: set[str] = set()  # projects with a user that this batch made known
         self._waiting: Counter[tuple[str, str]] | None = None
         self._batch: Sequence[Delivery] = ()
         self._passed: set[str] = set()
@@ -123,6 +124,7 @@ class QueueManager(Manager):
 
     def _store(self, batch: Sequence[Delivery]) -> None:
         """Store a batch in one transaction, acknowledge it, then tell everyone."""
+        self._newcomers.clear()
         with self._unit_of_work() as uow:
             self._refresh(uow)
             entries, passing = self._admit_all(uow, batch)
@@ -134,6 +136,8 @@ class QueueManager(Manager):
                 self._passed.add(build.server_id)
         self._intake.acknowledge(batch)
         self._passed.clear()
+        if self._newcomers:
+            self._publish(ProjectsChanged(frozenset(self._newcomers)))
         requests = [move.request for move, _ in entries]
         queued = tuple(r for r in requests if r.state is State.QUEUED)
         if queued:
@@ -235,10 +239,13 @@ class QueueManager(Manager):
         owner = (build.project_id, build.user_id)
         if owner not in self._associations:
             self._associations |= {
-                (a.project_id, a.user_id): a.association_id for a in uow.projects.associations()
+                (a.project_id, a.user_id): a.association_id
+                for a in uow.projects.associations()
+                if a.active
             }
         if owner in self._associations:
             return self._associations[owner]
+        self._newcomers.add(build.project_id)
         return uow.projects.association(*owner, build.user_name).association_id
 
     def _never(self, kind: RequestClass) -> str:

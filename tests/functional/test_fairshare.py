@@ -222,9 +222,11 @@ def test_usage_is_cleared_by_period_and_by_command():
         made.create()
         made.run(3600)
         assert usage_of(made, "alice") > 3500
-        midnight = made.engine.clock.now().replace(hour=0, minute=0) + timedelta(days=1)
+        midnight = made.engine.clock.now().replace(hour=0, minute=0, second=0) + timedelta(days=1)
         made.engine.run_until(midnight + timedelta(seconds=50))
         assert usage_of(made, "alice") == pytest.approx(50, abs=11)
+        with made.store() as uow:
+            assert uow.usage.load().reset_at == midnight
         answer = made.command("fairshare", "reset")
         assert answer["reset_at"] == made.engine.clock.now().isoformat()
         assert usage_of(made, "alice") == 0
@@ -401,3 +403,27 @@ def test_a_flavor_names_the_partition():
             for one in (plain, lifted)
         ]
         assert terms == [25, 100]
+
+
+def test_the_first_request_of_a_new_user_takes_them_into_the_tree_at_once():
+    with made_with() as made:
+        made.add("A", borrow_limit={"VCPU": 2}, **SHARED)
+        made.run(1)
+        made.engine.identity.set_users("project-A", {"un": "nora"})
+        ids = made.create(user="nora", count=3)
+        made.run(20)
+        assert made.shares()["nora"]["raw_usage"] > 20  # 2 servers, from their first moment
+        assert sorted(made.states(ids)) == ["ACTIVE", "ACTIVE", "QUEUED"]  # the limit holds for her
+
+
+def test_a_user_who_comes_back_with_a_request_is_in_the_tree_at_once():
+    with world(settings={"fairshare": NO_DECAY, "project": {"rate_s": 500.0}}) as made:
+        made.add("A", **SHARED)
+        made.run(1)
+        made.engine.identity.set_users("project-A", {"ub": "anna"})
+        made.run(1000)
+        assert "alice" not in made.shares()
+        made.engine.identity.set_users("project-A", {"ua": "alice", "ub": "anna"})
+        made.create()
+        made.run(20)
+        assert made.shares()["alice"]["raw_usage"] > 10
