@@ -34,6 +34,8 @@ def _limit(text: str) -> dict[str, int] | None:
 
 
 def _shares(text: str) -> int | str:
+    if text != "parent" and not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} must be a whole number from 0, or 'parent'")
     return text if text == "parent" else int(text)
 
 

@@ -18,7 +18,10 @@ class Numbers(types.Dict):
     """Numbers >= 0 by name, such as normal:0,urgent:100."""
 
     def __init__(self) -> None:
-        super().__init__(value_type=types.Float(min=0.0, max=HIGHEST))
+        super().__init__(value_type=types.String())
+
+    def __call__(self, value: Any) -> Any:
+        return {name: _number(name, text) for name, text in super().__call__(value).items()}
 
 
 class ResourceNumbers(Numbers):
@@ -39,6 +42,16 @@ class TimeZone(types.String):
         name: str = super().__call__(value)
         zone_of(name)
         return name
+
+
+def _number(name: str, text: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = -1.0
+    if not 0 <= number <= HIGHEST:
+        raise ValueError(f"{name} is {text!r}, but must be a number from 0 to {HIGHEST:.0e}")
+    return number
 
 
 def zone_of(name: str) -> tzinfo:
