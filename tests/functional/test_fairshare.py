@@ -2,7 +2,7 @@
 
 import logging
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import numpy as np
 import pytest
@@ -170,6 +170,7 @@ def test_what_a_user_used_who_left_stays_with_the_project():
         made.run(1000)
         rows = made.shares()
         assert "alice" not in rows
+        assert rows["anna"]["norm_shares"] == 1.0  # hers alone, now
         used = rows["project:project-A"]["raw_usage"]
         assert used > 1000
         assert rows["anna"]["raw_usage"] == 0
@@ -213,6 +214,20 @@ def test_usage_counts_in_periods_as_in_the_first_synergy():
         assert usage_of(made, "alice") == pytest.approx(used / 4)
         made.run(1000)
         assert usage_of(made, "alice") == 0
+
+
+def test_a_late_pass_after_a_reset_charges_only_what_came_after_it():
+    options = {"usage_reset_period": "daily", "rate_s": 7200.0, "debounce_s": 3600.0}
+    with made_with(options) as made:
+        made.add("A", ttl_s=200_000, **SHARED)
+        made.run(1800)
+        made.create()
+        midnight = made.engine.clock.now().replace(hour=0, minute=0, second=0) + timedelta(days=1)
+        made.engine.run_until(midnight + timedelta(seconds=7300))
+        (charged_at,) = {made.command("fairshare", "shares")["computed_at"]}
+        since_s = (datetime.fromisoformat(charged_at) - midnight).total_seconds()
+        assert 0 < since_s < 7300
+        assert usage_of(made, "alice") == pytest.approx(since_s)
 
 
 def test_usage_is_cleared_by_period_and_by_command():

@@ -84,6 +84,13 @@ def test_json_has_a_row_for_each_entry_in_the_order_of_the_file(compute):
     assert by_id[2]["level_fs"] == pytest.approx(0.75 / (90.5 / 100.5))
 
 
+def test_what_an_account_used_beyond_its_users_was_left_by_removed_ones(compute):
+    found = rows(compute("fairshare", entry(1, raw_usage="100.5"), "-f", "json"))
+    assert [row["raw_usage"] for row in found] == [110.5, 100.5, 90.5, 10.0, 10.0]
+    same = rows(compute("fairshare", entry(1, own_usage=10), "-f", "json"))
+    assert [row["raw_usage"] for row in same] == [110.5, 100.5, 90.5, 10.0, 10.0]
+
+
 def test_an_infinite_level_fs_is_inf_in_json(compute):
     idle = [*TREE[:3], TREE[3], {**TREE[4], "raw_shares": 1, "raw_usage": 0}]
     found = rows(compute("fairshare", {"tree": idle}, "-f", "json"))
