@@ -58,6 +58,18 @@ class _Accounts:
     points: Floats
 
 
+@dataclass(frozen=True, eq=False, kw_only=True)
+class _Standing:
+    """The factors as last computed: when, from which accounts, by which options, and how the time
+    that usage counts for is called."""
+
+    at: datetime
+    accounts: _Accounts
+    options: tuple[object, ...]
+    window: str
+    computed: fairshare.FairShare
+
+
 class FairShareManager(Manager):
     """Charges usage, decays it, and publishes factors."""
 
@@ -107,10 +119,7 @@ class FairShareManager(Manager):
         self._accounts: _Accounts | None = None
         self._history: History | None = None
         self._charged_s: float | None = None  # monotonic, of the last pass of this process
-        self._computed: fairshare.FairShare | None = None
-        self._computed_at: datetime | None = None
-        self._computed_by: tuple[object, ...] = ()
-        self._window = ""
+        self._standing: _Standing | None = None
         self._published: FactorsChanged | None = None
 
     def on_event(self, event: Fact) -> None:
@@ -131,7 +140,7 @@ class FairShareManager(Manager):
             uow.usage.save(charged)
             uow.commit()
         self._history, self._charged_s = charged.history, monotonic_s
-        self._refresh(charged, tariff, now)
+        self._refresh(self._accounts, charged, tariff, now)
         return None
 
     # --- charging ---------------------------------------------------------------------------------
@@ -182,31 +191,29 @@ class FairShareManager(Manager):
 
     # --- factors ----------------------------------------------------------------------------------
 
-    def _refresh(self, charged: Charged, tariff: Tariff, now: datetime) -> None:
+    def _refresh(self, held: _Accounts, charged: Charged, tariff: Tariff, now: datetime) -> None:
         """Compute the factors if anything they follow from changed, and publish new ones."""
-        held = self._accounts
-        assert held is not None  # a pass has read it
-        assert self._history is not None
-        conf = self._conf
-        self._window = words.window(tariff.fading)
-        by = (held, conf.algorithm, conf.ties, conf.dampening)
+        conf, window, before = self._conf, words.window(tariff.fading), self._standing
+        options = (conf.algorithm, conf.ties, conf.dampening, window)
         changed = charged.changed or charged.dropped or isinstance(tariff.fading, usage.Periods)
-        if not changed and by == self._computed_by:
+        if not changed and before and (before.accounts, before.options) == (held, options):
             return
-        used = usage.usage_of(self._history, tariff.fading, now)
+        used = usage.usage_of(charged.history, tariff.fading, now)
         known = held.ids < len(used)
         own = np.zeros(len(held.tree))
         np.add.at(own, held.rows[known], used[held.ids[known]])
-        self._computed = fairshare.compute(
+        computed = fairshare.compute(
             held.tree,
             own,
             algorithm=Algorithm(conf.algorithm),
             dampening=conf.dampening,
             ties=Ties(conf.ties),
         )
-        self._computed_at, self._computed_by = now, by
+        self._standing = _Standing(
+            at=now, accounts=held, options=options, window=window, computed=computed
+        )
         factors = np.zeros(len(held.points))
-        factors[held.user_ids] = self._computed.fairshare[held.user_rows]
+        factors[held.user_ids] = computed.fairshare[held.user_rows]
         told = FactorsChanged(factors, held.points, float(held.points.max(initial=0.0)))
         if self._published is None or not told.same_as(self._published):
             self._published = told
@@ -217,18 +224,19 @@ class FairShareManager(Manager):
     @command()
     def do_shares(self) -> Json:
         """Show the share tree with usage, factors and why, as sshare -l does."""
-        held, computed = self._accounts, self._computed
-        if held is None or computed is None:
+        standing = self._standing
+        if standing is None:
             return {"computed_at": None, "shares": []}
+        held, computed = standing.accounts, standing.computed
         ranked = bool(computed.rank.any())
         users = {
             accounts.user_node(a.association_id): a.user_name for a in held.associations if a.active
         }
         return {
-            "computed_at": instant_json(self._computed_at),
+            "computed_at": instant_json(standing.at),
             "shares": [
                 shares_json(held.tree, computed, row, users.get(node_id), ranked=ranked)
-                | {"why": words.standing(held.tree, computed, row, held.names, self._window)}
+                | {"why": words.standing(held.tree, computed, row, held.names, standing.window)}
                 for row, node_id in enumerate(held.tree.node_ids)
             ],
         }
@@ -243,7 +251,7 @@ class FairShareManager(Manager):
             uow.usage.save(Charged(history=emptied, changed={}, dropped=frozenset(history.buckets)))
             uow.commit()
         LOG.warning("usage was cleared by command")
-        self._history, self._computed_by = None, ()
+        self._history = self._standing = None
         self.task()
         return {"reset_at": instant_json(now)}
 
