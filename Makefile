@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 ALGORITHM ?= fair_tree
 DEMO_ARGS ?=
 
-.PHONY: all demo test test-slow lint bench doc sample wheel clean
+.PHONY: all demo test test-slow openstack openstack-down lint bench doc sample wheel clean
 all: lint test
 
 # A folder and a Python with its venv module are all that is needed; Debian splits the module off.
@@ -27,10 +27,18 @@ demo: $(VENV)/.installed
 	$(BIN)/synergy demo --algorithm $(ALGORITHM) $(DEMO_ARGS)
 
 test: $(VENV)/.installed
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -m "not slow and not openstack"
 
 test-slow: $(VENV)/.installed
 	$(BIN)/python -m pytest -m slow
+
+# A real Keystone, Placement, Glance and Nova on RabbitMQ and MariaDB, below .openstack/.
+openstack: $(VENV)/.installed
+	$(BIN)/python -m lab up
+	$(BIN)/python -m pytest -m openstack tests/openstack
+
+openstack-down: $(BIN)/python
+	$(BIN)/python -m lab down
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .
@@ -51,4 +59,5 @@ wheel: $(VENV)/.installed
 	$(BIN)/python -m build --wheel --outdir dist .
 
 clean:
-	rm -rf $(VENV) build dist doc/build demo-output *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	@test ! -d .openstack/run || $(PYTHON) -m lab down
+	rm -rf .openstack $(VENV) build dist doc/build demo-output *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,0 +1,102 @@
+"""Starts processes that outlive us, and stops them again by what was written down of them."""
+
+import os
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+
+class Processes:
+    """The processes of one folder: a file each in run/, a log each in log/."""
+
+    def __init__(self, folder: Path) -> None:
+        self._run, self._log = folder / "run", folder / "log"
+        for made in (self._run, self._log):
+            made.mkdir(parents=True, exist_ok=True)
+
+    def names(self) -> list[str]:
+        """Return what was started and not stopped, the last one first."""
+        files = sorted(self._run.glob("*.pid"), key=lambda path: path.stat().st_mtime_ns)
+        return [path.stem for path in reversed(files)]
+
+    def alive(self, name: str) -> int | None:
+        """Return the process id if the process still runs, and is the one that was started."""
+        path = self._run / f"{name}.pid"
+        if not path.exists():
+            return None
+        pid, started = path.read_text().split()
+        return int(pid) if _started(int(pid)) == started else None
+
+    def start(
+        self, name: str, command: Sequence[str], env: Mapping[str, str] | None = None
+    ) -> None:
+        """Start a process unless it runs."""
+        if self.alive(name):
+            return
+        with self.log(name).open("ab") as log:
+            process = subprocess.Popen(
+                list(command),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+                env={**os.environ, **(env or {})},
+                cwd=self._run.parent,
+            )
+        (self._run / f"{name}.pid").write_text(f"{process.pid} {_started(process.pid)}")
+
+    def stop(self, names: Sequence[str], *, patience_s: float = 20.0) -> None:
+        """End processes with all that they started: asked first, then killed."""
+        pids = {name: pid for name in names if (pid := self.alive(name))}
+        for pid in pids.values():
+            _signal_group(pid, signal.SIGTERM)
+        deadline = time.monotonic() + patience_s
+        while any(map(self.alive, pids)) and time.monotonic() < deadline:
+            time.sleep(0.1)
+        for name, pid in pids.items():
+            if self.alive(name):
+                _signal_group(pid, signal.SIGKILL)
+        for name in names:
+            (self._run / f"{name}.pid").unlink(missing_ok=True)
+
+    def log(self, name: str) -> Path:
+        """Return where a process writes."""
+        return self._log / f"{name}.log"
+
+    def wait_for_port(self, name: str, port: int, *, patience_s: float = 90.0) -> None:
+        """Wait until a process listens. Raises RuntimeError with the end of its log."""
+        deadline = time.monotonic() + patience_s
+        while time.monotonic() < deadline:
+            with socket.socket() as probe:
+                probe.settimeout(1)
+                if probe.connect_ex(("127.0.0.1", port)) == 0:
+                    return
+            if not self.alive(name):
+                break
+            time.sleep(0.2)
+        raise RuntimeError(f"{name} does not listen on port {port}:\n{self.tail(name)}")
+
+    def tail(self, name: str, lines: int = 15) -> str:
+        """Return the end of a log."""
+        path = self.log(name)
+        text = path.read_text(errors="replace") if path.exists() else ""
+        return "\n".join(text.splitlines()[-lines:])
+
+
+def _started(pid: int) -> str | None:
+    """Return when a process began, in the kernel's ticks; None if there is none, or a dead one."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return None
+    return None if fields[0] == "Z" else fields[19]
+
+
+def _signal_group(pid: int, number: int) -> None:
+    try:
+        os.killpg(pid, number)
+    except ProcessLookupError:
+        return
