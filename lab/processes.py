@@ -3,7 +3,6 @@
 import os
 import signal
 import socket
-import subprocess
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -36,17 +35,20 @@ class Processes:
         """Start a process unless it runs."""
         if self.alive(name):
             return
-        with self.log(name).open("ab") as log:
-            process = subprocess.Popen(
-                list(command),
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-                env={**os.environ, **(env or {})},
-                cwd=self._run.parent,
-            )
-        (self._run / f"{name}.pid").write_text(f"{process.pid} {_started(process.pid)}")
+        append = os.O_WRONLY | os.O_CREAT | os.O_APPEND
+        # Not subprocess.Popen: it complains of a process that is meant to outlive it.
+        pid = os.posix_spawnp(
+            command[0],
+            list(command),
+            {**os.environ, **(env or {})},
+            file_actions=[
+                (os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDONLY, 0),
+                (os.POSIX_SPAWN_OPEN, 1, str(self.log(name)), append, 0o644),
+                (os.POSIX_SPAWN_DUP2, 1, 2),
+            ],
+            setsid=True,
+        )
+        (self._run / f"{name}.pid").write_text(f"{pid} {_started(pid)}")
 
     def stop(self, names: Sequence[str], *, patience_s: float = 20.0) -> None:
         """End processes with all that they started: asked first, then killed."""

@@ -7,7 +7,9 @@ import subprocess
 import time
 import uuid
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from lab import configuration
 from lab.processes import Processes
@@ -63,6 +65,15 @@ class Lab:
         self.processes.stop(last)
         self._run("epmd", ["epmd", "-port", str(self.settings.ports["epmd"]), "-kill"],
                   env=self._rabbit_env(), check=False)  # fmt: skip
+
+    def turned(self, **knobs: Any) -> "Lab":
+        """Return the same lab with other knobs; they take effect for what is started then."""
+        return Lab(replace(self.settings, **knobs), self.say)
+
+    def restart(self, name: str) -> None:
+        """Stop one service, and bring everything up that does not run."""
+        self.processes.stop([name])
+        self.up()
 
     def status(self) -> dict[str, int | None]:
         """Return the process id of each service, None where it died."""
@@ -170,11 +181,19 @@ class Lab:
         self._rabbitmqctl("await_startup")
         if "nova" not in self._rabbitmqctl("list_users"):
             self._rabbitmqctl("add_user", "nova", SECRET)
-        vhosts = self._rabbitmqctl("list_vhosts").split()
         for vhost in ("core", "edge"):
-            if vhost not in vhosts:
-                self._rabbitmqctl("add_vhost", vhost)
-            self._rabbitmqctl("set_permissions", "-p", vhost, "nova", ".*", ".*", ".*")
+            self.add_vhost(vhost)
+
+    def add_vhost(self, name: str) -> str:
+        """Make a vhost that the account of Nova may use, and return its URL."""
+        if name not in self._rabbitmqctl("list_vhosts").split():
+            self._rabbitmqctl("add_vhost", name)
+            self._rabbitmqctl("set_permissions", "-p", name, "nova", ".*", ".*", ".*")
+        return configuration.broker(self.settings, name)
+
+    def remove_vhost(self, name: str) -> None:
+        """Remove a vhost with all that is in it."""
+        self._rabbitmqctl("delete_vhost", name, check=False)
 
     # --- OpenStack --------------------------------------------------------------------------------
 

@@ -1,0 +1,224 @@
+"""Takes build requests of managed projects off the edge, and relays everything else both ways.
+
+Why: nova-api must not notice that somebody stands in between. Build requests that are taken stay
+unacknowledged until their requests are committed; whatever is relayed is acknowledged once the
+broker of the other side has confirmed it, so it may arrive twice but is never lost. Must not know
+what Synergy does with a request.
+"""
+
+import logging
+import threading
+import time
+import uuid
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from synergy.core.errors import HandOverFailed, InvalidInput, UpstreamUnavailable
+from synergy.drivers import nova_message
+from synergy.drivers.nova_rpc import envelope
+from synergy.drivers.nova_rpc.broker import Consumer, Outgoing, Publisher, declare
+from synergy.ports import Delivery, Wake
+
+LOG = logging.getLogger(__name__)
+EXCHANGE: Final = "nova"
+TOPIC: Final = "conductor"
+FANOUT: Final = "scheduler_fanout"
+LONGEST_CALL_S: Final = 3600.0  # after that an answer is not waited for any longer
+
+
+@dataclass(frozen=True, slots=True)
+class _Taken:
+    """A message that waits for its acknowledgement: which connection it came on, and its tag."""
+
+    epoch: int
+    tag: int
+
+
+class Relay:
+    """The edge side and the core side, each with a thread of its own."""
+
+    def __init__(self, edge_url: str, core_url: str, *, quorum: bool, prefetch: int) -> None:
+        self._quorum, self._prefetch = quorum, prefetch
+        self._managed: frozenset[str] = frozenset()
+        self._wake: Wake = lambda: None
+        self._lock = threading.Lock()
+        self._arrived: deque[Delivery] = deque()
+        self._taken: dict[str, list[_Taken]] = {}
+        self._done: deque[_Taken] = deque()
+        self._epoch = 0
+        self._calls: dict[str, tuple[str, float]] = {}  # msg_id -> (reply queue, forgotten when)
+        self._reply_queue = f"reply_synergy_{uuid.uuid4().hex}"
+        self._to_core, self._to_edge = Publisher(core_url), Publisher(edge_url)
+        self._edge = Consumer("edge", edge_url, self._begin_edge, self._acknowledge_done)
+        self._core = Consumer("core replies", core_url, self._begin_core)
+
+    def start(self) -> None:
+        """Begin to relay; the core side first, or answers would have nowhere to go."""
+        self._core.start()
+        self._edge.start()
+
+    def stop(self) -> None:
+        """Stop; what was taken and not acknowledged goes back to the edge's queue."""
+        self._edge.stop()
+        self._core.stop()
+        self._to_core.close()
+        self._to_edge.close()
+
+    def wait_ready(self, timeout_s: float) -> bool:
+        """Wait until both sides are connected."""
+        deadline_s = time.monotonic() + timeout_s
+        sides = (self._core.ready, self._edge.ready)
+        return all(side.wait(max(0.0, deadline_s - time.monotonic())) for side in sides)
+
+    # --- what is taken ----------------------------------------------------------------------------
+
+    def manage(self, project_ids: frozenset[str]) -> None:
+        """Take build requests of these projects from now on."""
+        self._managed = project_ids
+
+    def on_arrival(self, wake: Wake) -> None:
+        """Call `wake` when a build request was taken."""
+        self._wake = wake
+
+    def fetch(self, *, limit: int) -> Sequence[Delivery]:
+        """Return up to `limit` taken messages. Raises UpstreamUnavailable without a connection."""
+        with self._lock:
+            count = min(limit, len(self._arrived))
+            found = [self._arrived.popleft() for _ in range(count)]
+        if not found and self._edge.trouble:
+            raise UpstreamUnavailable(f"the broker of nova-api: {self._edge.trouble}")
+        return found
+
+    def acknowledge(self, deliveries: Sequence[Delivery]) -> None:
+        """Let the broker forget these. One from a connection that is gone is delivered again."""
+        with self._lock:
+            for delivery in deliveries:
+                self._done.extend(self._taken.pop(delivery.message_id, ()))
+
+    # --- the edge's thread ------------------------------------------------------------------------
+
+    def _begin_edge(self, channel: Any) -> None:
+        with self._lock:  # what the last connection left unacknowledged comes again
+            self._epoch += 1
+            self._arrived.clear()
+            self._taken.clear()
+            self._done.clear()
+        channel.basic_qos(0, self._prefetch, False)
+        declare(channel, TOPIC, exchange=EXCHANGE, routing_key=TOPIC, kind="topic",
+                quorum=self._quorum)  # fmt: skip
+        declare(channel, f"{FANOUT}_synergy", exchange=FANOUT, routing_key="", kind="fanout",
+                quorum=False)  # fmt: skip
+        channel.basic_consume(TOPIC, callback=self._on_request)
+        channel.basic_consume(f"{FANOUT}_synergy", callback=self._on_fanout)
+
+    def _acknowledge_done(self, channel: Any) -> None:
+        while self._done:
+            with self._lock:
+                if not self._done:
+                    return
+                taken = self._done.popleft()
+            if taken.epoch == self._epoch:
+                channel.basic_ack(taken.tag)
+
+    def _on_request(self, message: Any) -> None:
+        body = _bytes(message.body)
+        try:
+            outline = envelope.outline_of(body)
+        except InvalidInput as error:
+            LOG.warning("a message that is no request is relayed as it is: %s", error)
+            self._relay(message, body)
+            return
+        if (
+            outline.method == nova_message.METHOD
+            and outline.project_id in self._managed
+            and outline.msg_id is None
+        ):
+            self._take(message, body, outline)
+        else:
+            self._relay(message, self._answered_here(body, outline))
+
+    def _take(self, message: Any, body: bytes, outline: envelope.Outline) -> None:
+        message_id = outline.unique_id or uuid.uuid5(uuid.NAMESPACE_OID, body.hex()).hex
+        delivery = nova_message.read(message_id, body)
+        with self._lock:
+            taken = _Taken(self._epoch, message.delivery_tag)
+            self._taken.setdefault(message_id, []).append(taken)
+            self._arrived.append(delivery)
+        self._wake()
+
+    def _answered_here(self, body: bytes, outline: envelope.Outline) -> bytes:
+        """Return the message; the answer to a call comes to us first."""
+        if outline.msg_id is None or outline.reply_queue is None:
+            return body
+        now_s = time.monotonic()
+        with self._lock:
+            self._calls = {k: v for k, v in self._calls.items() if v[1] > now_s}
+            self._calls[outline.msg_id] = outline.reply_queue, now_s + LONGEST_CALL_S
+        return envelope.with_reply_queue(body, self._reply_queue)
+
+    def _relay(self, message: Any, body: bytes) -> None:
+        """Publish on the other side, then acknowledge; what fails goes back to the queue."""
+        try:
+            self._to_core.publish(
+                Outgoing(
+                    body=body,
+                    exchange=EXCHANGE,
+                    routing_key=TOPIC,
+                    expiration_ms=message.properties.get("expiration"),
+                )
+            )
+        except HandOverFailed as error:
+            LOG.error("a message of nova-api waits in its queue: %s", error)
+            message.channel.basic_reject(message.delivery_tag, requeue=True)
+            time.sleep(1.0)  # the thread has nothing else to do that could succeed
+        else:
+            message.channel.basic_ack(message.delivery_tag)
+
+    def _on_fanout(self, message: Any) -> None:
+        """Pass a cast for every scheduler on; nobody waits for it, so one that fails is dropped."""
+        try:
+            self._to_core.publish(
+                Outgoing(
+                    body=_bytes(message.body), exchange=FANOUT, routing_key="", mandatory=False
+                )
+            )
+        except HandOverFailed as error:
+            LOG.warning("a message for all schedulers is dropped: %s", error)
+        message.channel.basic_ack(message.delivery_tag)
+
+    # --- the thread of the core's replies ---------------------------------------------------------
+
+    def _begin_core(self, channel: Any) -> None:
+        channel.queue_declare(self._reply_queue, durable=False, auto_delete=True)
+        channel.basic_consume(self._reply_queue, callback=self._on_reply)
+
+    def _on_reply(self, message: Any) -> None:
+        body = _bytes(message.body)
+        try:
+            answer = envelope.answer_of(body)
+        except InvalidInput as error:
+            LOG.warning("an answer that cannot be read is dropped: %s", error)
+            message.channel.basic_ack(message.delivery_tag)
+            return
+        with self._lock:
+            waiting = self._calls.get(answer.msg_id)
+            if answer.ending:
+                self._calls.pop(answer.msg_id, None)
+        if waiting is not None:
+            try:
+                self._to_edge.publish(Outgoing(body=body, exchange="", routing_key=waiting[0]))
+            except HandOverFailed as error:
+                LOG.warning("the caller of %s is gone: %s", answer.msg_id, error)
+        message.channel.basic_ack(message.delivery_tag)
+
+    # --- what Synergy publishes itself ------------------------------------------------------------
+
+    def hand_over(self, body: bytes) -> None:
+        """Hand a build request to the conductor, confirmed. Raises HandOverFailed."""
+        self._to_core.publish(Outgoing(body=body, exchange=EXCHANGE, routing_key=TOPIC))
+
+
+def _bytes(body: Any) -> bytes:
+    return body if isinstance(body, bytes) else str(body).encode()

@@ -1,0 +1,118 @@
+"""nova-api and a conductor on oslo.messaging, as Nova has it, on two vhosts of their own.
+
+Imported by the fixture that needs it: oslo.messaging chooses its kind of threads when it is
+imported, and that is nothing for the tests that run without a broker.
+"""
+
+import uuid
+
+import kombu
+from oslo_config import cfg
+from oslo_service import backend
+
+from synergy.drivers import nova_message
+from synergy.drivers.nova_rpc.relay import Relay
+from tests.builders import NOON
+
+backend.init_backend(backend.BackendType.THREADING)
+import oslo_messaging  # noqa: E402
+
+FLAVOR = {"name": "f", "vcpus": 1, "memory_mb": 64, "root_gb": 1, "ephemeral_gb": 0, "swap": 0,
+          "extra_specs": {}}  # fmt: skip
+
+
+class Conductor:
+    """What a conductor is for the relay: it notes casts, and answers calls."""
+
+    target = oslo_messaging.Target(namespace="compute_task", version="1.99")
+
+    def __init__(self):
+        self.got = []
+
+    def schedule_and_build_instances(self, context, **args):
+        self.got.append((context["auth_token"], args))
+
+    def migrate_server(self, context, **args):
+        self.got.append(("migrate", args))
+
+    def attach_volume(self, context, number):
+        return number * 2
+
+    def fail(self, context):
+        raise ValueError("the conductor's own fault")
+
+
+class Sides:
+    """The two vhosts and who stands on them."""
+
+    def __init__(self, lab):
+        name = uuid.uuid4().hex[:8]
+        self.lab, self.names = lab, (f"edge-{name}", f"core-{name}")
+        self.edge_url, self.core_url = (lab.add_vhost(one) for one in self.names)
+        self.conductor, self.servers, self.relays = Conductor(), [], []
+        conf = cfg.CONF
+        conf([], project="nova", default_config_files=[], default_config_dirs=[])
+        self.transports = [
+            oslo_messaging.get_rpc_transport(conf, url) for url in (self.edge_url, self.core_url)
+        ]
+
+    def serve(self):
+        """Let the conductor serve on core."""
+        target = oslo_messaging.Target(topic="conductor", server="host", exchange="nova")
+        server = oslo_messaging.get_rpc_server(
+            self.transports[1], target, [self.conductor], executor="threading"
+        )
+        server.start()
+        self.servers.append(server)
+
+    def relay(self, prefetch=100):
+        made = Relay(self.edge_url, self.core_url, quorum=False, prefetch=prefetch)
+        made.start()
+        self.relays.append(made)
+        assert made.wait_ready(15)
+        return made
+
+    def api(self, **options):
+        """nova-api, publishing to the edge."""
+        target = oslo_messaging.Target(
+            topic="conductor", exchange="nova", namespace="compute_task", version="1.17"
+        )
+        return oslo_messaging.get_rpc_client(self.transports[0], target, **options)
+
+    def create(self, project="managed", servers=1):
+        """Publish a build request as nova-api does, and return the ids of its servers."""
+        ids = [str(uuid.uuid4()) for _ in range(servers)]
+        body = nova_message.compose(
+            context={"user_id": "u", "user_name": "alice", "project_id": project,
+                     "project_name": "p", "roles": ["member"], "auth_token": "a-token"},
+            servers=[(one, "s") for one in ids], flavor=FLAVOR, metadata={}, created_at=NOON,
+            unique_id=uuid.uuid4().hex,
+        )  # fmt: skip
+        with kombu.Connection(self.edge_url.replace("rabbit:", "pyamqp:")) as connection:
+            producer = connection.Producer()
+            producer.publish(
+                body, exchange=kombu.Exchange("nova", "topic", durable=False),
+                routing_key="conductor", content_type="application/json",
+                content_encoding="utf-8", delivery_mode=2,
+            )  # fmt: skip
+        return ids
+
+    def built(self):
+        """The servers that the conductor was told to build."""
+        return [
+            spec["nova_object.data"]["instance_uuid"]
+            for _, args in self.conductor.got
+            if "request_specs" in args
+            for spec in args["request_specs"]
+        ]
+
+    def close(self):
+        for relay in self.relays:
+            relay.stop()
+        for server in self.servers:
+            server.stop()
+            server.wait()
+        for transport in self.transports:
+            transport.cleanup()
+        for name in self.names:
+            self.lab.remove_vhost(name)

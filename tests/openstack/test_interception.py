@@ -1,0 +1,168 @@
+"""Between a real nova-api and a real conductor: what is held, handed over, refused and relayed."""
+
+import time
+
+import pytest
+
+from lab import configuration
+from synergy.core.model import Resources
+from synergy.drivers.nova_rpc.driver import NovaRpc
+
+pytestmark = pytest.mark.openstack
+
+
+@pytest.fixture(scope="module")
+def intercepted(lab):
+    """nova-api publishes to the vhost of its own; put back afterwards."""
+    edge = lab.turned(api_vhost="edge")
+    edge.restart("nova-api")
+    yield edge
+    lab.restart("nova-api")
+
+
+@pytest.fixture
+def start(intercepted):
+    """Start the driver, as often as a test likes."""
+    made = []
+
+    def starting(*managed):
+        urls = [configuration.broker(intercepted.settings, name) for name in ("edge", "core")]
+        driver = NovaRpc(*urls, quorum=False, prefetch=100)
+        driver.manage(frozenset(managed))
+        driver.start()
+        made.append(driver)
+        assert driver.wait_ready(20)
+        return driver
+
+    yield starting
+    for driver in made:
+        driver.stop()
+
+
+class User:
+    """alice in science, at the command line."""
+
+    def __init__(self, cloud):
+        self.cloud, self.made = cloud, []
+        self.project_id = cloud.current_project_id
+
+    def create(self, *, flavor="m1.tiny", **more):
+        one = self.cloud.compute.create_server(
+            name="held",
+            flavor_id=self.cloud.compute.find_flavor(flavor, ignore_missing=False).id,
+            image_id=self.cloud.image.find_image("tiny", ignore_missing=False).id,
+            networks="none",
+            **more,
+        )
+        self.made.append(one)
+        return one
+
+    def show(self, server_id):
+        return self.cloud.compute.get_server(server_id)
+
+    def until(self, server_id, *statuses, patience_s=60):
+        deadline_s = time.monotonic() + patience_s
+        while (found := self.show(server_id)).status not in statuses:
+            assert time.monotonic() < deadline_s, f"{found.status}, not {statuses}"
+            time.sleep(0.5)
+        return found
+
+
+@pytest.fixture
+def alice(connect):
+    user = User(connect("alice", "science"))
+    yield user
+    for server in list(user.cloud.compute.servers()):
+        user.cloud.compute.delete_server(server, ignore_missing=True)
+        user.cloud.compute.wait_for_delete(server, wait=60)
+
+
+def fetched(driver, patience_s=20):
+    deadline_s = time.monotonic() + patience_s
+    while not (found := driver.fetch(limit=10)):
+        assert time.monotonic() < deadline_s, "no request arrived"
+        time.sleep(0.05)
+    (delivery,) = found
+    return delivery
+
+
+def test_a_project_that_is_not_managed_notices_nothing(start, alice):
+    start("some-other-project")
+    server = alice.create()
+    assert alice.until(server.id, "ACTIVE", "ERROR").status == "ACTIVE"
+
+
+def test_a_managed_projects_server_waits_until_it_is_handed_over(start, alice):
+    driver = start(alice.project_id)
+    server = alice.create(flavor="m1.small", metadata={"quota": "shared"})
+    delivery = fetched(driver)
+    (build,) = delivery.requests
+    assert (build.server_id, build.project_id, build.user_name) == (
+        server.id, alice.project_id, "alice",
+    )  # fmt: skip
+    assert build.demand == Resources.of(VCPU=2, MEMORY_MB=512, DISK_GB=1)
+    assert build.metadata == {"quota": "shared"}
+    credentials = driver.credentials(build.body)
+    assert credentials.token
+    assert "member" in credentials.roles
+    driver.acknowledge([delivery])
+    time.sleep(2)
+    waiting = alice.show(server.id)
+    assert (waiting.status, waiting.task_state) == ("BUILD", "scheduling")
+    driver.build(build.body, token=None)
+    assert alice.until(server.id, "ACTIVE", "ERROR").status == "ACTIVE"
+
+
+def test_servers_of_one_request_are_handed_over_or_refused_one_by_one(start, alice):
+    driver = start(alice.project_id)
+    alice.create(min_count=2, max_count=2)
+    delivery = fetched(driver)
+    first, second = delivery.requests
+    assert first.batch_id == second.batch_id
+    driver.build(second.body, token=None)
+    driver.refuse(first.body, "never_fits: it asks for VCPU=64, the cloud has 20")
+    driver.acknowledge([delivery])
+    assert alice.until(second.server_id, "ACTIVE", "ERROR").status == "ACTIVE"
+    refused = alice.until(first.server_id, "ACTIVE", "ERROR")
+    assert refused.status == "ERROR"
+    assert "Synergy rejected this request: never_fits: it asks" in refused.fault["message"]
+
+
+def test_a_request_survives_a_relay_that_dies_before_it_is_stored(start, alice):
+    first = start(alice.project_id)
+    server = alice.create()
+    before = fetched(first)
+    first.stop()
+    second = start(alice.project_id)
+    after = fetched(second)
+    assert after.message_id == before.message_id
+    second.build(after.requests[0].body, token=None)
+    second.acknowledge([after])
+    assert alice.until(server.id, "ACTIVE", "ERROR").status == "ACTIVE"
+
+
+def test_what_nova_api_asks_while_the_relay_is_away_is_done_when_it_returns(start, alice):
+    start("nobody").stop()
+    server = alice.create()
+    time.sleep(2)
+    assert alice.show(server.id).status == "BUILD"
+    start("nobody")
+    assert alice.until(server.id, "ACTIVE", "ERROR").status == "ACTIVE"
+
+
+def test_other_operations_pass(start, alice, connect):
+    start(alice.project_id + "-not")
+    server = alice.create()
+    alice.until(server.id, "ACTIVE")
+    small = alice.cloud.compute.find_flavor("m1.small", ignore_missing=False)
+    alice.cloud.compute.resize_server(server, small)
+    alice.until(server.id, "VERIFY_RESIZE", "ERROR")
+    alice.cloud.compute.confirm_server_resize(server)
+    assert alice.until(server.id, "ACTIVE", "ERROR").flavor.name == "m1.small"
+    admin = connect()
+    aggregate = admin.compute.create_aggregate(name=f"a-{server.id[:8]}")
+    try:
+        admin.compute.add_host_to_aggregate(aggregate.id, "fake1")
+        admin.compute.remove_host_from_aggregate(aggregate.id, "fake1")
+    finally:
+        admin.compute.delete_aggregate(aggregate.id)

@@ -1,0 +1,214 @@
+"""The relay between two vhosts of a real RabbitMQ, with oslo.messaging on both sides as Nova has it.
+
+A conductor and a nova-api of our own stand for Nova's, so that a test sees what each got.
+"""
+
+import json
+import threading
+import time
+
+import kombu
+import pytest
+
+from synergy.core.errors import HandOverFailed, UpstreamUnavailable
+from synergy.drivers.nova_rpc.relay import Relay
+
+pytestmark = [pytest.mark.openstack, pytest.mark.filterwarnings("ignore")]
+
+
+def until(condition, patience_s=15.0):
+    deadline_s = time.monotonic() + patience_s
+    while not condition():
+        assert time.monotonic() < deadline_s, "it did not come about"
+        time.sleep(0.02)
+
+
+@pytest.fixture
+def sides(lab):
+    from tests.openstack.peers import Sides
+
+    made = Sides(lab)
+    yield made
+    made.close()
+
+
+def fetched(relay, count=1):
+    found = []
+    until(lambda: found.extend(relay.fetch(limit=100)) or len(found) >= count)
+    return found
+
+
+def test_requests_of_managed_projects_are_taken_and_all_others_pass(sides):
+    sides.serve()
+    relay = sides.relay()
+    relay.manage(frozenset({"managed"}))
+    (other,) = sides.create("other")
+    first, second = sides.create(servers=2)
+    (delivery,) = fetched(relay)
+    assert [build.server_id for build in delivery.requests] == [first, second]
+    until(lambda: sides.built() == [other])
+    relay.acknowledge([delivery])
+    time.sleep(0.3)
+    assert sides.built() == [other]
+    assert relay.fetch(limit=10) == []
+
+
+def test_what_is_handed_over_reaches_the_conductor_as_it_is(sides):
+    sides.serve()
+    relay = sides.relay()
+    relay.manage(frozenset({"managed"}))
+    first, second = sides.create(servers=2)
+    (delivery,) = fetched(relay)
+    relay.hand_over(delivery.requests[1].body)
+    until(lambda: sides.built() == [second])
+    relay.hand_over(delivery.requests[0].body)
+    until(lambda: sides.built() == [second, first])
+    assert {token for token, _ in sides.conductor.got} == {"a-token"}
+
+
+def test_casts_and_calls_pass_with_answers_and_errors(sides):
+    sides.serve()
+    relay = sides.relay()
+    relay.manage(frozenset({"managed"}))
+    api = sides.api(timeout=15)
+    context = {"project_id": "managed", "auth_token": "t"}
+    api.cast(context, "migrate_server", instance="i")
+    until(lambda: sides.conductor.got == [("migrate", {"instance": "i"})])
+    assert api.call(context, "attach_volume", number=21) == 42
+    newer = api.prepare(version="1.42")
+    assert [newer.call(context, "attach_volume", number=n) for n in range(20)] == [
+        2 * n for n in range(20)
+    ]
+    with pytest.raises(ValueError, match="the conductor's own fault"):
+        api.call(context, "fail")
+
+
+def test_calls_of_several_callers_at_once_get_their_own_answers(sides):
+    sides.serve()
+    sides.relay()
+    answers = {}
+
+    def ask(number):
+        answers[number] = sides.api(timeout=30).call({}, "attach_volume", number=number)
+
+    threads = [threading.Thread(target=ask, args=(number,)) for number in range(12)]
+    for one in threads:
+        one.start()
+    for one in threads:
+        one.join()
+    assert answers == {number: 2 * number for number in range(12)}
+
+
+def test_what_was_not_acknowledged_comes_again_after_a_crash(sides):
+    relay = sides.relay()
+    relay.manage(frozenset({"managed"}))
+    (server,) = sides.create()
+    (before,) = fetched(relay)
+    relay.stop()
+    again = sides.relay()
+    again.manage(frozenset({"managed"}))
+    (after,) = fetched(again)
+    assert (after.message_id, after.requests[0].server_id) == (before.message_id, server)
+    relay.acknowledge([before])  # of a connection that is gone: nothing happens
+    again.acknowledge([after])
+    until(lambda: waiting(sides, "conductor") == 0)
+    again.stop()
+    last = sides.relay()
+    last.manage(frozenset({"managed"}))
+    time.sleep(0.5)
+    assert last.fetch(limit=10) == []
+
+
+def waiting(sides, queue):
+    """Messages of a queue on the edge, unacknowledged ones included."""
+    listed = sides.lab._rabbitmqctl("list_queues", "-p", sides.names[0], "name", "messages")
+    return next(int(line.split()[1]) for line in listed.splitlines() if line.split()[0] == queue)
+
+
+def test_a_request_waits_in_its_queue_while_the_relay_is_away(sides):
+    sides.relay().stop()
+    sides.serve()
+    (server,) = sides.create("other")
+    assert sides.built() == []
+    sides.relay()
+    until(lambda: sides.built() == [server])
+
+
+def test_without_a_conductor_nothing_is_handed_over_and_nothing_relayed_is_lost(sides):
+    relay = sides.relay()
+    relay.manage(frozenset({"managed"}))
+    sides.create()
+    (delivery,) = fetched(relay)
+    with pytest.raises(HandOverFailed, match="the broker refuses 'conductor'"):
+        relay.hand_over(delivery.requests[0].body)
+    (other,) = sides.create("other")
+    time.sleep(1.5)
+    sides.serve()
+    until(lambda: sides.built() == [other])
+    relay.hand_over(delivery.requests[0].body)
+    until(lambda: len(sides.built()) == 2)
+
+
+def test_no_more_are_taken_than_may_be_unacknowledged(sides):
+    relay = sides.relay(prefetch=5)
+    relay.manage(frozenset({"managed"}))
+    for _ in range(12):
+        sides.create()
+    taken = fetched(relay, 5)
+    time.sleep(0.3)
+    assert len(taken) == 5
+    assert relay.fetch(limit=100) == []
+    relay.acknowledge(taken)
+    assert len(fetched(relay, 5)) == 5
+
+
+@pytest.mark.parametrize("body", [b"nonsense", b"{}", b"[1]", b'{"oslo.message": "5"}'])
+def test_a_message_that_is_no_request_is_passed_on_as_it_is(sides, body):
+    sides.relay()
+    core = kombu.Connection(sides.core_url.replace("rabbit:", "pyamqp:"))
+    with core, kombu.Connection(sides.edge_url.replace("rabbit:", "pyamqp:")) as edge:
+        exchange = kombu.Exchange("nova", "topic", durable=False)
+        queue = kombu.Queue("conductor", exchange, routing_key="conductor", durable=False)
+        bound = queue(core.channel())
+        bound.declare()
+        edge.Producer().publish(body, exchange=exchange, routing_key="conductor",
+                                content_type="application/json", content_encoding="utf-8")  # fmt: skip
+        found = []
+        until(lambda: found.append(bound.get(no_ack=True)) or found[-1] is not None)
+        assert found[-1].body == body.decode() or found[-1].body == body
+
+
+def test_a_call_keeps_its_expiration(sides):
+    sides.relay()
+    core = kombu.Connection(sides.core_url.replace("rabbit:", "pyamqp:"))
+    with core, kombu.Connection(sides.edge_url.replace("rabbit:", "pyamqp:")) as edge:
+        exchange = kombu.Exchange("nova", "topic", durable=False)
+        bound = kombu.Queue("conductor", exchange, routing_key="conductor", durable=False)(
+            core.channel()
+        )
+        bound.declare()
+        message = {"method": "m", "_msg_id": "1", "_reply_q": "reply_x", "args": {}}
+        edge.Producer().publish(
+            json.dumps({"oslo.version": "2.0", "oslo.message": json.dumps(message)}),
+            exchange=exchange, routing_key="conductor", content_type="application/json",
+            content_encoding="utf-8", expiration=60,
+        )  # fmt: skip
+        found = []
+        until(lambda: found.append(bound.get(no_ack=True)) or found[-1] is not None)
+        assert found[-1].properties["expiration"] == "60000"
+        inner = json.loads(json.loads(found[-1].body)["oslo.message"])
+        assert inner["_reply_q"].startswith("reply_synergy_")
+
+
+def test_a_broker_that_is_not_there_is_told_and_tried_again(lab):
+    nowhere = "rabbit://nova:secret@127.0.0.1:9/edge"
+    relay = Relay(nowhere, nowhere, quorum=False, prefetch=10)
+    relay.start()
+    try:
+        until(lambda: relay._edge.trouble)
+        with pytest.raises(UpstreamUnavailable, match="the broker of nova-api: .*refused"):
+            relay.fetch(limit=1)
+        with pytest.raises(HandOverFailed, match="the broker does not answer"):
+            relay.hand_over(b"{}")
+    finally:
+        relay.stop()
