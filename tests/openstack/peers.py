@@ -65,8 +65,11 @@ class Sides:
         server.start()
         self.servers.append(server)
 
-    def relay(self, prefetch=100):
-        made = Relay(self.edge_url, self.core_url, quorum=False, prefetch=prefetch)
+    def relay(self, prefetch=100, still_scheduling=lambda ids: ids):
+        made = Relay(
+            self.edge_url, self.core_url, still_scheduling=still_scheduling, quorum=False,
+            prefetch=prefetch, doubt_s=0.5,
+        )  # fmt: skip
         made.start()
         self.relays.append(made)
         assert made.wait_ready(15)
@@ -96,6 +99,16 @@ class Sides:
                 content_encoding="utf-8", delivery_mode=2,
             )  # fmt: skip
         return ids
+
+    def crash_on(self, count=1):
+        """Take messages off the edge and die without a word, as a relay killed in between."""
+        connection = kombu.Connection(self.edge_url.replace("rabbit:", "pyamqp:"))
+        channel = connection.channel()
+        got = []
+        while len(got) < count:
+            if (message := channel.basic_get("conductor")) is not None:
+                got.append(message)
+        connection.close()
 
     def built(self):
         """The servers that the conductor was told to build."""

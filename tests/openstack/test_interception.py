@@ -21,13 +21,15 @@ def intercepted(lab):
 
 
 @pytest.fixture
-def start(intercepted):
+def start(intercepted, connect):
     """Start the driver, as often as a test likes."""
-    made = []
+    made, cloud = [], connect()
 
     def starting(*managed):
         urls = [configuration.broker(intercepted.settings, name) for name in ("edge", "core")]
-        driver = NovaRpc(*urls, quorum=False, prefetch=100)
+        driver = NovaRpc(
+            *urls, still_scheduling=lambda ids: waiting_in(cloud, ids), quorum=False, prefetch=100
+        )
         driver.manage(frozenset(managed))
         driver.start()
         made.append(driver)
@@ -37,6 +39,12 @@ def start(intercepted):
     yield starting
     for driver in made:
         driver.stop()
+
+
+def waiting_in(cloud, ids):
+    """Those of the servers that wait for the conductor, as Nova's API shows them."""
+    servers = cloud.compute.servers(all_projects=True)
+    return {one.id for one in servers if one.id in ids and one.task_state == "scheduling"}
 
 
 class User:

@@ -149,6 +149,66 @@ def test_without_a_conductor_nothing_is_handed_over_and_nothing_relayed_is_lost(
     until(lambda: len(sides.built()) == 2)
 
 
+def test_a_build_request_delivered_again_is_relayed_if_nova_never_got_it(sides):
+    sides.relay().stop()
+    (server,) = sides.create("other")
+    sides.crash_on()
+    sides.serve()
+    asked = []
+    sides.relay(still_scheduling=lambda ids: asked.append(set(ids)) or ids)
+    until(lambda: sides.built() == [server])
+    assert asked == [{server}]
+    until(lambda: waiting(sides, "conductor") == 0)
+
+
+def test_a_build_request_delivered_again_is_not_relayed_if_nova_got_it(sides):
+    sides.relay().stop()
+    sides.create("other")
+    sides.crash_on()
+    sides.serve()
+    sides.relay(still_scheduling=lambda ids: ())
+    until(lambda: waiting(sides, "conductor") == 0)
+    (later,) = sides.create("other")
+    until(lambda: sides.built() == [later])
+
+
+def test_a_build_request_delivered_again_waits_until_nova_answers(sides):
+    sides.relay().stop()
+    (server,) = sides.create("other")
+    sides.crash_on()
+    sides.serve()
+    answers = [UpstreamUnavailable("Nova does not answer"), UpstreamUnavailable("still not"), None]
+
+    def still_scheduling(ids):
+        if error := answers.pop(0):
+            raise error
+        return ids
+
+    sides.relay(still_scheduling=still_scheduling)
+    (later,) = sides.create("other")
+    until(lambda: sides.built() == [later, server])  # others do not wait for it
+    assert answers == []
+
+
+def test_a_build_request_delivered_again_waits_while_a_copy_may_be_under_way(sides):
+    sides.relay().stop()
+    sides.create("other")
+    sides.crash_on()
+    core = kombu.Connection(sides.core_url.replace("rabbit:", "pyamqp:"))
+    with core:
+        exchange = kombu.Exchange("nova", "topic", durable=False)
+        queue = kombu.Queue("conductor", exchange, routing_key="conductor", durable=False)
+        bound = queue(core.channel())
+        bound.declare()
+        core.Producer().publish(b"{}", exchange=exchange, routing_key="conductor")
+        asked = []
+        sides.relay(still_scheduling=lambda ids: asked.append(ids) or ids)
+        time.sleep(1.5)
+        assert asked == []
+        bound.purge()
+        until(lambda: asked)
+
+
 def test_no_more_are_taken_than_may_be_unacknowledged(sides):
     relay = sides.relay(prefetch=5)
     relay.manage(frozenset({"managed"}))
@@ -202,7 +262,7 @@ def test_a_call_keeps_its_expiration(sides):
 
 def test_a_broker_that_is_not_there_is_told_and_tried_again(lab):
     nowhere = "rabbit://nova:secret@127.0.0.1:9/edge"
-    relay = Relay(nowhere, nowhere, quorum=False, prefetch=10)
+    relay = Relay(nowhere, nowhere, still_scheduling=lambda ids: ids, quorum=False, prefetch=10)
     relay.start()
     try:
         until(lambda: relay._edge.trouble)

@@ -76,11 +76,30 @@ class Publisher:
                 self._drop()
                 raise HandOverFailed(f"the broker does not answer: {error}") from error
 
-    def _send(self, outgoing: Outgoing) -> None:
+    def waiting(self, queue: str) -> int:
+        """Return how many messages a queue holds that no consumer was given, 0 without a queue.
+
+        Raises HandOverFailed.
+        """
+        with self._lock:
+            try:
+                self._open()
+                return int(self._channel.queue_declare(queue, passive=True).message_count)
+            except amqp.exceptions.NotFound:
+                self._drop()
+                return 0
+            except FOREIGN as error:
+                self._drop()
+                raise HandOverFailed(f"the broker does not answer: {error}") from error
+
+    def _open(self) -> None:
         if self._channel is None or not self._connection.connected:
             self._drop()
             self._connection = connect(self._url, confirm=True)
             self._channel = self._connection.channel()
+
+    def _send(self, outgoing: Outgoing) -> None:
+        self._open()
         message = amqp.basic_message.Message(
             outgoing.body,
             content_type="application/json",

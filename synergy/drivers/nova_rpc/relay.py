@@ -1,9 +1,11 @@
 """Takes build requests of managed projects off the edge, and relays everything else both ways.
 
 Why: nova-api must not notice that somebody stands in between. Build requests that are taken stay
-unacknowledged until their requests are committed; whatever is relayed is acknowledged once the
-broker of the other side has confirmed it, so it may arrive twice but is never lost. Must not know
-what Synergy does with a request.
+unacknowledged until their requests are committed. Whatever is relayed is acknowledged once the
+broker of the other side has confirmed it, so after a crash in between it would be relayed twice.
+For most methods that is harmless, but a second build request destroys the server of the first: one
+that the broker delivers again is relayed only if Nova still waits for it a while later, and nothing
+is on its way. Must not know what Synergy does with a request.
 """
 
 import logging
@@ -11,8 +13,8 @@ import threading
 import time
 import uuid
 from collections import deque
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from synergy.core.errors import HandOverFailed, InvalidInput, UpstreamUnavailable
@@ -26,6 +28,8 @@ EXCHANGE: Final = "nova"
 TOPIC: Final = "conductor"
 FANOUT: Final = "scheduler_fanout"
 LONGEST_CALL_S: Final = 3600.0  # after that an answer is not waited for any longer
+DOUBT_S: Final = 60.0  # how long a build request delivered again leaves a copy to be seen
+StillScheduling = Callable[[Collection[str]], Collection[str]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,11 +40,33 @@ class _Taken:
     tag: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Doubtful:
+    """A build request of a project that is not managed, delivered again."""
+
+    message: Any
+    delivery: Delivery
+    since_s: float
+
+
 class Relay:
     """The edge side and the core side, each with a thread of its own."""
 
-    def __init__(self, edge_url: str, core_url: str, *, quorum: bool, prefetch: int) -> None:
+    def __init__(
+        self,
+        edge_url: str,
+        core_url: str,
+        *,
+        still_scheduling: StillScheduling,
+        quorum: bool,
+        prefetch: int,
+        doubt_s: float = DOUBT_S,
+    ) -> None:
+        """still_scheduling asks Nova which of these servers wait for the conductor's first step;
+        it raises UpstreamUnavailable when Nova does not answer."""
         self._quorum, self._prefetch = quorum, prefetch
+        self._still_scheduling, self._doubt_s = still_scheduling, doubt_s
+        self._doubtful: list[_Doubtful] = []
         self._managed: frozenset[str] = frozenset()
         self._wake: Wake = lambda: None
         self._lock = threading.Lock()
@@ -51,7 +77,7 @@ class Relay:
         self._calls: dict[str, tuple[str, float]] = {}  # msg_id -> (reply queue, forgotten when)
         self._reply_queue = f"reply_synergy_{uuid.uuid4().hex}"
         self._to_core, self._to_edge = Publisher(core_url), Publisher(edge_url)
-        self._edge = Consumer("edge", edge_url, self._begin_edge, self._acknowledge_done)
+        self._edge = Consumer("edge", edge_url, self._begin_edge, self._turn_edge)
         self._core = Consumer("core replies", core_url, self._begin_core)
 
     def start(self) -> None:
@@ -105,6 +131,7 @@ class Relay:
             self._arrived.clear()
             self._taken.clear()
             self._done.clear()
+        self._doubtful.clear()
         channel.basic_qos(0, self._prefetch, False)
         declare(channel, TOPIC, exchange=EXCHANGE, routing_key=TOPIC, kind="topic",
                 quorum=self._quorum)  # fmt: skip
@@ -112,6 +139,11 @@ class Relay:
                 quorum=False)  # fmt: skip
         channel.basic_consume(TOPIC, callback=self._on_request)
         channel.basic_consume(f"{FANOUT}_synergy", callback=self._on_fanout)
+
+    def _turn_edge(self, channel: Any) -> None:
+        self._acknowledge_done(channel)
+        if self._doubtful and time.monotonic() - self._doubtful[-1].since_s > self._doubt_s:
+            self._settle_doubtful()
 
     def _acknowledge_done(self, channel: Any) -> None:
         while self._done:
@@ -136,6 +168,11 @@ class Relay:
             and outline.msg_id is None
         ):
             self._take(message, body, outline)
+        elif outline.method == nova_message.METHOD and message.delivery_info.get("redelivered"):
+            delivery = nova_message.read(outline.unique_id or "", body)
+            self._doubtful.append(
+                _Doubtful(message=message, delivery=delivery, since_s=time.monotonic())
+            )
         else:
             self._relay(message, self._answered_here(body, outline))
 
@@ -147,6 +184,32 @@ class Relay:
             self._taken.setdefault(message_id, []).append(taken)
             self._arrived.append(delivery)
         self._wake()
+
+    def _settle_doubtful(self) -> None:
+        """Relay those that Nova still waits for, and forget those that it got before."""
+        settling, self._doubtful = self._doubtful, []
+        ids = {build.server_id for one in settling for build in one.delivery.requests}
+        try:
+            scheduling = set(self._still_scheduling(ids)) if self._core_is_empty() else None
+        except (UpstreamUnavailable, HandOverFailed) as error:
+            LOG.error("%d build request(s) delivered again wait: %s", len(settling), error)
+            scheduling = None
+        if scheduling is None:
+            now_s = time.monotonic()
+            self._doubtful = [replace(one, since_s=now_s) for one in settling]
+            return
+        for one in settling:
+            wanted = {build.server_id for build in one.delivery.requests} & scheduling
+            if wanted:
+                LOG.warning("Nova never got the build request of %s: relayed", sorted(wanted))
+                self._relay(one.message, one.delivery.body)
+            else:
+                LOG.warning("a build request that Nova got before is not relayed again")
+                one.message.channel.basic_ack(one.message.delivery_tag)
+
+    def _core_is_empty(self) -> bool:
+        """Tell whether nothing waits for the conductor: no copy can be under way then."""
+        return self._to_core.waiting(TOPIC) == 0
 
     def _answered_here(self, body: bytes, outline: envelope.Outline) -> bytes:
         """Return the message; the answer to a call comes to us first."""
