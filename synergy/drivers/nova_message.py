@@ -16,6 +16,7 @@ from typing import Any, Final
 
 from synergy.core.errors import InvalidInput
 from synergy.core.model import RESOURCE_CLASS, Resources
+from synergy.drivers.envelope import Opened, open_body
 from synergy.ports import BuildRequest, Credentials, Delivery
 
 METHOD: Final = "schedule_and_build_instances"
@@ -28,45 +29,34 @@ _LONGEST_FAULT: Final = 200  # Nova cuts a fault at 255 characters, its own word
 _PER_SERVER: Final = ("build_requests", "request_specs", "block_device_mapping", "tags")
 
 
-@dataclass(frozen=True, slots=True)
-class _Message:
-    body: bytes
-    envelope: dict[str, Any]
-    inner: dict[str, Any]
-
-    @property
-    def args(self) -> dict[str, Any]:
-        args: dict[str, Any] = self.inner["args"]
-        return args
-
-
-def _load(body: bytes) -> _Message:
-    envelope = json.loads(body)
-    return _Message(body, envelope, json.loads(envelope["oslo.message"]))
-
-
-def _dump(message: _Message, inner: Mapping[str, Any]) -> bytes:
-    return json.dumps({**message.envelope, "oslo.message": json.dumps(inner)}).encode()
-
-
 def read(message_id: str, body: bytes) -> Delivery:
     """Return the requests of a message, one for each server, or why it cannot be read."""
     try:
-        requests = tuple(_split(_load(body)))
-        if not requests:
-            raise InvalidInput("it asks for no server")
+        return read_opened(message_id, open_body(body))
     except InvalidInput as error:
-        return Delivery(message_id=message_id, body=body, unreadable=str(error))
+        return Delivery(
+            message_id=message_id, body=body, unreadable=f"not a build request of Nova: {error}"
+        )
+
+
+def read_opened(message_id: str, opened: Opened) -> Delivery:
+    """Return the requests of a message that was opened already."""
+    unreadable = ""
+    try:
+        requests = tuple(_split(opened))
+        if requests:
+            return Delivery(message_id=message_id, body=opened.body, requests=requests)
+        unreadable = "it asks for no server"
+    except InvalidInput as error:
+        unreadable = str(error)
     except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
         what = f"no {error.args[0]!r}" if isinstance(error, KeyError) else str(error)
-        return Delivery(
-            message_id=message_id, body=body, unreadable=f"not a build request of Nova: {what}"
-        )
-    return Delivery(message_id=message_id, body=body, requests=requests)
+        unreadable = f"not a build request of Nova: {what}"
+    return Delivery(message_id=message_id, body=opened.body, unreadable=unreadable)
 
 
-def _split(message: _Message) -> list[BuildRequest]:
-    inner, args = message.inner, message.args
+def _split(message: Opened) -> list[BuildRequest]:
+    inner, args = message.message, message.message["args"]
     if inner.get("method") != METHOD:
         raise InvalidInput(f"method is {inner.get('method')!r}, not {METHOD!r}")
     count = len(args["request_specs"])
@@ -77,8 +67,8 @@ def _split(message: _Message) -> list[BuildRequest]:
     return [_one(message, position, count) for position in range(count)]
 
 
-def _one(message: _Message, position: int, count: int) -> BuildRequest:
-    inner, args = message.inner, message.args
+def _one(message: Opened, position: int, count: int) -> BuildRequest:
+    inner, args = message.message, message.message["args"]
     spec = args["request_specs"][position][_DATA]
     instance = args["build_requests"][position][_DATA]["instance"][_DATA]
     flavor = spec["flavor"][_DATA]
@@ -137,11 +127,11 @@ def _quota_in_user_data(encoded: str | None) -> str | None:
     return found.group(1) if found else None
 
 
-def _single(message: _Message, position: int, count: int) -> bytes:
+def _single(message: Opened, position: int, count: int) -> bytes:
     """Return the message for one of its servers only; verbatim when it has just one."""
     if count == 1:
         return message.body
-    args = dict(message.args)
+    args = dict(message.message["args"])
     for name in _PER_SERVER:
         values = args.get(name)
         if isinstance(values, list) and len(values) == count:
@@ -149,24 +139,24 @@ def _single(message: _Message, position: int, count: int) -> bytes:
     spec = copy(args["request_specs"][0])
     spec[_DATA] = {**spec[_DATA], "num_instances": 1}
     args["request_specs"] = [spec]
-    unique = f"{message.inner.get('_unique_id', '')}-{position}"
-    return _dump(message, {**message.inner, "args": args, "_unique_id": unique})
+    unique = f"{message.message.get('_unique_id', '')}-{position}"
+    return message.closed(args=args, _unique_id=unique)
 
 
 def refused(body: bytes, reason: str) -> bytes:
     """Return the message so that Nova ends the server with `reason` as its fault."""
-    message = _load(body)
+    message = open_body(body)
     text = f"(none) Synergy rejected this request: {reason}"[:_LONGEST_FAULT]
     specs = [
         {**spec, _DATA: {**spec[_DATA], "force_hosts": [text]}}
-        for spec in message.args["request_specs"]
+        for spec in message.message["args"]["request_specs"]
     ]
-    return _dump(message, {**message.inner, "args": {**message.args, "request_specs": specs}})
+    return message.closed(args={**message.message["args"], "request_specs": specs})
 
 
 def credentials_of(body: bytes) -> Credentials:
     """Return the token and roles in a message's context."""
-    return _credentials(_load(body).inner)
+    return _credentials(open_body(body).message)
 
 
 def _credentials(inner: Mapping[str, Any]) -> Credentials:
@@ -185,13 +175,13 @@ class Order:
 
 def order_of(body: bytes) -> Order:
     """Return what a conductor reads of a message."""
-    message = _load(body)
-    specs = [spec[_DATA] for spec in message.args["request_specs"]]
+    message = open_body(body)
+    specs = [spec[_DATA] for spec in message.message["args"]["request_specs"]]
     hosts = specs[0].get("force_hosts")
     return Order(
         server_ids=tuple(spec["instance_uuid"] for spec in specs),
         forced_host=str(hosts[0]) if hosts else None,
-        token=_credentials(message.inner).token,
+        token=_credentials(message.message).token,
     )
 
 

@@ -1,7 +1,6 @@
 """The ports `Intake` and `Conductor` on AMQP: what the managers see of the relay."""
 
-from synergy.drivers import nova_message
-from synergy.drivers.nova_rpc import envelope
+from synergy.drivers import envelope, nova_message
 from synergy.drivers.nova_rpc.relay import Relay
 from synergy.ports import Credentials
 

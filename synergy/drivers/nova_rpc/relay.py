@@ -18,8 +18,8 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from synergy.core.errors import HandOverFailed, InvalidInput, UpstreamUnavailable
-from synergy.drivers import nova_message
-from synergy.drivers.nova_rpc import envelope
+from synergy.drivers import envelope, nova_message
+from synergy.drivers.envelope import Opened
 from synergy.drivers.nova_rpc.broker import Consumer, Outgoing, Publisher, declare
 from synergy.ports import Delivery, Wake
 
@@ -157,28 +157,29 @@ class Relay:
     def _on_request(self, message: Any) -> None:
         body = _bytes(message.body)
         try:
-            outline = envelope.outline_of(body)
+            opened = envelope.open_body(body)
         except InvalidInput as error:
             LOG.warning("a message that is no request is relayed as it is: %s", error)
             self._relay(message, body)
             return
+        outline = envelope.outline_of(opened)
         if (
             outline.method == nova_message.METHOD
             and outline.project_id in self._managed
             and outline.msg_id is None
         ):
-            self._take(message, body, outline)
+            self._take(message, opened, outline)
         elif outline.method == nova_message.METHOD and message.delivery_info.get("redelivered"):
-            delivery = nova_message.read(outline.unique_id or "", body)
+            delivery = nova_message.read_opened(outline.unique_id or "", opened)
             self._doubtful.append(
                 _Doubtful(message=message, delivery=delivery, since_s=time.monotonic())
             )
         else:
-            self._relay(message, self._answered_here(body, outline))
+            self._relay(message, self._answered_here(opened, outline))
 
-    def _take(self, message: Any, body: bytes, outline: envelope.Outline) -> None:
-        message_id = outline.unique_id or uuid.uuid5(uuid.NAMESPACE_OID, body.hex()).hex
-        delivery = nova_message.read(message_id, body)
+    def _take(self, message: Any, opened: Opened, outline: envelope.Outline) -> None:
+        message_id = outline.unique_id or uuid.uuid5(uuid.NAMESPACE_OID, opened.body.hex()).hex
+        delivery = nova_message.read_opened(message_id, opened)
         with self._lock:
             taken = _Taken(self._epoch, message.delivery_tag)
             self._taken.setdefault(message_id, []).append(taken)
@@ -211,15 +212,15 @@ class Relay:
         """Tell whether nothing waits for the conductor: no copy can be under way then."""
         return self._to_core.waiting(TOPIC) == 0
 
-    def _answered_here(self, body: bytes, outline: envelope.Outline) -> bytes:
+    def _answered_here(self, opened: Opened, outline: envelope.Outline) -> bytes:
         """Return the message; the answer to a call comes to us first."""
         if outline.msg_id is None or outline.reply_queue is None:
-            return body
+            return opened.body
         now_s = time.monotonic()
         with self._lock:
             self._calls = {k: v for k, v in self._calls.items() if v[1] > now_s}
             self._calls[outline.msg_id] = outline.reply_queue, now_s + LONGEST_CALL_S
-        return envelope.with_reply_queue(body, self._reply_queue)
+        return opened.closed(_reply_q=self._reply_queue)
 
     def _relay(self, message: Any, body: bytes) -> None:
         """Publish on the other side, then acknowledge; what fails goes back to the queue."""

@@ -3,7 +3,7 @@ import json
 import pytest
 
 from synergy.core.errors import InvalidInput
-from synergy.drivers.nova_rpc import envelope
+from synergy.drivers import envelope
 
 
 def body(**message):
@@ -15,18 +15,18 @@ def inner(found):
 
 
 def test_a_cast_has_no_one_waiting_for_an_answer():
-    found = envelope.outline_of(
-        body(method="m", namespace="n", _context_project_id="p", _unique_id="1", args={})
-    )
+    cast = body(method="m", namespace="n", _context_project_id="p", _unique_id="1", args={})
+    found = envelope.outline_of(envelope.open_body(cast))
     assert (found.method, found.namespace, found.project_id) == ("m", "n", "p")
     assert (found.unique_id, found.msg_id, found.reply_queue) == ("1", None, None)
 
 
 def test_a_call_says_where_its_answer_goes():
     call = body(method="m", _msg_id="7", _reply_q="reply_a", args={"x": [1]}, _timeout=5)
-    found = envelope.outline_of(call)
+    opened = envelope.open_body(call)
+    found = envelope.outline_of(opened)
     assert (found.msg_id, found.reply_queue) == ("7", "reply_a")
-    changed = envelope.with_reply_queue(call, "reply_b")
+    changed = opened.closed(_reply_q="reply_b")
     assert inner(changed) == {**inner(call), "_reply_q": "reply_b"}
     assert json.loads(changed)["oslo.version"] == "2.0"
 
@@ -51,7 +51,7 @@ def test_an_answer_says_whether_more_follows(message, ending):
      b'{"oslo.message": "[1]"}', b'{"oslo.message": "' + b"[" * 9999 + b'"}'],
 )  # fmt: skip
 def test_what_is_no_envelope_is_told_without_its_content(wrong):
-    for read in (envelope.outline_of, envelope.answer_of):
+    for read in (envelope.open_body, envelope.answer_of):
         with pytest.raises(InvalidInput, match="not an envelope of oslo.messaging") as caught:
             read(wrong)
         assert len(str(caught.value)) <= 200

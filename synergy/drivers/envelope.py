@@ -1,4 +1,4 @@
-"""What the relay reads of a message: whose it is, what it calls, and where an answer goes.
+"""The outside of a message of oslo.messaging: whose it is, what it calls, where an answer goes.
 
 Must not know AMQP, nor what is inside the arguments. An envelope is JSON that carries the message
 as a JSON text: {"oslo.version": "2.0", "oslo.message": "..."}.
@@ -28,24 +28,36 @@ class Outline:
     reply_queue: str | None
 
 
-def _open(body: bytes) -> tuple[dict[str, Any], dict[str, Any]]:
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """An envelope, opened once: the body as it came, and the message in it."""
+
+    body: bytes
+    envelope: Mapping[str, Any]
+    message: dict[str, Any]
+
+    def closed(self, **changes: Any) -> bytes:
+        """Return the body with other values in the message."""
+        inner = json.dumps({**self.message, **changes})
+        return json.dumps({**self.envelope, "oslo.message": inner}).encode()
+
+
+def open_body(body: bytes) -> Opened:
+    """Open an envelope. Raises InvalidInput."""
     try:
         envelope = json.loads(body)
         message = json.loads(envelope["oslo.message"])
     except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise InvalidInput(f"not an envelope of oslo.messaging: {error!r}"[:200]) from error
+        what = f"no {error.args[0]!r}" if isinstance(error, KeyError) else str(error)
+        raise InvalidInput(f"not an envelope of oslo.messaging: {what}"[:200]) from error
     if not isinstance(message, dict):
         raise InvalidInput("not an envelope of oslo.messaging: the message is no object")
-    return envelope, message
+    return Opened(body, envelope, message)
 
 
-def _close(envelope: Mapping[str, Any], message: Mapping[str, Any]) -> bytes:
-    return json.dumps({**envelope, "oslo.message": json.dumps(message)}).encode()
-
-
-def outline_of(body: bytes) -> Outline:
-    """Return the outside of a request. Raises InvalidInput."""
-    _, message = _open(body)
+def outline_of(opened: Opened) -> Outline:
+    """Return the outside of a request."""
+    message = opened.message
     called = bool(message.get("_msg_id"))
     return Outline(
         method=str(message.get("method", "")),
@@ -57,16 +69,9 @@ def outline_of(body: bytes) -> Outline:
     )
 
 
-def with_reply_queue(body: bytes, queue: str) -> bytes:
-    """Return a call that is answered to another queue."""
-    envelope, message = _open(body)
-    return _close(envelope, {**message, "_reply_q": queue})
-
-
 def with_token(body: bytes, token: str) -> bytes:
-    """Return a message whose context acts with another token."""
-    envelope, message = _open(body)
-    return _close(envelope, {**message, "_context_auth_token": token})
+    """Return a message whose context acts with another token. Raises InvalidInput."""
+    return open_body(body).closed(_context_auth_token=token)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,5 +84,5 @@ class Answer:
 
 def answer_of(body: bytes) -> Answer:
     """Return the outside of a reply. Raises InvalidInput."""
-    _, message = _open(body)
+    message = open_body(body).message
     return Answer(str(message.get("_msg_id", "")), bool(message.get("ending", True)))
