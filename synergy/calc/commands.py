@@ -69,7 +69,7 @@ class ComputeFairShare(_Compute):
 
     def take_action(self, parsed: argparse.Namespace) -> Table:
         """Read, compute and show."""
-        data = document.read(parsed.file)
+        data = document.read(parsed.file, more_keys=priority.KEYS)  # it may have jobs too
         result = fairshare.compute(document.accounts_of(data), _method(parsed, data))
         if parsed.formatter == "table":
             shown: list[Any] = list(result.sshare())

@@ -164,6 +164,11 @@ def test_standard_input_and_gzip_are_read(compute, monkeypatch, capsys):
     assert capsys.readouterr().out == plain[1]
 
 
+def test_the_tree_of_a_file_with_jobs_is_computed_too(compute):
+    found = rows(compute("fairshare", JOBS, "-f", "json"))
+    assert found == rows(compute("fairshare", {"tree": TREE}, "-f", "json"))
+
+
 def test_priorities_have_a_row_for_each_job_with_every_term(compute):
     first, held = rows(compute("priority", JOBS, "-f", "json"))
     assert first == {
@@ -206,7 +211,7 @@ def entry(place, **changes):
         ({}, "tree must be a list with at least the root account"),
         ({"tree": []}, "tree must be a list with at least the root account"),
         ({"tree": [5]}, "tree entry 1 must be an object"),
-        ({"tree": TREE, "colour": 1}, "'colour' is not one of config, expected, name"),
+        ({"tree": TREE, "colour": 1}, "'colour' is not one of calc_time, cluster, config"),
         ({"tree": TREE, "config": {"PriorityFlagz": ""}}, "config: 'PriorityFlagz' is not one of"),
         ({"tree": TREE, "config": {"PriorityFlags": "FAST"}}, "PriorityFlags: 'FAST' is not one"),
         ({"tree": TREE, "config": {"algorithm": "lottery"}}, "algorithm is 'lottery', but must be"),
