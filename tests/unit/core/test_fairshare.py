@@ -111,19 +111,27 @@ def test_tied_accounts_are_merged_as_documented_or_walked_as_slurm_does(ties, or
     assert factors(*TIED[::order], ties=ties) == pytest.approx(expected)
 
 
-def test_the_fast_sort_agrees_with_the_sort_for_trees_too_large_for_it():
+@pytest.mark.parametrize("accounts", [0.3, 0.0])
+def test_the_fast_sorts_agree_with_the_sort_by_all_keys(accounts):
     rng = np.random.default_rng(1)
     lists, place = rng.integers(0, 5, 400), rng.integers(0, 3, 400)
-    is_account = rng.random(400) < 0.3
-    fast = fairtree._best_first(lists, place, is_account)
-    assert fast.tolist() == np.lexsort((is_account, place, lists)).tolist()
+    is_account = rng.random(400) < accounts
+    fast = fairtree._best_first(lists, place, np.argsort(place), is_account)
+    plain = np.lexsort((is_account, place, lists))
+    if accounts:
+        assert fast.tolist() == plain.tolist()
+    assert sorted(fast) == list(range(400))
+    for keys in (lists, place):  # the order of users in a tie is all the same
+        assert keys[fast].tolist() == keys[plain].tolist()
 
 
 def test_values_that_only_rounding_to_doubles_makes_equal_have_places_of_their_own():
     third = np.longdouble(1) / 3
     values = np.array([np.inf, third, np.longdouble(float(third)), 5, third, 0], np.longdouble)
     dense = [int(np.searchsorted(np.unique(-values), -value)) for value in values]
-    assert fairtree._places(values).tolist() == dense
+    place, order = fairtree._places(values)
+    assert place.tolist() == dense
+    assert place[order].tolist() == sorted(dense)
     assert len(set(dense)) == 5 or np.finfo(np.longdouble).nmant == 52  # no 80 bits here
 
 
