@@ -69,7 +69,8 @@ def _clause(tree: ShareTree, computed: FairShare, row: int, whose: str, window: 
     if tree.inherits[row]:
         return f"{have} no shares of {whose} own, and {_instead(bool(tree.is_user[row]))}"
     if computed.norm_shares[row] <= 0:
-        return f"{have} no shares, and comes last among {whose} siblings"
+        come = "come" if whose == "your" else "comes"
+        return f"{have} no shares, and {come} last among {whose} siblings"
     if computed.effective_usage[row] <= 0:
         return f"used nothing of {whose} share {window}"
     return f"used {_times(_ratio(computed, row))} {whose} share {window}"

@@ -107,9 +107,10 @@ class ProjectManager(Manager):
         changed = set()
         with self._unit_of_work() as uow:
             known: dict[str, dict[str, Association]] = {}
-            for association in uow.projects.associations():
+            associations = uow.projects.associations()
+            for association in associations:
                 known.setdefault(association.project_id, {})[association.user_id] = association
-            busy = _busy(uow)
+            busy = _busy(uow, associations)
             for project in uow.projects.all():
                 view = views.get(project.project_id)
                 if view is None:
@@ -246,11 +247,11 @@ class ProjectManager(Manager):
         return user_json(changed)
 
 
-def _busy(uow: UnitOfWork) -> set[int]:
+def _busy(uow: UnitOfWork, associations: Sequence[Association]) -> set[int]:
     """Return the associations that hold something, or wait."""
     owners = uow.requests.waiting_owners()
     return {association_id for association_id, *_ in uow.requests.held()} | {
-        a.association_id for a in uow.projects.associations() if (a.project_id, a.user_id) in owners
+        a.association_id for a in associations if (a.project_id, a.user_id) in owners
     }
 
 

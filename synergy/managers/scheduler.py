@@ -250,9 +250,8 @@ class SchedulerManager(Manager):
         policy = self._policy()
         checked: set[int] = set()
         while True:
-            snapshot = replace(
-                self._snapshot(waiting, tree, QuotaBook(tree, book_held), fragmented), site=site
-            )
+            book = QuotaBook(tree, book_held)
+            snapshot = self._snapshot(waiting, tree, book, fragmented, site)
             plan = schedule(snapshot, policy)
             chosen = {
                 int(waiting.shape[decision.class_row])
@@ -276,7 +275,12 @@ class SchedulerManager(Manager):
         return self._tree
 
     def _snapshot(
-        self, waiting: Waiting, tree: QuotaTree, book: QuotaBook, fragmented: Any
+        self,
+        waiting: Waiting,
+        tree: QuotaTree,
+        book: QuotaBook,
+        fragmented: Any,
+        site: priority.Column,
     ) -> Snapshot:
         known = self._factors
         width = max(1 + int(waiting.association.max(initial=0)), len(known.factors))
@@ -299,6 +303,7 @@ class SchedulerManager(Manager):
             book=book,
             demand=demand,
             fragmented=fragmented,
+            site=site,
         )
 
     def _policy(self) -> Policy:

@@ -50,7 +50,7 @@ class Sides:
         self.lab, self.names = lab, (f"edge-{name}", f"core-{name}")
         self.edge_url, self.core_url = (lab.add_vhost(one) for one in self.names)
         self.conductor, self.servers, self.relays = Conductor(), [], []
-        conf = cfg.CONF
+        conf = cfg.CONF  # with another, oslo.messaging drops what it gets without a word
         conf([], project="nova", default_config_files=[], default_config_dirs=[])
         self.transports = [
             oslo_messaging.get_rpc_transport(conf, url) for url in (self.edge_url, self.core_url)
