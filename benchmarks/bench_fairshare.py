@@ -2,7 +2,8 @@
 
 The baseline of the algorithm is the time that a real Slurm took for as many associations on one
 slow machine with two processors (22.05.8, recorded; upper bounds): 0.51-0.55 ms for 3,202 and
-5.9-6.0 ms for 32,002. The baseline of a pass is one in which nobody held anything.
+5.9-6.0 ms for 32,002. The baseline of a pass is one in which nobody held anything; that of factors
+computed from what was charged is the computation of the whole tree.
 """
 
 import sys
@@ -57,6 +58,28 @@ def algorithms(associations: int, accounts: int) -> dict[str, object]:
     }
 
 
+def changes(associations: int, accounts: int, charged: int) -> dict[str, object]:
+    """Factors of a pass that charged so many associations, in turns by a bit and by much."""
+    tree, rng = share_tree(associations, accounts), np.random.default_rng(3)
+    users = np.flatnonzero(tree.is_user)
+    own = np.where(tree.is_user, rng.random(len(tree)) * 1e6, 0.0)
+    known = fairshare.compute(tree, own, algorithm=Algorithm.FAIR_TREE)
+    result: dict[str, object] = {"associations": associations, "charged": charged}
+    for name, most in (("small_charges", 1.0), ("large_charges", 1e6)):
+        later = own.copy()
+        later[rng.choice(users, charged, replace=False)] += rng.random(charged) * most
+        result[f"{name}_s"] = timed_s(
+            lambda later=later: fairshare.compute(
+                tree, later, algorithm=Algorithm.FAIR_TREE, known=known
+            ),
+            times=25,
+        )
+    result["whole_s"] = timed_s(
+        lambda: fairshare.compute(tree, own, algorithm=Algorithm.FAIR_TREE), times=25
+    )
+    return result
+
+
 def charging(associations: int, holds: int) -> dict[str, object]:
     """A pass over a history of that many associations of which some held something."""
     history = History(buckets={usage.FADING: np.random.default_rng(2).random(associations)})
@@ -79,6 +102,7 @@ def charging(associations: int, holds: int) -> dict[str, object]:
 
 if __name__ == "__main__":
     sizes = [algorithms(associations, accounts) for associations, accounts in SIZES.items()]
+    charged = [changes(100_000, 5_000, charged) for charged in (1, 100, 1_000, 10_000)]
     passes = [charging(100_000, holds) for holds in (0, 100, 10_000)]
     small, large = (size["fair_tree_s"]["median"] for size in (sizes[0], sizes[-1]))
     show({
@@ -88,6 +112,9 @@ if __name__ == "__main__":
         "ratio_of_times_1k_to_1M": large / small,
         "ratio_to_slurm_3202": sizes[1]["fair_tree_s"]["median"] * 1e3 / SLURM_MS[3_202][1],
         "ratio_to_slurm_32002": sizes[2]["fair_tree_s"]["median"] * 1e3 / SLURM_MS[32_002][1],
+        "factors_from_changes": charged,
+        "ratio_whole_to_100_changes":
+            charged[1]["whole_s"]["median"] / charged[1]["small_charges_s"]["median"],
         "charging_100000_associations": passes,
         "ratio_of_passes_10000_to_0_holds":
             passes[2]["pass_s"]["median"] / passes[0]["pass_s"]["median"],

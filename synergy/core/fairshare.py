@@ -13,7 +13,7 @@ import numpy as np
 from synergy.core import fairtree
 from synergy.core.errors import InvalidInput
 from synergy.core.fairtree import Ties
-from synergy.core.shares import Floats, Ints, Reals, ShareTree, norm_shares
+from synergy.core.shares import Floats, Ints, Reals, ShareTree, norm_shares, with_below
 
 
 class Algorithm(StrEnum):
@@ -35,6 +35,7 @@ class FairShare:
     level_fs         norm_shares / effective_usage, inf where nothing was used
     rank             Fair Tree: from the number of users down to 1; 0 for accounts and in classic
     fairshare        the factor of users (and of accounts in classic), in [0, 1]
+    standing         what Fair Tree keeps for the next computation
     """
 
     norm_shares: Floats
@@ -44,14 +45,7 @@ class FairShare:
     level_fs: Floats
     rank: Ints
     fairshare: Floats
-
-
-def account_usage(tree: ShareTree, own_usage: Reals) -> Reals:
-    """Sum `own_usage`, shape (n,), up the tree: each node gets its own and all below it."""
-    usage = own_usage.copy()
-    for depth in reversed(tree.depths[1:]):
-        np.add.at(usage, tree.parent[depth], usage[depth])
-    return usage
+    standing: fairtree.Standing | None = None
 
 
 def compute(
@@ -61,12 +55,15 @@ def compute(
     algorithm: Algorithm,
     dampening: float = 1.0,
     ties: Ties = Ties.MERGE,
+    known: FairShare | None = None,
 ) -> FairShare:
     """Return the fair-share columns of `tree`.
 
     own_usage  shape (n,), billed TRES-seconds recorded on the node itself, >= 0
     dampening  classic's FairShareDampeningFactor, >= 1
     ties       Fair Tree: what becomes of tied sibling accounts
+    known      what was computed before for the same tree and the same ties: Fair Tree computes only
+               what other usage can change; in classic every user follows the usage of all others
 
     Raises InvalidInput when a usage is negative or not finite.
     """
@@ -76,11 +73,13 @@ def compute(
     if len(wrong):
         node_id, value = tree.node_ids[wrong[0]], own_usage[wrong[0]]
         raise InvalidInput(f"usage of {node_id!r} is {value}, but must be a number >= 0")
-    raw_usage = account_usage(tree, own_usage.astype(np.longdouble))
     if algorithm is Algorithm.FAIR_TREE:
-        return _fair_tree(tree, raw_usage, ties)
+        before = known.standing if known else None
+        if before is None:
+            return _fair_tree(tree, fairtree.compute(tree, own_usage, ties))
+        return _fair_tree(tree, fairtree.update(tree, before, own_usage, ties))
     depth_oblivious = algorithm is Algorithm.CLASSIC_DEPTH_OBLIVIOUS
-    return _classic(tree, raw_usage, dampening, depth_oblivious)
+    return _classic(tree, with_below(tree, own_usage), dampening, depth_oblivious)
 
 
 def _norm_usage(raw_usage: Reals) -> Floats:
@@ -90,19 +89,16 @@ def _norm_usage(raw_usage: Reals) -> Floats:
     return np.minimum(part, 1.0, out=part)
 
 
-def _fair_tree(tree: ShareTree, raw_usage: Reals, ties: Ties) -> FairShare:
-    shares = fairtree.norm_shares(tree)
-    effective = fairtree.effective_usage(tree, raw_usage)
-    level_fs = fairtree.level_fs(tree, shares, effective)
-    rank = fairtree.ranks(tree, level_fs, ties)
+def _fair_tree(tree: ShareTree, standing: fairtree.Standing) -> FairShare:
     return FairShare(
-        norm_shares=shares,
-        raw_usage=raw_usage,
-        norm_usage=_norm_usage(raw_usage),
-        effective_usage=effective.astype(np.float64),
-        level_fs=level_fs.astype(np.float64),
-        rank=rank,
-        fairshare=rank / max(1, int(np.count_nonzero(tree.is_user))),
+        norm_shares=standing.norm_shares,
+        raw_usage=standing.raw_usage,
+        norm_usage=_norm_usage(standing.raw_usage),
+        effective_usage=standing.effective_usage.astype(np.float64),
+        level_fs=standing.level_fs.astype(np.float64),
+        rank=standing.rank,
+        fairshare=standing.rank / max(1, int(tree.users_below[0])),
+        standing=standing,
     )
 
 

@@ -6,13 +6,22 @@ Must not know usage records or time. Ties hang on exact equality, so everything 
 Source: Slurm 22.05, "Fair Tree Fairshare Algorithm", and what its program does where it differs.
 """
 
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
-from synergy.core.shares import Bools, Floats, Ints, Reals, ShareTree, level_shares_ratio
+from synergy.core.shares import (
+    Bools,
+    Floats,
+    Ints,
+    Reals,
+    ShareTree,
+    level_shares_ratio,
+    with_below,
+)
 
 PARENT_ACCOUNT_LEVEL_FS: Final = 4294967294.0  # Slurm's marker for an account with `parent` shares
 
@@ -39,65 +48,154 @@ def norm_shares(tree: ShareTree) -> Floats:
     return shares
 
 
-def effective_usage(tree: ShareTree, raw_usage: Reals) -> Reals:
-    """Return each node's part of what its share parent used, shape (n,); the root's is 1."""
-    above = raw_usage[np.maximum(tree.share_parent, 0)]
-    part: Reals = np.divide(raw_usage, above, out=np.zeros_like(raw_usage), where=above > 0)
-    part[0] = 1.0
+def effective_usage(tree: ShareTree, raw_usage: Reals, rows: Ints) -> Reals:
+    """Return each row's part of what its share parent used, shape (m,); the root's is 1."""
+    used, above = raw_usage[rows], raw_usage[np.maximum(tree.share_parent[rows], 0)]
+    part: Reals = np.divide(used, above, out=np.zeros_like(used), where=above > 0)
+    part[rows == 0] = 1.0
     return part
 
 
-def level_fs(tree: ShareTree, shares: Floats, effective: Reals) -> Reals:
-    """Return shares / effective usage, shape (n,): inf where nothing was used, 0 without shares."""
-    ratio, used = np.zeros(len(tree), dtype=effective.dtype), effective > 0
+def level_fs(tree: ShareTree, shares: Floats, effective: Reals, rows: Ints) -> Reals:
+    """Return shares / effective usage of `rows`, all of shape (m,): inf where nothing was used, 0
+    without shares."""
+    ratio, used = np.zeros_like(effective), effective > 0
     ratio[(shares > 0) & ~used] = np.inf
     np.divide(shares, effective, out=ratio, where=used)
-    ratio[tree.inherits & tree.is_user] = np.inf
-    ratio[tree.inherits & ~tree.is_user] = PARENT_ACCOUNT_LEVEL_FS
+    inherits, is_user = tree.inherits[rows], tree.is_user[rows]
+    ratio[inherits & is_user] = np.inf
+    ratio[inherits & ~is_user] = PARENT_ACCOUNT_LEVEL_FS
     return ratio
 
 
-def ranks(tree: ShareTree, level_fs: Reals, ties: Ties) -> Ints:
-    """Return the rank of users, from the number of users down to 1, shape (n,); 0 for accounts.
+@dataclass(frozen=True, eq=False)
+class Walk:
+    """The way through the tree, in columns of shape (n,).
 
-    A user that ties with the sibling before it, and the first users of an account that ties with
-    the user before it, share the rank given last; the ranks in between are skipped.
-
-    The walk goes level by level instead of depth first. A list is the children that are ranked
-    among each other; `before` counts the users visited before it, and `list_tied` tells whether
-    its first member ties with what was visited just before.
+    visit  users that are visited before the node
+    tied   the node ties with what is visited just before it
+    head   of an account: the first of those whose children are ranked as one list with its own
     """
-    below = _users_below(tree)
-    users = np.flatnonzero(tree.is_user)
-    visit = np.zeros(len(tree), dtype=np.int64)
-    tied = np.zeros(len(tree), dtype=np.bool_)
-    list_of = np.zeros(len(tree), dtype=np.int64)  # account row -> number of its children's list
-    before, list_tied = np.zeros(1, dtype=np.int64), np.zeros(1, dtype=np.bool_)
+
+    visit: Ints
+    tied: Bools
+    head: Ints
+
+
+@dataclass(frozen=True, eq=False)
+class Standing:
+    """Everything that was computed from a tree and its usage, in columns of shape (n,)."""
+
+    own_usage: Reals
+    raw_usage: Reals
+    norm_shares: Floats
+    effective_usage: Reals
+    level_fs: Reals
+    walk: Walk
+    rank: Ints
+
+
+def compute(tree: ShareTree, own_usage: Reals, ties: Ties) -> Standing:
+    """Rank all users; `own_usage`, shape (n,), is what was recorded on the node itself."""
+    everything = np.arange(len(tree))
+    raw_usage = with_below(tree, own_usage)
+    shares = norm_shares(tree)
+    effective = effective_usage(tree, raw_usage, everything)
+    ratio = level_fs(tree, shares, effective, everything)
+    walk = _walk(tree, ratio, ties)
+    return Standing(own_usage, raw_usage, shares, effective, ratio, walk, _ranks(tree, walk))
+
+
+def update(tree: ShareTree, known: Standing, own_usage: Reals, ties: Ties) -> Standing:
+    """Return what `compute` would, to the last bit, from what is known of other usage.
+
+    Usage is summed anew from the users that changed to the root, compared in the lists on that
+    way, and the walk follows those lists and what they move: its cost follows the changes. What
+    still goes over all nodes copies or compares whole columns.
+    """
+    changed = np.flatnonzero(own_usage != known.own_usage)
+    touched = np.zeros(len(tree), dtype=np.bool_)
+    touched[changed] = True
+    for depth in reversed(tree.depths[1:]):
+        touched[tree.parent[depth[touched[depth]]]] = True
+    if not len(changed):
+        return known
+    raw_usage, effective = known.raw_usage.copy(), known.effective_usage.copy()
+    ratio = known.level_fs.copy()
+    raw_usage[touched] = own_usage[touched]
+    for depth in reversed(tree.depths[1:]):
+        rows = depth[touched[tree.parent[depth]]]
+        np.add.at(raw_usage, tree.parent[rows], raw_usage[rows])
+    rows = np.flatnonzero(touched[tree.share_parent] & (tree.share_parent >= 0))
+    effective[rows] = effective_usage(tree, raw_usage, rows)
+    ratio[rows] = level_fs(tree, known.norm_shares[rows], effective[rows], rows)
+    walk = _walk(tree, ratio, ties, known.walk, touched)
+    rank = known.rank if walk is known.walk else _ranks(tree, walk)
+    return Standing(own_usage, raw_usage, known.norm_shares, effective, ratio, walk, rank)
+
+
+def _walk(
+    tree: ShareTree,
+    level_fs: Reals,
+    ties: Ties,
+    known: Walk | None = None,
+    touched: Bools | None = None,
+) -> Walk:
+    """Return the way of a walk that visits the best level_fs first, depth first.
+
+    It goes level by level. A list is the children that are ranked among each other: of an account,
+    or of accounts that tie (Ties.MERGE). Its first member ties with what was visited just before
+    if the account that opens it does.
+
+    known, touched  a walk by other level_fs, and the accounts whose children may have others: only
+                    their lists are walked, and those that are moved, joined or parted by that
+    """
+    if known is None:
+        visit, tied = np.zeros(len(tree), dtype=np.int64), np.zeros(len(tree), dtype=np.bool_)
+        head = np.zeros(len(tree), dtype=np.int64)
+        walked = np.ones(len(tree), dtype=np.bool_)
+    else:
+        visit, tied, head = known.visit.copy(), known.tied.copy(), known.head.copy()
+        walked = np.zeros(len(tree), dtype=np.bool_)
+        walked[0] = True
+    stirred = known is None
     for level in tree.levels[1:]:
-        lists = list_of[tree.share_parent[level]]
-        place, by_value = _places(level_fs[level])
-        order = _best_first(lists, place, by_value, ~tree.is_user[level])
-        rows, lists = level[order], lists[order]
+        rows = level if touched is None else level[walked[tree.share_parent[level]]]
+        lists = head[tree.share_parent[rows]]
+        place, by_value = _places(level_fs[rows])
+        order = _best_first(tree.account[lists], place, by_value, ~tree.is_user[rows])
+        rows, lists, place = rows[order], lists[order], place[order]
         new_list = _changes(lists)
-        new_run = new_list | _changes(place[order])
-        ahead = np.cumsum(below[rows]) - below[rows]
+        new_run = new_list | _changes(place)
+        below = tree.users_below[rows]
+        ahead = np.cumsum(below) - below
         list_first = np.flatnonzero(new_list)[np.cumsum(new_list) - 1]
-        visit[rows] = before[lists] + ahead - ahead[list_first]
-        tied[rows] = ~new_run | (new_list & list_tied[lists])
-        accounts = np.flatnonzero(~tree.is_user[rows])
-        merged = np.cumsum(new_run)[accounts] if ties is Ties.MERGE else accounts
-        opens = _changes(merged)
-        list_of[rows[accounts]] = np.cumsum(opens) - 1
-        first = rows[accounts[opens]]
-        before, list_tied = visit[first], tied[first]
-    return _shared_ranks(users, visit, tied)
+        visits = visit[lists] + ahead - ahead[list_first]
+        ties_before = ~new_run | (new_list & tied[lists])
+        moved = (visits != visit[rows]) | (ties_before != tied[rows])
+        stirred |= bool(moved.any())
+        visit[rows], tied[rows] = visits, ties_before
+        is_account = ~tree.is_user[rows]
+        accounts, moved = rows[is_account], moved[is_account]
+        run = np.cumsum(new_run)[is_account] if ties is Ties.MERGE else accounts
+        opens = _changes(run)
+        heads = accounts[opens][np.cumsum(opens) - 1]
+        if touched is not None:
+            walked[accounts] = touched[accounts] | moved
+            stirred |= _spread(walked, accounts, head[accounts], heads)
+        head[accounts] = heads
+    return Walk(visit, tied, head) if known is None or stirred else known
 
 
-def _users_below(tree: ShareTree) -> Ints:
-    users = tree.is_user.astype(np.int64)
-    for level in reversed(tree.levels[1:]):
-        np.add.at(users, tree.share_parent[level], users[level])
-    return users
+def _spread(walked: Bools, accounts: Ints, heads_before: Ints, heads: Ints) -> bool:
+    """Mark the accounts whose children's list got other members, then whole lists; tell whether
+    there are other members anywhere."""
+    other = heads != heads_before
+    walked[accounts] |= other
+    walked[heads_before[other]] = True
+    walked[heads[walked[accounts]]] = True
+    walked[accounts] |= walked[heads]
+    return bool(other.any())
 
 
 def _changes(values: npt.NDArray[Any]) -> Bools:
@@ -146,13 +244,18 @@ def _places(values: Reals) -> tuple[Ints, Ints]:
     return place, order
 
 
-def _shared_ranks(users: Ints, visit: Ints, tied: Bools) -> Ints:
-    """Rank users in the order of visit; who is tied gets the rank of the one visited before."""
-    ranks = np.zeros(len(visit), dtype=np.int64)
+def _ranks(tree: ShareTree, walk: Walk) -> Ints:
+    """Return the rank of users, from the number of users down to 1, shape (n,); 0 for accounts.
+
+    A user that ties with the sibling before it, and the first users of an account that ties with
+    the user before it, share the rank given last; the ranks in between are skipped.
+    """
+    users = np.flatnonzero(tree.is_user)
+    ranks = np.zeros(len(tree), dtype=np.int64)
     if not len(users):
         return ranks
     visited = np.zeros(len(users), dtype=np.int64)
-    visited[visit[users]] = users
-    leader = np.maximum.accumulate(np.where(tied[visited], 0, np.arange(len(users))))
+    visited[walk.visit[users]] = users
+    leader = np.maximum.accumulate(np.where(walk.tied[visited], 0, np.arange(len(users))))
     ranks[visited] = len(users) - leader
     return ranks

@@ -44,6 +44,8 @@ class ShareTree:
                    the order of the input
     depths         rows by distance from the root over `parent`
     level_shares   sum of raw_shares over the node and those it competes with
+    account        number of the account among accounts, in the order of rows; of users anything
+    users_below    users in the node and below it
     """
 
     node_ids: tuple[str, ...]
@@ -56,6 +58,8 @@ class ShareTree:
     levels: tuple[Ints, ...]
     depths: tuple[Ints, ...]
     level_shares: Floats
+    account: Ints
+    users_below: Ints
 
     def __len__(self) -> int:
         return len(self.node_ids)
@@ -82,17 +86,24 @@ def build(nodes: Sequence[ShareNode]) -> ShareTree:
     raw_shares = np.array([float(node.raw_shares or 0) for node in ordered])
     sums = np.bincount(share_parent[1:], weights=raw_shares[1:], minlength=len(ordered))
     level_shares = np.where(share_parent >= 0, sums[share_parent], 0.0)
+    is_user = np.array([node.is_user for node in ordered], dtype=np.bool_)
+    levels = _by_depth(share_parent, position)
+    users_below = is_user.astype(np.int64)
+    for level in reversed(levels[1:]):
+        np.add.at(users_below, share_parent[level], users_below[level])
     return ShareTree(
         node_ids=tuple(node.node_id for node in ordered),
         parent=parent,
         share_parent=share_parent,
         raw_shares=raw_shares,
         inherits=inherits,
-        is_user=np.array([node.is_user for node in ordered], dtype=np.bool_),
+        is_user=is_user,
         position=position,
-        levels=_by_depth(share_parent, position),
+        levels=levels,
         depths=_by_depth(parent, position),
         level_shares=level_shares,
+        account=np.cumsum(~is_user) - 1,
+        users_below=users_below,
     )
 
 
@@ -143,6 +154,14 @@ def _by_depth(above: Ints, position: Ints) -> tuple[Ints, ...]:
     order = np.lexsort((position, depth))
     bounds = np.flatnonzero(np.diff(depth[order])) + 1
     return tuple(np.split(order, bounds))
+
+
+def with_below(tree: ShareTree, own_usage: Reals) -> Reals:
+    """Sum usage, shape (n,), up the tree: each node gets its own and all below it."""
+    usage: Reals = own_usage.astype(np.longdouble)
+    for depth in reversed(tree.depths[1:]):
+        np.add.at(usage, tree.parent[depth], usage[depth])
+    return usage
 
 
 def level_shares_ratio(tree: ShareTree) -> Floats:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta, tzinfo
 from enum import StrEnum
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 
@@ -162,15 +162,30 @@ def charge(
     )
 
 
-def usage_of(history: History, fading: Fading, now: datetime) -> Floats:
-    """Return billed TRES-seconds by association_id, shape (a,)."""
+class Amounts(NamedTuple):
+    """Billed TRES-seconds by association_id, shape (a,), in units of `left` TRES-seconds."""
+
+    column: Floats
+    left: float
+
+
+def amounts_of(history: History, fading: Fading, now: datetime) -> Amounts:
+    """Return what counts now. Fading moves only `left`, so a column tells what was charged."""
+    if history.buckets.keys() == {FADING}:
+        return Amounts(history.buckets[FADING], history.left)
     width = max((len(column) for column in history.buckets.values()), default=0)
     total = np.zeros(width)
     for bucket in sorted(history.buckets):
         column = history.buckets[bucket]
         weight = history.left if bucket == FADING else _weight(bucket, fading, now)
         total[: len(column)] += column * weight
-    return total
+    return Amounts(total, 1.0)
+
+
+def usage_of(history: History, fading: Fading, now: datetime) -> Floats:
+    """Return billed TRES-seconds by association_id, shape (a,)."""
+    column, left = amounts_of(history, fading, now)
+    return column * left
 
 
 def _added(column: Floats | None, ids: Ints, amounts: Floats) -> Floats:

@@ -3,7 +3,7 @@
 Why: only what is held on the shared quota is charged, from the moment it is held, in every pass.
 A pass is a function of the stored history and the spans since then, so a crash between two passes
 loses nothing. It writes the associations that held something and one row for all others, and
-computes factors only when something changed. Must not know the queue.
+computes the factors that this can change. Must not know the queue.
 """
 
 import logging
@@ -60,14 +60,22 @@ class _Accounts:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class _Standing:
-    """The factors as last computed: when, from which accounts, by which options, and how the time
-    that usage counts for is called."""
+    """The factors as last computed.
+
+    at, accounts, options  when, from which accounts, by which options
+    window                 how the time that usage counts for is called
+    computed               from usage in units of `left` billed TRES-seconds
+    """
 
     at: datetime
     accounts: _Accounts
     options: tuple[object, ...]
     window: str
+    left: float
     computed: fairshare.FairShare
+
+    def in_tres_seconds(self) -> fairshare.FairShare:
+        return replace(self.computed, raw_usage=self.computed.raw_usage * self.left)
 
 
 class FairShareManager(Manager):
@@ -196,9 +204,10 @@ class FairShareManager(Manager):
         conf, window, before = self._conf, words.window(tariff.fading), self._standing
         options = (conf.algorithm, conf.ties, conf.dampening, window)
         changed = charged.changed or charged.dropped or isinstance(tariff.fading, usage.Periods)
-        if not changed and before and (before.accounts, before.options) == (held, options):
+        same = before is not None and (before.accounts, before.options) == (held, options)
+        if same and not changed:
             return
-        used = usage.usage_of(charged.history, tariff.fading, now)
+        used, left = usage.amounts_of(charged.history, tariff.fading, now)
         known = held.ids < len(used)
         own = np.zeros(len(held.tree))
         np.add.at(own, held.rows[known], used[held.ids[known]])
@@ -208,9 +217,10 @@ class FairShareManager(Manager):
             algorithm=Algorithm(conf.algorithm),
             dampening=conf.dampening,
             ties=Ties(conf.ties),
+            known=before.computed if before and same else None,
         )
         self._standing = _Standing(
-            at=now, accounts=held, options=options, window=window, computed=computed
+            at=now, accounts=held, options=options, window=window, left=left, computed=computed
         )
         factors = np.zeros(len(held.points))
         factors[held.user_ids] = computed.fairshare[held.user_rows]
@@ -227,7 +237,7 @@ class FairShareManager(Manager):
         standing = self._standing
         if standing is None:
             return {"computed_at": None, "shares": []}
-        held, computed = standing.accounts, standing.computed
+        held, computed = standing.accounts, standing.in_tres_seconds()
         ranked = bool(computed.rank.any())
         users = {
             accounts.user_node(a.association_id): a.user_name for a in held.associations if a.active

@@ -1,6 +1,8 @@
+from dataclasses import fields
+
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from synergy.core import fairshare, fairtree, shares
@@ -161,6 +163,45 @@ def test_the_order_of_siblings_never_matters(entries, rng, algorithm):
     assert factors(*entries, algorithm=algorithm) == pytest.approx(
         factors(*shuffled, algorithm=algorithm)
     )
+
+
+histories = st.lists(
+    st.lists(st.tuples(st.integers(0, 15), st.sampled_from([0, 1, 2, 3, 8, 20])), max_size=3),
+    min_size=1,
+    max_size=8,
+)
+
+
+@settings(max_examples=400)
+@given(trees(), histories, algorithms, st.sampled_from(Ties))
+def test_what_is_computed_from_changes_is_what_is_computed_from_everything(
+    entries, passes, algorithm, ties
+):
+    tree, usage = tree_of(*entries)
+    known = fairshare.compute(tree, usage, algorithm=algorithm, ties=ties)
+    for changes in passes:
+        usage = usage.copy()
+        for place, used in changes:
+            usage[place % len(tree)] = used
+        known = fairshare.compute(tree, usage, algorithm=algorithm, ties=ties, known=known)
+        whole = fairshare.compute(tree, usage, algorithm=algorithm, ties=ties)
+        for column in fields(whole):
+            if column.name != "standing":
+                found, expected = getattr(known, column.name), getattr(whole, column.name)
+                assert found.tolist() == expected.tolist(), column.name
+
+
+def test_an_account_that_leaves_a_tie_without_moving_is_walked_anew():
+    # First u, then A and B as one list; then A, then u and B, which is where it was before.
+    entries = [("A", "R", 1, 0), ("B", "R", 1, 0), ("u", "R", 1, 0), ("a1", "A", 1, 4),
+               ("a2", "A", 1, 6), ("b1", "B", 1, 4), ("b2", "B", 1, 6)]  # fmt: skip
+    tree, usage = tree_of(*entries)
+    known = fairshare.compute(tree, usage, algorithm=Algorithm.FAIR_TREE)
+    for node_id, used in {"u": 10, "a2": 1}.items():
+        usage = np.where(np.array(tree.node_ids) == node_id, float(used), usage)
+    found = fairshare.compute(tree, usage, algorithm=Algorithm.FAIR_TREE, known=known)
+    rank = dict(zip(tree.node_ids, found.rank.tolist(), strict=True))
+    assert [rank[user] for user in ("a2", "a1", "u", "b1", "b2")] == [5, 4, 3, 3, 1]
 
 
 @given(trees(), algorithms)
