@@ -29,6 +29,7 @@ from synergy.core.shares import Floats
 from synergy.core.usage import Charged, History
 
 Wake = Callable[[], None]
+Limits = Mapping[str, int | None]  # None is unlimited
 
 
 class Clock(Protocol):
@@ -116,6 +117,9 @@ class Conductor(Protocol):
     def refuse(self, body: bytes, reason: str) -> None:
         """End the server in ERROR with a fault that its user can read. Safe to repeat."""
 
+    def backlog(self) -> int:
+        """Return how many messages wait for the conductor. Raises UpstreamUnavailable."""
+
 
 # --- Nova's and Placement's view ------------------------------------------------------------------
 
@@ -147,6 +151,7 @@ class ServerView:
     launched_at: datetime | None = None
     host: str | None = None
     fault: str = ""
+    task_state: str = ""
 
 
 class NoticeKind(StrEnum):
@@ -168,6 +173,7 @@ class Notice:
     at: datetime
     host: str | None = None
     detail: str = ""
+    message_id: str = ""
 
 
 class Notices(Protocol):
@@ -189,7 +195,6 @@ class Host:
 
     name: str
     capacity: Resources
-    used: Resources
     up: bool = True
 
 
@@ -199,8 +204,11 @@ class Compute(Protocol):
     def servers(self, server_ids: Iterable[str]) -> Mapping[str, ServerView]:
         """Return those of the servers that exist."""
 
-    def servers_of(self, project_id: str) -> Iterator[ServerView]:
-        """Walk a project's servers that are not deleted."""
+    def servers_of(
+        self, project_id: str, *, changed_since: datetime | None = None
+    ) -> Iterator[ServerView]:
+        """Walk a project's servers that are not deleted; with `changed_since` those that changed
+        since then, deleted ones included."""
 
     def delete_server(self, server_id: str) -> None:
         """Start the deletion; nothing happens when it is gone."""
@@ -223,11 +231,19 @@ class Compute(Protocol):
     def fits_on_a_host(self, demand: Resources) -> bool:
         """Ask Placement for allocation candidates."""
 
-    def quota(self, project_id: str) -> Mapping[str, int | None]:
-        """Return Nova's limits of a project by resource class; None is unlimited."""
+    def quota(self, project_id: str, *, fresh: bool = True) -> Limits:
+        """Return Nova's limits of a project by resource class; without `fresh` perhaps as they
+        were a while ago."""
 
-    def set_quota(self, project_id: str, limits: Mapping[str, int | None]) -> None:
-        """Set Nova's limits of a project."""
+    def quota_record(self, project_id: str) -> Limits:
+        """Return what was set for the project itself, by the names of Nova's quota driver; what is
+        a default of the cloud is absent."""
+
+    def lift_quota(self, project_id: str) -> None:
+        """Make every class unlimited."""
+
+    def restore_quota(self, project_id: str, record: Limits) -> None:
+        """Put a record back: what is absent follows the defaults of the cloud again."""
 
     def used_by(self, project_id: str) -> Resources:
         """Return what a project's servers hold."""
@@ -259,6 +275,9 @@ class Identity(Protocol):
 
     def users_of(self, project_id: str) -> Mapping[str, str]:
         """Return the users with a role on the project: id -> name."""
+
+    def on_change(self, wake: Wake) -> None:
+        """Call `wake` when projects, users or roles changed, where Keystone tells so."""
 
     def create_trust(self, token: str, *, project_id: str, roles: Sequence[str]) -> str:
         """Let the token's user trust Synergy with these roles; return the trust's id.
@@ -293,6 +312,14 @@ class CloudUser(Protocol):
 
     def show_server(self, server_id: str) -> ServerView:
         """Return a server. Raises NotFound."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cloud:
+    """What a plugin of the namespace synergy.clouds opens: ports by name, and how to let go."""
+
+    ports: Mapping[str, object]
+    close: Callable[[], None] = lambda: None
 
 
 # --- a site's own priorities ---------------------------------------------------------------------
@@ -412,6 +439,9 @@ class Requests(Protocol):
 
     def next_expiry(self) -> datetime | None:
         """Return the earliest end of an active shared server."""
+
+    def projects_with(self, states: Sequence[State]) -> list[str]:
+        """Return the ids of projects that have requests in one of these states."""
 
     def waiting_count(self, project_id: str, user_id: str | None = None) -> int:
         """Return how many requests of a project, or of one of its users, wait."""

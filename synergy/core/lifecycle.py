@@ -111,6 +111,11 @@ class Move:
     request: Request
     step: Step | None
 
+    def as_saved(self) -> Request:
+        """Return the request as the store has it after the commit of this move."""
+        generation = self.request.generation + (self.step is not None)
+        return replace(self.request, generation=generation)
+
 
 def holds_quota(request: Request) -> bool:
     """Tell whether the request counts against a quota now: a failed one does while on a host."""

@@ -276,6 +276,10 @@ class SqlRequests:
             query = query.where(RequestRow.user_id == user_id)
         return self._connection.execute(query).scalar_one()
 
+    def projects_with(self, states: Sequence[State]) -> list[str]:
+        query = select(RequestRow.project_id).where(RequestRow.state.in_(states)).distinct()
+        return list(self._connection.scalars(query.order_by(RequestRow.project_id)))
+
     def waiting_owners(self) -> dict[tuple[str, str], str]:
         owner = RequestRow.project_id, RequestRow.user_id
         rows = self._connection.execute(

@@ -86,7 +86,7 @@ class Dispatcher:
             leaving = [m.request for m in moves if m.request.state is State.DISPATCHING]
             parcels = self._pack(uow, leaving)
             uow.commit()
-        return [_saved(move) for move in moves], parcels
+        return [move.as_saved() for move in moves], parcels
 
     def _decided(
         self, uow: UnitOfWork, request: Request, decision: Decision, now: datetime, round_id: str
@@ -179,17 +179,11 @@ class Dispatcher:
             uow.requests.save(moves)
             uow.requests.forget_bodies(sent)
             uow.commit()
-        back = [_saved(move) for move in moves if move.request.state is not State.BUILDING]
+        back = [move.as_saved() for move in moves if move.request.state is not State.BUILDING]
         self._counts["dispatched"] += len(sent)
         if back:
             self._publish(QuotaReleased(tuple(back)))
         return back
-
-
-def _saved(move: Move) -> Request:
-    """Return the request as the store has it after the commit of this move."""
-    generation = move.request.generation + (move.step is not None)
-    return replace(move.request, generation=generation)
 
 
 def _bodies(uow: UnitOfWork, request_ids: Sequence[str]) -> tuple[dict[str, bytes], dict[str, str]]:

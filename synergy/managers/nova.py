@@ -6,7 +6,7 @@ asks Nova and counts the drift it mends. Must not know quotas or priorities.
 
 import logging
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -25,6 +25,7 @@ from synergy.core.events import (
 from synergy.core.lifecycle import IN_NOVA, TERMINAL, WAITING, Event, Move, holds_quota, transition
 from synergy.core.model import (
     OnPrivateFull,
+    Project,
     QuotaKind,
     Request,
     RequestClass,
@@ -34,6 +35,7 @@ from synergy.managers.base import Json, Manager, Publish, command
 from synergy.ports import (
     Clock,
     Compute,
+    Conductor,
     Notice,
     NoticeKind,
     Notices,
@@ -54,7 +56,9 @@ _EVENT_OF: Final = {
     NoticeKind.UNSHELVED: Event.UNPARKED,
 }
 _PAGE: Final = 1000
-SETTLE_S: Final = 120.0  # a hand-over takes seconds; what takes longer was broken off
+OVERLAP_S: Final = 300.0  # how far Nova's clock may be behind ours
+LOST_S: Final = 600.0  # a server that waits for its conductor that long was lost on the way
+_OPEN: Final = (*WAITING, *(IN_NOVA - {State.DISPATCHING}))
 _RUNNING: Final = (ServerStatus.ACTIVE, ServerStatus.STOPPED)
 
 
@@ -70,7 +74,25 @@ class NovaManager(Manager):
             min=1,
             max=86_400,
             mutable=True,
-            help="Seconds between two comparisons of the stored requests with Nova's servers.",
+            help="Seconds between two looks at what changed in Nova and no notification told.",
+        ),
+        cfg.FloatOpt(
+            "full_reconcile_s",
+            default=3600.0,
+            min=1,
+            max=7 * 86_400,
+            mutable=True,
+            help="Seconds between two comparisons of every stored request with Nova's servers.",
+        ),
+        cfg.FloatOpt(
+            "settle_s",
+            default=120.0,
+            min=0,
+            max=86_400,
+            mutable=True,
+            help="Seconds after which a request whose hand-over was broken off is handed over "
+            "again if Nova still waits for it. Longer than Nova's conductor ever needs for what "
+            "it took from its queue: two copies of a request destroy a server.",
         ),
         cfg.IntOpt(
             "commit_size",
@@ -91,22 +113,25 @@ class NovaManager(Manager):
         unit_of_work: OpenUnitOfWork,
         notices: Notices,
         compute: Compute,
+        conductor: Conductor,
     ) -> None:
         self._conf, self._clock, self._publish, self._wake = conf, clock, publish, wake
         self._unit_of_work, self._notices, self._compute = unit_of_work, notices, compute
+        self._conductor = conductor
         self._batch: Sequence[Notice] = ()
-        self._reconciled_s = float("-inf")
+        self._reconciled_s = self._compared_s = self._settled_s = float("-inf")
+        self._looked_at: datetime | None = None  # when the last look at changes began
         self.drift: Counter[str] = Counter()
+        self._lost: set[str] = set()  # told already
 
     def setup(self) -> None:
         self._notices.on_arrival(self._wake)
-        self._settle(older_than_s=0.0)
 
     def on_event(self, event: Fact) -> None:
         self.resync()  # a new project's servers are to be adopted
 
     def resync(self) -> None:
-        self._reconciled_s = float("-inf")
+        self._reconciled_s = self._compared_s = float("-inf")
 
     def task(self) -> float | None:
         while True:
@@ -117,11 +142,16 @@ class NovaManager(Manager):
             self._take_in(self._batch)
             self._notices.acknowledge(self._batch)
             self._batch = ()
-        now_s = self._clock.monotonic_s()
-        if now_s >= self._reconciled_s + self._conf.reconcile_s:
-            self.reconcile()
-            self._reconciled_s = now_s
-        return float(self._reconciled_s + self._conf.reconcile_s - now_s)
+        conf, now_s = self._conf, self._clock.monotonic_s()
+        if now_s >= self._reconciled_s + conf.reconcile_s:
+            self.reconcile(full=now_s >= self._compared_s + conf.full_reconcile_s)
+            self._reconciled_s = self._settled_s = now_s
+        settle_every_s = max(1.0, conf.settle_s / 4)
+        if now_s >= self._settled_s + settle_every_s:
+            self._settle()
+            self._settled_s = now_s
+        due_s = min(self._reconciled_s + conf.reconcile_s, self._settled_s + settle_every_s)
+        return float(due_s - now_s)
 
     def _take_in(self, notices: Sequence[Notice]) -> None:
         with self._unit_of_work() as uow:
@@ -175,55 +205,118 @@ class NovaManager(Manager):
 
     # --- reconcile --------------------------------------------------------------------------------
 
-    def _settle(self, *, older_than_s: float) -> None:
+    def _settle(self) -> None:
         """Ask Nova what became of every request that a crash or an error left in DISPATCHING.
 
-        Nova says it is still scheduling: it was never sent, and is queued again. Anything else:
-        it was sent, and is what Nova says.
+        Nova still schedules it, and nothing waits for the conductor any longer: it was never sent,
+        and is queued again. Anything else: it was sent, and is what Nova says.
         """
-        before = self._clock.now() - timedelta(seconds=older_than_s)
+        before = self._clock.now() - timedelta(seconds=self._conf.settle_s)
+        marker, back, settled = None, [], 0
+        while True:
+            with self._unit_of_work() as uow:
+                page = uow.requests.search(states=[State.DISPATCHING], limit=_PAGE, after=marker)
+            if not page:
+                break
+            marker = page[-1].request_id
+            moves = self._settled([r for r in page if r.changed_at <= before])
+            settled += len(moves)
+            back += [m.request for m in moves if m.request.state is State.QUEUED]
+        if settled:
+            self.drift["settled"] += settled
+            LOG.info("%d request(s) were being dispatched: %d queued again", settled, len(back))
+        if back:
+            self._publish(RequestsQueued(tuple(back)))
+
+    def _settled(self, requests: Sequence[Request]) -> list[Move]:
+        if not requests:
+            return []
+        views = self._compute.servers([request.request_id for request in requests])
+        unsent = {k for k, view in views.items() if view.status is ServerStatus.SCHEDULING}
+        if unsent and self._conductor.backlog():
+            LOG.info("%d request(s) may still be on their way to the conductor", len(unsent))
+            requests = [r for r in requests if r.request_id not in unsent]
+        now, moves = self._clock.now(), []
         with self._unit_of_work() as uow:
-            found = uow.requests.search(states=[State.DISPATCHING], limit=_PAGE)
-            open_ = [request for request in found if request.changed_at <= before]
-            if not open_:
-                return
-            views = self._compute.servers([request.request_id for request in open_])
-            moves = []
-            for request in open_:
-                view = views.get(request.request_id)
-                if view is not None and view.status is ServerStatus.SCHEDULING:
+            found = uow.requests.find([request.request_id for request in requests])
+            for request in found.values():
+                if request.state is not State.DISPATCHING:
+                    continue  # a notification told meanwhile
+                if request.request_id in unsent:
                     event, why = Event.HAND_OVER_FAILED, "it was not sent"
                 else:
                     event, why = Event.HANDED_OVER, "it was sent"
-                moves.append(transition(request, event, self._clock.now(), why=why))
+                moves.append(transition(request, event, now, why=why))
             uow.requests.save(moves)
             uow.requests.forget_bodies(
                 [m.request.request_id for m in moves if m.request.state is State.BUILDING]
             )
             uow.commit()
-        self.drift["settled"] += len(moves)
-        back = tuple(m.request for m in moves if m.request.state is State.QUEUED)
-        LOG.info("%d request(s) were being dispatched: %d queued again", len(moves), len(back))
-        if back:
-            self._publish(RequestsQueued(back))
-        self._settle(older_than_s=older_than_s)
+        return [replace(move, request=move.as_saved()) for move in moves]
 
-    def reconcile(self) -> None:
-        """Compare every open request with Nova, and adopt servers that ran before."""
-        self._settle(older_than_s=SETTLE_S)
+    def reconcile(self, *, full: bool = True) -> None:
+        """Compare open requests with Nova, and adopt servers that ran before.
+
+        `full` compares every one, also the waiting ones, of whose deletion Nova never tells;
+        otherwise only what changed in Nova since the last time is looked at.
+        """
+        began_at = self._clock.now()
+        self._settle()
+        with self._unit_of_work() as uow:
+            managed = {project.project_id: project for project in uow.projects.all()}
+            others = set(uow.requests.projects_with(_OPEN)) - managed.keys()
+        since = None
+        if self._looked_at is not None and not full:
+            since = self._looked_at - timedelta(seconds=OVERLAP_S)
+        for project_id in (*managed, *sorted(others)):
+            if since is None:
+                views = self._compare_all(project_id)
+            else:
+                views = {
+                    view.server_id: view
+                    for view in self._compute.servers_of(project_id, changed_since=since)
+                }
+                self._compare(views, list(views))
+            if project_id in managed:
+                self._adopt_servers(managed[project_id], views)
+        self._looked_at = began_at
+        if since is None:
+            self._compared_s = self._clock.monotonic_s()
+
+    def _compare_all(self, project_id: str) -> dict[str, ServerView]:
+        """Compare each open request of a project with its server, and return Nova's servers.
+
+        Requests are read first: what Nova does not list then, and does not show when it is asked
+        for it, is gone.
+        """
+        open_ids: list[str] = []
         marker = None
-        states = [*WAITING, *(IN_NOVA - {State.DISPATCHING})]
         while True:
             with self._unit_of_work() as uow:
-                page = uow.requests.search(states=states, limit=_PAGE, after=marker)
+                page = uow.requests.search(
+                    states=_OPEN, project_id=project_id, limit=_PAGE, after=marker
+                )
             if not page:
                 break
             marker = page[-1].request_id
-            views = self._compute.servers([request.request_id for request in page])
-            drifted = [(r, e) for r in page if (e := _missed(r, views.get(r.request_id)))]
+            open_ids += [request.request_id for request in page]
+        views = {view.server_id: view for view in self._compute.servers_of(project_id)}
+        known = views | dict(self._compute.servers([one for one in open_ids if one not in views]))
+        self._compare(known, open_ids)
+        return views
+
+    def _compare(self, views: Mapping[str, ServerView], request_ids: Sequence[str]) -> None:
+        for start in range(0, len(request_ids), _PAGE):
+            with self._unit_of_work() as uow:
+                page = uow.requests.find(request_ids[start : start + _PAGE])
+            drifted = [
+                (request, event)
+                for request in page.values()
+                if request.state in _OPEN
+                and (event := _missed(request, views.get(request.request_id)))
+            ]
             if drifted:
                 self._mend(drifted, {key: view.host for key, view in views.items()})
-        self._adopt_servers()
 
     def _mend(self, drifted: Sequence[tuple[Request, Event]], hosts: dict[str, str | None]) -> None:
         before, after = {}, {}
@@ -245,22 +338,32 @@ class NovaManager(Manager):
         LOG.warning("the reconcile mended %d request(s)", len(after))
         self._tell(before, after)
 
-    def _adopt_servers(self) -> None:
-        """Take over the servers that managed projects had before, on their private quota."""
+    def _adopt_servers(self, project: Project, views: Mapping[str, ServerView]) -> None:
+        """Take over the servers that a project had before, on its private quota."""
+        running = [view for view in views.values() if view.status in _RUNNING]
+        waiting = [view for view in views.values() if self._looks_lost(view)]
         with self._unit_of_work() as uow:
-            projects = uow.projects.all()
-        for project in projects:
-            views = [v for v in self._compute.servers_of(project.project_id) if _adoptable(v)]
-            with self._unit_of_work() as uow:
-                known = uow.requests.known([view.server_id for view in views])
-                entries = [
-                    (self._adopted(uow, view), b"") for view in views if view.server_id not in known
-                ]
-                uow.requests.add(entries)
-                uow.commit()
-            if entries:
-                self.drift["adopted"] += len(entries)
-                LOG.info("%d server(s) of project %s adopted", len(entries), project.name)
+            known = uow.requests.known([view.server_id for view in (*running, *waiting)])
+            entries = [
+                (self._adopted(uow, view), b"") for view in running if view.server_id not in known
+            ]
+            uow.requests.add(entries)
+            uow.commit()
+        if entries:
+            self.drift["adopted"] += len(entries)
+            LOG.info("%d server(s) of project %s adopted", len(entries), project.name)
+        lost = {view.server_id for view in waiting} - known - self._lost
+        for server_id in sorted(lost):
+            self.drift["lost"] += 1
+            LOG.error(
+                "server %s of project %s waits for a conductor, but its request never came here: "
+                "delete it and ask again", server_id, project.name,
+            )  # fmt: skip
+        self._lost |= lost
+
+    def _looks_lost(self, view: ServerView) -> bool:
+        waited_s = (self._clock.now() - view.created_at).total_seconds()
+        return view.status is ServerStatus.SCHEDULING and waited_s > LOST_S
 
     def _adopted(self, uow: UnitOfWork, view: ServerView) -> Move:
         now = self._clock.now()
@@ -302,7 +405,7 @@ class NovaManager(Manager):
 
 def _missed(request: Request, view: ServerView | None) -> Event | None:
     """Return the event that Nova's view shows and the request lacks."""
-    if view is None:
+    if view is None or view.status is ServerStatus.DELETED:
         return Event.REMOVED
     if request.state is State.BUILDING and view.status in _RUNNING:
         return Event.BOOTED
@@ -313,7 +416,3 @@ def _missed(request: Request, view: ServerView | None) -> Event | None:
     if request.state is State.PARKED and view.status in _RUNNING:
         return Event.UNPARKED
     return None
-
-
-def _adoptable(view: ServerView) -> bool:
-    return view.status in _RUNNING

@@ -10,6 +10,8 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from oslo_config import cfg
+
 from synergy.core.errors import Conflict, InvalidInput, NotFound
 from synergy.core.events import ProjectsChanged
 from synergy.core.model import (
@@ -25,7 +27,7 @@ from synergy.core.model import (
 )
 from synergy.managers.base import Json, Manager, Publish, command
 from synergy.managers.render import project_json, user_json
-from synergy.ports import Compute, Identity, Intake, OpenUnitOfWork, UnitOfWork
+from synergy.ports import Compute, Identity, Intake, OpenUnitOfWork, UnitOfWork, Wake
 
 LOG = logging.getLogger(__name__)
 
@@ -66,20 +68,35 @@ class ProjectManager(Manager):
     """Managed projects and their users."""
 
     name = "project"
+    options = (
+        cfg.StrOpt(
+            "on_quota_drift",
+            default="adopt",
+            choices=["adopt", "report"],
+            mutable=True,
+            help="What to do when somebody sets the quota of a managed project in Nova. adopt: it "
+            "becomes the private quota, and Nova's limit is lifted again. report: it stays in "
+            "force beside the private quota, and an error is logged in every run.",
+        ),
+    )
 
     def __init__(
         self,
+        conf: Any,
+        wake: Wake,
         publish: Publish,
         unit_of_work: OpenUnitOfWork,
         identity: Identity,
         compute: Compute,
         intake: Intake,
     ) -> None:
+        self._conf, self._wake = conf, wake
         self._publish, self._unit_of_work = publish, unit_of_work
         self._identity, self._compute, self._intake = identity, compute, intake
 
     def setup(self) -> None:
         self._announce()
+        self._identity.on_change(self._wake)
 
     def task(self) -> float | None:
         """Finish what a crash cut, and follow names and users in Keystone."""
@@ -90,6 +107,8 @@ class ProjectManager(Manager):
                 self._lift(project)
             elif project.handover is Handover.RETURNING:
                 self._give_back(project)
+            else:
+                self._check_lifted(project)
         self._follow_keystone()
         return None
 
@@ -130,7 +149,7 @@ class ProjectManager(Manager):
 
     def _lift(self, project: Project) -> None:
         """Second half of taking a project in: Nova's limit goes, its quota lives here."""
-        self._compute.set_quota(project.project_id, dict.fromkeys(project.nova_quota))
+        self._compute.lift_quota(project.project_id)
         with self._unit_of_work() as uow:
             uow.projects.save(replace(project, handover=Handover.HELD))
             uow.commit()
@@ -140,11 +159,51 @@ class ProjectManager(Manager):
     def _give_back(self, project: Project) -> None:
         """Second half of letting a project go: Nova has its limit back, then it is forgotten."""
         self._announce()
-        self._compute.set_quota(project.project_id, project.nova_quota)
+        try:
+            self._compute.restore_quota(project.project_id, project.nova_quota)
+        except NotFound:
+            LOG.info("project %s is gone: its quota has nowhere to go back to", project.name)
         with self._unit_of_work() as uow:
             uow.projects.remove(project.project_id)
             uow.commit()
         self._publish(ProjectsChanged(frozenset({project.project_id})))
+
+    def _check_lifted(self, project: Project) -> None:
+        """Find out whether somebody set a limit in Nova since it was lifted."""
+        try:
+            limits = self._compute.quota(project.project_id)
+            record = self._compute.quota_record(project.project_id)
+        except NotFound:
+            return  # removed in Keystone; told below
+        by_hand = {name: limit for name, limit in limits.items() if limit is not None}
+        set_now = {name: limit for name, limit in record.items() if limit is not None}
+        if not by_hand and not set_now:
+            return
+        shown = ", ".join(f"{name}={limit}" for name, limit in sorted((by_hand or set_now).items()))
+        if self._conf.on_quota_drift == "report":
+            LOG.error(
+                "somebody limited the managed project %s in Nova to %s: use `synergy project set` "
+                "for its private quota, and lift the limit", project.name, shown,
+            )  # fmt: skip
+            return
+        LOG.warning(
+            "somebody limited the managed project %s in Nova to %s: this is its private quota now",
+            project.name, shown,
+        )  # fmt: skip
+        still_lifted = {n for n, limit in record.items() if limit is None}
+        before = {n: limit for n, limit in project.nova_quota.items() if n in still_lifted}
+        adopted = replace(
+            project,
+            private=Resources.of({**project.private, **by_hand}),
+            nova_quota=before | set_now,
+            handover=Handover.TAKING,
+        )
+        with self._unit_of_work() as uow:
+            uow.projects.save(adopted)
+            uow.commit()
+        with self._unit_of_work() as uow:
+            saved = uow.projects.get(project.project_id)
+        self._lift(saved)
 
     def _private_quota(self, project_id: str, limits: Mapping[str, int | None]) -> Resources:
         """A limited class counts with its limit, an unlimited one with what is used."""
@@ -180,14 +239,15 @@ class ProjectManager(Manager):
         """Manage a project: its quota moves into Synergy and its requests are queued."""
         view = self._identity.find_project(project)
         values = _read_settings(settings)
-        limits = self._compute.quota(view.project_id)
-        values.setdefault("private", self._private_quota(view.project_id, limits))
+        if "private" not in values:
+            limits = self._compute.quota(view.project_id)
+            values["private"] = self._private_quota(view.project_id, limits)
         made = Project(
             project_id=view.project_id,
             name=view.name,
             domain_id=view.domain_id,
             parent_id=view.parent_id,
-            nova_quota=dict(limits),
+            nova_quota=dict(self._compute.quota_record(view.project_id)),
             **values,
         )
         with self._unit_of_work() as uow:

@@ -76,7 +76,7 @@ class QuotaManager(Manager):
             if view.project_id in ours:
                 continue
             try:
-                limits = self._compute.quota(view.project_id)
+                limits = self._compute.quota(view.project_id, fresh=False)
             except NotFound:
                 continue  # removed since it was listed
             if None in limits.values():

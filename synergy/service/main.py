@@ -125,13 +125,14 @@ def _service(conf: cfg.ConfigOpts) -> Any:
             vault = Vault(read_keys(Path(conf.database.keys_file)))
             self._store = Store(database.open_engine(conf.database), vault)
             installed, factors = manager_classes(), site_factors()
+            self._cloud = cloud_plugins()[conf.cloud].open_cloud(conf, clock)
             self._host = Host(
                 conf,
                 {name: installed[name] for name in conf.managers},
                 clock=clock,
                 store=self._store,
                 needs={
-                    **cloud_plugins()[conf.cloud].open_cloud(conf, clock),
+                    **self._cloud.ports,
                     "site_factors": {name: factors[name]() for name in conf.site_factors},
                 },
             )
@@ -144,6 +145,7 @@ def _service(conf: cfg.ConfigOpts) -> Any:
             LOG.info("synergy-service stops")
             self._api.stop()
             self._host.stop()
+            self._cloud.close()
             self._store.close()
             super().stop(graceful)
 

@@ -407,5 +407,5 @@ def test_the_quota_in_use_is_the_sum_of_what_holds_it(made):
         expected = sum((r.demand for r in holding if r.quota == "shared"), Resources())
         assert shown["shared_used"] == dict(expected)
         assert expected.fits_in(Resources.of(shown["shared"]))
-        on_hosts = sum((host.used for host in made.nova.hosts()), Resources())
+        on_hosts = sum((made.nova.used_on(host.name) for host in made.nova.hosts()), Resources())
         assert on_hosts == sum((r.demand for r in holding), Resources())

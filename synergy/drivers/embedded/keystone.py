@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 
 from synergy.core.errors import InvalidInput, NotFound
 from synergy.drivers.embedded.spec import CloudSpec, ProjectSpec
-from synergy.ports import Clock, ProjectView
+from synergy.ports import Clock, ProjectView, Wake
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +27,7 @@ class EmbeddedIdentity:
         self._spec, self._clock, self._rng = spec, clock, rng
         self._projects = {project.project_id: project for project in spec.projects}
         self._tokens: dict[str, Token] = {}
+        self._wakes: list[Wake] = []
         self.trusts: dict[str, Token] = {}
 
     def projects(self) -> Sequence[ProjectView]:
@@ -49,6 +50,14 @@ class EmbeddedIdentity:
         """Return the users with a role on the project: id -> name."""
         return dict(self._project(project_id).users)
 
+    def on_change(self, wake: Wake) -> None:
+        """Call `wake` when projects, users or roles changed."""
+        self._wakes.append(wake)
+
+    def _changed(self) -> None:
+        for wake in self._wakes:
+            wake()
+
     def _project(self, project_id: str) -> ProjectSpec:
         if project_id not in self._projects:
             raise NotFound(f"Keystone knows no project {project_id!r}")
@@ -57,10 +66,12 @@ class EmbeddedIdentity:
     def remove_project(self, project_id: str) -> None:
         """Delete a project, as an administrator of Keystone would."""
         self._projects.pop(project_id, None)
+        self._changed()
 
     def set_users(self, project_id: str, users: Mapping[str, str]) -> None:
         """Give and take roles on a project, as an administrator of Keystone would."""
         self._projects[project_id] = replace(self._project(project_id), users=dict(users))
+        self._changed()
 
     def issue_token(self, user: str, project_id: str) -> str:
         """Return a token for a user's name or id. Raises NotFound."""

@@ -24,6 +24,7 @@ from synergy.ports import (
     Credentials,
     Delivery,
     Host,
+    Limits,
     Notice,
     NoticeKind,
     ServerStatus,
@@ -72,8 +73,11 @@ class EmbeddedNova:
         self._down: set[str] = set()
         self._capacity = {host.name: host.capacity() for host in spec.hosts}
         self._free = dict(self._capacity)
-        self._quota = {p.project_id: dict(p.quota) for p in spec.projects}
+        self._default_quota = {p.project_id: dict(p.quota) for p in spec.projects}
+        self._own_quota: dict[str, dict[str, int | None]] = {}
         self._servers: dict[str, ServerView] = {}
+        self._deleted: dict[str, ServerView] = {}
+        self._changed_at: dict[str, datetime] = {}
         self._allocations: dict[str, tuple[str, Resources]] = {}
         self._managed: frozenset[str] = frozenset()
         self._inbox: deque[tuple[str, bytes]] = deque()
@@ -161,6 +165,10 @@ class EmbeddedNova:
             for server_id in order.server_ids:
                 self._conduct(server_id, order.forced_host, token or order.token)
 
+    def backlog(self) -> int:
+        """Return how many messages wait for the conductor: it takes each at once."""
+        return 0
+
     def refuse(self, body: bytes, reason: str) -> None:
         """End the server in ERROR with a readable fault."""
         self.build(nova_message.refused(body, reason), token=None)
@@ -189,7 +197,7 @@ class EmbeddedNova:
             return
         self.orphans.append(server.server_id)
         self._release(server.server_id)
-        del self._servers[server.server_id]
+        self._drop(server)
 
     def _authorized(self, token: str) -> bool:
         return self._spec.service_tokens or self._identity.check_token(token) is not None
@@ -201,7 +209,7 @@ class EmbeddedNova:
             return
         self._allocations[server.server_id] = (host, server.demand)
         self._free[host] -= server.demand
-        self._servers[server.server_id] = replace(server, status=ServerStatus.BUILDING, host=host)
+        self._put(replace(server, status=ServerStatus.BUILDING, host=host))
         broken = self.faults.strikes("build_error")
         self._after(self._spec.boot_s, lambda: self._built(server.server_id, broken))
 
@@ -221,14 +229,26 @@ class EmbeddedNova:
             self._release(server_id)
             self._fail(replace(server, host=None), "Build of instance aborted.")
             return
-        self._servers[server_id] = replace(
-            server, status=ServerStatus.ACTIVE, launched_at=self._clock.now()
-        )
+        active = replace(server, status=ServerStatus.ACTIVE, launched_at=self._clock.now())
+        self._put(active)
         self._notify(NoticeKind.BOOTED, server_id, host=server.host)
 
     def _fail(self, server: ServerView, fault: str) -> None:
-        self._servers[server.server_id] = replace(server, status=ServerStatus.ERROR, fault=fault)
+        self._put(replace(server, status=ServerStatus.ERROR, fault=fault))
         self._notify(NoticeKind.FAILED, server.server_id, detail=fault)
+
+    def _put(self, server: ServerView) -> None:
+        self._servers[server.server_id] = server
+        self._changed_at[server.server_id] = self._clock.now()
+
+    def _drop(self, server: ServerView) -> None:
+        """Forget a server; Nova tells later that it was there, unless it never left the API."""
+        del self._servers[server.server_id]
+        if server.status is not ServerStatus.SCHEDULING:
+            self._deleted[server.server_id] = replace(
+                server, status=ServerStatus.DELETED, host=None
+            )
+            self._changed_at[server.server_id] = self._clock.now()
 
     def _release(self, server_id: str) -> None:
         held = self._allocations.pop(server_id, None)
@@ -262,20 +282,30 @@ class EmbeddedNova:
         with self._lock:
             return {one: self._servers[one] for one in server_ids if one in self._servers}
 
-    def servers_of(self, project_id: str) -> Iterator[ServerView]:
-        """Walk a project's servers that are not deleted."""
+    def servers_of(
+        self, project_id: str, *, changed_since: datetime | None = None
+    ) -> Iterator[ServerView]:
+        """Walk a project's servers; with `changed_since` those that changed, deleted ones too."""
         self._answer()
         with self._lock:
             found = [s for s in self._servers.values() if s.project_id == project_id]
+            if changed_since is not None:
+                gone = [s for s in self._deleted.values() if s.project_id == project_id]
+                found = [
+                    s for s in (*found, *gone) if self._changed_at[s.server_id] >= changed_since
+                ]
         yield from found
 
     def delete_server(self, server_id: str) -> None:
         """Delete a server; nothing happens when it is gone."""
         self._answer()
         with self._lock:
-            server = self._servers.pop(server_id, None)
+            server = self._servers.get(server_id)
             self._release(server_id)
-            if server is not None and server.status is not ServerStatus.SCHEDULING:
+            if server is None:
+                return
+            self._drop(server)
+            if server.status is not ServerStatus.SCHEDULING:
                 self._notify(NoticeKind.DELETED, server_id)  # a held server tells nobody
 
     def shelve_server(self, server_id: str) -> None:
@@ -284,14 +314,14 @@ class EmbeddedNova:
         with self._lock:
             server = self._server(server_id)
             self._release(server_id)
-            self._servers[server_id] = replace(server, status=ServerStatus.SHELVED, host=None)
+            self._put(replace(server, status=ServerStatus.SHELVED, host=None))
             self._notify(NoticeKind.SHELVED, server_id)
 
     def stop_server(self, server_id: str) -> None:
         """Power off; the host keeps the server's resources."""
         self._answer()
         with self._lock:
-            self._servers[server_id] = replace(self._server(server_id), status=ServerStatus.STOPPED)
+            self._put(replace(self._server(server_id), status=ServerStatus.STOPPED))
 
     def snapshot_server(self, server_id: str, image_name: str) -> str:
         """Start an image of the server, and return the image's id."""
@@ -323,11 +353,15 @@ class EmbeddedNova:
                 Host(
                     name=name,
                     capacity=capacity,
-                    used=capacity - self._free[name],
                     up=name not in self._down,
                 )
                 for name, capacity in self._capacity.items()
             ]
+
+    def used_on(self, name: str) -> Resources:
+        """Return what the servers of a host hold."""
+        with self._lock:
+            return self._capacity[name] - self._free[name]
 
     def set_host_up(self, name: str, up: bool) -> None:
         """Let a host fail or come back."""
@@ -342,17 +376,32 @@ class EmbeddedNova:
         with self._lock:
             return self._best_host(demand) is not None
 
-    def quota(self, project_id: str) -> Mapping[str, int | None]:
+    def quota(self, project_id: str, *, fresh: bool = True) -> Limits:
         """Return Nova's limits of a project by resource class; None is unlimited."""
         self._answer()
-        if project_id not in self._quota:
+        if project_id not in self._default_quota:
             raise NotFound(f"Nova knows no quota of project {project_id!r}")
-        return dict(self._quota[project_id])
+        return self._default_quota[project_id] | self._own_quota.get(project_id, {})
 
-    def set_quota(self, project_id: str, limits: Mapping[str, int | None]) -> None:
-        """Set Nova's limits of a project."""
+    def quota_record(self, project_id: str) -> Limits:
+        """Return what was set for the project itself."""
         self._answer()
-        self._quota[project_id] = dict(limits)
+        return dict(self._own_quota.get(project_id, {}))
+
+    def lift_quota(self, project_id: str) -> None:
+        """Make every class unlimited."""
+        self.set_quota(project_id, dict.fromkeys(self._default_quota[project_id]))
+
+    def restore_quota(self, project_id: str, record: Limits) -> None:
+        """Put a record back."""
+        self._answer()
+        self._own_quota[project_id] = dict(record)
+
+    def set_quota(self, project_id: str, limits: Limits) -> None:
+        """Set limits of a project, as an administrator of Nova would."""
+        self._answer()
+        own = self._own_quota.setdefault(project_id, {})
+        own.update(limits)
 
     def used_by(self, project_id: str) -> Resources:
         """Return what a project's servers hold."""
@@ -408,7 +457,7 @@ class EmbeddedNova:
         )
         with self._lock:
             for server_id, server_name in zip(ids, names, strict=True):
-                self._servers[server_id] = ServerView(
+                waiting = ServerView(
                     server_id=server_id,
                     project_id=view.project_id,
                     user_id=who.user_id,
@@ -418,6 +467,7 @@ class EmbeddedNova:
                     status=ServerStatus.SCHEDULING,
                     created_at=now,
                 )
+                self._put(waiting)
         if view.project_id in self._managed:
             self.publish(f"m-{ids[0]}", body)
         else:
@@ -432,7 +482,7 @@ class EmbeddedNova:
 
     def _check_nova_quota(self, project_id: str, demand: Resources, count: int) -> None:
         used = self.used_by(project_id)
-        for name, limit in self._quota.get(project_id, {}).items():
+        for name, limit in self.quota(project_id).items():
             asked = demand.get(name, 0) * count
             if limit is not None and used.get(name, 0) + asked > limit:
                 raise InvalidInput(

@@ -2,9 +2,7 @@
 
 import random
 import time
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from oslo_config import cfg
 
@@ -12,7 +10,7 @@ from synergy.core.errors import ConfigurationInvalid, InvalidInput
 from synergy.drivers.embedded.keystone import EmbeddedIdentity
 from synergy.drivers.embedded.nova import EmbeddedNotices, EmbeddedNova
 from synergy.drivers.embedded.spec import read_spec
-from synergy.ports import Clock
+from synergy.ports import Clock, Cloud
 
 OPTIONS = (
     cfg.StrOpt(
@@ -26,7 +24,7 @@ OPTIONS = (
 GROUP = "embedded"
 
 
-def open_cloud(conf: cfg.ConfigOpts, clock: Clock) -> Mapping[str, Any]:
+def open_cloud(conf: cfg.ConfigOpts, clock: Clock) -> Cloud:
     """Return the ports of a fresh embedded cloud by name. Raises ConfigurationInvalid."""
     group = conf[GROUP]
     path = Path(conf.find_file(group.cloud_file) or group.cloud_file)
@@ -37,7 +35,7 @@ def open_cloud(conf: cfg.ConfigOpts, clock: Clock) -> Mapping[str, Any]:
     rng = random.Random(group.seed)
     identity = EmbeddedIdentity(spec, clock, rng)
     nova = EmbeddedNova(spec, clock, identity, rng, pause=time.sleep)
-    return {
+    ports = {
         "intake": nova,
         "conductor": nova,
         "compute": nova,
@@ -45,3 +43,4 @@ def open_cloud(conf: cfg.ConfigOpts, clock: Clock) -> Mapping[str, Any]:
         "identity": identity,
         "cloud_user": nova,
     }
+    return Cloud(ports=ports)

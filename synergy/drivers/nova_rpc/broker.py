@@ -5,9 +5,10 @@ Must not know what a message means. A foreign error becomes one of ours here.
 
 import logging
 import threading
-from collections.abc import Callable, Mapping
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Generic, TypeVar
 
 import amqp.exceptions
 import kombu.exceptions
@@ -16,6 +17,7 @@ from kombu.connection import Connection
 from synergy.core.errors import HandOverFailed
 
 LOG = logging.getLogger(__name__)
+T = TypeVar("T")
 FIRST_REST_S: Final = 1.0
 LONGEST_REST_S: Final = 30.0
 HEARTBEAT_S: Final = 30.0
@@ -128,6 +130,71 @@ class Publisher:
         """End the connection."""
         with self._lock:
             self._drop()
+
+
+class Inbox(Generic[T]):
+    """What a consumer took and somebody else handles: acknowledged only when he says so.
+
+    Filled and emptied of acknowledgements on the consumer's thread, read on any other. A message
+    belongs to the connection that it came on: what that leaves unacknowledged comes again.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._arrived: deque[T] = deque()
+        self._taken: dict[str, list[_Taken]] = {}
+        self._done: deque[_Taken] = deque()
+        self._epoch = 0
+
+    def begin(self) -> None:
+        """Forget what came on the last connection."""
+        with self._lock:
+            self._epoch += 1
+            self._arrived.clear()
+            self._taken.clear()
+            self._done.clear()
+
+    def put(self, key: str, item: T, tag: int) -> None:
+        """Add what came with a delivery tag; `key` is the same when it comes again."""
+        with self._lock:
+            self._taken.setdefault(key, []).append(_Taken(self._epoch, tag))
+            self._arrived.append(item)
+
+    def fetch(self, *, limit: int) -> list[T]:
+        """Return up to `limit` items, each once."""
+        with self._lock:
+            count = min(limit, len(self._arrived))
+            return [self._arrived.popleft() for _ in range(count)]
+
+    def acknowledge(self, keys: Iterable[str]) -> None:
+        """Have these acknowledged. One from a connection that is gone comes again."""
+        with self._lock:
+            for key in keys:
+                self._done.extend(self._taken.pop(key, ()))
+
+    def settle(self, channel: Any) -> None:
+        """Acknowledge to the broker what was handled."""
+        while self._done:
+            with self._lock:
+                if not self._done:
+                    return
+                taken = self._done.popleft()
+            if taken.epoch == self._epoch:
+                channel.basic_ack(taken.tag)
+
+
+@dataclass(frozen=True, slots=True)
+class _Taken:
+    """A message that waits for its acknowledgement: which connection it came on, and its tag."""
+
+    epoch: int
+    tag: int
+
+
+def body_of(message: Any) -> bytes:
+    """Return the body of a message as it came."""
+    body = message.body
+    return body if isinstance(body, bytes) else str(body).encode()
 
 
 class Consumer(threading.Thread):

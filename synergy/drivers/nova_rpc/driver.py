@@ -16,6 +16,10 @@ class NovaRpc(Relay):
         """Hand over one server's message, confirmed; a fresh token replaces the one inside."""
         self.hand_over(body if token is None else envelope.with_token(body, token))
 
+    def backlog(self) -> int:
+        """Return how many messages wait for the conductor. Raises UpstreamUnavailable."""
+        return self.waiting()
+
     def refuse(self, body: bytes, reason: str) -> None:
         """End the server in ERROR with a fault that its user can read. Safe to repeat."""
         self.hand_over(nova_message.refused(body, reason))

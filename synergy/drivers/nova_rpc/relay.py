@@ -12,7 +12,6 @@ import logging
 import threading
 import time
 import uuid
-from collections import deque
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
@@ -20,7 +19,7 @@ from typing import Any, Final
 from synergy.core.errors import HandOverFailed, InvalidInput, UpstreamUnavailable
 from synergy.drivers import envelope, nova_message
 from synergy.drivers.envelope import Opened
-from synergy.drivers.nova_rpc.broker import Consumer, Outgoing, Publisher, declare
+from synergy.drivers.nova_rpc.broker import Consumer, Inbox, Outgoing, Publisher, body_of, declare
 from synergy.ports import Delivery, Wake
 
 LOG = logging.getLogger(__name__)
@@ -30,14 +29,6 @@ FANOUT: Final = "scheduler_fanout"
 LONGEST_CALL_S: Final = 3600.0  # after that an answer is not waited for any longer
 DOUBT_S: Final = 60.0  # how long a build request delivered again leaves a copy to be seen
 StillScheduling = Callable[[Collection[str]], Collection[str]]
-
-
-@dataclass(frozen=True, slots=True)
-class _Taken:
-    """A message that waits for its acknowledgement: which connection it came on, and its tag."""
-
-    epoch: int
-    tag: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,25 +61,18 @@ class Relay:
         self._managed: frozenset[str] = frozenset()
         self._wake: Wake = lambda: None
         self._lock = threading.Lock()
-        self._arrived: deque[Delivery] = deque()
-        self._taken: dict[str, list[_Taken]] = {}
-        self._done: deque[_Taken] = deque()
-        self._epoch = 0
+        self._inbox: Inbox[Delivery] = Inbox()
         self._calls: dict[str, tuple[str, float]] = {}  # msg_id -> (reply queue, forgotten when)
         self._reply_queue = f"reply_synergy_{uuid.uuid4().hex}"
         self._to_core, self._to_edge = Publisher(core_url), Publisher(edge_url)
         self._edge = Consumer("edge", edge_url, self._begin_edge, self._turn_edge)
         self._core = Consumer("core replies", core_url, self._begin_core)
 
-    def start(self) -> None:
-        """Begin to relay; the core side first, or answers would have nowhere to go."""
-        self._core.start()
-        self._edge.start()
-
-    def stop(self) -> None:
+    def close(self) -> None:
         """Stop; what was taken and not acknowledged goes back to the edge's queue."""
-        self._edge.stop()
-        self._core.stop()
+        for side in (self._edge, self._core):
+            if side.is_alive():
+                side.stop()
         self._to_core.close()
         self._to_edge.close()
 
@@ -101,8 +85,14 @@ class Relay:
     # --- what is taken ----------------------------------------------------------------------------
 
     def manage(self, project_ids: frozenset[str]) -> None:
-        """Take build requests of these projects from now on."""
+        """Take build requests of these projects from now on, and relay everything else.
+
+        The first call starts the relay: before, whose requests to take is not known.
+        """
         self._managed = project_ids
+        if not self._core.is_alive() and not self._edge.is_alive():
+            self._core.start()  # first, or answers would have nowhere to go
+            self._edge.start()
 
     def on_arrival(self, wake: Wake) -> None:
         """Call `wake` when a build request was taken."""
@@ -110,27 +100,19 @@ class Relay:
 
     def fetch(self, *, limit: int) -> Sequence[Delivery]:
         """Return up to `limit` taken messages. Raises UpstreamUnavailable without a connection."""
-        with self._lock:
-            count = min(limit, len(self._arrived))
-            found = [self._arrived.popleft() for _ in range(count)]
+        found = self._inbox.fetch(limit=limit)
         if not found and self._edge.trouble:
             raise UpstreamUnavailable(f"the broker of nova-api: {self._edge.trouble}")
         return found
 
     def acknowledge(self, deliveries: Sequence[Delivery]) -> None:
         """Let the broker forget these. One from a connection that is gone is delivered again."""
-        with self._lock:
-            for delivery in deliveries:
-                self._done.extend(self._taken.pop(delivery.message_id, ()))
+        self._inbox.acknowledge(delivery.message_id for delivery in deliveries)
 
     # --- the edge's thread ------------------------------------------------------------------------
 
     def _begin_edge(self, channel: Any) -> None:
-        with self._lock:  # what the last connection left unacknowledged comes again
-            self._epoch += 1
-            self._arrived.clear()
-            self._taken.clear()
-            self._done.clear()
+        self._inbox.begin()
         self._doubtful.clear()
         channel.basic_qos(0, self._prefetch, False)
         declare(channel, TOPIC, exchange=EXCHANGE, routing_key=TOPIC, kind="topic",
@@ -141,21 +123,12 @@ class Relay:
         channel.basic_consume(f"{FANOUT}_synergy", callback=self._on_fanout)
 
     def _turn_edge(self, channel: Any) -> None:
-        self._acknowledge_done(channel)
+        self._inbox.settle(channel)
         if self._doubtful and time.monotonic() - self._doubtful[-1].since_s > self._doubt_s:
             self._settle_doubtful()
 
-    def _acknowledge_done(self, channel: Any) -> None:
-        while self._done:
-            with self._lock:
-                if not self._done:
-                    return
-                taken = self._done.popleft()
-            if taken.epoch == self._epoch:
-                channel.basic_ack(taken.tag)
-
     def _on_request(self, message: Any) -> None:
-        body = _bytes(message.body)
+        body = body_of(message)
         try:
             opened = envelope.open_body(body)
         except InvalidInput as error:
@@ -180,10 +153,7 @@ class Relay:
     def _take(self, message: Any, opened: Opened, outline: envelope.Outline) -> None:
         message_id = outline.unique_id or uuid.uuid5(uuid.NAMESPACE_OID, opened.body.hex()).hex
         delivery = nova_message.read_opened(message_id, opened)
-        with self._lock:
-            taken = _Taken(self._epoch, message.delivery_tag)
-            self._taken.setdefault(message_id, []).append(taken)
-            self._arrived.append(delivery)
+        self._inbox.put(message_id, delivery, message.delivery_tag)
         self._wake()
 
     def _settle_doubtful(self) -> None:
@@ -210,7 +180,7 @@ class Relay:
 
     def _core_is_empty(self) -> bool:
         """Tell whether nothing waits for the conductor: no copy can be under way then."""
-        return self._to_core.waiting(TOPIC) == 0
+        return self.waiting() == 0
 
     def _answered_here(self, opened: Opened, outline: envelope.Outline) -> bytes:
         """Return the message; the answer to a call comes to us first."""
@@ -244,9 +214,7 @@ class Relay:
         """Pass a cast for every scheduler on; nobody waits for it, so one that fails is dropped."""
         try:
             self._to_core.publish(
-                Outgoing(
-                    body=_bytes(message.body), exchange=FANOUT, routing_key="", mandatory=False
-                )
+                Outgoing(body=body_of(message), exchange=FANOUT, routing_key="", mandatory=False)
             )
         except HandOverFailed as error:
             LOG.warning("a message for all schedulers is dropped: %s", error)
@@ -259,7 +227,7 @@ class Relay:
         channel.basic_consume(self._reply_queue, callback=self._on_reply)
 
     def _on_reply(self, message: Any) -> None:
-        body = _bytes(message.body)
+        body = body_of(message)
         try:
             answer = envelope.answer_of(body)
         except InvalidInput as error:
@@ -279,10 +247,10 @@ class Relay:
 
     # --- what Synergy publishes itself ------------------------------------------------------------
 
+    def waiting(self) -> int:
+        """Return how many messages wait for the conductor. Raises UpstreamUnavailable."""
+        return self._to_core.waiting(TOPIC)
+
     def hand_over(self, body: bytes) -> None:
         """Hand a build request to the conductor, confirmed. Raises HandOverFailed."""
         self._to_core.publish(Outgoing(body=body, exchange=EXCHANGE, routing_key=TOPIC))
-
-
-def _bytes(body: Any) -> bytes:
-    return body if isinstance(body, bytes) else str(body).encode()

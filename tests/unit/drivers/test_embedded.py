@@ -22,7 +22,7 @@ def made():
 
 def held(made):
     made.nova.manage(frozenset({"project-A"}))
-    made.nova.set_quota("project-A", {"VCPU": None})
+    made.nova.lift_quota("project-A")
     (server,) = made.create()
     (delivery,) = made.nova.fetch(limit=1)
     return server, delivery

@@ -1,0 +1,83 @@
+"""The port `Compute` for a real cloud: Nova's API, Placement and the quota driver as one.
+
+Must not do anything itself.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
+
+from synergy.core.model import Resources
+from synergy.drivers.openstack.nova_api import NovaApi
+from synergy.drivers.openstack.placement import Placement
+from synergy.drivers.openstack.quotas import QuotaDriver, Remembered
+from synergy.ports import Host, Limits, ServerView
+
+
+class OpenStackCompute:
+    """See `ports.Compute`."""
+
+    def __init__(
+        self, nova: NovaApi, placement: Placement, quotas: QuotaDriver, remembered: Remembered
+    ) -> None:
+        self._nova, self._placement, self._quotas = nova, placement, quotas
+        self._remembered = remembered
+
+    def servers(self, server_ids: Iterable[str]) -> Mapping[str, ServerView]:
+        """Return those of the servers that exist."""
+        return self._nova.servers(server_ids)
+
+    def servers_of(
+        self, project_id: str, *, changed_since: datetime | None = None
+    ) -> Iterator[ServerView]:
+        """Walk a project's servers; with `changed_since` also those deleted since."""
+        return self._nova.servers_of(project_id, changed_since=changed_since)
+
+    def delete_server(self, server_id: str) -> None:
+        """Start the deletion; nothing happens when it is gone."""
+        self._nova.delete_server(server_id)
+
+    def shelve_server(self, server_id: str) -> None:
+        """Shelve and offload."""
+        self._nova.shelve_server(server_id)
+
+    def stop_server(self, server_id: str) -> None:
+        """Power off."""
+        self._nova.stop_server(server_id)
+
+    def snapshot_server(self, server_id: str, image_name: str) -> str:
+        """Start an image of the server, and return the image's id."""
+        return self._nova.snapshot_server(server_id, image_name)
+
+    def image_is_ready(self, image_id: str) -> bool:
+        """Tell whether the image is complete."""
+        return self._nova.image_is_ready(image_id)
+
+    def hosts(self) -> Sequence[Host]:
+        """Return every compute host."""
+        return self._placement.hosts()
+
+    def fits_on_a_host(self, demand: Resources) -> bool:
+        """Ask Placement for allocation candidates."""
+        return self._placement.fits_on_a_host(demand)
+
+    def used_by(self, project_id: str) -> Resources:
+        """Return what a project's servers hold."""
+        return self._placement.used_by(project_id)
+
+    def quota(self, project_id: str, *, fresh: bool = True) -> Limits:
+        """Return the limits that hold, by resource class."""
+        return self._remembered.quota(project_id, fresh=fresh)
+
+    def quota_record(self, project_id: str) -> Limits:
+        """Return what was set for the project itself."""
+        return self._quotas.quota_record(project_id)
+
+    def lift_quota(self, project_id: str) -> None:
+        """Make every class unlimited."""
+        self._quotas.lift_quota(project_id)
+        self._remembered.forget(project_id)
+
+    def restore_quota(self, project_id: str, record: Limits) -> None:
+        """Put a record back."""
+        self._quotas.restore_quota(project_id, record)
+        self._remembered.forget(project_id)

@@ -1,0 +1,139 @@
+"""Keystone: projects of all domains, who may act in them, and trusts.
+
+Must not know why a trust is needed. Trusts of others are never looked at.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
+
+from keystoneauth1 import exceptions as auth_errors
+from keystoneauth1.plugin import AUTH_INTERFACE
+
+from synergy.core.errors import InvalidInput, NotFound, UpstreamUnavailable
+from synergy.drivers.openstack.session import asking
+from synergy.ports import ProjectView, Wake
+
+KEYSTONE: Final = "Keystone"
+ENOUGH_S: Final = 120.0  # a token that lives shorter is not handed to Nova
+
+
+class Identity:
+    """See `ports.Identity`."""
+
+    def __init__(
+        self,
+        cloud: Any,
+        session: Any,
+        open_trusted_session: Callable[[str], Any],
+        on_change: Callable[[Wake], None],
+    ) -> None:
+        """open_trusted_session makes a session that acts as the user of a trust; on_change has
+        `wake` called when Keystone tells of a change."""
+        self._cloud, self._session = cloud, session
+        self._open_trusted_session = open_trusted_session
+        self._on_change = on_change
+        self._trusted: dict[str, Any] = {}
+
+    def projects(self) -> Sequence[ProjectView]:
+        """Return every project of every domain."""
+        with asking(KEYSTONE):
+            domains = {one.id: one.name for one in self._cloud.identity.domains()}
+            found = list(self._cloud.identity.projects())
+        return [_view(one, domains) for one in found]
+
+    def find_project(self, name_or_id: str) -> ProjectView:
+        """Return one project. Raises NotFound, or InvalidInput when a name is not unique."""
+        views = self.projects()
+        found = [one for one in views if one.project_id == name_or_id] or [
+            one for one in views if one.name == name_or_id
+        ]
+        if not found:
+            raise NotFound(f"Keystone knows no project {name_or_id!r}")
+        if len(found) > 1:
+            ids = ", ".join(one.project_id for one in found)
+            raise InvalidInput(f"project name {name_or_id!r} is not unique: give one of {ids}")
+        return found[0]
+
+    def users_of(self, project_id: str) -> Mapping[str, str]:
+        """Return the users with a role on the project, also through groups: id -> name."""
+        with asking(KEYSTONE):
+            found = self._cloud.identity.role_assignments(
+                scope_project_id=project_id, effective=True, include_names=True
+            )
+            return {one.user["id"]: one.user.get("name", "") for one in found if one.user}
+
+    def on_change(self, wake: Wake) -> None:
+        """Call `wake` when Keystone tells that projects, users or roles changed."""
+        self._on_change(wake)
+
+    def create_trust(self, token: str, *, project_id: str, roles: Sequence[str]) -> str:
+        """Let the token's user trust Synergy with these roles. Raises InvalidInput."""
+        with asking(KEYSTONE):
+            url = f"{self._url()}/OS-TRUST/trusts"
+            ours = self._session.get_user_id()
+        body = {
+            "impersonation": True,
+            "project_id": project_id,
+            "roles": [{"name": role} for role in roles],
+            "trustee_user_id": ours,
+        }
+        try:
+            trustor = self._user_of(token)
+            answer = self._session.post(
+                url,
+                json={"trust": body | {"trustor_user_id": trustor}},
+                headers={"X-Auth-Token": token},
+                authenticated=False,
+            )
+        except (auth_errors.Unauthorized, auth_errors.NotFound) as error:
+            raise InvalidInput("the user's token is expired: no trust can be made of it") from error
+        except auth_errors.Forbidden as error:
+            raise InvalidInput(
+                "Keystone forbids it: the user's token comes from a trust or from an application "
+                "credential"
+            ) from error
+        except auth_errors.ClientException as error:
+            raise UpstreamUnavailable(f"Keystone does not answer: {error}") from error
+        return str(answer.json()["trust"]["id"])
+
+    def _user_of(self, token: str) -> str:
+        """Return whose token it is. Raises what keystoneauth1 raises when it is no good."""
+        headers = {"X-Auth-Token": token, "X-Subject-Token": token}
+        url = f"{self._url()}/auth/tokens?nocatalog"
+        answer = self._session.get(url, headers=headers, authenticated=False)
+        return str(answer.json()["token"]["user"]["id"])
+
+    def _url(self) -> str:
+        url = str(self._session.get_endpoint(interface=AUTH_INTERFACE)).rstrip("/")
+        return url if url.endswith("/v3") else f"{url}/v3"
+
+    def delete_trust(self, trust_id: str) -> None:
+        """Delete a trust; nothing happens when it is gone."""
+        self._trusted.pop(trust_id, None)
+        with asking(KEYSTONE):
+            self._cloud.identity.delete_trust(trust_id, ignore_missing=True)
+
+    def token_from_trust(self, trust_id: str) -> str:
+        """Return a token that acts as the trusting user and lives a while. Raises NotFound."""
+        if trust_id not in self._trusted:
+            self._trusted[trust_id] = self._open_trusted_session(trust_id)
+        session = self._trusted[trust_id]
+        try:
+            with asking(KEYSTONE):
+                if session.auth.get_access(session).will_expire_soon(ENOUGH_S):
+                    session.invalidate()
+                return str(session.get_token())
+        except (InvalidInput, NotFound) as error:
+            raise NotFound(f"trust {trust_id!r} is of no use: {error}") from error
+
+
+def _view(project: Any, domains: Mapping[str, str]) -> ProjectView:
+    nested = project.parent_id and project.parent_id != project.domain_id
+    return ProjectView(
+        project_id=project.id,
+        name=project.name,
+        domain_id=project.domain_id,
+        domain_name=domains.get(project.domain_id, project.domain_id),
+        parent_id=project.parent_id if nested else None,
+        enabled=bool(project.is_enabled),
+    )

@@ -1,0 +1,188 @@
+"""Notifications of Nova and Keystone, from queues of Synergy's own.
+
+Why: a queue that is shared with a meter would lose what the other one takes, so each topic has a
+pool of ours. Bound and read with kombu as the relay is: what was fetched is acknowledged only once
+its effect is committed, which the listener of oslo.messaging cannot do outside its own thread. Must
+not know what follows from a notification.
+"""
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from synergy.core.errors import InvalidInput, UpstreamUnavailable
+from synergy.drivers import envelope
+from synergy.drivers.nova_rpc.broker import Consumer, Inbox, body_of, declare
+from synergy.ports import Notice, NoticeKind, Wake
+
+LOG = logging.getLogger(__name__)
+PRIORITIES: Final = ("info", "error")
+_DATA: Final = "nova_object.data"
+_VERSIONED: Final[Mapping[str, NoticeKind]] = {
+    "instance.create.end": NoticeKind.BOOTED,
+    "instance.create.error": NoticeKind.FAILED,
+    "compute_task.build_instances.error": NoticeKind.FAILED,
+    "instance.delete.end": NoticeKind.DELETED,
+    "instance.shelve_offload.end": NoticeKind.SHELVED,
+    "instance.unshelve.end": NoticeKind.UNSHELVED,
+}
+_LEGACY: Final[Mapping[str, NoticeKind]] = {
+    "compute.instance.create.end": NoticeKind.BOOTED,
+    "compute.instance.create.error": NoticeKind.FAILED,
+    "compute_task.build_instances": NoticeKind.FAILED,
+    "compute.instance.delete.end": NoticeKind.DELETED,
+    "compute.instance.shelve_offload.end": NoticeKind.SHELVED,
+    "compute.instance.unshelve.end": NoticeKind.UNSHELVED,
+}
+
+
+def read(body: bytes) -> tuple[str, Notice | None]:
+    """Return a notification's message id, and what it tells if it concerns us.
+
+    Raises InvalidInput when it is no notification.
+    """
+    message = envelope.open_body(body).message
+    try:
+        event = str(message["event_type"])
+        message_id = str(message["message_id"])
+        if event in _VERSIONED:
+            payload = message["payload"][_DATA]
+            return message_id, _notice(_VERSIONED[event], message, payload)
+        if event in _LEGACY:
+            return message_id, _notice(_LEGACY[event], message, message["payload"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise InvalidInput(f"a notification without {error}") from error
+    return message_id, None
+
+
+def _notice(kind: NoticeKind, message: Mapping[str, Any], payload: Mapping[str, Any]) -> Notice:
+    # Versioned payloads name the server `uuid` or `instance_uuid`, legacy ones `instance_id`.
+    server_id = payload.get("uuid") or payload.get("instance_uuid") or payload["instance_id"]
+    detail = _detail(payload) if kind is NoticeKind.FAILED else ""
+    return Notice(
+        kind=kind,
+        server_id=str(server_id),
+        at=_instant(message["timestamp"]),
+        host=payload.get("host") or None,
+        detail=detail,
+        message_id=str(message["message_id"]),
+    )
+
+
+def _detail(payload: Mapping[str, Any]) -> str:
+    """Return what a failure tells of itself."""
+    fault = payload.get("fault") or payload.get("reason") or payload.get("exception") or ""
+    if isinstance(fault, Mapping):
+        fault = fault.get(_DATA, fault)
+        fault = fault.get("exception_message") or fault.get("kwargs") or fault
+    return str(fault or payload.get("message") or "")[:255]
+
+
+def _instant(text: str) -> datetime:
+    instant = datetime.fromisoformat(text)
+    return instant if instant.tzinfo else instant.replace(tzinfo=UTC)
+
+
+class NovaNotices:
+    """See `ports.Notices`: one queue for each topic, named after pool and topic."""
+
+    def __init__(
+        self, url: str, *, exchange: str, topics: Sequence[str], pool: str, quorum: bool
+    ) -> None:
+        self._exchange, self._topics, self._pool = exchange, tuple(topics), pool
+        self._quorum = quorum
+        self._wake: Wake = lambda: None
+        self._inbox: Inbox[Notice] = Inbox()
+        self._consumer = Consumer("notifications", url, self._begin, self._inbox.settle)
+
+    def on_arrival(self, wake: Wake) -> None:
+        """Call `wake` when a notification arrives; the first one who asks starts the listening."""
+        self._wake = wake
+        if not self._consumer.is_alive():
+            self._consumer.start()
+
+    def fetch(self, *, limit: int) -> Sequence[Notice]:
+        """Return up to `limit` notifications. Raises UpstreamUnavailable without a connection."""
+        found = self._inbox.fetch(limit=limit)
+        if not found and self._consumer.trouble:
+            raise UpstreamUnavailable(f"the broker of notifications: {self._consumer.trouble}")
+        return found
+
+    def acknowledge(self, notices: Sequence[Notice]) -> None:
+        """Let the broker forget these."""
+        self._inbox.acknowledge(notice.message_id for notice in notices)
+
+    def close(self) -> None:
+        """Stop listening; what was not acknowledged stays in its queue."""
+        if self._consumer.is_alive():
+            self._consumer.stop()
+
+    def _begin(self, channel: Any) -> None:
+        self._inbox.begin()
+        channel.basic_qos(0, 1000, False)
+        for queue in listen(channel, self._exchange, self._topics, self._pool, self._quorum):
+            channel.basic_consume(queue, callback=self._on_message)
+
+    def _on_message(self, message: Any) -> None:
+        try:
+            message_id, notice = read(body_of(message))
+        except InvalidInput as error:
+            LOG.warning("a notification that cannot be read is dropped: %s", error)
+            notice = None
+        if notice is None:
+            message.channel.basic_ack(message.delivery_tag)
+            return
+        self._inbox.put(message_id, notice, message.delivery_tag)
+        self._wake()
+
+
+class KeystoneNotices:
+    """Tells that something changed in Keystone; who is told reads anew what it needs."""
+
+    def __init__(self, url: str, *, exchange: str, topic: str, pool: str, quorum: bool) -> None:
+        self._exchange, self._topic, self._pool, self._quorum = exchange, topic, pool, quorum
+        self._wakes: list[Callable[[], None]] = []
+        self._consumer = Consumer("keystone notifications", url, self._begin)
+
+    def on_change(self, wake: Wake) -> None:
+        """Call `wake` when projects, users or roles changed."""
+        self._wakes.append(wake)
+        if not self._consumer.is_alive():
+            self._consumer.start()
+
+    def close(self) -> None:
+        """Stop listening."""
+        if self._consumer.is_alive():
+            self._consumer.stop()
+
+    def _begin(self, channel: Any) -> None:
+        topics = (self._topic,)
+        for queue in listen(channel, self._exchange, topics, self._pool, self._quorum):
+            channel.basic_consume(queue, callback=self._on_message)
+
+    def _on_message(self, message: Any) -> None:
+        try:
+            event = str(envelope.open_body(body_of(message)).message.get("event_type", ""))
+        except InvalidInput:
+            event = ""
+        message.channel.basic_ack(message.delivery_tag)
+        if event.startswith("identity.") and not event.startswith("identity.authenticate"):
+            for wake in self._wakes:
+                wake()
+
+
+def listen(
+    channel: Any, exchange: str, topics: Sequence[str], pool: str, quorum: bool
+) -> list[str]:
+    """Make a queue for each topic, bound to its priorities, and return their names."""
+    queues = []
+    for topic in topics:
+        queue = f"{pool}_{exchange}_{topic}"
+        for priority in PRIORITIES:
+            declare(
+                channel, queue, exchange=exchange, routing_key=f"{topic}.{priority}",
+                kind="topic", quorum=quorum,
+            )  # fmt: skip
+        queues.append(queue)
+    return queues

@@ -1,0 +1,135 @@
+"""Nova's API: servers, and what is done to them.
+
+Must not know quotas or hosts.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from synergy.core.errors import NotFound
+from synergy.drivers.nova_message import demand_of
+from synergy.drivers.openstack.session import asking
+from synergy.ports import ServerStatus, ServerView
+
+NOVA: Final = "Nova"
+GLANCE: Final = "Glance"
+_PAGE: Final = 1000
+_AT_ONCE: Final = 8  # questions to Nova at the same time
+_STATUS: Final = {
+    "ERROR": ServerStatus.ERROR,
+    "DELETED": ServerStatus.DELETED,
+    "SOFT_DELETED": ServerStatus.STOPPED,  # may be restored, and holds its host until then
+    "SHUTOFF": ServerStatus.STOPPED,
+    "SUSPENDED": ServerStatus.STOPPED,
+    "PAUSED": ServerStatus.STOPPED,
+    "SHELVED_OFFLOADED": ServerStatus.SHELVED,
+}
+_FAILED_IMAGE: Final = ("error", "killed", "deleted", "pending_delete")
+
+
+class NovaApi:
+    """Servers as an administrator of the cloud sees them."""
+
+    def __init__(self, cloud: Any) -> None:
+        self._cloud = cloud
+        self._pool = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="nova-api")
+
+    def servers(self, server_ids: Iterable[str]) -> Mapping[str, ServerView]:
+        """Return those of the servers that exist."""
+        found = self._pool.map(self._server, server_ids)
+        return {view.server_id: view for view in found if view is not None}
+
+    def _server(self, server_id: str) -> ServerView | None:
+        try:
+            with asking(NOVA):
+                return view_of(self._cloud.compute.get_server(server_id))
+        except NotFound:
+            return None
+
+    def still_scheduling(self, server_ids: Iterable[str]) -> set[str]:
+        """Return those of the servers that wait for the conductor's first step."""
+        found = self.servers(server_ids).values()
+        return {one.server_id for one in found if one.status is ServerStatus.SCHEDULING}
+
+    def servers_of(
+        self, project_id: str, *, changed_since: datetime | None = None
+    ) -> Iterator[ServerView]:
+        """Walk a project's servers; with `changed_since` also those deleted since."""
+        query: dict[str, Any] = {"project_id": project_id, "limit": _PAGE}
+        if changed_since is not None:
+            query["changes_since"] = changed_since.isoformat()
+        with asking(NOVA):
+            for server in self._cloud.compute.servers(all_projects=True, **query):
+                yield view_of(server)
+
+    def delete_server(self, server_id: str) -> None:
+        """Start the deletion; nothing happens when it is gone."""
+        with asking(NOVA):
+            self._cloud.compute.delete_server(server_id, ignore_missing=True)
+
+    def shelve_server(self, server_id: str) -> None:
+        """Shelve; Nova offloads by itself."""
+        with asking(NOVA):
+            self._cloud.compute.shelve_server(server_id)
+
+    def stop_server(self, server_id: str) -> None:
+        """Power off."""
+        with asking(NOVA):
+            self._cloud.compute.stop_server(server_id)
+
+    def snapshot_server(self, server_id: str, image_name: str) -> str:
+        """Start an image of the server, and return the image's id."""
+        with asking(NOVA):
+            return str(self._cloud.compute.create_server_image(server_id, image_name).id)
+
+    def image_is_ready(self, image_id: str) -> bool:
+        """Tell whether the image is complete. Raises NotFound when it failed."""
+        with asking(GLANCE):
+            status = self._cloud.image.get_image(image_id).status
+        if status in _FAILED_IMAGE:
+            raise NotFound(f"image {image_id!r} is {status}")
+        return bool(status == "active")
+
+
+def view_of(server: Any) -> ServerView:
+    """Return a server of the SDK as we see it."""
+    flavor = server.flavor
+    shape = {
+        "name": flavor.original_name,
+        "vcpus": flavor.vcpus,
+        "memory_mb": flavor.ram,
+        "root_gb": flavor.disk,
+        "ephemeral_gb": flavor.ephemeral,
+        "swap": flavor.swap,
+    }
+    image = server.image.id if server.image else None
+    fault = (server.fault or {}).get("message", "")
+    return ServerView(
+        server_id=server.id,
+        project_id=server.project_id,
+        user_id=server.user_id,
+        name=server.name or "",
+        flavor=flavor.original_name or "",
+        demand=demand_of(shape, flavor.extra_specs or {}, boots_from_volume=not image),
+        status=status_of(server),
+        task_state=server.task_state or "",
+        created_at=_instant(server.created_at),
+        launched_at=_instant(server.launched_at) if server.launched_at else None,
+        host=server.compute_host or None,
+        fault=fault,
+    )
+
+
+def status_of(server: Any) -> ServerStatus:
+    """Return a server's status; in BUILD it is told whether Nova chose a host already."""
+    if server.status == "BUILD":
+        held = server.task_state == "scheduling" and not server.compute_host
+        return ServerStatus.SCHEDULING if held else ServerStatus.BUILDING
+    return _STATUS.get(server.status, ServerStatus.ACTIVE)
+
+
+def _instant(text: str) -> datetime:
+    instant = datetime.fromisoformat(text)
+    return instant if instant.tzinfo else instant.replace(tzinfo=UTC)

@@ -1,0 +1,102 @@
+"""Placement: what the hosts can hold, what projects hold, and whether a server finds a host.
+
+Which hosts count is Nova's to say: up, enabled, and of the chosen aggregates. Must not know quotas.
+"""
+
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Final
+
+from synergy.core.errors import ConfigurationInvalid, NotFound
+from synergy.core.model import Resources, total
+from synergy.drivers.openstack.session import asking
+from synergy.ports import Host
+
+PLACEMENT: Final = "Placement"
+_AT_ONCE: Final = 8
+
+
+class Placement:
+    """Capacity and use."""
+
+    def __init__(self, cloud: Any, aggregates: Sequence[str] = ()) -> None:
+        """aggregates: names of Nova's host aggregates; without any, every host counts."""
+        self._cloud, self._aggregates = cloud, tuple(aggregates)
+        self._pool = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="placement")
+
+    def hosts(self) -> Sequence[Host]:
+        """Return every compute host, up or not, disabled ones as not up."""
+        chosen = self._chosen_hosts()
+        with asking("Nova"):
+            hypervisors = list(self._cloud.compute.hypervisors(details=True))
+        with asking(PLACEMENT):
+            providers = list(self._cloud.placement.resource_providers())
+        parts: dict[str, list[str]] = {}  # root provider -> itself and those nested below it
+        for one in providers:
+            parts.setdefault(one.root_provider_id or one.id, []).append(one.id)
+        capacities = dict(
+            zip(
+                (one.id for one in providers),
+                self._pool.map(self._capacity, (one.id for one in providers)),
+                strict=True,
+            )
+        )
+        return [
+            Host(
+                name=host,
+                capacity=total(capacities[part] for part in parts.get(one.id, ())),
+                up=one.state == "up" and one.status == "enabled",
+            )
+            for one in hypervisors
+            if (host := one.service_details["host"]) in chosen or not self._aggregates
+        ]
+
+    def _chosen_hosts(self) -> set[str]:
+        return {host for one in self._found_aggregates() for host in one.hosts or ()}
+
+    def _found_aggregates(self) -> list[Any]:
+        if not self._aggregates:
+            return []
+        with asking("Nova"):
+            found = {one.name: one for one in self._cloud.compute.aggregates()}
+        missing = [name for name in self._aggregates if name not in found]
+        if missing:
+            raise ConfigurationInvalid(
+                [f"[openstack] aggregates: Nova has no {name!r}" for name in missing]
+            )
+        return [found[name] for name in self._aggregates]
+
+    def _capacity(self, provider_id: str) -> Resources:
+        """Return (total - reserved) x allocation_ratio by resource class."""
+        try:
+            with asking(PLACEMENT):
+                answer = self._get(f"/resource_providers/{provider_id}/inventories")
+                return Resources.of({
+                    name: int((one["total"] - one["reserved"]) * one["allocation_ratio"])
+                    for name, one in answer["inventories"].items()
+                })  # fmt: skip
+        except NotFound:
+            return Resources()  # removed since it was listed
+
+    def fits_on_a_host(self, demand: Resources) -> bool:
+        """Ask for allocation candidates, disabled hosts excluded."""
+        query = {
+            "resources": ",".join(f"{name}:{amount}" for name, amount in demand.items()),
+            "required": "!COMPUTE_STATUS_DISABLED",
+            "limit": "1",
+        }
+        if self._aggregates:
+            uuids = ",".join(one.uuid for one in self._found_aggregates())
+            query["member_of"] = f"in:{uuids}"
+        with asking(PLACEMENT):
+            return bool(self._get("/allocation_candidates", query)["allocation_requests"])
+
+    def used_by(self, project_id: str) -> Resources:
+        """Return what a project's servers hold."""
+        with asking(PLACEMENT):
+            return Resources.of(self._get("/usages", {"project_id": project_id})["usages"])
+
+    def _get(self, path: str, query: Mapping[str, str] | None = None) -> Any:
+        answer = self._cloud.placement.get(path, params=dict(query or {}))
+        answer.raise_for_status()
+        return answer.json()

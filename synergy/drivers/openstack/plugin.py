@@ -1,0 +1,162 @@
+"""Opens a real OpenStack for the service: the entry point `openstack` of `synergy.clouds`."""
+
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+from oslo_config import cfg
+
+from synergy.core.errors import ConfigurationInvalid
+from synergy.drivers.nova_rpc.driver import NovaRpc
+from synergy.drivers.openstack import session as sessions
+from synergy.drivers.openstack.compute import OpenStackCompute
+from synergy.drivers.openstack.identity import Identity
+from synergy.drivers.openstack.notifications import KeystoneNotices, NovaNotices
+from synergy.drivers.openstack.nova_api import NovaApi
+from synergy.drivers.openstack.placement import Placement
+from synergy.drivers.openstack.quotas import QuotaSets, Remembered, UnifiedLimits
+from synergy.ports import Clock, Cloud
+
+GROUP: Final = sessions.GROUP
+BROKER_URLS: Final = ("edge_url", "core_url", "notifications_url")
+OPTIONS: Final = (
+    *sessions.auth_options(),
+    cfg.StrOpt("region_name", help="Region of the services to use."),
+    cfg.StrOpt(
+        "interface",
+        default="internal",
+        choices=["public", "internal", "admin"],
+        help="Which endpoints of the service catalogue to use.",
+    ),
+    cfg.StrOpt(
+        "edge_url",
+        secret=True,
+        help="The vhost that nova-api publishes to, such as rabbit://user:password@host:5672/edge.",
+    ),
+    cfg.StrOpt(
+        "core_url",
+        secret=True,
+        help="The vhost of all other services of Nova, such as "
+        "rabbit://user:password@host:5672/core.",
+    ),
+    cfg.StrOpt(
+        "notifications_url",
+        secret=True,
+        help="The vhost that Nova and Keystone publish notifications to. Default: core_url.",
+    ),
+    cfg.BoolOpt(
+        "quorum_queues",
+        default=False,
+        help="Declare quorum queues, as Nova does with rabbit_quorum_queue. Both have to agree.",
+    ),
+    cfg.IntOpt(
+        "prefetch",
+        default=1000,
+        min=1,
+        max=65_535,
+        help="Most build requests that are taken from the broker and not stored yet.",
+    ),
+    cfg.StrOpt("nova_exchange", default="nova", help="Exchange of Nova's notifications."),
+    cfg.ListOpt(
+        "nova_topics",
+        default=["versioned_notifications"],
+        help="Topics of Nova's notifications: versioned_notifications, and notifications for "
+        "unversioned ones. A queue of Synergy's own is bound to each.",
+    ),
+    cfg.StrOpt("keystone_exchange", default="keystone", help="Exchange of Keystone's."),
+    cfg.StrOpt("keystone_topic", default="notifications", help="Topic of Keystone's."),
+    cfg.StrOpt(
+        "pool",
+        default="synergy",
+        help="Begin of the names of Synergy's notification queues, so that a meter that listens "
+        "too gets its own copy.",
+    ),
+    cfg.StrOpt(
+        "quota_driver",
+        default="quota_sets",
+        choices=["quota_sets", "unified_limits"],
+        help="Where Nova's limits are: os-quota-sets (nova.quota.DbQuotaDriver), or Keystone's "
+        "unified limits (nova.quota.UnifiedLimitsDriver).",
+    ),
+    cfg.FloatOpt(
+        "quota_kept_s",
+        default=600.0,
+        min=0,
+        max=86_400,
+        help="Seconds for which the limits of a project that is not managed are remembered.",
+    ),
+    cfg.ListOpt(
+        "aggregates",
+        default=[],
+        help="Names of the host aggregates that count as capacity. Default: every host.",
+    ),
+)
+
+
+def open_cloud(conf: cfg.ConfigOpts, clock: Clock) -> Cloud:
+    """Return the ports of a running cloud; nothing is asked yet. Raises ConfigurationInvalid."""
+    group = conf[GROUP]
+    problems = _problems(group)
+    if problems:
+        raise ConfigurationInvalid(problems)
+    session = sessions.open_session(conf)
+    cloud = sessions.connect(session, group)
+    nova = NovaApi(cloud)
+    quotas = (
+        UnifiedLimits(cloud, group.region_name)
+        if group.quota_driver == "unified_limits"
+        else QuotaSets(cloud)
+    )
+    remembered = Remembered(quotas, kept_s=group.quota_kept_s, monotonic_s=clock.monotonic_s)
+    notifications_url = group.notifications_url or group.core_url
+    keystone = KeystoneNotices(
+        notifications_url, exchange=group.keystone_exchange, topic=group.keystone_topic,
+        pool=group.pool, quorum=group.quorum_queues,
+    )  # fmt: skip
+    notices = NovaNotices(
+        notifications_url, exchange=group.nova_exchange, topics=group.nova_topics,
+        pool=group.pool, quorum=group.quorum_queues,
+    )  # fmt: skip
+    rpc = NovaRpc(
+        group.edge_url, group.core_url, still_scheduling=nova.still_scheduling,
+        quorum=group.quorum_queues, prefetch=group.prefetch,
+    )  # fmt: skip
+
+    def close() -> None:
+        for one in (rpc, notices, keystone):
+            one.close()
+
+    ports: dict[str, Any] = {
+        "intake": rpc,
+        "conductor": rpc,
+        "compute": OpenStackCompute(nova, Placement(cloud, group.aggregates), quotas, remembered),
+        "notices": notices,
+        "identity": Identity(
+            cloud,
+            session,
+            lambda trust_id: sessions.open_trusted_session(conf, trust_id),
+            keystone.on_change,
+        ),
+    }
+    return Cloud(ports=ports, close=close)
+
+
+def _problems(group: Any) -> list[str]:
+    """Return what is wrong with the addresses of the brokers."""
+    found = []
+    for name in BROKER_URLS:
+        url = group[name]
+        if not url:
+            if name != "notifications_url":
+                found.append(f"[openstack] {name} is not set")
+            continue
+        parts = urlsplit(url)
+        if parts.scheme != "rabbit" or not parts.hostname:
+            found.append(
+                f"[openstack] {name} must look like rabbit://user:password@host:5672/vhost"
+            )
+    if group.edge_url and group.edge_url == group.core_url:
+        found.append(
+            "[openstack] edge_url and core_url are the same: nova-api needs a vhost of its own, "
+            "or Synergy would relay to itself"
+        )
+    return found

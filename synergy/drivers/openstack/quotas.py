@@ -1,0 +1,195 @@
+"""Nova's limits of a project, in both places where a cloud may keep them.
+
+Why: while a project is managed its limit in Nova is lifted, and afterwards it has to be exactly
+what it was. So what was set explicitly is told apart from what is a default: the record has the
+names of the quota driver, and lacks what was not set. Must not know what Synergy grants.
+"""
+
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, Final, Protocol
+
+from synergy.core.errors import ConfigurationInvalid
+from synergy.drivers.openstack.session import asking
+from synergy.ports import Limits
+
+UNLIMITED: Final = -1
+NOVA: Final = "Nova"
+KEYSTONE: Final = "Keystone"
+
+
+class QuotaDriver(Protocol):
+    """See `ports.Compute`: the methods of the same names."""
+
+    def quota(self, project_id: str) -> Limits:
+        """Return the limits that hold, by resource class."""
+
+    def quota_record(self, project_id: str) -> Limits:
+        """Return what was set for the project itself."""
+
+    def lift_quota(self, project_id: str) -> None:
+        """Make every class unlimited."""
+
+    def restore_quota(self, project_id: str, record: Limits) -> None:
+        """Put a record back."""
+
+
+def _limit(value: int) -> int | None:
+    return None if value == UNLIMITED else value
+
+
+def _number(limit: int | None) -> int:
+    return UNLIMITED if limit is None else limit
+
+
+class QuotaSets:
+    """os-quota-sets: the limits of nova.quota.DbQuotaDriver."""
+
+    classes: Final = {"cores": "VCPU", "ram": "MEMORY_MB"}
+    lifted: Final = ("cores", "ram", "instances")
+
+    def __init__(self, cloud: Any) -> None:
+        self._cloud = cloud
+
+    def quota(self, project_id: str) -> Limits:
+        """Return the limits that hold, by resource class."""
+        with asking(NOVA):
+            found = self._cloud.compute.get_quota_set(project_id)
+            return {ours: _limit(int(found[name])) for name, ours in self.classes.items()}
+
+    def quota_record(self, project_id: str) -> Limits:
+        """Return what differs from the defaults of the cloud."""
+        with asking(NOVA):
+            found = self._cloud.compute.get_quota_set(project_id)
+            defaults = self._cloud.compute.get_quota_set_defaults(project_id)
+            return {
+                name: _limit(int(found[name]))
+                for name in self.lifted
+                if found[name] != defaults[name]
+            }
+
+    def lift_quota(self, project_id: str) -> None:
+        """Make cores, ram and instances unlimited."""
+        with asking(NOVA):
+            self._cloud.compute.update_quota_set(
+                project_id, **dict.fromkeys(self.lifted, UNLIMITED), force=True
+            )
+
+    def restore_quota(self, project_id: str, record: Limits) -> None:
+        """Put a record back. What else was set for the project stays as it is.
+
+        Nova forgets only all settings of a project at once, so those that are none of ours are set
+        again where there are any.
+        """
+        with asking(NOVA):
+            compute = self._cloud.compute
+            found = compute.get_quota_set(project_id).to_dict()
+            defaults = compute.get_quota_set_defaults(project_id).to_dict()
+            others = {
+                name: value
+                for name, value in found.items()
+                if isinstance(value, int)
+                and not isinstance(value, bool)
+                and name not in self.lifted
+                and value != defaults.get(name)
+            }
+            compute.revert_quota_set(project_id)
+            wanted = others | {name: _number(limit) for name, limit in record.items()}
+            if wanted:
+                compute.update_quota_set(project_id, **wanted, force=True)
+
+
+class UnifiedLimits:
+    """Keystone's limits of the service nova: those of nova.quota.UnifiedLimitsDriver.
+
+    Placement's classes are called class:VCPU there, and so on; servers is the number of servers.
+    """
+
+    def __init__(self, cloud: Any, region_name: str | None) -> None:
+        self._cloud, self._region_name = cloud, region_name
+        self._service_id = ""
+
+    def quota(self, project_id: str) -> Limits:
+        """Return the limits that hold, by resource class."""
+        limits = self._defaults() | {n: one.resource_limit for n, one in self._own(project_id)}
+        return {
+            name.removeprefix("class:"): _limit(value)
+            for name, value in limits.items()
+            if name.startswith("class:")
+        }
+
+    def quota_record(self, project_id: str) -> Limits:
+        """Return the limits of the project itself."""
+        return {name: _limit(one.resource_limit) for name, one in self._own(project_id)}
+
+    def lift_quota(self, project_id: str) -> None:
+        """Make every class, and the number of servers, unlimited."""
+        self._set(project_id, dict.fromkeys(self._defaults(), UNLIMITED))
+
+    def restore_quota(self, project_id: str, record: Limits) -> None:
+        """Put a record back, and delete the limits that the project did not have."""
+        self._set(project_id, {name: _number(limit) for name, limit in record.items()})
+        with asking(KEYSTONE):
+            for name, one in self._own(project_id):
+                if name not in record:
+                    self._cloud.identity.delete_limit(one.id)
+
+    def _set(self, project_id: str, wanted: Mapping[str, int]) -> None:
+        own = dict(self._own(project_id))
+        with asking(KEYSTONE):
+            for name, value in wanted.items():
+                if name not in own:
+                    self._cloud.identity.create_limit(
+                        service_id=self._nova(), project_id=project_id, resource_name=name,
+                        resource_limit=value, region_id=self._region_name,
+                    )  # fmt: skip
+                elif own[name].resource_limit != value:
+                    self._cloud.identity.update_limit(own[name].id, resource_limit=value)
+
+    def _own(self, project_id: str) -> list[tuple[str, Any]]:
+        with asking(KEYSTONE):
+            found = self._cloud.identity.limits(project_id=project_id, service_id=self._nova())
+            return [(one.resource_name, one) for one in found]
+
+    def _defaults(self) -> dict[str, int]:
+        """Return the registered limits; without one, Nova refuses the class altogether."""
+        with asking(KEYSTONE):
+            found = self._cloud.identity.registered_limits(service_id=self._nova())
+            return {one.resource_name: int(one.default_limit) for one in found}
+
+    def _nova(self) -> str:
+        if not self._service_id:
+            with asking(KEYSTONE):
+                found = list(self._cloud.identity.services(type="compute"))
+            if len(found) != 1:
+                raise ConfigurationInvalid(
+                    [f"Keystone has {len(found)} services of type compute; there must be one"]
+                )
+            self._service_id = found[0].id
+        return self._service_id
+
+
+class Remembered:
+    """The limits of projects that are asked for in every pass, for a while; see `QuotaDriver`."""
+
+    def __init__(
+        self,
+        driver: QuotaDriver,
+        *,
+        kept_s: float,
+        monotonic_s: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._driver, self._kept_s, self._monotonic_s = driver, kept_s, monotonic_s
+        self._known: dict[str, tuple[float, Limits]] = {}
+
+    def quota(self, project_id: str, *, fresh: bool = False) -> Limits:
+        """Return the limits that hold, by resource class; `fresh` asks in any case."""
+        now_s = self._monotonic_s()
+        known = self._known.get(project_id)
+        if known is None or fresh or now_s - known[0] > self._kept_s:
+            known = self._known[project_id] = (now_s, self._driver.quota(project_id))
+        return known[1]
+
+    def forget(self, project_id: str) -> None:
+        """Ask anew the next time."""
+        self._known.pop(project_id, None)
