@@ -35,7 +35,7 @@ test-slow: $(VENV)/.installed
 # A real Keystone, Placement, Glance and Nova on RabbitMQ and MariaDB, below .openstack/.
 openstack: $(VENV)/.installed
 	$(BIN)/python -m lab up
-	$(BIN)/python -m pytest -m openstack tests/openstack
+	$(BIN)/python -m pytest -m openstack tests/openstack tests/contract
 
 openstack-down: $(BIN)/python
 	$(BIN)/python -m lab down

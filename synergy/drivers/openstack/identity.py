@@ -120,10 +120,17 @@ class Identity:
         session = self._trusted[trust_id]
         try:
             with asking(KEYSTONE):
-                if session.auth.get_access(session).will_expire_soon(ENOUGH_S):
-                    session.invalidate()
-                return str(session.get_token())
+                try:
+                    if session.auth.get_access(session).will_expire_soon(ENOUGH_S):
+                        session.invalidate()
+                    return str(session.get_token())
+                except (auth_errors.Unauthorized, auth_errors.Forbidden) as error:
+                    # Keystone says the same of a trust that is gone and of a wrong password: if it
+                    # answers this, the password is right.
+                    self._cloud.identity.get_trust(trust_id)
+                    raise NotFound(f"Keystone does not accept it: {error}") from error
         except (InvalidInput, NotFound) as error:
+            self._trusted.pop(trust_id, None)
             raise NotFound(f"trust {trust_id!r} is of no use: {error}") from error
 
 

@@ -62,7 +62,7 @@ def open_session(conf: cfg.ConfigOpts, **instead: object) -> Any:
     if not group.auth_type:
         raise ConfigurationInvalid(["[openstack] auth_type is not set; password is usual"])
     try:
-        plugin = loading.get_plugin_loader(group.auth_type)
+        plugin: Any = loading.get_plugin_loader(group.auth_type)
         auth = plugin.load_from_options_getter(lambda option: group[option.dest], **instead)
         return loading.load_session_from_conf_options(conf, GROUP, auth=auth)
     except (auth_errors.OptionError, auth_errors.NoMatchingPlugin, cfg.NoSuchOptError) as error:
