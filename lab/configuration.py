@@ -1,5 +1,6 @@
 """Writes the configuration files of the lab from the templates."""
 
+import shutil
 from pathlib import Path
 from string import Template
 
@@ -70,6 +71,7 @@ def write(settings: Settings) -> None:
         user = path.stem.partition("-")[0]
         own = {"account": account(settings, user), "middleware": middleware(settings, user)}
         (etc / path.name).write_text(Template(path.read_text()).substitute(values | own))
+    shutil.copy(TEMPLATES / "nova-policy.yaml", etc)
     for host, driver in settings.computes.items():
         home = settings.folder / "nova" / host
         (home / "instances").mkdir(parents=True, exist_ok=True)

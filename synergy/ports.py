@@ -105,20 +105,92 @@ class Credentials:
     roles: tuple[str, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Parcel:
+    """One server's message for the conductor; a fresh token replaces the one inside."""
+
+    body: bytes = field(repr=False)
+    token: str | None = field(default=None, repr=False)
+
+
+class Handed(StrEnum):
+    """What became of a parcel."""
+
+    SENT = "sent"
+    NOT_SENT = "not sent"
+    UNKNOWN = "unknown"  # the connection broke before the broker confirmed it
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """What became of a parcel, and why it was not sent."""
+
+    handed: Handed
+    why: str = ""
+
+
 class Conductor(Protocol):
-    """The way to Nova's conductor. Raises HandOverFailed when nothing was published."""
+    """The way to Nova's conductor."""
 
     def credentials(self, body: bytes) -> Credentials:
         """Return the user's token and roles in a body."""
 
-    def build(self, body: bytes, *, token: str | None) -> None:
-        """Hand over one server's message, confirmed; a fresh token replaces the one inside."""
+    def build(self, parcels: Sequence[Parcel]) -> Sequence[Receipt]:
+        """Hand messages over and return a receipt for each, once the broker told."""
 
     def refuse(self, body: bytes, reason: str) -> None:
-        """End the server in ERROR with a fault that its user can read. Safe to repeat."""
+        """End the server in ERROR with a fault that its user can read. Safe to repeat.
+
+        Raises UpstreamUnavailable when that is not certain.
+        """
 
     def backlog(self) -> int:
         """Return how many messages wait for the conductor. Raises UpstreamUnavailable."""
+
+
+class ChangeKind(StrEnum):
+    """What is asked of a server that exists and takes more, or other, resources."""
+
+    RESIZE = "resize"
+    UNSHELVE = "unshelve"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """A change that waits for us between nova-api and the conductor.
+
+    demand  what the server asks for once it is done
+    """
+
+    message_id: str
+    kind: ChangeKind
+    server_id: str
+    project_id: str
+    flavor: str
+    demand: Resources
+    body: bytes = field(repr=False)
+
+
+class Changes(Protocol):
+    """Changes of servers of managed projects, which Nova does not check against a quota any more.
+
+    `let_pass` and `refuse` raise UpstreamUnavailable.
+    """
+
+    def on_arrival(self, wake: Wake) -> None:
+        """Call `wake` when a change arrives."""
+
+    def fetch(self, *, limit: int) -> Sequence[Change]:
+        """Return up to `limit` changes without waiting; they stay unacknowledged."""
+
+    def let_pass(self, change: Change) -> None:
+        """Hand the change to the conductor as it came."""
+
+    def refuse(self, change: Change, reason: str) -> None:
+        """Leave the server as it is, and let its user read why."""
+
+    def acknowledge(self, changes: Sequence[Change]) -> None:
+        """Let the broker forget these."""
 
 
 # --- Nova's and Placement's view ------------------------------------------------------------------
@@ -151,7 +223,7 @@ class ServerView:
     launched_at: datetime | None = None
     host: str | None = None
     fault: str = ""
-    task_state: str = ""
+    in_task: bool = False  # Nova is at work on it, or waits for a resize to be confirmed
 
 
 class NoticeKind(StrEnum):
@@ -162,6 +234,7 @@ class NoticeKind(StrEnum):
     DELETED = "deleted"
     SHELVED = "shelved"
     UNSHELVED = "unshelved"
+    RESIZED = "resized"  # confirmed, or reverted
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -306,6 +379,21 @@ class CloudUser(Protocol):
         count: int,
     ) -> list[str]:
         """Ask for servers as `openstack server create` does, and return their ids."""
+
+    def resize_server(self, server_id: str, flavor: str) -> None:
+        """Ask for another flavor."""
+
+    def confirm_resize(self, server_id: str) -> None:
+        """Keep the new flavor."""
+
+    def revert_resize(self, server_id: str) -> None:
+        """Go back to the old flavor."""
+
+    def unshelve_server(self, server_id: str) -> None:
+        """Ask for a shelved server."""
+
+    def last_failure(self, server_id: str) -> str:
+        """Return why the last thing that was asked of a server failed, as its user reads it."""
 
     def delete_server_as_user(self, server_id: str) -> None:
         """Delete a server, waiting or running. Raises NotFound."""

@@ -6,8 +6,8 @@ Why: fair-share and quota walk the same tree and must agree on its node ids. Mus
 from collections.abc import Sequence
 from typing import Final
 
-from synergy.core.model import Association, Domain, Project
-from synergy.core.quota import QuotaNode
+from synergy.core.model import NOTHING, Association, Domain, Project, QuotaKind, Resources
+from synergy.core.quota import Held, QuotaNode
 from synergy.core.shares import ShareNode
 
 ROOT: Final = "root"
@@ -128,3 +128,14 @@ def quota_nodes(
                 )
             )
     return tuple(nodes)
+
+
+def held_of(association_id: int, quota: QuotaKind, demand: Resources, count: int) -> Held:
+    """Return what `count` servers of an association hold, apart by quota."""
+    amounts = Resources.of({name: amount * count for name, amount in demand.amounts})
+    private = quota is QuotaKind.PRIVATE
+    return Held(
+        user_node(association_id),
+        private=amounts if private else NOTHING,
+        shared=NOTHING if private else amounts,
+    )

@@ -48,6 +48,12 @@ class HandOverFailed(UpstreamUnavailable):
     code = "hand_over_failed"
 
 
+class HandOverUnknown(UpstreamUnavailable):
+    """Whether a message was published is not known: the connection broke before the broker said."""
+
+    code = "hand_over_unknown"
+
+
 class SealBroken(SynergyError):
     """A stored request body cannot be opened with any of the configured keys."""
 

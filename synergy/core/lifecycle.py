@@ -33,6 +33,8 @@ class Event(StrEnum):
     TTL_REACHED = "TTL_REACHED"
     PARKED = "PARKED"  # shelved and offloaded: holds nothing
     UNPARKED = "UNPARKED"
+    RESIZED = "RESIZED"  # it holds other amounts from now on
+    CHANGE_REFUSED = "CHANGE_REFUSED"  # a resize or unshelve did not fit; nothing changed
     CANCELLED = "CANCELLED"  # withdrawn before it was built
     REMOVED = "REMOVED"  # the server is gone from Nova
 
@@ -65,6 +67,8 @@ TRANSITIONS: Final[Mapping[tuple[State, Event], State]] = {
     (S.EXPIRING, E.PARKED): S.PARKED,
     (S.ERROR, E.PARKED): S.PARKED,
     (S.PARKED, E.UNPARKED): S.ACTIVE,
+    **{(s, E.RESIZED): s for s in (S.ACTIVE, S.EXPIRING, S.ERROR)},
+    **{(s, E.CHANGE_REFUSED): s for s in (S.ACTIVE, S.EXPIRING, S.ERROR, S.PARKED)},
     # A notification may overtake the commit of HANDED_OVER, and Nova may revive a failed server.
     **{(s, E.BOOTED): S.ACTIVE for s in (S.DISPATCHING, S.BUILDING, S.ERROR)},
     **{(s, E.BUILD_FAILED): S.ERROR for s in (S.DISPATCHING, S.BUILDING, S.ACTIVE)},

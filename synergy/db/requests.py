@@ -30,10 +30,10 @@ from synergy.ports import ClassLine, Hold
 
 _CHUNK: Final = 500  # bound parameters of one statement; SQLite and PostgreSQL have limits
 _FIXED: Final = (
-    "request_id", "batch_id", "project_id", "user_id", "server_name", "flavor", "queued_at",
+    "request_id", "batch_id", "project_id", "user_id", "server_name", "queued_at",
 )  # fmt: skip
 _CHANGING: Final = (
-    "class_id", "state", "changed_at", "ttl_s", "held_from", "released_at", "active_at",
+    "class_id", "flavor", "state", "changed_at", "ttl_s", "held_from", "released_at", "active_at",
     "expires_at", "retry_at", "attempts", "host", "why",
 )  # fmt: skip
 _VALUE_COLUMNS: Final = (*_FIXED, *_CHANGING, "generation")

@@ -17,11 +17,12 @@ from typing import Any, Final
 from synergy.core.errors import InvalidInput
 from synergy.core.model import RESOURCE_CLASS, Resources
 from synergy.drivers.envelope import Opened, open_body
-from synergy.ports import BuildRequest, Credentials, Delivery
+from synergy.ports import BuildRequest, Change, ChangeKind, Credentials, Delivery
 
 METHOD: Final = "schedule_and_build_instances"
 NAMESPACE: Final = "compute_task"
 VERSION: Final = "1.17"
+CHANGES: Final = {"migrate_server": ChangeKind.RESIZE, "unshelve_instance": ChangeKind.UNSHELVE}
 _DATA: Final = "nova_object.data"
 _USER_DATA_QUOTA: Final = re.compile(r"^\s*quota\s*=\s*(shared|private)\s*$", re.MULTILINE)
 _LONGEST_FAULT: Final = 200  # Nova cuts a fault at 255 characters, its own words included
@@ -95,6 +96,33 @@ def _one(message: Opened, position: int, count: int) -> BuildRequest:
     )
 
 
+def read_change(opened: Opened) -> Change | None:
+    """Return the resize or unshelve that a message asks for, None when it is neither.
+
+    Raises InvalidInput when it is not what Nova sends.
+    """
+    kind = CHANGES.get(str(opened.message.get("method")))
+    if kind is None:
+        return None
+    try:
+        args = opened.message["args"]
+        instance, spec = args["instance"][_DATA], args["request_spec"][_DATA]
+        flavor = (args["flavor"] if kind is ChangeKind.RESIZE else spec["flavor"])[_DATA]
+        boots_from_volume = bool(spec.get("is_bfv")) or not instance.get("image_ref")
+        extra_specs = {str(k): str(v) for k, v in (flavor.get("extra_specs") or {}).items()}
+        return Change(
+            message_id=str(opened.message.get("_unique_id")),
+            kind=kind,
+            server_id=instance["uuid"],
+            project_id=instance["project_id"],
+            flavor=flavor["name"],
+            demand=demand_of(flavor, extra_specs, boots_from_volume=boots_from_volume),
+            body=opened.body,
+        )
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InvalidInput(f"not what Nova sends: {type(error).__name__} {error}") from error
+
+
 def demand_of(
     flavor: Mapping[str, Any], extra_specs: Mapping[str, str], *, boots_from_volume: bool
 ) -> Resources:
@@ -152,6 +180,27 @@ def refused(body: bytes, reason: str) -> bytes:
         for spec in message.message["args"]["request_specs"]
     ]
     return message.closed(args={**message.message["args"], "request_specs": specs})
+
+
+def refused_change(body: bytes, reason: str) -> bytes:
+    """Return a resize or unshelve that Nova gives up at once, with `reason` in the event that its
+    user reads; the server stays as it is.
+
+    An unshelve asks for a host that does not exist. Nova has words of its own for a resize that
+    finds no host, but tells what it misses when the host that the server is said to be on does not
+    exist; nothing of that is saved.
+    """
+    message = open_body(body)
+    text = f"(none) Synergy rejected this request: {reason}"[:_LONGEST_FAULT]
+    args = dict(message.message["args"])
+    if message.message["method"] == "unshelve_instance":
+        nowhere = _object("Destination", "1.4", {"host": text, "node": None})
+        spec = args["request_spec"]
+        args["request_spec"] = {**spec, _DATA: {**spec[_DATA], "requested_destination": nowhere}}
+    else:
+        server = args["instance"]
+        args["instance"] = {**server, _DATA: {**server[_DATA], "host": text}}
+    return message.closed(args=args)
 
 
 def credentials_of(body: bytes) -> Credentials:

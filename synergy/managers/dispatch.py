@@ -8,30 +8,29 @@ the queue, priorities or how a round decides.
 import logging
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 from synergy.core.admission import retry_delay_s
-from synergy.core.errors import HandOverFailed, NotFound, SealBroken
+from synergy.core.errors import NotFound, SealBroken
 from synergy.core.events import QuotaHeld, QuotaReleased, RequestsWithdrawn
 from synergy.core.lifecycle import Event, Move, transition
 from synergy.core.model import OnPrivateFull, QuotaKind, Request, State
 from synergy.core.reasons import Reason
 from synergy.core.schedule import Decision, Outcome
 from synergy.managers.base import Publish
-from synergy.ports import Clock, Compute, Conductor, Identity, OpenUnitOfWork, UnitOfWork
+from synergy.ports import (
+    Clock,
+    Compute,
+    Conductor,
+    Handed,
+    Identity,
+    OpenUnitOfWork,
+    Parcel,
+    UnitOfWork,
+)
 
 LOG = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class _Parcel:
-    """One message to be handed over, or why it cannot be."""
-
-    request_id: str
-    body: bytes = field(repr=False)
-    token: str | None = field(repr=False)
-    unreadable: str = ""
 
 
 class Dispatcher:
@@ -59,14 +58,14 @@ class Dispatcher:
         """
         chosen = {decision.request_id: decision for decision in decisions}
         alive = self._compute.servers(chosen)
-        moved, parcels = self._record(round_id, chosen, frozenset(alive))
+        moved, parcels, broken = self._record(round_id, chosen, frozenset(alive))
         self._tell(moved)
-        back = self._hand_over(parcels, round_id) if parcels else []
+        back = self._hand_over(parcels, broken, round_id) if parcels or broken else []
         return [r for r in (*moved, *back) if r.state is State.QUEUED]
 
     def _record(
         self, round_id: str, chosen: Mapping[str, Decision], alive: frozenset[str]
-    ) -> tuple[list[Request], list[_Parcel]]:
+    ) -> tuple[list[Request], dict[str, Parcel], dict[str, str]]:
         """Commit what was decided before anything is sent; return it, and what is to be sent."""
         now = self._clock.now()
         with self._unit_of_work() as uow:
@@ -84,9 +83,9 @@ class Dispatcher:
             gone = [m.request.request_id for m in moves if m.request.state is State.CANCELLED]
             uow.requests.forget_bodies(gone)
             leaving = [m.request for m in moves if m.request.state is State.DISPATCHING]
-            parcels = self._pack(uow, leaving)
+            parcels, broken = self._pack(uow, leaving)
             uow.commit()
-        return [move.as_saved() for move in moves], parcels
+        return [move.as_saved() for move in moves], parcels, broken
 
     def _decided(
         self, uow: UnitOfWork, request: Request, decision: Decision, now: datetime, round_id: str
@@ -112,43 +111,45 @@ class Dispatcher:
         if gone:
             self._publish(RequestsWithdrawn(tuple(gone)))
 
-    def _pack(self, uow: UnitOfWork, requests: Sequence[Request]) -> list[_Parcel]:
+    def _pack(
+        self, uow: UnitOfWork, requests: Sequence[Request]
+    ) -> tuple[dict[str, Parcel], dict[str, str]]:
+        """Return the parcels by request, and why the others cannot be packed."""
         tokens = self._tokens(uow, {(r.project_id, r.user_id) for r in requests})
         bodies, broken = _bodies(uow, [request.request_id for request in requests])
-        return [
-            _Parcel(
-                request.request_id,
-                bodies.get(request.request_id, b""),
-                tokens.get((request.project_id, request.user_id)),
-                broken.get(request.request_id, ""),
-            )
-            for request in requests
-        ]
+        parcels = {
+            r.request_id: Parcel(bodies[r.request_id], tokens.get((r.project_id, r.user_id)))
+            for r in requests
+            if r.request_id in bodies
+        }
+        return parcels, broken
 
-    def _hand_over(self, parcels: Sequence[_Parcel], round_id: str) -> list[Request]:
+    def _hand_over(
+        self, parcels: Mapping[str, Parcel], broken: Mapping[str, str], round_id: str
+    ) -> list[Request]:
         """Send committed requests to the conductor, commit what became of them, and return those
         that came back.
 
-        When one hand-over fails the rest are not tried: they go back without it counting as a
-        try of theirs.
+        When the broker takes none, it counts as a try of the first one only. What may have been
+        sent stays in DISPATCHING until Nova was asked.
         """
-        outcome: dict[str, tuple[Event, str]] = {}
-        down = ""
-        for parcel in parcels:
-            if parcel.unreadable:
-                outcome[parcel.request_id] = (Event.UNREADABLE, parcel.unreadable)
-            elif down:
-                outcome[parcel.request_id] = (Event.HAND_OVER_FAILED, down)
+        outcome = {one: (Event.UNREADABLE, why) for one, why in broken.items()}
+        tried = ""
+        for request_id, receipt in zip(
+            parcels, self._conductor.build(list(parcels.values())), strict=True
+        ):
+            if receipt.handed is Handed.SENT:
+                outcome[request_id] = (Event.HANDED_OVER, "")
+            elif receipt.handed is Handed.UNKNOWN:
+                self._counts["unknown"] += 1
+                LOG.error("request %s may have been sent: %s", request_id, receipt.why)
             else:
-                try:
-                    self._conductor.build(parcel.body, token=parcel.token)
-                    outcome[parcel.request_id] = (Event.HANDED_OVER, "")
-                except HandOverFailed as error:
-                    down = f"{Reason.BROKER_DOWN}: another request's hand-over failed"
-                    why = f"{Reason.BROKER_DOWN}: {error}"
-                    outcome[parcel.request_id] = (Event.HAND_OVER_FAILED, why)
-                    LOG.warning("request %s: %s", parcel.request_id, why)
-        return self._record_outcome(outcome, round_id, down)
+                why = f"{Reason.BROKER_DOWN}: {receipt.why}"
+                outcome[request_id] = (Event.HAND_OVER_FAILED, why)
+                if not tried:
+                    tried = request_id
+                    LOG.warning("request %s: %s", request_id, why)
+        return self._record_outcome(outcome, round_id, tried)
 
     def _tokens(
         self, uow: UnitOfWork, owners: Iterable[tuple[str, str]]
@@ -164,7 +165,7 @@ class Dispatcher:
         return tokens
 
     def _record_outcome(
-        self, outcome: Mapping[str, tuple[Event, str]], round_id: str, collateral: str
+        self, outcome: Mapping[str, tuple[Event, str]], round_id: str, tried: str
     ) -> list[Request]:
         now = self._clock.now()
         sent = [one for one, (event, _) in outcome.items() if event is Event.HANDED_OVER]
@@ -174,7 +175,7 @@ class Dispatcher:
             for request_id, (event, why) in outcome.items():
                 request = found[request_id]
                 if request.state is State.DISPATCHING:
-                    counts = why != collateral
+                    counts = request_id == tried
                     moves.append(_after_hand_over(request, event, why, now, round_id, counts))
             uow.requests.save(moves)
             uow.requests.forget_bodies(sent)

@@ -32,6 +32,7 @@ from synergy.core.model import (
     State,
 )
 from synergy.managers.base import Json, Manager, Publish, command
+from synergy.managers.changes import resized
 from synergy.ports import (
     Clock,
     Compute,
@@ -59,6 +60,7 @@ _PAGE: Final = 1000
 OVERLAP_S: Final = 300.0  # how far Nova's clock may be behind ours
 LOST_S: Final = 600.0  # a server that waits for its conductor that long was lost on the way
 _OPEN: Final = (*WAITING, *(IN_NOVA - {State.DISPATCHING}))
+_SIZED: Final = (State.ACTIVE, State.EXPIRING)
 _RUNNING: Final = (ServerStatus.ACTIVE, ServerStatus.STOPPED)
 
 
@@ -160,8 +162,8 @@ class NovaManager(Manager):
             moves = []
             for notice in notices:
                 request = current.get(notice.server_id)
-                if request is None:
-                    continue  # a server that Synergy never had
+                if request is None or notice.kind is NoticeKind.RESIZED:
+                    continue  # a server that Synergy never had, or one that Nova is asked about
                 move = self._apply(
                     request, _EVENT_OF[notice.kind], notice.at, host=notice.host, why=notice.detail
                 )
@@ -173,6 +175,9 @@ class NovaManager(Manager):
             self._forget(uow, current.values())
             uow.commit()
         self._tell(before, current)
+        sized = [n.server_id for n in notices if n.kind is NoticeKind.RESIZED]
+        if sized:
+            self._compare(self._compute.servers(sized), sized)
 
     def _apply(
         self, request: Request, event: Event, at: datetime, *, host: str | None, why: str
@@ -193,8 +198,8 @@ class NovaManager(Manager):
 
     def _tell(self, before: dict[str, Request], after: dict[str, Request]) -> None:
         pairs = [(before[key], after[key]) for key in before if before[key] is not after[key]]
-        active = tuple(new for old, new in pairs if new.state is State.ACTIVE)
-        released = tuple(new for old, new in pairs if holds_quota(old) and not holds_quota(new))
+        active = tuple(n for o, n in pairs if n.state is State.ACTIVE and o.state != n.state)
+        released = tuple(new for old, new in pairs if holds_quota(old) and _holds_less(new, old))
         withdrawn = tuple(old for old, new in pairs if old.state in WAITING)
         if active:
             self._publish(ServersActive(active))
@@ -316,9 +321,11 @@ class NovaManager(Manager):
                 and (event := _missed(request, views.get(request.request_id)))
             ]
             if drifted:
-                self._mend(drifted, {key: view.host for key, view in views.items()})
+                self._mend(drifted, views)
 
-    def _mend(self, drifted: Sequence[tuple[Request, Event]], hosts: dict[str, str | None]) -> None:
+    def _mend(
+        self, drifted: Sequence[tuple[Request, Event]], views: Mapping[str, ServerView]
+    ) -> None:
         before, after = {}, {}
         with self._unit_of_work() as uow:
             current = uow.requests.find([request.request_id for request, _ in drifted])
@@ -326,9 +333,12 @@ class NovaManager(Manager):
                 request = current[read.request_id]
                 if request.generation != read.generation:
                     continue  # it moved while Nova was asked
-                why = "found by the reconcile"
-                host = hosts.get(request.request_id)
-                move = self._apply(request, event, self._clock.now(), host=host, why=why)
+                view, now = views.get(request.request_id), self._clock.now()
+                if event is Event.RESIZED and view is not None:
+                    move: Move | None = resized(uow, request, view.demand, view.flavor, now=now)
+                else:
+                    host, why = view.host if view else None, "found by the reconcile"
+                    move = self._apply(request, event, now, host=host, why=why)
                 if move is not None and move.step is not None:
                     uow.requests.save([move])
                     before[request.request_id], after[request.request_id] = request, move.request
@@ -415,4 +425,12 @@ def _missed(request: Request, view: ServerView | None) -> Event | None:
         return Event.PARKED
     if request.state is State.PARKED and view.status in _RUNNING:
         return Event.UNPARKED
+    if request.state in _SIZED and not view.in_task and view.demand != request.demand:
+        return Event.RESIZED
     return None
+
+
+def _holds_less(after: Request, before: Request) -> bool:
+    return not holds_quota(after) or (
+        after.demand != before.demand and after.demand.fits_in(before.demand)
+    )

@@ -15,7 +15,7 @@ from oslo_config import cfg
 from synergy.core import lifecycle
 from synergy.core.accounts import user_node
 from synergy.core.admission import Wishes, wishes
-from synergy.core.errors import HandOverFailed, IllegalTransition, InvalidInput
+from synergy.core.errors import HandOverFailed, IllegalTransition, InvalidInput, UpstreamUnavailable
 from synergy.core.events import (
     Fact,
     ProjectsChanged,
@@ -35,8 +35,10 @@ from synergy.ports import (
     Clock,
     Conductor,
     Delivery,
+    Handed,
     Intake,
     OpenUnitOfWork,
+    Parcel,
     UnitOfWork,
     Wake,
 )
@@ -130,10 +132,7 @@ class QueueManager(Manager):
             entries, passing = self._admit_all(uow, batch)
             uow.requests.add(entries)
             uow.commit()
-        for build in passing:
-            if build.server_id not in self._passed:  # a batch that failed halfway comes again
-                self._conductor.build(build.body, token=None)
-                self._passed.add(build.server_id)
+        self._let_pass(passing)
         self._intake.acknowledge(batch)
         self._passed.clear()
         if self._newcomers:
@@ -145,6 +144,27 @@ class QueueManager(Manager):
         if len(queued) < len(requests):
             self._publish(RequestsRefused(tuple(r for r in requests if r.state is State.REJECTED)))
             self._send_refusals()
+
+    def _let_pass(self, passing: Sequence[BuildRequest]) -> None:
+        """Hand over what nobody manages any longer. Raises HandOverFailed, then it comes again."""
+        todo = [build for build in passing if build.server_id not in self._passed]
+        if not todo:
+            return
+        failed = ""
+        for build, receipt in zip(
+            todo, self._conductor.build([Parcel(build.body) for build in todo]), strict=True
+        ):
+            if receipt.handed is Handed.NOT_SENT:
+                failed = receipt.why
+                continue
+            self._passed.add(build.server_id)
+            if receipt.handed is Handed.UNKNOWN:
+                LOG.error(
+                    "server %s of an unmanaged project may wait for ever: %s",
+                    build.server_id, receipt.why,
+                )  # fmt: skip
+        if failed:
+            raise HandOverFailed(failed)
 
     def _refresh(self, uow: UnitOfWork) -> None:
         if self._projects is None:
@@ -281,7 +301,7 @@ class QueueManager(Manager):
             for request in refused:
                 self._conductor.refuse(bodies[request.request_id], request.why)
                 sent.append(request.request_id)
-        except HandOverFailed as error:
+        except UpstreamUnavailable as error:
             LOG.warning("a refusal could not be sent and will be tried again: %s", error)
         else:
             self._refusals_left = False

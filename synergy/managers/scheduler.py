@@ -19,7 +19,7 @@ import numpy as np
 from oslo_config import cfg
 
 from synergy.core import priority
-from synergy.core.accounts import user_node
+from synergy.core.accounts import held_of, user_node
 from synergy.core.errors import Conflict
 from synergy.core.events import (
     Fact,
@@ -30,9 +30,9 @@ from synergy.core.events import (
     RequestsQueued,
     RequestsWithdrawn,
 )
-from synergy.core.model import NOTHING, QuotaKind, Request, Resources, State
+from synergy.core.model import QuotaKind, Request, Resources, State
 from synergy.core.queue import Waiting, WaitingQueue
-from synergy.core.quota import Held, QuotaBook, QuotaState, QuotaTree
+from synergy.core.quota import QuotaBook, QuotaState, QuotaTree
 from synergy.core.reasons import Reason
 from synergy.core.schedule import (
     Decision,
@@ -46,9 +46,11 @@ from synergy.core.schedule import (
 from synergy.core.shares import Floats
 from synergy.managers import ranking
 from synergy.managers.base import Json, Manager, Publish, command
+from synergy.managers.changes import ChangeDesk
 from synergy.managers.dispatch import Dispatcher
 from synergy.managers.ranking import SitePoints
 from synergy.ports import (
+    Changes,
     Clock,
     Compute,
     Conductor,
@@ -56,10 +58,14 @@ from synergy.ports import (
     OpenUnitOfWork,
     SiteFactor,
     UnitOfWork,
+    Wake,
 )
 
 LOG = logging.getLogger(__name__)
 CONFLICT_REST_S: Final = 1.0
+_COUNTED: Final = (
+    "rounds", "dispatched", "conflicts", "unknown", "changes_passed", "changes_refused"
+)  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,8 +133,10 @@ class SchedulerManager(Manager):
         conf: Any,
         clock: Clock,
         publish: Publish,
+        wake: Wake,
         unit_of_work: OpenUnitOfWork,
         conductor: Conductor,
+        changes: Changes,
         compute: Compute,
         identity: Identity,
         site_factors: Mapping[str, SiteFactor],
@@ -139,6 +147,8 @@ class SchedulerManager(Manager):
         self._dispatcher = Dispatcher(
             clock, publish, unit_of_work, conductor, compute, identity, self.counts
         )
+        self._changes, self._wake = changes, wake
+        self._desk = ChangeDesk(clock, publish, unit_of_work, changes, self.counts)
         self._queue: WaitingQueue | None = None
         self._delayed: list[tuple[float, str, Request]] = []
         self._state: QuotaState | None = None
@@ -148,6 +158,9 @@ class SchedulerManager(Manager):
         self._suspended: frozenset[int] | None = None
         self._latest: _Latest | None = None
         self._again = False
+
+    def setup(self) -> None:
+        self._changes.on_arrival(self._wake)
 
     # --- keeping the queue current ----------------------------------------------------------------
 
@@ -198,6 +211,8 @@ class SchedulerManager(Manager):
     def task(self) -> float | None:
         if self._state is None:
             return None  # nothing is known of the cloud yet
+        state = self._state
+        self._desk.decide_all(lambda names: self._tree_for(state, names))
         self._again = True
         while self._again:
             self._again = False
@@ -244,7 +259,7 @@ class SchedulerManager(Manager):
         """Decide, ask Placement about the shapes that were chosen, and decide again without those
         that no host has room for."""
         tree = self._tree_for(state, waiting.resource_classes)
-        book_held = [_held(*entry) for entry in held]
+        book_held = [held_of(*entry) for entry in held]
         fragmented = np.zeros(len(waiting.demand), dtype=np.bool_)
         site = self._site.points(waiting, self._clock.now().timestamp())
         policy = self._policy()
@@ -341,7 +356,7 @@ class SchedulerManager(Manager):
             "classes": len(latest.row) if latest else 0,
             "round_id": latest.round_id if latest else None,
             "round_at": latest.at.isoformat() if latest else None,
-            **{name: self.counts[name] for name in ("rounds", "dispatched", "conflicts")},
+            **{name: self.counts[name] for name in _COUNTED},
             "site_factor_errors": self._site.errors,
         }
 
@@ -383,16 +398,6 @@ class SchedulerManager(Manager):
 
 def _seconds(request: Request) -> float:
     return request.queued_at.timestamp()
-
-
-def _held(association_id: int, quota: QuotaKind, demand: Resources, count: int) -> Held:
-    amounts = Resources.of({name: amount * count for name, amount in demand.amounts})
-    private = quota is QuotaKind.PRIVATE
-    return Held(
-        user_node(association_id),
-        private=amounts if private else NOTHING,
-        shared=NOTHING if private else amounts,
-    )
 
 
 def _widened(column: Floats, width: int) -> Floats:

@@ -21,7 +21,8 @@ from synergy.db.engine import DATABASE_OPTIONS, open_engine, upgrade
 from synergy.db.unit_of_work import Store
 from synergy.db.vault import Vault, new_key
 from synergy.drivers.embedded.keystone import EmbeddedIdentity
-from synergy.drivers.embedded.nova import EmbeddedNotices, EmbeddedNova
+from synergy.drivers.embedded.notices import EmbeddedNotices
+from synergy.drivers.embedded.nova import EmbeddedNova
 from synergy.drivers.embedded.spec import CloudSpec
 from synergy.managers.base import (
     Manager,
@@ -108,6 +109,7 @@ class Engine:
             "unit_of_work": self.store,
             "intake": self.nova,
             "conductor": self.nova,
+            "changes": self.nova.changes,
             "compute": self.nova,
             "notices": EmbeddedNotices(self.nova),
             "identity": self.identity,

@@ -17,6 +17,14 @@ class EmbeddedUnderTest:
         self._clock = world.engine.clock
         self._clock_step = world.engine.clock.at
 
+    @property
+    def changes(self):
+        return self.nova.changes
+
+    def changed(self):
+        (change,) = self.changes.fetch(limit=10)
+        return change
+
     def settle(self):
         self._clock.move_to(self._clock_step(self._clock.monotonic_s() + 60))
         self.nova.catch_up()
@@ -60,6 +68,7 @@ class OpenStackUnderTest:
         self.intake = self.conductor = opened.ports["intake"]
         self.compute, self.identity = opened.ports["compute"], opened.ports["identity"]
         self._notices, self.user = opened.ports["notices"], self
+        self.changes = opened.ports["changes"]
         self._connections = {}
         self._seed()
         self.intake.manage(frozenset())
@@ -106,6 +115,7 @@ class OpenStackUnderTest:
         self._connections.clear()
         self.settle()
         self.intake.acknowledge(self.intake.fetch(limit=1000))
+        self.changes.acknowledge(self.changes.fetch(limit=1000))
         self.told()
 
     # --- what a test says of a cloud --------------------------------------------------------------
@@ -130,6 +140,14 @@ class OpenStackUnderTest:
             time.sleep(0.05)
         (delivery,) = found
         return delivery
+
+    def changed(self):
+        deadline_s = time.monotonic() + 20
+        while not (found := self.changes.fetch(limit=10)):
+            assert time.monotonic() < deadline_s, "no change arrived"
+            time.sleep(0.05)
+        (change,) = found
+        return change
 
     def told(self):
         found = self._notices.fetch(limit=1000)
@@ -177,13 +195,40 @@ class OpenStackUnderTest:
         return sorted({one.id for one in cloud.compute.servers(details=False)} - before)
 
     def delete_server_as_user(self, server_id):
-        view = self.show_server(server_id)
-        (name,) = [n for n, one in self.project_ids.items() if one == view.project_id]
-        self.as_user(PROJECTS[name][1][0], name).compute.delete_server(server_id)
+        self._owner(server_id).compute.delete_server(server_id)
         deadline_s = time.monotonic() + 60
         while self.compute.servers([server_id]):
             assert time.monotonic() < deadline_s, f"{server_id} is not deleted"
             time.sleep(0.2)
+
+    def resize_server(self, server_id, flavor):
+        found = self.admin.compute.find_flavor(flavor, ignore_missing=False)
+        self._owner(server_id).compute.resize_server(server_id, found)
+
+    def confirm_resize(self, server_id):
+        self._owner(server_id).compute.confirm_server_resize(server_id)
+        self.settle()
+
+    def revert_resize(self, server_id):
+        self._owner(server_id).compute.revert_server_resize(server_id)
+        self.settle()
+
+    def unshelve_server(self, server_id):
+        self._owner(server_id).compute.unshelve_server(server_id)
+
+    def last_failure(self, server_id):
+        """What `openstack server event show` tells a user of the latest action."""
+        compute = self._owner(server_id).compute
+        latest = max(compute.server_actions(server_id), key=lambda one: one.start_time)
+        url = f"/servers/{server_id}/os-instance-actions/{latest.request_id}"
+        shown = compute.get(url, microversion="2.84").json()["instanceAction"]
+        return " ".join(str(event["details"]) for event in shown["events"])
+
+    def _owner(self, server_id):
+        """The first user of the server's project."""
+        view = self.show_server(server_id)
+        (name,) = [n for n, one in self.project_ids.items() if one == view.project_id]
+        return self.as_user(PROJECTS[name][1][0], name)
 
     def show_server(self, server_id):
         """Return a server; one that was handed over a moment ago may still look as if it waited."""

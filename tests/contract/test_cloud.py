@@ -10,7 +10,7 @@ import pytest
 
 from synergy.core.errors import InvalidInput, NotFound
 from synergy.core.model import Resources, total
-from synergy.ports import NoticeKind, ServerStatus
+from synergy.ports import ChangeKind, NoticeKind, Parcel, ServerStatus
 from tests.builders import world
 from tests.contract.clouds import EmbeddedUnderTest
 
@@ -81,7 +81,7 @@ def test_each_server_of_a_multi_create_is_built_by_its_own_message(cloud):
     ask(cloud, count=2)
     delivery = cloud.fetched()
     first, second = (build.server_id for build in delivery.requests)
-    cloud.conductor.build(delivery.requests[1].body, token=None)
+    cloud.conductor.build([Parcel(delivery.requests[1].body)])
     cloud.settle()
     assert cloud.user.show_server(second).status is ServerStatus.ACTIVE
     assert cloud.user.show_server(first).status is ServerStatus.SCHEDULING
@@ -91,7 +91,7 @@ def test_a_built_server_is_told_once_and_holds_its_resources(cloud):
     project = managed(cloud)
     (server,) = ask(cloud)
     delivery = cloud.fetched()
-    cloud.conductor.build(delivery.requests[0].body, token=None)
+    cloud.conductor.build([Parcel(delivery.requests[0].body)])
     cloud.settle()
     assert cloud.told() == [(NoticeKind.BOOTED, server)]
     used = cloud.compute.used_by(project.project_id)
@@ -110,7 +110,7 @@ def test_a_waiting_server_that_its_user_deletes_is_gone_without_a_word(cloud):
     delivery = cloud.fetched()
     cloud.user.delete_server_as_user(server)
     assert cloud.compute.servers([server]) == {}
-    cloud.conductor.build(delivery.requests[0].body, token=None)  # harmless
+    cloud.conductor.build([Parcel(delivery.requests[0].body)])  # harmless
     cloud.settle()
     assert cloud.told() == []
     assert cloud.compute.servers([server]) == {}
@@ -133,7 +133,7 @@ def test_what_no_host_can_hold_ends_in_error(cloud):
     (server,) = ask(cloud, flavor="giant")
     delivery = cloud.fetched()
     assert not cloud.compute.fits_on_a_host(delivery.requests[0].demand)
-    cloud.conductor.build(delivery.requests[0].body, token=None)
+    cloud.conductor.build([Parcel(delivery.requests[0].body)])
     cloud.settle()
     assert cloud.told() == [(NoticeKind.FAILED, server)]
     assert "No valid host" in cloud.user.show_server(server).fault
@@ -153,7 +153,7 @@ def test_a_trust_acts_for_the_user_after_the_token_ended(cloud):
     assert cloud.acts_for(token) == (build.user_id, build.project_id)
     with pytest.raises(InvalidInput, match="trust"):
         cloud.identity.create_trust(token, project_id=build.project_id, roles=found.roles)
-    cloud.conductor.build(build.body, token=token)
+    cloud.conductor.build([Parcel(build.body, token)])
     cloud.settle()
     assert cloud.user.show_server(build.server_id).status is ServerStatus.ACTIVE
     cloud.identity.delete_trust(trust)
@@ -187,6 +187,83 @@ def test_shelving_gives_back_and_stopping_does_not(cloud):
     assert cloud.user.show_server(shelved).status is ServerStatus.SHELVED
     assert cloud.compute.used_by(project.project_id)["VCPU"] == 1
     assert (NoticeKind.SHELVED, shelved) in cloud.told()
+
+
+def active(cloud, flavor="small"):
+    """A server of a managed project that runs."""
+    managed(cloud)
+    (server,) = ask(cloud, flavor=flavor)
+    delivery = cloud.fetched()
+    cloud.conductor.build([Parcel(delivery.requests[0].body)])
+    cloud.intake.acknowledge([delivery])
+    cloud.settle()
+    cloud.told()
+    return server
+
+
+def vcpus(cloud, server):
+    shown = cloud.user.show_server(server)
+    return shown.demand["VCPU"], shown.in_task
+
+
+@pytest.mark.parametrize(("end", "held"), [("confirm_resize", 2), ("revert_resize", 1)])
+def test_a_resize_waits_for_us_and_is_final_when_its_user_decided(cloud, end, held):
+    server = active(cloud)
+    cloud.user.resize_server(server, "medium")
+    change = cloud.changed()
+    assert (change.kind, change.server_id, change.flavor) == (
+        ChangeKind.RESIZE, server, "medium",
+    )  # fmt: skip
+    assert apart_from_disk(change.demand) == Resources.of(VCPU=2, MEMORY_MB=512)
+    assert cloud.user.show_server(server).demand["VCPU"] == 1
+    cloud.changes.let_pass(change)
+    cloud.changes.acknowledge([change])
+    cloud.settle()
+    assert vcpus(cloud, server) == (2, True)
+    cloud.told()
+    getattr(cloud.user, end)(server)
+    cloud.settle()
+    assert vcpus(cloud, server) == (held, False)
+    assert (NoticeKind.RESIZED, server) in cloud.told()
+    assert cloud.compute.used_by(change.project_id)["VCPU"] == held
+
+
+def test_a_refused_resize_leaves_the_server_as_it_was_and_tells_its_user_why(cloud):
+    server = active(cloud)
+    before = cloud.user.show_server(server)
+    cloud.user.resize_server(server, "large")
+    change = cloud.changed()
+    cloud.changes.refuse(change, "no_free_quota: VCPU=7")
+    cloud.changes.acknowledge([change])
+    cloud.settle()
+    assert cloud.user.show_server(server) == before
+    assert "no_free_quota: VCPU=7" in cloud.user.last_failure(server)
+    assert cloud.compute.used_by(change.project_id)["VCPU"] == 1
+
+
+@pytest.mark.parametrize("fits", [True, False])
+def test_an_unshelve_waits_for_us(cloud, fits):
+    server = active(cloud)
+    cloud.compute.shelve_server(server)
+    cloud.settle()
+    cloud.told()
+    cloud.user.unshelve_server(server)
+    change = cloud.changed()
+    assert (change.kind, change.server_id) == (ChangeKind.UNSHELVE, server)
+    assert apart_from_disk(change.demand) == Resources.of(VCPU=1, MEMORY_MB=256)
+    if fits:
+        cloud.changes.let_pass(change)
+    else:
+        cloud.changes.refuse(change, "no_free_quota: VCPU=1")
+    cloud.changes.acknowledge([change])
+    cloud.settle()
+    shown = cloud.user.show_server(server)
+    assert shown.status is (ServerStatus.ACTIVE if fits else ServerStatus.SHELVED)
+    assert not shown.in_task
+    if fits:
+        assert (NoticeKind.UNSHELVED, server) in cloud.told()
+    else:
+        assert "no_free_quota: VCPU=1" in cloud.user.last_failure(server)
 
 
 def test_an_image_of_a_server_becomes_ready(cloud):

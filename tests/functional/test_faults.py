@@ -7,13 +7,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from synergy.core.errors import HandOverFailed, IllegalTransition, NotFound, UpstreamUnavailable
+from synergy.core.errors import IllegalTransition, NotFound, UpstreamUnavailable
 from synergy.core.events import RequestsQueued
 from synergy.core.lifecycle import HOLDS_QUOTA, TERMINAL
 from synergy.core.model import Resources, State
 from synergy.drivers.embedded.keystone import EmbeddedIdentity
 from synergy.drivers.embedded.nova import EmbeddedNova
 from synergy.managers.base import LONGEST_INBOX, Status
+from synergy.ports import Handed, Receipt
 from synergy.sim.clock import VirtualClock
 from synergy.sim.engine import Engine, temporary_store
 from tests.builders import World, spec, world
@@ -241,11 +242,13 @@ def test_what_passes_by_is_passed_once_even_when_its_batch_comes_again(made):
     waiting = made.create(project="B", count=2)  # intercepted, although B is not managed
     calls = []
 
-    def failing_second(build, body, *, token):
-        calls.append(body)
-        if len(calls) == 2:
-            raise HandOverFailed("the broker is gone")
-        build(body, token=token)
+    def failing_second(build, parcels):
+        receipts = []
+        for parcel in parcels:
+            calls.append(parcel)
+            lost = len(calls) == 2
+            receipts += [Receipt(Handed.NOT_SENT, "it is gone")] if lost else build([parcel])
+        return receipts
 
     made.nova.answer("build", failing_second)
     made.run(120)
@@ -260,10 +263,10 @@ def test_a_hand_over_that_broke_off_is_settled_by_the_reconcile(made, sent):
     made.run(1)
     made.engine.tolerant = True
 
-    def breaking(build, body, *, token):
+    def breaking(build, parcels):
         made.nova.mend()
         if sent:
-            build(body, token=token)
+            build(parcels)
         raise RuntimeError("a defect")
 
     made.nova.answer("build", breaking)
@@ -271,6 +274,21 @@ def test_a_hand_over_that_broke_off_is_settled_by_the_reconcile(made, sent):
     (server,) = made.create()
     made.run(60)
     assert made.states([server]) == ["DISPATCHING"]
+    made.run(600)
+    assert made.states([server]) == ["ACTIVE"]
+    assert made.nova.orphans == []
+    assert made.command("quota", "show")["shared_used"]["VCPU"] == 1
+
+
+@pytest.mark.parametrize("told", [False, True])
+def test_what_the_broker_did_not_confirm_is_not_sent_twice(made, told):
+    made.add(default_quota="shared")
+    made.run(1)
+    made.nova.faults.unconfirmed = 1
+    made.nova.faults.lost_notice = 0 if told else 1
+    (server,) = made.create()
+    made.run(60)
+    assert made.states([server]) == ["ACTIVE" if told else "DISPATCHING"]
     made.run(600)
     assert made.states([server]) == ["ACTIVE"]
     assert made.nova.orphans == []

@@ -65,12 +65,12 @@ class Sides:
         server.start()
         self.servers.append(server)
 
-    def relay(self, prefetch=100, still_scheduling=lambda ids: ids):
+    def relay(self, prefetch=100, still_waiting=lambda ids: ids):
         made = Relay(
-            self.edge_url, self.core_url, still_scheduling=still_scheduling, quorum=False,
+            self.edge_url, self.core_url, still_waiting=still_waiting, quorum=False,
             prefetch=prefetch, doubt_s=0.5,
         )  # fmt: skip
-        made.start()
+        made.manage(frozenset())
         self.relays.append(made)
         assert made.wait_ready(15)
         return made
@@ -121,7 +121,7 @@ class Sides:
 
     def close(self):
         for relay in self.relays:
-            relay.stop()
+            relay.close()
         for server in self.servers:
             server.stop()
             server.wait()

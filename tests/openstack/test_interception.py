@@ -7,38 +7,29 @@ import pytest
 from lab import configuration
 from synergy.core.model import Resources
 from synergy.drivers.nova_rpc.driver import NovaRpc
+from synergy.ports import Parcel
 
 pytestmark = pytest.mark.openstack
 
 
-@pytest.fixture(scope="module")
-def intercepted(lab):
-    """nova-api publishes to the vhost of its own; put back afterwards."""
-    edge = lab.turned(api_vhost="edge")
-    edge.restart("nova-api")
-    yield edge
-    lab.restart("nova-api")
-
-
 @pytest.fixture
-def start(intercepted, connect):
+def start(on_edge, connect):
     """Start the driver, as often as a test likes."""
     made, cloud = [], connect()
 
     def starting(*managed):
-        urls = [configuration.broker(intercepted.settings, name) for name in ("edge", "core")]
+        urls = [configuration.broker(on_edge.settings, name) for name in ("edge", "core")]
         driver = NovaRpc(
-            *urls, still_scheduling=lambda ids: waiting_in(cloud, ids), quorum=False, prefetch=100
+            *urls, still_waiting=lambda ids: waiting_in(cloud, ids), quorum=False, prefetch=100
         )
         driver.manage(frozenset(managed))
-        driver.start()
         made.append(driver)
         assert driver.wait_ready(20)
         return driver
 
     yield starting
     for driver in made:
-        driver.stop()
+        driver.close()
 
 
 def waiting_in(cloud, ids):
@@ -117,7 +108,7 @@ def test_a_managed_projects_server_waits_until_it_is_handed_over(start, alice):
     time.sleep(2)
     waiting = alice.show(server.id)
     assert (waiting.status, waiting.task_state) == ("BUILD", "scheduling")
-    driver.build(build.body, token=None)
+    driver.build([Parcel(build.body)])
     assert alice.until(server.id, "ACTIVE", "ERROR").status == "ACTIVE"
 
 
@@ -127,7 +118,7 @@ def test_servers_of_one_request_are_handed_over_or_refused_one_by_one(start, ali
     delivery = fetched(driver)
     first, second = delivery.requests
     assert first.batch_id == second.batch_id
-    driver.build(second.body, token=None)
+    driver.build([Parcel(second.body)])
     driver.refuse(first.body, "never_fits: it asks for VCPU=64, the cloud has 20")
     driver.acknowledge([delivery])
     assert alice.until(second.server_id, "ACTIVE", "ERROR").status == "ACTIVE"
@@ -140,17 +131,17 @@ def test_a_request_survives_a_relay_that_dies_before_it_is_stored(start, alice):
     first = start(alice.project_id)
     server = alice.create()
     before = fetched(first)
-    first.stop()
+    first.close()
     second = start(alice.project_id)
     after = fetched(second)
     assert after.message_id == before.message_id
-    second.build(after.requests[0].body, token=None)
+    second.build([Parcel(after.requests[0].body)])
     second.acknowledge([after])
     assert alice.until(server.id, "ACTIVE", "ERROR").status == "ACTIVE"
 
 
 def test_what_nova_api_asks_while_the_relay_is_away_is_done_when_it_returns(start, alice):
-    start("nobody").stop()
+    start("nobody").close()
     server = alice.create()
     time.sleep(2)
     assert alice.show(server.id).status == "BUILD"

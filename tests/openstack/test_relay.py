@@ -59,9 +59,9 @@ def test_what_is_handed_over_reaches_the_conductor_as_it_is(sides):
     relay.manage(frozenset({"managed"}))
     first, second = sides.create(servers=2)
     (delivery,) = fetched(relay)
-    relay.hand_over(delivery.requests[1].body)
+    relay.hand_over_one(delivery.requests[1].body)
     until(lambda: sides.built() == [second])
-    relay.hand_over(delivery.requests[0].body)
+    relay.hand_over_one(delivery.requests[0].body)
     until(lambda: sides.built() == [second, first])
     assert {token for token, _ in sides.conductor.got} == {"a-token"}
 
@@ -104,7 +104,7 @@ def test_what_was_not_acknowledged_comes_again_after_a_crash(sides):
     relay.manage(frozenset({"managed"}))
     (server,) = sides.create()
     (before,) = fetched(relay)
-    relay.stop()
+    relay.close()
     again = sides.relay()
     again.manage(frozenset({"managed"}))
     (after,) = fetched(again)
@@ -112,7 +112,7 @@ def test_what_was_not_acknowledged_comes_again_after_a_crash(sides):
     relay.acknowledge([before])  # of a connection that is gone: nothing happens
     again.acknowledge([after])
     until(lambda: waiting(sides, "conductor") == 0)
-    again.stop()
+    again.close()
     last = sides.relay()
     last.manage(frozenset({"managed"}))
     time.sleep(0.5)
@@ -126,7 +126,7 @@ def waiting(sides, queue):
 
 
 def test_a_request_waits_in_its_queue_while_the_relay_is_away(sides):
-    sides.relay().stop()
+    sides.relay().close()
     sides.serve()
     (server,) = sides.create("other")
     assert sides.built() == []
@@ -140,58 +140,58 @@ def test_without_a_conductor_nothing_is_handed_over_and_nothing_relayed_is_lost(
     sides.create()
     (delivery,) = fetched(relay)
     with pytest.raises(HandOverFailed, match="the broker refuses 'conductor'"):
-        relay.hand_over(delivery.requests[0].body)
+        relay.hand_over_one(delivery.requests[0].body)
     (other,) = sides.create("other")
     time.sleep(1.5)
     sides.serve()
     until(lambda: sides.built() == [other])
-    relay.hand_over(delivery.requests[0].body)
+    relay.hand_over_one(delivery.requests[0].body)
     until(lambda: len(sides.built()) == 2)
 
 
 def test_a_build_request_delivered_again_is_relayed_if_nova_never_got_it(sides):
-    sides.relay().stop()
+    sides.relay().close()
     (server,) = sides.create("other")
     sides.crash_on()
     sides.serve()
     asked = []
-    sides.relay(still_scheduling=lambda ids: asked.append(set(ids)) or ids)
+    sides.relay(still_waiting=lambda ids: asked.append(set(ids)) or ids)
     until(lambda: sides.built() == [server])
     assert asked == [{server}]
     until(lambda: waiting(sides, "conductor") == 0)
 
 
 def test_a_build_request_delivered_again_is_not_relayed_if_nova_got_it(sides):
-    sides.relay().stop()
+    sides.relay().close()
     sides.create("other")
     sides.crash_on()
     sides.serve()
-    sides.relay(still_scheduling=lambda ids: ())
+    sides.relay(still_waiting=lambda ids: ())
     until(lambda: waiting(sides, "conductor") == 0)
     (later,) = sides.create("other")
     until(lambda: sides.built() == [later])
 
 
 def test_a_build_request_delivered_again_waits_until_nova_answers(sides):
-    sides.relay().stop()
+    sides.relay().close()
     (server,) = sides.create("other")
     sides.crash_on()
     sides.serve()
     answers = [UpstreamUnavailable("Nova does not answer"), UpstreamUnavailable("still not"), None]
 
-    def still_scheduling(ids):
+    def still_waiting(ids):
         if error := answers.pop(0):
             raise error
         return ids
 
-    sides.relay(still_scheduling=still_scheduling)
+    sides.relay(still_waiting=still_waiting)
     (later,) = sides.create("other")
     until(lambda: sides.built() == [later, server])  # others do not wait for it
     assert answers == []
 
 
 def test_a_build_request_delivered_again_waits_while_a_copy_may_be_under_way(sides):
-    sides.relay().stop()
+    sides.relay().close()
     sides.create("other")
     sides.crash_on()
     core = kombu.Connection(sides.core_url.replace("rabbit:", "pyamqp:"))
@@ -202,7 +202,7 @@ def test_a_build_request_delivered_again_waits_while_a_copy_may_be_under_way(sid
         bound.declare()
         core.Producer().publish(b"{}", exchange=exchange, routing_key="conductor")
         asked = []
-        sides.relay(still_scheduling=lambda ids: asked.append(ids) or ids)
+        sides.relay(still_waiting=lambda ids: asked.append(ids) or ids)
         time.sleep(1.5)
         assert asked == []
         bound.purge()
@@ -262,13 +262,13 @@ def test_a_call_keeps_its_expiration(sides):
 
 def test_a_broker_that_is_not_there_is_told_and_tried_again(lab):
     nowhere = "rabbit://nova:secret@127.0.0.1:9/edge"
-    relay = Relay(nowhere, nowhere, still_scheduling=lambda ids: ids, quorum=False, prefetch=10)
-    relay.start()
+    relay = Relay(nowhere, nowhere, still_waiting=lambda ids: ids, quorum=False, prefetch=10)
+    relay.manage(frozenset())
     try:
         until(lambda: relay._edge.trouble)
         with pytest.raises(UpstreamUnavailable, match="the broker of nova-api: .*refused"):
             relay.fetch(limit=1)
         with pytest.raises(HandOverFailed, match="the broker does not answer"):
-            relay.hand_over(b"{}")
+            relay.hand_over_one(b"{}")
     finally:
-        relay.stop()
+        relay.close()

@@ -10,49 +10,34 @@ import random
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
 from uuid import UUID
 
 from synergy.core.errors import HandOverFailed, InvalidInput, NotFound, UpstreamUnavailable
 from synergy.core.model import Resources, total
 from synergy.drivers import nova_message
+from synergy.drivers.embedded.changes import EmbeddedChanges
+from synergy.drivers.embedded.faults import Faults
 from synergy.drivers.embedded.keystone import EmbeddedIdentity
 from synergy.drivers.embedded.spec import CloudSpec
 from synergy.ports import (
+    Change,
+    ChangeKind,
     Clock,
     Credentials,
     Delivery,
+    Handed,
     Host,
     Limits,
     Notice,
     NoticeKind,
+    Parcel,
+    Receipt,
     ServerStatus,
     ServerView,
     Wake,
 )
-
-
-@dataclass(slots=True)
-class Faults:
-    """Failures on demand: how many of the next operations fail, and how Nova's API answers.
-
-    api_delay_s  seconds before each answer of Nova's API
-    """
-
-    no_valid_host: int = 0
-    build_error: int = 0
-    lost_notice: int = 0
-    hand_over: int = 0
-    api_down: bool = False
-    api_delay_s: float = 0.0
-
-    def strikes(self, name: str) -> bool:
-        """Tell whether the next operation of this name fails, and use the failure up."""
-        left: int = getattr(self, name)
-        if left > 0:
-            setattr(self, name, left - 1)
-        return left > 0
 
 
 class EmbeddedNova:
@@ -89,6 +74,9 @@ class EmbeddedNova:
         self._created = 0
         self._request_wakes: list[Wake] = []
         self._notice_wakes: list[Wake] = []
+        self._before_resize: dict[str, ServerView] = {}
+        self._failures: dict[str, str] = {}
+        self.changes = EmbeddedChanges(self._perform, self._reject)
         self.faults = Faults()
         self.orphans: list[str] = []
 
@@ -139,6 +127,7 @@ class EmbeddedNova:
 
     def redeliver(self) -> None:
         """Put what was never acknowledged back, as a broker does when its consumer dies."""
+        self.changes.redeliver()
         with self._lock:
             self._inbox.extendleft(reversed(self._unacked.items()))
             self._unacked.clear()
@@ -156,14 +145,20 @@ class EmbeddedNova:
         """Return the user's token and roles in a body."""
         return nova_message.credentials_of(body)
 
-    def build(self, body: bytes, *, token: str | None) -> None:
-        """Hand over a build message. Raises HandOverFailed."""
+    def build(self, parcels: Sequence[Parcel]) -> Sequence[Receipt]:
+        """Hand build messages over, and return a receipt for each."""
+        return [self._hand_over(parcel) for parcel in parcels]
+
+    def _hand_over(self, parcel: Parcel) -> Receipt:
         with self._lock:
             if self.faults.strikes("hand_over"):
-                raise HandOverFailed("the broker did not confirm the message")
-            order = nova_message.order_of(body)
+                return Receipt(Handed.NOT_SENT, "the broker did not take the message")
+            order = nova_message.order_of(parcel.body)
             for server_id in order.server_ids:
-                self._conduct(server_id, order.forced_host, token or order.token)
+                self._conduct(server_id, order.forced_host, parcel.token or order.token)
+            if self.faults.strikes("unconfirmed"):
+                return Receipt(Handed.UNKNOWN, "the broker did not confirm the message")
+            return Receipt(Handed.SENT)
 
     def backlog(self) -> int:
         """Return how many messages wait for the conductor: it takes each at once."""
@@ -171,7 +166,9 @@ class EmbeddedNova:
 
     def refuse(self, body: bytes, reason: str) -> None:
         """End the server in ERROR with a readable fault."""
-        self.build(nova_message.refused(body, reason), token=None)
+        (receipt,) = self.build([Parcel(nova_message.refused(body, reason))])
+        if receipt.handed is not Handed.SENT:
+            raise HandOverFailed(receipt.why)
 
     def _conduct(self, server_id: str, forced: str | None, token: str) -> None:
         server = self._servers.get(server_id)
@@ -207,8 +204,7 @@ class EmbeddedNova:
         if host is None:
             self._fail(server, "No valid host was found. ")
             return
-        self._allocations[server.server_id] = (host, server.demand)
-        self._free[host] -= server.demand
+        self._allocate(server.server_id, host, server.demand)
         self._put(replace(server, status=ServerStatus.BUILDING, host=host))
         broken = self.faults.strikes("build_error")
         self._after(self._spec.boot_s, lambda: self._built(server.server_id, broken))
@@ -236,6 +232,10 @@ class EmbeddedNova:
     def _fail(self, server: ServerView, fault: str) -> None:
         self._put(replace(server, status=ServerStatus.ERROR, fault=fault))
         self._notify(NoticeKind.FAILED, server.server_id, detail=fault)
+
+    def _allocate(self, server_id: str, host: str, demand: Resources) -> None:
+        self._allocations[server_id] = (host, demand)
+        self._free[host] -= demand
 
     def _put(self, server: ServerView) -> None:
         self._servers[server.server_id] = server
@@ -434,7 +434,7 @@ class EmbeddedNova:
         who = self._identity.check_token(token)
         assert who is not None  # issued an instant ago
         spec = self._flavors[flavor]
-        demand = nova_message.demand_of(spec.as_dict(), spec.extra_specs, boots_from_volume=False)
+        demand = spec.demand()
         self._check_nova_quota(view.project_id, demand, count)
         ids = [self._new_id() for _ in range(count)]
         names = [name if count == 1 else f"{name}-{number}" for number in range(1, count + 1)]
@@ -471,7 +471,7 @@ class EmbeddedNova:
         if view.project_id in self._managed:
             self.publish(f"m-{ids[0]}", body)
         else:
-            self.build(body, token=None)
+            self.build([Parcel(body)])
         return ids
 
     def _new_id(self) -> str:
@@ -500,6 +500,91 @@ class EmbeddedNova:
         self.catch_up()
         return self._server(server_id)
 
+    # --- resize and unshelve ----------------------------------------------------------------------
+
+    def resize_server(self, server_id: str, flavor: str) -> None:
+        """Ask for another flavor. Raises NotFound."""
+        server = self._server(server_id)
+        if flavor not in self._flavors:
+            raise NotFound(f"flavor {flavor!r} does not exist")
+        self._ask_for(server, ChangeKind.RESIZE, flavor)
+
+    def unshelve_server(self, server_id: str) -> None:
+        """Ask for a shelved server. Raises NotFound."""
+        server = self._server(server_id)
+        self._ask_for(server, ChangeKind.UNSHELVE, server.flavor)
+
+    def _ask_for(self, server: ServerView, kind: ChangeKind, flavor: str) -> None:
+        spec = self._flavors[flavor]
+        change = Change(
+            message_id=f"c-{self._rng.getrandbits(64):016x}",
+            kind=kind,
+            server_id=server.server_id,
+            project_id=server.project_id,
+            flavor=flavor,
+            demand=nova_message.demand_of(
+                spec.as_dict(), spec.extra_specs, boots_from_volume=False
+            ),
+            body=b"",
+        )
+        self._put(replace(server, in_task=True))
+        if server.project_id in self._managed:
+            self.changes.arrive(change)
+        else:
+            self._perform(change)
+
+    def _perform(self, change: Change) -> None:
+        """Find a host; a resized server holds the larger of both until its user decided."""
+        with self._lock:
+            server = self._servers[change.server_id]
+            self._release(change.server_id)
+            needed = change.demand
+            if change.kind is ChangeKind.RESIZE:
+                names = {*server.demand, *change.demand}
+                needed = Resources.of(
+                    {n: max(server.demand.get(n, 0), change.demand.get(n, 0)) for n in names}
+                )
+            host = self._best_host(needed)
+            if host is None:
+                if server.host is not None:
+                    self._allocate(server.server_id, server.host, server.demand)
+                self._reject(change, "No valid host was found. ")
+                return
+            self._allocate(server.server_id, host, needed)
+            if change.kind is ChangeKind.UNSHELVE:
+                self._put(replace(server, status=ServerStatus.ACTIVE, host=host, in_task=False))
+                self._notify(NoticeKind.UNSHELVED, server.server_id, host=host)
+                return
+            self._before_resize[server.server_id] = server
+            self._put(replace(server, flavor=change.flavor, demand=change.demand, host=host))
+
+    def _reject(self, change: Change, reason: str) -> None:
+        with self._lock:
+            self._put(replace(self._servers[change.server_id], in_task=False))
+            self._failures[change.server_id] = f"Synergy rejected this request: {reason}"
+
+    def confirm_resize(self, server_id: str) -> None:
+        """Keep the new flavor. Raises NotFound."""
+        self._end_resize(server_id, self._server(server_id))
+
+    def revert_resize(self, server_id: str) -> None:
+        """Go back to the old flavor. Raises NotFound."""
+        self._server(server_id)
+        self._end_resize(server_id, self._before_resize[server_id])
+
+    def _end_resize(self, server_id: str, final: ServerView) -> None:
+        with self._lock:
+            self._before_resize.pop(server_id)
+            host = self._allocations[server_id][0]
+            self._release(server_id)
+            self._allocate(server_id, host, final.demand)
+            self._put(replace(final, host=host, in_task=False))
+            self._notify(NoticeKind.RESIZED, server_id, host=host)
+
+    def last_failure(self, server_id: str) -> str:
+        """Return why the last thing that was asked of a server failed."""
+        return self._failures.get(server_id, "")
+
     # --- notifications ----------------------------------------------------------------------------
 
     def on_notice(self, wake: Wake) -> None:
@@ -511,21 +596,3 @@ class EmbeddedNova:
         self.catch_up()
         with self._lock:
             return [self._notices.popleft() for _ in range(min(limit, len(self._notices)))]
-
-
-class EmbeddedNotices:
-    """The notification pool of an embedded Nova; see `ports.Notices`."""
-
-    def __init__(self, nova: EmbeddedNova) -> None:
-        self._nova = nova
-
-    def on_arrival(self, wake: Wake) -> None:
-        """Call `wake` when a notification arrives."""
-        self._nova.on_notice(wake)
-
-    def fetch(self, *, limit: int) -> Sequence[Notice]:
-        """Return up to `limit` notifications."""
-        return self._nova.take_notices(limit)
-
-    def acknowledge(self, notices: Sequence[Notice]) -> None:
-        """Nothing to forget: what was fetched is gone."""

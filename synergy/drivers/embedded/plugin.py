@@ -8,7 +8,8 @@ from oslo_config import cfg
 
 from synergy.core.errors import ConfigurationInvalid, InvalidInput
 from synergy.drivers.embedded.keystone import EmbeddedIdentity
-from synergy.drivers.embedded.nova import EmbeddedNotices, EmbeddedNova
+from synergy.drivers.embedded.notices import EmbeddedNotices
+from synergy.drivers.embedded.nova import EmbeddedNova
 from synergy.drivers.embedded.spec import read_spec
 from synergy.ports import Clock, Cloud
 
@@ -38,6 +39,7 @@ def open_cloud(conf: cfg.ConfigOpts, clock: Clock) -> Cloud:
     ports = {
         "intake": nova,
         "conductor": nova,
+        "changes": nova.changes,
         "compute": nova,
         "notices": EmbeddedNotices(nova),
         "identity": identity,

@@ -9,6 +9,7 @@ import yaml
 
 from synergy.core.errors import InvalidInput
 from synergy.core.model import Resources
+from synergy.drivers.nova_message import demand_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +48,10 @@ class FlavorSpec:
     def as_dict(self) -> dict[str, Any]:
         """Return the fields by name."""
         return {one.name: getattr(self, one.name) for one in fields(self)}
+
+    def demand(self) -> Resources:
+        """Return what a server of this flavor asks for."""
+        return demand_of(self.as_dict(), self.extra_specs, boots_from_volume=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,22 +5,28 @@ Must not know what a message means. A foreign error becomes one of ours here.
 
 import logging
 import threading
+import time
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Any, Final, Generic, TypeVar
 
 import amqp.exceptions
 import kombu.exceptions
 from kombu.connection import Connection
 
-from synergy.core.errors import HandOverFailed
+from synergy.core.errors import HandOverFailed, HandOverUnknown
 
 LOG = logging.getLogger(__name__)
 T = TypeVar("T")
 FIRST_REST_S: Final = 1.0
 LONGEST_REST_S: Final = 30.0
 HEARTBEAT_S: Final = 30.0
+CONFIRM_S: Final = 10.0  # a broker that does not confirm within that is not waited for
+IDLE_S: Final = 5.0
+WINDOW: Final = 200  # messages that may be unconfirmed
+NO_ANSWER: Final = "the broker does not answer"
 DRAIN_S: Final = 0.02  # how long a consumer waits for a message before it looks at what to do else
 FOREIGN: Final = (
     OSError,
@@ -40,43 +46,87 @@ class Outgoing:
     mandatory: bool = True
 
 
-def connect(url: str, *, confirm: bool = False) -> Any:
+class Fate(StrEnum):
+    """What became of a message that was to be published."""
+
+    CONFIRMED = "confirmed"  # the broker has it
+    REFUSED = "refused"  # nothing was published
+    UNKNOWN = "unknown"  # the connection broke before the broker said
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """The fate of one message, and why it is not confirmed."""
+
+    fate: Fate
+    why: str = ""
+
+
+def connect(url: str, *, heartbeat_s: float = HEARTBEAT_S) -> Any:
     """Return a connection, not opened yet."""
     return Connection(  # type: ignore[no-untyped-call]
-        url.replace("rabbit://", "pyamqp://", 1),
-        heartbeat=0 if confirm else HEARTBEAT_S,
-        connect_timeout=10,
-        transport_options={"confirm_publish": confirm},
+        url.replace("rabbit://", "pyamqp://", 1), heartbeat=heartbeat_s, connect_timeout=10
     )
 
 
 class Publisher:
-    """Publishes one message at a time, each confirmed by the broker, from any thread."""
+    """Publishes with the broker's confirmation, from any thread, one caller at a time."""
 
     def __init__(self, url: str) -> None:
         self._url = url
         self._connection: Any = None
         self._channel: Any = None
         self._lock = threading.Lock()
+        self._last_tag = 0
+        self._used_s = 0.0
+        self._open_tags: dict[int, int] = {}  # delivery tag -> place among the messages
+        self._fates: list[Published] = []
 
     def publish(self, outgoing: Outgoing) -> None:
-        """Return once the broker has the message. Raises HandOverFailed: it may be tried again.
+        """Return once the broker has the message.
 
-        An idle connection may have died unseen: what fails at once is tried a second time on a
-        fresh one. A mandatory message without a queue to go to is refused by the broker.
+        Raises HandOverFailed when it was not published, HandOverUnknown when it may have been.
+        """
+        (done,) = self.publish_all([outgoing])
+        if done.fate is Fate.REFUSED:
+            raise HandOverFailed(done.why)
+        if done.fate is Fate.UNKNOWN:
+            raise HandOverUnknown(done.why)
+
+    def publish_all(self, outgoing: Sequence[Outgoing]) -> list[Published]:
+        """Publish messages without waiting for each, and return the fate of every one.
+
+        An idle connection may have died unseen, so it is tried first. A mandatory message without
+        a queue to go to is refused.
         """
         with self._lock:
+            self._fates = [Published(Fate.REFUSED, NO_ANSWER)] * len(outgoing)
+            self._open_tags.clear()
             try:
-                self._send(outgoing)
-            except amqp.exceptions.ChannelError as error:
+                self._open()
+                for start in range(0, len(outgoing), WINDOW):
+                    for place in range(start, min(start + WINDOW, len(outgoing))):
+                        self._send(place, outgoing[place])
+                    self._await_confirms()
+            except amqp.exceptions.NotFound as error:  # there is no such exchange
                 self._drop()
-                raise HandOverFailed(
-                    f"the broker refuses {outgoing.routing_key!r} on exchange "
-                    f"{outgoing.exchange!r}: {error.reply_text or error}"
-                ) from error
+                first = outgoing[min(self._open_tags.values())]
+                self._lost(
+                    f"the broker refuses {first.routing_key!r} on exchange {first.exchange!r}: "
+                    f"{error.reply_text}",
+                    Fate.REFUSED,
+                )
             except FOREIGN as error:
                 self._drop()
-                raise HandOverFailed(f"the broker does not answer: {error}") from error
+                self._lost(f"{NO_ANSWER}: {error}")
+            self._used_s = time.monotonic()
+            return self._fates
+
+    def _lost(self, why: str, fate: Fate | None = None) -> None:
+        """Tell why those have no confirmation that were sent, and those that were not."""
+        for place, done in enumerate(self._fates):
+            if done.why == NO_ANSWER:
+                self._fates[place] = Published(fate or done.fate, why)
 
     def waiting(self, queue: str) -> int:
         """Return how many messages a queue holds that no consumer was given, 0 without a queue.
@@ -92,31 +142,74 @@ class Publisher:
                 return 0
             except FOREIGN as error:
                 self._drop()
-                raise HandOverFailed(f"the broker does not answer: {error}") from error
+                raise HandOverFailed(f"{NO_ANSWER}: {error}") from error
 
     def _open(self) -> None:
-        if self._channel is None or not self._connection.connected:
-            self._drop()
-            self._connection = connect(self._url, confirm=True)
-            self._channel = self._connection.channel()
+        if self._channel is not None and self._connection.connected:
+            if time.monotonic() - self._used_s < IDLE_S:
+                return
+            try:
+                self._channel.basic_qos(0, 1, False)  # any question that is answered
+                return
+            except FOREIGN as error:
+                LOG.debug("an idle connection died: %s", error)
+        self._drop()
+        self._connection = connect(self._url, heartbeat_s=0)
+        self._channel = self._connection.channel()
+        self._channel.confirm_select()
+        self._last_tag = 0
+        self._channel.events["basic_ack"].add(self._on_ack)
+        self._channel.events["basic_nack"].add(self._on_nack)
+        self._channel.events["basic_return"].add(self._on_return)
 
-    def _send(self, outgoing: Outgoing) -> None:
-        self._open()
+    def _send(self, place: int, outgoing: Outgoing) -> None:
+        self._last_tag += 1
         message = amqp.basic_message.Message(
             outgoing.body,
             content_type="application/json",
             content_encoding="utf-8",
             delivery_mode=2,
+            message_id=str(self._last_tag),
             **({"expiration": outgoing.expiration_ms} if outgoing.expiration_ms else {}),
         )
+        self._open_tags[self._last_tag] = place
+        self._fates[place] = Published(Fate.UNKNOWN, NO_ANSWER)
         self._channel.basic_publish(
             message,
             exchange=outgoing.exchange,
             routing_key=outgoing.routing_key,
             mandatory=outgoing.mandatory,
-            timeout=10,
-            confirm_timeout=10,
+            timeout=CONFIRM_S,
         )
+
+    def _await_confirms(self) -> None:
+        deadline_s = time.monotonic() + CONFIRM_S
+        while self._open_tags:
+            left_s = deadline_s - time.monotonic()
+            if left_s <= 0:
+                raise TimeoutError("no confirmation")
+            self._connection.drain_events(timeout=left_s)
+
+    def _settled(self, tag: int, multiple: bool) -> list[int]:
+        """Return the places of the messages that the broker speaks of."""
+        tags = [one for one in self._open_tags if one <= tag] if multiple else [tag]
+        return [self._open_tags.pop(one) for one in tags if one in self._open_tags]
+
+    def _on_ack(self, tag: int, multiple: bool) -> None:
+        for place in self._settled(tag, multiple):
+            if self._fates[place].fate is Fate.UNKNOWN:
+                self._fates[place] = Published(Fate.CONFIRMED)
+
+    def _on_nack(self, tag: int, multiple: bool) -> None:
+        for place in self._settled(tag, multiple):
+            self._fates[place] = Published(Fate.REFUSED, "the broker could not store the message")
+
+    def _on_return(self, error: Any, exchange: str, routing_key: str, message: Any) -> None:
+        """A message without a queue comes back, and is acknowledged after that."""
+        place = self._open_tags.get(int(message.properties.get("message_id", 0)))
+        if place is not None:
+            why = f"the broker refuses {routing_key!r} on exchange {exchange!r}: {error.reply_text}"
+            self._fates[place] = Published(Fate.REFUSED, why)
 
     def _drop(self) -> None:
         connection, self._connection, self._channel = self._connection, None, None

@@ -1,8 +1,18 @@
 """The ports `Intake` and `Conductor` on AMQP: what the managers see of the relay."""
 
+from collections.abc import Sequence
+from typing import Final
+
 from synergy.drivers import envelope, nova_message
+from synergy.drivers.nova_rpc.broker import Fate
 from synergy.drivers.nova_rpc.relay import Relay
-from synergy.ports import Credentials
+from synergy.ports import Change, Credentials, Handed, Parcel, Receipt, Wake
+
+_HANDED: Final = {
+    Fate.CONFIRMED: Handed.SENT,
+    Fate.REFUSED: Handed.NOT_SENT,
+    Fate.UNKNOWN: Handed.UNKNOWN,
+}
 
 
 class NovaRpc(Relay):
@@ -12,9 +22,13 @@ class NovaRpc(Relay):
         """Return the user's token and roles in a body."""
         return nova_message.credentials_of(body)
 
-    def build(self, body: bytes, *, token: str | None) -> None:
-        """Hand over one server's message, confirmed; a fresh token replaces the one inside."""
-        self.hand_over(body if token is None else envelope.with_token(body, token))
+    def build(self, parcels: Sequence[Parcel]) -> Sequence[Receipt]:
+        """Hand messages over and return a receipt for each, once the broker told."""
+        bodies = [
+            parcel.body if parcel.token is None else envelope.with_token(parcel.body, parcel.token)
+            for parcel in parcels
+        ]
+        return [Receipt(_HANDED[done.fate], done.why) for done in self.hand_over(bodies)]
 
     def backlog(self) -> int:
         """Return how many messages wait for the conductor. Raises UpstreamUnavailable."""
@@ -22,4 +36,31 @@ class NovaRpc(Relay):
 
     def refuse(self, body: bytes, reason: str) -> None:
         """End the server in ERROR with a fault that its user can read. Safe to repeat."""
-        self.hand_over(nova_message.refused(body, reason))
+        self.hand_over_one(nova_message.refused(body, reason))
+
+
+class ServerChanges:
+    """Resizes and unshelves between nova-api and the conductor; see `ports.Changes`."""
+
+    def __init__(self, relay: Relay) -> None:
+        self._relay = relay
+
+    def on_arrival(self, wake: Wake) -> None:
+        """Call `wake` when a change arrives."""
+        self._relay.on_change(wake)
+
+    def fetch(self, *, limit: int) -> Sequence[Change]:
+        """Return up to `limit` changes without waiting; they stay unacknowledged."""
+        return self._relay.fetch_changes(limit=limit)
+
+    def let_pass(self, change: Change) -> None:
+        """Hand the change to the conductor as it came."""
+        self._relay.hand_over_one(change.body)
+
+    def refuse(self, change: Change, reason: str) -> None:
+        """Leave the server as it is, and let its user read why."""
+        self._relay.hand_over_one(nova_message.refused_change(change.body, reason))
+
+    def acknowledge(self, changes: Sequence[Change]) -> None:
+        """Let the broker forget these."""
+        self._relay.acknowledge_changes(changes)

@@ -16,11 +16,19 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from synergy.core.errors import HandOverFailed, InvalidInput, UpstreamUnavailable
+from synergy.core.errors import HandOverFailed, HandOverUnknown, InvalidInput, UpstreamUnavailable
 from synergy.drivers import envelope, nova_message
 from synergy.drivers.envelope import Opened
-from synergy.drivers.nova_rpc.broker import Consumer, Inbox, Outgoing, Publisher, body_of, declare
-from synergy.ports import Delivery, Wake
+from synergy.drivers.nova_rpc.broker import (
+    Consumer,
+    Inbox,
+    Outgoing,
+    Published,
+    Publisher,
+    body_of,
+    declare,
+)
+from synergy.ports import Change, Delivery, Wake
 
 LOG = logging.getLogger(__name__)
 EXCHANGE: Final = "nova"
@@ -28,15 +36,17 @@ TOPIC: Final = "conductor"
 FANOUT: Final = "scheduler_fanout"
 LONGEST_CALL_S: Final = 3600.0  # after that an answer is not waited for any longer
 DOUBT_S: Final = 60.0  # how long a build request delivered again leaves a copy to be seen
-StillScheduling = Callable[[Collection[str]], Collection[str]]
+StillWaiting = Callable[[Collection[str]], Collection[str]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Doubtful:
-    """A build request of a project that is not managed, delivered again."""
+    """A message that must reach the conductor once, delivered again: what to do with it if Nova
+    still waits for that."""
 
     message: Any
-    delivery: Delivery
+    server_ids: frozenset[str]
+    proceed: Callable[[], None]
     since_s: float
 
 
@@ -48,20 +58,22 @@ class Relay:
         edge_url: str,
         core_url: str,
         *,
-        still_scheduling: StillScheduling,
+        still_waiting: StillWaiting,
         quorum: bool,
         prefetch: int,
         doubt_s: float = DOUBT_S,
     ) -> None:
-        """still_scheduling asks Nova which of these servers wait for the conductor's first step;
+        """still_waiting asks Nova which of these servers wait for the conductor's first step;
         it raises UpstreamUnavailable when Nova does not answer."""
         self._quorum, self._prefetch = quorum, prefetch
-        self._still_scheduling, self._doubt_s = still_scheduling, doubt_s
+        self._still_waiting, self._doubt_s = still_waiting, doubt_s
         self._doubtful: list[_Doubtful] = []
         self._managed: frozenset[str] = frozenset()
         self._wake: Wake = lambda: None
         self._lock = threading.Lock()
         self._inbox: Inbox[Delivery] = Inbox()
+        self._changes: Inbox[Change] = Inbox()
+        self._wake_changes: Wake = lambda: None
         self._calls: dict[str, tuple[str, float]] = {}  # msg_id -> (reply queue, forgotten when)
         self._reply_queue = f"reply_synergy_{uuid.uuid4().hex}"
         self._to_core, self._to_edge = Publisher(core_url), Publisher(edge_url)
@@ -109,10 +121,25 @@ class Relay:
         """Let the broker forget these. One from a connection that is gone is delivered again."""
         self._inbox.acknowledge(delivery.message_id for delivery in deliveries)
 
+    # --- changes of servers; see `ports.Changes` -------------------------------------------------
+
+    def on_change(self, wake: Wake) -> None:
+        """Call `wake` when a change of a managed project's server was taken."""
+        self._wake_changes = wake
+
+    def fetch_changes(self, *, limit: int) -> Sequence[Change]:
+        """Return up to `limit` changes; they stay unacknowledged."""
+        return self._changes.fetch(limit=limit)
+
+    def acknowledge_changes(self, changes: Sequence[Change]) -> None:
+        """Let the broker forget these."""
+        self._changes.acknowledge(change.message_id for change in changes)
+
     # --- the edge's thread ------------------------------------------------------------------------
 
     def _begin_edge(self, channel: Any) -> None:
         self._inbox.begin()
+        self._changes.begin()
         self._doubtful.clear()
         channel.basic_qos(0, self._prefetch, False)
         declare(channel, TOPIC, exchange=EXCHANGE, routing_key=TOPIC, kind="topic",
@@ -124,6 +151,7 @@ class Relay:
 
     def _turn_edge(self, channel: Any) -> None:
         self._inbox.settle(channel)
+        self._changes.settle(channel)
         if self._doubtful and time.monotonic() - self._doubtful[-1].since_s > self._doubt_s:
             self._settle_doubtful()
 
@@ -136,19 +164,39 @@ class Relay:
             self._relay(message, body)
             return
         outline = envelope.outline_of(opened)
-        if (
-            outline.method == nova_message.METHOD
-            and outline.project_id in self._managed
-            and outline.msg_id is None
-        ):
-            self._take(message, opened, outline)
-        elif outline.method == nova_message.METHOD and message.delivery_info.get("redelivered"):
-            delivery = nova_message.read_opened(outline.unique_id or "", opened)
-            self._doubtful.append(
-                _Doubtful(message=message, delivery=delivery, since_s=time.monotonic())
-            )
+        redelivered = bool(message.delivery_info.get("redelivered"))
+        if outline.method == nova_message.METHOD and outline.msg_id is None:
+            if outline.project_id in self._managed:
+                self._take(message, opened, outline)
+            elif redelivered:
+                delivery = nova_message.read_opened(outline.unique_id or "", opened)
+                servers = frozenset(build.server_id for build in delivery.requests)
+                self._doubt(message, servers, lambda: self._relay(message, body))
+            else:
+                self._relay(message, body)
+        elif change := self._change_of(opened, outline):
+            if redelivered:
+                servers = frozenset((change.server_id,))
+                self._doubt(message, servers, lambda: self._take_change(message, change))
+            else:
+                self._take_change(message, change)
         else:
             self._relay(message, self._answered_here(opened, outline))
+
+    def _change_of(self, opened: Opened, outline: envelope.Outline) -> Change | None:
+        """Return the change of a managed project's server that a message asks for."""
+        if outline.method not in nova_message.CHANGES or outline.msg_id is not None:
+            return None
+        try:
+            change = nova_message.read_change(opened)
+        except InvalidInput as error:
+            LOG.error("%s is relayed without a check of the quota: %s", outline.method, error)
+            return None
+        return change if change and change.project_id in self._managed else None
+
+    def _take_change(self, message: Any, change: Change) -> None:
+        self._changes.put(change.message_id, change, message.delivery_tag)
+        self._wake_changes()
 
     def _take(self, message: Any, opened: Opened, outline: envelope.Outline) -> None:
         message_id = outline.unique_id or uuid.uuid5(uuid.NAMESPACE_OID, opened.body.hex()).hex
@@ -156,26 +204,35 @@ class Relay:
         self._inbox.put(message_id, delivery, message.delivery_tag)
         self._wake()
 
+    def _doubt(self, message: Any, server_ids: frozenset[str], proceed: Callable[[], None]) -> None:
+        self._doubtful.append(
+            _Doubtful(
+                message=message,
+                server_ids=server_ids,
+                proceed=proceed,
+                since_s=time.monotonic(),
+            )
+        )
+
     def _settle_doubtful(self) -> None:
-        """Relay those that Nova still waits for, and forget those that it got before."""
+        """Go on with those that Nova still waits for, and forget those that it got before."""
         settling, self._doubtful = self._doubtful, []
-        ids = {build.server_id for one in settling for build in one.delivery.requests}
+        ids = frozenset().union(*(one.server_ids for one in settling))
         try:
-            scheduling = set(self._still_scheduling(ids)) if self._core_is_empty() else None
-        except (UpstreamUnavailable, HandOverFailed) as error:
-            LOG.error("%d build request(s) delivered again wait: %s", len(settling), error)
-            scheduling = None
-        if scheduling is None:
+            waiting = set(self._still_waiting(ids)) if self._core_is_empty() else None
+        except UpstreamUnavailable as error:
+            LOG.error("%d message(s) delivered again wait: %s", len(settling), error)
+            waiting = None
+        if waiting is None:
             now_s = time.monotonic()
             self._doubtful = [replace(one, since_s=now_s) for one in settling]
             return
         for one in settling:
-            wanted = {build.server_id for build in one.delivery.requests} & scheduling
-            if wanted:
-                LOG.warning("Nova never got the build request of %s: relayed", sorted(wanted))
-                self._relay(one.message, one.delivery.body)
+            if wanted := one.server_ids & waiting:
+                LOG.warning("Nova never got what was asked of %s", sorted(wanted))
+                one.proceed()
             else:
-                LOG.warning("a build request that Nova got before is not relayed again")
+                LOG.warning("what Nova got before is not relayed again")
                 one.message.channel.basic_ack(one.message.delivery_tag)
 
     def _core_is_empty(self) -> bool:
@@ -203,7 +260,7 @@ class Relay:
                     expiration_ms=message.properties.get("expiration"),
                 )
             )
-        except HandOverFailed as error:
+        except (HandOverFailed, HandOverUnknown) as error:
             LOG.error("a message of nova-api waits in its queue: %s", error)
             message.channel.basic_reject(message.delivery_tag, requeue=True)
             time.sleep(1.0)  # the thread has nothing else to do that could succeed
@@ -216,7 +273,7 @@ class Relay:
             self._to_core.publish(
                 Outgoing(body=body_of(message), exchange=FANOUT, routing_key="", mandatory=False)
             )
-        except HandOverFailed as error:
+        except (HandOverFailed, HandOverUnknown) as error:
             LOG.warning("a message for all schedulers is dropped: %s", error)
         message.channel.basic_ack(message.delivery_tag)
 
@@ -241,7 +298,7 @@ class Relay:
         if waiting is not None:
             try:
                 self._to_edge.publish(Outgoing(body=body, exchange="", routing_key=waiting[0]))
-            except HandOverFailed as error:
+            except (HandOverFailed, HandOverUnknown) as error:
                 LOG.warning("the caller of %s is gone: %s", answer.msg_id, error)
         message.channel.basic_ack(message.delivery_tag)
 
@@ -251,6 +308,14 @@ class Relay:
         """Return how many messages wait for the conductor. Raises UpstreamUnavailable."""
         return self._to_core.waiting(TOPIC)
 
-    def hand_over(self, body: bytes) -> None:
-        """Hand a build request to the conductor, confirmed. Raises HandOverFailed."""
-        self._to_core.publish(Outgoing(body=body, exchange=EXCHANGE, routing_key=TOPIC))
+    def hand_over(self, bodies: Sequence[bytes]) -> list[Published]:
+        """Hand messages to the conductor, and return the fate of each."""
+        return self._to_core.publish_all([_for_conductor(body) for body in bodies])
+
+    def hand_over_one(self, body: bytes) -> None:
+        """Hand a message to the conductor, confirmed. Raises HandOverFailed or HandOverUnknown."""
+        self._to_core.publish(_for_conductor(body))
+
+
+def _for_conductor(body: bytes) -> Outgoing:
+    return Outgoing(body=body, exchange=EXCHANGE, routing_key=TOPIC)

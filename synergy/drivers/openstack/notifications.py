@@ -26,6 +26,8 @@ _VERSIONED: Final[Mapping[str, NoticeKind]] = {
     "instance.delete.end": NoticeKind.DELETED,
     "instance.shelve_offload.end": NoticeKind.SHELVED,
     "instance.unshelve.end": NoticeKind.UNSHELVED,
+    "instance.resize_confirm.end": NoticeKind.RESIZED,
+    "instance.resize_revert.end": NoticeKind.RESIZED,
 }
 _LEGACY: Final[Mapping[str, NoticeKind]] = {
     "compute.instance.create.end": NoticeKind.BOOTED,
@@ -34,6 +36,8 @@ _LEGACY: Final[Mapping[str, NoticeKind]] = {
     "compute.instance.delete.end": NoticeKind.DELETED,
     "compute.instance.shelve_offload.end": NoticeKind.SHELVED,
     "compute.instance.unshelve.end": NoticeKind.UNSHELVED,
+    "compute.instance.resize.confirm.end": NoticeKind.RESIZED,
+    "compute.instance.resize.revert.end": NoticeKind.RESIZED,
 }
 
 

@@ -26,6 +26,7 @@ _STATUS: Final = {
     "PAUSED": ServerStatus.STOPPED,
     "SHELVED_OFFLOADED": ServerStatus.SHELVED,
 }
+_FIRST_STEPS: Final = ("scheduling", "resize_prep", "unshelving")
 _FAILED_IMAGE: Final = ("error", "killed", "deleted", "pending_delete")
 
 
@@ -42,16 +43,21 @@ class NovaApi:
         return {view.server_id: view for view in found if view is not None}
 
     def _server(self, server_id: str) -> ServerView | None:
+        server = self._raw(server_id)
+        with asking(NOVA):
+            return view_of(server) if server else None
+
+    def _raw(self, server_id: str) -> Any:
         try:
             with asking(NOVA):
-                return view_of(self._cloud.compute.get_server(server_id))
+                return self._cloud.compute.get_server(server_id)
         except NotFound:
             return None
 
-    def still_scheduling(self, server_ids: Iterable[str]) -> set[str]:
+    def still_waiting(self, server_ids: Iterable[str]) -> set[str]:
         """Return those of the servers that wait for the conductor's first step."""
-        found = self.servers(server_ids).values()
-        return {one.server_id for one in found if one.status is ServerStatus.SCHEDULING}
+        found = self._pool.map(self._raw, server_ids)
+        return {one.id for one in found if one and one.task_state in _FIRST_STEPS}
 
     def servers_of(
         self, project_id: str, *, changed_since: datetime | None = None
@@ -114,7 +120,7 @@ def view_of(server: Any) -> ServerView:
         flavor=flavor.original_name or "",
         demand=demand_of(shape, flavor.extra_specs or {}, boots_from_volume=not image),
         status=status_of(server),
-        task_state=server.task_state or "",
+        in_task=bool(server.task_state) or server.status == "VERIFY_RESIZE",
         created_at=_instant(server.created_at),
         launched_at=_instant(server.launched_at) if server.launched_at else None,
         host=server.compute_host or None,

@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 from oslo_config import cfg
 
 from synergy.core.errors import ConfigurationInvalid
-from synergy.drivers.nova_rpc.driver import NovaRpc
+from synergy.drivers.nova_rpc.driver import NovaRpc, ServerChanges
 from synergy.drivers.openstack import session as sessions
 from synergy.drivers.openstack.compute import OpenStackCompute
 from synergy.drivers.openstack.identity import Identity
@@ -117,7 +117,7 @@ def open_cloud(conf: cfg.ConfigOpts, clock: Clock) -> Cloud:
         pool=group.pool, quorum=group.quorum_queues,
     )  # fmt: skip
     rpc = NovaRpc(
-        group.edge_url, group.core_url, still_scheduling=nova.still_scheduling,
+        group.edge_url, group.core_url, still_waiting=nova.still_waiting,
         quorum=group.quorum_queues, prefetch=group.prefetch,
     )  # fmt: skip
 
@@ -128,6 +128,7 @@ def open_cloud(conf: cfg.ConfigOpts, clock: Clock) -> Cloud:
     ports: dict[str, Any] = {
         "intake": rpc,
         "conductor": rpc,
+        "changes": ServerChanges(rpc),
         "compute": OpenStackCompute(nova, Placement(cloud, group.aggregates), quotas, remembered),
         "notices": notices,
         "identity": Identity(

@@ -9,7 +9,7 @@ from synergy.core.model import Resources
 from synergy.drivers.embedded.keystone import EmbeddedIdentity
 from synergy.drivers.embedded.nova import EmbeddedNova
 from synergy.drivers.embedded.spec import HostSpec, read_spec
-from synergy.ports import ServerStatus
+from synergy.ports import Handed, Parcel, ServerStatus
 from synergy.sim.clock import VirtualClock
 from tests.builders import project_spec, spec, world
 
@@ -30,9 +30,9 @@ def held(made):
 
 def test_building_an_active_server_again_orphans_it(made):
     server, delivery = held(made)
-    made.nova.build(delivery.requests[0].body, token=None)
+    made.nova.build([Parcel(delivery.requests[0].body)])
     made.run(10)
-    made.nova.build(delivery.requests[0].body, token=None)
+    made.nova.build([Parcel(delivery.requests[0].body)])
     assert made.nova.orphans == [server]
     assert made.nova.servers([server]) == {}
 
@@ -43,7 +43,7 @@ def test_building_an_active_server_again_orphans_it(made):
 def test_a_build_fails_on_demand_and_leaves_nothing_behind(made, fault, text):
     server, delivery = held(made)
     setattr(made.nova.faults, fault, 1)
-    made.nova.build(delivery.requests[0].body, token=None)
+    made.nova.build([Parcel(delivery.requests[0].body)])
     made.run(10)
     shown = made.nova.show_server(server)
     assert (shown.status, shown.host) == (ServerStatus.ERROR, None)
@@ -54,8 +54,11 @@ def test_a_build_fails_on_demand_and_leaves_nothing_behind(made, fault, text):
 def test_a_hand_over_fails_on_demand_and_publishes_nothing(made):
     server, delivery = held(made)
     made.nova.faults.hand_over = 1
+    (receipt,) = made.nova.build([Parcel(delivery.requests[0].body)])
+    assert receipt.handed is Handed.NOT_SENT
+    made.nova.faults.hand_over = 1
     with pytest.raises(HandOverFailed):
-        made.nova.build(delivery.requests[0].body, token=None)
+        made.nova.refuse(delivery.requests[0].body, "no such luck")
     assert made.nova.show_server(server).status is ServerStatus.SCHEDULING
 
 

@@ -1,17 +1,53 @@
-"""The running OpenStack that the contract is held against; `make openstack` brings it up."""
+"""The running lab, for the tests that need a real OpenStack; `make openstack` brings it up."""
 
 import pytest
 from oslo_config import cfg
 
 from lab import configuration
-from lab.settings import SECRET
+from lab.settings import SECRET, read_settings
+from lab.steps import Lab
 from synergy.drivers.clock import SystemClock
-from tests.contract.clouds import OpenStackUnderTest
-from tests.openstack.conftest import connect, lab  # noqa: F401
 
 
 @pytest.fixture(scope="session")
-def on_edge(lab):  # noqa: F811
+def lab():
+    made = Lab(read_settings(), lambda text: None)
+    states = made.status()
+    assert states, "the lab is not up: run `make openstack`"
+    assert all(states.values()), f"some services of the lab died: {states}"
+    return made
+
+
+@pytest.fixture(scope="session")
+def connect(lab):
+    """Connect to the cloud as a user in a project."""
+    import openstack
+
+    made = []
+
+    def connection(user="admin", project="admin"):
+        cloud = openstack.connect(
+            auth_url=f"{lab.settings.url('keystone')}/v3",
+            username=user,
+            password=SECRET,
+            project_name=project,
+            user_domain_id="default",
+            project_domain_id="default",
+            region_name="RegionOne",
+            compute_default_microversion="2.96",
+            load_yaml_config=False,
+            load_envvars=False,
+        )
+        made.append(cloud)
+        return cloud
+
+    yield connection
+    for cloud in made:
+        cloud.close()
+
+
+@pytest.fixture(scope="module")
+def on_edge(lab):
     """nova-api publishes to the vhost of its own; put back afterwards."""
     edge = lab.turned(api_vhost="edge")
     edge.restart("nova-api")
@@ -19,9 +55,10 @@ def on_edge(lab):  # noqa: F811
     lab.restart("nova-api")
 
 
-@pytest.fixture(scope="session")
-def real_cloud(on_edge, connect, tmp_path_factory):  # noqa: F811
+@pytest.fixture(scope="module")
+def real_cloud(on_edge, connect):
     from synergy.drivers.openstack import plugin
+    from tests.contract.clouds import OpenStackUnderTest
 
     opened = plugin.open_cloud(openstack_conf(on_edge.settings, pool="contract"), SystemClock())
     yield OpenStackUnderTest(connect, opened)

@@ -1,0 +1,26 @@
+"""What goes wrong in the embedded cloud, on demand."""
+
+from dataclasses import dataclass
+
+
+@dataclass(slots=True)
+class Faults:
+    """Failures on demand: how many of the next operations fail, and how Nova's API answers.
+
+    api_delay_s  seconds before each answer of Nova's API
+    """
+
+    no_valid_host: int = 0
+    build_error: int = 0
+    lost_notice: int = 0
+    hand_over: int = 0
+    unconfirmed: int = 0
+    api_down: bool = False
+    api_delay_s: float = 0.0
+
+    def strikes(self, name: str) -> bool:
+        """Tell whether the next operation of this name fails, and use the failure up."""
+        left: int = getattr(self, name)
+        if left > 0:
+            setattr(self, name, left - 1)
+        return left > 0

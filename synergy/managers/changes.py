@@ -1,0 +1,127 @@
+"""Decides on resizes and unshelves: what fits is accounted and passes, what does not is refused.
+
+Why: the limits of a managed project live here, so Nova checks neither any more. Runs in the
+scheduler's thread, between two rounds, so that nothing else takes quota meanwhile. Must not know
+the queue.
+"""
+
+import logging
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from datetime import datetime
+
+from synergy.core.accounts import held_of, user_node
+from synergy.core.errors import HandOverUnknown
+from synergy.core.events import QuotaHeld
+from synergy.core.lifecycle import Event, Move, holds_quota, transition
+from synergy.core.model import QuotaKind, Request, Resources
+from synergy.core.quota import QuotaBook, QuotaTree
+from synergy.managers.base import Publish
+from synergy.ports import Change, ChangeKind, Changes, Clock, OpenUnitOfWork, UnitOfWork
+
+LOG = logging.getLogger(__name__)
+_AT_ONCE = 100
+TreeFor = Callable[[Sequence[str]], QuotaTree]
+
+
+class ChangeDesk:
+    """Counts `changes_passed` and `changes_refused`."""
+
+    def __init__(
+        self,
+        clock: Clock,
+        publish: Publish,
+        unit_of_work: OpenUnitOfWork,
+        changes: Changes,
+        counts: Counter[str],
+    ) -> None:
+        self._clock, self._publish, self._counts = clock, publish, counts
+        self._unit_of_work, self._changes = unit_of_work, changes
+        self._batch: list[Change] = []
+
+    def decide_all(self, tree_for: TreeFor) -> None:
+        """Decide on everything that arrived; what cannot be sent now is decided anew next time."""
+        while True:
+            if not self._batch:
+                self._batch = list(self._changes.fetch(limit=_AT_ONCE))
+            if not self._batch:
+                return
+            while self._batch:
+                self._decide(self._batch[0], tree_for)
+                del self._batch[0]
+
+    def _decide(self, change: Change, tree_for: TreeFor) -> None:
+        with self._unit_of_work() as uow:
+            request = uow.requests.find([change.server_id]).get(change.server_id)
+            move, reason = None, ""
+            if request is not None:
+                move, reason = self._judge(uow, request, change, tree_for)
+            if move is not None:
+                uow.requests.save([move])
+            uow.commit()
+        if request is not None and move is not None:
+            self._tell(request, move)
+        try:
+            if reason:
+                self._changes.refuse(change, reason)
+            else:
+                self._changes.let_pass(change)
+        except HandOverUnknown as error:
+            # Twice would be worse than never: a second resize starts from a half-done first one.
+            LOG.error(
+                "the %s of server %s may not have reached Nova: %s; if it stays in its task, reset "
+                "its state", change.kind, change.server_id, error,
+            )  # fmt: skip
+        self._changes.acknowledge([change])
+        self._counts["changes_refused" if reason else "changes_passed"] += 1
+
+    def _judge(
+        self, uow: UnitOfWork, request: Request, change: Change, tree_for: TreeFor
+    ) -> tuple[Move | None, str]:
+        """Return what to record, and why the change is refused or ""."""
+        wanted = _wanted(request, change)
+        more = Resources.of({
+            name: amount - (request.demand.get(name, 0) if holds_quota(request) else 0)
+            for name, amount in wanted.items()
+            if not holds_quota(request) or amount > request.demand.get(name, 0)
+        })  # fmt: skip
+        now = self._clock.now()
+        tree = tree_for([*wanted, *more])
+        book = QuotaBook(tree, [held_of(*entry) for entry in uow.requests.held()])
+        node = tree.row.get(user_node(request.request_class.association_id), 0)
+        blocks = book.blocks_private if request.quota is QuotaKind.PRIVATE else book.blocks_shared
+        blocked = blocks(node, tree.amounts(more)) if more else None
+        if blocked is not None:
+            why = f"{blocked}: to {change.kind} it needs {more} more of the {request.quota} quota"
+            return transition(request, Event.CHANGE_REFUSED, now, why=why), why
+        if change.kind is ChangeKind.UNSHELVE:
+            return transition(request, Event.UNPARKED, now, why="unshelved by its user"), ""
+        if wanted == request.demand:
+            return None, ""
+        return resized(uow, request, wanted, change.flavor, now=self._clock.now()), ""
+
+    def _tell(self, before: Request, move: Move) -> None:
+        after = move.as_saved()
+        if holds_quota(after) and not holds_quota(before):
+            self._publish(QuotaHeld((after,)))
+
+
+def _wanted(request: Request, change: Change) -> Resources:
+    """Return what the server may hold until the change is final: while a resize can be reverted,
+    the larger of both."""
+    if change.kind is ChangeKind.UNSHELVE:
+        return request.demand
+    names = {*request.demand, *change.demand}
+    return Resources.of({n: max(request.demand.get(n, 0), change.demand.get(n, 0)) for n in names})
+
+
+def resized(
+    uow: UnitOfWork, request: Request, demand: Resources, flavor: str, *, now: datetime
+) -> Move:
+    """Return the move of a request to another class that asks for `demand`."""
+    kind = replace(request.request_class, demand=demand)
+    other = replace(
+        request, request_class=kind, class_id=uow.requests.class_id(kind), flavor=flavor
+    )
+    return transition(other, Event.RESIZED, now, why=f"flavor {flavor}")
