@@ -62,7 +62,7 @@ def read_settings() -> Settings:
         token_ttl_s=int(given.get("LAB_TOKEN_TTL_S", "3600")),
         service_tokens=given.get("LAB_SERVICE_TOKENS", "1") == "1",
         quota_driver=given.get("LAB_QUOTA_DRIVER", "DbQuotaDriver"),
-        quorum_queues=given.get("LAB_QUORUM_QUEUES", "0") == "1",
+        quorum_queues=given.get("LAB_QUORUM_QUEUES", "1") == "1",
         computes={name: cls or driver for name, _, cls in (one.partition(":") for one in computes)},
     )
 

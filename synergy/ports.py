@@ -410,6 +410,16 @@ class Cloud:
     close: Callable[[], None] = lambda: None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """What an examination of one thing found, and how to mend it where it is not well."""
+
+    name: str
+    well: bool
+    said: str
+    mend: str = ""
+
+
 # --- a site's own priorities ---------------------------------------------------------------------
 
 

@@ -83,6 +83,8 @@ def openstack_conf(settings, **values):
         "region_name": "RegionOne",
         "edge_url": configuration.broker(settings, "edge"),
         "core_url": configuration.broker(settings, "core"),
+        "quorum_queues": settings.quorum_queues,
+        "transient_quorum_queues": settings.quorum_queues,
     }
     for name, value in (chosen | values).items():
         conf.set_override(name, value, group=plugin.GROUP)

@@ -46,7 +46,7 @@ def read_configuration(conf: cfg.ConfigOpts, argv: Sequence[str]) -> None:
 def check(conf: cfg.ConfigOpts) -> None:
     """Try everything the service needs. Raises ConfigurationInvalid with all that is missing."""
     problems = problems_of(conf)
-    for attempt in (_check_keys, _check_database, _check_cloud):
+    for attempt in (check_keys, check_database, _check_cloud):
         try:
             attempt(conf)
         except ConfigurationInvalid as error:
@@ -59,11 +59,13 @@ def check(conf: cfg.ConfigOpts) -> None:
         raise ConfigurationInvalid(problems)
 
 
-def _check_keys(conf: cfg.ConfigOpts) -> None:
+def check_keys(conf: cfg.ConfigOpts) -> None:
+    """Read the key file. Raises ConfigurationInvalid."""
     read_keys(Path(conf.database.keys_file))
 
 
-def _check_database(conf: cfg.ConfigOpts) -> None:
+def check_database(conf: cfg.ConfigOpts) -> None:
+    """Compare the tables with what this Synergy needs. Raises ConfigurationInvalid."""
     engine = database.open_engine(conf.database)
     try:
         database.check(engine)

@@ -1,7 +1,9 @@
 """The entry point of synergy-manage: database, keys and configuration, without the service."""
 
+import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +13,15 @@ from synergy.core.errors import ConfigurationInvalid, Conflict, SynergyError
 from synergy.db import engine as database
 from synergy.db.unit_of_work import Store
 from synergy.db.vault import Vault, new_key, read_keys, write_keys
-from synergy.service.main import check, read_configuration, tell
-from synergy.service.options import new_conf
+from synergy.ports import Finding
+from synergy.service.main import (
+    check,
+    check_database,
+    check_keys,
+    read_configuration,
+    tell,
+)
+from synergy.service.options import cloud_plugins, new_conf, problems_of
 
 
 def _say(text: str) -> None:
@@ -59,6 +68,47 @@ def _config_validate(conf: cfg.ConfigOpts) -> None:
     _say("the configuration is complete and valid")
 
 
+def _findings(conf: cfg.ConfigOpts) -> Iterator[Finding]:
+    """Examine configuration, key and database, then the cloud."""
+    problems = problems_of(conf)
+    for problem in problems:
+        yield Finding(name="configuration", well=False, said=problem, mend="edit the file")
+    if not problems:
+        yield Finding(name="configuration", well=True, said="complete and valid")
+    for name, attempt, mend in (
+        ("key", check_keys, "synergy-manage keys create"),
+        ("database", check_database, "synergy-manage db upgrade"),
+    ):
+        try:
+            attempt(conf)
+            yield Finding(name=name, well=True, said="as this Synergy needs it")
+        except SynergyError as error:
+            yield Finding(name=name, well=False, said=str(error), mend=mend)
+    examine = getattr(cloud_plugins().get(conf.cloud), "examine", None)
+    if examine is not None and not problems:
+        try:
+            yield from examine(conf, probe=conf.action.probe)
+        except ConfigurationInvalid as error:
+            for problem in error.problems:
+                yield Finding(name="cloud", well=False, said=problem, mend="edit the file")
+
+
+def _doctor(conf: cfg.ConfigOpts) -> None:
+    """Check every connection, right and setting, and say how to mend each."""
+    found = []
+    for finding in _findings(conf):
+        found.append(finding)
+        if conf.action.format != "json":
+            _say(f"{'ok  ' if finding.well else 'FAIL'}  {finding.name}: {finding.said}")
+            if not finding.well:
+                _say(f"      mend: {finding.mend}")
+    if conf.action.format == "json":
+        _say(json.dumps([asdict(finding) for finding in found], indent=2))
+    ill = sum(not finding.well for finding in found)
+    if ill:
+        raise Conflict(f"{ill} of {len(found)} checks failed")
+
+
 _ACTIONS: dict[str, dict[str, Callable[[cfg.ConfigOpts], None]]] = {
     "db": {"upgrade": _db_upgrade, "check": _db_check},
     "keys": {"create": _keys_create, "rotate": _keys_rotate},
@@ -72,6 +122,14 @@ def _add_actions(subparsers: Any) -> None:
         below = parser.add_subparsers(dest="verb", required=True, metavar="ACTION")
         for verb, action in actions.items():
             below.add_parser(verb, help=action.__doc__).set_defaults(run=action)
+    doctor = subparsers.add_parser("doctor", help=_doctor.__doc__)
+    doctor.set_defaults(run=_doctor)
+    doctor.add_argument(
+        "--no-probe", dest="probe", action="store_false",
+        help="Do not make and delete an empty host aggregate to see which way nova-api's messages "
+        "take.",
+    )  # fmt: skip
+    doctor.add_argument("-f", "--format", choices=["text", "json"], default="text")
 
 
 def run(argv: Sequence[str]) -> int:

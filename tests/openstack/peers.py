@@ -11,6 +11,7 @@ from oslo_config import cfg
 from oslo_service import backend
 
 from synergy.drivers import nova_message
+from synergy.drivers.nova_rpc.broker import Durability
 from synergy.drivers.nova_rpc.relay import Relay
 from tests.builders import NOON
 
@@ -67,7 +68,7 @@ class Sides:
 
     def relay(self, prefetch=100, still_waiting=lambda ids: ids):
         made = Relay(
-            self.edge_url, self.core_url, still_waiting=still_waiting, quorum=False,
+            self.edge_url, self.core_url, still_waiting=still_waiting, durability=Durability(),
             prefetch=prefetch, doubt_s=0.5,
         )  # fmt: skip
         made.manage(frozenset())

@@ -6,6 +6,7 @@ import pytest
 
 from lab import configuration
 from synergy.core.model import Resources
+from synergy.drivers.nova_rpc.broker import Durability
 from synergy.drivers.nova_rpc.driver import NovaRpc
 from synergy.ports import Parcel
 
@@ -17,10 +18,16 @@ def start(on_edge, connect):
     """Start the driver, as often as a test likes."""
     made, cloud = [], connect()
 
+    quorum = on_edge.settings.quorum_queues
+    durability = Durability(quorum=quorum, transient_quorum=quorum)
+
     def starting(*managed):
         urls = [configuration.broker(on_edge.settings, name) for name in ("edge", "core")]
         driver = NovaRpc(
-            *urls, still_waiting=lambda ids: waiting_in(cloud, ids), quorum=False, prefetch=100
+            *urls,
+            still_waiting=lambda ids: waiting_in(cloud, ids),
+            durability=durability,
+            prefetch=100,
         )
         driver.manage(frozenset(managed))
         made.append(driver)

@@ -11,6 +11,7 @@ import kombu
 import pytest
 
 from synergy.core.errors import HandOverFailed, UpstreamUnavailable
+from synergy.drivers.nova_rpc.broker import Durability
 from synergy.drivers.nova_rpc.relay import Relay
 
 pytestmark = [pytest.mark.openstack, pytest.mark.filterwarnings("ignore")]
@@ -262,7 +263,9 @@ def test_a_call_keeps_its_expiration(sides):
 
 def test_a_broker_that_is_not_there_is_told_and_tried_again(lab):
     nowhere = "rabbit://nova:secret@127.0.0.1:9/edge"
-    relay = Relay(nowhere, nowhere, still_waiting=lambda ids: ids, quorum=False, prefetch=10)
+    relay = Relay(
+        nowhere, nowhere, still_waiting=lambda ids: ids, durability=Durability(), prefetch=10
+    )
     relay.manage(frozenset())
     try:
         until(lambda: relay._edge.trouble)

@@ -7,7 +7,7 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final, Generic, TypeVar
@@ -346,14 +346,37 @@ class Consumer(threading.Thread):
         self.join(timeout=5)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Durability:
+    """How Nova declares queues and exchanges; everybody has to agree, or the broker refuses.
+
+    durable           [oslo_messaging_rabbit] amqp_durable_queues
+    quorum            rabbit_quorum_queue, which is durable
+    transient_quorum  rabbit_transient_quorum_queue: of fanouts and replies
+    """
+
+    durable: bool = False
+    quorum: bool = False
+    transient_quorum: bool = False
+
+
 def declare(
-    channel: Any, queue: str, *, exchange: str, routing_key: str, kind: str, quorum: bool
+    channel: Any, queue: str, *, exchange: str, routing_key: str, durability: Durability
 ) -> None:
-    """Make exchange, queue and binding as oslo.messaging does, so that either may come first."""
-    fanout = kind == "fanout"
-    channel.exchange_declare(exchange, kind, durable=quorum and not fanout, auto_delete=fanout)
-    arguments: Mapping[str, Any] = {"x-queue-type": "quorum"} if quorum and not fanout else {}
-    channel.queue_declare(
-        queue, durable=quorum and not fanout, auto_delete=fanout, arguments=dict(arguments)
-    )
+    """Make a topic exchange, queue and binding as oslo.messaging does, so that either may come
+    first."""
+    durable = durability.durable or durability.quorum
+    arguments = {"x-queue-type": "quorum"} if durability.quorum else {}
+    channel.exchange_declare(exchange, "topic", durable=durable, auto_delete=False)
+    channel.queue_declare(queue, durable=durable, auto_delete=False, arguments=arguments)
     channel.queue_bind(queue, exchange, routing_key)
+
+
+def declare_fanout(channel: Any, exchange: str, durability: Durability) -> str:
+    """Make a fanout exchange as oslo.messaging does, and a queue of our own that vanishes with the
+    connection; return its name."""
+    durable = durability.transient_quorum
+    channel.exchange_declare(exchange, "fanout", durable=durable, auto_delete=True)
+    queue = str(channel.queue_declare("", exclusive=True, auto_delete=True).queue)
+    channel.queue_bind(queue, exchange, "")
+    return queue

@@ -21,12 +21,14 @@ from synergy.drivers import envelope, nova_message
 from synergy.drivers.envelope import Opened
 from synergy.drivers.nova_rpc.broker import (
     Consumer,
+    Durability,
     Inbox,
     Outgoing,
     Published,
     Publisher,
     body_of,
     declare,
+    declare_fanout,
 )
 from synergy.ports import Change, Delivery, Wake
 
@@ -59,13 +61,13 @@ class Relay:
         core_url: str,
         *,
         still_waiting: StillWaiting,
-        quorum: bool,
+        durability: Durability,
         prefetch: int,
         doubt_s: float = DOUBT_S,
     ) -> None:
         """still_waiting asks Nova which of these servers wait for the conductor's first step;
         it raises UpstreamUnavailable when Nova does not answer."""
-        self._quorum, self._prefetch = quorum, prefetch
+        self._durability, self._prefetch = durability, prefetch
         self._still_waiting, self._doubt_s = still_waiting, doubt_s
         self._doubtful: list[_Doubtful] = []
         self._managed: frozenset[str] = frozenset()
@@ -142,12 +144,10 @@ class Relay:
         self._changes.begin()
         self._doubtful.clear()
         channel.basic_qos(0, self._prefetch, False)
-        declare(channel, TOPIC, exchange=EXCHANGE, routing_key=TOPIC, kind="topic",
-                quorum=self._quorum)  # fmt: skip
-        declare(channel, f"{FANOUT}_synergy", exchange=FANOUT, routing_key="", kind="fanout",
-                quorum=False)  # fmt: skip
+        declare(channel, TOPIC, exchange=EXCHANGE, routing_key=TOPIC, durability=self._durability)
+        fanout = declare_fanout(channel, FANOUT, self._durability)
         channel.basic_consume(TOPIC, callback=self._on_request)
-        channel.basic_consume(f"{FANOUT}_synergy", callback=self._on_fanout)
+        channel.basic_consume(fanout, callback=self._on_fanout)
 
     def _turn_edge(self, channel: Any) -> None:
         self._inbox.settle(channel)

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from synergy.core.errors import InvalidInput, UpstreamUnavailable
 from synergy.drivers import envelope
-from synergy.drivers.nova_rpc.broker import Consumer, Inbox, body_of, declare
+from synergy.drivers.nova_rpc.broker import Consumer, Durability, Inbox, body_of, declare
 from synergy.ports import Notice, NoticeKind, Wake
 
 LOG = logging.getLogger(__name__)
@@ -92,10 +92,10 @@ class NovaNotices:
     """See `ports.Notices`: one queue for each topic, named after pool and topic."""
 
     def __init__(
-        self, url: str, *, exchange: str, topics: Sequence[str], pool: str, quorum: bool
+        self, url: str, *, exchange: str, topics: Sequence[str], pool: str, durability: Durability
     ) -> None:
         self._exchange, self._topics, self._pool = exchange, tuple(topics), pool
-        self._quorum = quorum
+        self._durability = durability
         self._wake: Wake = lambda: None
         self._inbox: Inbox[Notice] = Inbox()
         self._consumer = Consumer("notifications", url, self._begin, self._inbox.settle)
@@ -125,7 +125,7 @@ class NovaNotices:
     def _begin(self, channel: Any) -> None:
         self._inbox.begin()
         channel.basic_qos(0, 1000, False)
-        for queue in listen(channel, self._exchange, self._topics, self._pool, self._quorum):
+        for queue in listen(channel, self._exchange, self._topics, self._pool, self._durability):
             channel.basic_consume(queue, callback=self._on_message)
 
     def _on_message(self, message: Any) -> None:
@@ -144,8 +144,11 @@ class NovaNotices:
 class KeystoneNotices:
     """Tells that something changed in Keystone; who is told reads anew what it needs."""
 
-    def __init__(self, url: str, *, exchange: str, topic: str, pool: str, quorum: bool) -> None:
-        self._exchange, self._topic, self._pool, self._quorum = exchange, topic, pool, quorum
+    def __init__(
+        self, url: str, *, exchange: str, topic: str, pool: str, durability: Durability
+    ) -> None:
+        self._exchange, self._topic, self._pool = exchange, topic, pool
+        self._durability = durability
         self._wakes: list[Callable[[], None]] = []
         self._consumer = Consumer("keystone notifications", url, self._begin)
 
@@ -162,7 +165,7 @@ class KeystoneNotices:
 
     def _begin(self, channel: Any) -> None:
         topics = (self._topic,)
-        for queue in listen(channel, self._exchange, topics, self._pool, self._quorum):
+        for queue in listen(channel, self._exchange, topics, self._pool, self._durability):
             channel.basic_consume(queue, callback=self._on_message)
 
     def _on_message(self, message: Any) -> None:
@@ -177,16 +180,14 @@ class KeystoneNotices:
 
 
 def listen(
-    channel: Any, exchange: str, topics: Sequence[str], pool: str, quorum: bool
+    channel: Any, exchange: str, topics: Sequence[str], pool: str, durability: Durability
 ) -> list[str]:
     """Make a queue for each topic, bound to its priorities, and return their names."""
     queues = []
     for topic in topics:
         queue = f"{pool}_{exchange}_{topic}"
         for priority in PRIORITIES:
-            declare(
-                channel, queue, exchange=exchange, routing_key=f"{topic}.{priority}",
-                kind="topic", quorum=quorum,
-            )  # fmt: skip
+            key = f"{topic}.{priority}"
+            declare(channel, queue, exchange=exchange, routing_key=key, durability=durability)
         queues.append(queue)
     return queues

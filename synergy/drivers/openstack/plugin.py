@@ -1,12 +1,15 @@
 """Opens a real OpenStack for the service: the entry point `openstack` of `synergy.clouds`."""
 
+from collections.abc import Iterator
 from typing import Any, Final
 from urllib.parse import urlsplit
 
 from oslo_config import cfg
 
 from synergy.core.errors import ConfigurationInvalid
+from synergy.drivers.nova_rpc.broker import Durability
 from synergy.drivers.nova_rpc.driver import NovaRpc, ServerChanges
+from synergy.drivers.openstack import doctor
 from synergy.drivers.openstack import session as sessions
 from synergy.drivers.openstack.compute import OpenStackCompute
 from synergy.drivers.openstack.identity import Identity
@@ -14,7 +17,7 @@ from synergy.drivers.openstack.notifications import KeystoneNotices, NovaNotices
 from synergy.drivers.openstack.nova_api import NovaApi
 from synergy.drivers.openstack.placement import Placement
 from synergy.drivers.openstack.quotas import QuotaSets, Remembered, UnifiedLimits
-from synergy.ports import Clock, Cloud
+from synergy.ports import Clock, Cloud, Finding
 
 GROUP: Final = sessions.GROUP
 BROKER_URLS: Final = ("edge_url", "core_url", "notifications_url")
@@ -46,7 +49,18 @@ OPTIONS: Final = (
     cfg.BoolOpt(
         "quorum_queues",
         default=False,
-        help="Declare quorum queues, as Nova does with rabbit_quorum_queue. Both have to agree.",
+        help="Declare quorum queues, as Nova does with rabbit_quorum_queue. Both have to agree. "
+        "Without durable or quorum queues a broker that restarts loses requests.",
+    ),
+    cfg.BoolOpt(
+        "durable_queues",
+        default=False,
+        help="Declare durable queues, as Nova does with amqp_durable_queues. Both have to agree.",
+    ),
+    cfg.BoolOpt(
+        "transient_quorum_queues",
+        default=False,
+        help="As Nova's rabbit_transient_quorum_queue. Both have to agree.",
     ),
     cfg.IntOpt(
         "prefetch",
@@ -92,6 +106,14 @@ OPTIONS: Final = (
 )
 
 
+def examine(conf: cfg.ConfigOpts, *, probe: bool) -> Iterator[Finding]:
+    """Check every connection, right and setting. Raises ConfigurationInvalid."""
+    problems = _problems(conf[GROUP])
+    if problems:
+        raise ConfigurationInvalid(problems)
+    return doctor.examine(conf, probe=probe)
+
+
 def open_cloud(conf: cfg.ConfigOpts, clock: Clock) -> Cloud:
     """Return the ports of a running cloud; nothing is asked yet. Raises ConfigurationInvalid."""
     group = conf[GROUP]
@@ -107,18 +129,19 @@ def open_cloud(conf: cfg.ConfigOpts, clock: Clock) -> Cloud:
         else QuotaSets(cloud)
     )
     remembered = Remembered(quotas, kept_s=group.quota_kept_s, monotonic_s=clock.monotonic_s)
+    durability = durability_of(group)
     notifications_url = group.notifications_url or group.core_url
     keystone = KeystoneNotices(
         notifications_url, exchange=group.keystone_exchange, topic=group.keystone_topic,
-        pool=group.pool, quorum=group.quorum_queues,
+        pool=group.pool, durability=durability,
     )  # fmt: skip
     notices = NovaNotices(
         notifications_url, exchange=group.nova_exchange, topics=group.nova_topics,
-        pool=group.pool, quorum=group.quorum_queues,
+        pool=group.pool, durability=durability,
     )  # fmt: skip
     rpc = NovaRpc(
         group.edge_url, group.core_url, still_waiting=nova.still_waiting,
-        quorum=group.quorum_queues, prefetch=group.prefetch,
+        durability=durability, prefetch=group.prefetch,
     )  # fmt: skip
 
     def close() -> None:
@@ -139,6 +162,15 @@ def open_cloud(conf: cfg.ConfigOpts, clock: Clock) -> Cloud:
         ),
     }
     return Cloud(ports=ports, close=close)
+
+
+def durability_of(group: Any) -> Durability:
+    """Return how queues are to be declared."""
+    return Durability(
+        durable=group.durable_queues,
+        quorum=group.quorum_queues,
+        transient_quorum=group.transient_quorum_queues,
+    )
 
 
 def _problems(group: Any) -> list[str]:

@@ -118,6 +118,10 @@ class UnifiedLimits:
             if name.startswith("class:")
         }
 
+    def registered(self) -> list[str]:
+        """Return the names of the registered limits."""
+        return sorted(self._defaults())
+
     def quota_record(self, project_id: str) -> Limits:
         """Return the limits of the project itself."""
         return {name: _limit(one.resource_limit) for name, one in self._own(project_id)}

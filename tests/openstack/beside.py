@@ -1,0 +1,139 @@
+"""Synergy as a process beside the lab: configured, started, killed, asked over HTTP."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+from lab import configuration
+from lab.settings import SECRET
+
+BIN = Path(sys.executable).parent
+
+
+def until(condition, patience_s=60.0, step_s=0.2):
+    """Wait for something true, and return it."""
+    deadline_s = time.monotonic() + patience_s
+    while not (found := condition()):
+        assert time.monotonic() < deadline_s, "it did not come about"
+        time.sleep(step_s)
+    return found
+
+
+class Beside:
+    """One service, with a folder of its own; a section given as a keyword changes its options."""
+
+    def __init__(self, settings, folder, **sections):
+        self.settings, self.folder, self._process = settings, folder, None
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port = probe.getsockname()[1]
+        self.values = {
+            "DEFAULT": {"cloud": "openstack"},
+            "database": {
+                "connection": f"sqlite:///{folder}/synergy.sqlite",
+                "keys_file": folder / "keys",
+            },
+            "api": {"port": self.port},
+            "openstack": {
+                "auth_type": "password",
+                "auth_url": f"{settings.url('keystone')}/v3",
+                "username": "synergy",
+                "password": SECRET,
+                "project_name": "service",
+                "user_domain_id": "default",
+                "project_domain_id": "default",
+                "region_name": "RegionOne",
+                "edge_url": configuration.broker(settings, "edge"),
+                "core_url": configuration.broker(settings, "core"),
+                "quorum_queues": settings.quorum_queues,
+                "transient_quorum_queues": settings.quorum_queues,
+            },
+        }
+        self.configure(**sections)
+        self.manage("keys", "create")
+        self.manage("db", "upgrade")
+
+    def configure(self, **sections):
+        for name, values in sections.items():
+            self.values.setdefault(name, {}).update(values)
+        lines = []
+        for name, values in self.values.items():
+            lines += [f"[{name}]", *(f"{key} = {value}" for key, value in values.items())]
+        self.path = self.folder / "synergy.conf"
+        self.path.write_text("\n".join(lines) + "\n")
+
+    def manage(self, *words):
+        done = subprocess.run(
+            [BIN / "synergy-manage", "--config-file", self.path, *words],
+            capture_output=True, text=True, cwd=self.folder, timeout=120, check=False,
+        )  # fmt: skip
+        return done.returncode, done.stdout + done.stderr
+
+    @property
+    def log(self):
+        path = self.folder / "service.log"
+        return path.read_text() if path.exists() else ""
+
+    def start(self):
+        with (self.folder / "service.log").open("ab") as log:
+            self._process = subprocess.Popen(
+                [BIN / "synergy-service", "--config-file", self.path],
+                stdout=log, stderr=log, cwd=self.folder, start_new_session=True,
+            )  # fmt: skip
+        until(self._answers, 60)
+        return self
+
+    def _answers(self):
+        assert self._process.poll() is None, self.log[-3000:]
+        try:
+            return self.ask("GET", "/v1/managers")
+        except OSError:
+            return None
+
+    def kill(self):
+        """kill -9, the whole group: nothing of ours may run on the way out."""
+        os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
+
+    def stop(self):
+        if self._process is not None and self._process.poll() is None:
+            self._process.terminate()
+            try:
+                self._process.wait(20)
+            except subprocess.TimeoutExpired:
+                self.kill()
+
+    def ask(self, method, path, body=None):
+        request = urllib.request.Request(
+            f"http://127.0.0.1:{self.port}{path}",
+            method=method,
+            data=None if body is None else json.dumps(body).encode(),
+            headers={"Content-Type": "application/json"},
+        )
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            return json.loads(answer.read() or b"null")
+
+    def command(self, manager, name, **arguments):
+        return self.ask("POST", f"/v1/managers/{manager}/commands/{name}", arguments)["result"]
+
+    def requests(self, **query):
+        found, marker = [], None
+        while True:
+            words = [f"{k}={v}" for k, v in (query | {"limit": 1000}).items()]
+            words += [f"marker={marker}"] if marker else []
+            page = self.ask("GET", f"/v1/requests?{'&'.join(words)}")["requests"]
+            if not page:
+                return found
+            found += page
+            marker = page[-1]["id"]
+
+    def states(self, *ids):
+        known = {one["id"]: one["state"] for one in self.requests()}
+        return [known.get(one) for one in ids]
