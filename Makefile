@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 ALGORITHM ?= fair_tree
 DEMO_ARGS ?=
 
-.PHONY: all demo test test-slow openstack openstack-down lint bench doc sample wheel clean
+.PHONY: all demo test test-slow openstack endurance openstack-down lint bench doc sample wheel clean
 all: lint test
 
 # A folder and a Python with its venv module are all that is needed; Debian splits the module off.
@@ -35,7 +35,12 @@ test-slow: $(VENV)/.installed
 # A real Keystone, Placement, Glance and Nova on RabbitMQ and MariaDB, below .openstack/.
 openstack: $(VENV)/.installed
 	$(BIN)/python -m lab up
-	$(BIN)/python -m pytest -m openstack tests/openstack tests/contract
+	$(BIN)/python -m pytest -m "openstack and not endurance" tests/openstack tests/contract
+
+# Hundreds of servers through kills of Synergy and a restart of the broker.
+endurance: $(VENV)/.installed
+	$(BIN)/python -m lab up
+	$(BIN)/python -m pytest -s -m endurance tests/openstack
 
 openstack-down: $(BIN)/python
 	$(BIN)/python -m lab down

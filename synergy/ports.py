@@ -301,8 +301,11 @@ class Compute(Protocol):
     def hosts(self) -> Sequence[Host]:
         """Return every compute host, up or not, disabled ones as not up."""
 
-    def fits_on_a_host(self, demand: Resources) -> bool:
-        """Ask Placement for allocation candidates."""
+    def room_for(self, demand: Resources) -> Mapping[str, Resources]:
+        """Return the hosts that can take a demand now, by name, and what is free on each."""
+
+    def placed(self, server_ids: Sequence[str]) -> set[str]:
+        """Return those of the servers that hold an allocation."""
 
     def quota(self, project_id: str, *, fresh: bool = True) -> Limits:
         """Return Nova's limits of a project by resource class; without `fresh` perhaps as they

@@ -6,8 +6,8 @@ request id), so the order of the input never matters; the cost follows classes a
 """
 
 import heapq
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final
 from uuid import UUID
@@ -123,6 +123,10 @@ class Plan:
     reason: npt.NDArray[np.int8]
     terms: priority.Terms
     priority: Floats
+
+    def with_decisions(self, decisions: Sequence[Decision]) -> "Plan":
+        """Return a plan with only these of its decisions; the rest is left to the next round."""
+        return replace(self, decisions=tuple(decisions), complete=False)
 
     def reason_of(self, class_row: int) -> Reason:
         """Return why the members of a class that still wait do so."""

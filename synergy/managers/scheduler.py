@@ -37,7 +37,6 @@ from synergy.core.reasons import Reason
 from synergy.core.schedule import (
     Decision,
     Discipline,
-    Outcome,
     Plan,
     Policy,
     Snapshot,
@@ -48,6 +47,7 @@ from synergy.managers import ranking
 from synergy.managers.base import Json, Manager, Publish, command
 from synergy.managers.changes import ChangeDesk
 from synergy.managers.dispatch import Dispatcher
+from synergy.managers.hosts import HostRoom
 from synergy.managers.ranking import SitePoints
 from synergy.ports import (
     Changes,
@@ -63,6 +63,8 @@ from synergy.ports import (
 
 LOG = logging.getLogger(__name__)
 CONFLICT_REST_S: Final = 1.0
+HOST_CHECK_S: Final = 10.0  # nobody tells when a host has room
+_MOST_AWAY: Final = 1000  # requests on their way to a host that are looked at
 _COUNTED: Final = (
     "rounds", "dispatched", "conflicts", "unknown", "changes_passed", "changes_refused"
 )  # fmt: skip
@@ -158,6 +160,7 @@ class SchedulerManager(Manager):
         self._suspended: frozenset[int] | None = None
         self._latest: _Latest | None = None
         self._again = False
+        self._fragmented = False  # something that was chosen found no host
 
     def setup(self) -> None:
         self._changes.on_arrival(self._wake)
@@ -223,9 +226,10 @@ class SchedulerManager(Manager):
                 self.counts["conflicts"] += 1
                 self.resync()
                 return CONFLICT_REST_S
+        due_s = [HOST_CHECK_S] if self._fragmented else []
         if self._delayed:
-            return max(0.0, self._delayed[0][0] - self._clock.now().timestamp())
-        return None
+            due_s.append(max(0.0, self._delayed[0][0] - self._clock.now().timestamp()))
+        return min(due_s, default=None)
 
     def _round(self, state: QuotaState) -> None:
         round_id = str(uuid.UUID(int=self._next_round_number()))
@@ -256,32 +260,32 @@ class SchedulerManager(Manager):
         waiting: Waiting,
         held: Sequence[tuple[int, QuotaKind, Resources, int]],
     ) -> tuple[Snapshot, Plan]:
-        """Decide, ask Placement about the shapes that were chosen, and decide again without those
-        that no host has room for."""
+        """Decide, ask Placement which hosts have room for what was chosen, and decide again without
+        the shapes that no host has room for."""
         tree = self._tree_for(state, waiting.resource_classes)
         book_held = [held_of(*entry) for entry in held]
         fragmented = np.zeros(len(waiting.demand), dtype=np.bool_)
         site = self._site.points(waiting, self._clock.now().timestamp())
         policy = self._policy()
-        checked: set[int] = set()
+        room: HostRoom | None = None
+        self._fragmented = False
         while True:
             book = QuotaBook(tree, book_held)
             snapshot = self._snapshot(waiting, tree, book, fragmented, site)
             plan = schedule(snapshot, policy)
-            chosen = {
-                int(waiting.shape[decision.class_row])
-                for decision in plan.decisions
-                if decision.outcome is Outcome.DISPATCH
-            }
-            lacking = {
-                shape
-                for shape in chosen - checked
-                if not self._compute.fits_on_a_host(tree.resources(snapshot.demand[shape]))
-            }
-            checked |= chosen
+            if not plan.decisions:
+                return snapshot, plan
+            if room is None:
+                room = HostRoom(self._compute, tree, snapshot.demand, self._in_flight())
+            plan, lacking = room.sift(plan, waiting.shape)
             if not lacking:
                 return snapshot, plan
+            self._fragmented = True
             fragmented[list(lacking)] = True
+
+    def _in_flight(self) -> list[Request]:
+        with self._unit_of_work() as uow:
+            return uow.requests.search(states=[State.DISPATCHING, State.BUILDING], limit=_MOST_AWAY)
 
     def _tree_for(self, state: QuotaState, resource_classes: Sequence[str]) -> QuotaTree:
         needed = set(resource_classes) | set(state.total)

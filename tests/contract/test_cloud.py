@@ -97,6 +97,9 @@ def test_a_built_server_is_told_once_and_holds_its_resources(cloud):
     used = cloud.compute.used_by(project.project_id)
     assert apart_from_disk(used) == Resources.of(VCPU=1, MEMORY_MB=256)
     assert cloud.compute.servers([server])[server].host is not None
+    assert cloud.compute.placed([server, "another"]) == {server}
+    free = total(cloud.compute.room_for(used).values())
+    assert free["VCPU"] == cloud.vcpus - 1
     cloud.user.delete_server_as_user(server)
     cloud.settle()
     assert cloud.told() == [(NoticeKind.DELETED, server)]
@@ -132,7 +135,7 @@ def test_what_no_host_can_hold_ends_in_error(cloud):
     managed(cloud)
     (server,) = ask(cloud, flavor="giant")
     delivery = cloud.fetched()
-    assert not cloud.compute.fits_on_a_host(delivery.requests[0].demand)
+    assert cloud.compute.room_for(delivery.requests[0].demand) == {}
     cloud.conductor.build([Parcel(delivery.requests[0].body)])
     cloud.settle()
     assert cloud.told() == [(NoticeKind.FAILED, server)]

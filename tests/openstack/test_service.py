@@ -34,7 +34,7 @@ def alice(cloud, connect):
 
 
 @pytest.fixture
-def beside(on_edge, cloud, tmp_path):
+def beside(on_edge, cloud, alice, tmp_path):
     """Make services with these options; all are stopped, and science gets its quota back."""
     made = []
 
@@ -46,6 +46,7 @@ def beside(on_edge, cloud, tmp_path):
     yield making
     for service in made:
         service.stop()
+    cloud.compute.revert_quota_set(alice.current_project_id)
 
 
 @pytest.fixture
@@ -86,13 +87,13 @@ def test_a_server_is_queued_built_and_expires(science, alice, cloud):
 
 
 def test_each_server_of_a_multi_create_is_a_request(science, alice):
-    create(alice, flavor="m1.big", min_count=2, max_count=5)  # 3 fit at once, by memory
-    until(lambda: sorted(r["state"] for r in science.requests())[:3] == ["ACTIVE"] * 3)
+    create(alice, flavor="m1.big", min_count=2, max_count=5)  # each host has memory for one
+    until(lambda: sorted(r["state"] for r in science.requests())[:2] == ["ACTIVE"] * 2)
     found = science.requests()
     assert len({one["batch_id"] for one in found}) == 1
-    assert sorted(one["state"] for one in found) == ["ACTIVE"] * 3 + ["QUEUED"] * 2
+    assert sorted(one["state"] for one in found) == ["ACTIVE"] * 2 + ["QUEUED"] * 3
     waiting = [one for one in found if one["state"] == "QUEUED"]
-    assert {one["reason"] for one in waiting} == {"no_free_quota"}
+    assert {one["reason"] for one in waiting} == {"fragmented"}  # the sum has room for one more
 
 
 def test_servers_of_a_group_are_placed_apart_although_they_come_one_by_one(science, alice, cloud):
@@ -107,19 +108,21 @@ def test_servers_of_a_group_are_placed_apart_although_they_come_one_by_one(scien
 
 
 def test_a_user_who_deletes_a_waiting_server_cancels_its_request(science, alice, cloud):
+    ours = cloud.identity.find_user("synergy", domain_id="default").id
+    trusts = lambda: len(list(cloud.identity.trusts(trustee_user_id=ours)))  # noqa: E731
+    others = trusts()
     science.ask("PATCH", "/v1/projects/science", {"suspended": True})
     first, second = create(alice), create(alice)
     until(lambda: science.states(first.id, second.id) == ["QUEUED"] * 2)
     until(lambda: science.command("keystone", "trusts"))
-    ours = cloud.identity.find_user("synergy", domain_id="default").id
-    assert len(list(cloud.identity.trusts(trustee_user_id=ours))) == 1
+    assert trusts() == others + 1
     alice.compute.delete_server(first)
     science.ask("PATCH", "/v1/projects/science", {"suspended": False})
     until(lambda: science.states(first.id, second.id) == ["CANCELLED", "ACTIVE"])
     science.ask("POST", "/v1/managers/keystone/stop")
     science.ask("POST", "/v1/managers/keystone/start")
     until(lambda: not science.command("keystone", "trusts"), 90)
-    assert list(cloud.identity.trusts(trustee_user_id=ours)) == []
+    assert trusts() == others
 
 
 def test_a_cancelled_and_a_hopeless_request_show_their_users_why(science, alice):

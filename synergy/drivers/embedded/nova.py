@@ -370,11 +370,20 @@ class EmbeddedNova:
         with self._lock:
             (self._down.discard if up else self._down.add)(name)
 
-    def fits_on_a_host(self, demand: Resources) -> bool:
-        """Ask Placement for allocation candidates."""
+    def room_for(self, demand: Resources) -> Mapping[str, Resources]:
+        """Return the hosts that can take a demand now, and what is free on each."""
         self._answer()
         with self._lock:
-            return self._best_host(demand) is not None
+            return {
+                name: free
+                for name, free in self._free.items()
+                if name not in self._down and demand.fits_in(free)
+            }
+
+    def placed(self, server_ids: Sequence[str]) -> set[str]:
+        """Return those of the servers that hold an allocation."""
+        self._answer()
+        return {one for one in server_ids if one in self._allocations}
 
     def quota(self, project_id: str, *, fresh: bool = True) -> Limits:
         """Return Nova's limits of a project by resource class; None is unlimited."""

@@ -56,9 +56,13 @@ class OpenStackCompute:
         """Return every compute host."""
         return self._placement.hosts()
 
-    def fits_on_a_host(self, demand: Resources) -> bool:
-        """Ask Placement for allocation candidates."""
-        return self._placement.fits_on_a_host(demand)
+    def room_for(self, demand: Resources) -> Mapping[str, Resources]:
+        """Return the hosts that can take a demand now, and what is free on each."""
+        return self._placement.room_for(demand)
+
+    def placed(self, server_ids: Sequence[str]) -> set[str]:
+        """Return those of the servers that hold an allocation."""
+        return self._placement.placed(server_ids)
 
     def used_by(self, project_id: str) -> Resources:
         """Return what a project's servers hold."""

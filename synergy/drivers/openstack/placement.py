@@ -14,6 +14,7 @@ from synergy.ports import Host
 
 PLACEMENT: Final = "Placement"
 _AT_ONCE: Final = 8
+_MOST_CANDIDATES: Final = 1000
 
 
 class Placement:
@@ -78,18 +79,34 @@ class Placement:
         except NotFound:
             return Resources()  # removed since it was listed
 
-    def fits_on_a_host(self, demand: Resources) -> bool:
-        """Ask for allocation candidates, disabled hosts excluded."""
+    def room_for(self, demand: Resources) -> Mapping[str, Resources]:
+        """Ask for allocation candidates, disabled hosts excluded; hosts are named by their id."""
         query = {
             "resources": ",".join(f"{name}:{amount}" for name, amount in demand.items()),
             "required": "!COMPUTE_STATUS_DISABLED",
-            "limit": "1",
+            "limit": str(_MOST_CANDIDATES),
         }
         if self._aggregates:
             uuids = ",".join(one.uuid for one in self._found_aggregates())
             query["member_of"] = f"in:{uuids}"
         with asking(PLACEMENT):
-            return bool(self._get("/allocation_candidates", query)["allocation_requests"])
+            answer = self._get("/allocation_candidates", query)
+            free: dict[str, Resources] = {}
+            for provider_id, one in answer["provider_summaries"].items():
+                root = one.get("root_provider_uuid") or provider_id
+                left = {n: r["capacity"] - r["used"] for n, r in one["resources"].items()}
+                free[root] = free.get(root, Resources()) + Resources.of(left)
+            return free
+
+    def placed(self, server_ids: Sequence[str]) -> set[str]:
+        """Return those of the servers that hold an allocation."""
+
+        def holds(server_id: str) -> bool:
+            with asking(PLACEMENT):
+                return bool(self._get(f"/allocations/{server_id}")["allocations"])
+
+        found = self._pool.map(holds, server_ids)
+        return {one for one, held in zip(server_ids, found, strict=True) if held}
 
     def used_by(self, project_id: str) -> Resources:
         """Return what a project's servers hold."""

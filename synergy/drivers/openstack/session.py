@@ -14,6 +14,7 @@ import openstack
 from keystoneauth1 import exceptions as auth_errors
 from keystoneauth1 import loading
 from openstack import exceptions as api_errors
+from openstack.config import cloud_region
 from oslo_config import cfg
 
 from synergy.core.errors import (
@@ -75,16 +76,19 @@ def open_trusted_session(conf: cfg.ConfigOpts, trust_id: str) -> Any:
 
 
 def connect(session: Any, conf: Any) -> Any:
-    """Return the clients of all services; conf is the option group."""
-    cloud = openstack.connection.Connection(
-        session=session, app_name="synergy", region_name=conf.region_name
+    """Return the clients of all services, which find each when it is used; conf is the option
+    group."""
+    return openstack.connection.Connection(
+        config=cloud_region.from_session(
+            session,
+            region_name=conf.region_name,
+            app_name="synergy",
+            interface=conf.interface,
+            compute_default_microversion=NOVA_MICROVERSION,
+            placement_default_microversion=PLACEMENT_MICROVERSION,
+            connect_retries=1,
+        )
     )
-    for proxy in (cloud.compute, cloud.placement, cloud.identity, cloud.image):
-        proxy.interface = conf.interface
-        proxy.connect_retries = 1
-    cloud.compute.default_microversion = NOVA_MICROVERSION
-    cloud.placement.default_microversion = PLACEMENT_MICROVERSION
-    return cloud
 
 
 @contextmanager
