@@ -29,6 +29,7 @@ LOG = logging.getLogger(__name__)
 GROUP: Final = "openstack"
 NOVA_MICROVERSION: Final = "2.53"  # servers show their flavor, hypervisors have Placement's ids
 PLACEMENT_MICROVERSION: Final = "1.28"
+ANSWER_S: Final = 60  # a service that does not answer within that is away
 _SCOPE: Final = (
     "system_scope", "domain_id", "domain_name", "project_id", "project_name", "project_domain_id",
     "project_domain_name", "default_domain_id", "default_domain_name",
@@ -51,6 +52,7 @@ def auth_options() -> list[cfg.Opt]:
         found.update({option.dest: copy(option) for option in options})
     for option in found.values():
         option.required = False  # only for those who have this cloud; `open_session` tells
+    found["timeout"].default = ANSWER_S
     return list(found.values())
 
 
@@ -110,6 +112,8 @@ def asking(service: str) -> Iterator[None]:
         status = getattr(error, "status_code", None) or getattr(error, "http_status", None)
         said = _REFUSED.get(int(status or 0)) or f"answers {status}: {_text(error)}"
         raise UpstreamUnavailable(f"{service} {said}") from error
+    except api_errors.ConfigException as error:
+        raise UpstreamUnavailable(f"{service} cannot be used: {_text(error)}") from error
     except (auth_errors.ClientException, api_errors.SDKException) as error:
         raise UpstreamUnavailable(f"{service} does not answer: {_text(error)}") from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:

@@ -1,0 +1,212 @@
+"""What the drivers of a real cloud make of what its services answer, and of its notifications."""
+
+import json
+
+import pytest
+from oslo_config import cfg
+
+from synergy.core.errors import (
+    ConfigurationInvalid,
+    Conflict,
+    InvalidInput,
+    NotFound,
+    UpstreamUnavailable,
+)
+from synergy.core.model import Resources
+from synergy.drivers.clock import SystemClock
+from synergy.drivers.openstack import notifications, plugin
+from synergy.drivers.openstack.quotas import Remembered
+from synergy.ports import NoticeKind
+from tests.unit.drivers.answering import Answering
+
+BROKERS = {"edge_url": "rabbit://u:p@127.0.0.1:9/edge", "core_url": "rabbit://u:p@127.0.0.1:9/core"}
+PASSWORD = {
+    "auth_type": "password", "username": "synergy", "password": "secret",
+    "project_name": "service", "user_domain_id": "default", "project_domain_id": "default",
+    "region_name": "R",
+}  # fmt: skip
+
+
+def conf_of(**values):
+    conf = cfg.ConfigOpts()
+    conf.register_opts(plugin.OPTIONS, group=plugin.GROUP)
+    conf([])
+    for name, value in values.items():
+        conf.set_override(name, value, group=plugin.GROUP)
+    return conf
+
+
+@pytest.fixture
+def services():
+    made = Answering()
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def ports(services):
+    conf = conf_of(**PASSWORD, **BROKERS, auth_url=f"{services.url}/identity/v3", timeout=2)
+    return plugin.open_cloud(conf, SystemClock()).ports
+
+
+SERVER = ("GET", "/compute/v2.1/servers/")
+
+
+@pytest.mark.parametrize(
+    ("answer", "error", "told"),
+    [
+        pytest.param((401, {}), UpstreamUnavailable, "does not accept Synergy's credentials", id="401"),
+        pytest.param((403, {}), UpstreamUnavailable, "forbids it: give Synergy's user the roles", id="403"),
+        pytest.param((409, {}), Conflict, "Nova", id="409"),
+        pytest.param((400, {"badRequest": {"message": "no such thing"}}), InvalidInput, "Nova", id="400"),
+        pytest.param((429, {}), UpstreamUnavailable, "asked too often", id="429"),
+        pytest.param((500, {}), UpstreamUnavailable, "answers 500", id="500"),
+        pytest.param((503, b"<html>busy</html>"), UpstreamUnavailable, "answers 503", id="503"),
+        pytest.param((200, b"<html>hello</html>"), UpstreamUnavailable, "Nova", id="no JSON"),
+        pytest.param((200, {"server": {"id": "s"}}), UpstreamUnavailable, "cannot be read", id="nonsense"),
+        pytest.param((200, None), UpstreamUnavailable, "does not answer", id="nothing"),
+    ],
+)  # fmt: skip
+def test_each_answer_that_is_none_is_one_error_of_ours(services, ports, answer, error, told):
+    services.answers[SERVER] = answer
+    with pytest.raises(error, match=told):
+        ports["compute"].servers(["s"])
+
+
+def test_a_server_that_is_gone_is_no_error(services, ports):
+    services.answers[SERVER] = (404, {"itemNotFound": {"message": "gone", "code": 404}})
+    assert ports["compute"].servers(["s"]) == {}
+    ports["compute"].delete_server("s")
+    with pytest.raises(NotFound):
+        ports["compute"].stop_server("s")
+
+
+@pytest.mark.parametrize("status", [401, 500])
+def test_keystone_that_refuses_is_told_when_it_is_asked_and_not_before(services, ports, status):
+    services.answers["POST", "/identity/v3/auth/tokens"] = (status, {})
+    with pytest.raises(UpstreamUnavailable, match="Keystone"):
+        ports["identity"].projects()
+    del services.answers["POST", "/identity/v3/auth/tokens"]
+    services.answers["GET", "/identity/v3/domains"] = (200, {"domains": []})
+    services.answers["GET", "/identity/v3/projects"] = (200, {"projects": []})
+    assert ports["identity"].projects() == []
+
+
+def test_a_cloud_that_is_not_there_is_told():
+    conf = conf_of(**PASSWORD, **BROKERS, auth_url="http://127.0.0.1:9/v3")
+    ports = plugin.open_cloud(conf, SystemClock()).ports
+    with pytest.raises(UpstreamUnavailable, match="does not answer"):
+        ports["compute"].hosts()
+
+
+def test_free_room_is_what_the_candidates_have_left_with_what_is_nested_below(services, ports):
+    def summary(root, **resources):
+        return {
+            "root_provider_uuid": root,
+            "resources": {n: {"capacity": c, "used": u} for n, (c, u) in resources.items()},
+        }
+
+    services.answers["GET", "/placement/allocation_candidates"] = (200, {
+        "allocation_requests": [],
+        "provider_summaries": {
+            "a": summary("a", VCPU=(16, 3), MEMORY_MB=(1024, 0)),
+            "a-gpu": summary("a", VGPU=(2, 1)),
+            "b": summary("b", VCPU=(4, 4)),
+        },
+    })  # fmt: skip
+    demand = Resources.of(VCPU=1, VGPU=1)
+    assert ports["compute"].room_for(demand) == {
+        "a": Resources.of(VCPU=13, MEMORY_MB=1024, VGPU=1),
+        "b": Resources(),
+    }
+    asked = next(path for method, path in services.asked if "allocation_candidates" in path)
+    assert "resources=VCPU%3A1%2CVGPU%3A1" in asked
+    assert "required=%21COMPUTE_STATUS_DISABLED" in asked
+
+
+def test_quotas_of_others_are_remembered_for_a_while():
+    class Driver:
+        asked = 0
+
+        def quota(self, project_id):
+            self.asked += 1
+            return {"VCPU": self.asked}
+
+    driver, now_s = Driver(), [0.0]
+    remembered = Remembered(driver, kept_s=600, monotonic_s=lambda: now_s[0])
+    assert [remembered.quota("p")["VCPU"] for _ in range(3)] == [1, 1, 1]
+    assert remembered.quota("p", fresh=True) == {"VCPU": 2}
+    now_s[0] = 601.0
+    assert remembered.quota("p") == {"VCPU": 3}
+    remembered.forget("p")
+    assert remembered.quota("p") == {"VCPU": 4}
+
+
+@pytest.mark.parametrize(
+    ("values", "told"),
+    [
+        ({"edge_url": ""}, "edge_url is not set"),
+        ({"edge_url": "http://host/edge"}, "edge_url must look like rabbit://"),
+        ({"core_url": BROKERS["edge_url"]}, "edge_url and core_url are the same"),
+        ({"auth_type": ""}, "auth_type is not set"),
+        ({"auth_type": "nosuch"}, "nosuch"),
+    ],
+)
+def test_a_configuration_that_cannot_work_is_refused(values, told):
+    chosen = PASSWORD | BROKERS | {"auth_url": "http://127.0.0.1:9/v3"} | values
+    with pytest.raises(ConfigurationInvalid, match=told):
+        plugin.open_cloud(conf_of(**chosen), SystemClock())
+
+
+def notification(event, payload, **more):
+    inner = {
+        "event_type": event, "message_id": "m", "timestamp": "2026-01-01 12:00:00.5",
+        "payload": payload, "publisher_id": "nova", "priority": "INFO",
+    } | more  # fmt: skip
+    return json.dumps({"oslo.version": "2.0", "oslo.message": json.dumps(inner)}).encode()
+
+
+def versioned(**data):
+    return {"nova_object.name": "Payload", "nova_object.data": data}
+
+
+@pytest.mark.parametrize(
+    ("event", "payload", "kind", "detail"),
+    [
+        ("instance.create.end", versioned(uuid="s", host="h"), NoticeKind.BOOTED, ""),
+        ("compute.instance.create.end", {"instance_id": "s", "host": "h"}, NoticeKind.BOOTED, ""),
+        ("instance.delete.end", versioned(uuid="s", host="h"), NoticeKind.DELETED, ""),
+        ("instance.shelve_offload.end", versioned(uuid="s", host="h"), NoticeKind.SHELVED, ""),
+        ("instance.resize_confirm.end", versioned(uuid="s", host="h"), NoticeKind.RESIZED, ""),
+        ("instance.create.error",
+         versioned(uuid="s", host="h", fault=versioned(exception_message="it burst")),
+         NoticeKind.FAILED, "it burst"),
+        ("compute_task.build_instances.error",
+         versioned(instance_uuid="s", host="h", reason=versioned(exception_message="no host")),
+         NoticeKind.FAILED, "no host"),
+    ],
+)  # fmt: skip
+def test_a_notification_is_read_in_both_formats(event, payload, kind, detail):
+    message_id, notice = notifications.read(notification(event, payload))
+    assert (message_id, notice.kind, notice.server_id, notice.host, notice.detail) == (
+        "m", kind, "s", "h", detail,
+    )  # fmt: skip
+    assert notice.at.isoformat() == "2026-01-01T12:00:00.500000+00:00"
+
+
+def test_other_notifications_say_nothing_to_us():
+    assert notifications.read(notification("instance.update", versioned(uuid="s"))) == ("m", None)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"hello",
+        notification("instance.create.end", {}),
+        notification("instance.create.end", versioned()),
+        notification("compute.instance.create.end", {"instance_id": "s"}, timestamp="noon"),
+    ],
+)
+def test_a_notification_that_is_none_is_refused(body):
+    with pytest.raises(InvalidInput):
+        notifications.read(body)
