@@ -149,6 +149,25 @@ class Lab:
         client = ["mariadb", "--no-defaults", "-uroot", "-S", str(sockets / "mariadb.sock")]
         self._run("mariadb-grants", [*client, "-e", grants])
 
+    def sql(self, text: str) -> str:
+        """Run statements as MariaDB's root, and return what they print."""
+        socket = self.settings.folder / "run" / "mariadb.sock"
+        client = ["mariadb", "--no-defaults", "-uroot", "-S", str(socket)]
+        return self._run("mariadb", [*client, "-e", text])
+
+    def add_database(self, name: str) -> str:
+        """Make an empty database that the account of the lab may use, and return its URL."""
+        grant = f"GRANT ALL ON {name}.* TO lab"
+        self.sql(
+            f"CREATE DATABASE {name}; {grant}@localhost IDENTIFIED BY '{SECRET}';"
+            f"{grant}@'127.0.0.1' IDENTIFIED BY '{SECRET}';"
+        )
+        return configuration.database(self.settings, name)
+
+    def remove_database(self, name: str) -> None:
+        """Remove a database with all that is in it."""
+        self.sql(f"DROP DATABASE IF EXISTS {name}")
+
     def _rabbit_env(self) -> dict[str, str]:
         home, ports = self.settings.folder / "rabbitmq", self.settings.ports
         home.mkdir(parents=True, exist_ok=True)

@@ -31,9 +31,16 @@ def upgrade() -> None:
         sa.Column("reset_at", sa.BigInteger(), nullable=True),
         sa.PrimaryKeyConstraint("state_id", name=op.f("pk_usage_state")),
     )
+    # "usage" is a reserved word of MariaDB, so it has to be quoted where that is done.
+    usage = sa.table("usage", sa.column("association_id"), sa.column("raw_usage"))
+    amounts = sa.table(
+        "usage_amounts", sa.column("association_id"), sa.column("bucket"), sa.column("amount")
+    )
     op.execute(
-        "INSERT INTO usage_amounts (association_id, bucket, amount) "
-        f"SELECT association_id, {FADING}, raw_usage FROM usage"
+        amounts.insert().from_select(
+            ["association_id", "bucket", "amount"],
+            sa.select(usage.c.association_id, sa.literal(FADING), usage.c.raw_usage),
+        )
     )
     op.execute(
         "INSERT INTO usage_state (state_id, left_factor, charged_at) "

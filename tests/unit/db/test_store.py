@@ -1,8 +1,10 @@
 """The store: values go in and come out, compare-and-set, and nothing half-done stays."""
 
 import logging
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from uuid import uuid4
 
 import numpy as np
 import pytest
@@ -33,13 +35,25 @@ from synergy.sim.engine import temporary_store
 from tests.builders import NOON, kind, request, rid
 
 
-@pytest.fixture
-def store():
-    with temporary_store() as made:
+@pytest.fixture(params=["sqlite", pytest.param("mariadb", marks=pytest.mark.openstack)])
+def store(request):
+    opened = temporary_store() if request.param == "sqlite" else in_mariadb(request)
+    with opened as made:
         with made() as uow:
             uow.projects.association("p", "u", "alice")
             uow.commit()
         yield made
+
+
+@contextmanager
+def in_mariadb(request):
+    """A store in a database of the lab's MariaDB, which is dropped afterwards."""
+    lab, name = request.getfixturevalue("lab"), f"store_{uuid4().hex}"
+    engine = database.open_engine(conf_for("", connection=lab.add_database(name)))
+    database.upgrade(engine)
+    yield Store(engine, Vault([new_key()]))
+    engine.dispose()
+    lab.remove_database(name)
 
 
 def put(store, number=1, body=b"body", **changes):
@@ -120,6 +134,7 @@ def test_pages_follow_each_other_in_the_order_of_reception(store):
             uow.requests.search(after=rid(77))
 
 
+@pytest.mark.parametrize("store", ["sqlite"], indirect=True)
 def test_a_body_is_unreadable_on_disk_and_forgotten_when_done(store, tmp_path):
     secret = b"token-and-password" * 9
     one = put(store, body=secret)

@@ -1,0 +1,345 @@
+"""The relay and the queue on a real RabbitMQ: intake, dispatch, and what a relayed message waits.
+
+Needs the lab's broker: `python -m lab up` first. Messages of 22 KB are durable and acknowledged
+after the commit into SQLite. The baseline of intake is oslo.messaging's own RPC server, which
+stores nothing and acknowledges before it hands on; that of the relay a message that goes straight.
+Synergy runs in a process of its own.
+"""
+
+import json
+import multiprocessing
+import statistics
+import sys
+import tempfile
+import threading
+import time
+import uuid
+from datetime import UTC, datetime
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from oslo_config import cfg
+
+from benchmarks.common import show
+from lab.settings import read_settings
+from lab.steps import Lab
+from synergy.core.events import RequestsQueued
+from synergy.core.model import Resources
+from synergy.db.engine import DATABASE_OPTIONS, open_engine, upgrade
+from synergy.db.unit_of_work import Store
+from synergy.db.vault import Vault, new_key
+from synergy.drivers import nova_message
+from synergy.drivers.embedded.spec import CloudSpec, FlavorSpec, HostSpec, ProjectSpec
+from synergy.drivers.nova_rpc import broker
+from synergy.drivers.nova_rpc.broker import Consumer, Durability, Outgoing, Publisher
+from synergy.drivers.nova_rpc.driver import NovaRpc
+from synergy.sim.engine import Engine
+
+DURABLE = Durability(durable=True)
+INTAKE, DISPATCH, CASTS, FILLER = 12_000, 5_000, 2_000, 20_300
+CLOUD = CloudSpec(
+    hosts=(HostSpec(name="h", inventory=Resources.of(VCPU=10**6, MEMORY_MB=10**9)),),
+    flavors=(FlavorSpec(name="f", vcpus=1, memory_mb=512),),
+    projects=(ProjectSpec(project_id="p", name="p", users={"u": "u"}),),
+)
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+FLAVOR = CLOUD.flavors[0].as_dict()
+FROM_RPC = ("manage", "on_arrival", "fetch", "acknowledge", "build", "backlog", "credentials")
+
+
+def message(project: str = "p") -> bytes:
+    """A build request of 22 KB that carries when it was made as the server's name."""
+    text = "".join(chr(33 + (n * 7919) % 90) for n in range(FILLER))
+    return nova_message.compose(
+        context={
+            "user_id": "u", "user_name": "u", "project_id": project, "project_name": "p",
+            "roles": ["member"], "auth_token": "t",
+        },
+        servers=[(str(uuid.uuid4()), repr(time.time()))], flavor=FLAVOR,
+        metadata={"filler": text}, created_at=NOW, unique_id=uuid.uuid4().hex,
+    )  # fmt: skip
+
+
+def cast() -> bytes:
+    """Another method, of an unmanaged project, that carries when it was made."""
+    inner = {"method": "other", "args": {"at": time.time()}, "_context_project_id": "x"}
+    return json.dumps({"oslo.version": "2.0", "oslo.message": json.dumps(inner)}).encode()
+
+
+class Between:
+    """The embedded cloud, but for what goes over the broker; every server is there."""
+
+    def __init__(self, nova, rpc):
+        self.nova, self.rpc = nova, rpc
+
+    def __getattr__(self, name):
+        return getattr(self.rpc if name in FROM_RPC else self.nova, name)
+
+    def servers(self, server_ids):
+        return dict.fromkeys(server_ids)
+
+    def placed(self, server_ids):
+        return set(server_ids)
+
+
+def engine_on(folder, rpc) -> Engine:
+    conf = cfg.ConfigOpts()
+    conf.register_opts(DATABASE_OPTIONS, group="database")
+    conf(args=[], project="synergy", default_config_files=[], default_config_dirs=[])
+    conf.set_override("connection", f"sqlite:///{folder}/relay.sqlite", group="database")
+    opened = open_engine(conf.database)
+    upgrade(opened)
+    store = Store(opened, Vault([new_key()]))
+    plain = Engine(CLOUD, {}, store=store, seed=1)
+    many = 10**7
+    engine = Engine(
+        CLOUD, {"scheduler": {"round_size": 1000}}, store=store, seed=1,
+        cloud=(Between(plain.nova, rpc), plain.identity),
+    )  # fmt: skip
+    engine.managers["project"].execute(
+        "add", project="p", default_quota="shared", max_waiting=many, max_waiting_per_user=many
+    )
+    return engine
+
+
+def rpc_on(edge: str, core: str) -> NovaRpc:
+    return NovaRpc(edge, core, still_waiting=lambda ids: ids, durability=DURABLE, prefetch=1000)
+
+
+def serve(edge, core, stored, latencies, stop) -> None:
+    """Synergy's side of intake and relay, until told to stop."""
+    with tempfile.TemporaryDirectory() as folder:
+        rpc = rpc_on(edge, core)
+        engine = engine_on(folder, rpc)
+        arrived = threading.Event()
+        found = []
+
+        def listen(event):
+            if isinstance(event, RequestsQueued):
+                now = time.time()
+                found.extend(now - float(one.server_name) for one in event.requests)
+                stored.value += len(event.requests)
+
+        engine.listen(listen)
+        rpc.on_arrival(arrived.set)
+        while not stop.is_set():
+            arrived.wait(0.05)
+            arrived.clear()
+            engine.managers["queue"].task()
+        rpc.close()
+        latencies.put(found)
+
+
+class Service:
+    """That process."""
+
+    def __init__(self, edge, core):
+        spawn = multiprocessing.get_context("spawn")
+        self.stored, self._stop = spawn.Value("q", 0), spawn.Event()
+        self._latencies = spawn.Queue()
+        self._process = spawn.Process(
+            target=serve, args=(edge, core, self.stored, self._latencies, self._stop)
+        )
+        self._process.start()
+
+    def stop(self):
+        self._stop.set()
+        found = self._latencies.get()
+        self._process.join()
+        return found
+
+
+def prepare(url):
+    """Make exchange and queue of the conductor."""
+    with broker.connect(url) as connection:
+        broker.declare(
+            connection.channel(), "conductor", exchange="nova", routing_key="conductor",
+            durability=DURABLE,
+        )  # fmt: skip
+
+
+def publish(url, bodies):
+    publisher = Publisher(url)
+    done = publisher.publish_all(
+        [Outgoing(body=b, exchange="nova", routing_key="conductor") for b in bodies]
+    )
+    publisher.close()
+    if any(one.fate is not broker.Fate.CONFIRMED for one in done):
+        raise SystemExit("the broker did not take everything")
+
+
+def percentiles(values_s):
+    ordered = sorted(values_s)
+    return {
+        "p50_ms": statistics.median(ordered) * 1e3,
+        "p99_ms": ordered[int(len(ordered) * 0.99)] * 1e3,
+        "count": len(ordered),
+    }
+
+
+def intake_per_s(edge, core) -> float:
+    publish(edge, [message() for _ in range(INTAKE)])
+    service = Service(edge, core)
+    first, began_s = 0, None
+    while service.stored.value < INTAKE:
+        if began_s is None and service.stored.value:
+            first, began_s = service.stored.value, time.perf_counter()
+        time.sleep(0.002)
+    taken_s = time.perf_counter() - began_s
+    service.stop()
+    return (INTAKE - first) / taken_s
+
+
+def oslo_per_s(url) -> float:
+    """The same messages, taken by oslo.messaging's RPC server and dropped."""
+    from oslo_service import backend
+
+    backend.init_backend(backend.BackendType.THREADING)
+    import oslo_messaging
+
+    count = 3_000
+    done, got = threading.Event(), []
+
+    class Endpoint:
+        target = oslo_messaging.Target(namespace="compute_task", version="1.99")
+
+        def schedule_and_build_instances(self, context, **args):
+            got.append(time.perf_counter())
+            if len(got) == count:
+                done.set()
+
+    cfg.CONF([], project="nova", default_config_files=[], default_config_dirs=[])
+    oslo_messaging.get_rpc_transport(cfg.CONF, url)  # registers the options
+    cfg.CONF.set_override("amqp_durable_queues", True, group="oslo_messaging_rabbit")
+    transport = oslo_messaging.get_rpc_transport(cfg.CONF, url)
+    publish(url, [message() for _ in range(count)])
+    target = oslo_messaging.Target(topic="conductor", server="bench", exchange="nova")
+    server = oslo_messaging.get_rpc_server(transport, target, [Endpoint()], executor="threading")
+    server.start()
+    done.wait(120)
+    server.stop()
+    server.wait()
+    return (count - 1) / (got[-1] - got[0])
+
+
+def intake_latency(edge, core, per_s) -> dict:
+    """From publishing to the commit, at a steady rate."""
+    service = Service(edge, core)
+    publisher, count = Publisher(edge), int(per_s * 4)
+    time.sleep(4)
+    began_s = time.perf_counter()
+    batch = max(1, int(per_s / 50))
+    for start in range(0, count, batch):
+        time.sleep(max(0.0, began_s + start / per_s - time.perf_counter()))
+        publisher.publish_all([
+            Outgoing(body=message(), exchange="nova", routing_key="conductor")
+            for _ in range(min(batch, count - start))
+        ])  # fmt: skip
+    while service.stored.value < count:
+        time.sleep(0.01)
+    publisher.close()
+    return {"per_s": per_s} | percentiles(service.stop())
+
+
+def relayed(publish_url, receive_url, busy_url=None) -> dict:
+    """How long casts take from the publisher to a consumer, while requests arrive or not."""
+    got, stop = [], threading.Event()
+
+    def on_message(message):
+        inner = json.loads(json.loads(broker.body_of(message))["oslo.message"])
+        got.append(time.time() - inner["args"]["at"])
+        message.channel.basic_ack(message.delivery_tag)
+
+    consumer = Consumer(
+        "bench", receive_url, lambda ch: ch.basic_consume("conductor", callback=on_message)
+    )
+    consumer.start()
+    consumer.ready.wait(10)
+
+    def keep_busy():
+        publisher = Publisher(busy_url)
+        while not stop.is_set():
+            publisher.publish_all([
+                Outgoing(body=message(), exchange="nova", routing_key="conductor")
+                for _ in range(10)
+            ])  # fmt: skip
+            time.sleep(0.02)
+        publisher.close()
+
+    if busy_url:
+        threading.Thread(target=keep_busy, daemon=True).start()
+        time.sleep(1)
+    publisher = Publisher(publish_url)
+    for _ in range(CASTS):
+        publisher.publish(Outgoing(body=cast(), exchange="nova", routing_key="conductor"))
+        time.sleep(0.002)
+    deadline_s = time.perf_counter() + 30
+    while len(got) < CASTS and time.perf_counter() < deadline_s:
+        time.sleep(0.01)
+    stop.set()
+    publisher.close()
+    consumer.stop()
+    return percentiles(got)
+
+
+def dispatch_per_s(core) -> float:
+    """Two commits and a confirmed message for each request."""
+    with tempfile.TemporaryDirectory() as folder:
+        rpc = rpc_on(core, core)
+        rpc.manage = lambda _: None  # nothing is to be consumed here
+        engine = engine_on(folder, rpc)
+        inbox = [nova_message.read(str(n), message()) for n in range(DISPATCH)]
+        rpc.fetch = lambda *, limit: [inbox.pop() for _ in range(min(limit, len(inbox)))]
+        rpc.acknowledge = lambda _: None
+        engine.managers["quota"].task()
+        engine.managers["queue"].task()
+        scheduler = engine.managers["scheduler"]
+        began_s = time.perf_counter()
+        scheduler.task()
+        taken_s = time.perf_counter() - began_s
+        done = scheduler.counts["dispatched"]
+        rpc.close()
+        if done != DISPATCH:
+            raise SystemExit(f"{done} of {DISPATCH} were dispatched")
+        return done / taken_s
+
+
+def main() -> None:
+    lab = Lab(read_settings(), lambda _: None)
+    names = [f"bench-{part}-{uuid.uuid4().hex[:6]}" for part in ("edge", "core", "oslo")]
+    edge, core, oslo = (lab.add_vhost(name) for name in names)
+    try:
+        for url in (edge, core, oslo):
+            prepare(url)
+        rate = intake_per_s(edge, core)
+        stock = oslo_per_s(oslo)
+        half = intake_latency(edge, core, rate / 2)
+        straight = relayed(core, core)
+        service = Service(edge, core)
+        time.sleep(4)
+        idle = relayed(edge, core)
+        busy = relayed(edge, core, busy_url=edge)
+        service.stop()
+        dispatched = dispatch_per_s(core)
+    finally:
+        for name in names:
+            lab.remove_vhost(name)
+    show({
+        "benchmark": "relay",
+        "baseline": "oslo.messaging's RPC server; a message that goes straight",
+        "message_bytes": len(message()),
+        "intake_per_s": rate,
+        "oslo_messaging_per_s": stock,
+        "ratio_of_intake": rate / stock,
+        "intake_latency_at_half_load": half,
+        "cast_straight": straight,
+        "cast_relayed": idle,
+        "cast_relayed_while_requests_arrive": busy,
+        "added_p99_ms": busy["p99_ms"] - straight["p99_ms"],
+        "dispatch_per_s": dispatched,
+    })  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()
