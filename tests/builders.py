@@ -180,6 +180,25 @@ def project_spec(name: str, **changes: Any) -> ProjectSpec:
     return ProjectSpec(**(values | changes))
 
 
+class Fragile:
+    """Stands between Synergy and the cloud, passes everything on, and breaks where it is told to."""
+
+    def __init__(self, cloud: Any) -> None:
+        self.cloud: Any = cloud
+        self.instead: dict[str, Any] = {}
+
+    def __getattr__(self, name: str) -> Any:
+        return self.__dict__["instead"].get(name) or getattr(self.__dict__["cloud"], name)
+
+    def answer(self, name: str, instead: Any) -> None:
+        """Answer calls of `name` with `instead`, which is given the real method first."""
+        real = getattr(self.cloud, name)
+        self.instead[name] = lambda *args, **kwargs: instead(real, *args, **kwargs)
+
+    def mend(self) -> None:
+        self.instead.clear()
+
+
 class World:
     """An engine with short ways to do what a test does."""
 
@@ -228,12 +247,12 @@ class World:
 
 @contextmanager
 def world(
-    cloud: CloudSpec | None = None,
+    described: CloudSpec | None = None,
     settings: Mapping[str, Mapping[str, Any]] | None = None,
     **more: Any,
 ) -> Iterator[World]:
     with temporary_store() as store:
-        yield World(Engine(cloud or spec(), settings or {}, store=store, seed=7, **more))
+        yield World(Engine(described or spec(), settings or {}, store=store, seed=7, **more))
 
 
 def packed(numbers: Sequence[int]) -> bytes:

@@ -122,6 +122,7 @@ class NovaManager(Manager):
         self._conductor = conductor
         self._batch: Sequence[Notice] = ()
         self._reconciled_s = self._compared_s = self._settled_s = float("-inf")
+        self._compared: set[str] = set()  # projects that were compared since the start
         self._looked_at: datetime | None = None  # when the last look at changes began
         self.drift: Counter[str] = Counter()
         self._lost: set[str] = set()  # told already
@@ -130,7 +131,7 @@ class NovaManager(Manager):
         self._notices.on_arrival(self._wake)
 
     def on_event(self, event: Fact) -> None:
-        self.resync()  # a new project's servers are to be adopted
+        self._reconciled_s = float("-inf")  # a new project's servers are to be adopted
 
     def resync(self) -> None:
         self._reconciled_s = self._compared_s = float("-inf")
@@ -274,7 +275,7 @@ class NovaManager(Manager):
         if self._looked_at is not None and not full:
             since = self._looked_at - timedelta(seconds=OVERLAP_S)
         for project_id in (*managed, *sorted(others)):
-            if since is None:
+            if since is None or project_id not in self._compared:
                 views = self._compare_all(project_id)
             else:
                 views = {
@@ -284,7 +285,7 @@ class NovaManager(Manager):
                 self._compare(views, list(views))
             if project_id in managed:
                 self._adopt_servers(managed[project_id], views)
-        self._looked_at = began_at
+        self._looked_at, self._compared = began_at, managed.keys() | others
         if since is None:
             self._compared_s = self._clock.monotonic_s()
 

@@ -17,29 +17,11 @@ from synergy.managers.base import LONGEST_INBOX, Status
 from synergy.ports import Handed, Receipt
 from synergy.sim.clock import VirtualClock
 from synergy.sim.engine import Engine, temporary_store
-from tests.builders import World, spec, world
+from tests.builders import Fragile, World, spec, world
 
 
 class Killed(BaseException):
     """Stands for kill -9: no handler of ours may run on the way out."""
-
-
-class Fragile:
-    """Stands between Synergy and the cloud, passes everything on, and breaks where it is told to."""
-
-    def __init__(self, cloud):
-        self.cloud, self.instead = cloud, {}
-
-    def __getattr__(self, name):
-        return self.__dict__["instead"].get(name) or getattr(self.__dict__["cloud"], name)
-
-    def answer(self, name, instead):
-        """Answer calls of `name` with `instead`, which is given the real method first."""
-        real = getattr(self.cloud, name)
-        self.instead[name] = lambda *args, **kwargs: instead(real, *args, **kwargs)
-
-    def mend(self):
-        self.instead.clear()
 
 
 class Restarted(World):

@@ -164,6 +164,22 @@ def test_a_quota_that_somebody_sets_in_nova_is_taken_over(science, cloud, alice)
     until(lambda: cloud.compute.get_quota_set(project)["cores"] == -1)
 
 
+def test_a_user_who_loses_the_role_leaves_the_shares_at_once(science, cloud):
+    identity = cloud.identity
+    users = lambda: {  # noqa: E731
+        row["user"] for row in science.command("fairshare", "shares")["shares"] if row["user"]
+    }
+    until(lambda: "bob" in users())
+    project = identity.find_project("science", domain_id="default")
+    bob, member = identity.find_user("bob", domain_id="default"), identity.find_role("member")
+    identity.unassign_project_role_from_user(project, bob, member)
+    try:
+        until(lambda: "bob" not in users(), 20)  # the next periodic run is a minute away
+    finally:
+        identity.assign_project_role_to_user(project, bob, member)
+    until(lambda: "bob" in users(), 20)
+
+
 def test_with_the_wrong_password_it_says_so_and_keeps_what_waits(science, alice):
     science.ask("PATCH", "/v1/projects/science", {"suspended": True})
     server = create(alice)

@@ -3,6 +3,8 @@
 from collections import deque
 from collections.abc import Callable, Sequence
 
+from synergy.core.errors import HandOverFailed, HandOverUnknown
+from synergy.drivers.embedded.faults import Faults
 from synergy.ports import Change, Wake
 
 
@@ -10,10 +12,13 @@ class EmbeddedChanges:
     """See `ports.Changes`."""
 
     def __init__(
-        self, perform: Callable[[Change], None], reject: Callable[[Change, str], None]
+        self,
+        perform: Callable[[Change], None],
+        reject: Callable[[Change, str], None],
+        faults: Faults,
     ) -> None:
         """`perform` does a change, `reject` leaves the server as it is and keeps why."""
-        self._perform, self._reject = perform, reject
+        self._perform, self._reject, self._faults = perform, reject, faults
         self._wake: Wake = lambda: None
         self._inbox: deque[Change] = deque()
         self._unacked: dict[str, Change] = {}
@@ -40,7 +45,11 @@ class EmbeddedChanges:
 
     def let_pass(self, change: Change) -> None:
         """Hand the change to the conductor as it came."""
+        if self._faults.strikes("change_hand_over"):
+            raise HandOverFailed("the broker did not take the message")
         self._perform(change)
+        if self._faults.strikes("change_unconfirmed"):
+            raise HandOverUnknown("the broker did not confirm the message")
 
     def refuse(self, change: Change, reason: str) -> None:
         """Leave the server as it is, and let its user read why."""

@@ -15,6 +15,8 @@ class Faults:
     lost_notice: int = 0
     hand_over: int = 0
     unconfirmed: int = 0
+    change_hand_over: int = 0
+    change_unconfirmed: int = 0
     api_down: bool = False
     api_delay_s: float = 0.0
 

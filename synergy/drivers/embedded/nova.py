@@ -76,8 +76,8 @@ class EmbeddedNova:
         self._notice_wakes: list[Wake] = []
         self._before_resize: dict[str, ServerView] = {}
         self._failures: dict[str, str] = {}
-        self.changes = EmbeddedChanges(self._perform, self._reject)
         self.faults = Faults()
+        self.changes = EmbeddedChanges(self._perform, self._reject, self.faults)
         self.orphans: list[str] = []
 
     # --- time -------------------------------------------------------------------------------------
