@@ -292,11 +292,11 @@ def dispatch_per_s(core) -> float:
         inbox = [nova_message.read(str(n), message()) for n in range(DISPATCH)]
         rpc.fetch = lambda *, limit: [inbox.pop() for _ in range(min(limit, len(inbox)))]
         rpc.acknowledge = lambda _: None
-        engine.managers["quota"].task()
-        engine.managers["queue"].task()
-        scheduler = engine.managers["scheduler"]
+        for name in ("quota", "queue"):
+            engine.supervisors[name].run()
+        scheduler, turn = engine.managers["scheduler"], engine.supervisors["scheduler"]
         began_s = time.perf_counter()
-        scheduler.task()
+        turn.run()
         taken_s = time.perf_counter() - began_s
         done = scheduler.counts["dispatched"]
         rpc.close()

@@ -137,14 +137,7 @@ class NovaManager(Manager):
         self._reconciled_s = self._compared_s = float("-inf")
 
     def task(self) -> float | None:
-        while True:
-            if not self._batch:
-                self._batch = self._notices.fetch(limit=self._conf.commit_size)
-            if not self._batch:
-                break
-            self._take_in(self._batch)
-            self._notices.acknowledge(self._batch)
-            self._batch = ()
+        self._drain()
         conf, now_s = self._conf, self._clock.monotonic_s()
         if now_s >= self._reconciled_s + conf.reconcile_s:
             self.reconcile(full=now_s >= self._compared_s + conf.full_reconcile_s)
@@ -155,6 +148,17 @@ class NovaManager(Manager):
             self._settled_s = now_s
         due_s = min(self._reconciled_s + conf.reconcile_s, self._settled_s + settle_every_s)
         return float(due_s - now_s)
+
+    def _drain(self) -> None:
+        """Take in every notification that arrived."""
+        while True:
+            if not self._batch:
+                self._batch = self._notices.fetch(limit=self._conf.commit_size)
+            if not self._batch:
+                return
+            self._take_in(self._batch)
+            self._notices.acknowledge(self._batch)
+            self._batch = ()
 
     def _take_in(self, notices: Sequence[Notice]) -> None:
         with self._unit_of_work() as uow:
@@ -178,7 +182,7 @@ class NovaManager(Manager):
         self._tell(before, current)
         sized = [n.server_id for n in notices if n.kind is NoticeKind.RESIZED]
         if sized:
-            self._compare(self._compute.servers(sized), sized)
+            self._compare_with(self._compute.servers(sized), sized)
 
     def _apply(
         self, request: Request, event: Event, at: datetime, *, host: str | None, why: str
@@ -312,6 +316,11 @@ class NovaManager(Manager):
         return views
 
     def _compare(self, views: Mapping[str, ServerView], request_ids: Sequence[str]) -> None:
+        """Mend what differs from Nova and no notification told, also none that came meanwhile."""
+        self._drain()
+        self._compare_with(views, request_ids)
+
+    def _compare_with(self, views: Mapping[str, ServerView], request_ids: Sequence[str]) -> None:
         for start in range(0, len(request_ids), _PAGE):
             with self._unit_of_work() as uow:
                 page = uow.requests.find(request_ids[start : start + _PAGE])

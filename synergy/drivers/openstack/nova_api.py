@@ -16,7 +16,7 @@ from synergy.ports import ServerStatus, ServerView
 NOVA: Final = "Nova"
 GLANCE: Final = "Glance"
 _PAGE: Final = 1000
-_AT_ONCE: Final = 8  # questions to Nova at the same time
+_AT_ONCE: Final = 5  # questions to Nova at the same time; a session has 10 connections in all
 _STATUS: Final = {
     "ERROR": ServerStatus.ERROR,
     "DELETED": ServerStatus.DELETED,

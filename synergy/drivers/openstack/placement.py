@@ -13,7 +13,7 @@ from synergy.drivers.openstack.session import asking
 from synergy.ports import Host
 
 PLACEMENT: Final = "Placement"
-_AT_ONCE: Final = 8
+_AT_ONCE: Final = 4
 _MOST_CANDIDATES: Final = 1000
 
 
