@@ -311,6 +311,9 @@ class Compute(Protocol):
         """Return Nova's limits of a project by resource class; without `fresh` perhaps as they
         were a while ago."""
 
+    def limited_classes(self) -> frozenset[str]:
+        """Return the resource classes that Nova's limits bound."""
+
     def quota_record(self, project_id: str) -> Limits:
         """Return what was set for the project itself, by the names of Nova's quota driver; what is
         a default of the cloud is absent."""

@@ -3,10 +3,10 @@
 import pytest
 from oslo_config import cfg
 
-from lab import configuration
 from lab.settings import SECRET, read_settings
 from lab.steps import Lab
 from synergy.drivers.clock import SystemClock
+from tests.openstack import options
 
 
 @pytest.fixture(scope="session")
@@ -72,20 +72,6 @@ def openstack_conf(settings, **values):
     conf = cfg.ConfigOpts()
     conf.register_opts(plugin.OPTIONS, group=plugin.GROUP)
     conf([])
-    chosen = {
-        "auth_type": "password",
-        "auth_url": f"{settings.url('keystone')}/v3",
-        "username": "synergy",
-        "password": SECRET,
-        "project_name": "service",
-        "user_domain_id": "default",
-        "project_domain_id": "default",
-        "region_name": "RegionOne",
-        "edge_url": configuration.broker(settings, "edge"),
-        "core_url": configuration.broker(settings, "core"),
-        "quorum_queues": settings.quorum_queues,
-        "transient_quorum_queues": settings.quorum_queues,
-    }
-    for name, value in (chosen | values).items():
+    for name, value in (options.beside(settings) | values).items():
         conf.set_override(name, value, group=plugin.GROUP)
     return conf

@@ -57,6 +57,8 @@ class QuotaState:
     largest    by resource class, the most that a single host could ever give
     nodes      the account tree, parents before children, the root first
     unmanaged  Σ private quota of the projects that Synergy does not manage
+    limited    resource classes that a private quota bounds, None for all. Nova's own limits leave
+               some out, such as disk: of those a private server takes from what is there
     """
 
     total: Resources = NOTHING
@@ -64,6 +66,13 @@ class QuotaState:
     largest: Resources = NOTHING
     unmanaged: Resources = NOTHING
     nodes: tuple[QuotaNode, ...] = (QuotaNode(node_id="root", parent_id=None),)
+    limited: frozenset[str] | None = None
+
+    def is_limited(self, name: str) -> bool:
+        """Tell whether a private quota bounds a resource class."""
+        if self.limited is None or name in self.limited:
+            return True
+        return any(node.private and node.private.get(name) for node in self.nodes)
 
     def privates(self) -> tuple[Resources, ...]:
         """Return every private quota of the cloud."""
@@ -81,10 +90,13 @@ class QuotaState:
         if not demand.fits_in(self.largest):
             return f"asks for {demand}, but the largest host has {self.largest}"
         path = self.path(node_id)
+        if not path:
+            return ""  # its project came a moment ago
         if private:
             owned = next((n.private for n in path if n.private is not None), NOTHING)
-            if not demand.fits_in(owned):
-                return f"asks for {demand}, but the private quota is {owned}"
+            bounded = Resources.of({n: a for n, a in demand.items() if self.is_limited(n)})
+            if not bounded.fits_in(owned):
+                return f"asks for {bounded}, but the private quota is {owned}"
             return ""
         for node in path:
             if node.borrow_limit is not None and _above(demand, node.borrow_limit):
@@ -131,6 +143,7 @@ class QuotaTree:
     borrow_limit  shape (n, r), UNLIMITED where nothing bounds
     lend_limit    shape (n, r), likewise
     shared        shape (r,), what no project owns
+    limited       shape (r,), whether a private quota bounds the class
     disabled      the private quotas exceed the cloud
     lends         some owner lends
     """
@@ -145,6 +158,7 @@ class QuotaTree:
         self.lend_limit = self._column([n.lend_limit for n in nodes], absent=UNLIMITED)
         size = state.size()
         self.shared = self.amounts(size.shared)
+        self.limited: Bools = np.array([state.is_limited(name) for name in resource_classes], bool)
         self.disabled = bool(size.shortfall)
         self.lends = bool((self.lend_limit[self.private.any(axis=1)] > 0).any())
         self._bounds: Bools = np.any(self.borrow_limit < UNLIMITED, axis=1)
@@ -220,7 +234,13 @@ class QuotaBook:
             node = tree.row.get(one.node_id, 0)
             self.private_used[tree.owner[node]] += tree.amounts(one.private)
             self.shared_used[tree.path(node)] += tree.amounts(one.shared)
-        self.pool = tree.shared + self.lendable()
+        self.pool = self._pool()
+
+    def _pool(self) -> Ints:
+        """What no project owns and what is lent, less what private servers take unbounded."""
+        unbounded = np.where(self.tree.limited, 0, self.private_used.sum(axis=0))
+        pool: Ints = self.tree.shared + self.lendable() - unbounded
+        return pool
 
     def lendable(self) -> Ints:
         """Return Σ lendable(children of root), shape (r,): what owners lend to the pool now."""
@@ -272,12 +292,12 @@ class QuotaBook:
         tree, asked = self.tree, demand > 0
         owner = tree.owner[node]
         room = tree.private[owner] - self.private_used[owner]
-        if (asked & (demand > room)).any():
+        if (asked & tree.limited & (demand > room)).any():
             return Reason.NO_FREE_QUOTA
         if not tree.lends:
             return None
         self.private_used[owner] += demand
-        shrunk = tree.shared + self.lendable()
+        shrunk = self._pool()
         self.private_used[owner] -= demand
         if ((shrunk < self.pool) & (self.shared_used[0] > shrunk)).any():
             return Reason.AWAITING_EXPIRY
@@ -290,5 +310,5 @@ class QuotaBook:
     def hold_private(self, node: int, demand: Ints) -> None:
         """Account `demand` on the private quota, which may shrink what is lent."""
         self.private_used[self.tree.owner[node]] += demand
-        if self.tree.lends:
-            self.pool = self.tree.shared + self.lendable()
+        if self.tree.lends or not self.tree.limited.all():
+            self.pool = self._pool()

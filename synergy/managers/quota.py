@@ -47,6 +47,7 @@ class QuotaManager(Manager):
             largest=_largest(hosts),
             unmanaged=self._unmanaged_quota(projects),
             nodes=nodes,
+            limited=self._compute.limited_classes(),
         )
         size = state.size()
         if size.shortfall != self._shortfall:

@@ -11,8 +11,7 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
-from lab import configuration
-from lab.settings import SECRET
+from tests.openstack import options
 
 BIN = Path(sys.executable).parent
 
@@ -41,20 +40,7 @@ class Beside:
                 "keys_file": folder / "keys",
             },
             "api": {"port": self.port},
-            "openstack": {
-                "auth_type": "password",
-                "auth_url": f"{settings.url('keystone')}/v3",
-                "username": "synergy",
-                "password": SECRET,
-                "project_name": "service",
-                "user_domain_id": "default",
-                "project_domain_id": "default",
-                "region_name": "RegionOne",
-                "edge_url": configuration.broker(settings, "edge"),
-                "core_url": configuration.broker(settings, "core"),
-                "quorum_queues": settings.quorum_queues,
-                "transient_quorum_queues": settings.quorum_queues,
-            },
+            "openstack": options.beside(settings),
         }
         self.configure(**sections)
         self.manage("keys", "create")

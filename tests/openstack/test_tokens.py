@@ -37,6 +37,7 @@ def test_a_server_starts_after_its_users_token_expired(
     short_lived, on_edge, connect, tmp_path, use_trusts
 ):
     alice = connect("alice", "science")
+    connect().compute.revert_quota_set(alice.current_project_id)
     service = Beside(on_edge.settings, tmp_path, keystone={"use_trusts": use_trusts}).start()
     try:
         service.ask("POST", "/v1/projects", {"project": "science", "default_quota": "private",

@@ -392,6 +392,11 @@ class EmbeddedNova:
             raise NotFound(f"Nova knows no quota of project {project_id!r}")
         return self._default_quota[project_id] | self._own_quota.get(project_id, {})
 
+    def limited_classes(self) -> frozenset[str]:
+        """Return the resource classes that Nova's limits bound."""
+        self._answer()
+        return frozenset(name for quota in self._default_quota.values() for name in quota)
+
     def quota_record(self, project_id: str) -> Limits:
         """Return what was set for the project itself."""
         self._answer()

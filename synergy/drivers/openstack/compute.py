@@ -72,6 +72,10 @@ class OpenStackCompute:
         """Return the limits that hold, by resource class."""
         return self._remembered.quota(project_id, fresh=fresh)
 
+    def limited_classes(self) -> frozenset[str]:
+        """Return the resource classes that Nova's limits bound."""
+        return self._quotas.limited_classes()
+
     def quota_record(self, project_id: str) -> Limits:
         """Return what was set for the project itself."""
         return self._quotas.quota_record(project_id)

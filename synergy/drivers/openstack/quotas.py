@@ -24,6 +24,9 @@ class QuotaDriver(Protocol):
     def quota(self, project_id: str) -> Limits:
         """Return the limits that hold, by resource class."""
 
+    def limited_classes(self) -> frozenset[str]:
+        """Return the resource classes that have limits."""
+
     def quota_record(self, project_id: str) -> Limits:
         """Return what was set for the project itself."""
 
@@ -56,6 +59,10 @@ class QuotaSets:
         with asking(NOVA):
             found = self._cloud.compute.get_quota_set(project_id)
             return {ours: _limit(int(found[name])) for name, ours in self.classes.items()}
+
+    def limited_classes(self) -> frozenset[str]:
+        """Return the resource classes that have limits."""
+        return frozenset(self.classes.values())
 
     def quota_record(self, project_id: str) -> Limits:
         """Return what differs from the defaults of the cloud."""
@@ -117,6 +124,11 @@ class UnifiedLimits:
             for name, value in limits.items()
             if name.startswith("class:")
         }
+
+    def limited_classes(self) -> frozenset[str]:
+        """Return the resource classes that have limits."""
+        names = self._defaults()
+        return frozenset(n.removeprefix("class:") for n in names if n.startswith("class:"))
 
     def registered(self) -> list[str]:
         """Return the names of the registered limits."""

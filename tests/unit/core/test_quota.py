@@ -164,3 +164,30 @@ def test_whatever_is_held_in_any_order_the_guarantees_hold(moves):
     assert again.pool.tolist() == found.pool.tolist()
     assert again.shared_used.tolist() == found.shared_used.tolist()
     assert again.private_used.tolist() == found.private_used.tolist()
+
+
+def test_what_no_quota_bounds_a_private_server_takes_from_what_is_there():
+    amounts = Resources.of(VCPU=10, DISK_GB=100)
+    whole = QuotaState(
+        total=amounts, installed=amounts, largest=amounts, limited=frozenset({"VCPU"}),
+        nodes=(
+            QuotaNode(node_id="root", parent_id=None),
+            QuotaNode(
+                node_id="p", parent_id="root", private=Resources.of(VCPU=4), lend_limit=NOTHING
+            ),
+        ),
+    )  # fmt: skip
+    assert whole.never_fits("p", Resources.of(VCPU=4, DISK_GB=50), private=True) == ""
+    assert "VCPU=5, but the private quota is VCPU=4" in whole.never_fits(
+        "p", Resources.of(VCPU=5, DISK_GB=1), private=True
+    )
+    assert whole.never_fits("a newcomer", Resources.of(VCPU=5), private=True) == ""
+    tree = QuotaTree(whole, ("DISK_GB", "VCPU"))
+    book = QuotaBook(tree, [Held("p", private=Resources.of(VCPU=1, DISK_GB=30))])
+    assert tree.resources(book.pool_free()) == Resources.of(VCPU=6, DISK_GB=70)
+    one = tree.amounts(Resources.of(VCPU=1, DISK_GB=30))
+    assert book.blocks_private(1, one) is None
+    book.hold_private(1, one)
+    assert tree.resources(book.pool_free()) == Resources.of(VCPU=6, DISK_GB=40)
+    assert book.blocks_private(1, tree.amounts(Resources.of(VCPU=3))) is not None
+    assert book.blocks_shared(1, tree.amounts(Resources.of(DISK_GB=41))) is not None
