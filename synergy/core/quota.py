@@ -284,6 +284,13 @@ class QuotaBook:
         """Tell whether there is no shared quota at all: a shortfall, and nobody lends."""
         return self.tree.disabled and not self.pool.any()
 
+    def private_room(self, owner: int | Ints) -> Ints:
+        """Return what owners still have of their private quota, a row for each; UNLIMITED in a
+        class that it does not bound."""
+        tree = self.tree
+        room = tree.private[owner] - self.private_used[owner]
+        return np.where(tree.limited, room, UNLIMITED)
+
     def blocks_private(self, node: int, demand: Ints) -> Reason | None:
         """Return what keeps `demand` of `node` off its private quota, None if it fits.
 
@@ -291,8 +298,7 @@ class QuotaBook:
         """
         tree, asked = self.tree, demand > 0
         owner = tree.owner[node]
-        room = tree.private[owner] - self.private_used[owner]
-        if (asked & tree.limited & (demand > room)).any():
+        if (asked & (demand > self.private_room(owner))).any():
             return Reason.NO_FREE_QUOTA
         if not tree.lends:
             return None

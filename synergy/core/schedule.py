@@ -234,9 +234,8 @@ class _Round:
     def _private(self, open_: Bools) -> None:
         waiting, book = self.waiting, self.book
         owner = np.array(book.tree.owner)[self.snapshot.leaf[waiting.association[open_]]]
-        room = book.tree.private[owner] - book.private_used[owner]
         demand = self.snapshot.demand[waiting.shape[open_]]
-        may_act = ((demand <= room) | (demand == 0)).all(axis=1)
+        may_act = ((demand <= book.private_room(owner)) | (demand == 0)).all(axis=1)
         may_act |= waiting.on_full[open_] != _QUEUE
         rows = np.flatnonzero(open_)
         self.reason[rows[~may_act]] = _CODE[Reason.NO_FREE_QUOTA]

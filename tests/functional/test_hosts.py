@@ -75,3 +75,19 @@ def test_what_has_no_allocation_yet_is_counted(made):
     made.run(2)
     assert made.states(second) == ["QUEUED"]
     assert made.reason(second[0]) == "fragmented"
+
+
+def test_a_private_server_takes_a_disk_that_no_quota_bounds():
+    hosts = (HostSpec(name="node", inventory=Resources.of(VCPU=8, MEMORY_MB=8192, DISK_GB=100)),)
+    flavors = (FlavorSpec(name="disk", vcpus=1, memory_mb=256, root_gb=40),)
+    with world(spec(hosts=hosts, flavors=flavors)) as made:
+        made.add("C")
+        made.add("A", default_quota="shared", ttl_s=3600)
+        made.run(1)
+        private = made.create("disk", project="C")
+        made.run(10)
+        assert made.states(private) == ["ACTIVE"]
+        shared = made.create("disk", count=2)
+        made.run(10)
+        assert sorted(made.states(shared)) == ["ACTIVE", "QUEUED"]  # 20 of 100 GB are left
+        assert made.command("quota", "show")["shared_free"]["DISK_GB"] == 20
