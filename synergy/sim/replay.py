@@ -110,7 +110,7 @@ def settings(discipline: str, order: str) -> Settings:
         "project": rarely,
         "expiry": rarely | {"warning_s": 0.0},
         "queue": rarely | {"commit_size": 10_000},
-        "nova": rarely | {"reconcile_s": _RARELY_S},
+        "nova": rarely | {"reconcile_s": _RARELY_S, "settle_s": 86_400.0},
         "quota": rarely,
         "keystone": rarely | {"use_trusts": False},
         "fairshare": rarely | {"debounce_s": _FACTORS_S, "autostart": order != "submit"},
