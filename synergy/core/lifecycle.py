@@ -67,8 +67,9 @@ TRANSITIONS: Final[Mapping[tuple[State, Event], State]] = {
     (S.EXPIRING, E.PARKED): S.PARKED,
     (S.ERROR, E.PARKED): S.PARKED,
     (S.PARKED, E.UNPARKED): S.ACTIVE,
-    **{(s, E.RESIZED): s for s in (S.ACTIVE, S.EXPIRING, S.ERROR)},
-    **{(s, E.CHANGE_REFUSED): s for s in (S.ACTIVE, S.EXPIRING, S.ERROR, S.PARKED)},
+    # The user may change a server of whose boot, or failure, nobody has told yet.
+    **{(s, E.RESIZED): s for s in (*HOLDS_QUOTA, S.ERROR)},
+    **{(s, E.CHANGE_REFUSED): s for s in IN_NOVA},
     # A notification may overtake the commit of HANDED_OVER, and Nova may revive a failed server.
     **{(s, E.BOOTED): S.ACTIVE for s in (S.DISPATCHING, S.BUILDING, S.ERROR)},
     **{(s, E.BUILD_FAILED): S.ERROR for s in (S.DISPATCHING, S.BUILDING, S.ACTIVE)},
@@ -82,7 +83,6 @@ ABSORBED: Final[frozenset[tuple[State, Event]]] = frozenset(
         (S.BUILDING, E.HANDED_OVER),
         (S.ACTIVE, E.HANDED_OVER),
         (S.ACTIVE, E.BOOTED),
-        (S.ACTIVE, E.UNPARKED),
         (S.EXPIRING, E.HANDED_OVER),
         (S.EXPIRING, E.BOOTED),
         (S.EXPIRING, E.TTL_REACHED),
@@ -90,6 +90,7 @@ ABSORBED: Final[frozenset[tuple[State, Event]]] = frozenset(
         (S.ERROR, E.HANDED_OVER),
         (S.ERROR, E.BUILD_FAILED),
         (S.PARKED, E.PARKED),
+        *((s, E.UNPARKED) for s in (*HOLDS_QUOTA, S.ERROR)),
         *((s, e) for s in TERMINAL for e in E),
     }
 )

@@ -14,7 +14,7 @@ from datetime import datetime
 from synergy.core.accounts import held_of, user_node
 from synergy.core.errors import HandOverUnknown
 from synergy.core.events import QuotaHeld
-from synergy.core.lifecycle import Event, Move, holds_quota, transition
+from synergy.core.lifecycle import IN_NOVA, Event, Move, holds_quota, transition
 from synergy.core.model import QuotaKind, Request, Resources
 from synergy.core.quota import QuotaBook, QuotaTree
 from synergy.managers.base import Publish
@@ -55,7 +55,7 @@ class ChangeDesk:
         with self._unit_of_work() as uow:
             request = uow.requests.find([change.server_id]).get(change.server_id)
             move, reason = None, ""
-            if request is not None:
+            if request is not None and request.state in IN_NOVA:
                 move, reason = self._judge(uow, request, change, tree_for)
             if move is not None:
                 uow.requests.save([move])
@@ -99,7 +99,7 @@ class ChangeDesk:
             return transition(request, Event.UNPARKED, now, why="unshelved by its user"), ""
         if wanted == request.demand:
             return None, ""
-        return resized(uow, request, wanted, change.flavor, now=self._clock.now()), ""
+        return resized(uow, request, wanted, change.flavor, now=now), ""
 
     def _tell(self, before: Request, move: Move) -> None:
         after = move.as_saved()

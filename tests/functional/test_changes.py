@@ -141,3 +141,29 @@ def test_a_change_that_cannot_be_sent_is_tried_again_unless_it_may_be_there(made
     made.nova.confirm_resize(server)  # a second one would have begun from the first
     made.run(2)
     assert shared_vcpus(made) == 2
+
+
+@pytest.mark.parametrize("flavor", ["medium", "large"])
+def test_a_resize_before_the_boot_was_told_stops_nobody(made, flavor):
+    made.add(default_quota="shared", ttl_s=3600, borrow_limit={"VCPU": 4})
+    made.run(1)
+    made.nova.faults.lost_notice = 1
+    (server,) = made.create()
+    made.run(20)
+    assert made.states([server]) == ["BUILDING"]
+    made.nova.resize_server(server, flavor)
+    (other,) = made.create()
+    made.run(20)
+    assert made.nova.show_server(server).demand["VCPU"] == (2 if flavor == "medium" else 1)
+    assert made.states([other]) == ["ACTIVE"]
+    assert shared_vcpus(made) == (3 if flavor == "medium" else 2)
+
+
+def test_a_server_that_is_unshelved_while_it_expires_stops_nobody(made):
+    server = running(made, expiry_action="stop", ttl_s=30)
+    made.run(31)
+    assert made.states([server]) == ["EXPIRING"]
+    made.nova.unshelve_server(server)  # Nova had shelved it without letting go of its host
+    (other,) = made.create()
+    made.run(5)
+    assert made.states([other])[0] in ("BUILDING", "ACTIVE")

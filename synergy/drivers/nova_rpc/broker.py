@@ -110,7 +110,7 @@ class Publisher:
                     self._await_confirms()
             except amqp.exceptions.NotFound as error:  # there is no such exchange
                 self._drop()
-                first = outgoing[min(self._open_tags.values())]
+                first = outgoing[min(self._open_tags.values(), default=0)]
                 self._lost(
                     f"the broker refuses {first.routing_key!r} on exchange {first.exchange!r}: "
                     f"{error.reply_text}",
@@ -202,7 +202,7 @@ class Publisher:
 
     def _on_nack(self, tag: int, multiple: bool) -> None:
         for place in self._settled(tag, multiple):
-            self._fates[place] = Published(Fate.REFUSED, "the broker could not store the message")
+            self._fates[place] = Published(Fate.UNKNOWN, "the broker failed to store the message")
 
     def _on_return(self, error: Any, exchange: str, routing_key: str, message: Any) -> None:
         """A message without a queue comes back, and is acknowledged after that."""
