@@ -8,8 +8,10 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from synergy.core.accounts import user_node
 from synergy.core.errors import InvalidInput
-from synergy.core.model import DefaultQuota, OnPrivateFull, Project, QuotaKind
+from synergy.core.model import DefaultQuota, OnPrivateFull, Project, QuotaKind, RequestClass
+from synergy.core.quota import QuotaState
 
 QUOTA_KEY: Final = "quota"
 QUOTA_SPEC: Final = "synergy:quota"
@@ -66,6 +68,15 @@ def wishes(
         nice=_integer(metadata, NICE_KEY, 0, lowest=0, highest=HIGHEST_NICE),
         partition=extra_specs.get(PARTITION_SPEC, ""),
     )
+
+
+def never_fits(state: QuotaState, kind: RequestClass) -> str:
+    """Return why a class can never be held, by whichever quota it may use, or "" if it may."""
+    node, private = user_node(kind.association_id), kind.quota is QuotaKind.PRIVATE
+    why = state.never_fits(node, kind.demand, private=private)
+    if why and private and kind.on_private_full is OnPrivateFull.SHARED:
+        why = state.never_fits(node, kind.demand, private=False)
+    return why
 
 
 def _quota(project: Project, named: str | None) -> tuple[QuotaKind, OnPrivateFull]:

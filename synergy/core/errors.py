@@ -24,6 +24,24 @@ class NotFound(SynergyError):
     code = "not_found"
 
 
+class Unauthenticated(SynergyError):
+    """The caller gave no token, or one that Keystone does not know or that has expired."""
+
+    code = "unauthenticated"
+
+
+class PolicyDenied(SynergyError):
+    """The caller may not do this; the text names the policy rule."""
+
+    code = "policy_denied"
+
+
+class PreconditionFailed(SynergyError):
+    """The thing is not what the caller last saw: read it again, and decide anew."""
+
+    code = "precondition_failed"
+
+
 class Conflict(SynergyError):
     """Someone else changed or owns the thing; reading again and repeating may work."""
 

@@ -23,6 +23,7 @@ class Event(StrEnum):
     UNREADABLE = "UNREADABLE"  # the message is not what Nova sends; kept for a person
     PAUSED = "PAUSED"  # held by an operator or its user
     RESUMED = "RESUMED"  # given back to the queue
+    EXTENDED = "EXTENDED"  # it may live longer than it was given
     MOVED_TO_SHARED = "MOVED_TO_SHARED"  # the private quota was full
     SELECTED = "SELECTED"  # a round chose it
     HANDED_OVER = "HANDED_OVER"  # the conductor has it
@@ -67,6 +68,7 @@ TRANSITIONS: Final[Mapping[tuple[State, Event], State]] = {
     (S.EXPIRING, E.PARKED): S.PARKED,
     (S.ERROR, E.PARKED): S.PARKED,
     (S.PARKED, E.UNPARKED): S.ACTIVE,
+    (S.ACTIVE, E.EXTENDED): S.ACTIVE,
     # The user may change a server of whose boot, or failure, nobody has told yet.
     **{(s, E.RESIZED): s for s in (*HOLDS_QUOTA, S.ERROR)},
     **{(s, E.CHANGE_REFUSED): s for s in IN_NOVA},

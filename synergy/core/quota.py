@@ -6,6 +6,7 @@ know priorities, order or requests. "No limit" is None in values, UNLIMITED in c
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass
 from typing import Final
 
@@ -236,6 +237,12 @@ class QuotaBook:
             self.shared_used[tree.path(node)] += tree.amounts(one.shared)
         self.pool = self._pool()
 
+    def copy(self) -> "QuotaBook":
+        """Return an accounting of the same that may be used up apart."""
+        other = copy(self)
+        other.private_used, other.shared_used = self.private_used.copy(), self.shared_used.copy()
+        return other
+
     def _pool(self) -> Ints:
         """What no project owns and what is lent, less what private servers take unbounded."""
         unbounded = np.where(self.tree.limited, 0, self.private_used.sum(axis=0))
@@ -312,6 +319,10 @@ class QuotaBook:
     def hold_shared(self, node: int, demand: Ints) -> None:
         """Account `demand` on the pool, at every node of the path."""
         self.shared_used[self.tree.path(node)] += demand
+
+    def release_shared(self, node: int, demand: Ints) -> None:
+        """Give `demand` back to the pool, at every node of the path."""
+        self.shared_used[self.tree.path(node)] -= demand
 
     def hold_private(self, node: int, demand: Ints) -> None:
         """Account `demand` on the private quota, which may shrink what is lent."""

@@ -1,14 +1,17 @@
-"""Fair-share in plain words: why a row stands where it stands.
+"""Answers in plain words: why a row of the share tree stands where it does, why a request waits.
 
 Why: "level_fs 0.32" tells an operator nothing, and a user less. Must not know where names or
 numbers come from.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Final
 
 import numpy as np
 
+from synergy.core.explain import Bound, Scope
 from synergy.core.fairshare import FairShare
+from synergy.core.reasons import Reason
 from synergy.core.shares import ShareTree
 from synergy.core.usage import Fading, HalfLife
 
@@ -33,12 +36,19 @@ def window(fading: Fading) -> str:
 
 
 def standing(
-    tree: ShareTree, computed: FairShare, row: int, names: Sequence[str], window: str
+    tree: ShareTree,
+    computed: FairShare,
+    row: int,
+    names: Sequence[str],
+    window: str,
+    *,
+    apart: bool = False,
 ) -> str:
     """Return why a row stands where it stands.
 
     names   n names, by row
     window  the time that usage counts for, in words
+    apart   tell nothing of accounts above the user's own project, nor of how many users there are
 
     A user is told of its own usage first, then of accounts above that used more than their share:
     in Fair Tree these weigh more than anything the user does.
@@ -53,8 +63,8 @@ def standing(
         ratio = _ratio(computed, above)
         if not tree.inherits[above] and (ratio > 1 or computed.norm_shares[above] <= 0):
             said.append(f"{names[above]} {_clause(tree, computed, above, 'its', window)}")
-        above = int(tree.parent[above])
-    if computed.rank[row]:
+        above = 0 if apart else int(tree.parent[above])
+    if computed.rank[row] and not apart:
         said.append(_place(tree, computed, row))
     return "; ".join(said)
 
@@ -96,3 +106,53 @@ def _place(tree: ShareTree, computed: FairShare, row: int) -> str:
     if ahead == 0:
         return f"nobody of {users} users goes before you"
     return f"{ahead} of {users} users {'goes' if ahead == 1 else 'go'} before you"
+
+
+def why_waiting(
+    reason: Reason | None, bounds: Sequence[Bound], names: Mapping[str, str], *, ahead: int | None
+) -> str:
+    """Return why a request waits, in a sentence or two: words first, numbers after.
+
+    names  of nodes of the account tree, for those that may be named
+    ahead  how many requests go before it
+    """
+    said = [_REASONS.get(reason, "It does not wait.") if reason else "It does not wait."]
+    said += [_bound(bound, names) for bound in bounds]
+    if ahead is not None and reason in (Reason.NO_FREE_QUOTA, Reason.PRIORITY):
+        said.append("It is the first in line." if ahead == 0 else _behind(ahead))
+    return " ".join(said)
+
+
+def _behind(ahead: int) -> str:
+    return f"{ahead:,} request{'s go' if ahead > 1 else ' goes'} before it."
+
+
+def _bound(bound: Bound, names: Mapping[str, str]) -> str:
+    what = {
+        Scope.POOL: "the shared quota",
+        Scope.PRIVATE: f"the private quota of {names.get(bound.node_id, 'its project')}",
+        Scope.BORROW_LIMIT: f"what {names.get(bound.node_id, 'its account')} may borrow",
+    }[bound.scope]
+    return (
+        f"It needs {bound.needed:,} {bound.resource_class}, and of {what} {max(0, bound.free):,} "
+        f"of {bound.limit:,} {'is' if bound.free == 1 else 'are'} free."
+    )
+
+
+_REASONS: Final = {
+    Reason.PENDING_EVALUATION: "It came after the last round; the next one looks at it.",
+    Reason.HELD_BY_USER: "It is held by its user, and waits until it is released.",
+    Reason.HELD_BY_ADMIN: "It is held by an administrator, and waits until it is released.",
+    Reason.PROJECT_SUSPENDED: "Its project is suspended: no new servers are started for it.",
+    Reason.NEVER_FITS: "It can never fit.",
+    Reason.USER_LIMIT: "Its user holds as much of the shared quota as the user may.",
+    Reason.PROJECT_BORROW_LIMIT: "Its account holds as much of the shared quota as it may borrow.",
+    Reason.NO_FREE_QUOTA: "There is not enough quota free.",
+    Reason.FRAGMENTED: "There is enough quota free, but no single host has room for it.",
+    Reason.AWAITING_EXPIRY: "Its quota is lent, and comes back when the borrowers' lifetimes end.",
+    Reason.PRIORITY: "It would fit, but the round ended at others before it.",
+    Reason.DISPATCH_RETRY: "It could not be handed to Nova, and is tried again soon.",
+    Reason.BROKER_DOWN: "The message broker of Nova does not answer.",
+    Reason.NOVA_DOWN: "Nova does not answer.",
+    Reason.SHARED_QUOTA_DISABLED: "The private quotas exceed the cloud: nothing is shared now.",
+}

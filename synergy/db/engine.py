@@ -6,7 +6,7 @@ Must not know tables.
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from alembic.config import Config
 from alembic.migration import MigrationContext
@@ -24,6 +24,7 @@ from alembic import command
 from synergy.core.errors import ConfigurationInvalid, Conflict, UpstreamUnavailable
 from synergy.db.migrations import migrations_folder
 
+READS: Final = "synergy_reads"  # execution option of a transaction that does not write
 DATABASE_OPTIONS = (
     cfg.StrOpt(
         "connection",
@@ -96,7 +97,8 @@ def _open_sqlite(url: URL, conf: Any) -> Engine:
 
     @event.listens_for(engine, "begin")
     def begun(connection: Connection) -> None:
-        connection.exec_driver_sql("BEGIN IMMEDIATE")
+        reads = connection.get_execution_options().get(READS)
+        connection.exec_driver_sql("BEGIN" if reads else "BEGIN IMMEDIATE")
 
     return engine
 

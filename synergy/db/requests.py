@@ -7,26 +7,29 @@ from itertools import groupby
 from typing import Any, Final
 
 from sqlalchemy import (
+    BigInteger,
     BindParameter,
     Connection,
     and_,
     bindparam,
+    case,
     delete,
     func,
     insert,
     or_,
     select,
+    type_coerce,
     union_all,
     update,
 )
 
 from synergy.core.errors import Conflict, NotFound
-from synergy.core.lifecycle import HOLDS_QUOTA, WAITING, Move, Step
+from synergy.core.lifecycle import HOLDS_QUOTA, WAITING, Event, Move, Step
 from synergy.core.model import QuotaKind, Request, RequestClass, Resources, State
 from synergy.db.classes import ClassCache
-from synergy.db.models import BodyRow, Instant, QuarantineRow, RequestRow, StepRow
+from synergy.db.models import BodyRow, ClassRow, Instant, QuarantineRow, RequestRow, StepRow
 from synergy.db.vault import Vault
-from synergy.ports import ClassLine, Hold
+from synergy.ports import ClassLine, Consumption, Hold, LedgerEntry
 
 _CHUNK: Final = 500  # bound parameters of one statement; SQLite and PostgreSQL have limits
 _FIXED: Final = (
@@ -79,6 +82,48 @@ _HOLDS_SINCE: Final = union_all(  # each half has its index; an OR of both would
     .where(RequestRow.released_at > bindparam("at", type_=Instant))
     .group_by(*_SPAN),
 )
+_ENDS: Final = (
+    select(RequestRow.class_id, RequestRow.expires_at, func.count())
+    .where(_HOLDING)
+    .group_by(RequestRow.class_id, RequestRow.expires_at)
+)
+_BEGIN: Final = bindparam("begin", type_=Instant)
+_END: Final = bindparam("end", type_=Instant)
+_UNTIL: Final = case(
+    (RequestRow.released_at.is_(None), _END),
+    (RequestRow.released_at > _END, _END),
+    else_=RequestRow.released_at,
+)
+_FROM: Final = case((RequestRow.held_from < _BEGIN, _BEGIN), else_=RequestRow.held_from)
+_OWNED: Final = (
+    RequestRow.project_id, RequestRow.user_id, RequestRow.class_id, RequestRow.host
+)  # fmt: skip
+_CONSUMPTION: Final = (
+    select(
+        *_OWNED,
+        func.count().label("servers"),
+        func.sum(type_coerce(_UNTIL, BigInteger) - type_coerce(_FROM, BigInteger)).label("held_us"),
+    )
+    .where(
+        RequestRow.held_from < _END,
+        or_(RequestRow.released_at.is_(None), RequestRow.released_at > _BEGIN),
+    )
+    .group_by(*_OWNED)
+    .order_by(*_OWNED)
+)
+_LEDGER: Final = (
+    select(StepRow.seq, RequestRow.project_id, *(getattr(StepRow, name) for name in _STEP))
+    .join(RequestRow, RequestRow.request_id == StepRow.request_id)
+    .order_by(StepRow.seq)
+)
+_SORTED_BY: Final[dict[str, Any]] = {
+    "received": RequestRow.seq,
+    "name": RequestRow.server_name,
+    **{
+        name: getattr(RequestRow, name)
+        for name in ("queued_at", "changed_at", "flavor", "state", "user_id", "project_id")
+    },
+}
 _EXPIRING: Final = _REQUESTS.where(RequestRow.state == State.EXPIRING).order_by(RequestRow.seq)
 _ENDING: Final = _REQUESTS.where(
     RequestRow.state == State.ACTIVE, RequestRow.expires_at <= bindparam("by", type_=Instant)
@@ -136,21 +181,39 @@ class SqlRequests:
         *,
         states: Sequence[State] = (),
         project_id: str | None = None,
+        user_id: str | None = None,
+        quota: QuotaKind | None = None,
+        flavor: str | None = None,
+        name: str | None = None,
+        batch_id: str | None = None,
+        sort_key: str = "received",
+        descending: bool = False,
         limit: int = 1000,
         after: str | None = None,
     ) -> list[Request]:
-        query = _REQUESTS.order_by(RequestRow.seq).limit(limit)
+        by = _SORTED_BY[sort_key]
+        order = (by, RequestRow.seq) if by is not RequestRow.seq else (by,)
+        query = _REQUESTS.order_by(*(c.desc() if descending else c for c in order)).limit(limit)
         if states:
             query = query.where(RequestRow.state.in_(states))
-        if project_id is not None:
-            query = query.where(RequestRow.project_id == project_id)
+        wanted = {
+            RequestRow.project_id: project_id,
+            RequestRow.user_id: user_id,
+            RequestRow.flavor: flavor,
+            RequestRow.server_name: name,
+            RequestRow.batch_id: batch_id,
+        }
+        query = query.where(*(c == value for c, value in wanted.items() if value is not None))
+        if quota is not None:
+            of_kind = select(ClassRow.class_id).where(ClassRow.quota == quota)
+            query = query.where(RequestRow.class_id.in_(of_kind))
         if after is not None:
-            seq = self._connection.execute(
-                select(RequestRow.seq).where(RequestRow.request_id == after)
-            ).scalar_one_or_none()
-            if seq is None:
+            place = self._connection.execute(
+                select(*order).where(RequestRow.request_id == after)
+            ).first()
+            if place is None:
                 raise NotFound(f"marker: request {after!r} does not exist")
-            query = query.where(RequestRow.seq > seq)
+            query = query.where(_behind(order, tuple(place), descending=descending))
         return [self._value(row) for row in self._connection.execute(query)]
 
     def save(self, moves: Sequence[Move]) -> None:
@@ -259,6 +322,61 @@ class SqlRequests:
                 )
         return found
 
+    def consumption(
+        self, begin: datetime, end: datetime, *, project_id: str | None = None
+    ) -> list[Consumption]:
+        window = {"begin": begin, "end": end}
+        query = _CONSUMPTION
+        if project_id is not None:
+            query = query.where(RequestRow.project_id == project_id)
+        return [
+            Consumption(
+                project_id=row.project_id,
+                user_id=row.user_id,
+                request_class=self._classes.get(self._connection, row.class_id),
+                host=row.host,
+                servers=row.servers,
+                held_s=float(row.held_us) / 1e6,
+            )
+            for row in self._connection.execute(query, window).all()
+        ]
+
+    def events(
+        self,
+        *,
+        project_id: str | None = None,
+        request_id: str | None = None,
+        event: Event | None = None,
+        since: datetime | None = None,
+        limit: int = 1000,
+        after: int = 0,
+    ) -> list[LedgerEntry]:
+        query = _LEDGER.where(StepRow.seq > after).limit(limit)
+        if project_id is not None:
+            query = query.where(RequestRow.project_id == project_id)
+        if request_id is not None:
+            query = query.where(StepRow.request_id == request_id)
+        if event is not None:
+            query = query.where(StepRow.event == event)
+        if since is not None:
+            query = query.where(StepRow.at >= since)
+        return [
+            LedgerEntry(
+                number=number, project_id=owner, step=Step(**dict(zip(_STEP, step, strict=True)))
+            )
+            for number, owner, *step in self._connection.execute(query)
+        ]
+
+    def counts(self) -> dict[State, int]:
+        query = select(RequestRow.state, func.count()).group_by(RequestRow.state)
+        return {row.state: row[1] for row in self._connection.execute(query)}
+
+    def ends(self) -> list[tuple[RequestClass, datetime | None, int]]:
+        return [
+            (self._classes.get(self._connection, class_id), expires_at, count)
+            for class_id, expires_at, count in self._connection.execute(_ENDS).all()
+        ]
+
     def ending(self, by: datetime) -> list[Request]:
         return [self._value(row) for row in self._connection.execute(_ENDING, {"by": by})]
 
@@ -319,6 +437,15 @@ class SqlRequests:
         values = dict(zip(_VALUE_COLUMNS, row, strict=True))
         kind = self._classes.get(self._connection, values["class_id"])
         return Request(request_class=kind, **values)
+
+
+def _behind(order: Sequence[Any], place: Sequence[Any], *, descending: bool) -> Any:
+    """Return the condition that a row comes after `place` in an order of one or two columns."""
+    (column, *rest), (value, *others) = order, place
+    beyond = column < value if descending else column > value
+    if not rest:
+        return beyond
+    return or_(beyond, and_(column == value, _behind(rest, others, descending=descending)))
 
 
 def _span_order(row: Any) -> tuple[int, str, datetime, datetime]:

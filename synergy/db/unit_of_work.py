@@ -7,7 +7,7 @@ from sqlalchemy import Connection, Engine
 
 from synergy.db.accounting import SqlTrusts, SqlUsage
 from synergy.db.classes import ClassCache
-from synergy.db.engine import translated
+from synergy.db.engine import READS, translated
 from synergy.db.projects import SqlProjects
 from synergy.db.requests import SqlRequests
 from synergy.db.vault import Vault
@@ -36,9 +36,11 @@ class Store:
         self._engine, self._vault, self._classes = engine, vault, ClassCache()
 
     @contextmanager
-    def __call__(self) -> Iterator[SqlUnitOfWork]:
+    def __call__(self, *, reads: bool = False) -> Iterator[SqlUnitOfWork]:
         """Open a transaction; an exception or a missing `commit` rolls it back."""
         with translated(), self._engine.connect() as connection:
+            if reads:
+                connection = connection.execution_options(**{READS: True})
             yield SqlUnitOfWork(connection, self._classes, self._vault)
 
     def close(self) -> None:

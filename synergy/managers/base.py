@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
+from functools import cache
 from typing import Any, ClassVar, Final, TypeVar
 
 import jsonschema
@@ -68,20 +69,28 @@ class Status(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """What a manager does on demand: a JSON Schema for its arguments and a policy rule."""
+    """What a manager does on demand: a JSON Schema for its arguments and a policy rule.
+
+    beside  it may run while the manager is at work: it reads the store, and values of the manager
+            that are replaced as a whole
+    """
 
     name: str
     help: str
     schema: Mapping[str, Any]
     method: str
     rule: str
+    beside: bool = False
 
 
 M = TypeVar("M", bound=Callable[..., Json])
 
 
 def command(
-    schema_of: Mapping[str, Any] | None = None, *, required: Sequence[str] = ()
+    schema_of: Mapping[str, Any] | None = None,
+    *,
+    required: Sequence[str] = (),
+    beside: bool = False,
 ) -> Callable[[M], M]:
     """Declare a method as a command; `schema_of` gives the JSON Schema of each argument."""
 
@@ -92,7 +101,7 @@ def command(
             "required": list(required),
             "additionalProperties": False,
         }
-        method.__dict__["synergy_command"] = schema
+        method.__dict__["synergy_command"] = schema, beside
         return method
 
     return mark
@@ -127,16 +136,18 @@ class Manager:
         """Let go of what `setup` took."""
 
     @classmethod
+    @cache
     def commands(cls) -> dict[str, Command]:
         """Return the declared commands by name."""
         found = {}
         for method_name, method in inspect.getmembers(cls, inspect.isfunction):
-            schema = method.__dict__.get("synergy_command")
-            if schema is not None:
+            declared = method.__dict__.get("synergy_command")
+            if declared is not None:
+                schema, beside = declared
                 name = method_name.removeprefix("do_")
                 text = inspect.getdoc(method) or ""
                 rule = f"synergy:{cls.name}:{name}"
-                found[name] = Command(name, text.split("\n")[0], schema, method_name, rule)
+                found[name] = Command(name, text.split("\n")[0], schema, method_name, rule, beside)
         return found
 
     def execute(self, name: str, **arguments: Json) -> Json:
@@ -271,7 +282,10 @@ class Supervisor:
         return wanted
 
     def execute(self, name: str, arguments: Mapping[str, Json]) -> Json:
-        """Run a command between two runs of the manager."""
+        """Run a command: beside the manager's runs if it may, else between two of them."""
+        declared = self.manager.commands().get(name)
+        if declared is not None and declared.beside:
+            return self.manager.execute(name, **arguments)
         with self._turn:
             return self.manager.execute(name, **arguments)
 

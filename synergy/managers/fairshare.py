@@ -28,13 +28,15 @@ from synergy.core.fairtree import Ties
 from synergy.core.model import Association
 from synergy.core.shares import Floats, Ints, ShareTree
 from synergy.core.usage import Charged, History, ResetPeriod
-from synergy.managers import charging
+from synergy.managers import charging, reports
 from synergy.managers.base import Json, Manager, Publish, command
 from synergy.managers.charging import Tariff
-from synergy.managers.render import instant_json, shares_json
+from synergy.managers.render import instant_json, read_instant, shares_json
 from synergy.ports import Clock, OpenUnitOfWork, UnitOfWork
 
 LOG = logging.getLogger(__name__)
+_ID: Final = {"type": "string", "minLength": 1, "maxLength": 64}
+_INSTANT: Final = {"type": "string", "format": "date-time", "maxLength": 40}
 CLOCK_STEP_S: Final = 10.0  # by more than this the wall clock was set, not late
 
 
@@ -231,24 +233,84 @@ class FairShareManager(Manager):
 
     # --- commands ---------------------------------------------------------------------------------
 
-    @command()
-    def do_shares(self) -> Json:
-        """Show the share tree with usage, factors and why, as sshare -l does."""
+    @command({"project_id": _ID}, beside=True)
+    def do_shares(self, project_id: str | None = None) -> Json:
+        """Show the share tree with usage, factors and why, as sshare -l does.
+
+        With a project, only its own row and its users', and nothing in them tells of others.
+        """
         standing = self._standing
         if standing is None:
             return {"computed_at": None, "shares": []}
         held, computed = standing.accounts, standing.in_tres_seconds()
         ranked = bool(computed.rank.any())
-        users = {
-            accounts.user_node(a.association_id): a.user_name for a in held.associations if a.active
-        }
+        users = {accounts.user_node(a.association_id): a for a in held.associations if a.active}
+        apart = project_id is not None
+        wanted = {accounts.project_node(project_id)} if project_id is not None else set()
+        wanted |= {node for node, a in users.items() if a.project_id == project_id}
+        rows = []
+        for row, node_id in enumerate(held.tree.node_ids):
+            if apart and node_id not in wanted:
+                continue
+            user = users[node_id].user_name if node_id in users else None
+            shown = shares_json(held.tree, computed, row, user, ranked=ranked)
+            shown["why"] = words.standing(
+                held.tree, computed, row, held.names, standing.window, apart=apart
+            )
+            rows.append(shown | ({"rank": None} if apart else {}))
+        return {"computed_at": instant_json(standing.at), "shares": rows}
+
+    @command(
+        {
+            "project_id": _ID,
+            "begin": _INSTANT,
+            "end": _INSTANT,
+            "period": {"enum": list(reports.PERIODS)},
+            "group_by": {
+                "type": "array",
+                "items": {"enum": list(reports.GROUPS)},
+                "uniqueItems": True,
+            },
+        },
+        beside=True,
+    )
+    def do_usage(
+        self,
+        project_id: str | None = None,
+        begin: str | None = None,
+        end: str | None = None,
+        period: str = "none",
+        group_by: Sequence[str] = ("project", "quota"),
+    ) -> Json:
+        """Report resource-hours and their cost, by default of the last 7 days.
+
+        Without a project also what each was promised of the shared quota, and got.
+        """
+        now = self._clock.now()
+        ends_at = min(now, read_instant("end", end)) if end else now
+        begins_at = read_instant("begin", begin) if begin else ends_at - timedelta(days=7)
+        return reports.usage_report(
+            self._unit_of_work,
+            charging.read_tariff(self._conf),
+            begin=begins_at,
+            end=ends_at,
+            group_by=group_by,
+            period=period,
+            project_id=project_id,
+            promised=self._promised() if project_id is None else None,
+        )
+
+    def _promised(self) -> dict[str, float]:
+        """Return norm_shares by project, of the whole tree."""
+        standing = self._standing
+        if standing is None:
+            return {}
+        tree, norm = standing.accounts.tree, standing.computed.norm_shares
+        nodes = {accounts.project_node(a.project_id): a for a in standing.accounts.associations}
         return {
-            "computed_at": instant_json(standing.at),
-            "shares": [
-                shares_json(held.tree, computed, row, users.get(node_id), ranked=ranked)
-                | {"why": words.standing(held.tree, computed, row, held.names, standing.window)}
-                for row, node_id in enumerate(held.tree.node_ids)
-            ],
+            nodes[node_id].project_id: float(norm[row])
+            for row, node_id in enumerate(tree.node_ids)
+            if node_id in nodes
         }
 
     @command()

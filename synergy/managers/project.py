@@ -26,7 +26,7 @@ from synergy.core.model import (
     Resources,
 )
 from synergy.managers.base import Json, Manager, Publish, command
-from synergy.managers.render import project_json, user_json
+from synergy.managers.render import IF_MATCH, check_revision, project_json, user_json
 from synergy.ports import Compute, Identity, Intake, OpenUnitOfWork, UnitOfWork, Wake
 
 LOG = logging.getLogger(__name__)
@@ -220,16 +220,16 @@ class ProjectManager(Manager):
 
     # --- commands ---------------------------------------------------------------------------------
 
-    @command()
+    @command(beside=True)
     def do_list(self) -> Json:
         """List the managed projects."""
-        with self._unit_of_work() as uow:
+        with self._unit_of_work(reads=True) as uow:
             return [project_json(project) for project in uow.projects.all()]
 
-    @command({"project": _NAME}, required=["project"])
+    @command({"project": _NAME}, required=["project"], beside=True)
     def do_show(self, project: str) -> Json:
         """Show a managed project with its users."""
-        with self._unit_of_work() as uow:
+        with self._unit_of_work(reads=True) as uow:
             found = _find(uow.projects.all(), project)
             users = [a for a in uow.projects.associations() if a.project_id == found.project_id]
         return project_json(found) | {"users": [user_json(user) for user in users]}
@@ -260,23 +260,25 @@ class ProjectManager(Manager):
         self._lift(made)
         return self.do_show(view.project_id)
 
-    @command({"project": _NAME, **_SETTINGS}, required=["project"])
-    def do_set(self, project: str, **settings: Any) -> Json:
+    @command({"project": _NAME, **_SETTINGS, "if_match": IF_MATCH}, required=["project"])
+    def do_set(self, project: str, if_match: Sequence[str] | None = None, **settings: Any) -> Json:
         """Change a managed project's shares, limits or treatment."""
         if not settings:
             raise InvalidInput(f"nothing to set: give one of {', '.join(_SETTINGS)}")
         with self._unit_of_work() as uow:
             found = _find(uow.projects.all(), project)
+            check_revision(project_json(found), if_match)
             uow.projects.save(replace(found, **_read_settings(settings)))
             uow.commit()
         self._publish(ProjectsChanged(frozenset({found.project_id})))
         return self.do_show(found.project_id)
 
-    @command({"project": _NAME}, required=["project"])
-    def do_remove(self, project: str) -> Json:
+    @command({"project": _NAME, "if_match": IF_MATCH}, required=["project"])
+    def do_remove(self, project: str, if_match: Sequence[str] | None = None) -> Json:
         """Manage a project no longer: Nova gets back the quota it had."""
         with self._unit_of_work() as uow:
             found = _find(uow.projects.all(), project)
+            check_revision(project_json(found), if_match)
             waiting = uow.requests.waiting_count(found.project_id)
             if waiting:
                 raise Conflict(
@@ -290,16 +292,24 @@ class ProjectManager(Manager):
         return project_json(leaving)
 
     @command(
-        {"project": _NAME, "user": _NAME, **{name: _SETTINGS[name] for name in _OF_USERS}},
+        {
+            "project": _NAME,
+            "user": _NAME,
+            **{name: _SETTINGS[name] for name in _OF_USERS},
+            "if_match": IF_MATCH,
+        },
         required=["project", "user"],
     )
-    def do_set_user(self, project: str, user: str, **settings: Any) -> Json:
+    def do_set_user(
+        self, project: str, user: str, if_match: Sequence[str] | None = None, **settings: Any
+    ) -> Json:
         """Change a user's shares or priority within a managed project."""
         if not settings:
             raise InvalidInput(f"nothing to set: give one of {', '.join(_OF_USERS)}")
         with self._unit_of_work() as uow:
             found = _find(uow.projects.all(), project)
             association = _find_user(uow, found, user)
+            check_revision(user_json(association), if_match)
             changed = replace(association, **_read_settings(settings))
             uow.projects.save_association(changed)
             uow.commit()

@@ -8,13 +8,13 @@ import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from datetime import timedelta
+from typing import Any, Final
 
 from oslo_config import cfg
 
 from synergy.core import lifecycle
-from synergy.core.accounts import user_node
-from synergy.core.admission import Wishes, wishes
+from synergy.core.admission import Wishes, never_fits, wishes
 from synergy.core.errors import HandOverFailed, IllegalTransition, InvalidInput, UpstreamUnavailable
 from synergy.core.events import (
     Fact,
@@ -29,8 +29,15 @@ from synergy.core.lifecycle import Event, Move, transition
 from synergy.core.model import OnPrivateFull, Project, QuotaKind, Request, RequestClass, State
 from synergy.core.quota import QuotaState
 from synergy.managers.base import Json, Manager, Publish, command
-from synergy.managers.render import request_json, step_json
+from synergy.managers.render import (
+    IF_MATCH,
+    check_revision,
+    read_instant,
+    request_json,
+    step_json,
+)
 from synergy.ports import (
+    SORT_KEYS,
     BuildRequest,
     Clock,
     Conductor,
@@ -46,6 +53,10 @@ from synergy.ports import (
 LOG = logging.getLogger(__name__)
 _REFUSALS = (State.REJECTED, State.CANCELLED)
 _ID = {"type": "string", "minLength": 1, "maxLength": 64}
+_NAME = {"type": "string", "minLength": 1, "maxLength": 255}
+_BY = {"enum": ["user", "admin"]}
+HELD_BY_ADMIN: Final = "held_by_admin"
+BATCHES_AT_ONCE: Final = 10  # then commands have their turn
 
 
 class QueueManager(Manager):
@@ -114,13 +125,14 @@ class QueueManager(Manager):
     def task(self) -> float | None:
         if self._refusals_left:
             self._send_refusals()
-        while True:
+        for _ in range(BATCHES_AT_ONCE):
             if not self._batch:
                 self._batch = self._intake.fetch(limit=self._conf.commit_size)
             if not self._batch:
                 return None
             self._store(self._batch)
             self._batch = ()
+        return 0.0
 
     # --- intake -----------------------------------------------------------------------------------
 
@@ -273,10 +285,7 @@ class QueueManager(Manager):
         if self._quota is None:
             return ""
         if kind not in self._never_why:
-            node, private = user_node(kind.association_id), kind.quota is QuotaKind.PRIVATE
-            why = self._quota.never_fits(node, kind.demand, private=private)
-            if why and private and kind.on_private_full is OnPrivateFull.SHARED:
-                why = self._quota.never_fits(node, kind.demand, private=False)
+            why = never_fits(self._quota, kind)
             self._never_why[kind] = f"never_fits: {why}" if why else ""
         return self._never_why[kind]
 
@@ -315,65 +324,175 @@ class QueueManager(Manager):
     @command(
         {
             "project_id": _ID,
-            "state": {"enum": [state.value for state in State]},
+            "user_id": _ID,
+            "state": {"type": "array", "items": {"enum": [state.value for state in State]}},
+            "quota": {"enum": [kind.value for kind in QuotaKind]},
+            "flavor": _NAME,
+            "name": _NAME,
+            "batch_id": _ID,
+            "sort_key": {"enum": list(SORT_KEYS)},
+            "sort_dir": {"enum": ["asc", "desc"]},
             "limit": {"type": "integer", "minimum": 1, "maximum": 1000},
             "marker": _ID,
-        }
+        },
+        beside=True,
     )
     def do_list(
         self,
-        project_id: str | None = None,
-        state: str | None = None,
+        state: Sequence[str] = (),
+        quota: str | None = None,
+        sort_key: str = "received",
+        sort_dir: str = "asc",
         limit: int = 100,
         marker: str | None = None,
+        **filters: str,
     ) -> Json:
-        """List requests in the order in which they were received."""
-        states = [State(state)] if state else []
-        with self._unit_of_work() as uow:
+        """List requests, by default in the order in which they were received."""
+        with self._unit_of_work(reads=True) as uow:
             found = uow.requests.search(
-                states=states, project_id=project_id, limit=limit, after=marker
+                states=[State(one) for one in state],
+                quota=QuotaKind(quota) if quota else None,
+                sort_key=sort_key,
+                descending=sort_dir == "desc",
+                limit=limit,
+                after=marker,
+                **filters,
             )
         return [request_json(request) for request in found]
 
-    @command({"request_id": _ID}, required=["request_id"])
+    @command({"request_id": _ID}, required=["request_id"], beside=True)
     def do_show(self, request_id: str) -> Json:
         """Show a request with its ledger."""
-        with self._unit_of_work() as uow:
+        with self._unit_of_work(reads=True) as uow:
             request = uow.requests.get(request_id)
             steps = uow.requests.steps(request_id)
         return request_json(request) | {"history": [step_json(step) for step in steps]}
 
     @command(
-        {"request_id": _ID, "why": {"type": "string", "maxLength": 150}}, required=["request_id"]
+        {
+            "project_id": _ID,
+            "request_id": _ID,
+            "event": {"enum": [event.value for event in Event]},
+            "since": {"type": "string", "format": "date-time", "maxLength": 40},
+            "limit": {"type": "integer", "minimum": 1, "maximum": 1000},
+            "marker": {"type": "integer", "minimum": 0, "maximum": 2**62},
+        },
+        beside=True,
     )
-    def do_cancel(self, request_id: str, why: str = "cancelled by an operator") -> Json:
+    def do_events(
+        self,
+        event: str | None = None,
+        since: str | None = None,
+        limit: int = 100,
+        marker: int = 0,
+        **filters: str,
+    ) -> Json:
+        """List what happened to requests, oldest first; `marker` is the last number seen."""
+        with self._unit_of_work(reads=True) as uow:
+            found = uow.requests.events(
+                event=Event(event) if event else None,
+                since=read_instant("since", since) if since else None,
+                limit=limit,
+                after=marker,
+                **filters,
+            )
+        return [
+            {
+                "number": entry.number,
+                "project_id": entry.project_id,
+                "request_id": entry.step.request_id,
+                **step_json(entry.step),
+            }
+            for entry in found
+        ]
+
+    @command(beside=True)
+    def do_counts(self) -> Json:
+        """Count the requests in each state."""
+        with self._unit_of_work(reads=True) as uow:
+            return {state.value: count for state, count in uow.requests.counts().items()}
+
+    @command(
+        {"request_id": _ID, "why": {"type": "string", "maxLength": 150}, "if_match": IF_MATCH},
+        required=["request_id"],
+    )
+    def do_cancel(
+        self,
+        request_id: str,
+        why: str = "cancelled by an operator",
+        if_match: Sequence[str] | None = None,
+    ) -> Json:
         """Withdraw a waiting request; its server ends in ERROR with the reason."""
-        shown = self._move(request_id, Event.CANCELLED, why)
+        shown = self._move(request_id, Event.CANCELLED, why, if_match)
         self._send_refusals()
         return shown
 
-    @command({"request_id": _ID}, required=["request_id"])
-    def do_hold(self, request_id: str) -> Json:
-        """Keep a waiting request from being dispatched."""
-        return self._move(request_id, Event.PAUSED, "held_by_admin")
+    @command({"request_id": _ID, "by": _BY, "if_match": IF_MATCH}, required=["request_id"])
+    def do_hold(
+        self, request_id: str, by: str = "admin", if_match: Sequence[str] | None = None
+    ) -> Json:
+        """Keep a waiting request from being dispatched; an administrator's hold is the stronger."""
+        return self._move(request_id, Event.PAUSED, f"held_by_{by}", if_match)
 
-    @command({"request_id": _ID}, required=["request_id"])
-    def do_release(self, request_id: str) -> Json:
+    @command({"request_id": _ID, "by": _BY, "if_match": IF_MATCH}, required=["request_id"])
+    def do_release(
+        self, request_id: str, by: str = "admin", if_match: Sequence[str] | None = None
+    ) -> Json:
         """Give a held or quarantined request back to the queue."""
-        return self._move(request_id, Event.RESUMED, "")
+        return self._move(request_id, Event.RESUMED, "", if_match, by=by)
 
-    @command()
+    @command(
+        {
+            "request_id": _ID,
+            "by_s": {"type": "integer", "minimum": 1, "maximum": 366 * 86_400},
+            "if_match": IF_MATCH,
+        },
+        required=["request_id", "by_s"],
+    )
+    def do_extend(self, request_id: str, by_s: int, if_match: Sequence[str] | None = None) -> Json:
+        """Let a running shared server live `by_s` seconds longer."""
+        with self._unit_of_work() as uow:
+            request = uow.requests.get(request_id)
+            check_revision(request_json(request), if_match)
+            if request.expires_at is None:
+                raise IllegalTransition(
+                    f"request {request_id} is {request.state} and has no end to extend: only a "
+                    "running server on the shared quota has one"
+                )
+            later = request.expires_at + timedelta(seconds=by_s)
+            longer = replace(request, expires_at=later, ttl_s=request.ttl_s + by_s)
+            why = f"until {later.isoformat()}"
+            move = transition(longer, Event.EXTENDED, self._clock.now(), why=why)
+            uow.requests.save([move])
+            uow.commit()
+        return request_json(move.as_saved())
+
+    @command(beside=True)
     def do_quarantine(self) -> Json:
         """List the messages that could not be read and are kept aside."""
-        with self._unit_of_work() as uow:
+        with self._unit_of_work(reads=True) as uow:
             return [
                 {"message_id": message_id, "at": at.isoformat(), "why": why}
                 for message_id, at, why in uow.requests.quarantined()
             ]
 
-    def _move(self, request_id: str, event: Event, why: str) -> Json:
+    def _move(
+        self,
+        request_id: str,
+        event: Event,
+        why: str,
+        if_match: Sequence[str] | None,
+        *,
+        by: str = "admin",
+    ) -> Json:
         with self._unit_of_work() as uow:
             request = uow.requests.get(request_id)
+            check_revision(request_json(request), if_match)
+            if by == "user" and request.why == HELD_BY_ADMIN and request.state is State.HELD:
+                raise IllegalTransition(
+                    f"request {request_id} is held by an administrator: only one of them can "
+                    "release it"
+                )
             if event is Event.CANCELLED and request.state not in lifecycle.WAITING:
                 raise IllegalTransition(
                     f"request {request_id} is {request.state}: only a waiting one can be cancelled"
@@ -388,7 +507,7 @@ class QueueManager(Manager):
             self._publish(RequestsQueued((move.request,)))
         elif request.state is State.QUEUED:
             self._publish(RequestsWithdrawn((request,)))
-        return request_json(move.request)
+        return request_json(move.as_saved())
 
 
 def _constraints(build: BuildRequest, asked: Wishes) -> tuple[tuple[str, str], ...]:

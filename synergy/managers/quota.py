@@ -7,11 +7,12 @@ which resource and by how much; nothing that runs is touched.
 import logging
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Final
 
 import numpy as np
 
 from synergy.core.accounts import project_node, quota_nodes, user_node
-from synergy.core.errors import NotFound
+from synergy.core.errors import NotFound, UpstreamUnavailable
 from synergy.core.events import ProjectsChanged, QuotaChanged
 from synergy.core.model import NOTHING, Project, QuotaKind, Resources, total
 from synergy.core.quota import Held, QuotaBook, QuotaState, QuotaTree
@@ -19,6 +20,8 @@ from synergy.managers.base import Json, Manager, Publish, command
 from synergy.managers.render import limit_json
 from synergy.ports import Compute, Host, Identity, OpenUnitOfWork, UnitOfWork
 
+_ID: Final = {"type": "string", "minLength": 1, "maxLength": 64}
+_OF_ADMINISTRATORS: Final = ("total", "private_unmanaged", "shortfall", "lent", "shared_used")
 LOG = logging.getLogger(__name__)
 
 
@@ -86,15 +89,25 @@ class QuotaManager(Manager):
             quotas.append(Resources.of({n: v for n, v in limits.items() if v is not None}))
         return total(quotas)
 
-    @command()
-    def do_show(self) -> Json:
-        """Show the cloud's capacity, the shared quota, and what each project holds."""
-        if self._state is None:
-            self.task()
+    @command({"project_id": _ID}, beside=True)
+    def do_show(self, project_id: str | None = None) -> Json:
+        """Show the cloud's capacity, the shared quota, and what each project holds.
+
+        With a project, only what is its own and the shared quota.
+        """
         state = self._state
-        assert state is not None  # the task sets it or raises
-        with self._unit_of_work() as uow:
-            return _shown(uow, state)
+        if state is None:
+            raise UpstreamUnavailable("nobody has looked at the cloud yet: ask again in a minute")
+        with self._unit_of_work(reads=True) as uow:
+            shown = _shown(uow, state)
+        if project_id is None:
+            return shown
+        own = [one for one in shown["projects"] if one["id"] == project_id]
+        return dict.fromkeys(_OF_ADMINISTRATORS) | {
+            name: own if name == "projects" else value
+            for name, value in shown.items()
+            if name not in _OF_ADMINISTRATORS
+        }
 
 
 def _largest(hosts: Sequence[Host]) -> Resources:

@@ -1,13 +1,43 @@
 """Values as JSON, for the answers of commands: one shape a noun, units in the names."""
 
+import hashlib
+import json
 import math
-from datetime import datetime
-from typing import Any
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any, Final
 
+from synergy.core.errors import InvalidInput, PreconditionFailed
 from synergy.core.fairshare import FairShare
 from synergy.core.lifecycle import Step
 from synergy.core.model import Association, Project, Request, Resources
 from synergy.core.shares import ShareTree
+
+IF_MATCH: Final = {
+    "type": "array",
+    "items": {"type": "string", "maxLength": 64},
+    "maxItems": 100,
+}
+
+
+def check_revision(shown: Mapping[str, Any], if_match: Sequence[str] | None) -> None:
+    """Raise PreconditionFailed unless a thing is still what the caller saw; None matches all."""
+    if if_match is not None and shown["revision"] not in if_match:
+        raise PreconditionFailed(
+            f"it is at revision {shown['revision']}, and not {' or '.join(if_match)}: read it "
+            "again, and decide anew"
+        )
+
+
+def read_instant(name: str, text: str) -> datetime:
+    """Read ISO 8601; without an offset it is UTC. Raises InvalidInput naming the parameter."""
+    try:
+        at = datetime.fromisoformat(text.replace(" ", "+"))
+        return at.astimezone(UTC) if at.tzinfo else at.replace(tzinfo=UTC)
+    except (ValueError, OverflowError) as error:
+        raise InvalidInput(
+            f"{name} is {text!r}, but must be an instant such as 2026-01-31T12:00:00Z"
+        ) from error
 
 
 def instant_json(at: datetime | None) -> str | None:
@@ -43,6 +73,7 @@ def request_json(request: Request) -> dict[str, Any]:
         "attempts": request.attempts,
         "host": request.host,
         "why": request.why,
+        "revision": str(request.generation),
     }
 
 
@@ -77,6 +108,7 @@ def project_json(project: Project) -> dict[str, Any]:
         "borrow_limit": limit_json(project.borrow_limit),
         "lend_limit": limit_json(project.lend_limit),
         "handover": project.handover.value,
+        "revision": str(project.generation),
     }
 
 
@@ -112,10 +144,11 @@ def raw_shares_json(raw_shares: int | None) -> int | str:
 
 def user_json(association: Association) -> dict[str, Any]:
     """Return a user of a project with his shares."""
-    return {
+    shown = {
         "user_id": association.user_id,
         "name": association.user_name,
         "raw_shares": raw_shares_json(association.raw_shares),
         "priority": association.priority,
         "active": association.active,
     }
+    return shown | {"revision": hashlib.sha256(json.dumps(shown).encode()).hexdigest()[:16]}

@@ -11,8 +11,7 @@ import uuid
 from array import array
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from datetime import datetime
+from dataclasses import replace
 from typing import Any, Final
 
 import numpy as np
@@ -20,7 +19,7 @@ from oslo_config import cfg
 
 from synergy.core import priority
 from synergy.core.accounts import held_of, user_node
-from synergy.core.errors import Conflict
+from synergy.core.errors import Conflict, UpstreamUnavailable
 from synergy.core.events import (
     Fact,
     FactorsChanged,
@@ -33,7 +32,6 @@ from synergy.core.events import (
 from synergy.core.model import QuotaKind, Request, Resources, State
 from synergy.core.queue import Waiting, WaitingQueue
 from synergy.core.quota import QuotaBook, QuotaState, QuotaTree
-from synergy.core.reasons import Reason
 from synergy.core.schedule import (
     Decision,
     Discipline,
@@ -44,6 +42,7 @@ from synergy.core.schedule import (
 )
 from synergy.core.shares import Floats
 from synergy.managers import ranking
+from synergy.managers.answers import Answers, Latest, reason_of
 from synergy.managers.base import Json, Manager, Publish, command
 from synergy.managers.changes import ChangeDesk
 from synergy.managers.dispatch import Dispatcher
@@ -62,23 +61,13 @@ from synergy.ports import (
 )
 
 LOG = logging.getLogger(__name__)
+_ID: Final = {"type": "string", "minLength": 1, "maxLength": 64}
 CONFLICT_REST_S: Final = 1.0
 HOST_CHECK_S: Final = 10.0  # nobody tells when a host has room
 _MOST_AWAY: Final = 1000  # requests on their way to a host that are looked at
 _COUNTED: Final = (
     "rounds", "dispatched", "conflicts", "unknown", "changes_passed", "changes_refused"
 )  # fmt: skip
-
-
-@dataclass(frozen=True, eq=False)
-class _Latest:
-    """The last round, kept to answer questions about it."""
-
-    round_id: str
-    at: datetime
-    snapshot: Snapshot
-    plan: Plan
-    row: Mapping[int, int]  # class_id -> row
 
 
 class SchedulerManager(Manager):
@@ -158,7 +147,8 @@ class SchedulerManager(Manager):
         self._factors = FactorsChanged(np.zeros(0), np.zeros(0), 0.0)
         self._site = SitePoints(site_factors)
         self._suspended: frozenset[int] | None = None
-        self._latest: _Latest | None = None
+        self._answers = Answers(clock, unit_of_work, compute)
+        self._latest: Latest | None = None
         self._again = False
         self._fragmented = False  # something that was chosen found no host
 
@@ -245,7 +235,7 @@ class SchedulerManager(Manager):
         snapshot, plan = self._decide(state, waiting, held)
         self.counts["rounds"] += 1
         rows = {int(class_id): row for row, class_id in enumerate(waiting.class_id)}
-        self._latest = _Latest(round_id, self._clock.now(), snapshot, plan, rows)
+        self._latest = Latest(round_id, self._clock.now(), snapshot, plan, self._policy(), rows)
         self._again |= not plan.complete
         if plan.decisions:
             self._act(self._queue, round_id, plan.decisions, waiting)
@@ -351,7 +341,7 @@ class SchedulerManager(Manager):
 
     # --- commands ---------------------------------------------------------------------------------
 
-    @command()
+    @command(beside=True)
     def do_status(self) -> Json:
         """Show the last round and what was counted since the start."""
         latest = self._latest
@@ -365,39 +355,83 @@ class SchedulerManager(Manager):
         }
 
     @command(
-        {"class_ids": {"type": "array", "items": {"type": "integer"}, "maxItems": 1000}},
-        required=["class_ids"],
+        {"request_ids": {"type": "array", "items": _ID, "maxItems": 1000}},
+        required=["request_ids"],
+        beside=True,
     )
-    def do_reasons(self, class_ids: Sequence[int]) -> Json:
-        """Tell for classes of requests why those that still wait do so."""
-        return {str(class_id): self._reason(class_id) for class_id in class_ids}
+    def do_reasons(self, request_ids: Sequence[str]) -> Json:
+        """Tell why requests wait, None for those that do not."""
+        with self._unit_of_work(reads=True) as uow:
+            found = uow.requests.find(request_ids)
+        now, latest = self._clock.now(), self._latest
+        reasons = {key: reason_of(latest, request, now) for key, request in found.items()}
+        return {key: reason.value if reason else None for key, reason in reasons.items()}
 
-    def _reason(self, class_id: int) -> str:
-        latest = self._latest
-        if latest is None or class_id not in latest.row:
-            return Reason.PENDING_EVALUATION.value
-        return latest.plan.reason_of(latest.row[class_id]).value
-
-    @command({"request_id": {"type": "string"}}, required=["request_id"])
+    @command({"request_id": _ID}, required=["request_id"], beside=True)
     def do_explain(self, request_id: str) -> Json:
-        """Tell why a request waits, with its priority term by term."""
-        with self._unit_of_work() as uow:
-            request = uow.requests.get(request_id)
-        latest = self._latest
-        if request.state is not State.QUEUED or latest is None:
-            return {"reason": None, "round_id": None, "priority": None}
-        if request.retry_at is not None and request.retry_at > self._clock.now():
-            reason = Reason.DISPATCH_RETRY.value
-        else:
-            reason = self._reason(request.class_id)
-        shown = None
-        if request.class_id in latest.row:
-            row, policy = latest.row[request.class_id], self._policy()
-            age_s = (self._clock.now() - request.queued_at).total_seconds()
-            factor = priority.age_factor(age_s, policy.scales.max_age_s)
-            age = policy.weights.age * float(factor)
-            shown = latest.plan.terms.at(row, age).as_dict()
-        return {"reason": reason, "round_id": latest.round_id, "priority": shown}
+        """Tell why a request waits, its place, its priority, and what would unblock it."""
+        return self._answers.explain(self._latest, request_id)
+
+    @command(
+        {
+            "project_id": _ID,
+            "user_id": _ID,
+            "limit": {"type": "integer", "minimum": 1, "maximum": 1000},
+            "marker": _ID,
+        },
+        beside=True,
+    )
+    def do_priorities(
+        self,
+        project_id: str | None = None,
+        user_id: str | None = None,
+        limit: int = 100,
+        marker: str | None = None,
+    ) -> Json:
+        """List queued requests with each weighted term of their priority, as sprio -l does."""
+        with self._unit_of_work(reads=True) as uow:
+            found = uow.requests.search(
+                states=[State.QUEUED],
+                project_id=project_id,
+                user_id=user_id,
+                limit=limit,
+                after=marker,
+            )
+        return self._answers.priorities(self._latest, found)
+
+    @command(
+        {
+            "project_id": _ID,
+            "user_id": _ID,
+            "flavor": {"type": "string", "minLength": 1, "maxLength": 255},
+            "count": {"type": "integer", "minimum": 1, "maximum": 1000},
+            "metadata": {
+                "type": "object",
+                "maxProperties": 128,
+                "additionalProperties": {"type": "string", "maxLength": 255},
+            },
+        },
+        required=["project_id", "flavor"],
+        beside=True,
+    )
+    def do_simulate(
+        self,
+        project_id: str,
+        flavor: str,
+        user_id: str | None = None,
+        count: int = 1,
+        metadata: Mapping[str, str] | None = None,
+    ) -> Json:
+        """Tell whether servers of a flavor would start now, and if not, why and when at the latest.
+
+        `metadata` is what the server would be created with, such as quota=shared.
+        """
+        latest, state = self._latest, self._state
+        if latest is None or state is None:
+            raise UpstreamUnavailable("no round has looked at the queue yet: ask again in a minute")
+        kind = self._answers.what_if(project_id, user_id, flavor, dict(metadata or {}))
+        tree = QuotaTree(state, tuple(sorted({*latest.tree.resource_classes, *kind.demand})))
+        return self._answers.simulate(latest, tree, kind, count)
 
 
 def _seconds(request: Request) -> float:

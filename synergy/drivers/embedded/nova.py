@@ -27,6 +27,7 @@ from synergy.ports import (
     Clock,
     Credentials,
     Delivery,
+    Flavor,
     Handed,
     Host,
     Limits,
@@ -344,6 +345,14 @@ class EmbeddedNova:
         if server_id not in self._servers:
             raise NotFound(f"server {server_id!r} does not exist")
         return self._servers[server_id]
+
+    def flavors(self) -> Sequence[Flavor]:
+        """Return the flavors of the description."""
+        self._answer()
+        return [
+            Flavor(name=name, demand=one.demand(), extra_specs=one.extra_specs)
+            for name, one in self._flavors.items()
+        ]
 
     def hosts(self) -> Sequence[Host]:
         """Return every compute host, up or not."""

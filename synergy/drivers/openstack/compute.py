@@ -10,7 +10,7 @@ from synergy.core.model import Resources
 from synergy.drivers.openstack.nova_api import NovaApi
 from synergy.drivers.openstack.placement import Placement
 from synergy.drivers.openstack.quotas import QuotaDriver, Remembered
-from synergy.ports import Host, Limits, ServerView
+from synergy.ports import Flavor, Host, Limits, ServerView
 
 
 class OpenStackCompute:
@@ -51,6 +51,10 @@ class OpenStackCompute:
     def image_is_ready(self, image_id: str) -> bool:
         """Tell whether the image is complete."""
         return self._nova.image_is_ready(image_id)
+
+    def flavors(self) -> Sequence[Flavor]:
+        """Return the public flavors."""
+        return self._nova.flavors()
 
     def hosts(self) -> Sequence[Host]:
         """Return every compute host."""

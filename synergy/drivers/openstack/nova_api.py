@@ -3,7 +3,8 @@
 Must not know quotas or hosts.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -11,10 +12,11 @@ from typing import Any, Final
 from synergy.core.errors import NotFound
 from synergy.drivers.nova_message import demand_of
 from synergy.drivers.openstack.session import asking
-from synergy.ports import ServerStatus, ServerView
+from synergy.ports import Flavor, ServerStatus, ServerView
 
 NOVA: Final = "Nova"
 GLANCE: Final = "Glance"
+FLAVORS_KEPT_S: Final = 300.0
 _PAGE: Final = 1000
 _AT_ONCE: Final = 5  # questions to Nova at the same time; a session has 10 connections in all
 _STATUS: Final = {
@@ -35,6 +37,7 @@ class NovaApi:
 
     def __init__(self, cloud: Any) -> None:
         self._cloud = cloud
+        self._flavors: tuple[float, Sequence[Flavor]] = (0.0, ())  # when read, monotonic seconds
         self._pool = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="nova-api")
 
     def servers(self, server_ids: Iterable[str]) -> Mapping[str, ServerView]:
@@ -70,6 +73,17 @@ class NovaApi:
             for server in self._cloud.compute.servers(all_projects=True, **query):
                 yield view_of(server)
 
+    def flavors(self) -> Sequence[Flavor]:
+        """Return the public flavors, at most FLAVORS_KEPT_S old."""
+        read_s, known = self._flavors
+        if known and time.monotonic() - read_s < FLAVORS_KEPT_S:
+            return known
+        with asking(NOVA):
+            listed = list(self._cloud.compute.flavors(is_public=True, get_extra_specs=True))
+        found = tuple(_flavor_of(flavor) for flavor in listed if not flavor.is_disabled)
+        self._flavors = time.monotonic(), found
+        return found
+
     def delete_server(self, server_id: str) -> None:
         """Start the deletion; nothing happens when it is gone."""
         with asking(NOVA):
@@ -99,17 +113,27 @@ class NovaApi:
         return bool(status == "active")
 
 
-def view_of(server: Any) -> ServerView:
-    """Return a server of the SDK as we see it."""
-    flavor = server.flavor
-    shape = {
-        "name": flavor.original_name,
+def _flavor_of(flavor: Any) -> Flavor:
+    extra_specs = {str(k): str(v) for k, v in (flavor.extra_specs or {}).items()}
+    demand = demand_of(_shape(flavor, flavor.name), extra_specs, boots_from_volume=False)
+    return Flavor(name=flavor.name, demand=demand, extra_specs=extra_specs)
+
+
+def _shape(flavor: Any, name: str) -> dict[str, Any]:
+    return {
+        "name": name,
         "vcpus": flavor.vcpus,
         "memory_mb": flavor.ram,
         "root_gb": flavor.disk,
         "ephemeral_gb": flavor.ephemeral,
         "swap": flavor.swap,
     }
+
+
+def view_of(server: Any) -> ServerView:
+    """Return a server of the SDK as we see it."""
+    flavor = server.flavor
+    shape = _shape(flavor, flavor.original_name)
     image = server.image.id if server.image else None
     fault = (server.fault or {}).get("message", "")
     return ServerView(

@@ -1,4 +1,4 @@
-"""What lies outside Synergy, as protocols: the clock, the cloud, and the store.
+"""The cloud and the clock, as protocols.
 
 Why: managers are written against these, and the embedded cloud and the real one are held to the
 same contract tests. Must not know who implements them. What is said here follows what was observed
@@ -7,26 +7,17 @@ acknowledged only after its requests are committed.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from typing import Protocol
 
-from synergy.core.lifecycle import Move, Step
 from synergy.core.model import (
     Association,
-    Domain,
-    Project,
-    QuotaKind,
-    Request,
-    RequestClass,
     Resources,
-    State,
 )
 from synergy.core.queue import Waiting
 from synergy.core.shares import Floats
-from synergy.core.usage import Charged, History
 
 Wake = Callable[[], None]
 Limits = Mapping[str, int | None]  # None is unlimited
@@ -271,8 +262,20 @@ class Host:
     up: bool = True
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Flavor:
+    """A flavor that every project may use."""
+
+    name: str
+    demand: Resources
+    extra_specs: Mapping[str, str] = field(default_factory=dict)
+
+
 class Compute(Protocol):
     """Nova's API and Placement. Raises UpstreamUnavailable when they do not answer."""
+
+    def flavors(self) -> Sequence[Flavor]:
+        """Return the public flavors; a list a few minutes old is good enough."""
 
     def servers(self, server_ids: Iterable[str]) -> Mapping[str, ServerView]:
         """Return those of the servers that exist."""
@@ -445,202 +448,3 @@ class SiteFactor(Protocol):
         associations  project and user by association_id
         at_s          the instant of the round, epoch seconds
         """
-
-
-# --- the store ------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Hold:
-    """Requests of one class on one host that hold quota from the same instant, or held it until
-    another."""
-
-    association_id: int
-    demand: Resources
-    qos: str
-    host: str | None
-    held_from: datetime
-    released_at: datetime | None
-    count: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ClassLine:
-    """The waiting members of one class as the store has them, oldest first, packed."""
-
-    class_id: int
-    request_class: RequestClass
-    ids: bytes
-    queued_at_s: Sequence[float]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Trust:
-    """A Keystone trust that Synergy keeps for a user of a project."""
-
-    project_id: str
-    user_id: str
-    trust_id: str
-
-
-class Requests(Protocol):
-    """Requests, their classes, bodies and ledger."""
-
-    def class_id(self, request_class: RequestClass) -> int:
-        """Return the id of the class, giving it one on first sight."""
-
-    def known(self, request_ids: Sequence[str]) -> set[str]:
-        """Return those that are stored, whatever their state."""
-
-    def add(self, entries: Sequence[tuple[Move, bytes]]) -> None:
-        """Store new requests with their first step and body."""
-
-    def get(self, request_id: str) -> Request:
-        """Return one request. Raises NotFound."""
-
-    def find(self, request_ids: Sequence[str]) -> dict[str, Request]:
-        """Return those that are stored."""
-
-    def search(
-        self,
-        *,
-        states: Sequence[State] = (),
-        project_id: str | None = None,
-        limit: int = 1000,
-        after: str | None = None,
-    ) -> list[Request]:
-        """Return requests in the order in which they were received."""
-
-    def save(self, moves: Sequence[Move]) -> None:
-        """Write moves and their steps. Raises Conflict if one changed since it was read."""
-
-    def bodies(self, request_ids: Sequence[str]) -> dict[str, bytes]:
-        """Return the opened bodies that are kept. Raises SealBroken."""
-
-    def forget_bodies(self, request_ids: Sequence[str]) -> None:
-        """Delete bodies that are no longer needed."""
-
-    def with_body(self, state: State) -> list[Request]:
-        """Return the requests of a state whose body is still kept."""
-
-    def lines(self) -> Iterator[ClassLine]:
-        """Walk the classes with queued requests that no retry delays, without writing."""
-
-    def delayed(self) -> list[Request]:
-        """Return the queued requests that failed to be handed over and wait for a retry."""
-
-    def held(self) -> list[tuple[int, QuotaKind, Resources, int]]:
-        """Return (association_id, quota, demand, count) of what holds quota now."""
-
-    def holds_since(self, at: datetime) -> list[Hold]:
-        """Return shared spans that last, or that ended after `at`."""
-
-    def ending(self, by: datetime) -> list[Request]:
-        """Return the active servers whose lifetime is over by then, the first to end first."""
-
-    def expiring(self) -> list[Request]:
-        """Return the servers whose lifetime is over and that are not gone yet."""
-
-    def next_expiry(self) -> datetime | None:
-        """Return the earliest end of an active shared server."""
-
-    def projects_with(self, states: Sequence[State]) -> list[str]:
-        """Return the ids of projects that have requests in one of these states."""
-
-    def waiting_count(self, project_id: str, user_id: str | None = None) -> int:
-        """Return how many requests of a project, or of one of its users, wait."""
-
-    def waiting_owners(self) -> dict[tuple[str, str], str]:
-        """Return (project_id, user_id) -> one request_id, for everyone with a waiting request."""
-
-    def steps(self, request_id: str) -> list[Step]:
-        """Return a request's ledger, oldest first."""
-
-    def quarantine(self, message_id: str, body: bytes, why: str, at: datetime) -> bool:
-        """Keep a message that cannot be read; False when it is there already."""
-
-    def quarantined(self) -> list[tuple[str, datetime, str]]:
-        """Return (message_id, at, why) of the messages kept aside."""
-
-
-class Projects(Protocol):
-    """Managed projects, their domains and users."""
-
-    def all(self) -> list[Project]:
-        """Return every managed project."""
-
-    def get(self, project_id: str) -> Project:
-        """Return one. Raises NotFound."""
-
-    def add(self, project: Project) -> None:
-        """Store a new project. Raises Conflict when it is managed already."""
-
-    def save(self, project: Project) -> None:
-        """Write, unless someone wrote since it was read: then raise Conflict."""
-
-    def remove(self, project_id: str) -> None:
-        """Delete a project and its associations' shares; their history stays."""
-
-    def domains(self) -> list[Domain]:
-        """Return the domains of managed projects."""
-
-    def save_domain(self, domain: Domain) -> None:
-        """Write a domain."""
-
-    def associations(self) -> list[Association]:
-        """Return every association."""
-
-    def association(self, project_id: str, user_id: str, user_name: str) -> Association:
-        """Return an association, making it on first sight, and active if it was not."""
-
-    def save_association(self, association: Association) -> None:
-        """Write an association's name, shares, priority, and whether it is active."""
-
-
-class UsageStore(Protocol):
-    """Fair-share history."""
-
-    def load(self) -> History:
-        """Return the history; an empty one when usage was never charged."""
-
-    def save(self, charged: Charged) -> None:
-        """Write what a pass changed."""
-
-
-class Trusts(Protocol):
-    """Keystone trusts of Synergy's own."""
-
-    def all(self) -> list[Trust]:
-        """Return every trust."""
-
-    def add(self, trust: Trust) -> None:
-        """Store a trust."""
-
-    def remove(self, trust_id: str) -> None:
-        """Forget a trust."""
-
-
-class UnitOfWork(Protocol):
-    """One transaction: leaving it without `commit` rolls back."""
-
-    @property
-    def requests(self) -> Requests:
-        """Requests, their classes, bodies and ledger."""
-
-    @property
-    def projects(self) -> Projects:
-        """Managed projects."""
-
-    @property
-    def usage(self) -> UsageStore:
-        """Fair-share history."""
-
-    @property
-    def trusts(self) -> Trusts:
-        """Keystone trusts."""
-
-    def commit(self) -> None:
-        """Make it last. Raises Conflict or UpstreamUnavailable, and then nothing is written."""
-
-
-OpenUnitOfWork = Callable[[], AbstractContextManager[UnitOfWork]]

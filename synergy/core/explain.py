@@ -1,0 +1,181 @@
+"""Why one request waits: every bound that stops it, with numbers, and its place in the queue.
+
+Why: "no free quota" sends a user to an operator; needed, free and limit do not. Answers come from
+the snapshot and the plan of a round, so that they never disagree with what was decided. Must not
+know names of people or projects: who may read a number is decided by who asks for it.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from itertools import islice
+
+import numpy as np
+
+from synergy.core import priority
+from synergy.core.model import Resources
+from synergy.core.quota import UNLIMITED, QuotaBook
+from synergy.core.reasons import Reason
+from synergy.core.schedule import Plan, Policy, Snapshot
+from synergy.core.shares import Bools, Ints
+
+
+class Scope(StrEnum):
+    """What a bound belongs to."""
+
+    POOL = "shared_quota"
+    BORROW_LIMIT = "borrow_limit"
+    PRIVATE = "private_quota"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bound:
+    """One resource class of one bound that a request exceeds.
+
+    node_id  the node of the account tree that it belongs to
+    used     what is held of it, by everyone it bounds
+    free     limit - used; negative after an operator shrank it
+    """
+
+    scope: Scope
+    node_id: str
+    resource_class: str
+    needed: int
+    free: int
+    limit: int
+    used: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class End:
+    """Shared servers that end at the same instant.
+
+    leaf    row of the quota tree
+    demand  shape (r,), of all of them together
+    at_s    epoch seconds
+    """
+
+    at_s: float
+    leaf: int
+    demand: Ints
+    count: int = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Release:
+    """What comes free, at the latest, at an instant."""
+
+    at_s: float
+    freed: Resources
+    servers: int
+
+
+def bounds(book: QuotaBook, leaf: int, demand: Ints, *, private: bool) -> list[Bound]:
+    """Return the bounds that `demand` of a leaf exceeds now, the nearest first; none if it fits."""
+    tree = book.tree
+    if private:
+        owner = tree.owner[leaf]
+        limit = np.where(tree.limited, tree.private[owner], UNLIMITED)
+        return _exceeded(book, Scope.PRIVATE, owner, demand, limit, book.private_used[owner])
+    found = []
+    for node in tree.bounds_of(leaf):
+        limit, used = tree.borrow_limit[node], book.shared_used[node]
+        found += _exceeded(book, Scope.BORROW_LIMIT, node, demand, limit, used)
+    return found + _exceeded(book, Scope.POOL, 0, demand, book.pool, book.shared_used[0])
+
+
+def _exceeded(
+    book: QuotaBook, scope: Scope, node: int, demand: Ints, limit: Ints, used: Ints
+) -> list[Bound]:
+    tree = book.tree
+    return [
+        Bound(
+            scope=scope,
+            node_id=tree.state.nodes[node].node_id,
+            resource_class=name,
+            needed=int(demand[at]),
+            free=int(limit[at] - used[at]),
+            limit=int(limit[at]),
+            used=int(used[at]),
+        )
+        for at, name in enumerate(tree.resource_classes)
+        if demand[at] > 0 and limit[at] < UNLIMITED and demand[at] > limit[at] - used[at]
+    ]
+
+
+def fits(book: QuotaBook, leaf: int, demand: Ints, *, private: bool) -> Reason | None:
+    """Return what keeps `demand` of a leaf from being held now, None if nothing does."""
+    return book.blocks_private(leaf, demand) if private else book.blocks_shared(leaf, demand)
+
+
+def ahead(
+    snapshot: Snapshot, plan: Plan, policy: Policy, row: int, request_id: bytes, queued_at_s: float
+) -> int:
+    """Return how many waiting requests of the same quota stand before a member of class `row`.
+
+    By (priority, age, id), as a round walks them; what the round took is not counted.
+    """
+    waiting = snapshot.waiting
+    rank = _rank_at(snapshot, plan, policy, row, queued_at_s)
+    key = (-rank, queued_at_s, request_id)
+    first = waiting.first + plan.taken
+    rivals: Bools = (waiting.quota == waiting.quota[row]) & (first < waiting.end)
+    rivals &= plan.priority >= rank  # the head has the highest of its class
+    count = 0
+    for other in np.flatnonzero(rivals):
+        count += _members_before(snapshot, plan, policy, int(other), int(first[other]), key)
+    return count
+
+
+def _members_before(
+    snapshot: Snapshot,
+    plan: Plan,
+    policy: Policy,
+    row: int,
+    first: int,
+    key: tuple[float, float, bytes],
+) -> int:
+    """Count the members of a class before `key`; they are a prefix, since age sorts them."""
+    line, low, high = snapshot.waiting.lines[row], first, int(snapshot.waiting.end[row])
+
+    def is_before(place: int) -> bool:
+        at_s = line.queued_at_s[place]
+        return (-_rank_at(snapshot, plan, policy, row, at_s), at_s, line.id_at(place)) < key
+
+    if is_before(high - 1):
+        return high - first
+    while low < high:
+        middle = (low + high) // 2
+        low, high = (middle + 1, high) if is_before(middle) else (low, middle)
+    return low - first
+
+
+def _rank_at(snapshot: Snapshot, plan: Plan, policy: Policy, row: int, queued_at_s: float) -> float:
+    return float(priority.total(terms_at(snapshot, plan, policy, row, queued_at_s)))
+
+
+def terms_at(
+    snapshot: Snapshot, plan: Plan, policy: Policy, row: int, queued_at_s: float
+) -> priority.Terms:
+    """Return the weighted terms of a member of a class that was queued then."""
+    factor = priority.age_factor(snapshot.at_s - queued_at_s, policy.scales.max_age_s)
+    return plan.terms.at(row, policy.weights.age * float(factor))
+
+
+def releases(book: QuotaBook, ends: Sequence[End], *, most: int) -> list[Release]:
+    """Return what comes free at the next `most` ends, the first first."""
+    ordered = sorted(ends, key=lambda end: end.at_s)
+    return [
+        Release(at_s=end.at_s, freed=book.tree.resources(end.demand), servers=end.count)
+        for end in islice(ordered, most)
+    ]
+
+
+def enough_at_s(book: QuotaBook, demand: Ints, ends: Sequence[End]) -> float | None:
+    """Return when the pool could hold `demand` at the latest if nobody else took any of it."""
+    free = book.pool_free().copy()
+    for end in sorted(ends, key=lambda one: one.at_s):
+        free += end.demand
+        if ((demand <= free) | (demand == 0)).all():
+            return end.at_s
+    return None

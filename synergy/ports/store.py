@@ -1,0 +1,283 @@
+"""The store, as protocols: what managers read and write in one transaction.
+
+Must not know SQL.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final, Protocol
+
+from synergy.core.lifecycle import Event, Move, Step
+from synergy.core.model import (
+    Association,
+    Domain,
+    Project,
+    QuotaKind,
+    Request,
+    RequestClass,
+    Resources,
+    State,
+)
+from synergy.core.usage import Charged, History
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hold:
+    """Requests of one class on one host that hold quota from the same instant, or held it until
+    another."""
+
+    association_id: int
+    demand: Resources
+    qos: str
+    host: str | None
+    held_from: datetime
+    released_at: datetime | None
+    count: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClassLine:
+    """The waiting members of one class as the store has them, oldest first, packed."""
+
+    class_id: int
+    request_class: RequestClass
+    ids: bytes
+    queued_at_s: Sequence[float]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trust:
+    """A Keystone trust that Synergy keeps for a user of a project."""
+
+    project_id: str
+    user_id: str
+    trust_id: str
+
+
+SORT_KEYS: Final = (
+    "received", "queued_at", "changed_at", "name", "flavor", "state", "user_id", "project_id"
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Consumption:
+    """Servers of one owner and class that held quota: held_s seconds, all of them together."""
+
+    project_id: str
+    user_id: str
+    request_class: RequestClass
+    host: str | None
+    servers: int
+    held_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LedgerEntry:
+    """A step with its number, which grows, and whose it is."""
+
+    number: int
+    project_id: str
+    step: Step
+
+
+class Requests(Protocol):
+    """Requests, their classes, bodies and ledger."""
+
+    def class_id(self, request_class: RequestClass) -> int:
+        """Return the id of the class, giving it one on first sight."""
+
+    def known(self, request_ids: Sequence[str]) -> set[str]:
+        """Return those that are stored, whatever their state."""
+
+    def add(self, entries: Sequence[tuple[Move, bytes]]) -> None:
+        """Store new requests with their first step and body."""
+
+    def get(self, request_id: str) -> Request:
+        """Return one request. Raises NotFound."""
+
+    def find(self, request_ids: Sequence[str]) -> dict[str, Request]:
+        """Return those that are stored."""
+
+    def search(
+        self,
+        *,
+        states: Sequence[State] = (),
+        project_id: str | None = None,
+        user_id: str | None = None,
+        quota: QuotaKind | None = None,
+        flavor: str | None = None,
+        name: str | None = None,
+        batch_id: str | None = None,
+        sort_key: str = "received",
+        descending: bool = False,
+        limit: int = 1000,
+        after: str | None = None,
+    ) -> list[Request]:
+        """Return requests, by default in the order in which they were received.
+
+        sort_key  one of SORT_KEYS; equal ones are in the order of their arrival
+        after     a request_id: begin behind it. Raises NotFound when it is gone
+        """
+
+    def save(self, moves: Sequence[Move]) -> None:
+        """Write moves and their steps. Raises Conflict if one changed since it was read."""
+
+    def bodies(self, request_ids: Sequence[str]) -> dict[str, bytes]:
+        """Return the opened bodies that are kept. Raises SealBroken."""
+
+    def forget_bodies(self, request_ids: Sequence[str]) -> None:
+        """Delete bodies that are no longer needed."""
+
+    def with_body(self, state: State) -> list[Request]:
+        """Return the requests of a state whose body is still kept."""
+
+    def lines(self) -> Iterator[ClassLine]:
+        """Walk the classes with queued requests that no retry delays, without writing."""
+
+    def delayed(self) -> list[Request]:
+        """Return the queued requests that failed to be handed over and wait for a retry."""
+
+    def held(self) -> list[tuple[int, QuotaKind, Resources, int]]:
+        """Return (association_id, quota, demand, count) of what holds quota now."""
+
+    def holds_since(self, at: datetime) -> list[Hold]:
+        """Return shared spans that last, or that ended after `at`."""
+
+    def consumption(
+        self, begin: datetime, end: datetime, *, project_id: str | None = None
+    ) -> list[Consumption]:
+        """Return for how long servers held quota between two instants, until now at most."""
+
+    def events(
+        self,
+        *,
+        project_id: str | None = None,
+        request_id: str | None = None,
+        event: Event | None = None,
+        since: datetime | None = None,
+        limit: int = 1000,
+        after: int = 0,
+    ) -> list[LedgerEntry]:
+        """Return rows of the ledger behind number `after`, oldest first."""
+
+    def counts(self) -> dict[State, int]:
+        """Return how many requests are in each state."""
+
+    def ends(self) -> list[tuple[RequestClass, datetime | None, int]]:
+        """Return (class, end of life, count) of what holds quota; None: its life has not begun."""
+
+    def ending(self, by: datetime) -> list[Request]:
+        """Return the active servers whose lifetime is over by then, the first to end first."""
+
+    def expiring(self) -> list[Request]:
+        """Return the servers whose lifetime is over and that are not gone yet."""
+
+    def next_expiry(self) -> datetime | None:
+        """Return the earliest end of an active shared server."""
+
+    def projects_with(self, states: Sequence[State]) -> list[str]:
+        """Return the ids of projects that have requests in one of these states."""
+
+    def waiting_count(self, project_id: str, user_id: str | None = None) -> int:
+        """Return how many requests of a project, or of one of its users, wait."""
+
+    def waiting_owners(self) -> dict[tuple[str, str], str]:
+        """Return (project_id, user_id) -> one request_id, for everyone with a waiting request."""
+
+    def steps(self, request_id: str) -> list[Step]:
+        """Return a request's ledger, oldest first."""
+
+    def quarantine(self, message_id: str, body: bytes, why: str, at: datetime) -> bool:
+        """Keep a message that cannot be read; False when it is there already."""
+
+    def quarantined(self) -> list[tuple[str, datetime, str]]:
+        """Return (message_id, at, why) of the messages kept aside."""
+
+
+class Projects(Protocol):
+    """Managed projects, their domains and users."""
+
+    def all(self) -> list[Project]:
+        """Return every managed project."""
+
+    def get(self, project_id: str) -> Project:
+        """Return one. Raises NotFound."""
+
+    def add(self, project: Project) -> None:
+        """Store a new project. Raises Conflict when it is managed already."""
+
+    def save(self, project: Project) -> None:
+        """Write, unless someone wrote since it was read: then raise Conflict."""
+
+    def remove(self, project_id: str) -> None:
+        """Delete a project and its associations' shares; their history stays."""
+
+    def domains(self) -> list[Domain]:
+        """Return the domains of managed projects."""
+
+    def save_domain(self, domain: Domain) -> None:
+        """Write a domain."""
+
+    def associations(self) -> list[Association]:
+        """Return every association."""
+
+    def association(self, project_id: str, user_id: str, user_name: str) -> Association:
+        """Return an association, making it on first sight, and active if it was not."""
+
+    def save_association(self, association: Association) -> None:
+        """Write an association's name, shares, priority, and whether it is active."""
+
+
+class UsageStore(Protocol):
+    """Fair-share history."""
+
+    def load(self) -> History:
+        """Return the history; an empty one when usage was never charged."""
+
+    def save(self, charged: Charged) -> None:
+        """Write what a pass changed."""
+
+
+class Trusts(Protocol):
+    """Keystone trusts of Synergy's own."""
+
+    def all(self) -> list[Trust]:
+        """Return every trust."""
+
+    def add(self, trust: Trust) -> None:
+        """Store a trust."""
+
+    def remove(self, trust_id: str) -> None:
+        """Forget a trust."""
+
+
+class UnitOfWork(Protocol):
+    """One transaction: leaving it without `commit` rolls back."""
+
+    @property
+    def requests(self) -> Requests:
+        """Requests, their classes, bodies and ledger."""
+
+    @property
+    def projects(self) -> Projects:
+        """Managed projects."""
+
+    @property
+    def usage(self) -> UsageStore:
+        """Fair-share history."""
+
+    @property
+    def trusts(self) -> Trusts:
+        """Keystone trusts."""
+
+    def commit(self) -> None:
+        """Make it last. Raises Conflict or UpstreamUnavailable, and then nothing is written."""
+
+
+class OpenUnitOfWork(Protocol):
+    """Opens transactions on the store."""
+
+    def __call__(self, *, reads: bool = False) -> AbstractContextManager[UnitOfWork]:
+        """Open one; one that only `reads` never waits for a writer, and cannot write."""
