@@ -1,34 +1,130 @@
-"""The Flask application factory, given the services that it calls."""
+"""The application factory: every route is checked, authorized, called and answered in one place."""
 
+import logging
+import time
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
-from flask import Flask, jsonify
+from flask import Flask, Response, g, jsonify, request
+from oslo_middleware import HTTPProxyToWSGI, RequestId
+from werkzeug.datastructures import ETags
 
-from synergy.api import errors
+from synergy.api import authentication, errors
+from synergy.api.metrics import Metrics
+from synergy.api.policies import Caller, Enforcer
+from synergy.api.routing import Answer, Call, Route
+from synergy.api.schema import Checker
 from synergy.api.services import Services
-from synergy.api.v1 import managers, projects, quotas, requests
+from synergy.api.v1 import managers, projects, reports, requests, service
 
+LOG = logging.getLogger(__name__)
 LONGEST_BODY: Final = 1024 * 1024
+_NOUNS: Final = (*managers.ROUTES, *projects.ROUTES, *requests.ROUTES, *reports.ROUTES)
+ROUTES: Final[tuple[Route, ...]] = (*service.routes(_NOUNS), *_NOUNS)
 
 
-def create_app(services: Services) -> Flask:
-    """Return the application."""
+def create_app(
+    services: Services,
+    enforcer: Enforcer,
+    *,
+    strategy: str,
+    longest_body: int = LONGEST_BODY,
+) -> Flask:
+    """Return the application; `strategy` says who tells whose a request is."""
     app = Flask("synergy.api")
-    app.config["MAX_CONTENT_LENGTH"] = LONGEST_BODY
+    app.config["MAX_CONTENT_LENGTH"] = longest_body
     app.json.sort_keys = False  # type: ignore[attr-defined]
-    app.extensions["synergy"] = services
+    app.url_map.strict_slashes = False
     errors.register(app)
-    for blueprint in (managers.bp, projects.bp, requests.bp, quotas.bp):
-        app.register_blueprint(blueprint, url_prefix=f"/v1{blueprint.url_prefix}")
+    metrics = Metrics(services)
+    for route in ROUTES:
+        app.add_url_rule(
+            route.flask_path,
+            endpoint=route.name,
+            methods=[route.method],
+            view_func=_view(route, services, enforcer, strategy, metrics),
+        )
 
-    @app.get("/")
-    def versions() -> Any:
-        return jsonify(versions=[{"id": "v1", "status": "CURRENT", "links": [{"href": "/v1"}]}])
+    @app.before_request
+    def begin() -> None:
+        g.began_s = time.monotonic()
 
-    @app.get("/healthcheck")
-    def healthcheck() -> Any:
-        states = {one["name"]: one["status"] for one in services.managers()}
-        healthy = all(state not in ("DEGRADED", "ERROR") for state in states.values())
-        return jsonify(healthy=healthy, managers=states), 200 if healthy else 503
+    @app.after_request
+    def finish(answer: Response) -> Response:
+        operation = request.endpoint or "none"
+        metrics.answered(operation, answer.status_code, time.monotonic() - g.began_s)
+        return answer
 
     return app
+
+
+def served(
+    services: Services, enforcer: Enforcer, conf: Any, *, strategy: str, longest_body: int
+) -> errors.Wsgi:
+    """Return the whole WSGI application: request ids, proxies, Keystone, then the routes.
+
+    conf  has [keystone_authtoken] and [oslo_middleware]
+    """
+    app: errors.Wsgi = create_app(
+        services, enforcer, strategy=strategy, longest_body=longest_body
+    ).wsgi_app
+    if strategy == authentication.KEYSTONE:
+        app = authentication.behind_keystone(app, conf)
+    app = errors.shaped(app)
+    app = HTTPProxyToWSGI(app, conf)
+    wrapped: errors.Wsgi = RequestId(app)
+    return wrapped
+
+
+def _view(
+    route: Route, services: Services, enforcer: Enforcer, strategy: str, metrics: Metrics
+) -> Callable[..., Any]:
+    checker = Checker(route)
+
+    def view(**at: str) -> Any:
+        context, known = authentication.context_of(request.environ, strategy)
+        caller = Caller(context, enforcer, known=known)
+        if route.rule is not None:
+            caller.identify()
+        call = Call(
+            services=services,
+            caller=caller,
+            at=at,
+            query=checker.query_of(request),
+            body=checker.body_of(request),
+            if_match=_revisions(request.if_match),
+            url=route.path,
+            metrics=metrics.text,
+        )
+        if route.rule is not None and route.general:
+            caller.authorize(route.rule)
+        return _answered(route, route.handler(call))
+
+    view.__doc__ = route.summary
+    return view
+
+
+def _revisions(if_match: ETags) -> list[str] | None:
+    if if_match.star_tag or not request.headers.get("If-Match"):
+        return None
+    return sorted(if_match.as_set(include_weak=True))
+
+
+def _answered(route: Route, found: Any) -> Response:
+    body = found.body if isinstance(found, Answer) else found
+    if body is None:
+        return Response(status=204)
+    if isinstance(body, bytes):
+        return Response(body, content_type=route.media_type)
+    answer = jsonify(body)
+    answer.status_code = _status(route, body)
+    if isinstance(found, Answer) and found.revision is not None:
+        answer.set_etag(found.revision)
+    return answer
+
+
+def _status(route: Route, body: Mapping[str, Any] | Sequence[Any]) -> int:
+    asked = {"healthcheck": "healthy", "healthcheck_ready": "ready"}.get(route.name)
+    if asked is not None and isinstance(body, Mapping) and not body[asked]:
+        return 503
+    return route.status

@@ -1,30 +1,37 @@
 """The only place where an error becomes a status; any other is a logged 500."""
 
+import json
 import logging
+from collections.abc import Callable, Iterable
+from http import HTTPStatus
 from typing import Any, Final
 
-from flask import Flask, jsonify
+from flask import Flask, Response, jsonify
 from werkzeug.exceptions import HTTPException
 
 from synergy.core.errors import (
     Conflict,
-    HandOverFailed,
     InvalidInput,
     NotFound,
-    SealBroken,
+    PolicyDenied,
+    PreconditionFailed,
     SynergyError,
+    Unauthenticated,
     UpstreamUnavailable,
 )
 
 LOG = logging.getLogger(__name__)
 HTTP_STATUS: Final[dict[type[SynergyError], int]] = {
     InvalidInput: 400,
+    Unauthenticated: 401,
+    PolicyDenied: 403,
     NotFound: 404,
     Conflict: 409,
-    SealBroken: 500,
-    HandOverFailed: 503,
+    PreconditionFailed: 412,
     UpstreamUnavailable: 503,
 }
+RETRY_AFTER_S: Final = 30
+Wsgi = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 
 
 def status_of(error: SynergyError) -> int:
@@ -41,19 +48,75 @@ def register(app: Flask) -> None:
     """Let `app` answer every error in the one shape."""
 
     @app.errorhandler(SynergyError)
-    def ours(error: SynergyError) -> Any:
+    def ours(error: SynergyError) -> Response:
         status = status_of(error)
         if status == 500:
             LOG.error("request failed", exc_info=error)
-        return jsonify(body_of(status, error.code, str(error))), status
+            return _answer(500, error.code, "an internal error was logged")
+        return _answer(status, error.code, str(error))
 
     @app.errorhandler(HTTPException)
-    def http(error: HTTPException) -> Any:
+    def http(error: HTTPException) -> Response:
         status = error.code or 500
-        code = (error.name or "error").lower().replace(" ", "_")
-        return jsonify(body_of(status, code, error.description or error.name)), status
+        answer = _answer(status, _code(status), error.description or error.name)
+        for name, value in error.get_headers():
+            if name == "Allow":
+                answer.headers[name] = value
+        return answer
 
     @app.errorhandler(Exception)
-    def unknown(error: Exception) -> Any:
+    def unknown(error: Exception) -> Response:
         LOG.error("request failed", exc_info=error)
-        return jsonify(body_of(500, "internal_error", "an internal error was logged")), 500
+        return _answer(500, "internal_error", "an internal error was logged")
+
+
+def _answer(status: int, code: str, detail: str) -> Response:
+    answer = jsonify(body_of(status, code, detail))
+    answer.status_code = status
+    if status == 401:
+        answer.headers["WWW-Authenticate"] = "Keystone"
+    if status == 503:
+        answer.headers["Retry-After"] = str(RETRY_AFTER_S)
+    return answer
+
+
+def _code(status: int) -> str:
+    try:
+        return HTTPStatus(status).phrase.lower().replace(" ", "_").replace("-", "_")
+    except ValueError:
+        return "error"
+
+
+def shaped(app: Wsgi) -> Wsgi:
+    """Wrap `app` so that what other middleware answers as an error has the one shape too."""
+
+    def served(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        seen: dict[str, Any] = {}
+
+        def starting(status: str, headers: list[tuple[str, str]], *rest: Any) -> Any:
+            number = int(status.split(" ", 1)[0])
+            kinds = [value for name, value in headers if name.lower() == "content-type"]
+            if number < 400 or any(kind.startswith("application/json") for kind in kinds):
+                return start_response(status, headers, *rest)
+            detail = "Keystone cannot be asked now" if number == 503 else status.split(" ", 1)[-1]
+            seen["body"] = json.dumps(body_of(number, _code(number), detail)).encode()
+            dropped = ("content-type", "content-length", "retry-after")
+            kept = [(name, value) for name, value in headers if name.lower() not in dropped]
+            kept += [
+                ("Content-Type", "application/json"),
+                ("Content-Length", str(len(seen["body"]))),
+            ]
+            if number == 503:
+                kept.append(("Retry-After", str(RETRY_AFTER_S)))
+            return start_response(status, kept, *rest)
+
+        answer = app(environ, starting)
+        if "body" not in seen:
+            return answer
+        for _ in answer:
+            pass
+        if hasattr(answer, "close"):
+            answer.close()
+        return [seen["body"]]
+
+    return served

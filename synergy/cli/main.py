@@ -4,17 +4,24 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
-from typing import Any
+from functools import cached_property
+from typing import Any, Final
 
 from cliff.app import App
 from cliff.commandmanager import CommandManager
 from pbr.version import VersionInfo
 
-from synergy.cli.client import Client
+from synergy.client import Client, connect
+
+DEFAULT_ENDPOINT: Final = "http://127.0.0.1:8051"
 
 
 class SynergyApp(App):
-    """One client for all subcommands."""
+    """One client for all subcommands.
+
+    With a cloud or an auth_url Keystone gives a token and tells where Synergy is; without, the API
+    is asked without a token, which a service on the embedded cloud takes.
+    """
 
     def __init__(self) -> None:
         super().__init__(
@@ -27,21 +34,41 @@ class SynergyApp(App):
     def build_option_parser(
         self, description: str | None, version: str | None, argparse_kwargs: Any = None
     ) -> argparse.ArgumentParser:
+        from openstack.config import OpenStackConfig
+
         parser: argparse.ArgumentParser = super().build_option_parser(
             description, version, argparse_kwargs
         )
         parser.add_argument(
             "--endpoint",
-            default=os.environ.get("SYNERGY_ENDPOINT", "http://127.0.0.1:8051"),
-            help="URL of the Synergy API (environment: SYNERGY_ENDPOINT; "
-            "default: http://127.0.0.1:8051).",
+            metavar="URL",
+            default=os.environ.get("SYNERGY_ENDPOINT"),
+            help="URL of the Synergy API (environment: SYNERGY_ENDPOINT). Default: what Keystone's "
+            f"catalogue says, or {DEFAULT_ENDPOINT} when no cloud is named.",
         )
+        # Values come from clouds.yaml and the environment as well, once a subcommand needs them.
+        self._clouds = OpenStackConfig()
+        self._clouds.register_argparse_arguments(parser, sys.argv[1:])
         return parser
 
     @property
-    def client(self) -> Client:
-        """Return a client for the endpoint that was asked for."""
-        return Client(self.options.endpoint)
+    def client_manager(self) -> "SynergyApp":
+        """Return what has the client, as the `openstack` command does."""
+        return self
+
+    @cached_property
+    def synergy(self) -> Client:
+        """Return a client for the cloud or endpoint that was asked for."""
+        named = self.options.os_cloud or getattr(self.options, "os_auth_url", None)
+        if not (named or os.environ.get("OS_CLOUD") or os.environ.get("OS_AUTH_URL")):
+            return connect(self.options.endpoint or DEFAULT_ENDPOINT)
+        region = self._clouds.get_one(argparse=self.options)
+        return Client(
+            region.get_session(),
+            endpoint_override=self.options.endpoint or region.get_endpoint("synergy"),
+            region_name=region.region_name,
+            interface=str(region.config.get("interface") or "public"),
+        )
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -8,8 +8,9 @@ from cliff.command import Command
 from cliff.lister import Lister
 from cliff.show import ShowOne
 
-from synergy.cli.client import ApiError, client_of
+from synergy.cli.command import client_of
 from synergy.cli.render import pairs, rows
+from synergy.client import ApiError
 
 _COLUMNS = ("name", "status", "runs", "failures", "last_run_at", "next_run_at", "last_error")
 
@@ -18,7 +19,7 @@ class ListManagers(Lister):
     """List the managers of the service with their status."""
 
     def take_action(self, parsed: argparse.Namespace) -> Any:
-        return rows(client_of(self).get("/managers")["managers"], _COLUMNS)
+        return rows(client_of(self).managers.list(), _COLUMNS)
 
 
 class _OneManager(ShowOne):
@@ -32,25 +33,25 @@ class ShowManager(_OneManager):
     """Show one manager with its commands."""
 
     def take_action(self, parsed: argparse.Namespace) -> Any:
-        shown = client_of(self).get(f"/managers/{parsed.manager}")["manager"]
-        shown["commands"] = "\n".join(f"{c['name']}: {c['help']}" for c in shown["commands"])
-        return pairs(shown)
+        shown = client_of(self).managers.show(parsed.manager)
+        commands = "\n".join(f"{c['name']}: {c['help']}" for c in shown["commands"])
+        return pairs({**shown, "commands": commands})
 
 
 class StartManager(_OneManager):
     """Let a paused manager run."""
 
     def take_action(self, parsed: argparse.Namespace) -> Any:
-        shown = client_of(self).post(f"/managers/{parsed.manager}/start")["manager"]
-        return pairs({name: shown[name] for name in _COLUMNS})
+        shown = client_of(self).managers.start(parsed.manager)
+        return pairs({name: value for name, value in shown.items() if name in _COLUMNS})
 
 
 class StopManager(_OneManager):
     """Pause a manager."""
 
     def take_action(self, parsed: argparse.Namespace) -> Any:
-        shown = client_of(self).post(f"/managers/{parsed.manager}/stop")["manager"]
-        return pairs({name: shown[name] for name in _COLUMNS})
+        shown = client_of(self).managers.stop(parsed.manager)
+        return pairs({name: value for name, value in shown.items() if name in _COLUMNS})
 
 
 class ExecuteManager(Command):
@@ -69,9 +70,8 @@ class ExecuteManager(Command):
         return parser
 
     def take_action(self, parsed: argparse.Namespace) -> None:
-        path = f"/managers/{parsed.manager}/commands/{parsed.manager_command}"
         arguments = dict(_argument(text) for text in parsed.arguments)
-        answer = client_of(self).post(path, arguments)["result"]
+        answer = client_of(self).managers.execute(parsed.manager, parsed.manager_command, arguments)
         self.app.stdout.write(f"{json.dumps(answer, indent=2)}\n")
 
 

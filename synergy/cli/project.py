@@ -1,14 +1,16 @@
 """`synergy project ...`"""
 
 import argparse
+from collections.abc import Mapping
 from typing import Any, Final
 
 from cliff.command import Command
 from cliff.lister import Lister
 from cliff.show import ShowOne
 
-from synergy.cli.client import ApiError, client_of
+from synergy.cli.command import client_of
 from synergy.cli.render import pairs, rows, vector
+from synergy.client import ApiError
 
 _COLUMNS: Final = ("id", "name", "raw_shares", "default_quota", "ttl_s", "private", "handover")
 _CHOICES: Final = {
@@ -33,7 +35,8 @@ def _limit(text: str) -> dict[str, int] | None:
     return None if text == "none" else vector(text)
 
 
-def _shares(text: str) -> int | str:
+def shares(text: str) -> int | str:
+    """Read raw shares. Raises ArgumentTypeError."""
     if text != "parent" and not text.isdecimal():
         raise argparse.ArgumentTypeError(f"{text!r} must be a whole number from 0, or 'parent'")
     return text if text == "parent" else int(text)
@@ -42,7 +45,7 @@ def _shares(text: str) -> int | str:
 def _add_settings(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--raw-shares",
-        type=_shares,
+        type=shares,
         metavar="N|parent",
         help="Shares among the projects, or users, beside it; 'parent': none of its own.",
     )
@@ -71,17 +74,17 @@ def _settings(parsed: argparse.Namespace) -> dict[str, Any]:
     return given | {name: getattr(parsed, name) for name in _VECTORS if hasattr(parsed, name)}
 
 
-def _shown(project: dict[str, Any]) -> Any:
+def _shown(project: Mapping[str, Any]) -> Any:
     users = project.get("users", [])
     text = "\n".join(f"{user['name']}: {user['raw_shares']} share(s)" for user in users)
-    return pairs(project | {"users": text})
+    return pairs({**project, "users": text})
 
 
 class ListProjects(Lister):
     """List the projects that Synergy manages."""
 
     def take_action(self, parsed: argparse.Namespace) -> Any:
-        return rows(client_of(self).get("/projects")["projects"], _COLUMNS)
+        return rows(client_of(self).projects.list(), _COLUMNS)
 
 
 class _OneProject(ShowOne):
@@ -99,7 +102,7 @@ class ShowProject(_OneProject):
     """Show a managed project with its users."""
 
     def take_action(self, parsed: argparse.Namespace) -> Any:
-        return _shown(client_of(self).get(f"/projects/{parsed.project}")["project"])
+        return _shown(client_of(self).projects.show(parsed.project))
 
 
 class AddProject(_OneProject):
@@ -108,30 +111,19 @@ class AddProject(_OneProject):
     settings = True
 
     def take_action(self, parsed: argparse.Namespace) -> Any:
-        body = {"project": parsed.project, **_settings(parsed)}
-        return _shown(client_of(self).post("/projects", body)["project"])
+        return _shown(client_of(self).projects.add(parsed.project, **_settings(parsed)))
 
 
 class SetProject(_OneProject):
-    """Change a managed project, or the shares of one of its users."""
+    """Change a managed project."""
 
     settings = True
 
-    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
-        parser = super().get_parser(prog_name)
-        parser.add_argument(
-            "--user", help="Change the --raw-shares or --priority of this user instead."
-        )
-        return parser
-
     def take_action(self, parsed: argparse.Namespace) -> Any:
         settings = _settings(parsed)
-        path = f"/projects/{parsed.project}"
-        if parsed.user is None:
-            return _shown(client_of(self).patch(path, settings)["project"])
-        if not settings or not settings.keys() <= {"raw_shares", "priority"}:
-            raise ApiError("--user goes with --raw-shares or --priority, and with nothing else")
-        return pairs(client_of(self).patch(f"{path}/users/{parsed.user}", settings)["user"])
+        if not settings:
+            raise ApiError("nothing to set: give one of the options, such as --raw-shares")
+        return _shown(client_of(self).projects.set(parsed.project, **settings))
 
 
 class RemoveProject(Command):
@@ -143,4 +135,4 @@ class RemoveProject(Command):
         return parser
 
     def take_action(self, parsed: argparse.Namespace) -> None:
-        client_of(self).delete(f"/projects/{parsed.project}")
+        client_of(self).projects.remove(parsed.project)

@@ -1,57 +1,203 @@
 """`synergy request ...`"""
 
 import argparse
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, Final
 
 from cliff.command import Command
-from cliff.lister import Lister
 from cliff.show import ShowOne
 
-from synergy.cli.client import client_of
-from synergy.cli.render import pairs, rows
+from synergy.cli.command import WatchedLister, add_limit, add_project, client_of, project_id_of
+from synergy.cli.render import cell, pairs, rows
+from synergy.client import ApiError, Client
 
-_COLUMNS = ("id", "name", "project_id", "state", "quota", "flavor", "queued_at", "reason")
+_COLUMNS: Final = (
+    "id", "name", "project_id", "state", "quota", "flavor", "queued_at", "reason"
+)  # fmt: skip
+_LONG: Final = (*_COLUMNS, "user_id", "demand", "expires_at", "host", "why")
+_SORT_KEYS: Final = (
+    "received", "queued_at", "changed_at", "name", "flavor", "state", "user_id", "project_id",
+)  # fmt: skip
 
 
-class ListRequests(Lister):
-    """List requests in the order in which they were received."""
+class ListRequests(WatchedLister):
+    """List requests, by default in the order in which they were received."""
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
-        parser: argparse.ArgumentParser = super().get_parser(prog_name)
-        parser.add_argument("--project-id", help="Only those of this project.")
-        parser.add_argument("--state", help="Only those in this state, such as QUEUED.")
-        parser.add_argument("--limit", type=int, help="Most requests to list (default: 100).")
-        parser.add_argument("--marker", help="Begin after the request with this id.")
+        parser = super().get_parser(prog_name)
+        add_project(parser)
+        parser.add_argument("--user-id", metavar="ID", help="Only those of this user.")
+        parser.add_argument(
+            "--state", action="append", metavar="STATE",
+            help="Only those in this state, such as QUEUED; may be given several times.",
+        )  # fmt: skip
+        parser.add_argument("--quota", choices=["private", "shared"])
+        parser.add_argument("--flavor", help="Only those of this flavor.")
+        parser.add_argument("--name", help="Only servers of this name.")
+        parser.add_argument("--batch-id", metavar="ID", help="Only those created together.")
+        parser.add_argument("--sort-key", choices=_SORT_KEYS, help="The service sorts by this.")
+        parser.add_argument("--sort-dir", choices=["asc", "desc"])
+        parser.add_argument("--marker", metavar="ID", help="Begin after the request with this id.")
+        parser.add_argument("--long", action="store_true", help="Show more columns.")
+        add_limit(parser, "requests")
         return parser
 
     def take_action(self, parsed: argparse.Namespace) -> Any:
-        names = ("project_id", "state", "limit", "marker")
-        query = {name: getattr(parsed, name) for name in names}
-        return rows(client_of(self).get("/requests", query)["requests"], _COLUMNS)
+        client = client_of(self)
+        names = ("user_id", "quota", "flavor", "name", "batch_id", "sort_key", "sort_dir", "marker")
+        found = client.requests.list(
+            limit=parsed.limit,
+            states=parsed.state or (),
+            project_id=project_id_of(client, parsed.project),
+            **{name: getattr(parsed, name) for name in names},
+        )
+        return rows(list(found), _LONG if parsed.long else _COLUMNS)
 
 
-class ShowRequest(ShowOne):
-    """Show a request with its history, and why it waits."""
-
+class _OneRequest(ShowOne):
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser: argparse.ArgumentParser = super().get_parser(prog_name)
         parser.add_argument("request", help="Id of the request, which is the server's.")
         return parser
 
+
+class ShowRequest(_OneRequest):
+    """Show a request with its history, and why it waits."""
+
     def take_action(self, parsed: argparse.Namespace) -> Any:
-        shown = client_of(self).get(f"/requests/{parsed.request}")["request"]
+        shown = client_of(self).requests.show(parsed.request)
         steps = [f"{s['at']}  {s['from']} -> {s['to']}  {s['why']}" for s in shown["history"]]
-        return pairs(shown | {"history": "\n".join(steps)})
+        return pairs({**shown, "history": "\n".join(steps)})
 
 
-class CancelRequest(Command):
-    """Withdraw waiting requests; their servers end in ERROR with the reason."""
+class ExplainRequest(_OneRequest):
+    """Tell why a request waits, its place in the queue, and what would unblock it."""
+
+    def take_action(self, parsed: argparse.Namespace) -> Any:
+        return pairs(explained(client_of(self).requests.explain(parsed.request)))
+
+
+class CheckRequest(ShowOne):
+    """Tell whether servers would start now, and if not, why and when at the latest.
+
+    Nothing is created.
+    """
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        parser: argparse.ArgumentParser = super().get_parser(prog_name)
+        parser.add_argument("--flavor", required=True, help="Name of a public flavor.")
+        parser.add_argument("--count", type=int, default=1, metavar="N", help="How many servers.")
+        parser.add_argument(
+            "--project", help="For this project; a name or an id. Default: that of the token."
+        )
+        parser.add_argument(
+            "--property", action="append", default=[], metavar="KEY=VALUE",
+            help="Metadata of the server, such as quota=shared; may be given several times.",
+        )  # fmt: skip
+        return parser
+
+    def take_action(self, parsed: argparse.Namespace) -> Any:
+        asked: dict[str, Any] = {"count": parsed.count}
+        if parsed.project:
+            asked["project"] = parsed.project
+        if parsed.property:
+            asked["metadata"] = dict(_property(text) for text in parsed.property)
+        found = client_of(self).requests.simulate(parsed.flavor, **asked)
+        return pairs({**found, "bounds": bounds_text(found["bounds"])})
+
+
+class _Many(Command):
+    """A command on several requests: each is tried, and those that fail are told."""
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser: argparse.ArgumentParser = super().get_parser(prog_name)
         parser.add_argument("requests", nargs="+", metavar="request", help="Ids of the requests.")
         return parser
 
+    def action_of(self, client: Client, parsed: argparse.Namespace) -> Callable[[str], Any]:
+        raise NotImplementedError
+
     def take_action(self, parsed: argparse.Namespace) -> None:
+        act = self.action_of(client_of(self), parsed)
+        failed = []
         for request_id in parsed.requests:
-            client_of(self).delete(f"/requests/{request_id}")
+            try:
+                act(request_id)
+            except ApiError as error:
+                failed.append(str(error))
+        if failed:
+            raise ApiError("; ".join(failed))
+
+
+class CancelRequest(_Many):
+    """Withdraw waiting requests; their servers end in ERROR with the reason."""
+
+    def action_of(self, client: Client, parsed: argparse.Namespace) -> Callable[[str], Any]:
+        return client.requests.cancel
+
+
+class HoldRequest(_Many):
+    """Keep waiting requests from starting, until they are released."""
+
+    def action_of(self, client: Client, parsed: argparse.Namespace) -> Callable[[str], Any]:
+        return client.requests.hold
+
+
+class ReleaseRequest(_Many):
+    """Give held or quarantined requests back to the queue."""
+
+    def action_of(self, client: Client, parsed: argparse.Namespace) -> Callable[[str], Any]:
+        return client.requests.release
+
+
+class ExtendRequest(_Many):
+    """Let running shared servers live longer."""
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        parser = super().get_parser(prog_name)
+        parser.add_argument(
+            "--by", type=int, required=True, metavar="SECONDS", help="How much longer."
+        )
+        return parser
+
+    def action_of(self, client: Client, parsed: argparse.Namespace) -> Callable[[str], Any]:
+        return lambda request_id: client.requests.extend(request_id, parsed.by)
+
+
+def explained(found: Mapping[str, Any]) -> dict[str, Any]:
+    """Return an explanation as lines: words first, numbers after."""
+    shown = {name: found[name] for name in ("text", "reason", "state", "position")}
+    shown["bounds"] = bounds_text(found["bounds"])
+    terms = found["priority"]
+    if terms is not None:
+        shown["priority"] = "\n".join(
+            f"{name}: {cell(value) if value != {} else 0}" for name, value in terms.items()
+        )
+    unblocked = found["unblocked_by"]
+    if unblocked is not None:
+        shown["estimated start"] = unblocked["estimated_start"]
+        shown["enough is free at"] = unblocked["enough_at"]
+        shown["comes free"] = "\n".join(
+            f"{one['at']}: {cell(one['freed'])} ({one['servers']} server(s))"
+            for one in unblocked["releases"]
+        )
+        shown["would start now"] = "\n".join(
+            f"{one['name']}: {cell(one['demand'])}" for one in unblocked["smaller_flavors"]
+        )
+    return shown | {name: found[name] for name in ("round_id", "round_at", "age_s")}
+
+
+def bounds_text(bounds: list[dict[str, Any]]) -> str:
+    """Return the bounds, a line each."""
+    return "\n".join(
+        f"{one['scope']} of {one['node']}: {one['resource_class']} needs {one['needed']}, free "
+        f"{one['free']} of {one['limit']}"
+        for one in bounds
+    )
+
+
+def _property(text: str) -> tuple[str, str]:
+    name, found, value = text.partition("=")
+    if not found:
+        raise ApiError(f"{text!r} must have the form KEY=VALUE")
+    return name, value

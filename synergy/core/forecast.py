@@ -1,8 +1,9 @@
-"""When a waiting request starts at the latest: the round, run forward over the ends of lifetimes.
+"""When a waiting request starts: the round, run forward over the ends of lifetimes.
 
-Why: the answer comes from the function that decides, so it knows every policy. It is a bound and
-no guess: servers end no later than their lifetimes, but may end sooner; whoever arrives later with
-a higher priority is not known. Must not know clocks: instants are epoch seconds.
+Why: the answer comes from the function that decides, so it knows every policy. It is an estimate:
+servers may end before their lifetimes do, whoever arrives later with a higher priority is not
+known, and priorities are those of now but for their age. Must not know clocks: instants are epoch
+seconds.
 """
 
 import heapq
@@ -24,7 +25,7 @@ _SHARED: Final = tuple(QuotaKind).index(QuotaKind.SHARED)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Forecast:
-    """The latest starts, epoch seconds by request id; whoever is missing starts after `until_s`."""
+    """The estimated starts, epoch seconds by request id; who is missing starts after `until_s`."""
 
     starts_s: dict[str, float]
     until_s: float
@@ -42,15 +43,12 @@ def forecast(
     """Run rounds at the ends of lifetimes until every `wanted` request has started.
 
     snapshot, plan  a round and what it decided; its book holds what the plan dispatches
-    ends            of the shared servers that run
+    ends            of the shared servers that hold quota, what the plan dispatches included
     most_rounds     ends are put together, the earlier with the later, to need no more than this
     """
     book, waiting = snapshot.book.copy(), without(snapshot.waiting, plan.taken)
     queue = [(end.at_s, place, end.leaf, end.demand) for place, end in enumerate(ends)]
     serial = len(queue)
-    for decision in plan.decisions:
-        if decision.outcome is Outcome.DISPATCH:
-            serial = _end_of(snapshot, queue, serial, decision.class_row, snapshot.at_s)
     heapq.heapify(queue)
     together = -(-len(queue) // most_rounds)
     none_fragmented = np.zeros_like(snapshot.fragmented)
@@ -72,31 +70,28 @@ def forecast(
                 continue
             if decision.request_id in wanted:
                 found[decision.request_id] = at_s
-            serial = _end_of(now, queue, serial, decision.class_row, at_s, push=True)
+        for end in ends_of(now, next_plan):
+            heapq.heappush(queue, (end.at_s, serial, end.leaf, end.demand))
+            serial += 1
         waiting = without(waiting, next_plan.taken)
     return Forecast(starts_s=found, until_s=at_s)
 
 
-def _end_of(
-    snapshot: Snapshot,
-    queue: list[tuple[float, int, int, Ints]],
-    serial: int,
-    row: int,
-    at_s: float,
-    *,
-    push: bool = False,
-) -> int:
-    """Put the end of a server that starts at `at_s` into the queue, if it has one."""
-    waiting = snapshot.waiting
-    if waiting.quota[row] != _SHARED or waiting.ttl_s[row] <= 0:
-        return serial
-    leaf = int(snapshot.leaf[waiting.association[row]])
-    entry = (at_s + float(waiting.ttl_s[row]), serial, leaf, snapshot.demand[waiting.shape[row]])
-    if push:
-        heapq.heappush(queue, entry)
-    else:
-        queue.append(entry)
-    return serial + 1
+def ends_of(snapshot: Snapshot, plan: Plan) -> list[End]:
+    """Return when the servers end that a round dispatches, those that have an end."""
+    waiting, found = snapshot.waiting, []
+    for decision in plan.decisions:
+        row = decision.class_row
+        lives = waiting.quota[row] == _SHARED and waiting.ttl_s[row] > 0
+        if decision.outcome is Outcome.DISPATCH and lives:
+            found.append(
+                End(
+                    at_s=snapshot.at_s + float(waiting.ttl_s[row]),
+                    leaf=int(snapshot.leaf[waiting.association[row]]),
+                    demand=snapshot.demand[waiting.shape[row]],
+                )
+            )
+    return found
 
 
 def without(waiting: Waiting, taken: Ints) -> Waiting:

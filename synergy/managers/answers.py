@@ -18,11 +18,11 @@ from synergy.core.accounts import held_of, project_node, user_node
 from synergy.core.admission import QOS_KEY, never_fits, wishes
 from synergy.core.errors import NotFound, UpstreamUnavailable
 from synergy.core.explain import End
-from synergy.core.forecast import forecast, joined, without
+from synergy.core.forecast import ends_of, forecast, joined, without
 from synergy.core.model import QuotaKind, Request, RequestClass, Resources, State
 from synergy.core.quota import Held, QuotaBook, QuotaTree
 from synergy.core.reasons import Reason
-from synergy.core.schedule import Outcome, Plan, Policy, Snapshot, schedule
+from synergy.core.schedule import REASONS, Outcome, Plan, Policy, Snapshot, schedule
 from synergy.core.shares import Ints
 from synergy.managers.base import Json
 from synergy.managers.render import instant_json
@@ -52,6 +52,13 @@ class Latest:
     @property
     def tree(self) -> QuotaTree:
         return self.snapshot.book.tree
+
+    def reason_counts(self) -> dict[str, int]:
+        """Return how many requests wait after the round, by reason."""
+        waiting, plan = self.snapshot.waiting, self.plan
+        left = waiting.end - waiting.first - plan.taken
+        counts = np.bincount(plan.reason, weights=left, minlength=len(REASONS))
+        return {r.value: int(n) for r, n in zip(REASONS, counts, strict=True) if n}
 
     def reason_of(self, request: Request, now: datetime) -> Reason | None:
         """Return why a request waits, None when it does not."""
@@ -130,7 +137,7 @@ class Answers:
                 for one in next_ends
             ],
             "enough_at": _at(enough_s),
-            "starts_by": _at(found.starts_s.get(seen.request.request_id)),
+            "estimated_start": _at(found.starts_s.get(seen.request.request_id)),
             "smaller_flavors": [
                 {"name": flavor.name, "demand": dict(flavor.demand)}
                 for flavor in self._smaller(seen)
@@ -247,8 +254,8 @@ class _Outcome:
             "reason": self.reason.value if self.reason else None,
             "text": self.text,
             "bounds": [bound_json(bound) for bound in self.bounds],
-            "first_start_by": _at(self.first_start_s),
-            "last_start_by": _at(self.last_start_s),
+            "estimated_first_start": _at(self.first_start_s),
+            "estimated_last_start": _at(self.last_start_s),
         }
 
 
@@ -286,7 +293,8 @@ def _simulated(
             starts_now=started, reason=reason, text=f"It would be refused. {text}", bounds=bounds
         )
     wanted = frozenset(ids) - {d.request_id for d in mine}
-    found = forecast(snapshot, plan, ends, policy, wanted=wanted, most_rounds=_FORECAST_ROUNDS)
+    every = [*ends, *ends_of(snapshot, plan)]
+    found = forecast(snapshot, plan, every, policy, wanted=wanted, most_rounds=_FORECAST_ROUNDS)
     starts_s = sorted(found.starts_s.values())
     return _Outcome(
         starts_now=started,

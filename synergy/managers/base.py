@@ -10,7 +10,7 @@ import logging
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 from functools import cache
@@ -357,6 +357,18 @@ class Supervisor:
 
     def _note(self, **changes: Any) -> None:
         self._report = replace(self._report, **changes)
+
+
+def supervisor_json(supervisor: Supervisor) -> Json:
+    """Return what REST and CLI show of a manager."""
+    shown = asdict(supervisor.report)
+    for key in ("last_run_at", "next_run_at"):
+        shown[key] = shown[key].isoformat() if shown[key] else None
+    shown["commands"] = [
+        {"name": command.name, "help": command.help, "arguments": command.schema}
+        for command in supervisor.manager.commands().values()
+    ]
+    return shown
 
 
 def _in_words(error: BaseException) -> str:

@@ -454,7 +454,7 @@ class QueueManager(Manager):
         with self._unit_of_work() as uow:
             request = uow.requests.get(request_id)
             check_revision(request_json(request), if_match)
-            if request.expires_at is None:
+            if request.state is not State.ACTIVE or request.expires_at is None:
                 raise IllegalTransition(
                     f"request {request_id} is {request.state} and has no end to extend: only a "
                     "running server on the shared quota has one"

@@ -352,6 +352,7 @@ class SchedulerManager(Manager):
             "round_at": latest.at.isoformat() if latest else None,
             **{name: self.counts[name] for name in _COUNTED},
             "site_factor_errors": self._site.errors,
+            "reasons": latest.reason_counts() if latest else {},
         }
 
     @command(

@@ -3,14 +3,13 @@
 import logging
 import time
 from collections.abc import Mapping
-from dataclasses import asdict
 from typing import Any, Final
 
 from oslo_config import cfg
 
 from synergy.core.errors import InvalidInput, NotFound
 from synergy.db.unit_of_work import Store
-from synergy.managers.base import Json, Manager, Supervisor, assemble
+from synergy.managers.base import Json, Manager, Supervisor, assemble, supervisor_json
 from synergy.ports import Clock
 from synergy.service.bus import Bus
 from synergy.service.periodic import Worker
@@ -79,15 +78,7 @@ class Host:
 
     def manager(self, name: str) -> Json:
         """Return what is to be shown of one manager. Raises NotFound."""
-        supervisor = self._worker(name).supervisor
-        shown = asdict(supervisor.report)
-        for key in ("last_run_at", "next_run_at"):
-            shown[key] = shown[key].isoformat() if shown[key] else None
-        shown["commands"] = [
-            {"name": command.name, "help": command.help}
-            for command in supervisor.manager.commands().values()
-        ]
-        return shown
+        return supervisor_json(self._worker(name).supervisor)
 
     def start_manager(self, name: str) -> Json:
         """Let a paused manager run. Raises NotFound."""

@@ -13,6 +13,11 @@ from oslo_service import backend
 from sqlalchemy import make_url
 from tooz import coordination
 
+from synergy.api.app import served
+from synergy.api.authentication import NONE
+from synergy.api.errors import Wsgi
+from synergy.api.policies import new_enforcer
+from synergy.api.services import Services
 from synergy.core.errors import ConfigurationInvalid, SynergyError
 from synergy.db import engine as database
 from synergy.db.unit_of_work import Store
@@ -113,16 +118,35 @@ def check_address(conf: Any) -> None:
             raise ConfigurationInvalid([taken]) from error
 
 
+def api_of(services: Services, conf: cfg.ConfigOpts) -> Wsgi:
+    """Return the WSGI application of the API over these services."""
+    strategy = conf.api.auth_strategy
+    if strategy == NONE:
+        LOG.warning(
+            "[api] auth_strategy=none: whoever reaches %s port %s is an administrator",
+            conf.api.host, conf.api.port,
+        )  # fmt: skip
+    return served(
+        services,
+        new_enforcer(conf),
+        conf,
+        strategy=strategy,
+        longest_body=conf.api.longest_body_bytes,
+    )
+
+
 def _service(conf: cfg.ConfigOpts) -> Any:
     """Return the oslo.service that opens everything in the process it is started in."""
     from oslo_service import service
 
     from synergy.api.server import ApiServer
+    from synergy.service.door import Door
 
     class Service(service.Service):  # type: ignore[misc]
         """Host and API."""
 
         def start(self) -> None:
+            self._door: Door | None = None
             clock = SystemClock()
             vault = Vault(read_keys(Path(conf.database.keys_file)))
             self._store = Store(database.open_engine(conf.database), vault)
@@ -139,13 +163,18 @@ def _service(conf: cfg.ConfigOpts) -> Any:
                 },
             )
             self._host.start()
-            self._api = ApiServer(self._host, conf.api)
+            if conf.api.socket:
+                self._door = Door(self._host, conf.api.socket)
+                self._door.start()
+            self._api = ApiServer(api_of(self._host, conf), conf.api)
             self._api.start()
             super().start()
 
         def stop(self, graceful: bool = False) -> None:
             LOG.info("synergy-service stops")
             self._api.stop()
+            if self._door is not None:
+                self._door.stop()
             self._host.stop()
             self._cloud.close()
             self._store.close()

@@ -3,6 +3,7 @@
 Must not open anything.
 """
 
+import os
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -11,12 +12,15 @@ from oslo_log import log
 from oslo_service import _options as service_options
 from stevedore import ExtensionManager
 
+from synergy.api.authentication import KEYSTONE, NONE, STRATEGIES
+from synergy.api.policies import Enforcer, new_enforcer
 from synergy.core.errors import ConfigurationInvalid
 from synergy.db.engine import DATABASE_OPTIONS
 from synergy.managers.base import Manager, options_of
 
 MANAGER_NAMESPACE = "synergy.managers"
 CLOUD_NAMESPACE = "synergy.clouds"
+OTHERS = ("keystone_authtoken", "oslo_policy", "oslo_middleware")  # read by their own libraries
 FACTOR_NAMESPACE = "synergy.priority_factors"
 
 SERVICE_OPTIONS = (
@@ -55,11 +59,36 @@ API_OPTIONS = (
     cfg.HostAddressOpt(
         "host",
         default="127.0.0.1",
-        help="Address to listen on. There is no authentication yet, so only a loopback address "
-        "is accepted.",
+        help="Address to listen on. With auth_strategy=none only a loopback address is accepted.",
     ),
     cfg.PortOpt("port", default=8051, help="TCP port to listen on; 0 takes a free one."),
     cfg.IntOpt("threads", default=8, min=1, max=256, help="Threads that answer requests."),
+    cfg.StrOpt(
+        "auth_strategy",
+        default=KEYSTONE,
+        choices=STRATEGIES,
+        help="keystone: each request needs a token, which Keystone is asked about as "
+        "[keystone_authtoken] tells; policy decides what it may do. none: whoever reaches the "
+        "port is an administrator; for the embedded cloud, on a loopback address only.",
+    ),
+    cfg.StrOpt(
+        "tls_cert_file",
+        help="File with the certificate, and those of its issuers, in PEM; TLS is on with it.",
+    ),
+    cfg.StrOpt("tls_key_file", help="File with the private key of tls_cert_file, in PEM."),
+    cfg.IntOpt(
+        "longest_body_bytes",
+        default=1024 * 1024,
+        min=1024,
+        max=1024**3,
+        help="Longest body of a request, in bytes; a longer one is answered with 413.",
+    ),
+    cfg.StrOpt(
+        "socket",
+        help="Path of a UNIX socket at which the service answers the WSGI application of other "
+        "processes (synergy.service.wsgi), such as those of uwsgi or mod_wsgi. Whoever may open "
+        "it is an administrator; it is made for its owner only. Without it there is none.",
+    ),
 )
 
 
@@ -120,6 +149,13 @@ def new_conf() -> cfg.ConfigOpts:
     return conf
 
 
+def policy_enforcer() -> Enforcer:
+    """Return an enforcer of the configured policy, for the tools of oslo.policy."""
+    conf = new_conf()
+    conf([], project="synergy")
+    return new_enforcer(conf)
+
+
 def problems_of(conf: cfg.ConfigOpts) -> list[str]:
     """Return everything that is wrong with the values and names in the configuration."""
     own = groups()
@@ -135,13 +171,41 @@ def problems_of(conf: cfg.ConfigOpts) -> list[str]:
     if cloud not in clouds:
         known = ", ".join(sorted(clouds))
         found.append(f"[DEFAULT] cloud: {cloud!r} is not installed; there are {known}")
-    host = _value(conf, "api", "host")
-    if host is not None and host not in ("localhost", "::1") and not host.startswith("127."):
+    return found + _api_problems(conf)
+
+
+def _api_problems(conf: cfg.ConfigOpts) -> list[str]:
+    found = []
+    host, strategy = _value(conf, "api", "host"), _value(conf, "api", "auth_strategy")
+    loopback = host in (None, "localhost", "::1") or str(host).startswith("127.")
+    if strategy == NONE and not loopback:
         found.append(
-            f"[api] host is {host}, but must be a loopback address as long as there is no "
-            "authentication"
+            f"[api] host is {host}, but must be a loopback address with auth_strategy=none: "
+            "whoever reaches the port is an administrator"
         )
+    if strategy == KEYSTONE and not _keystone_is_told(conf):
+        found.append(
+            "[keystone_authtoken] auth_url and auth_type are missing: Keystone cannot be asked "
+            "whose a token is; give them, or [api] auth_strategy=none for the embedded cloud"
+        )
+    files = {name: _value(conf, "api", name) for name in ("tls_cert_file", "tls_key_file")}
+    if any(files.values()) and not all(files.values()):
+        missing = next(name for name, path in files.items() if not path)
+        found.append(f"[api] {missing} is missing: TLS needs a certificate and its key")
+    for name, path in files.items():
+        if path and not os.access(path, os.R_OK):
+            found.append(f"[api] {name} {path} cannot be read")
     return found
+
+
+def _keystone_is_told(conf: cfg.ConfigOpts) -> bool:
+    for path in conf.config_file or ():
+        sections: dict[str, dict[str, list[str]]] = {}
+        cfg.ConfigParser(path, sections).parse()
+        told = sections.get("keystone_authtoken", {})
+        if told.get("auth_section") or (told.get("auth_url") and told.get("auth_type")):
+            return True
+    return False
 
 
 def _value(conf: cfg.ConfigOpts, group: str | None, name: str) -> Any:
@@ -171,6 +235,8 @@ def _unknown_names(conf: cfg.ConfigOpts, own: Mapping[str, Iterable[cfg.Opt]]) -
         for group, values in sections.items():
             if group == "DEFAULT":
                 continue  # shared with oslo.log and oslo.service
+            if group in OTHERS:
+                continue
             if group not in own:
                 found.append(f"{path}: there is no section [{group}]")
                 continue

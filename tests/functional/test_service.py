@@ -134,7 +134,7 @@ def test_a_day_with_the_service_from_the_command_line(service):
     assert added["raw_shares"] == 70
     assert "alice" in added["users"]
     service.cli("project", "add", "physics", "--raw-shares", "30", "--borrow-limit", "VCPU=8")
-    service.cli("project", "set", "science", "--user", "alice", "--raw-shares", "3")
+    service.cli("user", "set", "science", "alice", "--raw-shares", "3")
     shown = {row["name"]: row for row in service.json("project", "list")}
     assert shown["physics"]["private"] == "DISK_GB=400, MEMORY_MB=32768, VCPU=16"
 
@@ -149,7 +149,9 @@ def test_a_day_with_the_service_from_the_command_line(service):
 
     explained = service.json("request", "show", waiting[0]["id"])
     assert explained["reason"] == "no_free_quota"
-    assert "fairshare" in explained["priority"]
+    told = service.json("request", "explain", waiting[0]["id"])
+    assert "It needs 32,768 MEMORY_MB, and of the shared quota 24,576 of" in told["text"]
+    assert "fairshare:" in told["priority"]
     service.cli("request", "cancel", waiting[0]["id"])
     assert service.json("request", "show", waiting[0]["id"])["state"] == "CANCELLED"
     assert service.json("quota", "show")["shared_used"].startswith("DISK_GB=")
@@ -180,8 +182,8 @@ def states(service):
         (["project", "add", "nosuch"], "Keystone knows no project 'nosuch'"),
         (["project", "set", "science"], "nothing to set"),
         (["request", "show", "nosuch"], "request 'nosuch' does not exist"),
-        (["request", "list", "--limit", "5000"], "limit: 5000 is greater than the maximum"),
-        (["request", "list", "--state", "SLEEPY"], "state: 'SLEEPY' is not one of"),
+        (["manager", "execute", "queue", "list", "limit=5000"], "greater than the maximum"),
+        (["request", "list", "--state", "SLEEPY"], "state.0: 'SLEEPY' is not one of"),
     ],
 )
 def test_a_command_that_makes_no_sense_ends_with_one_line_and_exit_code_1(untouched, command, told):

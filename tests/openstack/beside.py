@@ -39,7 +39,7 @@ class Beside:
                 "connection": f"sqlite:///{folder}/synergy.sqlite",
                 "keys_file": folder / "keys",
             },
-            "api": {"port": self.port},
+            "api": {"port": self.port, "auth_strategy": "none"},
             "openstack": options.beside(settings),
         }
         self.configure(**sections)

@@ -187,11 +187,8 @@ def test_with_the_wrong_password_it_says_so_and_keeps_what_waits(science, alice)
     science.stop()
     science.configure(openstack={"password": "wrong"})
     science.start()
-    told = until(lambda: {
-        m["name"]: m["last_error"] for m in science.ask("GET", "/v1/managers")["managers"]
-        if m["status"] == "DEGRADED"
-    })  # fmt: skip
-    assert "does not accept Synergy's credentials" in told["quota"]
+    told = until(lambda: science.ask("GET", "/v1/managers/quota")["manager"]["last_error"])
+    assert "does not accept Synergy's credentials" in told
     assert science.states(server.id) == ["QUEUED"]
     science.stop()
     science.configure(openstack={"password": "secret"})

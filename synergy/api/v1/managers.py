@@ -1,40 +1,92 @@
 """/v1/managers: what runs, and its commands."""
 
-from typing import Any
+from typing import Any, Final
 
-from flask import Blueprint, jsonify, request
-
-from synergy.api import schema
-from synergy.api.context import services
-
-bp = Blueprint("managers", __name__, url_prefix="/managers")
+from synergy.api.routing import Call, Route
+from synergy.api.schemas import ref, wrapped
+from synergy.core.errors import InvalidInput
 
 
-@bp.get("")
-def list_managers() -> Any:
-    """List the managers."""
-    return jsonify(managers=services().managers())
+def list_managers(call: Call) -> Any:
+    """List the managers with status, last and next run, and last error."""
+    return {"managers": call.services.managers()}
 
 
-@bp.get("/<name>")
-def show_manager(name: str) -> Any:
-    """Show one manager."""
-    return jsonify(manager=services().manager(name))
+def show_manager(call: Call) -> Any:
+    """Show one manager with its commands."""
+    return {"manager": call.services.manager(call.at["manager"])}
 
 
-@bp.post("/<name>/start")
-def start_manager(name: str) -> Any:
-    """Let a paused manager run."""
-    return jsonify(manager=services().start_manager(name))
+def start_manager(call: Call) -> Any:
+    """Let a paused manager run; one in ERROR is set up again."""
+    return {"manager": call.services.start_manager(call.at["manager"])}
 
 
-@bp.post("/<name>/stop")
-def stop_manager(name: str) -> Any:
-    """Pause a manager."""
-    return jsonify(manager=services().stop_manager(name))
+def stop_manager(call: Call) -> Any:
+    """Pause a manager after the run it may be in."""
+    return {"manager": call.services.stop_manager(call.at["manager"])}
 
 
-@bp.post("/<name>/commands/<command>")
-def execute(name: str, command: str) -> Any:
-    """Run a command; the body holds its arguments."""
-    return jsonify(result=services().execute(name, command, schema.body_of(request)))
+def execute(call: Call) -> Any:
+    """Run a command of a manager; the body holds its arguments."""
+    if not all(name.isidentifier() for name in call.body):
+        wrong = next(name for name in call.body if not name.isidentifier())
+        raise InvalidInput(f"{wrong!r} is not the name of an argument")
+    found = call.services.execute(call.at["manager"], call.at["command"], call.body)
+    return {"result": found}
+
+
+_ONE: Final = wrapped(manager=ref("Manager"))
+ROUTES: Final = (
+    Route(
+        method="GET",
+        path="/v1/managers",
+        name="list_managers",
+        summary="List the managers.",
+        rule="managers:get",
+        general=True,
+        handler=list_managers,
+        answer=wrapped(managers={"type": "array", "items": ref("Manager")}),
+    ),
+    Route(
+        method="GET",
+        path="/v1/managers/{manager}",
+        name="show_manager",
+        summary="Show a manager with its commands.",
+        rule="managers:get",
+        general=True,
+        handler=show_manager,
+        answer=_ONE,
+    ),
+    Route(
+        method="POST",
+        path="/v1/managers/{manager}/start",
+        name="start_manager",
+        summary="Let a paused manager run.",
+        rule="managers:control",
+        general=True,
+        handler=start_manager,
+        answer=_ONE,
+    ),
+    Route(
+        method="POST",
+        path="/v1/managers/{manager}/stop",
+        name="stop_manager",
+        summary="Pause a manager.",
+        rule="managers:control",
+        general=True,
+        handler=stop_manager,
+        answer=_ONE,
+    ),
+    Route(
+        method="POST",
+        path="/v1/managers/{manager}/commands/{command}",
+        name="execute_command",
+        summary="Run a command of a manager; the body holds its arguments.",
+        rule="managers:execute",
+        general=True,
+        handler=execute,
+        body={"type": "object", "description": "The arguments; the manager tells their schema."},
+        answer=wrapped(result={}),
+    ),
+)

@@ -1,50 +1,184 @@
-"""/v1/projects: who takes part, with which shares and limits."""
+"""/v1/projects: who takes part, with which shares and limits; and their users."""
 
-from typing import Any
+from typing import Any, Final
 
-from flask import Blueprint, jsonify, request
-
-from synergy.api import schema
-from synergy.api.context import services
-
-bp = Blueprint("projects", __name__, url_prefix="/projects")
+from synergy.api.routing import Answer, Call, Route, object_of, visible
+from synergy.api.schemas import NAME, SETTINGS, USER_SETTINGS, ref, wrapped
+from synergy.core.errors import InvalidInput, NotFound
 
 
-@bp.get("")
-def list_projects() -> Any:
-    """List the managed projects."""
-    return jsonify(projects=services().execute("project", "list", {}))
+def list_projects(call: Call) -> Any:
+    """List the managed projects: an administrator all, anybody else the own one."""
+    found = call.run("project", "list")
+    if not call.caller.may("projects:get_all"):
+        own = call.caller.project_id
+        call.caller.authorize("projects:get", project_id=own)
+        found = [project for project in found if project["id"] == own]
+    return {"projects": found}
 
 
-@bp.post("")
-def add_project() -> Any:
-    """Manage a project: `project` names it, the rest are its settings."""
-    made = services().execute("project", "add", schema.body_of(request))
-    return jsonify(project=made), 201
+def add_project(call: Call) -> Any:
+    """Manage a project: its quota moves into Synergy, and its requests are queued."""
+    return _project(call.run("project", "add", **call.body))
 
 
-@bp.get("/<project>")
-def show_project(project: str) -> Any:
-    """Show a managed project."""
-    return jsonify(project=services().execute("project", "show", {"project": project}))
+def show_project(call: Call) -> Any:
+    """Show a managed project with its users."""
+    return _project(_found(call, "projects:get"))
 
 
-@bp.patch("/<project>")
-def set_project(project: str) -> Any:
+def set_project(call: Call) -> Any:
     """Change a managed project."""
-    body = schema.body_of(request) | {"project": project}
-    return jsonify(project=services().execute("project", "set", body))
+    _something(call, SETTINGS)
+    project_id = _found(call, "projects:update")["id"]
+    changed = call.services.execute(
+        "project", "set", {"project": project_id, **call.body, **_matching(call)}
+    )
+    return _project(changed)
 
 
-@bp.delete("/<project>")
-def remove_project(project: str) -> Any:
-    """Manage a project no longer."""
-    services().execute("project", "remove", {"project": project})
-    return "", 204
+def remove_project(call: Call) -> Any:
+    """Manage a project no longer: Nova gets back the quota it had."""
+    project_id = _found(call, "projects:delete")["id"]
+    call.run("project", "remove", project=project_id, if_match=call.if_match)
+    return None
 
 
-@bp.patch("/<project>/users/<user>")
-def set_user(project: str, user: str) -> Any:
-    """Change a user's shares."""
-    body = schema.body_of(request) | {"project": project, "user": user}
-    return jsonify(user=services().execute("project", "set_user", body))
+def list_users(call: Call) -> Any:
+    """List the users of a project with their shares."""
+    return {"users": _found(call, "users:get")["users"]}
+
+
+def show_user(call: Call) -> Any:
+    """Show a user of a project."""
+    project = _found(call, "users:get")
+    asked = call.at["user"]
+    found = [one for one in project["users"] if asked in (one["user_id"], one["name"])]
+    if not found:
+        raise NotFound(f"project {project['name']!r} has no user {asked!r}")
+    return _user(found[0])
+
+
+def set_user(call: Call) -> Any:
+    """Change a user's shares or priority within a project."""
+    _something(call, USER_SETTINGS)
+    given = {"project": _found(call, "users:update")["id"], "user": call.at["user"]}
+    changed = call.services.execute(
+        "project", "set_user", {**given, **call.body, **_matching(call)}
+    )
+    return _user(changed)
+
+
+def _found(call: Call, rule: str) -> Any:
+    """Return the project of the path. Raises NotFound also for one that is not to be seen."""
+    asked = call.at["project"]
+    found = call.run("project", "show", project=asked)
+    missing = f"project {asked!r} is not managed by Synergy"
+    visible(call, rule, "projects:get", missing, project_id=found["id"])
+    return found
+
+
+def _something(call: Call, settings: Any) -> None:
+    if not call.body:
+        raise InvalidInput(f"nothing to set: give one of {', '.join(settings)}")
+
+
+def _matching(call: Call) -> dict[str, Any]:
+    return {} if call.if_match is None else {"if_match": call.if_match}
+
+
+def _project(shown: Any) -> Answer:
+    return Answer({"project": shown}, shown["revision"])
+
+
+def _user(shown: Any) -> Answer:
+    return Answer({"user": shown}, shown["revision"])
+
+
+_ONE: Final = wrapped(project=ref("Project"))
+_ONE_USER: Final = wrapped(user=ref("User"))
+ROUTES: Final = (
+    Route(
+        method="GET",
+        path="/v1/projects",
+        name="list_projects",
+        summary="List the managed projects: an administrator all, anybody else the own one.",
+        rule="projects:get",
+        handler=list_projects,
+        answer=wrapped(projects={"type": "array", "items": ref("Project")}),
+    ),
+    Route(
+        method="POST",
+        path="/v1/projects",
+        name="add_project",
+        summary="Manage a project: its quota moves into Synergy.",
+        rule="projects:create",
+        general=True,
+        handler=add_project,
+        body=object_of({"project": NAME, **SETTINGS}, ["project"]),
+        answer=_ONE,
+        status=201,
+        matches=True,
+    ),
+    Route(
+        method="GET",
+        path="/v1/projects/{project}",
+        name="show_project",
+        summary="Show a managed project, by id or name, with its users.",
+        rule="projects:get",
+        handler=show_project,
+        answer=_ONE,
+        matches=True,
+    ),
+    Route(
+        method="PATCH",
+        path="/v1/projects/{project}",
+        name="set_project",
+        summary="Change a managed project.",
+        rule="projects:update",
+        handler=set_project,
+        body=object_of(SETTINGS),
+        answer=_ONE,
+        matches=True,
+    ),
+    Route(
+        method="DELETE",
+        path="/v1/projects/{project}",
+        name="remove_project",
+        summary="Manage a project no longer: Nova gets back the quota it had.",
+        rule="projects:delete",
+        handler=remove_project,
+        status=204,
+        matches=True,
+    ),
+    Route(
+        method="GET",
+        path="/v1/projects/{project}/users",
+        name="list_users",
+        summary="List the users of a project with their shares.",
+        rule="users:get",
+        handler=list_users,
+        answer=wrapped(users={"type": "array", "items": ref("User")}),
+    ),
+    Route(
+        method="GET",
+        path="/v1/projects/{project}/users/{user}",
+        name="show_user",
+        summary="Show a user of a project, by id or name.",
+        rule="users:get",
+        handler=show_user,
+        answer=_ONE_USER,
+        matches=True,
+    ),
+    Route(
+        method="PATCH",
+        path="/v1/projects/{project}/users/{user}",
+        name="set_user",
+        summary="Change a user's shares or priority within a project.",
+        rule="users:update",
+        handler=set_user,
+        body=object_of(USER_SETTINGS),
+        answer=_ONE_USER,
+        matches=True,
+    ),
+)

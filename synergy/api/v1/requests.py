@@ -1,55 +1,213 @@
-"""/v1/requests: what waits, why, and what became of it."""
+"""/v1/requests: what waits, why, until when, and what became of it; and what if."""
 
-from typing import Any
+from typing import Any, Final
 
-from flask import Blueprint, jsonify, request
-
-from synergy.api import schema
-from synergy.api.context import services
+from synergy.api.routing import ID, PAGING, TEXT, Answer, Call, Route, next_page, object_of, visible
+from synergy.api.schemas import listed, ref, wrapped
 from synergy.core.errors import NotFound
+from synergy.core.model import QuotaKind, State
 
-bp = Blueprint("requests", __name__, url_prefix="/requests")
 
-
-@bp.get("")
-def list_requests() -> Any:
+def list_requests(call: Call) -> Any:
     """List requests, a page at a time; those that wait tell why."""
-    query = schema.query_of(request, integers=("limit",))
-    found = services().execute("queue", "list", query)
-    _add_reasons(found)
-    return jsonify(requests=found)
+    project_id = call.scope("requests")
+    query = {**call.query, "project_id": project_id}
+    found = call.run("queue", "list", **query)
+    _add_reasons(call, found)
+    return {"requests": found, "next": next_page(call, found)}
 
 
-@bp.get("/<request_id>")
-def show_request(request_id: str) -> Any:
-    """Show a request with its history, and why it waits."""
-    found = services().execute("queue", "show", {"request_id": request_id})
-    return jsonify(request=found | _explained(request_id))
+def show_request(call: Call) -> Any:
+    """Show a request with its history."""
+    return _shown(call, _found(call, "requests:get"))
 
 
-@bp.delete("/<request_id>")
-def cancel_request(request_id: str) -> Any:
+def explain_request(call: Call) -> Any:
+    """Tell why a request waits, its place and priority, and what would unblock it."""
+    found = _found(call, "requests:explain")
+    return {"explanation": call.run("scheduler", "explain", request_id=found["id"])}
+
+
+def hold_request(call: Call) -> Any:
+    """Keep a waiting request from starting."""
+    return _moved(call, "hold", by=_side(call))
+
+
+def release_request(call: Call) -> Any:
+    """Give a held or quarantined request back to the queue."""
+    return _moved(call, "release", by=_side(call))
+
+
+def cancel_request(call: Call) -> Any:
+    """Withdraw a waiting request; its server ends in ERROR with the reason."""
+    why = "cancelled by an operator" if _side(call) == "admin" else "cancelled by its user"
+    return _moved(call, "cancel", why=why)
+
+
+def delete_request(call: Call) -> Any:
     """Withdraw a waiting request."""
-    services().execute("queue", "cancel", {"request_id": request_id})
-    return "", 204
+    cancel_request(call)
+    return None
 
 
-def _add_reasons(found: list[dict[str, Any]]) -> None:
-    waiting = sorted({one["class_id"] for one in found if one["state"] == "QUEUED"})
-    try:
-        reasons = services().execute("scheduler", "reasons", {"class_ids": waiting})
-    except NotFound:
-        reasons = {}  # this process runs no scheduler
+def extend_request(call: Call) -> Any:
+    """Let a running shared server live longer."""
+    return _moved(call, "extend", by_s=call.body["by_s"])
+
+
+def simulate(call: Call) -> Any:
+    """Tell whether servers would start now, and if not, why and when at the latest."""
+    body = dict(call.body)
+    asked = body.pop("project", None) or call.caller.project_id or ""
+    found = call.run("project", "show", project=asked)
+    missing = f"project {asked!r} is not managed by Synergy"
+    visible(
+        call, "requests:simulate", "projects:get", missing, project_id=found["id"],
+    )  # fmt: skip
+    users = {user["user_id"] for user in found["users"] if user["active"]}
+    mine = call.caller.user_id if call.caller.user_id in users else None
+    seen = call.run("scheduler", "simulate", project_id=found["id"], user_id=mine, **body)
+    return {"simulation": seen}
+
+
+def _found(call: Call, rule: str) -> Any:
+    """Return the request of the path. Raises NotFound also for one that is not to be seen."""
+    asked = call.at["request"]
+    found = call.run("queue", "show", request_id=asked)
+    visible(
+        call, rule, "requests:get", f"request {asked!r} does not exist",
+        project_id=found["project_id"], user_id=found["user_id"],
+    )  # fmt: skip
+    return found
+
+
+def _moved(call: Call, command: str, **arguments: Any) -> Answer:
+    found = _found(call, f"requests:{command}")
+    moved = call.run("queue", command, request_id=found["id"], if_match=call.if_match, **arguments)
+    return _shown(call, moved)
+
+
+def _side(call: Call) -> str:
+    return "admin" if call.caller.may("admin") else "user"
+
+
+def _shown(call: Call, request: dict[str, Any]) -> Answer:
+    _add_reasons(call, [request])
+    return Answer({"request": request}, request["revision"])
+
+
+def _add_reasons(call: Call, found: list[dict[str, Any]]) -> None:
+    waiting = [one["id"] for one in found if one["state"] in (State.QUEUED, State.HELD)]
+    reasons: dict[str, Any] = {}
+    if waiting:
+        try:
+            reasons = call.run("scheduler", "reasons", request_ids=waiting)
+        except NotFound:
+            reasons = {}  # this process runs no scheduler
     for one in found:
-        queued = one["state"] == "QUEUED"
-        delayed = queued and one["attempts"] > 0
-        reason = reasons.get(str(one["class_id"])) if queued else None
-        one["reason"] = "dispatch_retry" if delayed else reason
+        one["reason"] = reasons.get(one["id"])
 
 
-def _explained(request_id: str) -> dict[str, Any]:
-    try:
-        explained = services().execute("scheduler", "explain", {"request_id": request_id})
-    except NotFound:
-        return {"reason": None}
-    return dict(explained)
+_SORT_KEYS: Final = [
+    "received", "queued_at", "changed_at", "name", "flavor", "state", "user_id", "project_id",
+]  # fmt: skip
+_ONE: Final = wrapped(request=ref("Request"))
+
+
+def _action(name: str, summary: str, handler: Any, body: Any = None) -> Route:
+    return Route(
+        method="POST",
+        path=f"/v1/requests/{{request}}/{name}",
+        name=f"{name}_request",
+        summary=summary,
+        rule=f"requests:{name}",
+        handler=handler,
+        body=body,
+        answer=_ONE,
+        matches=True,
+    )
+
+
+ROUTES: Final = (
+    Route(
+        method="GET",
+        path="/v1/requests",
+        name="list_requests",
+        summary="List requests, a page at a time; those that wait tell why.",
+        rule="requests:get",
+        handler=list_requests,
+        query={
+            "project_id": ID,
+            "user_id": ID,
+            "state": {"type": "array", "items": {"enum": [state.value for state in State]}},
+            "quota": {"type": "string", "enum": [kind.value for kind in QuotaKind]},
+            "flavor": TEXT,
+            "name": TEXT,
+            "batch_id": ID,
+            "sort_key": {"type": "string", "enum": _SORT_KEYS},
+            "sort_dir": {"type": "string", "enum": ["asc", "desc"]},
+            **PAGING,
+        },
+        answer=listed("requests", "Request"),
+    ),
+    Route(
+        method="GET",
+        path="/v1/requests/{request}",
+        name="show_request",
+        summary="Show a request with its history, and why it waits.",
+        rule="requests:get",
+        handler=show_request,
+        answer=_ONE,
+        matches=True,
+    ),
+    Route(
+        method="GET",
+        path="/v1/requests/{request}/explain",
+        name="explain_request",
+        summary="Tell why a request waits, its place and priority, and what would unblock it.",
+        rule="requests:explain",
+        handler=explain_request,
+        answer=wrapped(explanation=ref("Explanation")),
+    ),
+    _action("hold", "Keep a waiting request from starting.", hold_request),
+    _action("release", "Give a held request back to the queue.", release_request),
+    _action("cancel", "Withdraw a waiting request; its server ends in ERROR.", cancel_request),
+    _action(
+        "extend",
+        "Let a running shared server live longer.",
+        extend_request,
+        object_of({"by_s": {"type": "integer", "minimum": 1, "maximum": 366 * 86_400}}, ["by_s"]),
+    ),
+    Route(
+        method="DELETE",
+        path="/v1/requests/{request}",
+        name="delete_request",
+        summary="Withdraw a waiting request; its server ends in ERROR.",
+        rule="requests:cancel",
+        handler=delete_request,
+        status=204,
+        matches=True,
+    ),
+    Route(
+        method="POST",
+        path="/v1/simulate",
+        name="simulate",
+        summary="Tell whether servers would start now; nothing is created.",
+        rule="requests:simulate",
+        handler=simulate,
+        body=object_of(
+            {
+                "project": TEXT,
+                "flavor": TEXT,
+                "count": {"type": "integer", "minimum": 1, "maximum": 1000},
+                "metadata": {
+                    "type": "object",
+                    "maxProperties": 128,
+                    "additionalProperties": {"type": "string", "maxLength": 255},
+                },
+            },
+            ["flavor"],
+        ),
+        answer=wrapped(simulation=ref("Simulation")),
+    ),
+)

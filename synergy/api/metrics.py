@@ -1,0 +1,107 @@
+"""What Prometheus reads: numbers of the whole service, never of one project."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.registry import Collector
+
+from synergy.api.services import Services
+from synergy.core.errors import SynergyError
+
+_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+_STATUSES = ("CREATED", "ACTIVE", "RUNNING", "DEGRADED", "ERROR", "DESTROYED")
+_SHARED = ("total", "shared", "shared_used", "shared_free", "lent", "shortfall")
+
+
+class Metrics:
+    """The numbers of one application."""
+
+    def __init__(self, services: Services) -> None:
+        self._registry = CollectorRegistry()
+        self._registry.register(_OfService(services))
+        self._answered = Counter(
+            "synergy_api_requests", "Requests that the API answered.",
+            ("operation", "status"), registry=self._registry,
+        )  # fmt: skip
+        self._took_s = Histogram(
+            "synergy_api_request_duration_seconds", "How long the API took to answer.",
+            ("operation",), registry=self._registry, buckets=_BUCKETS,
+        )  # fmt: skip
+
+    def answered(self, operation: str, status: int, took_s: float) -> None:
+        """Count an answer."""
+        self._answered.labels(operation, str(status)).inc()
+        self._took_s.labels(operation).observe(took_s)
+
+    def text(self) -> bytes:
+        """Return the numbers as Prometheus reads them."""
+        return generate_latest(self._registry)
+
+
+class _OfService(Collector):
+    """Asks the managers when it is read; what is not known is left out."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+
+    def describe(self) -> list[Any]:
+        return []
+
+    def collect(self) -> Iterator[Any]:
+        yield from self._managers()
+        counts = self._ask("queue", "counts")
+        if counts is not None:
+            family = GaugeMetricFamily("synergy_requests", "Requests by state.", labels=["state"])
+            for state, count in sorted(counts.items()):
+                family.add_metric([state], count)
+            yield family
+        yield from self._round()
+        quota = self._ask("quota", "show")
+        if quota is not None:
+            family = GaugeMetricFamily(
+                "synergy_quota", "The shared quota, by resource class.",
+                labels=["kind", "resource_class"],
+            )  # fmt: skip
+            for kind in _SHARED:
+                for name, amount in sorted(quota[kind].items()):
+                    family.add_metric([kind, name], amount)
+            yield family
+
+    def _managers(self) -> Iterator[Any]:
+        status = GaugeMetricFamily(
+            "synergy_manager_status", "1 for the status a manager is in.",
+            labels=["manager", "status"],
+        )  # fmt: skip
+        runs = CounterMetricFamily("synergy_manager_runs", "Runs of a manager.", labels=["manager"])
+        failures = CounterMetricFamily(
+            "synergy_manager_failures", "Failed runs of a manager.", labels=["manager"]
+        )
+        for one in self._services.managers():
+            for name in _STATUSES:
+                status.add_metric([one["name"], name], float(one["status"] == name))
+            runs.add_metric([one["name"]], one["runs"])
+            failures.add_metric([one["name"]], one["failures"])
+        yield from (status, runs, failures)
+
+    def _round(self) -> Iterator[Any]:
+        found = self._ask("scheduler", "status")
+        if found is None:
+            return
+        waiting = GaugeMetricFamily(
+            "synergy_waiting", "Queued requests by the reason why they wait.", labels=["reason"]
+        )
+        for reason, count in sorted(found["reasons"].items()):
+            waiting.add_metric([reason], count)
+        yield waiting
+        for name in ("rounds", "dispatched", "conflicts"):
+            yield CounterMetricFamily(
+                f"synergy_scheduler_{name}", f"The scheduler's {name}.", value=found[name]
+            )
+
+    def _ask(self, manager: str, command: str) -> Any:
+        try:
+            return self._services.execute(manager, command, {})
+        except SynergyError:
+            return None

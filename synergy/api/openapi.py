@@ -1,0 +1,91 @@
+"""The OpenAPI 3.1 document, made from the routes and the schemas of the answers."""
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from synergy.api.errors import HTTP_STATUS
+from synergy.api.routing import Route
+from synergy.api.schemas import COMPONENTS, ref
+
+_TOKEN = {"keystone": {"type": "apiKey", "in": "header", "name": "X-Auth-Token"}}
+
+
+def document(routes: Sequence[Route], version: str) -> dict[str, Any]:
+    """Return the document of the routes."""
+    paths: dict[str, Any] = {}
+    for route in routes:
+        paths.setdefault(route.path, {})[route.method.lower()] = _operation(route)
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "Synergy",
+            "version": version,
+            "summary": "A fair, shared queue for OpenStack clouds.",
+            "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
+        },
+        "paths": paths,
+        "components": {"schemas": dict(COMPONENTS), "securitySchemes": _TOKEN},
+    }
+
+
+def _operation(route: Route) -> dict[str, Any]:
+    noun = re.match(r"/v1/([a-z]+)", route.path)
+    found: dict[str, Any] = {
+        "operationId": route.name,
+        "summary": route.summary,
+        "tags": [noun.group(1) if noun else "service"],
+        "parameters": [_in_path(name) for name in route.parameters]
+        + [_in_query(name, schema) for name, schema in route.query.items()],
+        "responses": _responses(route),
+    }
+    if route.rule is not None:
+        found["security"] = [{"keystone": []}]
+        found["x-policy-rule"] = f"synergy:{route.rule}"
+    if route.matches and route.method != "GET":
+        found["parameters"].append(
+            {
+                "name": "If-Match",
+                "in": "header",
+                "description": "The ETag that the caller last saw; 412 when it is stale.",
+                "schema": {"type": "string"},
+            }
+        )
+    if route.body is not None:
+        found["requestBody"] = {
+            "required": bool(route.body.get("required")),
+            "content": {"application/json": {"schema": route.body}},
+        }
+    return found
+
+
+def _in_path(name: str) -> dict[str, Any]:
+    schema = {"type": "string", "minLength": 1}
+    return {"name": name, "in": "path", "required": True, "schema": schema}
+
+
+def _in_query(name: str, schema: Any) -> dict[str, Any]:
+    found = {"name": name, "in": "query", "required": False, "schema": schema}
+    if schema.get("type") == "array":
+        found |= {"style": "form", "explode": True}
+    return found
+
+
+def _responses(route: Route) -> dict[str, Any]:
+    good: dict[str, Any] = {"description": route.summary}
+    if route.answer is not None:
+        good["content"] = {route.media_type: {"schema": route.answer}}
+    if route.matches and route.answer is not None:
+        good["headers"] = {"ETag": {"description": "For If-Match.", "schema": {"type": "string"}}}
+    error = {
+        "description": "The one shape of an error.",
+        "content": {"application/json": {"schema": ref("Error")}},
+    }
+    expected = {400, 404, 405, 413, *HTTP_STATUS.values()}
+    if route.rule is None:
+        expected -= {401, 403}
+    found = {str(route.status): good}
+    if route.path.startswith("/healthcheck"):
+        found["503"] = good
+        expected -= {503}
+    return found | {str(status): error for status in sorted(expected)}

@@ -1,0 +1,144 @@
+"""Every policy rule, documented; and the one who asks, checked against them.
+
+Why: who may do what is written down once, from which come the checks, the sample file and the
+table in the documentation. What a caller sends is the target of a rule, never its credentials.
+"""
+
+from collections.abc import Mapping
+from typing import Any, Final, Protocol
+
+from oslo_context.context import RequestContext
+from oslo_policy import policy
+
+from synergy.core.errors import PolicyDenied, Unauthenticated
+
+ADMIN: Final = "role:admin"
+_ADMIN_OR_SERVICE: Final = "rule:synergy:admin or role:service"
+_READER: Final = "rule:synergy:admin or (role:reader and project_id:%(project_id)s)"
+_MEMBER: Final = "rule:synergy:admin or (role:member and project_id:%(project_id)s)"
+_OWNER: Final = (
+    "rule:synergy:admin or (role:manager and project_id:%(project_id)s) or "
+    "(role:member and project_id:%(project_id)s and user_id:%(user_id)s)"
+)
+
+
+class Rule(policy.DocumentedRuleDefault):
+    """A documented rule; which routes it guards is told by the routes."""
+
+    def __init__(self, name: str, check: str, description: str, *operations: str) -> None:
+        """operations  such as "GET /v1/requests" """
+        told = [one.split(" ") for one in operations]
+        super().__init__(
+            f"synergy:{name}",
+            check,
+            description,
+            [{"method": method, "path": path} for method, path in told],
+        )
+
+
+BASE: Final = policy.RuleDefault("synergy:admin", ADMIN, "Who operates the cloud.")
+RULES: Final[tuple[Rule, ...]] = (
+    Rule("managers:get", _ADMIN_OR_SERVICE, "List and show managers.",
+         "GET /v1/managers", "GET /v1/managers/{manager}"),
+    Rule("managers:control", "rule:synergy:admin", "Start and pause managers.",
+         "POST /v1/managers/{manager}/start", "POST /v1/managers/{manager}/stop"),
+    Rule("managers:execute", "rule:synergy:admin", "Run a command of a manager.",
+         "POST /v1/managers/{manager}/commands/{command}"),
+    Rule("projects:get", _READER, "Show a managed project.",
+         "GET /v1/projects", "GET /v1/projects/{project}"),
+    Rule("projects:get_all", _ADMIN_OR_SERVICE, "List every managed project.",
+         "GET /v1/projects"),
+    Rule("projects:create", "rule:synergy:admin", "Manage a project.", "POST /v1/projects"),
+    Rule("projects:update", "rule:synergy:admin", "Change a project's shares, quota and limits.",
+         "PATCH /v1/projects/{project}"),
+    Rule("projects:delete", "rule:synergy:admin", "Manage a project no longer.",
+         "DELETE /v1/projects/{project}"),
+    Rule("users:get", _READER, "Show the users of a project and their shares.",
+         "GET /v1/projects/{project}/users", "GET /v1/projects/{project}/users/{user}"),
+    Rule("users:update", "rule:synergy:admin", "Change a user's shares or priority.",
+         "PATCH /v1/projects/{project}/users/{user}"),
+    Rule("quotas:get", _READER, "Show the shared quota, and what a project owns and holds.",
+         "GET /v1/quotas"),
+    Rule("quotas:get_all", _ADMIN_OR_SERVICE, "Show the capacity, and what everybody holds.",
+         "GET /v1/quotas"),
+    Rule("requests:get", _READER, "List and show a project's requests.",
+         "GET /v1/requests", "GET /v1/requests/{request}"),
+    Rule("requests:get_all", _ADMIN_OR_SERVICE, "List everybody's requests.",
+         "GET /v1/requests"),
+    Rule("requests:explain", _READER, "Ask why a request waits, and when it starts.",
+         "GET /v1/requests/{request}/explain"),
+    Rule("requests:hold", _OWNER, "Keep a waiting request from starting.",
+         "POST /v1/requests/{request}/hold"),
+    Rule("requests:release", _OWNER, "Give a held request back to the queue.",
+         "POST /v1/requests/{request}/release"),
+    Rule("requests:cancel", _OWNER, "Withdraw a waiting request.",
+         "POST /v1/requests/{request}/cancel", "DELETE /v1/requests/{request}"),
+    Rule("requests:extend", "rule:synergy:admin", "Let a running shared server live longer.",
+         "POST /v1/requests/{request}/extend"),
+    Rule("requests:simulate", _MEMBER, "Ask whether servers would start now.",
+         "POST /v1/simulate"),
+    Rule("shares:get", _READER, "Show a project's rows of the share tree.", "GET /v1/shares"),
+    Rule("shares:get_all", _ADMIN_OR_SERVICE, "Show the whole share tree.", "GET /v1/shares"),
+    Rule("priorities:get", _READER, "Show the priorities of a project's waiting requests.",
+         "GET /v1/priorities"),
+    Rule("priorities:get_all", _ADMIN_OR_SERVICE, "Show everybody's priorities.",
+         "GET /v1/priorities"),
+    Rule("usage:get", _READER, "Report what a project used.", "GET /v1/usage"),
+    Rule("usage:get_all", _ADMIN_OR_SERVICE,
+         "Report what everybody used, and what was promised them.", "GET /v1/usage"),
+    Rule("events:get", _READER, "List what happened to a project's requests.",
+         "GET /v1/events"),
+    Rule("events:get_all", _ADMIN_OR_SERVICE, "List what happened to everybody's requests.",
+         "GET /v1/events"),
+    Rule("rounds:get", _ADMIN_OR_SERVICE, "Show the last round and its counters.",
+         "GET /v1/rounds/latest"),
+    Rule("metrics:get", _ADMIN_OR_SERVICE, "Read the metrics.", "GET /metrics"),
+)  # fmt: skip
+
+
+def list_rules() -> list[policy.RuleDefault]:
+    """Return every rule, for the sample policy file."""
+    return [BASE, *RULES]
+
+
+class Enforcer(Protocol):
+    """What is asked of oslo.policy."""
+
+    def authorize(
+        self, rule: str, target: Mapping[str, Any], creds: Any, do_raise: bool = False
+    ) -> Any:
+        """Tell whether a rule holds for a target."""
+
+
+def new_enforcer(conf: Any) -> Enforcer:
+    """Return an enforcer of the defaults and of the operator's policy file."""
+    enforcer = policy.Enforcer(conf)
+    enforcer.register_defaults(list_rules())
+    enforcer.load_rules()
+    found: Enforcer = enforcer
+    return found
+
+
+class Caller:
+    """Who asks: the identity that the authentication found."""
+
+    def __init__(self, context: RequestContext, enforcer: Enforcer, *, known: bool) -> None:
+        """known is False for whoever showed no valid token."""
+        self._context, self._enforcer, self._known = context, enforcer, known
+        self.project_id: str | None = context.project_id
+        self.user_id: str | None = context.user_id
+
+    def may(self, rule: str, **target: str | None) -> bool:
+        """Tell whether a rule lets the caller do something to a target."""
+        return bool(self._enforcer.authorize(f"synergy:{rule}", target, self._context))
+
+    def identify(self) -> None:
+        """Raise Unauthenticated for whoever showed no valid token."""
+        if not self._known:
+            raise Unauthenticated("this needs a valid token of Keystone in the header X-Auth-Token")
+
+    def authorize(self, rule: str, **target: str | None) -> None:
+        """Raise PolicyDenied unless the rule holds."""
+        self.identify()
+        if not self.may(rule, **target):
+            raise PolicyDenied(f"policy does not allow synergy:{rule} to you")

@@ -1,0 +1,145 @@
+"""A route as a value: what it takes, what it answers, which rule guards it, and who handles it.
+
+Why: the URL map, the checks of body and query, the OpenAPI document and the tests of every route
+come from the same values, so none of them can lag behind.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+from urllib.parse import urlencode
+
+from synergy.api.policies import Caller
+from synergy.api.services import Services
+from synergy.core.errors import InvalidInput, NotFound, PolicyDenied
+
+Schema = Mapping[str, Any]
+EVERYONE: Final = None
+LONGEST_LIST: Final = 1000
+TEXT: Final = {"type": "string", "minLength": 1, "maxLength": 255, "pattern": r"^[^\x00-\x1f]+$"}
+ID: Final = {**TEXT, "maxLength": 64}
+INSTANT: Final = {"type": "string", "format": "date-time", "minLength": 1, "maxLength": 40}
+LIMIT: Final = {"type": "integer", "minimum": 1, "maximum": LONGEST_LIST, "default": 100}
+PAGING: Final = {"limit": LIMIT, "marker": ID}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Call:
+    """One call of a route: checked values, who asks, and what may be asked in turn.
+
+    at        the parameters of the path
+    if_match  revisions of the header If-Match, None without it
+    metrics   gives the metrics of the service as Prometheus reads them
+    """
+
+    services: Services
+    caller: Caller
+    at: Mapping[str, str]
+    query: dict[str, Any]
+    body: dict[str, Any]
+    if_match: list[str] | None
+    url: str
+    metrics: Callable[[], bytes]
+
+    def run(self, manager: str, command: str, /, **arguments: Any) -> Any:
+        """Run a manager's command, leaving out arguments that are None."""
+        given = {name: value for name, value in arguments.items() if value is not None}
+        return self.services.execute(manager, command, given)
+
+    def scope(self, noun: str) -> str | None:
+        """Return the project whose things are asked for, None for everybody's.
+
+        Raises PolicyDenied, or NotFound for another's project: whether it exists is not told.
+        """
+        self.caller.identify()
+        asked = self.query.get("project_id")
+        everything = self.caller.may(f"{noun}:get_all")
+        if asked is None and everything:
+            return None
+        project_id = asked or self.caller.project_id
+        if not self.caller.may(f"{noun}:get", project_id=project_id):
+            if asked is not None and asked != self.caller.project_id:
+                raise NotFound(f"project {asked!r} is not managed by Synergy")
+            raise PolicyDenied(f"policy does not allow synergy:{noun}:get to you")
+        return str(project_id)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A body, with what goes into the header."""
+
+    body: Any
+    revision: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Route:
+    """One method on one path.
+
+    name        the operation id
+    rule        "noun:action" without its prefix; EVERYONE asks for no token
+    query       schema of each parameter of the query
+    body        schema of the body's object, None without a body
+    answer      schema of the answer, None without a body
+    media_type  of the answer
+    matches     If-Match is honoured, and the answer has an ETag
+    general     the rule depends on nothing but the caller; others need the thing first
+    """
+
+    method: str
+    path: str
+    name: str
+    summary: str
+    handler: Callable[[Call], Any]
+    rule: str | None
+    query: Mapping[str, Schema] = field(default_factory=dict)
+    body: Schema | None = None
+    answer: Schema | None = None
+    status: int = 200
+    media_type: str = "application/json"
+    matches: bool = False
+    general: bool = False
+
+    @property
+    def flask_path(self) -> str:
+        """Return the path as Flask writes it."""
+        return self.path.replace("{", "<").replace("}", ">")
+
+    @property
+    def parameters(self) -> list[str]:
+        """Return the names of the path's parameters."""
+        return [part[1:-1] for part in self.path.split("/") if part.startswith("{")]
+
+
+def object_of(properties: Mapping[str, Schema], required: Sequence[str] = ()) -> dict[str, Any]:
+    """Return the schema of an object with these properties and no others."""
+    return {
+        "type": "object",
+        "properties": dict(properties),
+        "required": list(required),
+        "additionalProperties": False,
+    }
+
+
+def next_page(call: Call, found: Sequence[Mapping[str, Any]], *, key: str = "id") -> str | None:
+    """Return where the next page is, None when this was the last."""
+    limit = call.query.get("limit", LIMIT["default"])
+    if len(found) < limit:
+        return None
+    query = {**call.query, "marker": found[-1][key]}
+    return f"{call.url}?{urlencode(query, doseq=True)}"
+
+
+def visible(call: Call, rule: str, seen_by: str, missing: str, **target: str | None) -> None:
+    """Check a rule for one thing; whoever may not even see it is told that it does not exist."""
+    call.caller.identify()
+    if not call.caller.may(seen_by, **target):
+        raise NotFound(missing)
+    call.caller.authorize(rule, **target)
+
+
+def unique(values: Sequence[str], name: str) -> str:
+    """Return the one value of a parameter. Raises InvalidInput when there are several."""
+    if len(values) > 1:
+        raise InvalidInput(f"{name} is given {len(values)} times, but may be given once")
+    return values[0]

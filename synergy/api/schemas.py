@@ -1,0 +1,227 @@
+"""The nouns of the API as JSON Schema: what every answer looks like, and what may be set.
+
+Why: clients are written against these, so they are checked against every answer in the tests. A
+null says that something does not apply, or is not the caller's to know.
+"""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from synergy.api.routing import INSTANT, TEXT, Schema, object_of
+from synergy.core.lifecycle import Event
+from synergy.core.model import DefaultQuota, ExpiryAction, Handover, OnPrivateFull, QuotaKind, State
+from synergy.core.reasons import Reason
+
+STRING: Final = {"type": "string"}
+NUMBER: Final = {"type": "number"}
+COUNT: Final = {"type": "integer", "minimum": 0}
+BOOLEAN: Final = {"type": "boolean"}
+_CLASS: Final = "^[A-Z][A-Z0-9_]{0,254}$"
+AMOUNTS: Final = {
+    "type": "object",
+    "description": "Amounts by Placement resource class.",
+    "patternProperties": {_CLASS: {"type": "integer"}},
+    "additionalProperties": False,
+}
+WANTED_AMOUNTS: Final = {
+    "type": "object",
+    "description": "Amounts by Placement resource class.",
+    "patternProperties": {_CLASS: {"type": "integer", "minimum": 0, "maximum": 2**53 - 1}},
+    "additionalProperties": False,
+    "maxProperties": 100,
+}
+HOURS: Final = {
+    "type": "object",
+    "patternProperties": {_CLASS: NUMBER},
+    "additionalProperties": False,
+}
+SHARES: Final = {
+    "description": "Shares among the siblings; parent: none of its own.",
+    "anyOf": [
+        {"type": "integer", "minimum": 0, "maximum": 2**31 - 2},
+        {"const": "parent", "type": "string"},
+    ],
+}
+
+
+def or_null(schema: Schema) -> dict[str, Any]:
+    """Return a schema that null fits too."""
+    return {"anyOf": [schema, {"type": "null"}]}
+
+
+def _words(kinds: Any) -> dict[str, Any]:
+    return {"type": "string", "enum": [one.value for one in kinds]}
+
+
+def ref(name: str) -> dict[str, Any]:
+    """Return a reference to a component."""
+    return {"$ref": f"#/components/schemas/{name}"}
+
+
+def wrapped(**parts: Schema) -> dict[str, Any]:
+    """Return the schema of an object with just these properties, all of them there."""
+    return object_of(parts, list(parts))
+
+
+def listed(plural: str, name: str, **more: Schema) -> dict[str, Any]:
+    """Return the schema of a page of a list."""
+    items = {"type": "array", "items": ref(name)}
+    return wrapped(**{plural: items, "next": or_null(STRING), **more})
+
+
+_ROUND: Final[dict[str, Schema]] = {
+    "round_id": or_null(STRING),
+    "round_at": or_null(INSTANT),
+    "age_s": or_null(NUMBER),
+}
+_TERMS: Final = wrapped(
+    age=NUMBER, association=NUMBER, fairshare=NUMBER, size=NUMBER, partition=NUMBER, qos=NUMBER,
+    tres=HOURS, site=NUMBER, nice=NUMBER, priority={"type": "integer"},
+)  # fmt: skip
+_BOUND: Final = wrapped(
+    scope={"type": "string", "enum": ["shared_quota", "borrow_limit", "private_quota"]},
+    node=STRING, resource_class=STRING, needed={"type": "integer"}, free={"type": "integer"},
+    limit={"type": "integer"}, used={"type": "integer"},
+)  # fmt: skip
+_REQUEST: Final[dict[str, Schema]] = {
+    "id": STRING, "name": STRING, "project_id": STRING, "user_id": STRING,
+    "state": _words(State), "quota": _words(QuotaKind), "flavor": STRING, "demand": AMOUNTS,
+    "qos": STRING, "nice": {"type": "integer"}, "ttl_s": COUNT, "batch_id": or_null(STRING),
+    "class_id": {"type": "integer"}, "queued_at": or_null(INSTANT), "active_at": or_null(INSTANT),
+    "expires_at": or_null(INSTANT), "retry_at": or_null(INSTANT), "attempts": COUNT,
+    "host": or_null(STRING), "why": STRING, "revision": STRING,
+    "reason": or_null(_words(Reason)),
+}  # fmt: skip
+_STEP: Final[dict[str, Schema]] = {
+    "at": INSTANT, "from": _words(State), "to": _words(State), "event": _words(Event),
+    "round_id": or_null(STRING), "why": STRING,
+}  # fmt: skip
+SETTINGS: Final[dict[str, Schema]] = {
+    "raw_shares": SHARES,
+    "priority": or_null({"type": "integer", "minimum": 0, "maximum": 2**31 - 1}),
+    "default_quota": _words(DefaultQuota),
+    "on_private_full": _words(OnPrivateFull),
+    "ttl_s": {"type": "integer", "minimum": 1, "maximum": 366 * 86_400},
+    "expiry_action": _words(ExpiryAction),
+    "max_waiting": {"type": "integer", "minimum": 0, "maximum": 10_000_000},
+    "max_waiting_per_user": {"type": "integer", "minimum": 0, "maximum": 10_000_000},
+    "suspended": BOOLEAN,
+    "private": WANTED_AMOUNTS,
+    "borrow_limit": or_null(WANTED_AMOUNTS),
+    "lend_limit": or_null(WANTED_AMOUNTS),
+}
+USER_SETTINGS: Final = {name: SETTINGS[name] for name in ("raw_shares", "priority")}
+_USER: Final[dict[str, Schema]] = {
+    "user_id": STRING, "name": STRING, "raw_shares": SHARES,
+    "priority": or_null({"type": "integer"}), "active": BOOLEAN, "revision": STRING,
+}  # fmt: skip
+_MANAGER: Final[dict[str, Schema]] = {
+    "name": STRING,
+    "status": {
+        "type": "string",
+        "enum": ["CREATED", "ACTIVE", "RUNNING", "DEGRADED", "ERROR", "DESTROYED"],
+    },
+    "runs": COUNT, "failures": COUNT, "last_run_at": or_null(INSTANT),
+    "last_duration_s": or_null(NUMBER), "next_run_at": or_null(INSTANT), "last_error": STRING,
+    "commands": {
+        "type": "array",
+        "items": wrapped(name=STRING, help=STRING, arguments={"type": "object"}),
+    },
+}  # fmt: skip
+
+COMPONENTS: Final[Mapping[str, Schema]] = {
+    "Error": wrapped(
+        errors={
+            "type": "array",
+            "minItems": 1,
+            "items": wrapped(status={"type": "integer"}, code=STRING, detail=STRING),
+        }
+    ),
+    "Manager": object_of(_MANAGER, list(_MANAGER)),
+    "Project": object_of(
+        {
+            "id": STRING, "name": STRING, "domain_id": STRING, **SETTINGS, "private": AMOUNTS,
+            "borrow_limit": or_null(AMOUNTS), "lend_limit": or_null(AMOUNTS),
+            "handover": _words(Handover), "revision": STRING,
+            "users": {"type": "array", "items": ref("User")},
+        },
+        ["id", "name", "domain_id", *SETTINGS, "handover", "revision"],
+    ),
+    "User": object_of(_USER, list(_USER)),
+    "Request": object_of(
+        {**_REQUEST, "history": {"type": "array", "items": wrapped(**_STEP)}}, list(_REQUEST)
+    ),
+    "Explanation": wrapped(
+        id=STRING, state=_words(State), reason=or_null(_words(Reason)), text=STRING,
+        bounds={"type": "array", "items": _BOUND}, position=or_null(COUNT),
+        priority=or_null(_TERMS),
+        unblocked_by=or_null(
+            wrapped(
+                releases={
+                    "type": "array",
+                    "items": wrapped(at=INSTANT, freed=AMOUNTS, servers=COUNT),
+                },
+                enough_at=or_null(INSTANT),
+                estimated_start=or_null(INSTANT),
+                smaller_flavors={
+                    "type": "array", "items": wrapped(name=STRING, demand=AMOUNTS)
+                },
+            )
+        ),
+        **_ROUND,
+    ),
+    "Simulation": wrapped(
+        count=COUNT, quota=_words(QuotaKind), demand=AMOUNTS, starts_now=COUNT,
+        reason=or_null(_words(Reason)), text=STRING, bounds={"type": "array", "items": _BOUND},
+        estimated_first_start=or_null(INSTANT), estimated_last_start=or_null(INSTANT), **_ROUND,
+    ),
+    "Quota": wrapped(
+        total=or_null(AMOUNTS), private_unmanaged=or_null(AMOUNTS), shared=AMOUNTS,
+        shortfall=or_null(AMOUNTS), lent=or_null(AMOUNTS), shared_used=or_null(AMOUNTS),
+        shared_free=AMOUNTS,
+        projects={
+            "type": "array",
+            "items": wrapped(
+                id=STRING, name=STRING, private=AMOUNTS, private_used=AMOUNTS, shared_used=AMOUNTS,
+                borrow_limit=or_null(AMOUNTS), lend_limit=or_null(AMOUNTS),
+            ),
+        },
+    ),
+    "Share": wrapped(
+        id=STRING, parent=or_null(STRING), user=or_null(STRING), raw_shares=SHARES,
+        norm_shares=or_null(NUMBER), raw_usage=NUMBER, norm_usage=NUMBER, effective_usage=NUMBER,
+        level_fs={"anyOf": [NUMBER, {"const": "inf", "type": "string"}, {"type": "null"}]},
+        rank=or_null(COUNT), fairshare=or_null(NUMBER), why=STRING,
+    ),
+    "Priority": wrapped(
+        id=STRING, name=STRING, project_id=STRING, user_id=STRING, quota=_words(QuotaKind),
+        priority=or_null(_TERMS),
+    ),
+    "Usage": wrapped(
+        begin=INSTANT, end=INSTANT, project_id=or_null(STRING), project=or_null(STRING),
+        user_id=or_null(STRING), user=or_null(STRING), quota=or_null(_words(QuotaKind)),
+        servers=COUNT, resource_hours=HOURS, billed_hours=NUMBER,
+        promised_share=or_null(NUMBER), delivered_share=or_null(NUMBER),
+    ),
+    "Event": wrapped(number=COUNT, project_id=STRING, request_id=STRING, **_STEP),
+    "Round": wrapped(
+        waiting=or_null(COUNT), classes=COUNT, round_id=or_null(STRING), round_at=or_null(INSTANT),
+        rounds=COUNT, dispatched=COUNT, conflicts=COUNT, unknown=COUNT, changes_passed=COUNT,
+        changes_refused=COUNT, site_factor_errors={"type": "object"},
+        reasons={"type": "object", "additionalProperties": COUNT},
+    ),
+    "Health": wrapped(
+        live=BOOLEAN, ready=BOOLEAN, healthy=BOOLEAN,
+        managers={"type": "object", "additionalProperties": STRING},
+    ),
+    "Versions": wrapped(
+        versions={
+            "type": "array",
+            "items": wrapped(
+                id=STRING, status=STRING, version=STRING,
+                links={"type": "array", "items": wrapped(rel=STRING, href=STRING)},
+            ),
+        }
+    ),
+}  # fmt: skip
+NAME: Final = TEXT

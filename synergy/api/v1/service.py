@@ -1,0 +1,110 @@
+"""What belongs to no noun: versions, health, metrics, and the description of the API itself."""
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+from synergy.api.openapi import document
+from synergy.api.routing import EVERYONE, Call, Route
+from synergy.api.schemas import ref
+
+API_VERSION: Final = "1.0"
+_WELL: Final = ("RUNNING", "ACTIVE")
+
+
+def versions(_call: Call) -> Any:
+    """Tell which versions of the API there are."""
+    links = [
+        {"rel": "self", "href": "/v1"},
+        {"rel": "describedby", "href": "/v1/openapi.json"},
+    ]
+    one = {"id": "v1", "status": "CURRENT", "version": API_VERSION, "links": links}
+    return {"versions": [one]}
+
+
+def health(call: Call) -> Any:
+    """Tell whether the service lives, is ready, and well; 503 when it is not well."""
+    states = {one["name"]: one["status"] for one in call.services.managers()}
+    ready = all(state not in ("CREATED", "ERROR", "DESTROYED") for state in states.values())
+    healthy = ready and all(state in _WELL for state in states.values())
+    return {"live": True, "ready": ready, "healthy": healthy, "managers": states}
+
+
+def metrics(call: Call) -> Any:
+    """Return the metrics as Prometheus reads them."""
+    return call.metrics()
+
+
+def routes(others: Sequence[Route]) -> tuple[Route, ...]:
+    """Return these routes; one of them describes all the `others` as well."""
+
+    def openapi(_call: Call) -> Any:
+        return document([*others, *own], API_VERSION)
+
+    own = (
+        Route(
+            method="GET",
+            path="/",
+            name="versions",
+            summary="Tell which versions of the API there are.",
+            rule=EVERYONE,
+            handler=versions,
+            answer=ref("Versions"),
+        ),
+        Route(
+            method="GET",
+            path="/v1",
+            name="version",
+            summary="Tell which versions of the API there are.",
+            rule=EVERYONE,
+            handler=versions,
+            answer=ref("Versions"),
+        ),
+        Route(
+            method="GET",
+            path="/healthcheck",
+            name="healthcheck",
+            summary="Tell whether every manager is well; 503 when one is not.",
+            rule=EVERYONE,
+            handler=health,
+            answer=ref("Health"),
+        ),
+        Route(
+            method="GET",
+            path="/healthcheck/live",
+            name="healthcheck_live",
+            summary="Tell whether the service lives: whoever can ask is answered.",
+            rule=EVERYONE,
+            handler=health,
+            answer=ref("Health"),
+        ),
+        Route(
+            method="GET",
+            path="/healthcheck/ready",
+            name="healthcheck_ready",
+            summary="Tell whether every manager was set up; 503 before.",
+            rule=EVERYONE,
+            handler=health,
+            answer=ref("Health"),
+        ),
+        Route(
+            method="GET",
+            path="/metrics",
+            name="metrics",
+            summary="Read the metrics as Prometheus does.",
+            rule="metrics:get",
+            general=True,
+            handler=metrics,
+            answer={"type": "string"},
+            media_type="text/plain; version=0.0.4",
+        ),
+        Route(
+            method="GET",
+            path="/v1/openapi.json",
+            name="openapi",
+            summary="Describe this API.",
+            rule=EVERYONE,
+            handler=openapi,
+            answer={"type": "object"},
+        ),
+    )
+    return own

@@ -1,0 +1,85 @@
+"""What every command has: the client, arguments that several share, and the watch mode."""
+
+import argparse
+import time
+from typing import Any, Final, cast
+
+from cliff.lister import Lister
+
+from synergy.client import Client
+
+CLEAR_SCREEN: Final = "\x1b[2J\x1b[H"
+
+
+def client_of(command: Any) -> Client:
+    """Return the client of the application that a cliff command belongs to."""
+    return cast(Client, command.app.client_manager.synergy)
+
+
+def project_id_of(client: Client, name_or_id: str | None) -> str | None:
+    """Return the id of a managed project; None stays None."""
+    return None if name_or_id is None else client.projects.show(name_or_id)["id"]
+
+
+def add_project(parser: argparse.ArgumentParser) -> None:
+    """Add --project."""
+    parser.add_argument("--project", metavar="PROJECT", help="Only this project; a name or an id.")
+
+
+def add_limit(parser: argparse.ArgumentParser, what: str) -> None:
+    """Add --limit and --marker."""
+    parser.add_argument(
+        "--limit",
+        type=positive,
+        default=100,
+        metavar="N",
+        help=f"Most {what} to list (default: 100); 'all' lists every one.",
+    )
+
+
+def positive(text: str) -> int | None:
+    """Read a count, or `all`. Raises ArgumentTypeError."""
+    if text == "all":
+        return None
+    if not text.isdecimal() or int(text) == 0:
+        raise argparse.ArgumentTypeError(f"{text!r} must be a whole number from 1, or 'all'")
+    return int(text)
+
+
+class WatchedLister(Lister):
+    """A list that may be shown again and again."""
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        parser: argparse.ArgumentParser = super().get_parser(prog_name)
+        parser.add_argument(
+            "--watch",
+            type=_seconds,
+            nargs="?",
+            const=5.0,
+            metavar="SECONDS",
+            help="Show it again every so many seconds (5 without a number), until Ctrl-C.",
+        )
+        return parser
+
+    def run(self, parsed_args: argparse.Namespace) -> int:
+        if parsed_args.watch is None:
+            return int(super().run(parsed_args))
+        try:
+            while True:
+                if self.app.stdout.isatty():
+                    self.app.stdout.write(CLEAR_SCREEN)
+                super().run(parsed_args)
+                self.app.stdout.flush()
+                time.sleep(parsed_args.watch)
+        except KeyboardInterrupt:
+            return 0
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} must be a number of seconds") from error
+    if not 0.1 <= seconds <= 86_400:
+        raise argparse.ArgumentTypeError(f"{text!r} must be from 0.1 to 86400 seconds")
+    return seconds

@@ -1,0 +1,141 @@
+"""`synergy quota|round show`, `share|priority|event list`, `usage report`"""
+
+import argparse
+from typing import Any, Final
+
+from cliff.lister import Lister
+from cliff.show import ShowOne
+
+from synergy.cli.command import WatchedLister, add_limit, add_project, client_of, project_id_of
+from synergy.cli.render import cell, pairs, rows
+
+_SHARES: Final = (
+    "id", "user", "raw_shares", "norm_shares", "raw_usage", "effective_usage", "level_fs",
+    "fairshare",
+)  # fmt: skip
+_TERMS: Final = (
+    "age", "association", "fairshare", "size", "partition", "qos", "tres", "site", "nice"
+)  # fmt: skip
+_EVENTS: Final = ("number", "at", "request_id", "project_id", "event", "from", "to", "why")
+_USAGE: Final = (
+    "begin", "end", "project", "user", "quota", "servers", "resource_hours", "billed_hours",
+    "promised_share", "delivered_share",
+)  # fmt: skip
+
+
+class ShowQuota(ShowOne):
+    """Show the shared quota, and what projects own and hold."""
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        parser: argparse.ArgumentParser = super().get_parser(prog_name)
+        add_project(parser)
+        return parser
+
+    def take_action(self, parsed: argparse.Namespace) -> Any:
+        client = client_of(self)
+        shown = client.reports.quota(project_id_of(client, parsed.project))
+        lines = [
+            f"{p['name']}: private {cell(p['private_used'])} of {cell(p['private'])}; "
+            f"shared {cell(p['shared_used'])}"
+            for p in shown["projects"]
+        ]
+        return pairs({**shown, "projects": "\n".join(lines)})
+
+
+class ListShares(Lister):
+    """Show the share tree with usage and factors, as sshare -l does."""
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        parser: argparse.ArgumentParser = super().get_parser(prog_name)
+        add_project(parser)
+        parser.add_argument("--explain", action="store_true", help="Say in words why.")
+        return parser
+
+    def take_action(self, parsed: argparse.Namespace) -> Any:
+        client = client_of(self)
+        found = client.reports.shares(project_id_of(client, parsed.project))
+        return rows(found, (*_SHARES, "why") if parsed.explain else _SHARES)
+
+
+class ListPriorities(WatchedLister):
+    """List queued requests with each weighted term of their priority, as sprio -l does."""
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        parser = super().get_parser(prog_name)
+        add_project(parser)
+        add_limit(parser, "requests")
+        return parser
+
+    def take_action(self, parsed: argparse.Namespace) -> Any:
+        client = client_of(self)
+        project_id = project_id_of(client, parsed.project)
+        found = [
+            {**one, **(one["priority"] or dict.fromkeys((*_TERMS, "priority")))}
+            for one in client.reports.priorities(limit=parsed.limit, project_id=project_id)
+        ]
+        return rows(found, ("id", "name", "project_id", "quota", "priority", *_TERMS))
+
+
+class ReportUsage(Lister):
+    """Report resource-hours by whom and on which quota, and what they cost.
+
+    Of everybody it also tells what each project was promised of the shared quota, and got.
+    """
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        parser: argparse.ArgumentParser = super().get_parser(prog_name)
+        add_project(parser)
+        parser.add_argument(
+            "--begin", metavar="INSTANT", help="Such as 2026-01-31T12:00:00Z; default: a week ago."
+        )
+        parser.add_argument("--end", metavar="INSTANT", help="Default: now.")
+        parser.add_argument("--period", choices=["none", "hour", "day", "week", "month"])
+        parser.add_argument(
+            "--group-by", action="append", choices=["project", "user", "quota"],
+            help="A row for each; may be given several times (default: project and quota).",
+        )  # fmt: skip
+        return parser
+
+    def take_action(self, parsed: argparse.Namespace) -> Any:
+        client = client_of(self)
+        found = client.reports.usage(
+            project_id=project_id_of(client, parsed.project),
+            begin=parsed.begin,
+            end=parsed.end,
+            period=parsed.period,
+            group_by=parsed.group_by,
+        )
+        return rows(found, _USAGE)
+
+
+class ListEvents(WatchedLister):
+    """List what happened to requests, oldest first."""
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        parser = super().get_parser(prog_name)
+        add_project(parser)
+        parser.add_argument("--request", metavar="ID", help="Only of this request.")
+        parser.add_argument("--event", help="Only this event, such as BOOTED.")
+        parser.add_argument("--since", metavar="INSTANT", help="Such as 2026-01-31T12:00:00Z.")
+        parser.add_argument("--marker", type=int, metavar="N", help="Begin after this number.")
+        add_limit(parser, "events")
+        return parser
+
+    def take_action(self, parsed: argparse.Namespace) -> Any:
+        client = client_of(self)
+        found = client.reports.events(
+            limit=parsed.limit,
+            project_id=project_id_of(client, parsed.project),
+            request_id=parsed.request,
+            event=parsed.event,
+            since=parsed.since,
+            marker=parsed.marker,
+        )
+        return rows(list(found), _EVENTS)
+
+
+class ShowRound(ShowOne):
+    """Show the last scheduling round, its counters, and why requests wait."""
+
+    def take_action(self, parsed: argparse.Namespace) -> Any:
+        return pairs(client_of(self).reports.latest_round())

@@ -1,0 +1,92 @@
+"""One HTTP exchange with the API: its words on success, its words on failure. Knows no nouns."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from keystoneauth1.adapter import Adapter
+from keystoneauth1.exceptions import ClientException
+
+
+class ApiError(Exception):
+    """What the API answered, in its own words.
+
+    status      of HTTP
+    code        stable, for programs
+    request_id  for whoever reads the service's log
+    """
+
+    def __init__(self, text: str, *, status: int = 0, code: str = "", request_id: str = "") -> None:
+        super().__init__(text)
+        self.status, self.code, self.request_id = status, code, request_id
+
+
+class Unreachable(ApiError):
+    """The API, or Keystone before it, does not answer."""
+
+
+class Api:
+    """Speaks to one endpoint through an adapter of keystoneauth."""
+
+    def __init__(self, adapter: Adapter) -> None:
+        self._adapter = adapter
+
+    def get(self, path: str, **query: Any) -> Any:
+        """Return the JSON body of a GET; parameters that are None are left out."""
+        given = {name: value for name, value in query.items() if value not in (None, [], ())}
+        return self._send("GET", path, params=given)
+
+    def pages(self, path: str, plural: str, limit: int | None, **query: Any) -> Iterator[Any]:
+        """Walk a list over its pages, up to `limit` entries, None for all of them."""
+        marker, left = query.pop("marker", None), limit
+        while left is None or left > 0:
+            size = 1000 if left is None else min(left, 1000)
+            page = self.get(path, **query, limit=size, marker=marker)
+            yield from page[plural]
+            if page["next"] is None:
+                return
+            marker = page[plural][-1].get("number") or page[plural][-1]["id"]
+            left = None if left is None else left - len(page[plural])
+
+    def post(self, path: str, body: Mapping[str, Any] | None = None, **options: Any) -> Any:
+        """Return the JSON body of a POST."""
+        return self._send("POST", path, json=dict(body or {}), **options)
+
+    def patch(self, path: str, body: Mapping[str, Any], **options: Any) -> Any:
+        """Return the JSON body of a PATCH."""
+        return self._send("PATCH", path, json=dict(body), **options)
+
+    def delete(self, path: str, **options: Any) -> None:
+        """Send a DELETE."""
+        self._send("DELETE", path, **options)
+
+    def _send(self, method: str, path: str, revision: str | None = None, **options: Any) -> Any:
+        headers = {} if revision is None else {"If-Match": f'"{revision}"'}
+        try:
+            response = self._adapter.request(
+                path, method, raise_exc=False, headers=headers, **options
+            )
+        except ClientException as error:
+            raise Unreachable(
+                f"the Synergy API does not answer: {error}; is synergy-service running, is the "
+                "endpoint right, and does Keystone know you?"
+            ) from error
+        try:
+            body = response.json() if response.content else None
+        except ValueError as error:
+            raise ApiError(
+                f"{response.url} answered {response.status_code} without JSON: it is not Synergy",
+                status=response.status_code,
+            ) from error
+        if response.status_code >= 400:
+            raise _error_of(response, body)
+        return body
+
+
+def _error_of(response: Any, body: Any) -> ApiError:
+    told = body.get("errors") if isinstance(body, dict) else None
+    request_id = response.headers.get("X-Openstack-Request-Id", "")
+    if not told:
+        text = f"the API answered {response.status_code}"
+        return ApiError(text, status=response.status_code, request_id=request_id)
+    text = "; ".join(f"{one['detail']} ({one['code']})" for one in told)
+    return ApiError(text, status=response.status_code, code=told[0]["code"], request_id=request_id)

@@ -1,0 +1,219 @@
+"""The nouns of the API as Python: one object a noun, typed answers.
+
+import openstack
+from synergy.client import Client
+
+session = openstack.connect(cloud="mine").session
+for request in Client(session).requests.list(states=["QUEUED"]):
+    print(request["id"], request["reason"])
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final, cast
+from urllib.parse import quote
+
+from keystoneauth1.adapter import Adapter
+from keystoneauth1.noauth import NoAuth
+from keystoneauth1.session import Session
+
+from synergy.client.api import Api
+from synergy.client.types import (
+    Event,
+    Explanation,
+    Manager,
+    Priority,
+    Project,
+    Quota,
+    Request,
+    Share,
+    Simulation,
+    Usage,
+    User,
+)
+
+SERVICE_TYPE: Final = "synergy"
+VERSION: Final = "v1"
+TIMEOUT_S: Final = 60
+
+
+class Client:
+    """Everything that the API offers. Whatever it refuses raises ApiError."""
+
+    def __init__(
+        self,
+        session: Any,
+        *,
+        endpoint_override: str | None = None,
+        region_name: str | None = None,
+        interface: str | None = None,
+    ) -> None:
+        """session  of keystoneauth; the endpoint of the service type `synergy` is asked."""
+        override = f"{endpoint_override.rstrip('/')}/{VERSION}" if endpoint_override else None
+        adapter = Adapter(
+            session,
+            service_type=None if override else SERVICE_TYPE,
+            endpoint_override=override,
+            region_name=region_name,
+            interface=interface or "public",
+            user_agent="synergy-client",
+        )
+        api = Api(adapter)
+        self.managers = Managers(api)
+        self.projects = Projects(api)
+        self.requests = Requests(api)
+        self.reports = Reports(api)
+
+
+def connect(endpoint: str) -> Client:
+    """Return a client of a service that asks for no token, such as one on the embedded cloud."""
+    session = Session(auth=NoAuth(endpoint=endpoint), timeout=TIMEOUT_S)
+    return Client(session, endpoint_override=endpoint)
+
+
+class _Noun:
+    def __init__(self, api: Api) -> None:
+        self._api = api
+
+
+class Managers(_Noun):
+    """/v1/managers"""
+
+    def list(self) -> list[Manager]:
+        """Return every manager."""
+        return cast(list[Manager], self._api.get("/managers")["managers"])
+
+    def show(self, name: str) -> Manager:
+        """Return one."""
+        return cast(Manager, self._api.get(f"/managers/{_part(name)}")["manager"])
+
+    def start(self, name: str) -> Manager:
+        """Let a paused one run."""
+        return cast(Manager, self._api.post(f"/managers/{_part(name)}/start")["manager"])
+
+    def stop(self, name: str) -> Manager:
+        """Pause one."""
+        return cast(Manager, self._api.post(f"/managers/{_part(name)}/stop")["manager"])
+
+    def execute(self, name: str, command: str, arguments: Mapping[str, Any] | None = None) -> Any:
+        """Run a command, and return its answer."""
+        path = f"/managers/{_part(name)}/commands/{_part(command)}"
+        return self._api.post(path, arguments)["result"]
+
+
+class Projects(_Noun):
+    """/v1/projects; a project is named by id or name."""
+
+    def list(self) -> list[Project]:
+        """Return the managed projects that the caller may see."""
+        return cast(list[Project], self._api.get("/projects")["projects"])
+
+    def show(self, project: str) -> Project:
+        """Return one with its users."""
+        return cast(Project, self._api.get(f"/projects/{_part(project)}")["project"])
+
+    def add(self, project: str, **settings: Any) -> Project:
+        """Manage a project."""
+        body = {"project": project, **settings}
+        return cast(Project, self._api.post("/projects", body)["project"])
+
+    def set(self, project: str, *, revision: str | None = None, **settings: Any) -> Project:
+        """Change a project; with a revision only if it is still at that one."""
+        path = f"/projects/{_part(project)}"
+        changed = self._api.patch(path, settings, revision=revision)
+        return cast(Project, changed["project"])
+
+    def remove(self, project: str, *, revision: str | None = None) -> None:
+        """Manage a project no longer."""
+        self._api.delete(f"/projects/{_part(project)}", revision=revision)
+
+    def users(self, project: str) -> Sequence[User]:
+        """Return the users of a project."""
+        return cast(Sequence[User], self._api.get(f"/projects/{_part(project)}/users")["users"])
+
+    def set_user(
+        self, project: str, user: str, *, revision: str | None = None, **settings: Any
+    ) -> User:
+        """Change a user's raw_shares or priority."""
+        path = f"/projects/{_part(project)}/users/{_part(user)}"
+        return cast(User, self._api.patch(path, settings, revision=revision)["user"])
+
+
+class Requests(_Noun):
+    """/v1/requests and /v1/simulate"""
+
+    def list(
+        self, *, limit: int | None = None, states: Sequence[str] = (), **filters: Any
+    ) -> Iterator[Request]:
+        """Walk requests over all pages, up to `limit`.
+
+        filters  project_id, user_id, quota, flavor, name, batch_id, sort_key, sort_dir, marker
+        """
+        return self._api.pages("/requests", "requests", limit, state=list(states), **filters)
+
+    def show(self, request_id: str) -> Request:
+        """Return one with its history."""
+        return cast(Request, self._api.get(f"/requests/{_part(request_id)}")["request"])
+
+    def explain(self, request_id: str) -> Explanation:
+        """Tell why it waits, and until when."""
+        found = self._api.get(f"/requests/{_part(request_id)}/explain")
+        return cast(Explanation, found["explanation"])
+
+    def hold(self, request_id: str, *, revision: str | None = None) -> Request:
+        """Keep it from starting."""
+        return self._act(request_id, "hold", {}, revision)
+
+    def release(self, request_id: str, *, revision: str | None = None) -> Request:
+        """Give it back to the queue."""
+        return self._act(request_id, "release", {}, revision)
+
+    def cancel(self, request_id: str, *, revision: str | None = None) -> Request:
+        """Withdraw it."""
+        return self._act(request_id, "cancel", {}, revision)
+
+    def extend(self, request_id: str, by_s: int, *, revision: str | None = None) -> Request:
+        """Let its server live `by_s` seconds longer."""
+        return self._act(request_id, "extend", {"by_s": by_s}, revision)
+
+    def simulate(self, flavor: str, **asked: Any) -> Simulation:
+        """Tell whether servers would start now; asked may hold project, count and metadata."""
+        found = self._api.post("/simulate", {"flavor": flavor, **asked})
+        return cast(Simulation, found["simulation"])
+
+    def _act(
+        self, request_id: str, action: str, body: Mapping[str, Any], revision: str | None
+    ) -> Request:
+        path = f"/requests/{_part(request_id)}/{action}"
+        return cast(Request, self._api.post(path, body, revision=revision)["request"])
+
+
+class Reports(_Noun):
+    """/v1/quotas, shares, priorities, usage, events and rounds"""
+
+    def quota(self, project_id: str | None = None) -> Quota:
+        """Return the shared quota, and what projects own and hold."""
+        return cast(Quota, self._api.get("/quotas", project_id=project_id)["quota"])
+
+    def shares(self, project_id: str | None = None) -> list[Share]:
+        """Return the share tree, or a project's rows of it."""
+        return cast(list[Share], self._api.get("/shares", project_id=project_id)["shares"])
+
+    def priorities(self, *, limit: int | None = None, **filters: Any) -> Iterator[Priority]:
+        """Walk queued requests with the terms of their priorities."""
+        return self._api.pages("/priorities", "priorities", limit, **filters)
+
+    def usage(self, **query: Any) -> list[Usage]:
+        """Return rows of usage; query may hold project_id, begin, end, period and group_by."""
+        return cast(list[Usage], self._api.get("/usage", **query)["usage"])
+
+    def events(self, *, limit: int | None = None, **filters: Any) -> Iterator[Event]:
+        """Walk what happened to requests, oldest first."""
+        return self._api.pages("/events", "events", limit, **filters)
+
+    def latest_round(self) -> dict[str, Any]:
+        """Return the last round and its counters."""
+        return cast(dict[str, Any], self._api.get("/rounds/latest")["round"])
+
+
+def _part(text: str) -> str:
+    return quote(text, safe="")

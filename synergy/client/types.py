@@ -1,0 +1,189 @@
+"""What the API answers, typed; the schemas are in `/v1/openapi.json`."""
+
+from typing import Any, TypedDict
+
+Amounts = dict[str, int]
+
+
+class Manager(TypedDict):
+    """A manager with its status and commands."""
+
+    name: str
+    status: str
+    runs: int
+    failures: int
+    last_run_at: str | None
+    last_duration_s: float | None
+    next_run_at: str | None
+    last_error: str
+    commands: list[dict[str, Any]]
+
+
+class User(TypedDict):
+    """A user of a project."""
+
+    user_id: str
+    name: str
+    raw_shares: int | str
+    priority: int | None
+    active: bool
+    revision: str
+
+
+class Project(TypedDict):
+    """A managed project; `users` only when it is shown alone."""
+
+    id: str
+    name: str
+    domain_id: str
+    raw_shares: int | str
+    priority: int | None
+    default_quota: str
+    on_private_full: str
+    ttl_s: int
+    expiry_action: str
+    max_waiting: int
+    max_waiting_per_user: int
+    suspended: bool
+    private: Amounts
+    borrow_limit: Amounts | None
+    lend_limit: Amounts | None
+    handover: str
+    revision: str
+    users: list[User]
+
+
+class Request(TypedDict):
+    """A server that Synergy holds or held; `history` only when it is shown alone."""
+
+    id: str
+    name: str
+    project_id: str
+    user_id: str
+    state: str
+    quota: str
+    flavor: str
+    demand: Amounts
+    qos: str
+    nice: int
+    ttl_s: int
+    batch_id: str | None
+    class_id: int
+    queued_at: str | None
+    active_at: str | None
+    expires_at: str | None
+    retry_at: str | None
+    attempts: int
+    host: str | None
+    why: str
+    reason: str | None
+    revision: str
+    history: list[dict[str, Any]]
+
+
+class Explanation(TypedDict):
+    """Why a request waits; what the numbers mean is in the documentation."""
+
+    id: str
+    state: str
+    reason: str | None
+    text: str
+    bounds: list[dict[str, Any]]
+    position: int | None
+    priority: dict[str, Any] | None
+    unblocked_by: dict[str, Any] | None
+    round_id: str | None
+    round_at: str | None
+    age_s: float | None
+
+
+class Simulation(TypedDict):
+    """What would become of servers that were asked for now."""
+
+    count: int
+    quota: str
+    demand: Amounts
+    starts_now: int
+    reason: str | None
+    text: str
+    bounds: list[dict[str, Any]]
+    estimated_first_start: str | None
+    estimated_last_start: str | None
+    round_id: str | None
+    round_at: str | None
+    age_s: float | None
+
+
+class Quota(TypedDict):
+    """The shared quota, and who owns and holds what; null is an administrator's to know."""
+
+    total: Amounts | None
+    private_unmanaged: Amounts | None
+    shared: Amounts
+    shortfall: Amounts | None
+    lent: Amounts | None
+    shared_used: Amounts | None
+    shared_free: Amounts
+    projects: list[dict[str, Any]]
+
+
+class Share(TypedDict):
+    """A row of the share tree."""
+
+    id: str
+    parent: str | None
+    user: str | None
+    raw_shares: int | str
+    norm_shares: float | None
+    raw_usage: float
+    norm_usage: float
+    effective_usage: float
+    level_fs: float | str | None
+    rank: int | None
+    fairshare: float | None
+    why: str
+
+
+class Priority(TypedDict):
+    """A queued request with the weighted terms of its priority."""
+
+    id: str
+    name: str
+    project_id: str
+    user_id: str
+    quota: str
+    priority: dict[str, Any] | None
+
+
+class Usage(TypedDict):
+    """What somebody used in a time."""
+
+    begin: str
+    end: str
+    project_id: str | None
+    project: str | None
+    user_id: str | None
+    user: str | None
+    quota: str | None
+    servers: int
+    resource_hours: dict[str, float]
+    billed_hours: float
+    promised_share: float | None
+    delivered_share: float | None
+
+
+# `from` is a keyword, so this one is written as a call.
+Event = TypedDict(
+    "Event",
+    {
+        "number": int,
+        "project_id": str,
+        "request_id": str,
+        "at": str,
+        "from": str,
+        "to": str,
+        "event": str,
+        "round_id": str | None,
+        "why": str,
+    },
+)

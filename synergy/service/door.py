@@ -1,0 +1,137 @@
+"""The service's inner door: other processes on this machine call its managers through it.
+
+Why: the API may be served by uwsgi or mod_wsgi, but the managers run here. A call is one HTTP
+request on a UNIX socket that only its owner may open, so there is no password to keep. Must not
+know what a manager does: a call is a name and arguments, an answer a result or one of our errors.
+"""
+
+import http.client
+import json
+import logging
+import os
+import socket
+import threading
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from cheroot import wsgi
+
+from synergy.api.services import Services
+from synergy.core import errors
+from synergy.core.errors import SynergyError, UpstreamUnavailable
+
+LOG = logging.getLogger(__name__)
+LONGEST_ANSWER_S: Final = 60.0
+_CALLS: Final = ("managers", "manager", "start_manager", "stop_manager", "execute")
+_ERRORS: Final = {
+    cls.code: cls
+    for cls in vars(errors).values()
+    if isinstance(cls, type) and issubclass(cls, SynergyError)
+}
+
+
+class Door:
+    """Answers calls at a path, on threads of this process."""
+
+    def __init__(self, services: Services, path: str) -> None:
+        self._services, self._path = services, path
+        self._server = wsgi.Server(path, self._served, numthreads=8, shutdown_timeout=2)
+        self._thread = threading.Thread(target=self._server.serve, name="door", daemon=True)
+
+    def start(self) -> None:
+        """Make the socket, for its owner only, and begin to answer. Raises OSError."""
+        Path(self._path).unlink(missing_ok=True)  # what a killed service left; the lock is ours
+        mask = os.umask(0o177)
+        try:
+            self._server.prepare()
+        finally:
+            os.umask(mask)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Stop answering, and remove the socket."""
+        self._server.stop()
+        self._thread.join()
+        Path(self._path).unlink(missing_ok=True)
+
+    def _served(
+        self, environ: dict[str, Any], start_response: Callable[..., Any]
+    ) -> Iterable[bytes]:
+        length = int(environ.get("CONTENT_LENGTH") or 0)
+        status, answer = "200 OK", b""
+        try:
+            asked = json.loads(environ["wsgi.input"].read(length))
+            answer = json.dumps({"result": self._call(asked)}).encode()
+        except SynergyError as error:
+            answer = json.dumps({"error": {"code": error.code, "detail": str(error)}}).encode()
+        except Exception:
+            LOG.exception("a call at the inner door failed")
+            status = "500 Internal Server Error"
+        headers = [("Content-Type", "application/json"), ("Content-Length", str(len(answer)))]
+        start_response(status, headers)
+        return [answer]
+
+    def _call(self, asked: Mapping[str, Any]) -> Any:
+        if asked["call"] not in _CALLS:
+            raise errors.NotFound(f"there is no call {asked['call']!r}")
+        return getattr(self._services, asked["call"])(*asked["arguments"])
+
+
+class BehindDoor:
+    """The services of another process; see `api.services.Services`."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+
+    def managers(self) -> list[Any]:
+        """Return what is to be shown of every manager."""
+        found: list[Any] = self._ask("managers")
+        return found
+
+    def manager(self, name: str) -> Any:
+        """Return what is to be shown of one manager. Raises NotFound."""
+        return self._ask("manager", name)
+
+    def start_manager(self, name: str) -> Any:
+        """Let a paused manager run. Raises NotFound."""
+        return self._ask("start_manager", name)
+
+    def stop_manager(self, name: str) -> Any:
+        """Pause a manager. Raises NotFound."""
+        return self._ask("stop_manager", name)
+
+    def execute(self, name: str, command: str, arguments: Mapping[str, Any]) -> Any:
+        """Run a command. Raises what the command raises, and UpstreamUnavailable."""
+        return self._ask("execute", name, command, dict(arguments))
+
+    def _ask(self, call: str, *arguments: Any) -> Any:
+        connection = _UnixConnection(self._path)
+        try:
+            connection.request("POST", "/", json.dumps({"call": call, "arguments": arguments}))
+            response = connection.getresponse()
+            raw = response.read()
+        except (OSError, http.client.HTTPException) as error:
+            raise UpstreamUnavailable(
+                f"synergy-service does not answer at [api] socket {self._path}: {error}"
+            ) from error
+        finally:
+            connection.close()
+        if response.status != 200:
+            raise SynergyError("synergy-service failed, and logged why")
+        answer = json.loads(raw)
+        if "error" in answer:
+            told = answer["error"]
+            raise _ERRORS.get(told["code"], SynergyError)(told["detail"])
+        return answer["result"]
+
+
+class _UnixConnection(http.client.HTTPConnection):
+    def __init__(self, path: str) -> None:
+        super().__init__("localhost", timeout=LONGEST_ANSWER_S)
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(self._path)

@@ -1,0 +1,37 @@
+"""The API as a WSGI application for uwsgi or mod_wsgi; the managers run in synergy-service.
+
+The environment variable SYNERGY_CONFIG_FILES names the configuration files, separated by colons;
+without it oslo.config looks where it always does. [api] socket must be that of the service.
+"""
+
+import os
+from typing import Any
+
+from oslo_log import log
+
+from synergy.api.errors import Wsgi
+from synergy.core.errors import ConfigurationInvalid
+from synergy.service.door import BehindDoor
+from synergy.service.main import PROJECT, api_of, read_configuration
+from synergy.service.options import new_conf
+
+
+def create() -> Wsgi:
+    """Return the application. Raises ConfigurationInvalid."""
+    conf = new_conf()
+    files = [path for path in os.environ.get("SYNERGY_CONFIG_FILES", "").split(":") if path]
+    read_configuration(conf, [part for path in files for part in ("--config-file", path)])
+    log.setup(conf, PROJECT)
+    if not conf.api.socket:
+        raise ConfigurationInvalid(
+            ["[api] socket is missing: the application reaches synergy-service through it"]
+        )
+    return api_of(BehindDoor(conf.api.socket), conf)
+
+
+def __getattr__(name: str) -> Any:
+    """Make `application` when a server asks for it, and not when the module is imported."""
+    if name != "application":
+        raise AttributeError(name)
+    globals()[name] = create()
+    return globals()[name]

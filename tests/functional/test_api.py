@@ -1,0 +1,387 @@
+"""The API over the real managers: what it answers, to whom, and how it refuses."""
+
+import json
+from datetime import timedelta
+
+import pytest
+from openapi_spec_validator import validate
+
+from synergy.api.app import ROUTES
+from synergy.api.policies import RULES
+from tests.builders import rid, world
+from tests.served import Api
+
+OTHER = "project-B"
+OWN = "project-A"
+
+
+@pytest.fixture
+def made():
+    with world() as found:
+        found.add(default_quota="shared", ttl_s=600)
+        found.add("B", default_quota="shared", ttl_s=600)
+        found.run(1)
+        yield found
+
+
+@pytest.fixture
+def api(made):
+    return Api(made).as_admin()
+
+
+def waiting(made, **more):
+    """One request that runs in the whole shared quota, and one that waits behind it."""
+    running, queued = made.create("large", count=2, **more)
+    made.run(10)
+    assert made.states([running, queued]) == ["ACTIVE", "QUEUED"]
+    return running, queued
+
+
+def test_versions_and_health_and_the_document_need_no_token(made, api):
+    api.as_nobody()
+    assert api.get("/")["versions"][0]["id"] == "v1"
+    assert api.get("/v1") == api.get("/")
+    assert api.get("/healthcheck")["healthy"]
+    assert api.get("/healthcheck/live")["live"]
+    assert api.get("/healthcheck/ready")["ready"]
+    document = api.get("/v1/openapi.json")
+    validate(document)
+    assert {(m.upper(), p) for p, ops in document["paths"].items() for m in ops} == {
+        (route.method, route.path) for route in ROUTES
+    }
+
+
+def test_health_tells_liveness_from_readiness():
+    with world(tolerant=True) as made:
+        made.run(1)
+        made.nova.faults.api_down = True
+        made.run(120)
+        api = Api(made)
+        status, found, _ = api.ask("GET", "/healthcheck")
+        assert (status, found["healthy"], found["ready"]) == (503, False, True)
+        assert api.get("/healthcheck/ready")["ready"]
+
+
+def test_every_rule_guards_a_route_and_every_route_names_its_rule():
+    guarded = {}
+    for route in ROUTES:
+        if route.rule is not None:
+            guarded.setdefault(f"synergy:{route.rule}", set()).add(f"{route.method} {route.path}")
+    for rule in RULES:
+        told = {f"{one['method']} {one['path']}" for one in rule.operations}
+        narrower = guarded.pop(rule.name, None) or guarded.get(rule.name.removesuffix("_all"), told)
+        assert told == narrower or told <= narrower, rule.name
+    assert guarded == {}
+
+
+def test_a_request_is_explained_with_the_numbers_that_bind_it(made, api):
+    running, queued = waiting(made)
+    api.as_("reader", project=OWN)
+    found = api.get(f"/v1/requests/{queued}/explain")["explanation"]
+    assert (found["reason"], found["position"]) == ("no_free_quota", 1)
+    assert found["bounds"] == [
+        {"scope": "shared_quota", "node": "root", "resource_class": "VCPU",
+         "needed": 8, "free": 4, "limit": 12, "used": 8}
+    ]  # fmt: skip
+    assert found["text"] == (
+        "There is not enough quota free. It needs 8 VCPU, and of the shared quota 4 of 12 are "
+        "free. It is the first in line."
+    )
+    ends_at = made.get(running).expires_at.isoformat()
+    unblocked = found["unblocked_by"]
+    assert unblocked["releases"] == [
+        {"at": ends_at, "freed": {"MEMORY_MB": 2048, "VCPU": 8}, "servers": 1}
+    ]
+    assert (unblocked["enough_at"], unblocked["estimated_start"]) == (ends_at, ends_at)
+    assert [flavor["name"] for flavor in unblocked["smaller_flavors"]] == ["medium", "small"]
+    assert found["priority"]["priority"] >= found["priority"]["age"]
+    assert found["round_id"] == api.as_admin().get("/v1/rounds/latest")["round"]["round_id"]
+    shown = api.get(f"/v1/requests/{queued}")["request"]
+    assert shown["reason"] == "no_free_quota"
+    made.run(timedelta(minutes=10).total_seconds())
+    assert made.states([queued]) == ["ACTIVE"]
+    found = api.get(f"/v1/requests/{queued}/explain")["explanation"]
+    assert (found["reason"], found["text"]) == (None, "It does not wait, it is ACTIVE.")
+
+
+def test_the_forecast_was_right(made, api):
+    ids = made.create("large", count=3) + made.create("large", project="B", count=2)
+    made.run(10)
+    told = {
+        one: api.get(f"/v1/requests/{one}/explain")["explanation"]["unblocked_by"]["estimated_start"]
+        for one in ids if made.states([one]) == ["QUEUED"]
+    }  # fmt: skip
+    assert len(told) == 4
+    made.run(4 * 700)
+    # Usage moves the projects' places meanwhile, so who comes when may change, but not when.
+    started = sorted(made.get(one).held_from for one in told)
+    for at, estimated in zip(started, sorted(told.values()), strict=True):
+        assert abs((at.fromisoformat(estimated) - at).total_seconds()) < 30
+
+
+def test_a_hold_of_an_administrator_is_not_released_by_a_user(made, api):
+    _, queued = waiting(made)
+    owner = {"project": OWN, "user": "ua"}
+    held = api.as_("member", "reader", **owner).ask("POST", f"/v1/requests/{queued}/hold")[1]
+    assert (held["request"]["state"], held["request"]["reason"]) == ("HELD", "held_by_user")
+    found = api.get(f"/v1/requests/{queued}/explain")["explanation"]
+    assert found["text"] == "It is held by its user, and waits until it is released."
+    assert api.ask("POST", f"/v1/requests/{queued}/release")[0] == 200
+    api.as_admin().ask("POST", f"/v1/requests/{queued}/hold")
+    status, told, _ = api.as_("member", "reader", **owner).ask(
+        "POST", f"/v1/requests/{queued}/release"
+    )
+    assert (status, told["errors"][0]["code"]) == (409, "illegal_transition")
+    assert "only one of them can release it" in told["errors"][0]["detail"]
+    released = api.as_admin().ask("POST", f"/v1/requests/{queued}/release")[1]["request"]
+    assert (released["state"], released["reason"]) == ("QUEUED", "no_free_quota")
+
+
+def test_an_end_may_be_put_off(made, api):
+    running, queued = waiting(made)
+    before = made.get(running).expires_at
+    moved = api.ask("POST", f"/v1/requests/{running}/extend", {"by_s": 300})[1]["request"]
+    assert moved["expires_at"] == (before + timedelta(seconds=300)).isoformat()
+    made.run(700)
+    assert made.states([running]) == ["ACTIVE"]
+    made.run(300)
+    assert made.states([running, queued]) == ["DELETED", "ACTIVE"]
+    assert api.ask("POST", f"/v1/requests/{running}/extend", {"by_s": 1})[0] == 409
+    steps = api.get(f"/v1/requests/{running}")["request"]["history"]
+    assert "EXTENDED" in [step["event"] for step in steps]
+
+
+def test_what_if_tells_what_then_happens(made, api):
+    running, queued = waiting(made)
+    api.as_("member", "reader", project=OWN, user="ua")
+    seen = api.ask("POST", "/v1/simulate", {"flavor": "medium", "count": 3})[1]["simulation"]
+    assert (seen["starts_now"], seen["reason"]) == (2, "no_free_quota")
+    # The large one goes before the third of them, and then the first two end.
+    in_ten_minutes = made.engine.clock.now() + timedelta(seconds=600)
+    assert seen["estimated_last_start"] == in_ten_minutes.isoformat()
+    assert made.get(running).expires_at < in_ten_minutes
+    one = api.ask("POST", "/v1/simulate", {"flavor": "medium"})[1]["simulation"]
+    assert (one["starts_now"], one["text"]) == (1, "It would start now.")
+    never = api.ask("POST", "/v1/simulate", {"flavor": "giant"})[1]["simulation"]
+    assert (never["starts_now"], never["reason"]) == (0, "never_fits")
+    assert never["text"].startswith("It would be refused: asks for")
+    ids = made.create("medium", count=3)
+    made.run(1)
+    assert sorted(made.states(ids)) == ["BUILDING", "BUILDING", "QUEUED"]
+    assert made.states([queued]) == ["QUEUED"]
+
+
+def test_what_if_follows_a_project_that_overflows_into_the_shared_quota(made, api):
+    made.add("C", default_quota="private_then_shared", ttl_s=600)
+    made.run(61)
+    asked = {"project": "C", "flavor": "small", "count": 17}
+    seen = api.ask("POST", "/v1/simulate", asked)[1]["simulation"]
+    assert (seen["starts_now"], seen["reason"]) == (16, "no_free_quota")
+
+
+def test_lists_are_walked_page_by_page_in_any_order(made, api):
+    made.command("project", "set", project="A", suspended=True)
+    small, medium = made.create(count=3), made.create("medium", count=4)
+    made.run(1)
+    for key in ("received", "queued_at", "name", "flavor", "state", "user_id", "changed_at"):
+        for direction in ("asc", "desc"):
+            path = f"/v1/requests?limit=2&sort_key={key}&sort_dir={direction}"
+            found, pages = [], 0
+            while path:
+                page = api.get(path)
+                found += page["requests"]
+                path, pages = page["next"], pages + 1
+            assert sorted(one["id"] for one in found) == sorted(small + medium)
+            shown = [one.get(key) for one in found]
+            assert shown == sorted(shown, key=str, reverse=direction == "desc")
+            assert pages == 4
+    only = api.get("/v1/requests?flavor=medium&state=QUEUED&state=HELD&quota=shared")
+    assert {one["id"] for one in only["requests"]} == set(medium)
+    assert api.get("/v1/requests?quota=private")["requests"] == []
+    assert api.get("/v1/requests?user_id=nobody")["requests"] == []
+    priorities = api.get("/v1/priorities?limit=5")
+    assert len(priorities["priorities"]) == 5
+    assert len(api.get(priorities["next"])["priorities"]) == 2
+
+
+def test_events_are_followed_by_their_numbers(made, api):
+    running, _ = waiting(made)
+    first = api.get("/v1/events?limit=1")
+    rest = api.get(first["next"].replace("limit=1", "limit=100"))
+    numbers = [one["number"] for one in first["events"] + rest["events"]]
+    assert numbers == sorted(set(numbers))
+    mine = api.get(f"/v1/events?request_id={running}&event=BOOTED")["events"]
+    assert [one["to"] for one in mine] == ["ACTIVE"]
+    late = (made.engine.clock.now() + timedelta(days=1)).isoformat().replace("+", "%2B")
+    assert api.get(f"/v1/events?since={late}")["events"] == []
+
+
+def test_usage_counts_what_was_held_and_compares_with_what_was_promised(made, api):
+    made.command("project", "set", project="A", raw_shares=70)
+    made.command("project", "set", project="B", raw_shares=30)
+    one, two = made.create("medium")[0], made.create("small", project="B")[0]
+    made.run(602 * 2)
+    made.run(3600)
+    assert made.states([one, two]) == ["DELETED", "DELETED"]
+    held = made.get(one)
+    hours = (held.released_at - held.held_from).total_seconds() / 3600
+    rows = {row["project"]: row for row in api.get("/v1/usage")["usage"]}
+    assert rows["A"]["resource_hours"]["VCPU"] == pytest.approx(2 * hours, abs=1e-6)
+    assert rows["A"]["billed_hours"] == pytest.approx(2 * hours, abs=1e-6)
+    assert (rows["A"]["promised_share"], rows["B"]["promised_share"]) == (0.7, 0.3)
+    assert rows["A"]["delivered_share"] == pytest.approx(2 / 3, abs=0.01)
+    assert rows["A"]["delivered_share"] + rows["B"]["delivered_share"] == pytest.approx(1)
+    by_hour = api.get("/v1/usage?period=hour&group_by=user")["usage"]
+    assert {row["user"] for row in by_hour} == {"alice", "bob"}
+    total = sum(row["resource_hours"]["VCPU"] for row in by_hour if row["user"] == "alice")
+    assert total == pytest.approx(2 * hours, abs=1e-5)
+    own = api.as_("reader", project=OTHER).get("/v1/usage")["usage"]
+    assert [(row["project"], row["promised_share"]) for row in own] == [("B", None)]
+    status, told, _ = api.as_admin().ask("GET", "/v1/usage?period=hour&begin=2016-01-01T00:00:00Z")
+    assert (status, "more than 400 periods" in told["errors"][0]["detail"]) == (400, True)
+    status, told, _ = api.ask("GET", "/v1/usage?begin=yesterday")
+    assert "begin is 'yesterday', but must be an instant" in told["errors"][0]["detail"]
+
+
+def test_a_stale_revision_changes_nothing(made, api):
+    status, found, headers = api.ask("GET", "/v1/projects/A")
+    tag = headers["ETag"]
+    assert tag == f'"{found["project"]["revision"]}"'
+    assert api.ask("PATCH", "/v1/projects/A", {"raw_shares": 5}, If_Match=tag)[0] == 200
+    status, told, _ = api.ask("PATCH", "/v1/projects/A", {"raw_shares": 9}, If_Match=tag)
+    assert (status, told["errors"][0]["code"]) == (412, "precondition_failed")
+    assert api.get("/v1/projects/A")["project"]["raw_shares"] == 5
+    assert api.ask("PATCH", "/v1/projects/A", {"raw_shares": 6}, If_Match="*")[0] == 200
+    assert api.ask("DELETE", "/v1/projects/A", If_Match=tag)[0] == 412
+    user = "/v1/projects/A/users/alice"
+    tag = api.ask("GET", user)[2]["ETag"]
+    assert api.ask("PATCH", user, {"raw_shares": 2}, If_Match=tag)[0] == 200
+    assert api.ask("PATCH", user, {"raw_shares": 3}, If_Match=tag)[0] == 412
+    _, queued = waiting(made)
+    tag = api.ask("GET", f"/v1/requests/{queued}")[2]["ETag"]
+    assert api.ask("POST", f"/v1/requests/{queued}/hold", If_Match=tag)[0] == 200
+    assert api.ask("POST", f"/v1/requests/{queued}/release", If_Match=tag)[0] == 412
+
+
+def test_a_project_sees_nothing_of_another(made, api):
+    mine, queued = waiting(made)
+    theirs = made.create("large", project="B", count=2)
+    made.run(10)
+    api.as_("manager", "member", "reader", project=OTHER, user="uc")
+    seen = [
+        api.get(path)
+        for path in ("/v1/projects", "/v1/requests", "/v1/shares", "/v1/priorities", "/v1/usage",
+                     "/v1/events", "/v1/quotas", f"/v1/requests/{theirs[0]}/explain")
+    ]  # fmt: skip
+    text = json.dumps(seen)
+    for secret in (OWN, "alice", "anna", "ua", mine, queued, '"A"', "domain:default"):
+        assert secret not in text, secret
+    for path in (f"/v1/requests/{queued}", f"/v1/requests/{queued}/explain", "/v1/projects/A",
+                 f"/v1/projects/{OWN}/users", f"/v1/requests?project_id={OWN}",
+                 f"/v1/events?project_id={OWN}", f"/v1/quotas?project_id={OWN}"):  # fmt: skip
+        status, hidden, _ = api.ask("GET", path)
+        absent = path.replace(queued, rid(9)).replace(OWN, "nosuch").replace("/A", "/nosuch")
+        _, missing, _ = api.ask("GET", absent)
+        assert status == 404
+        hidden, missing = json.dumps(hidden), json.dumps(missing)
+        assert hidden.replace(queued, "X").replace(OWN, "X").replace("'A'", "'X'") == (
+            missing.replace(rid(9), "X").replace("nosuch", "X")
+        )
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "told"),
+    [
+        ("GET", "/v1/requests?limit=0", None, "limit: 0 is less than the minimum of 1"),
+        ("GET", "/v1/requests?limit=99999999999999999999", None, "limit is '9999"),
+        ("GET", "/v1/requests?limit=١", None, "must be a whole number"),
+        ("GET", "/v1/requests?limit=1&limit=2", None, "limit is given 2 times"),
+        ("GET", "/v1/requests?colour=red", None, "'colour' was unexpected"),
+        ("GET", "/v1/requests?state=SLEEPY", None, "'SLEEPY' is not one of"),
+        ("GET", "/v1/requests?sort_key=secret", None, "'secret' is not one of"),
+        ("GET", "/v1/requests?name=%00", None, "does not match"),
+        ("GET", "/v1/events?marker=-1", None, "marker is '-1'"),
+        ("POST", "/v1/projects", {}, "'project' is a required property"),
+        ("POST", "/v1/projects", {"project": "A", "x": 1}, "'x' was unexpected"),
+        ("POST", "/v1/projects", {"project": 7}, "project: 7 is not of type 'string'"),
+        ("PATCH", "/v1/projects/A", {}, "nothing to set"),
+        ("PATCH", "/v1/projects/A", {"private": {"vcpu": 1}}, "private: 'vcpu'"),
+        ("PATCH", "/v1/projects/A", {"raw_shares": -1}, "raw_shares"),
+        ("POST", "/v1/managers/queue/start", {"now": True}, "takes no body"),
+        ("POST", "/v1/simulate", {"flavor": "small", "count": 0}, "count: 0 is less"),
+    ],
+)
+def test_what_makes_no_sense_is_refused_with_its_name_and_value(api, method, path, body, told):
+    status, found, _ = api.ask(method, path, body)
+    assert (status, found["errors"][0]["code"]) == (400, "invalid_input")
+    assert told in found["errors"][0]["detail"]
+
+
+@pytest.mark.parametrize(
+    "data", [b"{", b"[]", b'"text"', b'{"raw_shares": NaN}', b"[" * 100_000, b"\xff\xfe{}"]
+)
+def test_a_body_that_is_no_json_object_is_refused(api, data):
+    status, found = api.raw("PATCH", "/v1/projects/A", data=data)
+    assert (status, found["errors"][0]["code"]) == (400, "invalid_input")
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status", "code"),
+    [
+        ("GET", "/v1/nosuch", 404, "not_found"),
+        ("PUT", "/v1/projects/A", 405, "method_not_allowed"),
+        ("GET", f"/v1/requests/{rid(9)}", 404, "not_found"),
+        ("GET", f"/v1/requests?marker={rid(9)}", 404, "not_found"),
+        ("GET", "/v1/projects/'; DROP TABLE projects; --", 404, "not_found"),
+        ("GET", "/v1/managers/nosuch", 404, "not_found"),
+        ("POST", "/v1/managers/queue/commands/nosuch", 404, "not_found"),
+    ],
+)
+def test_what_is_not_there_is_said_in_the_one_shape(api, method, path, status, code):
+    found = api.raw(method, path)
+    assert (found[0], found[1]["errors"][0]["code"]) == (status, code)
+
+
+def test_a_body_that_is_too_long_is_refused(api):
+    status, found = api.raw("POST", "/v1/projects", data=b" " * (1024 * 1024 + 1))
+    assert (status, found["errors"][0]["code"]) == (413, "request_entity_too_large")
+
+
+def test_metrics_count_reasons_and_never_name_a_project(made, api):
+    waiting(made)
+    text = api.app.test_client().get("/metrics", headers=api.headers).text
+    assert 'synergy_waiting{reason="no_free_quota"} 1.0' in text
+    assert 'synergy_requests{state="ACTIVE"} 1.0' in text
+    assert 'synergy_quota{kind="shared_free",resource_class="VCPU"} 4.0' in text
+    assert 'synergy_manager_status{manager="queue",status="RUNNING"} 1.0' in text
+    for name in (OWN, "alice", '"A"'):
+        assert name not in text
+
+
+def test_a_policy_file_changes_who_may(made, tmp_path):
+    path = tmp_path / "policy.yaml"
+    path.write_text('"synergy:metrics:get": "role:reader"\n')
+    api = Api(made, policy_file=path).as_("reader", project=OWN)
+    assert api.ask("GET", "/metrics")[0] == 200
+
+
+def test_without_keystone_everybody_is_an_administrator(made):
+    api = Api(made, strategy="none")
+    assert len(api.get("/v1/projects")["projects"]) == 2
+
+
+def test_one_reads_while_a_manager_is_at_work(made, api):
+    """A list does not wait for the turn of the queue's manager, which a writer may hold for long."""
+    import threading
+
+    waiting(made)
+    supervisor = made.engine.supervisors["queue"]
+    found = []
+    reader = threading.Thread(
+        target=lambda: found.append(api.ask("GET", "/v1/requests")[1]["requests"])
+    )
+    with supervisor._turn, made.store():
+        reader.start()
+        reader.join(10)
+    assert len(found) == 1
+    assert len(found[0]) == 2

@@ -1,0 +1,109 @@
+"""The API over a world without threads, asked by anybody the test makes up."""
+
+import json
+
+from jsonschema import Draft202012Validator
+from oslo_config import cfg
+from oslo_policy import opts
+
+from synergy.api.app import ROUTES, create_app
+from synergy.api.policies import new_enforcer
+from synergy.api.schemas import COMPONENTS
+from synergy.core.errors import NotFound
+from synergy.managers.base import supervisor_json
+
+ROUTE_OF = {route.name: route for route in ROUTES}
+
+
+class WorldServices:
+    """What the host offers, over the supervisors of a world."""
+
+    def __init__(self, world):
+        self._supervisors = world.engine.supervisors
+
+    def _named(self, name):
+        if name not in self._supervisors:
+            raise NotFound(f"manager {name!r} is not loaded")
+        return self._supervisors[name]
+
+    def managers(self):
+        return [supervisor_json(one) for one in self._supervisors.values()]
+
+    def manager(self, name):
+        return supervisor_json(self._named(name))
+
+    def start_manager(self, name):
+        self._named(name).start()
+        return self.manager(name)
+
+    def stop_manager(self, name):
+        self._named(name).stop()
+        return self.manager(name)
+
+    def execute(self, name, command, arguments):
+        return json.loads(json.dumps(self._named(name).execute(command, arguments)))
+
+
+class Api:
+    """A client that checks every answer against the schema that the API publishes."""
+
+    def __init__(self, world, *, strategy="keystone", policy_file=None):
+        conf = cfg.ConfigOpts()
+        conf([], project="synergy", default_config_files=[], default_config_dirs=[])
+        opts.set_defaults(conf, str(policy_file) if policy_file else None)
+        enforcer = new_enforcer(conf)
+        self.app = create_app(WorldServices(world), enforcer, strategy=strategy)
+        self._client = self.app.test_client()
+        self.as_nobody()
+
+    def as_nobody(self):
+        self.headers = {}
+        return self
+
+    def as_(self, *roles, project=None, user="somebody"):
+        self.headers = {
+            "X-Identity-Status": "Confirmed", "X-Roles": ",".join(roles), "X-User-Id": user,
+            **({"X-Project-Id": project} if project else {}),
+        }  # fmt: skip
+        return self
+
+    def as_admin(self):
+        return self.as_("admin", "manager", "member", "reader", project="admin")
+
+    def ask(self, method, path, body=None, **headers):
+        """Return (status, JSON, headers), checked."""
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        answer = self._client.open(path, method=method, json=body, headers=self.headers | named)
+        self._check(method, path, answer)
+        return answer.status_code, answer.get_json(silent=True), answer.headers
+
+    def get(self, path, **headers):
+        status, found, _ = self.ask("GET", path, **headers)
+        assert status == 200, found
+        return found
+
+    def raw(self, method, path, **options):
+        answer = self._client.open(path, method=method, headers=self.headers, **options)
+        self._check(method, path, answer)
+        return answer.status_code, answer.get_json(silent=True)
+
+    def _check(self, method, path, answer):
+        adapter = self.app.url_map.bind("localhost")
+        if answer.status_code >= 400 and not path.startswith("/healthcheck"):
+            _valid({"$ref": "#/components/schemas/Error"}, answer.get_json())
+            told = answer.get_json()["errors"][0]
+            assert told["status"] == answer.status_code
+            assert "Traceback" not in told["detail"]
+            return
+        name, _ = adapter.match(path.partition("?")[0], method=method)
+        route = ROUTE_OF[name]
+        if route.answer is None:
+            assert answer.data == b""
+        elif route.media_type == "application/json":
+            _valid(route.answer, answer.get_json())
+            assert answer.status_code == route.status or path.startswith("/healthcheck")
+
+
+def _valid(schema, value):
+    whole = {**schema, "components": {"schemas": COMPONENTS}}
+    Draft202012Validator(whole).validate(value)
