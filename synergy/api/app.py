@@ -69,8 +69,8 @@ def served(
         services, enforcer, strategy=strategy, longest_body=longest_body
     ).wsgi_app
     if strategy == authentication.KEYSTONE:
-        app = authentication.behind_keystone(app, conf)
-    app = errors.shaped(app)
+        open_paths = {route.path for route in ROUTES if route.rule is None}
+        app = authentication.behind_keystone(app, conf, open_paths)
     app = HTTPProxyToWSGI(app, conf)
     wrapped: errors.Wsgi = RequestId(app)
     return wrapped

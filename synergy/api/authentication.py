@@ -5,13 +5,14 @@ address only then. Must not know rules.
 """
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any, Final
 
+from keystoneauth1.exceptions import ClientException
 from keystonemiddleware import auth_token
 from oslo_context.context import RequestContext
 
-from synergy.api.errors import Wsgi
+from synergy.api.errors import REACHED, Wsgi, shaped
 
 LOG = logging.getLogger(__name__)
 KEYSTONE, NONE = "keystone", "none"
@@ -19,14 +20,32 @@ STRATEGIES: Final = (KEYSTONE, NONE)
 _EVERY_ROLE: Final = ("admin", "manager", "member", "reader", "service")
 
 
-def behind_keystone(app: Wsgi, conf: Any) -> Wsgi:
+def behind_keystone(app: Wsgi, conf: Any, open_paths: Collection[str]) -> Wsgi:
     """Let Keystone say whose the token of each request is; [keystone_authtoken] tells how.
 
-    A request without a valid token is let through as nobody's: some routes are open.
+    A request without a token is let through as nobody's, as is one to an open path: some routes
+    need none, and those that do refuse it in our own words.
     """
-    options = {"oslo_config_config": conf, "delay_auth_decision": True}
-    protected: Wsgi = auth_token.AuthProtocol(app, options)
-    return protected
+
+    def reached(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        environ[REACHED] = True
+        return app(environ, start_response)
+
+    protected = auth_token.AuthProtocol(reached, {"oslo_config_config": conf})
+
+    def guarded(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        if not environ.get("HTTP_X_AUTH_TOKEN") or environ.get("PATH_INFO") in open_paths:
+            environ.pop("HTTP_X_IDENTITY_STATUS", None)  # only Keystone's word counts
+            return reached(environ, start_response)
+        try:
+            answer: Iterable[bytes] = protected(environ, start_response)
+            return answer
+        except ClientException as error:  # what the middleware does not translate
+            LOG.error("Keystone cannot be asked whose a token is: %s", error)
+            start_response("503 Service Unavailable", [])
+            return []
+
+    return shaped(guarded)
 
 
 def context_of(environ: Mapping[str, Any], strategy: str) -> tuple[RequestContext, bool]:

@@ -31,6 +31,11 @@ HTTP_STATUS: Final[dict[type[SynergyError], int]] = {
     UpstreamUnavailable: 503,
 }
 RETRY_AFTER_S: Final = 30
+REACHED: Final = "synergy.reached"
+_FOREIGN: Final = {  # what keystonemiddleware answers by itself
+    401: (Unauthenticated.code, "the token in X-Auth-Token is not valid, or has expired"),
+    503: (UpstreamUnavailable.code, "Keystone cannot be asked now whose the token is"),
+}
 Wsgi = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 
 
@@ -88,18 +93,20 @@ def _code(status: int) -> str:
 
 
 def shaped(app: Wsgi) -> Wsgi:
-    """Wrap `app` so that what other middleware answers as an error has the one shape too."""
+    """Wrap middleware so that what it answers by itself has the one shape too.
+
+    What lies below it notes in environ[REACHED] that it answers in its own words.
+    """
 
     def served(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         seen: dict[str, Any] = {}
 
         def starting(status: str, headers: list[tuple[str, str]], *rest: Any) -> Any:
             number = int(status.split(" ", 1)[0])
-            kinds = [value for name, value in headers if name.lower() == "content-type"]
-            if number < 400 or any(kind.startswith("application/json") for kind in kinds):
+            if environ.get(REACHED):
                 return start_response(status, headers, *rest)
-            detail = "Keystone cannot be asked now" if number == 503 else status.split(" ", 1)[-1]
-            seen["body"] = json.dumps(body_of(number, _code(number), detail)).encode()
+            code, detail = _FOREIGN.get(number, (_code(number), status.split(" ", 1)[-1]))
+            seen["body"] = json.dumps(body_of(number, code, detail)).encode()
             dropped = ("content-type", "content-length", "retry-after")
             kept = [(name, value) for name, value in headers if name.lower() not in dropped]
             kept += [

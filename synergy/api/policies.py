@@ -14,7 +14,7 @@ from synergy.core.errors import PolicyDenied, Unauthenticated
 
 ADMIN: Final = "role:admin"
 _ADMIN_OR_SERVICE: Final = "rule:synergy:admin or role:service"
-_READER: Final = "rule:synergy:admin or (role:reader and project_id:%(project_id)s)"
+_READER: Final = "rule:synergy:admin or role:service or (role:reader and project_id:%(project_id)s)"
 _MEMBER: Final = "rule:synergy:admin or (role:member and project_id:%(project_id)s)"
 _OWNER: Final = (
     "rule:synergy:admin or (role:manager and project_id:%(project_id)s) or "

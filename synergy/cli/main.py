@@ -61,7 +61,8 @@ class SynergyApp(App):
         """Return a client for the cloud or endpoint that was asked for."""
         named = self.options.os_cloud or getattr(self.options, "os_auth_url", None)
         if not (named or os.environ.get("OS_CLOUD") or os.environ.get("OS_AUTH_URL")):
-            return connect(self.options.endpoint or DEFAULT_ENDPOINT)
+            verify = self.options.os_cacert or not self.options.insecure
+            return connect(self.options.endpoint or DEFAULT_ENDPOINT, verify=verify)
         region = self._clouds.get_one(argparse=self.options)
         return Client(
             region.get_session(),

@@ -9,7 +9,7 @@ from cliff.lister import Lister
 from cliff.show import ShowOne
 
 from synergy.cli.command import client_of
-from synergy.cli.render import pairs, rows
+from synergy.cli.render import lines, pairs, rows
 from synergy.client import ApiError
 
 _COLUMNS = ("name", "status", "runs", "failures", "last_run_at", "next_run_at", "last_error")
@@ -34,8 +34,7 @@ class ShowManager(_OneManager):
 
     def take_action(self, parsed: argparse.Namespace) -> Any:
         shown = client_of(self).managers.show(parsed.manager)
-        commands = "\n".join(f"{c['name']}: {c['help']}" for c in shown["commands"])
-        return pairs({**shown, "commands": commands})
+        return pairs(shown, commands=lines(shown["commands"], "{name}: {help}"))
 
 
 class StartManager(_OneManager):

@@ -9,7 +9,7 @@ from cliff.lister import Lister
 from cliff.show import ShowOne
 
 from synergy.cli.command import client_of
-from synergy.cli.render import pairs, rows, vector
+from synergy.cli.render import lines, pairs, rows, vector
 from synergy.client import ApiError
 
 _COLUMNS: Final = ("id", "name", "raw_shares", "default_quota", "ttl_s", "private", "handover")
@@ -75,9 +75,7 @@ def _settings(parsed: argparse.Namespace) -> dict[str, Any]:
 
 
 def _shown(project: Mapping[str, Any]) -> Any:
-    users = project.get("users", [])
-    text = "\n".join(f"{user['name']}: {user['raw_shares']} share(s)" for user in users)
-    return pairs({**project, "users": text})
+    return pairs(project, users=lines(project.get("users", []), "{name}: {raw_shares} share(s)"))
 
 
 class ListProjects(Lister):

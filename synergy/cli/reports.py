@@ -7,7 +7,7 @@ from cliff.lister import Lister
 from cliff.show import ShowOne
 
 from synergy.cli.command import WatchedLister, add_limit, add_project, client_of, project_id_of
-from synergy.cli.render import cell, pairs, rows
+from synergy.cli.render import lines, pairs, rows
 
 _SHARES: Final = (
     "id", "user", "raw_shares", "norm_shares", "raw_usage", "effective_usage", "level_fs",
@@ -34,12 +34,8 @@ class ShowQuota(ShowOne):
     def take_action(self, parsed: argparse.Namespace) -> Any:
         client = client_of(self)
         shown = client.reports.quota(project_id_of(client, parsed.project))
-        lines = [
-            f"{p['name']}: private {cell(p['private_used'])} of {cell(p['private'])}; "
-            f"shared {cell(p['shared_used'])}"
-            for p in shown["projects"]
-        ]
-        return pairs({**shown, "projects": "\n".join(lines)})
+        form = "{name}: private {private_used} of {private}; shared {shared_used}"
+        return pairs(shown, projects=lines(shown["projects"], form))
 
 
 class ListShares(Lister):

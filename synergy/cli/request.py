@@ -8,7 +8,7 @@ from cliff.command import Command
 from cliff.show import ShowOne
 
 from synergy.cli.command import WatchedLister, add_limit, add_project, client_of, project_id_of
-from synergy.cli.render import cell, pairs, rows
+from synergy.cli.render import cell, lines, pairs, rows
 from synergy.client import ApiError, Client
 
 _COLUMNS: Final = (
@@ -66,15 +66,14 @@ class ShowRequest(_OneRequest):
 
     def take_action(self, parsed: argparse.Namespace) -> Any:
         shown = client_of(self).requests.show(parsed.request)
-        steps = [f"{s['at']}  {s['from']} -> {s['to']}  {s['why']}" for s in shown["history"]]
-        return pairs({**shown, "history": "\n".join(steps)})
+        return pairs(shown, history=lines(shown["history"], "{at}  {from} -> {to}  {why}"))
 
 
 class ExplainRequest(_OneRequest):
     """Tell why a request waits, its place in the queue, and what would unblock it."""
 
     def take_action(self, parsed: argparse.Namespace) -> Any:
-        return pairs(explained(client_of(self).requests.explain(parsed.request)))
+        return _explained(client_of(self).requests.explain(parsed.request))
 
 
 class CheckRequest(ShowOne):
@@ -103,7 +102,7 @@ class CheckRequest(ShowOne):
         if parsed.property:
             asked["metadata"] = dict(_property(text) for text in parsed.property)
         found = client_of(self).requests.simulate(parsed.flavor, **asked)
-        return pairs({**found, "bounds": bounds_text(found["bounds"])})
+        return pairs(found, bounds=lines(found["bounds"], _BOUND))
 
 
 class _Many(Command):
@@ -164,35 +163,23 @@ class ExtendRequest(_Many):
         return lambda request_id: client.requests.extend(request_id, parsed.by)
 
 
-def explained(found: Mapping[str, Any]) -> dict[str, Any]:
-    """Return an explanation as lines: words first, numbers after."""
-    shown = {name: found[name] for name in ("text", "reason", "state", "position")}
-    shown["bounds"] = bounds_text(found["bounds"])
-    terms = found["priority"]
-    if terms is not None:
-        shown["priority"] = "\n".join(
-            f"{name}: {cell(value) if value != {} else 0}" for name, value in terms.items()
-        )
-    unblocked = found["unblocked_by"]
-    if unblocked is not None:
-        shown["estimated start"] = unblocked["estimated_start"]
-        shown["enough is free at"] = unblocked["enough_at"]
-        shown["comes free"] = "\n".join(
-            f"{one['at']}: {cell(one['freed'])} ({one['servers']} server(s))"
-            for one in unblocked["releases"]
-        )
-        shown["would start now"] = "\n".join(
-            f"{one['name']}: {cell(one['demand'])}" for one in unblocked["smaller_flavors"]
-        )
-    return shown | {name: found[name] for name in ("round_id", "round_at", "age_s")}
+_BOUND: Final = "{scope} of {node}: {resource_class} needs {needed}, free {free} of {limit}"
 
 
-def bounds_text(bounds: list[dict[str, Any]]) -> str:
-    """Return the bounds, a line each."""
-    return "\n".join(
-        f"{one['scope']} of {one['node']}: {one['resource_class']} needs {one['needed']}, free "
-        f"{one['free']} of {one['limit']}"
-        for one in bounds
+def _explained(found: Mapping[str, Any]) -> Any:
+    """Return an explanation: words first, numbers after."""
+    unblocked = found["unblocked_by"] or dict.fromkeys(
+        ("estimated_start", "enough_at", "releases", "smaller_flavors")
+    )
+    first = {name: found[name] for name in ("text", "reason", "state", "position", "bounds")}
+    last = {name: found[name] for name in ("priority", "round_id", "round_at", "age_s")}
+    terms = found["priority"] or {}
+    return pairs(
+        {**first, **unblocked, **last},
+        bounds=lines(found["bounds"], _BOUND),
+        releases=lines(unblocked["releases"] or [], "{at}: {freed} ({servers} server(s))"),
+        smaller_flavors=lines(unblocked["smaller_flavors"] or [], "{name}: {demand}"),
+        priority="\n".join(f"{name}: {cell(value)}" for name, value in terms.items()),
     )
 
 

@@ -1,10 +1,12 @@
 """One HTTP exchange with the API: its words on success, its words on failure. Knows no nouns."""
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, Final
 
 from keystoneauth1.adapter import Adapter
 from keystoneauth1.exceptions import ClientException
+
+VERSION: Final = "v1"
 
 
 class ApiError(Exception):
@@ -63,7 +65,7 @@ class Api:
         headers = {} if revision is None else {"If-Match": f'"{revision}"'}
         try:
             response = self._adapter.request(
-                path, method, raise_exc=False, headers=headers, **options
+                f"/{VERSION}{path}", method, raise_exc=False, headers=headers, **options
             )
         except ClientException as error:
             raise Unreachable(

@@ -16,7 +16,7 @@ from keystoneauth1.adapter import Adapter
 from keystoneauth1.noauth import NoAuth
 from keystoneauth1.session import Session
 
-from synergy.client.api import Api
+from synergy.client.api import VERSION, Api
 from synergy.client.types import (
     Event,
     Explanation,
@@ -32,7 +32,6 @@ from synergy.client.types import (
 )
 
 SERVICE_TYPE: Final = "synergy"
-VERSION: Final = "v1"
 TIMEOUT_S: Final = 60
 
 
@@ -48,7 +47,7 @@ class Client:
         interface: str | None = None,
     ) -> None:
         """session  of keystoneauth; the endpoint of the service type `synergy` is asked."""
-        override = f"{endpoint_override.rstrip('/')}/{VERSION}" if endpoint_override else None
+        override = endpoint_override and endpoint_override.rstrip("/").removesuffix(f"/{VERSION}")
         adapter = Adapter(
             session,
             service_type=None if override else SERVICE_TYPE,
@@ -64,9 +63,12 @@ class Client:
         self.reports = Reports(api)
 
 
-def connect(endpoint: str) -> Client:
-    """Return a client of a service that asks for no token, such as one on the embedded cloud."""
-    session = Session(auth=NoAuth(endpoint=endpoint), timeout=TIMEOUT_S)
+def connect(endpoint: str, *, verify: bool | str = True) -> Client:
+    """Return a client of a service that asks for no token, such as one on the embedded cloud.
+
+    verify  whether TLS is, or a file with the certificates to trust
+    """
+    session = Session(auth=NoAuth(endpoint=endpoint), timeout=TIMEOUT_S, verify=verify)
     return Client(session, endpoint_override=endpoint)
 
 

@@ -1,11 +1,12 @@
 """The API as a WSGI application for uwsgi or mod_wsgi; the managers run in synergy-service.
 
 The environment variable SYNERGY_CONFIG_FILES names the configuration files, separated by colons;
-without it oslo.config looks where it always does. [api] socket must be that of the service.
+without it oslo.config looks where it always does. [api] socket must be that of the service. To be
+imported by such a server only: it reads the configuration at once, so that what is wrong with it
+is told at the start.
 """
 
 import os
-from typing import Any
 
 from oslo_log import log
 
@@ -29,9 +30,4 @@ def create() -> Wsgi:
     return api_of(BehindDoor(conf.api.socket), conf)
 
 
-def __getattr__(name: str) -> Any:
-    """Make `application` when a server asks for it, and not when the module is imported."""
-    if name != "application":
-        raise AttributeError(name)
-    globals()[name] = create()
-    return globals()[name]
+application = create()

@@ -52,7 +52,8 @@ def test_versions_and_health_and_the_document_need_no_token(made, api):
 
 
 def test_health_tells_liveness_from_readiness():
-    with world(tolerant=True) as made:
+    with world() as made:
+        made.engine.tolerant = True
         made.run(1)
         made.nova.faults.api_down = True
         made.run(120)

@@ -1,0 +1,252 @@
+"""The API of a running service: over TLS, behind uwsgi, by `openstack`, and fuzzed."""
+
+import json
+import os
+import signal
+import ssl
+import subprocess
+import time
+import urllib.error
+import urllib.request
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from synergy.client import ApiError, connect
+from tests.functional.test_service import BIN, Running, free_port, prepare, run
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("api")
+    port = free_port()
+    path = prepare(folder, api={"port": port, "socket": folder / "door"}, nova={"rate_s": 0.2})
+    running = Running(folder, path, port)
+    running.cli("project", "add", "science", "--ttl-s", "3600")
+    yield running
+    running.stop()
+    assert not (folder / "door").exists()
+
+
+@pytest.fixture(scope="module")
+def uwsgi(service):
+    port = free_port()
+    with (service.folder / "uwsgi.log").open("w") as log:
+        process = subprocess.Popen(
+            [BIN / "pyuwsgi", "--http-socket", f"127.0.0.1:{port}", "--need-app",
+             "--module", "synergy.service.wsgi:application", "--master", "--processes", "2",
+             "--die-on-term", "--virtualenv", str(BIN.parent)],
+            env=os.environ | {"SYNERGY_CONFIG_FILES": str(service.path)},
+            stdout=log, stderr=log, cwd=service.folder, start_new_session=True,
+        )  # fmt: skip
+    url = f"http://127.0.0.1:{port}"
+    deadline_s = time.monotonic() + 30
+    while True:
+        try:
+            urllib.request.urlopen(f"{url}/healthcheck", timeout=5).close()
+            break
+        except OSError:
+            assert time.monotonic() < deadline_s, (service.folder / "uwsgi.log").read_text()
+            time.sleep(0.1)
+    yield url
+    os.killpg(process.pid, signal.SIGTERM)
+    process.wait(30)
+
+
+def asked(url, method, path, body=None):
+    request = urllib.request.Request(
+        url + path, method=method, data=None if body is None else json.dumps(body).encode(),
+        headers={"Content-Type": "application/json"},
+    )  # fmt: skip
+    try:
+        with urllib.request.urlopen(request, timeout=20) as answer:
+            return answer.status, json.loads(answer.read() or b"null")
+    except urllib.error.HTTPError as error:
+        return error.code, json.loads(error.read())
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body"),
+    [
+        ("GET", "/", None),
+        ("GET", "/v1/projects", None),
+        ("GET", "/v1/openapi.json", None),
+        ("GET", "/v1/projects/nosuch", None),
+        ("GET", "/v1/requests?limit=0", None),
+        ("PATCH", "/v1/projects/science", {"raw_shares": 3}),
+        ("PATCH", "/v1/projects/science", {"raw_shares": "x"}),
+        ("POST", "/v1/managers/queue/commands/fly", {}),
+        ("DELETE", "/v1/requests/nosuch", None),
+    ],
+)
+def test_behind_uwsgi_it_answers_as_in_the_service(service, uwsgi, method, path, body):
+    ours, theirs = asked(service.url, method, path, body), asked(uwsgi, method, path, body)
+    if method == "PATCH" and ours[0] == 200:
+        for _, found in (ours, theirs):
+            found["project"].pop("revision")
+    assert ours == theirs
+
+
+def test_behind_uwsgi_a_service_that_is_away_is_told(uwsgi, service):
+    (service.folder / "door").rename(service.folder / "elsewhere")
+    try:
+        status, found = asked(uwsgi, "GET", "/v1/projects")
+        assert (status, found["errors"][0]["code"]) == (503, "upstream_unavailable")
+        assert "synergy-service does not answer" in found["errors"][0]["detail"]
+    finally:
+        (service.folder / "elsewhere").rename(service.folder / "door")
+    assert asked(uwsgi, "GET", "/v1/projects")[0] == 200
+
+
+def test_the_door_is_for_its_owner_only(service):
+    assert (service.folder / "door").stat().st_mode & 0o077 == 0
+
+
+def certificate(folder):
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
+    now = datetime.now(UTC)
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    cert, private = folder / "cert.pem", folder / "key.pem"
+    cert.write_bytes(made.public_bytes(serialization.Encoding.PEM))
+    private.write_bytes(
+        key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        )
+    )
+    return cert, private
+
+
+class OverTls(Running):
+    def get(self, path):
+        context = ssl.create_default_context(cafile=str(self.folder / "cert.pem"))
+        with urllib.request.urlopen(self.url + path, timeout=10, context=context) as answer:
+            return json.load(answer)
+
+
+def test_it_speaks_tls(tmp_path):
+    cert, key = certificate(tmp_path)
+    port = free_port()
+    path = prepare(tmp_path, api={"port": port, "tls_cert_file": cert, "tls_key_file": key})
+    running = OverTls(tmp_path, path, port, url=f"https://localhost:{port}")
+    try:
+        done = run(
+            "synergy", "--endpoint", running.url, "--os-cacert", cert, "manager", "list",
+            cwd=tmp_path,
+        )  # fmt: skip
+        assert "RUNNING" in done.stdout
+        untrusting = run("synergy", "--endpoint", running.url, "manager", "list",
+                         cwd=tmp_path, ok=False)  # fmt: skip
+        assert "certificate" in untrusting.stderr.lower()
+        assert "Traceback" not in untrusting.stderr
+    finally:
+        running.stop()
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"tls_cert_file": "here.pem"}, "[api] tls_key_file is missing"),
+        ({"tls_cert_file": "no.pem", "tls_key_file": "no.key"}, "no.pem cannot be read"),
+        ({"auth_strategy": "keystone"}, "[keystone_authtoken] auth_url and auth_type are missing"),
+        ({"auth_strategy": "open"}, "[api] auth_strategy"),
+    ],
+)
+def test_a_wrong_setting_of_the_api_is_told_before_it_starts(tmp_path, changes, told):
+    path = prepare(tmp_path, api=changes)
+    done = run("synergy-service", "--config-file", path, cwd=tmp_path, ok=False)
+    assert told in done.stderr
+
+
+def test_the_client_walks_pages_and_raises_what_the_api_says(service):
+    client = connect(service.url)
+    client.managers.execute(
+        "embedded", "create_server",
+        {"project": "science", "user": "alice", "flavor": "large", "count": 30,
+         "metadata": {"quota": "shared"}},
+    )  # fmt: skip
+    service.until(lambda: len(list(client.requests.list(states=["QUEUED"]))) > 20)
+    seen = [one["id"] for one in client.requests.list(limit=25)]
+    assert len(seen) == len(set(seen)) == 25
+    waiting = next(iter(client.requests.list(states=["QUEUED"])))
+    explained = client.requests.explain(waiting["id"])
+    assert explained["reason"] == waiting["reason"] == "no_free_quota"
+    revision = client.requests.show(waiting["id"])["revision"]
+    client.requests.hold(waiting["id"], revision=revision)
+    with pytest.raises(ApiError) as failed:
+        client.requests.release(waiting["id"], revision=revision)
+    assert (failed.value.status, failed.value.code) == (412, "precondition_failed")
+    assert failed.value.request_id.startswith("req-")
+    assert client.reports.latest_round()["reasons"]["no_free_quota"] > 20
+    assert len(list(client.reports.events(limit=7))) == 7
+
+
+def test_everything_is_there_on_the_command_line(service):
+    for words in (
+        ["user", "list", "science"], ["share", "list", "--explain"], ["priority", "list"],
+        ["usage", "report", "--period", "day"], ["event", "list", "--limit", "3"],
+        ["request", "list", "--long", "--sort-key", "name", "--sort-column", "state"],
+    ):  # fmt: skip
+        for form in ("json", "csv", "value", "yaml", "table"):
+            service.cli(*words, "-f", form)
+    assert service.json("round", "show")["waiting"] is not None
+    checked = service.json("request", "check", "--project", "science", "--flavor", "small",
+                           "--property", "quota=shared")  # fmt: skip
+    assert checked["reason"] in (None, "no_free_quota")
+    assert "_synergy" in service.cli("complete").stdout
+    waiting = service.json("request", "list", "--state", "QUEUED", "--limit", "2")
+    ids = [one["id"] for one in waiting]
+    service.cli("request", "hold", *ids)
+    assert {service.json("request", "show", one)["state"] for one in ids} == {"HELD"}
+    failed = service.cli("request", "release", *ids, "nosuch", ok=False)
+    assert failed.stderr.strip() == "request 'nosuch' does not exist (not_found)"
+    assert "HELD" not in {service.json("request", "show", one)["state"] for one in ids}
+    running = service.json("request", "list", "--state", "ACTIVE", "--quota", "shared")[0]["id"]
+    before = service.json("request", "show", running)["expires_at"]
+    service.cli("request", "extend", running, "--by", "3600")
+    assert service.json("request", "show", running)["expires_at"] > before
+
+
+def test_a_list_is_watched_until_it_is_stopped(service):
+    watching = subprocess.Popen(
+        [str(BIN / "synergy"), "--endpoint", service.url, "request", "list", "--watch", "0.1",
+         "-f", "value", "-c", "state"],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    count = len(list(connect(service.url).requests.list()))
+    with watching:
+        lines = [watching.stdout.readline() for _ in range(2 * min(count, 100))]
+        watching.send_signal(signal.SIGINT)
+        _, errors = watching.communicate(timeout=20)
+    assert (watching.returncode, errors) == (0, "")
+    assert all(line.strip() for line in lines)
+
+
+def test_openstack_has_the_same_commands(service):
+    environment = {
+        "OS_AUTH_TYPE": "none", "OS_ENDPOINT": service.url, "OS_CLOUD": "",
+        "OS_CLIENT_CONFIG_FILE": str(service.folder / "none.yaml"),
+    }  # fmt: skip
+    done = run("openstack", "synergy", "manager", "list", "-f", "json",
+               cwd=service.folder, **environment)  # fmt: skip
+    assert {"queue", "scheduler"} <= {one["name"] for one in json.loads(done.stdout)}
+    helped = run("openstack", "help", "synergy", cwd=service.folder, **environment).stdout
+    ours = service.cli("--help").stdout
+    for command in ("request explain", "project set", "usage report", "event list"):
+        assert f"synergy {command}" in helped
+        assert command in ours
