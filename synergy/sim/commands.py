@@ -1,4 +1,8 @@
-"""`synergy demo` and `synergy simulate`: arguments, progress and output, and nothing else."""
+"""`synergy demo` and `synergy simulate`: arguments, progress and output, and nothing else.
+
+The simulator is imported when it runs: every subcommand of `synergy` loads this module, and must
+not wait for the database and for plots.
+"""
 
 import argparse
 import gc
@@ -8,7 +12,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 from cliff.command import Command
 from rich.console import Console
@@ -18,8 +22,10 @@ from rich.table import Table
 from synergy.core.errors import InvalidInput
 from synergy.core.fairshare import Algorithm
 from synergy.core.schedule import Discipline
-from synergy.sim import demo, padova, replay, report, swf
-from synergy.sim.observe import Observer, shares_of
+from synergy.sim import padova
+
+if TYPE_CHECKING:
+    from synergy.sim.observe import Observer
 
 Tell = Callable[[float, str], None]  # part done in [0, 1], and what to say
 
@@ -104,6 +110,8 @@ class Demo(Command):
 
     def take_action(self, parsed: argparse.Namespace) -> int:
         """Run, print, and write the report."""
+        from synergy.sim import demo, report
+
         _prepare()
         virtual_s = parsed.hours * 3600
         with progress_on(sys.stderr, f"Padova, {parsed.algorithm}") as tell:
@@ -135,7 +143,9 @@ def _hours(text: str) -> float:
     return hours
 
 
-def _said(observer: Observer, done_s: float) -> str:
+def _said(observer: "Observer", done_s: float) -> str:
+    from synergy.sim.observe import shares_of
+
     parts = shares_of(observer.delivered_by_project())
     split = "  ".join(f"{name} {parts.get(f'project-{name}', 0.0):.1%}" for name in padova.PROMISED)
     return (
@@ -182,6 +192,8 @@ class Simulate(Command):
 
     def take_action(self, parsed: argparse.Namespace) -> int:
         """Read, replay, print."""
+        from synergy.sim import replay, swf
+
         _prepare()
         workload = swf.read(parsed.file, skip_bad_lines=parsed.skip_bad_lines)
         if parsed.trace_out is not None and not parsed.trace_out.absolute().parent.is_dir():
