@@ -1,13 +1,13 @@
 """The application factory: every route is checked, authorized, called and answered in one place."""
 
 import logging
+import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 from flask import Flask, Response, g, jsonify, request
 from oslo_middleware import HTTPProxyToWSGI, RequestId
-from werkzeug.datastructures import ETags
 
 from synergy.api import authentication, errors
 from synergy.api.metrics import Metrics
@@ -18,6 +18,7 @@ from synergy.api.services import Services
 from synergy.api.v1 import managers, projects, reports, requests, service
 
 LOG = logging.getLogger(__name__)
+_TAG: Final = re.compile(r'"([^"]*)"')
 LONGEST_BODY: Final = 1024 * 1024
 _NOUNS: Final = (*managers.ROUTES, *projects.ROUTES, *requests.ROUTES, *reports.ROUTES)
 ROUTES: Final[tuple[Route, ...]] = (*service.routes(_NOUNS), *_NOUNS)
@@ -92,9 +93,10 @@ def _view(
             at=at,
             query=checker.query_of(request),
             body=checker.body_of(request),
-            if_match=_revisions(request.if_match),
+            if_match=_revisions(request.headers.get("If-Match")),
             url=route.path,
             metrics=metrics.text,
+            secured=strategy != authentication.NONE,
         )
         if route.rule is not None and route.general:
             caller.authorize(route.rule)
@@ -104,10 +106,11 @@ def _view(
     return view
 
 
-def _revisions(if_match: ETags) -> list[str] | None:
-    if if_match.star_tag or not request.headers.get("If-Match"):
+def _revisions(if_match: str | None) -> list[str] | None:
+    """Return the revisions that If-Match names; None matches all, as without the header."""
+    if if_match is None or if_match.strip() == "*":
         return None
-    return sorted(if_match.as_set(include_weak=True))
+    return _TAG.findall(if_match)
 
 
 def _answered(route: Route, found: Any) -> Response:

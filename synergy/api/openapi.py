@@ -11,11 +11,11 @@ from synergy.api.schemas import COMPONENTS, ref
 _TOKEN = {"keystone": {"type": "apiKey", "in": "header", "name": "X-Auth-Token"}}
 
 
-def document(routes: Sequence[Route], version: str) -> dict[str, Any]:
-    """Return the document of the routes."""
+def document(routes: Sequence[Route], version: str, *, secured: bool) -> dict[str, Any]:
+    """Return the document of the routes; `secured` ones need a token."""
     paths: dict[str, Any] = {}
     for route in routes:
-        paths.setdefault(route.path, {})[route.method.lower()] = _operation(route)
+        paths.setdefault(route.path, {})[route.method.lower()] = _operation(route, secured=secured)
     return {
         "openapi": "3.1.0",
         "info": {
@@ -29,7 +29,7 @@ def document(routes: Sequence[Route], version: str) -> dict[str, Any]:
     }
 
 
-def _operation(route: Route) -> dict[str, Any]:
+def _operation(route: Route, *, secured: bool) -> dict[str, Any]:
     noun = re.match(r"/v1/([a-z]+)", route.path)
     found: dict[str, Any] = {
         "operationId": route.name,
@@ -39,8 +39,9 @@ def _operation(route: Route) -> dict[str, Any]:
         + [_in_query(name, schema) for name, schema in route.query.items()],
         "responses": _responses(route),
     }
-    if route.rule is not None:
+    if route.rule is not None and secured:
         found["security"] = [{"keystone": []}]
+    if route.rule is not None:
         found["x-policy-rule"] = f"synergy:{route.rule}"
     if route.matches and route.method != "GET":
         found["parameters"].append(
@@ -53,7 +54,7 @@ def _operation(route: Route) -> dict[str, Any]:
         )
     if route.body is not None:
         found["requestBody"] = {
-            "required": bool(route.body.get("required")),
+            "required": bool(route.body.get("required") or route.body.get("minProperties")),
             "content": {"application/json": {"schema": route.body}},
         }
     return found

@@ -72,7 +72,7 @@ RULES: Final[tuple[Rule, ...]] = (
     Rule("requests:release", _OWNER, "Give a held request back to the queue.",
          "POST /v1/requests/{request}/release"),
     Rule("requests:cancel", _OWNER, "Withdraw a waiting request.",
-         "POST /v1/requests/{request}/cancel", "DELETE /v1/requests/{request}"),
+         "POST /v1/requests/{request}/cancel"),
     Rule("requests:extend", "rule:synergy:admin", "Let a running shared server live longer.",
          "POST /v1/requests/{request}/extend"),
     Rule("requests:simulate", _MEMBER, "Ask whether servers would start now.",

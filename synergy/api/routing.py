@@ -30,6 +30,7 @@ class Call:
     at        the parameters of the path
     if_match  revisions of the header If-Match, None without it
     metrics   gives the metrics of the service as Prometheus reads them
+    secured   a token is needed for what has a rule
     """
 
     services: Services
@@ -40,6 +41,7 @@ class Call:
     if_match: list[str] | None
     url: str
     metrics: Callable[[], bytes]
+    secured: bool
 
     def run(self, manager: str, command: str, /, **arguments: Any) -> Any:
         """Run a manager's command, leaving out arguments that are None."""

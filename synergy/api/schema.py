@@ -44,9 +44,15 @@ class Checker:
 
 def _parsed(raw: bytes) -> Any:
     try:
-        return json.loads(raw, parse_constant=_no_number)
+        return json.loads(raw, parse_constant=_no_number, parse_float=_number)
     except (ValueError, RecursionError) as error:
         raise InvalidInput(f"the body is not JSON: {error}"[:200]) from error
+
+
+def _number(text: str) -> float | int:
+    """To JSON Schema 4.0 is an integer."""
+    number = float(text)
+    return int(number) if number.is_integer() else number
 
 
 def _no_number(text: str) -> NoReturn:
@@ -68,5 +74,8 @@ def _check(validator: Draft202012Validator, value: Mapping[str, Any]) -> None:
     error = best_match(validator.iter_errors(value))
     if error is not None:
         place = ".".join(str(part) for part in error.absolute_path)
+        if error.validator == "minProperties":
+            known = ", ".join(error.schema["properties"])
+            raise InvalidInput(f"nothing is given: give one of {known}")
         told = f"{place}: {error.message}" if place else error.message
         raise InvalidInput(told[:400])

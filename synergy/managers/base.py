@@ -150,7 +150,7 @@ class Manager:
                 found[name] = Command(name, text.split("\n")[0], schema, method_name, rule, beside)
         return found
 
-    def execute(self, name: str, **arguments: Json) -> Json:
+    def execute(self, name: str, /, **arguments: Json) -> Json:
         """Run a declared command. Raises NotFound, InvalidInput, and what the command raises."""
         found = self.commands().get(name)
         if found is None:

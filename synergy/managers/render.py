@@ -15,8 +15,8 @@ from synergy.core.shares import ShareTree
 
 IF_MATCH: Final = {
     "type": "array",
-    "items": {"type": "string", "maxLength": 64},
-    "maxItems": 100,
+    "items": {"type": "string", "maxLength": 4096},
+    "maxItems": 1000,
 }
 
 
@@ -24,8 +24,8 @@ def check_revision(shown: Mapping[str, Any], if_match: Sequence[str] | None) -> 
     """Raise PreconditionFailed unless a thing is still what the caller saw; None matches all."""
     if if_match is not None and shown["revision"] not in if_match:
         raise PreconditionFailed(
-            f"it is at revision {shown['revision']}, and not {' or '.join(if_match)}: read it "
-            "again, and decide anew"
+            f"it is at revision {shown['revision']}, and not {' or '.join(if_match) or 'any'}: "
+            "read it again, and decide anew"
         )
 
 

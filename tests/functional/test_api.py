@@ -200,6 +200,7 @@ def test_lists_are_walked_page_by_page_in_any_order(made, api):
     assert {one["id"] for one in only["requests"]} == set(medium)
     assert api.get("/v1/requests?quota=private")["requests"] == []
     assert api.get("/v1/requests?user_id=nobody")["requests"] == []
+    assert len(api.get("/v1/requests?name=s")["requests"]) == 7
     priorities = api.get("/v1/priorities?limit=5")
     assert len(priorities["priorities"]) == 5
     assert len(api.get(priorities["next"])["priorities"]) == 2
@@ -254,6 +255,8 @@ def test_a_stale_revision_changes_nothing(made, api):
     assert api.get("/v1/projects/A")["project"]["raw_shares"] == 5
     assert api.ask("PATCH", "/v1/projects/A", {"raw_shares": 6}, If_Match="*")[0] == 200
     assert api.ask("DELETE", "/v1/projects/A", If_Match=tag)[0] == 412
+    for odd in ('""', 'W/"", "x"', "nonsense", ""):
+        assert api.ask("PATCH", "/v1/projects/A", {"raw_shares": 7}, If_Match=odd)[0] == 412
     user = "/v1/projects/A/users/alice"
     tag = api.ask("GET", user)[2]["ETag"]
     assert api.ask("PATCH", user, {"raw_shares": 2}, If_Match=tag)[0] == 200
@@ -305,7 +308,7 @@ def test_a_project_sees_nothing_of_another(made, api):
         ("POST", "/v1/projects", {}, "'project' is a required property"),
         ("POST", "/v1/projects", {"project": "A", "x": 1}, "'x' was unexpected"),
         ("POST", "/v1/projects", {"project": 7}, "project: 7 is not of type 'string'"),
-        ("PATCH", "/v1/projects/A", {}, "nothing to set"),
+        ("PATCH", "/v1/projects/A", {}, "nothing is given: give one of raw_shares, priority"),
         ("PATCH", "/v1/projects/A", {"private": {"vcpu": 1}}, "private: 'vcpu'"),
         ("PATCH", "/v1/projects/A", {"raw_shares": -1}, "raw_shares"),
         ("POST", "/v1/managers/queue/start", {"now": True}, "takes no body"),

@@ -79,7 +79,7 @@ def asked(url, method, path, body=None):
         ("PATCH", "/v1/projects/science", {"raw_shares": 3}),
         ("PATCH", "/v1/projects/science", {"raw_shares": "x"}),
         ("POST", "/v1/managers/queue/commands/fly", {}),
-        ("DELETE", "/v1/requests/nosuch", None),
+        ("POST", "/v1/requests/nosuch/cancel", None),
     ],
 )
 def test_behind_uwsgi_it_answers_as_in_the_service(service, uwsgi, method, path, body):

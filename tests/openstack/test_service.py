@@ -61,7 +61,7 @@ def science(beside, alice):
     yield service
     for request in service.requests():
         if request["state"] in ("QUEUED", "HELD"):
-            service.ask("DELETE", f"/v1/requests/{request['id']}")
+            service.ask("POST", f"/v1/requests/{request['id']}/cancel", {})
     service.ask("DELETE", "/v1/projects/science")
 
 
@@ -129,7 +129,7 @@ def test_a_cancelled_and_a_hopeless_request_show_their_users_why(science, alice)
     science.ask("PATCH", "/v1/projects/science", {"suspended": True})
     server = create(alice)
     until(lambda: science.states(server.id) == ["QUEUED"])
-    science.ask("DELETE", f"/v1/requests/{server.id}")
+    science.ask("POST", f"/v1/requests/{server.id}/cancel", {})
     shown = until(lambda: (s := alice.compute.get_server(server.id)).status == "ERROR" and s)
     assert "Synergy rejected this request: cancelled by an operator" in shown.fault["message"]
     wrong = create(alice, metadata={"synergy:ttl_s": "soon"})

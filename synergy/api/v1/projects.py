@@ -4,7 +4,7 @@ from typing import Any, Final
 
 from synergy.api.routing import Answer, Call, Route, object_of, visible
 from synergy.api.schemas import NAME, SETTINGS, USER_SETTINGS, ref, wrapped
-from synergy.core.errors import InvalidInput, NotFound
+from synergy.core.errors import NotFound
 
 
 def list_projects(call: Call) -> Any:
@@ -29,7 +29,6 @@ def show_project(call: Call) -> Any:
 
 def set_project(call: Call) -> Any:
     """Change a managed project."""
-    _something(call, SETTINGS)
     project_id = _found(call, "projects:update")["id"]
     changed = call.services.execute(
         "project", "set", {"project": project_id, **call.body, **_matching(call)}
@@ -61,7 +60,6 @@ def show_user(call: Call) -> Any:
 
 def set_user(call: Call) -> Any:
     """Change a user's shares or priority within a project."""
-    _something(call, USER_SETTINGS)
     given = {"project": _found(call, "users:update")["id"], "user": call.at["user"]}
     changed = call.services.execute(
         "project", "set_user", {**given, **call.body, **_matching(call)}
@@ -76,11 +74,6 @@ def _found(call: Call, rule: str) -> Any:
     missing = f"project {asked!r} is not managed by Synergy"
     visible(call, rule, "projects:get", missing, project_id=found["id"])
     return found
-
-
-def _something(call: Call, settings: Any) -> None:
-    if not call.body:
-        raise InvalidInput(f"nothing to set: give one of {', '.join(settings)}")
 
 
 def _matching(call: Call) -> dict[str, Any]:
@@ -137,7 +130,7 @@ ROUTES: Final = (
         summary="Change a managed project.",
         rule="projects:update",
         handler=set_project,
-        body=object_of(SETTINGS),
+        body=object_of(SETTINGS) | {"minProperties": 1},
         answer=_ONE,
         matches=True,
     ),
@@ -177,7 +170,7 @@ ROUTES: Final = (
         summary="Change a user's shares or priority within a project.",
         rule="users:update",
         handler=set_user,
-        body=object_of(USER_SETTINGS),
+        body=object_of(USER_SETTINGS) | {"minProperties": 1},
         answer=_ONE_USER,
         matches=True,
     ),

@@ -4,7 +4,7 @@ from typing import Any, Final
 
 from synergy.api.routing import ID, PAGING, TEXT, Answer, Call, Route, next_page, object_of, visible
 from synergy.api.schemas import listed, ref, wrapped
-from synergy.core.errors import NotFound
+from synergy.core.errors import InvalidInput, NotFound
 from synergy.core.model import QuotaKind, State
 
 
@@ -44,12 +44,6 @@ def cancel_request(call: Call) -> Any:
     return _moved(call, "cancel", why=why)
 
 
-def delete_request(call: Call) -> Any:
-    """Withdraw a waiting request."""
-    cancel_request(call)
-    return None
-
-
 def extend_request(call: Call) -> Any:
     """Let a running shared server live longer."""
     return _moved(call, "extend", by_s=call.body["by_s"])
@@ -58,7 +52,9 @@ def extend_request(call: Call) -> Any:
 def simulate(call: Call) -> Any:
     """Tell whether servers would start now, and if not, why and when at the latest."""
     body = dict(call.body)
-    asked = body.pop("project", None) or call.caller.project_id or ""
+    asked = body.pop("project", None) or call.caller.project_id
+    if asked is None:
+        raise InvalidInput("project is missing: your token is of none, so say for which")
     found = call.run("project", "show", project=asked)
     missing = f"project {asked!r} is not managed by Synergy"
     visible(
@@ -177,16 +173,6 @@ ROUTES: Final = (
         "Let a running shared server live longer.",
         extend_request,
         object_of({"by_s": {"type": "integer", "minimum": 1, "maximum": 366 * 86_400}}, ["by_s"]),
-    ),
-    Route(
-        method="DELETE",
-        path="/v1/requests/{request}",
-        name="delete_request",
-        summary="Withdraw a waiting request; its server ends in ERROR.",
-        rule="requests:cancel",
-        handler=delete_request,
-        status=204,
-        matches=True,
     ),
     Route(
         method="POST",

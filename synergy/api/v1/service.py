@@ -37,8 +37,8 @@ def metrics(call: Call) -> Any:
 def routes(others: Sequence[Route]) -> tuple[Route, ...]:
     """Return these routes; one of them describes all the `others` as well."""
 
-    def openapi(_call: Call) -> Any:
-        return document([*others, *own], API_VERSION)
+    def openapi(call: Call) -> Any:
+        return document([*others, *own], API_VERSION, secured=call.secured)
 
     own = (
         Route(
