@@ -72,7 +72,7 @@ def request(number: int = 1, *, state: State = State.RECEIVED, **changes: Any) -
 Job = tuple[int, RequestClass, float]  # number, class, age in seconds
 
 
-def plan_of(
+def snapshot_of(
     jobs: Sequence[Job],
     *,
     vcpus: int,
@@ -88,8 +88,8 @@ def plan_of(
     site: Sequence[float] | None = None,
     suspended: Sequence[int] = (),
     fragmented: Sequence[int] = (),
-) -> tuple[Plan, dict[str, str]]:
-    """Run one round and return its plan, and for each request what became of it or why it waits.
+) -> tuple[Snapshot, Policy]:
+    """Return what a round looks at, and how it decides.
 
     Association n is the quota node `u<n>`; `nodes` may replace it or put others above it.
     """
@@ -138,6 +138,13 @@ def plan_of(
         weights=weights,
         scales=scales,
     )
+    return snapshot, policy
+
+
+def plan_of(jobs: Sequence[Job], **more: Any) -> tuple[Plan, dict[str, str]]:
+    """Run one round and return its plan, and for each request what became of it or why it waits."""
+    snapshot, policy = snapshot_of(jobs, **more)
+    waiting = snapshot.waiting
     plan = schedule(snapshot, policy)
     told = {decision.request_id: str(decision.outcome) for decision in plan.decisions}
     for row in range(len(waiting)):

@@ -17,6 +17,7 @@ import numpy as np
 from synergy.core.explain import End
 from synergy.core.model import OnPrivateFull, QuotaKind, RequestClass
 from synergy.core.queue import Line, Waiting
+from synergy.core.quota import QuotaBook
 from synergy.core.schedule import Outcome, Plan, Policy, Snapshot, schedule
 from synergy.core.shares import Ints
 
@@ -57,10 +58,7 @@ def forecast(
     for _ in range(most_rounds):
         if not queue or wanted <= found.keys():
             break
-        for _ in range(min(together, len(queue))):
-            ended_s, _, leaf, demand = heapq.heappop(queue)
-            at_s = max(at_s, ended_s)
-            book.release_shared(leaf, demand)
+        at_s = _release(queue, book, at_s, together)
         now = replace(
             snapshot, waiting=waiting, at_s=at_s, book=book, fragmented=none_fragmented, site=0.0
         )
@@ -75,6 +73,19 @@ def forecast(
             serial += 1
         waiting = without(waiting, next_plan.taken)
     return Forecast(starts_s=found, until_s=at_s)
+
+
+def _release(
+    queue: list[tuple[float, int, int, Ints]], book: QuotaBook, at_s: float, together: int
+) -> float:
+    """Take the next `together` ends off the queue, and all at the instant of the last, which is
+    returned."""
+    count = 0
+    while queue and (count < together or queue[0][0] <= at_s):
+        ended_s, _, leaf, demand = heapq.heappop(queue)
+        at_s, count = max(at_s, ended_s), count + 1
+        book.release_shared(leaf, demand)
+    return at_s
 
 
 def ends_of(snapshot: Snapshot, plan: Plan) -> list[End]:

@@ -1,0 +1,181 @@
+"""Why a request waits and when it starts, compared with the round itself."""
+
+from uuid import UUID
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from synergy.core import explain
+from synergy.core.explain import Bound, End, Scope
+from synergy.core.forecast import ends_of, forecast, joined, without
+from synergy.core.model import NOTHING, Resources
+from synergy.core.quota import Held, QuotaBook, QuotaNode, QuotaState, QuotaTree
+from synergy.core.reasons import Reason
+from synergy.core.schedule import schedule
+from synergy.core.words import why_waiting
+from tests.builders import kind, rid, snapshot_of
+
+LIMITED = (
+    QuotaNode(node_id="root", parent_id=None),
+    QuotaNode(node_id="p", parent_id="root", private=Resources.of(VCPU=4),
+              borrow_limit=Resources.of(VCPU=6), lend_limit=NOTHING),
+    QuotaNode(node_id="u", parent_id="p"),
+)  # fmt: skip
+
+
+def book(*held, vcpus=20, nodes=LIMITED):
+    whole = Resources.of(VCPU=vcpus)
+    tree = QuotaTree(
+        QuotaState(total=whole, installed=whole, largest=whole, nodes=nodes), ("VCPU",)
+    )
+    return QuotaBook(tree, held)
+
+
+def test_every_bound_is_told_the_nearest_first():
+    used = book(Held("u", shared=Resources.of(VCPU=5)), Held("root", shared=Resources.of(VCPU=10)))
+    assert explain.bounds(used, 2, np.array([2]), private=False) == [
+        Bound(scope=Scope.BORROW_LIMIT, node_id="p", resource_class="VCPU",
+              needed=2, free=1, limit=6, used=5),
+        Bound(scope=Scope.POOL, node_id="root", resource_class="VCPU",
+              needed=2, free=1, limit=16, used=15),
+    ]  # fmt: skip
+    assert explain.bounds(used, 2, np.array([1]), private=False) == []
+
+
+def test_a_private_request_is_bound_by_its_private_quota_only():
+    used = book(Held("u", private=Resources.of(VCPU=3), shared=Resources.of(VCPU=6)))
+    (bound,) = explain.bounds(used, 2, np.array([2]), private=True)
+    assert (bound.scope, bound.node_id, bound.free, bound.limit) == (Scope.PRIVATE, "p", 1, 4)
+
+
+@pytest.mark.parametrize("needed", range(1, 8))
+def test_bounds_are_told_when_and_only_when_something_blocks(needed):
+    used = book(Held("u", private=Resources.of(VCPU=1), shared=Resources.of(VCPU=3)))
+    for private in (True, False):
+        told = explain.bounds(used, 2, np.array([needed]), private=private)
+        assert bool(told) == (
+            explain.fits(used, 2, np.array([needed]), private=private) is not None
+        )
+
+
+def test_words_come_before_numbers():
+    bound = Bound(scope=Scope.POOL, node_id="root", resource_class="VCPU",
+                  needed=2000, free=1, limit=10_000, used=9_999)  # fmt: skip
+    assert why_waiting(Reason.NO_FREE_QUOTA, [bound], {}, ahead=1) == (
+        "There is not enough quota free. It needs 2,000 VCPU, and of the shared quota 1 of 10,000 "
+        "is free. 1 request goes before it."
+    )
+    assert why_waiting(Reason.PRIORITY, [], {}, ahead=3).endswith("3 requests go before it.")
+    assert why_waiting(None, [], {}, ahead=None) == "It does not wait."
+    for reason in Reason:
+        assert why_waiting(reason, [], {}, ahead=None) != "It does not wait."
+
+
+jobs = st.lists(
+    st.tuples(st.integers(1, 4), st.integers(1, 3), st.integers(0, 50)), min_size=1, max_size=25
+)
+
+
+def made(found, vcpus, ttl_s=100):
+    """A snapshot of jobs (vcpus, association, age), with its plan."""
+    return snapshot_of(
+        [(n, kind(v, association=a, ttl_s=ttl_s), float(age))
+         for n, (v, a, age) in enumerate(found, start=1)],
+        vcpus=vcpus,
+    )  # fmt: skip
+
+
+@given(jobs, st.integers(0, 12))
+@settings(max_examples=150)
+def test_the_place_of_a_request_is_where_the_round_would_come_to_it(found, vcpus):
+    snapshot, policy = made(found, vcpus)
+    plan = schedule(snapshot, policy)
+    waiting = snapshot.waiting
+    taken = {decision.request_id for decision in plan.decisions}
+    ranks = []
+    for row in range(len(waiting)):
+        for position in range(int(waiting.first[row]), int(waiting.end[row])):
+            key, at_s = waiting.lines[row].id_at(position), waiting.lines[row].queued_at_s[position]
+            terms = explain.terms_at(snapshot, plan, policy, row, at_s)
+            if str(UUID(bytes=key)) not in taken:
+                rank = -terms.as_dict()["priority"], at_s, key
+                ranks.append((rank, row, key, at_s))
+    for place, (_, row, key, at_s) in enumerate(sorted(ranks)):
+        assert explain.ahead(snapshot, plan, policy, row, key, at_s) == place
+
+
+@given(jobs, st.integers(4, 12))
+@settings(max_examples=100)
+def test_the_forecast_is_what_rounds_at_every_end_come_to(found, vcpus):
+    """By brute force: a round a second, servers leaving when their lifetime is over."""
+    ttl_s = 100
+    snapshot, policy = made(found, vcpus, ttl_s)
+    plan = schedule(snapshot, policy)
+    everyone = frozenset(rid(n) for n in range(1, len(found) + 1))
+    waiting_ids = everyone - {decision.request_id for decision in plan.decisions}
+    told = forecast(
+        snapshot, plan, ends_of(snapshot, plan), policy, wanted=waiting_ids, most_rounds=1000
+    )
+    running = [(d.class_row, snapshot.waiting, snapshot.at_s + ttl_s) for d in plan.decisions]
+    rest, starts = without(snapshot.waiting, plan.taken), {}
+    for second in range(1, len(found) * ttl_s + 1):
+        at_s = snapshot.at_s + second
+        if not any(end_s == at_s for *_, end_s in running):
+            continue
+        running = [one for one in running if one[2] > at_s]
+        fresh = QuotaBook(snapshot.book.tree)
+        for row, queue, _ in running:
+            leaf = int(snapshot.leaf[queue.association[row]])
+            fresh.hold_shared(leaf, snapshot.demand[queue.shape[row]])
+        now = type(snapshot)(**{
+            **{name: getattr(snapshot, name) for name in snapshot.__dataclass_fields__},
+            "waiting": rest, "at_s": at_s, "book": fresh,
+        })  # fmt: skip
+        round_ = schedule(now, policy)
+        for decision in round_.decisions:
+            starts[decision.request_id] = at_s
+            running.append((decision.class_row, rest, at_s + ttl_s))
+        rest = without(rest, round_.taken)
+    assert told.starts_s == starts
+    assert set(starts) == waiting_ids
+
+
+def test_a_forecast_that_may_look_at_few_rounds_only_is_late_and_never_early():
+    snapshot, policy = made([(1, 1, n) for n in range(20)], 4)
+    plan = schedule(snapshot, policy)
+    ends = [End(at_s=snapshot.at_s + 10 * n, leaf=0, demand=np.array([1])) for n in range(1, 5)]
+    wanted = frozenset(rid(n) for n in range(1, 21)) - {d.request_id for d in plan.decisions}
+    exact = forecast(snapshot, plan, ends, policy, wanted=wanted, most_rounds=100).starts_s
+    rough = forecast(snapshot, plan, ends, policy, wanted=wanted, most_rounds=2).starts_s
+    assert rough
+    assert all(rough[one] >= exact[one] for one in rough)
+
+
+def test_what_if_puts_the_asked_for_behind_the_equal_ones_that_wait():
+    snapshot, policy = made([(1, 1, 5), (2, 1, 3)], 3)
+    ids = [rid(90), rid(91)]
+    more = joined(snapshot, snapshot.waiting, kind(1, association=1), ids)
+    plan = schedule(more, policy)
+    assert {d.request_id for d in plan.decisions} == {rid(1), rid(2)}
+    roomy, _ = made([(1, 1, 5), (2, 1, 3)], 4)
+    plan = schedule(joined(roomy, roomy.waiting, kind(1, association=1), ids), policy)
+    assert {d.request_id for d in plan.decisions} == {rid(1), rid(2), rid(90)}
+
+
+def test_when_enough_is_free_is_when_the_sum_suffices():
+    used = book(Held("root", shared=Resources.of(VCPU=14)))
+    ends = [End(at_s=float(at), leaf=0, demand=np.array([2]), count=1) for at in (30, 10, 20)]
+    assert explain.enough_at_s(used, np.array([6]), ends) == 20.0
+    assert explain.enough_at_s(used, np.array([9]), ends) is None
+    assert [one.at_s for one in explain.releases(used, ends, most=2)] == [10.0, 20.0]
+
+
+def test_a_copy_of_the_accounting_is_used_up_apart():
+    used = book()
+    other = used.copy()
+    other.hold_shared(2, np.array([5]))
+    other.release_shared(2, np.array([2]))
+    assert used.shared_used.sum() == 0
+    assert other.shared_used[:, 0].tolist() == [3, 3, 3]
