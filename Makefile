@@ -54,7 +54,8 @@ bench: $(VENV)/.installed
 	@for script in benchmarks/bench_*.py; do $(BIN)/python $$script || exit 1; done
 
 sample: $(VENV)/.installed
-	$(BIN)/oslo-config-generator --namespace synergy --output-file etc/synergy/synergy.conf.sample
+	$(BIN)/oslo-config-generator --config-file etc/synergy/config-generator.conf
+	$(BIN)/oslopolicy-sample-generator --config-file etc/synergy/policy-generator.conf
 
 doc: $(VENV)/.installed
 	$(BIN)/python -m sphinx -q -W -b html doc/source doc/build/html

@@ -4,15 +4,22 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[1]
+SAMPLES = [
+    ("oslo-config-generator", "config-generator.conf", "synergy.conf.sample"),
+    ("oslopolicy-sample-generator", "policy-generator.conf", "policy.yaml.sample"),
+]
 
 
-def test_the_sample_configuration_is_current(tmp_path):
-    made = tmp_path / "sample"
-    tool = Path(sys.executable).parent / "oslo-config-generator"
+@pytest.mark.parametrize(("tool", "settings", "sample"), SAMPLES)
+def test_a_sample_is_current(tmp_path, tool, settings, sample):
+    folder = ROOT / "etc" / "synergy"
+    made = tmp_path / sample
     subprocess.run(
-        [str(tool), "--namespace", "synergy", "--output-file", str(made)],
-        check=True, capture_output=True, timeout=120,
+        [Path(sys.executable).parent / tool, "--config-file", folder / settings,
+         "--output-file", made],
+        check=True, capture_output=True, timeout=120, cwd=ROOT,
     )  # fmt: skip
-    kept = ROOT / "etc" / "synergy" / "synergy.conf.sample"
-    assert made.read_text() == kept.read_text(), "run: make sample"
+    assert made.read_text() == (folder / sample).read_text(), "run: make sample"

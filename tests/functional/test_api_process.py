@@ -9,6 +9,7 @@ import time
 import urllib.error
 import urllib.request
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 from cryptography import x509
@@ -220,6 +221,16 @@ def test_everything_is_there_on_the_command_line(service):
     before = service.json("request", "show", running)["expires_at"]
     service.cli("request", "extend", running, "--by", "3600")
     assert service.json("request", "show", running)["expires_at"] > before
+
+
+def test_the_documented_example_runs(service):
+    done = subprocess.run(
+        [BIN / "python", Path(__file__).parents[2] / "doc" / "source" / "client_example.py",
+         service.url],
+        capture_output=True, text=True, timeout=60, check=True,
+    )  # fmt: skip
+    assert "no_free_quota There is not enough quota free." in done.stdout
+    assert done.stdout.endswith("404 not_found\n")
 
 
 def test_a_list_is_watched_until_it_is_stopped(service):

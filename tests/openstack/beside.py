@@ -67,19 +67,19 @@ class Beside:
         path = self.folder / "service.log"
         return path.read_text() if path.exists() else ""
 
-    def start(self):
+    def start(self, path="/v1/managers"):
         with (self.folder / "service.log").open("ab") as log:
             self._process = subprocess.Popen(
                 [BIN / "synergy-service", "--config-file", self.path],
                 stdout=log, stderr=log, cwd=self.folder, start_new_session=True,
             )  # fmt: skip
-        until(self._answers, 60)
+        until(lambda: self._answers(path), 60)
         return self
 
-    def _answers(self):
+    def _answers(self, path):
         assert self._process.poll() is None, self.log[-3000:]
         try:
-            return self.ask("GET", "/v1/managers")
+            return self.ask("GET", path)
         except OSError:
             return None
 
