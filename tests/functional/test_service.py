@@ -232,6 +232,7 @@ def test_sighup_takes_over_what_may_change(service):
     service.path.write_text(f"{text}\n[scheduler]\nrate_s = 0.3\n")
     runs = service.json("manager", "show", "scheduler")["runs"]
     os.kill(service.process.pid, signal.SIGHUP)
+    service.until(lambda: service.text().count("the API listens") == 2)  # a new process answers
     service.execute("embedded", "create_server", "project=science", "user=bob", "flavor=small")
     service.cli("project", "add", "science")  # wakes it, so that it sees the new rate
     service.until(lambda: service.json("manager", "show", "scheduler")["runs"] > runs + 8)

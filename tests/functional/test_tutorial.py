@@ -42,7 +42,9 @@ def test_the_tutorials_manager_and_site_factor_run_as_plugins(tmp_path, monkeypa
         service.until(lambda: service.execute("heartbeat", "total") == {"total": 1})
         service.until(lambda: "good morning: 1 new server(s)" in service.text())
         shown = service.json("manager", "show", "heartbeat")
-        assert "total: Show how many servers booted" in json.dumps(shown)
+        assert any(
+            one["help"].startswith("Show how many servers booted") for one in shown["commands"]
+        )
         service.cli("project", "set", "science", "--default-quota", "shared", "--ttl-s", "3600")
         many = ("flavor=large", "count=60")
         ids = service.execute("embedded", "create_server", "project=science", "user=bob", *many)

@@ -77,7 +77,7 @@ def test_each_token_sees_what_is_its_projects(service, admin, connect, on_edge):
     with pytest.raises(ApiError) as refused:
         alice.managers.list()
     assert refused.value.status == 403
-    stranger = Client(connect("bob", "physics").session, region_name="RegionOne")
+    stranger = Client(connect("carol", "physics").session, region_name="RegionOne")
     assert stranger.projects.list() == []
     with pytest.raises(ApiError) as refused:
         stranger.projects.show("science")
@@ -107,7 +107,7 @@ def test_a_user_asks_why_on_the_command_line(service, admin, connect, on_edge, w
         )  # fmt: skip
         assert json.loads(checked.stdout)["reason"] == "project_suspended", checked.stderr
         listed = command(
-            on_edge.settings, "bob", "physics", *words, "request", "list", "-f", "json"
+            on_edge.settings, "carol", "physics", *words, "request", "list", "-f", "json"
         )
         assert json.loads(listed.stdout) == []
         cancelled = command(
