@@ -1,6 +1,5 @@
 """The manager of the tutorial, as an installed plugin of a running service."""
 
-import json
 import os
 
 from tests.functional.test_service import ROOT, Running, free_port, prepare
