@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import orjson
+
 from synergy.core.errors import InvalidInput
 
 
@@ -45,14 +47,23 @@ class Opened:
 def open_body(body: bytes) -> Opened:
     """Open an envelope. Raises InvalidInput."""
     try:
-        envelope = json.loads(body)
-        message = json.loads(envelope["oslo.message"])
+        envelope = _parsed(body)
+        message = _parsed(envelope["oslo.message"])
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         what = f"no {error.args[0]!r}" if isinstance(error, KeyError) else str(error)
         raise InvalidInput(f"not an envelope of oslo.messaging: {what}"[:200]) from error
     if not isinstance(message, dict):
         raise InvalidInput("not an envelope of oslo.messaging: the message is no object")
     return Opened(body, envelope, message)
+
+
+def _parsed(text: bytes | str) -> Any:
+    """Parse with orjson, which is three times as quick; what it finds too strict or too big for
+    itself, such as NaN, is for the standard library."""
+    try:
+        return orjson.loads(text)
+    except orjson.JSONDecodeError:
+        return json.loads(text)
 
 
 def outline_of(opened: Opened) -> Outline:
