@@ -81,7 +81,7 @@ _TERMS: Final = wrapped(
 _BOUND: Final = wrapped(
     scope={"type": "string", "enum": ["shared_quota", "borrow_limit", "private_quota"]},
     node=STRING, resource_class=STRING, needed={"type": "integer"}, free={"type": "integer"},
-    limit={"type": "integer"}, used={"type": "integer"},
+    limit={"type": "integer"}, used={"type": "integer"}, own={"type": "integer"},
 )  # fmt: skip
 _REQUEST: Final[dict[str, Schema]] = {
     "id": STRING, "name": STRING, "project_id": STRING, "user_id": STRING,

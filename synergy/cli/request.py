@@ -163,7 +163,10 @@ class ExtendRequest(_Many):
         return lambda request_id: client.requests.extend(request_id, parsed.by)
 
 
-_BOUND: Final = "{scope} of {node}: {resource_class} needs {needed}, free {free} of {limit}"
+_BOUND: Final = (
+    "{scope} of {node}: {resource_class} needs {needed}, free {free} of {limit}, your project "
+    "holds {own} of the {used} in use"
+)
 
 
 def _explained(found: Mapping[str, Any]) -> Any:

@@ -34,6 +34,7 @@ class Bound:
 
     node_id  the node of the account tree that it belongs to
     used     what is held of it, by everyone it bounds
+    own      what of that the request's own project holds
     free     limit - used; negative after an operator shrank it
     """
 
@@ -44,6 +45,7 @@ class Bound:
     free: int
     limit: int
     used: int
+    own: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,16 +78,19 @@ def bounds(book: QuotaBook, leaf: int, demand: Ints, *, private: bool) -> list[B
     if private:
         owner = tree.owner[leaf]
         limit = np.where(tree.limited, tree.private[owner], UNLIMITED)
-        return _exceeded(book, Scope.PRIVATE, owner, demand, limit, book.private_used[owner])
+        used = book.private_used[owner]
+        return _exceeded(book, Scope.PRIVATE, owner, demand, limit, used, used)
+    own = book.shared_used[max(0, tree.parent[leaf])]
     found = []
     for node in tree.bounds_of(leaf):
         limit, used = tree.borrow_limit[node], book.shared_used[node]
-        found += _exceeded(book, Scope.BORROW_LIMIT, node, demand, limit, used)
-    return found + _exceeded(book, Scope.POOL, 0, demand, book.pool, book.shared_used[0])
+        found += _exceeded(book, Scope.BORROW_LIMIT, node, demand, limit, used, own)
+    used = book.shared_used[0]
+    return found + _exceeded(book, Scope.POOL, 0, demand, book.pool, used, own)
 
 
 def _exceeded(
-    book: QuotaBook, scope: Scope, node: int, demand: Ints, limit: Ints, used: Ints
+    book: QuotaBook, scope: Scope, node: int, demand: Ints, limit: Ints, used: Ints, own: Ints
 ) -> list[Bound]:
     tree = book.tree
     return [
@@ -97,6 +102,7 @@ def _exceeded(
             free=int(limit[at] - used[at]),
             limit=int(limit[at]),
             used=int(used[at]),
+            own=min(int(own[at]), int(used[at])),
         )
         for at, name in enumerate(tree.resource_classes)
         if demand[at] > 0 and limit[at] < UNLIMITED and demand[at] > limit[at] - used[at]

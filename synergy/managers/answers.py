@@ -442,4 +442,5 @@ def bound_json(bound: explain.Bound) -> Json:
         "free": bound.free,
         "limit": bound.limit,
         "used": bound.used,
+        "own": bound.own,
     }

@@ -82,7 +82,7 @@ def test_a_request_is_explained_with_the_numbers_that_bind_it(made, api):
     assert (found["reason"], found["position"]) == ("no_free_quota", 1)
     assert found["bounds"] == [
         {"scope": "shared_quota", "node": "root", "resource_class": "VCPU",
-         "needed": 8, "free": 4, "limit": 12, "used": 8}
+         "needed": 8, "free": 4, "limit": 12, "used": 8, "own": 8}
     ]  # fmt: skip
     assert found["text"] == (
         "There is not enough quota free. It needs 8 VCPU, and of the shared quota 4 of 12 are "

@@ -37,9 +37,9 @@ def test_every_bound_is_told_the_nearest_first():
     used = book(Held("u", shared=Resources.of(VCPU=5)), Held("root", shared=Resources.of(VCPU=10)))
     assert explain.bounds(used, 2, np.array([2]), private=False) == [
         Bound(scope=Scope.BORROW_LIMIT, node_id="p", resource_class="VCPU",
-              needed=2, free=1, limit=6, used=5),
+              needed=2, free=1, limit=6, used=5, own=5),
         Bound(scope=Scope.POOL, node_id="root", resource_class="VCPU",
-              needed=2, free=1, limit=16, used=15),
+              needed=2, free=1, limit=16, used=15, own=5),
     ]  # fmt: skip
     assert explain.bounds(used, 2, np.array([1]), private=False) == []
 
@@ -62,7 +62,7 @@ def test_bounds_are_told_when_and_only_when_something_blocks(needed):
 
 def test_words_come_before_numbers():
     bound = Bound(scope=Scope.POOL, node_id="root", resource_class="VCPU",
-                  needed=2000, free=1, limit=10_000, used=9_999)  # fmt: skip
+                  needed=2000, free=1, limit=10_000, used=9_999, own=5)  # fmt: skip
     assert why_waiting(Reason.NO_FREE_QUOTA, [bound], {}, ahead=1) == (
         "There is not enough quota free. It needs 2,000 VCPU, and of the shared quota 1 of 10,000 "
         "is free. 1 request goes before it."
