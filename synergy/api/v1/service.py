@@ -41,51 +41,14 @@ def routes(others: Sequence[Route]) -> tuple[Route, ...]:
         return document([*others, *own], API_VERSION, secured=call.secured)
 
     own = (
-        Route(
-            method="GET",
-            path="/",
-            name="versions",
-            summary="Tell which versions of the API there are.",
-            rule=EVERYONE,
-            handler=versions,
-            answer=ref("Versions"),
-        ),
-        Route(
-            method="GET",
-            path="/v1",
-            name="version",
-            summary="Tell which versions of the API there are.",
-            rule=EVERYONE,
-            handler=versions,
-            answer=ref("Versions"),
-        ),
-        Route(
-            method="GET",
-            path="/healthcheck",
-            name="healthcheck",
-            summary="Tell whether every manager is well; 503 when one is not.",
-            rule=EVERYONE,
-            handler=health,
-            answer=ref("Health"),
-        ),
-        Route(
-            method="GET",
-            path="/healthcheck/live",
-            name="healthcheck_live",
-            summary="Tell whether the service lives: whoever can ask is answered.",
-            rule=EVERYONE,
-            handler=health,
-            answer=ref("Health"),
-        ),
-        Route(
-            method="GET",
-            path="/healthcheck/ready",
-            name="healthcheck_ready",
-            summary="Tell whether every manager was set up; 503 before.",
-            rule=EVERYONE,
-            handler=health,
-            answer=ref("Health"),
-        ),
+        _open("/", "versions", "Tell which versions of the API there are.", versions, "Versions"),
+        _open("/v1", "version", "Tell which versions of the API there are.", versions, "Versions"),
+        _open("/healthcheck", "healthcheck",
+              "Tell whether every manager is well; 503 when one is not.", health, "Health"),
+        _open("/healthcheck/live", "healthcheck_live",
+              "Tell whether the service lives: whoever can ask is answered.", health, "Health"),
+        _open("/healthcheck/ready", "healthcheck_ready",
+              "Tell whether every manager was set up; 503 before.", health, "Health"),
         Route(
             method="GET",
             path="/metrics",
@@ -97,14 +60,19 @@ def routes(others: Sequence[Route]) -> tuple[Route, ...]:
             answer={"type": "string"},
             media_type="text/plain; version=0.0.4",
         ),
-        Route(
-            method="GET",
-            path="/v1/openapi.json",
-            name="openapi",
-            summary="Describe this API.",
-            rule=EVERYONE,
-            handler=openapi,
-            answer={"type": "object"},
-        ),
-    )
+        _open("/v1/openapi.json", "openapi", "Describe this API.", openapi, None),
+    )  # fmt: skip
     return own
+
+
+def _open(path: str, name: str, summary: str, handler: Any, answer: str | None) -> Route:
+    """Return a route to read for everybody; `answer` names a component."""
+    return Route(
+        method="GET",
+        path=path,
+        name=name,
+        summary=summary,
+        rule=EVERYONE,
+        handler=handler,
+        answer=ref(answer) if answer else {"type": "object"},
+    )
