@@ -325,6 +325,31 @@ def test_what_makes_no_sense_is_refused_with_its_name_and_value(api, method, pat
     assert told in found["errors"][0]["detail"]
 
 
+def test_usage_is_cut_at_both_ends_of_the_time_that_is_asked_for(made, api):
+    (server,) = made.create("medium")
+    made.run(700)
+    held = made.get(server)
+    spans = {
+        (100, 200): 100,  # within
+        (-50, 100): 100,  # began before it was held
+        (500, 900): (held.released_at - held.held_from).total_seconds() - 500,
+        (650, 690): 0,
+    }
+    for (begin, end), expected_s in spans.items():
+        asked = {
+            name: (held.held_from + timedelta(seconds=offset)).isoformat().replace("+", "%2B")
+            for name, offset in (("begin", begin), ("end", end))
+        }
+        rows = api.get(f"/v1/usage?begin={asked['begin']}&end={asked['end']}")["usage"]
+        hours = sum(row["resource_hours"]["VCPU"] for row in rows)
+        assert hours * 3600 == pytest.approx(2 * expected_s, abs=0.01)
+
+
+def test_a_number_that_json_has_not_is_named(api):
+    status, found = api.raw("PATCH", "/v1/projects/A", data=b'{"raw_shares": NaN}')
+    assert (status, "NaN is no number of JSON" in found["errors"][0]["detail"]) == (400, True)
+
+
 @pytest.mark.parametrize(
     "data", [b"{", b"[]", b'"text"', b'{"raw_shares": NaN}', b"[" * 100_000, b"\xff\xfe{}"]
 )
@@ -388,7 +413,8 @@ def test_one_reads_while_a_manager_is_at_work(made, api):
     reader = threading.Thread(
         target=lambda: found.append(api.ask("GET", "/v1/requests")[1]["requests"])
     )
-    with supervisor._turn, made.store():
+    with supervisor._turn, made.store() as writer:
+        writer.requests.counts()  # from now on it holds the write lock
         reader.start()
         reader.join(10)
     assert len(found) == 1

@@ -193,6 +193,15 @@ def test_words_tell_how_many_times_the_share_was_used():
             "you used 2 times your share in the last 7 days; "
             "project A used 3 times its share in the last 7 days; 2 of 3 users go before you"
         )
+        # To others than administrators it tells nothing of domains, nor of how many users there are.
+        found = made.command("fairshare", "shares", project_id="project-A")["shares"]
+        own = {row["user"] or row["id"]: row for row in found}
+        assert own["alice"]["why"] == (
+            "you used 2 times your share in the last 7 days; "
+            "project A used 3 times its share in the last 7 days"
+        )
+        assert set(own) == {"project:project-A", "alice", "anna"}
+        assert {row["rank"] for row in found} == {None}
         assert rows["bob"]["why"].startswith("you used just about your share in the last 7 days")
         assert rows["root"]["why"] == "the whole cloud: every share and all usage"
 
@@ -441,3 +450,21 @@ def test_a_user_who_comes_back_with_a_request_is_in_the_tree_at_once():
         made.create()
         made.run(20)
         assert made.shares()["alice"]["raw_usage"] > 10
+
+
+def test_words_for_a_project_say_nothing_of_a_domain_that_used_more_than_its_share():
+    with made_with({"decay_half_life_s": 7 * 86_400.0}) as made:
+        made.add("A", **SHARED)
+        made.add("B", **SHARED)
+        with made.store() as uow:
+            for domain in uow.projects.domains():
+                uow.projects.save_domain(replace(domain, raw_shares=1))
+            uow.commit()
+        made.command("project", "set", project="A", raw_shares=1)
+        made.run(1)
+        made.create(count=3)
+        made.run(1000)
+        everything = made.shares()["alice"]["why"]
+        assert "domain" in everything
+        apart = made.command("fairshare", "shares", project_id="project-A")["shares"]
+        assert "domain" not in str([row["why"] for row in apart if row["user"]])
