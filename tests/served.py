@@ -50,7 +50,10 @@ class Api:
     def __init__(self, world, *, strategy="keystone", policy_file=None):
         conf = cfg.ConfigOpts()
         conf([], project="synergy", default_config_files=[], default_config_dirs=[])
-        opts.set_defaults(conf, str(policy_file) if policy_file else None)
+        for group, options in opts.list_opts():
+            conf.register_opts(options, group=group)
+        if policy_file:
+            conf.set_override("policy_file", str(policy_file), group="oslo_policy")
         enforcer = new_enforcer(conf)
         self.app = create_app(WorldServices(world), enforcer, strategy=strategy)
         self._client = self.app.test_client()

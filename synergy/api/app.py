@@ -94,7 +94,7 @@ def _view(
             query=checker.query_of(request),
             body=checker.body_of(request),
             if_match=_revisions(request.headers.get("If-Match")),
-            url=route.path,
+            url=request.path,
             metrics=metrics.text,
             secured=strategy != authentication.NONE,
         )

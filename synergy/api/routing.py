@@ -132,6 +132,18 @@ def next_page(call: Call, found: Sequence[Mapping[str, Any]], *, key: str = "id"
     return f"{call.url}?{urlencode(query, doseq=True)}"
 
 
+def page_of(call: Call, found: Sequence[Any], *, key: str) -> tuple[list[Any], str | None]:
+    """Return a page of a list that is there whole, in the order of `key`, and where the next is.
+
+    A marker that is gone marks its place all the same.
+    """
+    marker, limit = call.query.get("marker", ""), call.query.get("limit", LIMIT["default"])
+    rest = sorted((one for one in found if one[key] > marker), key=lambda one: str(one[key]))
+    page = rest[:limit]
+    more = len(rest) > limit
+    return page, next_page(call, page, key=key) if more else None
+
+
 def visible(call: Call, rule: str, seen_by: str, missing: str, **target: str | None) -> None:
     """Check a rule for one thing; whoever may not even see it is told that it does not exist."""
     call.caller.identify()

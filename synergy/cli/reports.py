@@ -17,10 +17,8 @@ _TERMS: Final = (
     "age", "association", "fairshare", "size", "partition", "qos", "tres", "site", "nice"
 )  # fmt: skip
 _EVENTS: Final = ("number", "at", "request_id", "project_id", "event", "from", "to", "why")
-_USAGE: Final = (
-    "begin", "end", "project", "user", "quota", "servers", "resource_hours", "billed_hours",
-    "promised_share", "delivered_share",
-)  # fmt: skip
+_WHOSE: Final = ("begin", "end", "project", "user", "quota", "servers")
+_COST: Final = ("billed_hours", "promised_share", "delivered_share")
 
 
 class ShowQuota(ShowOne):
@@ -101,7 +99,12 @@ class ReportUsage(Lister):
             period=parsed.period,
             group_by=parsed.group_by,
         )
-        return rows(found, _USAGE)
+        classes = sorted({name for one in found for name in one["resource_hours"]})
+        hours = [
+            {**one, **{f"{name}_hours": one["resource_hours"].get(name, 0.0) for name in classes}}
+            for one in found
+        ]
+        return rows(hours, (*_WHOSE, *(f"{name}_hours" for name in classes), *_COST))
 
 
 class ListEvents(WatchedLister):

@@ -7,6 +7,7 @@ from keystoneauth1.adapter import Adapter
 from keystoneauth1.exceptions import ClientException
 
 VERSION: Final = "v1"
+_MARKERS: Final = ("number", "id", "user_id")  # what a page ends with, by the kind of its entries
 
 
 class ApiError(Exception):
@@ -46,7 +47,7 @@ class Api:
             yield from page[plural]
             if page["next"] is None:
                 return
-            marker = page[plural][-1].get("number") or page[plural][-1]["id"]
+            marker = next(page[plural][-1][key] for key in _MARKERS if key in page[plural][-1])
             left = None if left is None else left - len(page[plural])
 
     def post(self, path: str, body: Mapping[str, Any] | None = None, **options: Any) -> Any:

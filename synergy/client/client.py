@@ -107,7 +107,7 @@ class Projects(_Noun):
 
     def list(self) -> list[Project]:
         """Return the managed projects that the caller may see."""
-        return cast(list[Project], self._api.get("/projects")["projects"])
+        return list(self._api.pages("/projects", "projects", None))
 
     def show(self, project: str) -> Project:
         """Return one with its users."""
@@ -130,7 +130,7 @@ class Projects(_Noun):
 
     def users(self, project: str) -> Sequence[User]:
         """Return the users of a project."""
-        return cast(Sequence[User], self._api.get(f"/projects/{_part(project)}/users")["users"])
+        return list(self._api.pages(f"/projects/{_part(project)}/users", "users", None))
 
     def set_user(
         self, project: str, user: str, *, revision: str | None = None, **settings: Any

@@ -63,6 +63,7 @@ from synergy.ports import (
 LOG = logging.getLogger(__name__)
 _ID: Final = {"type": "string", "minLength": 1, "maxLength": 64}
 CONFLICT_REST_S: Final = 1.0
+TELL_EVERY_S: Final = 60.0
 HOST_CHECK_S: Final = 10.0  # nobody tells when a host has room
 _MOST_AWAY: Final = 1000  # requests on their way to a host that are looked at
 _COUNTED: Final = (
@@ -149,6 +150,8 @@ class SchedulerManager(Manager):
         self._suspended: frozenset[int] | None = None
         self._answers = Answers(clock, unit_of_work, compute)
         self._latest: Latest | None = None
+        self._told: dict[str, int] = {}
+        self._told_s = float("-inf")
         self._again = False
         self._fragmented = False  # something that was chosen found no host
 
@@ -237,8 +240,17 @@ class SchedulerManager(Manager):
         rows = {int(class_id): row for row, class_id in enumerate(waiting.class_id)}
         self._latest = Latest(round_id, self._clock.now(), snapshot, plan, self._policy(), rows)
         self._again |= not plan.complete
+        self._tell_reasons(self._latest)
         if plan.decisions:
             self._act(self._queue, round_id, plan.decisions, waiting)
+
+    def _tell_reasons(self, latest: Latest) -> None:
+        """Log how many wait and why, when it changed and not too often."""
+        reasons, now_s = latest.reason_counts(), self._clock.monotonic_s()
+        if reasons != self._told and now_s >= self._told_s + TELL_EVERY_S:
+            self._told, self._told_s = reasons, now_s
+            waiting = ", ".join(f"{name}={count}" for name, count in reasons.items())
+            LOG.info("round %s: waiting %s", latest.round_id, waiting or "nothing")
 
     def _next_round_number(self) -> int:
         """Rounds are numbered by their instant, so that ids grow and never repeat."""

@@ -1,6 +1,7 @@
 """The API over the real managers: what it answers, to whom, and how it refuses."""
 
 import json
+import threading
 from datetime import timedelta
 
 import pytest
@@ -271,6 +272,43 @@ def test_a_stale_revision_changes_nothing(made, api):
     assert api.ask("POST", f"/v1/requests/{queued}/release", If_Match=tag)[0] == 412
 
 
+def test_of_two_administrators_who_change_one_share_at_once_one_is_told(made, api):
+    tag = api.ask("GET", "/v1/projects/A")[2]["ETag"]
+    both, statuses = threading.Barrier(2), []
+
+    def change(raw_shares):
+        both.wait()
+        statuses.append(
+            api.ask("PATCH", "/v1/projects/A", {"raw_shares": raw_shares}, If_Match=tag)[0]
+        )
+
+    threads = [threading.Thread(target=change, args=(shares,)) for shares in (5, 9)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(statuses) == [200, 412]
+    assert api.get("/v1/projects/A")["project"]["raw_shares"] in (5, 9)
+
+
+def test_projects_and_users_are_walked_page_by_page(made, api):
+    first = api.get("/v1/projects?limit=1")
+    assert [p["name"] for p in first["projects"]] == ["A"]
+    second = api.get(first["next"])
+    assert ([p["name"] for p in second["projects"]], second["next"]) == (["B"], None)
+    users = api.get("/v1/projects/A/users?limit=1")
+    assert [u["name"] for u in users["users"]] == ["alice"]
+    assert [u["name"] for u in api.get(users["next"])["users"]] == ["anna"]
+    assert api.get("/v1/projects?name=B")["projects"] == second["projects"]
+
+
+def test_why_requests_wait_is_in_the_log_by_the_same_code(made, api, caplog):
+    with caplog.at_level("INFO", "synergy.managers.scheduler"):
+        waiting(made)
+        made.run(120)
+    assert ": waiting no_free_quota=1" in caplog.text
+
+
 def test_a_project_sees_nothing_of_another(made, api):
     mine, queued = waiting(made)
     theirs = made.create("large", project="B", count=2)
@@ -405,8 +443,6 @@ def test_without_keystone_everybody_is_an_administrator(made):
 
 def test_one_reads_while_a_manager_is_at_work(made, api):
     """A list does not wait for the turn of the queue's manager, which a writer may hold for long."""
-    import threading
-
     waiting(made)
     supervisor = made.engine.supervisors["queue"]
     found = []

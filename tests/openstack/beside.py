@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 import urllib.error
+import urllib.error
 import urllib.request
 from pathlib import Path
 
@@ -17,12 +18,18 @@ BIN = Path(sys.executable).parent
 
 
 def until(condition, patience_s=60.0, step_s=0.2):
-    """Wait for something true, and return it."""
+    """Wait for something true, and return it; "come back later" from the API is not true yet."""
     deadline_s = time.monotonic() + patience_s
-    while not (found := condition()):
+    while True:
+        try:
+            if found := condition():
+                return found
+        except urllib.error.HTTPError as error:
+            with error:
+                if error.code != 503:
+                    raise
         assert time.monotonic() < deadline_s, "it did not come about"
         time.sleep(step_s)
-    return found
 
 
 class Beside:

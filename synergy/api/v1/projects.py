@@ -2,8 +2,8 @@
 
 from typing import Any, Final
 
-from synergy.api.routing import Answer, Call, Route, object_of, visible
-from synergy.api.schemas import NAME, SETTINGS, USER_SETTINGS, ref, wrapped
+from synergy.api.routing import PAGING, Answer, Call, Route, object_of, page_of, visible
+from synergy.api.schemas import NAME, SETTINGS, USER_SETTINGS, listed, ref, wrapped
 from synergy.core.errors import NotFound
 
 
@@ -14,7 +14,9 @@ def list_projects(call: Call) -> Any:
         own = call.caller.project_id
         call.caller.authorize("projects:get", project_id=own)
         found = [project for project in found if project["id"] == own]
-    return {"projects": found}
+    named = call.query.get("name")
+    page, following = page_of(call, [p for p in found if named in (None, p["name"])], key="id")
+    return {"projects": page, "next": following}
 
 
 def add_project(call: Call) -> Any:
@@ -45,7 +47,8 @@ def remove_project(call: Call) -> Any:
 
 def list_users(call: Call) -> Any:
     """List the users of a project with their shares."""
-    return {"users": _found(call, "users:get")["users"]}
+    page, following = page_of(call, _found(call, "users:get")["users"], key="user_id")
+    return {"users": page, "next": following}
 
 
 def show_user(call: Call) -> Any:
@@ -98,7 +101,8 @@ ROUTES: Final = (
         summary="List the managed projects: an administrator all, anybody else the own one.",
         rule="projects:get",
         handler=list_projects,
-        answer=wrapped(projects={"type": "array", "items": ref("Project")}),
+        query={"name": NAME, **PAGING},
+        answer=listed("projects", "Project"),
     ),
     Route(
         method="POST",
@@ -151,7 +155,8 @@ ROUTES: Final = (
         summary="List the users of a project with their shares.",
         rule="users:get",
         handler=list_users,
-        answer=wrapped(users={"type": "array", "items": ref("User")}),
+        query=PAGING,
+        answer=listed("users", "User"),
     ),
     Route(
         method="GET",
