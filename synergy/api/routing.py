@@ -59,11 +59,13 @@ class Call:
         if asked is None and everything:
             return None
         project_id = asked or self.caller.project_id
+        if project_id is None:
+            raise PolicyDenied("your token is of no project: take one of a project")
         if not self.caller.may(f"{noun}:get", project_id=project_id):
             if asked is not None and asked != self.caller.project_id:
                 raise NotFound(f"project {asked!r} is not managed by Synergy")
             raise PolicyDenied(f"policy does not allow synergy:{noun}:get to you")
-        return str(project_id)
+        return project_id
 
 
 @dataclass(frozen=True, slots=True)

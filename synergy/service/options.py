@@ -4,7 +4,9 @@ Must not open anything.
 """
 
 import os
+import ssl
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 from oslo_config import cfg
@@ -20,6 +22,7 @@ from synergy.managers.base import Manager, options_of
 
 MANAGER_NAMESPACE = "synergy.managers"
 CLOUD_NAMESPACE = "synergy.clouds"
+LONGEST_SOCKET = 107  # of a UNIX socket's address on Linux
 OTHERS = ("keystone_authtoken", "oslo_policy", "oslo_middleware")  # read by their own libraries
 FACTOR_NAMESPACE = "synergy.priority_factors"
 
@@ -192,10 +195,33 @@ def _api_problems(conf: cfg.ConfigOpts) -> list[str]:
     if any(files.values()) and not all(files.values()):
         missing = next(name for name, path in files.items() if not path)
         found.append(f"[api] {missing} is missing: TLS needs a certificate and its key")
-    for name, path in files.items():
-        if path and not os.access(path, os.R_OK):
-            found.append(f"[api] {name} {path} cannot be read")
-    return found
+    unreadable = [n for n, path in files.items() if path and not os.access(path, os.R_OK)]
+    found += [f"[api] {name} {files[name]} cannot be read" for name in unreadable]
+    if all(files.values()) and not unreadable:
+        found += _tls_problems(**files)
+    return found + _socket_problems(_value(conf, "api", "socket"))
+
+
+def _tls_problems(tls_cert_file: str, tls_key_file: str) -> list[str]:
+    try:
+        ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(
+            tls_cert_file, tls_key_file
+        )
+    except (ssl.SSLError, OSError) as error:
+        files = f"tls_cert_file {tls_cert_file} and tls_key_file {tls_key_file}"
+        return [f"[api] {files} cannot be used: {error.args[-1]}"]
+    return []
+
+
+def _socket_problems(path: str | None) -> list[str]:
+    if not path:
+        return []
+    folder = Path(path).absolute().parent
+    if not os.access(folder, os.W_OK):
+        return [f"[api] socket {path}: its folder does not exist, or cannot be written to"]
+    if len(os.fsencode(path)) > LONGEST_SOCKET:
+        return [f"[api] socket {path}: a path may have {LONGEST_SOCKET} bytes at most"]
+    return []
 
 
 def _keystone_is_told(conf: cfg.ConfigOpts) -> bool:

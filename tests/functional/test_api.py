@@ -429,6 +429,13 @@ def test_metrics_count_reasons_and_never_name_a_project(made, api):
         assert name not in text
 
 
+def test_a_token_of_no_project_sees_no_project(api):
+    api.as_("reader")
+    for path in ("/v1/projects", "/v1/requests", "/v1/shares", "/v1/usage", "/v1/quotas"):
+        status, told, _ = api.ask("GET", path)
+        assert (status, told["errors"][0]["code"]) == (403, "policy_denied")
+
+
 def test_a_policy_file_changes_who_may(made, tmp_path):
     path = tmp_path / "policy.yaml"
     path.write_text('"synergy:metrics:get": "role:reader"\n')

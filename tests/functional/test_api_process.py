@@ -166,6 +166,9 @@ def test_it_speaks_tls(tmp_path):
         ({"tls_cert_file": "no.pem", "tls_key_file": "no.key"}, "no.pem cannot be read"),
         ({"auth_strategy": "keystone"}, "[keystone_authtoken] auth_url and auth_type are missing"),
         ({"auth_strategy": "open"}, "[api] auth_strategy"),
+        ({"tls_cert_file": __file__, "tls_key_file": __file__}, "cannot be used"),
+        ({"socket": "/nowhere/door"}, "[api] socket /nowhere/door: its folder does not exist"),
+        ({"socket": f"/tmp/{'x' * 120}"}, "a path may have 107 bytes at most"),
     ],
 )
 def test_a_wrong_setting_of_the_api_is_told_before_it_starts(tmp_path, changes, told):

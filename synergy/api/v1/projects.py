@@ -11,8 +11,7 @@ def list_projects(call: Call) -> Any:
     """List the managed projects: an administrator all, anybody else the own one."""
     found = call.run("project", "list")
     if not call.caller.may("projects:get_all"):
-        own = call.caller.project_id
-        call.caller.authorize("projects:get", project_id=own)
+        own = call.scope("projects")
         found = [project for project in found if project["id"] == own]
     named = call.query.get("name")
     page, following = page_of(call, [p for p in found if named in (None, p["name"])], key="id")

@@ -20,6 +20,7 @@ from synergy.drivers import nova_message
 from synergy.drivers.embedded.changes import EmbeddedChanges
 from synergy.drivers.embedded.faults import Faults
 from synergy.drivers.embedded.keystone import EmbeddedIdentity
+from synergy.drivers.embedded.placement import EmbeddedPlacement
 from synergy.drivers.embedded.spec import CloudSpec
 from synergy.ports import (
     Change,
@@ -56,15 +57,12 @@ class EmbeddedNova:
         self._pause = pause
         self._lock = threading.RLock()
         self._flavors = {flavor.name: flavor for flavor in spec.flavors}
-        self._down: set[str] = set()
-        self._capacity = {host.name: host.capacity() for host in spec.hosts}
-        self._free = dict(self._capacity)
+        self._placement = EmbeddedPlacement(spec.hosts)
         self._default_quota = {p.project_id: dict(p.quota) for p in spec.projects}
         self._own_quota: dict[str, dict[str, int | None]] = {}
         self._servers: dict[str, ServerView] = {}
         self._deleted: dict[str, ServerView] = {}
         self._changed_at: dict[str, datetime] = {}
-        self._allocations: dict[str, tuple[str, Resources]] = {}
         self._managed: frozenset[str] = frozenset()
         self._inbox: deque[tuple[str, bytes]] = deque()
         self._unacked: dict[str, bytes] = {}
@@ -178,7 +176,7 @@ class EmbeddedNova:
         if server.status is not ServerStatus.SCHEDULING:
             self._orphan(server)
             return
-        if forced is not None and forced not in self._capacity:
+        if forced is not None and forced not in self._placement:
             self._fail(
                 server, f"No valid host was found. No such host - host: {forced} node: None "
             )
@@ -194,36 +192,28 @@ class EmbeddedNova:
         if server.status is ServerStatus.ERROR:
             return
         self.orphans.append(server.server_id)
-        self._release(server.server_id)
+        self._placement.release(server.server_id)
         self._drop(server)
 
     def _authorized(self, token: str) -> bool:
         return self._spec.service_tokens or self._identity.check_token(token) is not None
 
     def _place(self, server: ServerView) -> None:
-        host = self._best_host(server.demand)
+        host = self._placement.best_host(server.demand)
         if host is None:
             self._fail(server, "No valid host was found. ")
             return
-        self._allocate(server.server_id, host, server.demand)
+        self._placement.allocate(server.server_id, host, server.demand)
         self._put(replace(server, status=ServerStatus.BUILDING, host=host))
         broken = self.faults.strikes("build_error")
         self._after(self._spec.boot_s, lambda: self._built(server.server_id, broken))
-
-    def _best_host(self, demand: Resources) -> str | None:
-        """The host with most left among those that have room, by name where equal."""
-        best: tuple[int, str] | None = None
-        for name, free in self._free.items():
-            if name not in self._down and demand.fits_in(free):
-                best = max(best or (-1, ""), (free.get("VCPU", 0), name))
-        return best[1] if best else None
 
     def _built(self, server_id: str, broken: bool) -> None:
         server = self._servers.get(server_id)
         if server is None or server.status is not ServerStatus.BUILDING:
             return
         if broken:
-            self._release(server_id)
+            self._placement.release(server_id)
             self._fail(replace(server, host=None), "Build of instance aborted.")
             return
         active = replace(server, status=ServerStatus.ACTIVE, launched_at=self._clock.now())
@@ -233,10 +223,6 @@ class EmbeddedNova:
     def _fail(self, server: ServerView, fault: str) -> None:
         self._put(replace(server, status=ServerStatus.ERROR, fault=fault))
         self._notify(NoticeKind.FAILED, server.server_id, detail=fault)
-
-    def _allocate(self, server_id: str, host: str, demand: Resources) -> None:
-        self._allocations[server_id] = (host, demand)
-        self._free[host] -= demand
 
     def _put(self, server: ServerView) -> None:
         self._servers[server.server_id] = server
@@ -250,11 +236,6 @@ class EmbeddedNova:
                 server, status=ServerStatus.DELETED, host=None
             )
             self._changed_at[server.server_id] = self._clock.now()
-
-    def _release(self, server_id: str) -> None:
-        held = self._allocations.pop(server_id, None)
-        if held is not None:
-            self._free[held[0]] += held[1]
 
     def _notify(
         self, kind: NoticeKind, server_id: str, *, host: str | None = None, detail: str = ""
@@ -302,7 +283,7 @@ class EmbeddedNova:
         self._answer()
         with self._lock:
             server = self._servers.get(server_id)
-            self._release(server_id)
+            self._placement.release(server_id)
             if server is None:
                 return
             self._drop(server)
@@ -314,7 +295,7 @@ class EmbeddedNova:
         self._answer()
         with self._lock:
             server = self._server(server_id)
-            self._release(server_id)
+            self._placement.release(server_id)
             self._put(replace(server, status=ServerStatus.SHELVED, host=None))
             self._notify(NoticeKind.SHELVED, server_id)
 
@@ -358,41 +339,28 @@ class EmbeddedNova:
         """Return every compute host, up or not."""
         self._answer()
         with self._lock:
-            return [
-                Host(
-                    name=name,
-                    capacity=capacity,
-                    up=name not in self._down,
-                )
-                for name, capacity in self._capacity.items()
-            ]
+            return self._placement.hosts()
 
     def used_on(self, name: str) -> Resources:
         """Return what the servers of a host hold."""
         with self._lock:
-            return self._capacity[name] - self._free[name]
+            return self._placement.used_on(name)
 
     def set_host_up(self, name: str, up: bool) -> None:
         """Let a host fail or come back."""
-        if name not in self._capacity:
-            raise NotFound(f"host {name!r} does not exist")
         with self._lock:
-            (self._down.discard if up else self._down.add)(name)
+            self._placement.set_up(name, up)
 
     def room_for(self, demand: Resources) -> Mapping[str, Resources]:
         """Return the hosts that can take a demand now, and what is free on each."""
         self._answer()
         with self._lock:
-            return {
-                name: free
-                for name, free in self._free.items()
-                if name not in self._down and demand.fits_in(free)
-            }
+            return self._placement.room_for(demand)
 
     def placed(self, server_ids: Sequence[str]) -> set[str]:
         """Return those of the servers that hold an allocation."""
         self._answer()
-        return {one for one in server_ids if one in self._allocations}
+        return self._placement.placed(server_ids)
 
     def quota(self, project_id: str, *, fresh: bool = True) -> Limits:
         """Return Nova's limits of a project by resource class; None is unlimited."""
@@ -432,7 +400,7 @@ class EmbeddedNova:
         with self._lock:
             return total(
                 demand
-                for server_id, (_, demand) in self._allocations.items()
+                for server_id, demand in self._placement.held()
                 if self._servers[server_id].project_id == project_id
             )
 
@@ -560,20 +528,20 @@ class EmbeddedNova:
         """Find a host; a resized server holds the larger of both until its user decided."""
         with self._lock:
             server = self._servers[change.server_id]
-            self._release(change.server_id)
+            self._placement.release(change.server_id)
             needed = change.demand
             if change.kind is ChangeKind.RESIZE:
                 names = {*server.demand, *change.demand}
                 needed = Resources.of(
                     {n: max(server.demand.get(n, 0), change.demand.get(n, 0)) for n in names}
                 )
-            host = self._best_host(needed)
+            host = self._placement.best_host(needed)
             if host is None:
                 if server.host is not None:
-                    self._allocate(server.server_id, server.host, server.demand)
+                    self._placement.allocate(server.server_id, server.host, server.demand)
                 self._reject(change, "No valid host was found. ")
                 return
-            self._allocate(server.server_id, host, needed)
+            self._placement.allocate(server.server_id, host, needed)
             if change.kind is ChangeKind.UNSHELVE:
                 self._put(replace(server, status=ServerStatus.ACTIVE, host=host, in_task=False))
                 self._notify(NoticeKind.UNSHELVED, server.server_id, host=host)
@@ -598,9 +566,9 @@ class EmbeddedNova:
     def _end_resize(self, server_id: str, final: ServerView) -> None:
         with self._lock:
             self._before_resize.pop(server_id)
-            host = self._allocations[server_id][0]
-            self._release(server_id)
-            self._allocate(server_id, host, final.demand)
+            host = self._placement.host_of(server_id)
+            self._placement.release(server_id)
+            self._placement.allocate(server_id, host, final.demand)
             self._put(replace(final, host=host, in_task=False))
             self._notify(NoticeKind.RESIZED, server_id, host=host)
 

@@ -1,0 +1,81 @@
+"""The embedded cloud's Placement: what each host has, and who holds what of it.
+
+Must not know servers' states or users. Whoever calls holds the lock of the cloud.
+"""
+
+from collections.abc import Collection, Iterable, Iterator
+
+from synergy.core.errors import NotFound
+from synergy.core.model import Resources
+from synergy.drivers.embedded.spec import HostSpec
+from synergy.ports import Host
+
+
+class EmbeddedPlacement:
+    """Capacity and allocations by host."""
+
+    def __init__(self, hosts: Iterable[HostSpec]) -> None:
+        self._capacity = {host.name: host.capacity() for host in hosts}
+        self._free = dict(self._capacity)
+        self._down: set[str] = set()
+        self._allocations: dict[str, tuple[str, Resources]] = {}
+
+    def __contains__(self, host: str) -> bool:
+        return host in self._capacity
+
+    def hosts(self) -> list[Host]:
+        """Return every compute host, up or not."""
+        return [
+            Host(name=name, capacity=capacity, up=name not in self._down)
+            for name, capacity in self._capacity.items()
+        ]
+
+    def used_on(self, host: str) -> Resources:
+        """Return what is held of a host."""
+        return self._capacity[host] - self._free[host]
+
+    def set_up(self, host: str, up: bool) -> None:
+        """Let a host fail or come back. Raises NotFound."""
+        if host not in self._capacity:
+            raise NotFound(f"host {host!r} does not exist")
+        (self._down.discard if up else self._down.add)(host)
+
+    def room_for(self, demand: Resources) -> dict[str, Resources]:
+        """Return the hosts that can take a demand now, and what is free on each."""
+        return {
+            name: free
+            for name, free in self._free.items()
+            if name not in self._down and demand.fits_in(free)
+        }
+
+    def best_host(self, demand: Resources) -> str | None:
+        """Return the host with most left among those that have room, by name where equal."""
+        best: tuple[int, str] | None = None
+        for name, free in self._free.items():
+            if name not in self._down and demand.fits_in(free):
+                best = max(best or (-1, ""), (free.get("VCPU", 0), name))
+        return best[1] if best else None
+
+    def allocate(self, server_id: str, host: str, demand: Resources) -> None:
+        """Let a server hold a demand on a host."""
+        self._allocations[server_id] = (host, demand)
+        self._free[host] -= demand
+
+    def release(self, server_id: str) -> None:
+        """Give back what a server holds, if anything."""
+        held = self._allocations.pop(server_id, None)
+        if held is not None:
+            self._free[held[0]] += held[1]
+
+    def placed(self, server_ids: Collection[str]) -> set[str]:
+        """Return those of the servers that hold an allocation."""
+        return {one for one in server_ids if one in self._allocations}
+
+    def host_of(self, server_id: str) -> str:
+        """Return the host that a server holds an allocation on."""
+        return self._allocations[server_id][0]
+
+    def held(self) -> Iterator[tuple[str, Resources]]:
+        """Walk (server_id, demand) of all allocations."""
+        for server_id, (_, demand) in self._allocations.items():
+            yield server_id, demand
