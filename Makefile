@@ -35,7 +35,7 @@ test-slow: $(VENV)/.installed
 # A real Keystone, Placement, Glance and Nova on RabbitMQ and MariaDB, below .openstack/.
 openstack: $(VENV)/.installed
 	$(BIN)/python -m lab up
-	$(BIN)/python -m pytest -m "openstack and not endurance" tests/openstack tests/contract
+	$(BIN)/python -m pytest -m "openstack and not endurance" tests/openstack tests/contract tests/unit/db
 
 # Hundreds of servers through kills of Synergy and a restart of the broker.
 endurance: $(VENV)/.installed

@@ -157,10 +157,12 @@ def test_a_quota_that_somebody_sets_in_nova_is_taken_over(science, cloud, alice)
     cloud.compute.update_quota_set(project, cores=6)
     science.stop()
     science.start()
-    shown = until(lambda: (
-        p := science.ask("GET", "/v1/projects/science")["project"])["private"].get("VCPU") == 6 and p
-    )  # fmt: skip
-    assert shown["handover"] == "held"
+
+    def taken_over():
+        shown = science.ask("GET", "/v1/projects/science")["project"]
+        return shown["private"].get("VCPU") == 6 and shown["handover"] == "held"
+
+    until(taken_over)
     until(lambda: cloud.compute.get_quota_set(project)["cores"] == -1)
 
 
