@@ -6,7 +6,7 @@ from typing import Any, Final, cast
 
 from cliff.lister import Lister
 
-from synergy.client import Client
+from synergy.client import ApiError, Client
 
 CLEAR_SCREEN: Final = "\x1b[2J\x1b[H"
 
@@ -19,6 +19,18 @@ def client_of(command: Any) -> Client:
 def project_id_of(client: Client, name_or_id: str | None) -> str | None:
     """Return the id of a managed project; None stays None."""
     return None if name_or_id is None else client.projects.show(name_or_id)["id"]
+
+
+def user_id_of(client: Client, project: str | None, name_or_id: str | None) -> str | None:
+    """Return the id of a user of a managed project, or of any that may be seen; None stays None."""
+    if name_or_id is None:
+        return None
+    projects = [project] if project else [one["id"] for one in client.projects.list()]
+    users = [user for one in projects for user in client.projects.users(one)]
+    found = {user["user_id"] for user in users if name_or_id in (user["user_id"], user["name"])}
+    if len(found) > 1:
+        raise ApiError(f"user name {name_or_id!r} is not unique: give one of {sorted(found)}")
+    return found.pop() if found else name_or_id
 
 
 def add_project(parser: argparse.ArgumentParser) -> None:

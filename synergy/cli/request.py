@@ -7,7 +7,14 @@ from typing import Any, Final
 from cliff.command import Command
 from cliff.show import ShowOne
 
-from synergy.cli.command import WatchedLister, add_limit, add_project, client_of, project_id_of
+from synergy.cli.command import (
+    WatchedLister,
+    add_limit,
+    add_project,
+    client_of,
+    project_id_of,
+    user_id_of,
+)
 from synergy.cli.render import cell, lines, pairs, rows
 from synergy.client import ApiError, Client
 
@@ -26,7 +33,7 @@ class ListRequests(WatchedLister):
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
         add_project(parser)
-        parser.add_argument("--user-id", metavar="ID", help="Only those of this user.")
+        parser.add_argument("--user", help="Only those of this user; a name or an id.")
         parser.add_argument(
             "--state", action="append", metavar="STATE",
             help="Only those in this state, such as QUEUED; may be given several times.",
@@ -44,11 +51,12 @@ class ListRequests(WatchedLister):
 
     def take_action(self, parsed: argparse.Namespace) -> Any:
         client = client_of(self)
-        names = ("user_id", "quota", "flavor", "name", "batch_id", "sort_key", "sort_dir", "marker")
+        names = ("quota", "flavor", "name", "batch_id", "sort_key", "sort_dir", "marker")
         found = client.requests.list(
             limit=parsed.limit,
             states=parsed.state or (),
             project_id=project_id_of(client, parsed.project),
+            user_id=user_id_of(client, parsed.project, parsed.user),
             **{name: getattr(parsed, name) for name in names},
         )
         return rows(list(found), _LONG if parsed.long else _COLUMNS)

@@ -27,6 +27,11 @@ def service(tmp_path_factory):
     path = prepare(folder, api={"port": port, "socket": folder / "door"}, nova={"rate_s": 0.2})
     running = Running(folder, path, port)
     running.cli("project", "add", "science", "--ttl-s", "3600")
+    running.execute(
+        "embedded", "create_server", "project=science", "user=alice", "flavor=large", "count=30",
+        'metadata={"quota": "shared"}',
+    )  # fmt: skip
+    running.until(lambda: "ACTIVE" in {one["state"] for one in running.json("request", "list")})
     yield running
     running.stop()
     assert not (folder / "door").exists()
@@ -179,12 +184,7 @@ def test_a_wrong_setting_of_the_api_is_told_before_it_starts(tmp_path, changes, 
 
 def test_the_client_walks_pages_and_raises_what_the_api_says(service):
     client = connect(service.url)
-    client.managers.execute(
-        "embedded", "create_server",
-        {"project": "science", "user": "alice", "flavor": "large", "count": 30,
-         "metadata": {"quota": "shared"}},
-    )  # fmt: skip
-    service.until(lambda: len(list(client.requests.list(states=["QUEUED"]))) > 20)
+    assert len(list(client.requests.list(states=["QUEUED"]))) > 20
     seen = [one["id"] for one in client.requests.list(limit=25)]
     assert len(seen) == len(set(seen)) == 25
     waiting = next(iter(client.requests.list(states=["QUEUED"])))
@@ -213,6 +213,8 @@ def test_everything_is_there_on_the_command_line(service):
                            "--property", "quota=shared")  # fmt: skip
     assert checked["reason"] in (None, "no_free_quota")
     assert "_synergy" in service.cli("complete").stdout
+    assert service.json("request", "list", "--user", "alice", "--limit", "1")
+    assert service.json("request", "list", "--user", "bob") == []
     waiting = service.json("request", "list", "--state", "QUEUED", "--limit", "2")
     ids = [one["id"] for one in waiting]
     service.cli("request", "hold", *ids)
