@@ -63,7 +63,10 @@ def register(app: Flask) -> None:
     @app.errorhandler(HTTPException)
     def http(error: HTTPException) -> Response:
         status = error.code or 500
-        answer = _answer(status, _code(status), error.description or error.name)
+        detail = error.description or error.name
+        if status == 413:
+            detail = f"the body is longer than {app.config['MAX_CONTENT_LENGTH']} bytes"
+        answer = _answer(status, _code(status), detail)
         for name, value in error.get_headers():
             if name == "Allow":
                 answer.headers[name] = value

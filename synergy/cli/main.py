@@ -74,4 +74,11 @@ class SynergyApp(App):
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code."""
-    return int(SynergyApp().run(sys.argv[1:] if argv is None else list(argv)))
+    from openstack.exceptions import ConfigException
+
+    try:
+        app = SynergyApp()
+    except ConfigException as error:  # clouds.yaml is read while options are declared
+        sys.stderr.write(f"{error}\n")
+        return 1
+    return int(app.run(sys.argv[1:] if argv is None else list(argv)))

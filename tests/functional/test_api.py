@@ -416,6 +416,7 @@ def test_what_is_not_there_is_said_in_the_one_shape(api, method, path, status, c
 def test_a_body_that_is_too_long_is_refused(api):
     status, found = api.raw("POST", "/v1/projects", data=b" " * (1024 * 1024 + 1))
     assert (status, found["errors"][0]["code"]) == (413, "request_entity_too_large")
+    assert found["errors"][0]["detail"] == "the body is longer than 1048576 bytes"
 
 
 def test_metrics_count_reasons_and_never_name_a_project(made, api):

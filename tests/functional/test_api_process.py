@@ -200,6 +200,11 @@ def test_the_client_walks_pages_and_raises_what_the_api_says(service):
     assert len(list(client.reports.events(limit=7))) == 7
 
 
+def test_a_cloud_that_nobody_described_is_told_in_one_line(service):
+    done = run("synergy", "--os-cloud", "nosuch", "manager", "list", cwd=service.folder, ok=False)
+    assert done.stderr.strip() == "Cloud nosuch was not found."
+
+
 def test_everything_is_there_on_the_command_line(service):
     for words in (
         ["user", "list", "science"], ["share", "list", "--explain"], ["priority", "list"],
