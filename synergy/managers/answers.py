@@ -109,6 +109,8 @@ class Answers:
         seen = _Seen(latest, request, row)
         bounds = seen.bounds() if reason is not Reason.DISPATCH_RETRY else []
         ahead = seen.ahead()
+        if seen.private and reason is not Reason.AWAITING_EXPIRY:
+            ends = []  # no end of a shared server gives a private quota anything back
         answer |= {
             "text": words.why_waiting(reason, bounds, names, ahead=ahead),
             "bounds": [bound_json(bound) for bound in bounds],

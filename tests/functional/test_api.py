@@ -106,6 +106,23 @@ def test_a_request_is_explained_with_the_numbers_that_bind_it(made, api):
     assert (found["reason"], found["text"]) == (None, "It does not wait, it is ACTIVE.")
 
 
+def test_a_private_request_is_told_of_no_end_that_does_not_help_it(made, api):
+    made.add("C", default_quota="private", on_private_full="queue", ttl_s=600)
+    made.create("medium", project="A")
+    ids = made.create("medium", project="C", count=3)
+    made.run(10)
+    assert made.states(ids) == ["ACTIVE", "ACTIVE", "QUEUED"]
+    found = api.get(f"/v1/requests/{ids[2]}/explain")["explanation"]
+    assert found["bounds"][0]["scope"] == "private_quota"
+    assert found["text"].startswith(
+        "There is not enough quota free. It needs 512 MEMORY_MB, and of the private quota of "
+        "project C 0 of 1,024 are free."
+    )
+    assert found["unblocked_by"] == {
+        "releases": [], "enough_at": None, "estimated_start": None, "smaller_flavors": [],
+    }  # fmt: skip
+
+
 def test_the_forecast_was_right(made, api):
     ids = made.create("large", count=3) + made.create("large", project="B", count=2)
     made.run(10)
