@@ -6,6 +6,7 @@ from synergy.api.routing import ID, PAGING, TEXT, Answer, Call, Route, next_page
 from synergy.api.schemas import listed, ref, wrapped
 from synergy.core.errors import InvalidInput, NotFound
 from synergy.core.model import QuotaKind, State
+from synergy.ports import SORT_KEYS
 
 
 def list_requests(call: Call) -> Any:
@@ -104,9 +105,6 @@ def _add_reasons(call: Call, found: list[dict[str, Any]]) -> None:
         one["reason"] = reasons.get(one["id"])
 
 
-_SORT_KEYS: Final = [
-    "received", "queued_at", "changed_at", "name", "flavor", "state", "user_id", "project_id",
-]  # fmt: skip
 _ONE: Final = wrapped(request=ref("Request"))
 
 
@@ -140,7 +138,7 @@ ROUTES: Final = (
             "flavor": TEXT,
             "name": TEXT,
             "batch_id": ID,
-            "sort_key": {"type": "string", "enum": _SORT_KEYS},
+            "sort_key": {"type": "string", "enum": list(SORT_KEYS)},
             "sort_dir": {"type": "string", "enum": ["asc", "desc"]},
             **PAGING,
         },
