@@ -308,6 +308,16 @@ def test_of_two_administrators_who_change_one_share_at_once_one_is_told(made, ap
     assert api.get("/v1/projects/A")["project"]["raw_shares"] in (5, 9)
 
 
+def test_a_null_limit_is_no_limit_from_the_start(made, api):
+    asked = {"project": "C", "lend_limit": None, "borrow_limit": {"VCPU": 2}}
+    status, found, _ = api.ask("POST", "/v1/projects", asked)
+    assert (status, found["project"]["lend_limit"]) == (201, None)
+    assert found["project"]["borrow_limit"] == {"VCPU": 2}
+    changed = api.ask("PATCH", "/v1/projects/C", {"borrow_limit": None, "lend_limit": {}})[1]
+    assert changed["project"]["borrow_limit"] is None
+    assert changed["project"]["lend_limit"] == {}
+
+
 def test_projects_and_users_are_walked_page_by_page(made, api):
     first = api.get("/v1/projects?limit=1")
     assert [p["name"] for p in first["projects"]] == ["A"]

@@ -20,7 +20,8 @@ def list_projects(call: Call) -> Any:
 
 def add_project(call: Call) -> Any:
     """Manage a project: its quota moves into Synergy, and its requests are queued."""
-    return _project(call.run("project", "add", **call.body))
+    # Not by `run`, which leaves out nulls: a null lend_limit is no limit, and absent is nothing.
+    return _project(call.services.execute("project", "add", call.body))
 
 
 def show_project(call: Call) -> Any:
