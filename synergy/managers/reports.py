@@ -71,7 +71,8 @@ def usage_report(
                 if one.request_class.quota is QuotaKind.SHARED:
                     shared += entry.billed_hours - before
             for (project, user, quota), entry in sorted(sums.items(), key=_by_key):
-                comparable = promised is not None and project and quota == QuotaKind.SHARED
+                whole = project is not None and user is None  # shares are promised to projects
+                comparable = promised is not None and whole and quota == QuotaKind.SHARED
                 rows.append(
                     {
                         "begin": instant_json(window_begin),

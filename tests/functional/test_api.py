@@ -123,6 +123,15 @@ def test_a_private_request_is_told_of_no_end_that_does_not_help_it(made, api):
     }  # fmt: skip
 
 
+def test_where_a_server_runs_is_not_for_its_project_to_know(made, api):
+    running, _ = waiting(made)
+    assert api.get(f"/v1/requests/{running}")["request"]["host"] in ("node1", "node2")
+    assert {one["host"] for one in api.get("/v1/requests")["requests"]} > {None}
+    api.as_("manager", "member", "reader", project=OWN)
+    assert api.get(f"/v1/requests/{running}")["request"]["host"] is None
+    assert {one["host"] for one in api.get("/v1/requests")["requests"]} == {None}
+
+
 def test_the_forecast_was_right(made, api):
     ids = made.create("large", count=3) + made.create("large", project="B", count=2)
     made.run(10)
@@ -259,6 +268,8 @@ def test_usage_counts_what_was_held_and_compares_with_what_was_promised(made, ap
     assert {row["user"] for row in by_hour} == {"alice", "bob"}
     total = sum(row["resource_hours"]["VCPU"] for row in by_hour if row["user"] == "alice")
     assert total == pytest.approx(2 * hours, abs=1e-5)
+    of_users = api.get("/v1/usage?group_by=project&group_by=user&group_by=quota")["usage"]
+    assert {(row["promised_share"], row["delivered_share"]) for row in of_users} == {(None, None)}
     own = api.as_("reader", project=OTHER).get("/v1/usage")["usage"]
     assert [(row["project"], row["promised_share"]) for row in own] == [("B", None)]
     status, told, _ = api.as_admin().ask("GET", "/v1/usage?period=hour&begin=2016-01-01T00:00:00Z")

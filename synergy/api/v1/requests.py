@@ -14,7 +14,7 @@ def list_requests(call: Call) -> Any:
     project_id = call.scope("requests")
     query = {**call.query, "project_id": project_id}
     found = call.run("queue", "list", **query)
-    _add_reasons(call, found)
+    _complete(call, found)
     return {"requests": found, "next": next_page(call, found)}
 
 
@@ -89,11 +89,12 @@ def _side(call: Call) -> str:
 
 
 def _shown(call: Call, request: dict[str, Any]) -> Answer:
-    _add_reasons(call, [request])
+    _complete(call, [request])
     return Answer({"request": request}, request["revision"])
 
 
-def _add_reasons(call: Call, found: list[dict[str, Any]]) -> None:
+def _complete(call: Call, found: list[dict[str, Any]]) -> None:
+    """Add why requests wait, and leave out where they run for those who may not know."""
     waiting = [one["id"] for one in found if one["state"] in (State.QUEUED, State.HELD)]
     reasons: dict[str, Any] = {}
     if waiting:
@@ -101,8 +102,10 @@ def _add_reasons(call: Call, found: list[dict[str, Any]]) -> None:
             reasons = call.run("scheduler", "reasons", request_ids=waiting)
         except NotFound:
             reasons = {}  # this process runs no scheduler
+    sees_hosts = call.caller.may("requests:get_all")  # as in Nova, only who operates the cloud
     for one in found:
         one["reason"] = reasons.get(one["id"])
+        one["host"] = one["host"] if sees_hosts else None
 
 
 _ONE: Final = wrapped(request=ref("Request"))
