@@ -9,7 +9,15 @@ from typing import Any, Final
 
 from synergy.api.routing import INSTANT, TEXT, Schema, object_of
 from synergy.core.lifecycle import Event
-from synergy.core.model import DefaultQuota, ExpiryAction, Handover, OnPrivateFull, QuotaKind, State
+from synergy.core.model import (
+    DefaultQuota,
+    ExpiryAction,
+    Handover,
+    OnBuildFailure,
+    OnPrivateFull,
+    QuotaKind,
+    State,
+)
 from synergy.core.reasons import Reason
 
 STRING: Final = {"type": "string"}
@@ -103,10 +111,12 @@ SETTINGS: Final[dict[str, Schema]] = {
     "on_private_full": _words(OnPrivateFull),
     "ttl_s": {"type": "integer", "minimum": 1, "maximum": 366 * 86_400},
     "expiry_action": _words(ExpiryAction),
+    "on_build_failure": _words(OnBuildFailure),
     "max_waiting": {"type": "integer", "minimum": 0, "maximum": 10_000_000},
     "max_waiting_per_user": {"type": "integer", "minimum": 0, "maximum": 10_000_000},
     "suspended": BOOLEAN,
     "private": WANTED_AMOUNTS,
+    "max_private_servers": or_null({"type": "integer", "minimum": 0, "maximum": 2**31 - 1}),
     "borrow_limit": or_null(WANTED_AMOUNTS),
     "lend_limit": or_null(WANTED_AMOUNTS),
 }
@@ -183,6 +193,7 @@ COMPONENTS: Final[Mapping[str, Schema]] = {
             "type": "array",
             "items": wrapped(
                 id=STRING, name=STRING, private=AMOUNTS, private_used=AMOUNTS, shared_used=AMOUNTS,
+                max_private_servers=or_null(COUNT), private_servers=COUNT,
                 borrow_limit=or_null(AMOUNTS), lend_limit=or_null(AMOUNTS),
             ),
         },

@@ -17,6 +17,7 @@ _CHOICES: Final = {
     "default_quota": ["private", "shared", "private_then_shared"],
     "on_private_full": ["reject", "queue", "shared"],
     "expiry_action": ["delete", "shelve", "stop", "snapshot_delete"],
+    "on_build_failure": ["keep", "delete"],
 }
 _NUMBERS: Final = {
     "priority": "Priority of the association factor; that of a user counts before the project's.",
@@ -24,8 +25,9 @@ _NUMBERS: Final = {
     "max_waiting": "Most requests that may wait.",
     "max_waiting_per_user": "Most requests of one user that may wait.",
 }
-_VECTORS: Final = {
+_LIMITS: Final = {
     "private": "Private quota.",
+    "max_private_servers": "Most servers on the private quota; 'none' for no limit.",
     "borrow_limit": "Most that may be held on the shared quota; 'none' for no limit.",
     "lend_limit": "Most of the private quota that is lent while idle; 'none' for no limit.",
 }
@@ -33,6 +35,12 @@ _VECTORS: Final = {
 
 def _limit(text: str) -> dict[str, int] | None:
     return None if text == "none" else vector(text)
+
+
+def _count(text: str) -> int | None:
+    if text != "none" and not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} must be a whole number from 0, or 'none'")
+    return None if text == "none" else int(text)
 
 
 def shares(text: str) -> int | str:
@@ -53,12 +61,13 @@ def _add_settings(parser: argparse.ArgumentParser) -> None:
         parser.add_argument(f"--{name.replace('_', '-')}", type=int, metavar="N", help=text)
     for name, choices in _CHOICES.items():
         parser.add_argument(f"--{name.replace('_', '-')}", choices=choices)
-    for name, text in _VECTORS.items():
+    for name, text in _LIMITS.items():
+        of_servers = name == "max_private_servers"
         parser.add_argument(
             f"--{name.replace('_', '-')}",
-            type=_limit,
+            type=_count if of_servers else _limit,
             default=argparse.SUPPRESS,
-            metavar="CLASS=N,...",
+            metavar="N" if of_servers else "CLASS=N,...",
             help=text,
         )
     parser.add_argument(
@@ -71,7 +80,7 @@ def _add_settings(parser: argparse.ArgumentParser) -> None:
 def _settings(parsed: argparse.Namespace) -> dict[str, Any]:
     plain = ["raw_shares", *_NUMBERS, *_CHOICES, "suspended"]
     given = {name: getattr(parsed, name) for name in plain if getattr(parsed, name) is not None}
-    return given | {name: getattr(parsed, name) for name in _VECTORS if hasattr(parsed, name)}
+    return given | {name: getattr(parsed, name) for name in _LIMITS if hasattr(parsed, name)}
 
 
 def _shown(project: Mapping[str, Any]) -> Any:

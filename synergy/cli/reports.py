@@ -32,7 +32,10 @@ class ShowQuota(ShowOne):
     def take_action(self, parsed: argparse.Namespace) -> Any:
         client = client_of(self)
         shown = client.reports.quota(project_id_of(client, parsed.project))
-        form = "{name}: private {private_used} of {private}; shared {shared_used}"
+        form = (
+            "{name}: private {private_used} of {private}, {private_servers} servers; "
+            "shared {shared_used}"
+        )
         return pairs(shown, projects=lines(shown["projects"], form))
 
 

@@ -42,10 +42,12 @@ class Project(TypedDict):
     on_private_full: str
     ttl_s: int
     expiry_action: str
+    on_build_failure: str
     max_waiting: int
     max_waiting_per_user: int
     suspended: bool
     private: Amounts
+    max_private_servers: int | None
     borrow_limit: Amounts | None
     lend_limit: Amounts | None
     handover: str

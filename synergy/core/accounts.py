@@ -115,6 +115,7 @@ def quota_nodes(
                 node_id=project_node(project.project_id),
                 parent_id=_parent_of(project, managed),
                 private=project.private,
+                max_servers=project.max_private_servers,
                 borrow_limit=project.borrow_limit,
                 lend_limit=project.lend_limit,
             )
@@ -138,4 +139,5 @@ def held_of(association_id: int, quota: QuotaKind, demand: Resources, count: int
         user_node(association_id),
         private=amounts if private else NOTHING,
         shared=NOTHING if private else amounts,
+        private_servers=count if private else 0,
     )

@@ -10,7 +10,15 @@ from typing import Final
 
 from synergy.core.accounts import user_node
 from synergy.core.errors import InvalidInput
-from synergy.core.model import DefaultQuota, OnPrivateFull, Project, QuotaKind, RequestClass
+from synergy.core.model import (
+    PARTITION,
+    Constraints,
+    DefaultQuota,
+    OnPrivateFull,
+    Project,
+    QuotaKind,
+    RequestClass,
+)
 from synergy.core.quota import QuotaState
 
 QUOTA_KEY: Final = "quota"
@@ -68,6 +76,11 @@ def wishes(
         nice=_integer(metadata, NICE_KEY, 0, lowest=0, highest=HIGHEST_NICE),
         partition=extra_specs.get(PARTITION_SPEC, ""),
     )
+
+
+def bound_to(asked: Wishes, constraints: Constraints) -> Constraints:
+    """Return what a request is bound to: what binds its host, and its partition."""
+    return (*constraints, (PARTITION, asked.partition)) if asked.partition else constraints
 
 
 def never_fits(state: QuotaState, kind: RequestClass) -> str:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from synergy.core.model import Request
+from synergy.core.model import BuildFailure, Request
 from synergy.core.quota import QuotaState, SharedSize
 from synergy.core.shares import Floats
 
@@ -40,6 +40,14 @@ class QuotaHeld(Fact):
     """These requests began to hold quota."""
 
     requests: tuple[Request, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class BuildsFailed(Fact):
+    """Nova gave the builds of these requests up, for this reason."""
+
+    requests: tuple[Request, ...]
+    failure: BuildFailure
 
 
 @dataclass(frozen=True, slots=True)

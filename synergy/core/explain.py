@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from itertools import islice
+from typing import Final
 
 import numpy as np
 
@@ -18,6 +19,8 @@ from synergy.core.quota import UNLIMITED, QuotaBook
 from synergy.core.reasons import Reason
 from synergy.core.schedule import Plan, Policy, Snapshot
 from synergy.core.shares import Bools, Ints
+
+SERVERS: Final = "servers"  # the name of the limit among Keystone's; no resource class
 
 
 class Scope(StrEnum):
@@ -30,7 +33,7 @@ class Scope(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bound:
-    """One resource class of one bound that a request exceeds.
+    """One resource class of one bound that a request exceeds; SERVERS is their number.
 
     node_id  the node of the account tree that it belongs to
     used     what is held of it, by everyone it bounds
@@ -79,7 +82,8 @@ def bounds(book: QuotaBook, leaf: int, demand: Ints, *, private: bool) -> list[B
         owner = tree.owner[leaf]
         limit = np.where(tree.limited, tree.private[owner], UNLIMITED)
         used = book.private_used[owner]
-        return _exceeded(book, Scope.PRIVATE, owner, demand, limit, used, used)
+        found = _exceeded(book, Scope.PRIVATE, owner, demand, limit, used, used)
+        return found + _too_many_servers(book, owner)
     own = book.shared_used[max(0, tree.parent[leaf])]
     found = []
     for node in tree.bounds_of(leaf):
@@ -106,6 +110,24 @@ def _exceeded(
         )
         for at, name in enumerate(tree.resource_classes)
         if demand[at] > 0 and limit[at] < UNLIMITED and demand[at] > limit[at] - used[at]
+    ]
+
+
+def _too_many_servers(book: QuotaBook, owner: int) -> list[Bound]:
+    room, used = int(book.server_room(owner)), int(book.private_servers[owner])
+    if room > 0:
+        return []
+    return [
+        Bound(
+            scope=Scope.PRIVATE,
+            node_id=book.tree.state.nodes[owner].node_id,
+            resource_class=SERVERS,
+            needed=1,
+            free=room,
+            limit=int(book.tree.max_servers[owner]),
+            used=used,
+            own=used,
+        )
     ]
 
 

@@ -60,7 +60,13 @@ def forecast(
             break
         at_s = _release(queue, book, at_s, together)
         now = replace(
-            snapshot, waiting=waiting, at_s=at_s, book=book, fragmented=none_fragmented, site=0.0
+            snapshot,
+            waiting=waiting,
+            at_s=at_s,
+            book=book,
+            fragmented=none_fragmented,
+            resting=frozenset(),
+            site=0.0,
         )
         next_plan = schedule(now, policy)
         for decision in next_plan.decisions:
@@ -170,6 +176,7 @@ def joined(
         lines=[*waiting.lines, line],
         resource_classes=names,
         demand=shapes,
+        placement=(*waiting.placement, kind.placement),
         qos_names=qos,
         partition_names=partitions,
     )

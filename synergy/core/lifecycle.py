@@ -30,7 +30,8 @@ class Event(StrEnum):
     HAND_OVER_FAILED = "HAND_OVER_FAILED"  # nothing was published
     GAVE_UP = "GAVE_UP"  # too many failed hand-overs
     BOOTED = "BOOTED"
-    BUILD_FAILED = "BUILD_FAILED"
+    ATTEMPT_FAILED = "ATTEMPT_FAILED"  # the build broke on a host; Nova may try another
+    BUILD_FAILED = "BUILD_FAILED"  # Nova gave it up
     TTL_REACHED = "TTL_REACHED"
     PARKED = "PARKED"  # shelved and offloaded: holds nothing
     UNPARKED = "UNPARKED"
@@ -72,7 +73,9 @@ TRANSITIONS: Final[Mapping[tuple[State, Event], State]] = {
     # The user may change a server of whose boot, or failure, nobody has told yet.
     **{(s, E.RESIZED): s for s in (*HOLDS_QUOTA, S.ERROR)},
     **{(s, E.CHANGE_REFUSED): s for s in IN_NOVA},
+    (S.BUILDING, E.ATTEMPT_FAILED): S.BUILDING,
     # A notification may overtake the commit of HANDED_OVER, and Nova may revive a failed server.
+    (S.DISPATCHING, E.ATTEMPT_FAILED): S.DISPATCHING,
     **{(s, E.BOOTED): S.ACTIVE for s in (S.DISPATCHING, S.BUILDING, S.ERROR)},
     **{(s, E.BUILD_FAILED): S.ERROR for s in (S.DISPATCHING, S.BUILDING, S.ACTIVE)},
     **{(s, E.CANCELLED): S.CANCELLED for s in (*WAITING, S.DISPATCHING)},
@@ -91,6 +94,7 @@ ABSORBED: Final[frozenset[tuple[State, Event]]] = frozenset(
         (S.EXPIRING, E.BUILD_FAILED),
         (S.ERROR, E.HANDED_OVER),
         (S.ERROR, E.BUILD_FAILED),
+        *((s, E.ATTEMPT_FAILED) for s in (S.ACTIVE, S.EXPIRING, S.ERROR, S.PARKED)),
         (S.PARKED, E.PARKED),
         *((s, E.UNPARKED) for s in (*HOLDS_QUOTA, S.ERROR)),
         *((s, e) for s in TERMINAL for e in E),

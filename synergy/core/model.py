@@ -14,6 +14,10 @@ from typing import Any, Final, Self
 from synergy.core.errors import InvalidInput
 
 DEFAULT_PARTITION: Final = "default"
+AVAILABILITY_ZONE: Final = "availability_zone"
+PARTITION: Final = "partition"
+TRAIT: Final = "trait:"  # followed by the name of a trait, as in the extra specs of a flavor
+Constraints = tuple[tuple[str, str], ...]
 RESOURCE_CLASS: Final = re.compile(r"[A-Z][A-Z0-9_]{0,254}")
 
 
@@ -134,6 +138,21 @@ class ExpiryAction(StrEnum):
     SNAPSHOT_DELETE = "snapshot_delete"
 
 
+class BuildFailure(StrEnum):
+    """Why Nova gave a build up."""
+
+    NO_VALID_HOST = "no_valid_host"  # the scheduler named no host: nothing was tried
+    RETRIES_EXHAUSTED = "retries_exhausted"  # every host that was named broke
+    BUILD_ERROR = "build_error"  # it broke in a way that Nova does not try elsewhere
+
+
+class OnBuildFailure(StrEnum):
+    """What Synergy does to a server whose build Nova gave up."""
+
+    KEEP = "keep"
+    DELETE = "delete"
+
+
 class Handover(StrEnum):
     """Where a project's private quota lives while it moves between Nova and Synergy."""
 
@@ -165,6 +184,7 @@ class Project:
 
     raw_shares None is `parent`: its users compete with those of the projects around it. priority
     counts in the association factor of its users; None is that of the project above, or 0.
+    max_private_servers bounds the servers on the private quota, whatever their size; None does not.
     """
 
     project_id: str
@@ -177,10 +197,12 @@ class Project:
     on_private_full: OnPrivateFull = OnPrivateFull.QUEUE
     ttl_s: int = 86_400
     expiry_action: ExpiryAction = ExpiryAction.DELETE
+    on_build_failure: OnBuildFailure = OnBuildFailure.KEEP
     max_waiting: int = 10_000
     max_waiting_per_user: int = 10_000
     suspended: bool = False
     private: Resources = NOTHING
+    max_private_servers: int | None = None
     borrow_limit: Resources | None = None
     lend_limit: Resources | None = NOTHING
     nova_quota: Mapping[str, int | None] = field(default_factory=dict)  # put back on removal
@@ -210,7 +232,8 @@ class RequestClass:
     """What makes requests equal for scheduling; inside a class, order is by age.
 
     ttl_s        lifetime in seconds, 0 without end
-    constraints  such as ("availability_zone", "az1")
+    constraints  (AVAILABILITY_ZONE, "az1"), ("trait:CUSTOM_SSD", "required") or "forbidden", and
+                 (PARTITION, "gpu")
     """
 
     association_id: int
@@ -220,13 +243,18 @@ class RequestClass:
     qos: str = "normal"
     nice: int = 0
     ttl_s: int = 0
-    constraints: tuple[tuple[str, str], ...] = ()
+    constraints: Constraints = ()
 
     @property
     def partition(self) -> str:
         """The part of the cloud that is asked for: named by the flavor, else the zone."""
         named = dict(self.constraints)
-        return named.get("partition") or named.get("availability_zone") or DEFAULT_PARTITION
+        return named.get(PARTITION) or named.get(AVAILABILITY_ZONE) or DEFAULT_PARTITION
+
+    @property
+    def placement(self) -> Constraints:
+        """What binds the choice of a host, besides the demand."""
+        return tuple(pair for pair in self.constraints if pair[0] != PARTITION)
 
 
 class State(StrEnum):

@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from synergy.core.errors import InvalidInput
-from synergy.core.model import OnPrivateFull, QuotaKind, RequestClass
+from synergy.core.model import Constraints, OnPrivateFull, QuotaKind, RequestClass
 from synergy.core.shares import Ints
 
 Int32s = npt.NDArray[np.int32]
@@ -105,6 +105,7 @@ class Waiting:
     head_queued_at_s   shape (c,), when the oldest member was queued, epoch seconds
     lines              c lines
     demand             shape (s, r), amounts of each shape
+    placement          s constraints: what binds the choice of a host for each shape
     """
 
     class_id: Int32s
@@ -122,6 +123,7 @@ class Waiting:
     lines: list[Line]
     resource_classes: tuple[str, ...]
     demand: Ints
+    placement: tuple[Constraints, ...]
     qos_names: tuple[str, ...]
     partition_names: tuple[str, ...]
 
@@ -142,7 +144,7 @@ class WaitingQueue:
         self._lines: list[Line] = []
         self._columns = {name: np.zeros(64, dtype=np.int32) for name in _INT_COLUMNS}
         self._head_s = np.zeros(64)
-        self._shapes: dict[tuple[tuple[str, int], ...], int] = {}
+        self._shapes: dict[tuple[tuple[tuple[str, int], ...], Constraints], int] = {}
         self._qos: dict[str, int] = {}
         self._partitions: dict[str, int] = {}
         self._resource_classes: set[str] = set()
@@ -214,6 +216,7 @@ class WaitingQueue:
             lines=self._lines.copy() if full else [self._lines[row] for row in rows],
             resource_classes=names,
             demand=matrix,
+            placement=tuple(constraints for _, constraints in self._shapes),
             qos_names=tuple(self._qos),
             partition_names=tuple(self._partitions),
         )
@@ -251,17 +254,17 @@ class WaitingQueue:
         return row
 
     def _shape_of(self, request_class: RequestClass) -> int:
-        amounts = request_class.demand.amounts
-        if amounts not in self._shapes:
-            self._shapes[amounts] = len(self._shapes)
-            self._resource_classes.update(name for name, _ in amounts)
+        shape = (request_class.demand.amounts, request_class.placement)
+        if shape not in self._shapes:
+            self._shapes[shape] = len(self._shapes)
+            self._resource_classes.update(name for name, _ in shape[0])
             self._matrix = None
-        return self._shapes[amounts]
+        return self._shapes[shape]
 
     def _demand_matrix(self) -> tuple[tuple[str, ...], Ints]:
         if self._matrix is None:
             names = tuple(sorted(self._resource_classes))
-            rows = [[dict(amounts).get(name, 0) for name in names] for amounts in self._shapes]
+            rows = [[dict(amounts).get(name, 0) for name in names] for amounts, _ in self._shapes]
             matrix = np.array(rows, dtype=np.int64).reshape(len(self._shapes), len(names))
             self._matrix = names, matrix
         return self._matrix

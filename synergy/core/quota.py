@@ -27,6 +27,7 @@ class QuotaNode:
     node_id: str
     parent_id: str | None
     private: Resources | None = None  # None: the node owns none and uses its nearest ancestor's
+    max_servers: int | None = None  # on that private quota, whatever their size
     borrow_limit: Resources | None = None
     lend_limit: Resources | None = None
 
@@ -98,6 +99,9 @@ class QuotaState:
             bounded = Resources.of({n: a for n, a in demand.items() if self.is_limited(n)})
             if not bounded.fits_in(owned):
                 return f"asks for {bounded}, but the private quota is {owned}"
+            owner = next((n for n in path if n.private is not None), None)
+            if owner is not None and owner.max_servers == 0:
+                return "asks for a server, but the private quota holds none"
             return ""
         for node in path:
             if node.borrow_limit is not None and _above(demand, node.borrow_limit):
@@ -127,11 +131,15 @@ def _above(demand: Resources, limit: Resources) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """What one node holds itself, apart by quota; the sum of demands, never a counter."""
+    """What one node holds itself, apart by quota; the sum of demands, never a counter.
+
+    private_servers  how many servers `private` is
+    """
 
     node_id: str
     private: Resources = NOTHING
     shared: Resources = NOTHING
+    private_servers: int = 0
 
 
 class QuotaTree:
@@ -141,6 +149,7 @@ class QuotaTree:
     parent        row above, -1 for the root
     owner         row of the nearest node, itself included, that owns a private quota
     private       shape (n, r)
+    max_servers   shape (n,), most servers on the private quota, UNLIMITED where nothing bounds
     borrow_limit  shape (n, r), UNLIMITED where nothing bounds
     lend_limit    shape (n, r), likewise
     shared        shape (r,), what no project owns
@@ -155,6 +164,9 @@ class QuotaTree:
         self.row = {node.node_id: index for index, node in enumerate(nodes)}
         self.parent, self.owner = _links(nodes, self.row)
         self.private = self._column([n.private for n in nodes], absent=0)
+        self.max_servers: Ints = np.array(
+            [UNLIMITED if n.max_servers is None else n.max_servers for n in nodes], dtype=np.int64
+        )
         self.borrow_limit = self._column([n.borrow_limit for n in nodes], absent=UNLIMITED)
         self.lend_limit = self._column([n.lend_limit for n in nodes], absent=UNLIMITED)
         size = state.size()
@@ -222,18 +234,21 @@ def _links(nodes: Sequence[QuotaNode], row: Mapping[str, int]) -> tuple[list[int
 class QuotaBook:
     """The accounting of one round: it tells what fits, and is told what the round decides.
 
-    private_used  shape (n, r), what each owner holds on its private quota
-    shared_used   shape (n, r), what each node and all below it hold on the shared quota
-    pool          shape (r,), shared + Σ lendable(children of root)
+    private_used     shape (n, r), what each owner holds on its private quota
+    private_servers  shape (n,), how many servers that is
+    shared_used      shape (n, r), what each node and all below it hold on the shared quota
+    pool             shape (r,), shared + Σ lendable(children of root)
     """
 
     def __init__(self, tree: QuotaTree, held: Iterable[Held] = ()) -> None:
         self.tree = tree
         self.private_used = np.zeros_like(tree.private)
+        self.private_servers = np.zeros_like(tree.max_servers)
         self.shared_used = np.zeros_like(tree.private)
         for one in held:
             node = tree.row.get(one.node_id, 0)
             self.private_used[tree.owner[node]] += tree.amounts(one.private)
+            self.private_servers[tree.owner[node]] += one.private_servers
             self.shared_used[tree.path(node)] += tree.amounts(one.shared)
         self.pool = self._pool()
 
@@ -241,6 +256,7 @@ class QuotaBook:
         """Return an accounting of the same that may be used up apart."""
         other = copy(self)
         other.private_used, other.shared_used = self.private_used.copy(), self.shared_used.copy()
+        other.private_servers = self.private_servers.copy()
         return other
 
     def _pool(self) -> Ints:
@@ -298,14 +314,22 @@ class QuotaBook:
         room = tree.private[owner] - self.private_used[owner]
         return np.where(tree.limited, room, UNLIMITED)
 
-    def blocks_private(self, node: int, demand: Ints) -> Reason | None:
+    def server_room(self, owner: int | Ints) -> Ints:
+        """Return how many servers more the private quotas of owners may hold."""
+        room: Ints = self.tree.max_servers[owner] - self.private_servers[owner]
+        return room
+
+    def blocks_private(self, node: int, demand: Ints, servers: int = 1) -> Reason | None:
         """Return what keeps `demand` of `node` off its private quota, None if it fits.
 
+        servers   0 for one that is there already and wants more
         AWAITING_EXPIRY: the quota is there, but part of it is lent and in use.
         """
         tree, asked = self.tree, demand > 0
         owner = tree.owner[node]
         if (asked & (demand > self.private_room(owner))).any():
+            return Reason.NO_FREE_QUOTA
+        if servers > self.server_room(owner):
             return Reason.NO_FREE_QUOTA
         if not tree.lends:
             return None
@@ -325,7 +349,8 @@ class QuotaBook:
         self.shared_used[self.tree.path(node)] -= demand
 
     def hold_private(self, node: int, demand: Ints) -> None:
-        """Account `demand` on the private quota, which may shrink what is lent."""
+        """Account a server on the private quota, which may shrink what is lent."""
         self.private_used[self.tree.owner[node]] += demand
+        self.private_servers[self.tree.owner[node]] += 1
         if self.tree.lends or not self.tree.limited.all():
             self.pool = self._pool()

@@ -77,6 +77,7 @@ class Snapshot:
     book        a fresh accounting over the classes `book.resource_classes`
     demand      shape (s, r), the queue's shapes over the resource classes of the book's tree
     fragmented  shape (s,), True where the sum would fit but no host has the room
+    resting     class_ids that Nova found no host for a moment ago
     site        shape (c,), points of the site's own factors, or one number for all
     """
 
@@ -91,6 +92,7 @@ class Snapshot:
     points: Floats
     highest_points: float
     site: priority.Column = 0.0
+    resting: frozenset[int] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,7 +212,10 @@ class _Round:
     def run(self) -> Plan:
         waiting, snapshot = self.waiting, self.snapshot
         open_ = self._close(snapshot.suspended[waiting.association], Reason.PROJECT_SUSPENDED)
-        open_ &= self._close(snapshot.fragmented[waiting.shape], Reason.FRAGMENTED, open_)
+        hostless = snapshot.fragmented[waiting.shape]
+        if snapshot.resting:
+            hostless |= np.isin(waiting.class_id, list(snapshot.resting))
+        open_ &= self._close(hostless, Reason.FRAGMENTED, open_)
         shared = waiting.quota == _SHARED
         self._private(open_ & ~shared)
         self._shared(open_ & shared)
@@ -236,6 +241,7 @@ class _Round:
         owner = np.array(book.tree.owner)[self.snapshot.leaf[waiting.association[open_]]]
         demand = self.snapshot.demand[waiting.shape[open_]]
         may_act = ((demand <= book.private_room(owner)) | (demand == 0)).all(axis=1)
+        may_act &= book.server_room(owner) > 0
         may_act |= waiting.on_full[open_] != _QUEUE
         rows = np.flatnonzero(open_)
         self.reason[rows[~may_act]] = _CODE[Reason.NO_FREE_QUOTA]

@@ -9,7 +9,7 @@ from typing import Final
 
 import numpy as np
 
-from synergy.core.explain import Bound, Scope
+from synergy.core.explain import SERVERS, Bound, Scope
 from synergy.core.fairshare import FairShare
 from synergy.core.reasons import Reason
 from synergy.core.shares import ShareTree
@@ -133,8 +133,10 @@ def _bound(bound: Bound, names: Mapping[str, str]) -> str:
         Scope.PRIVATE: f"the private quota of {names.get(bound.node_id, 'its project')}",
         Scope.BORROW_LIMIT: f"what {names.get(bound.node_id, 'its account')} may borrow",
     }[bound.scope]
+    one_server = bound.resource_class == SERVERS and bound.needed == 1
+    needed = "a server" if one_server else f"{bound.needed:,} {bound.resource_class}"
     return (
-        f"It needs {bound.needed:,} {bound.resource_class}, and of {what} {max(0, bound.free):,} "
+        f"It needs {needed}, and of {what} {max(0, bound.free):,} "
         f"of {bound.limit:,} {'is' if bound.free == 1 else 'are'} free."
     )
 

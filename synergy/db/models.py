@@ -34,6 +34,7 @@ from synergy.core.model import (
     DefaultQuota,
     ExpiryAction,
     Handover,
+    OnBuildFailure,
     OnPrivateFull,
     QuotaKind,
     Resources,
@@ -137,10 +138,14 @@ class ProjectRow(Base):
     on_private_full: Mapped[OnPrivateFull] = mapped_column(Word(OnPrivateFull, 16))
     ttl_s: Mapped[int]
     expiry_action: Mapped[ExpiryAction] = mapped_column(Word(ExpiryAction, 32))
+    on_build_failure: Mapped[OnBuildFailure] = mapped_column(
+        Word(OnBuildFailure, 16), server_default=OnBuildFailure.KEEP.value
+    )
     max_waiting: Mapped[int]
     max_waiting_per_user: Mapped[int]
     suspended: Mapped[bool]
     private: Mapped[Resources] = mapped_column(Vector)
+    max_private_servers: Mapped[int | None]
     borrow_limit: Mapped[Resources | None] = mapped_column(Vector)
     lend_limit: Mapped[Resources | None] = mapped_column(Vector)
     nova_quota: Mapped[dict[str, Any]] = mapped_column(JSON)

@@ -8,14 +8,21 @@ observed on Nova 34 (method version 1.17); fields that are not needed are carrie
 import base64
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
 
 from synergy.core.errors import InvalidInput
-from synergy.core.model import RESOURCE_CLASS, Resources
+from synergy.core.model import (
+    AVAILABILITY_ZONE,
+    RESOURCE_CLASS,
+    TRAIT,
+    BuildFailure,
+    Constraints,
+    Resources,
+)
 from synergy.drivers.envelope import Opened, open_body
 from synergy.ports import BuildRequest, Change, ChangeKind, Credentials, Delivery
 
@@ -91,7 +98,7 @@ def _one(message: Opened, position: int, count: int) -> BuildRequest:
         batch_id=instance.get("reservation_id"),
         metadata={str(k): str(v) for k, v in (instance.get("metadata") or {}).items()},
         extra_specs=extra_specs,
-        constraints=(("availability_zone", str(zone)),) if zone else (),
+        constraints=constraints_of(zone, extra_specs, _image_traits(spec)),
         user_data_quota=_quota_in_user_data(instance.get("user_data")),
     )
 
@@ -140,6 +147,31 @@ def demand_of(
     return Resources.demand(amounts, of=f"flavor {flavor.get('name')!r}")
 
 
+def constraints_of(
+    zone: str | None, extra_specs: Mapping[str, str], image_traits: Iterable[str] = ()
+) -> Constraints:
+    """Return what binds the choice of a host: a zone, and the traits of flavor and image.
+
+    Traits of numbered groups (`trait1:...`) go with the resources of their group; both are left to
+    Nova.
+    """
+    found = {TRAIT + name: "required" for name in image_traits}
+    found |= {
+        key: value
+        for key, value in extra_specs.items()
+        if key.startswith(TRAIT) and value in ("required", "forbidden")
+    }
+    if zone:
+        found[AVAILABILITY_ZONE] = str(zone)
+    return tuple(sorted(found.items()))
+
+
+def _image_traits(spec: Mapping[str, Any]) -> Sequence[str]:
+    image = (spec.get("image") or {}).get(_DATA) or {}
+    properties = (image.get("properties") or {}).get(_DATA) or {}
+    return properties.get("traits_required") or ()
+
+
 def _instant(text: str) -> datetime:
     instant = datetime.fromisoformat(text)
     return instant if instant.tzinfo else instant.replace(tzinfo=UTC)
@@ -169,6 +201,16 @@ def _single(message: Opened, position: int, count: int) -> bytes:
     args["request_specs"] = [spec]
     unique = f"{message.message.get('_unique_id', '')}-{position}"
     return message.closed(args=args, _unique_id=unique)
+
+
+def failure_of(fault: str) -> BuildFailure:
+    """Return what a fault says of a failed build: Nova's API and its legacy notifications name no
+    exception, so its own words are all there is."""
+    if "maximum number of retries" in fault:
+        return BuildFailure.RETRIES_EXHAUSTED
+    if "No valid host" in fault:
+        return BuildFailure.NO_VALID_HOST
+    return BuildFailure.BUILD_ERROR
 
 
 def refused(body: bytes, reason: str) -> bytes:
@@ -218,6 +260,7 @@ class Order:
     """What a conductor reads of a build message."""
 
     server_ids: tuple[str, ...]
+    constraints: Constraints
     forced_host: str | None
     token: str
 
@@ -229,6 +272,11 @@ def order_of(body: bytes) -> Order:
     hosts = specs[0].get("force_hosts")
     return Order(
         server_ids=tuple(spec["instance_uuid"] for spec in specs),
+        constraints=constraints_of(
+            specs[0].get("availability_zone"),
+            specs[0]["flavor"][_DATA].get("extra_specs") or {},
+            _image_traits(specs[0]),
+        ),
         forced_host=str(hosts[0]) if hosts else None,
         token=_credentials(message.message).token,
     )
@@ -242,6 +290,7 @@ def compose(
     metadata: Mapping[str, str],
     created_at: datetime,
     unique_id: str,
+    availability_zone: str | None = None,
 ) -> bytes:
     """Return a build message as nova-api sends it, for (server id, name) pairs.
 
@@ -266,7 +315,7 @@ def compose(
             "project_id": project_id,
             "user_id": user_id,
             "flavor": _object("Flavor", "1.2", flavor),
-            "availability_zone": None,
+            "availability_zone": availability_zone,
             "num_instances": len(servers),
             "is_bfv": False,
         }

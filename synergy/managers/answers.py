@@ -15,7 +15,7 @@ import numpy as np
 
 from synergy.core import explain, words
 from synergy.core.accounts import held_of, project_node, user_node
-from synergy.core.admission import QOS_KEY, never_fits, wishes
+from synergy.core.admission import QOS_KEY, bound_to, never_fits, wishes
 from synergy.core.errors import NotFound, UpstreamUnavailable
 from synergy.core.explain import End
 from synergy.core.forecast import ends_of, forecast, joined, without
@@ -209,7 +209,6 @@ class Answers:
             user_data_quota=None,
             qos_names=[metadata.get(QOS_KEY, "normal")],  # whether it exists, the queue knows
         )
-        partition = (("partition", asked.partition),) if asked.partition else ()
         return RequestClass(
             association_id=mine[0].association_id,
             demand=known[flavor].demand,
@@ -218,7 +217,7 @@ class Answers:
             qos=asked.qos,
             nice=asked.nice,
             ttl_s=asked.ttl_s,
-            constraints=partition,
+            constraints=bound_to(asked, ()),
         )
 
     def simulate(self, latest: Latest, tree: QuotaTree, kind: RequestClass, count: int) -> Json:

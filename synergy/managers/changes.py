@@ -17,6 +17,7 @@ from synergy.core.events import QuotaHeld
 from synergy.core.lifecycle import IN_NOVA, Event, Move, holds_quota, transition
 from synergy.core.model import QuotaKind, Request, Resources
 from synergy.core.quota import QuotaBook, QuotaTree
+from synergy.core.reasons import Reason
 from synergy.managers.base import Publish
 from synergy.ports import Change, ChangeKind, Changes, Clock, OpenUnitOfWork, UnitOfWork
 
@@ -90,8 +91,12 @@ class ChangeDesk:
         tree = tree_for([*wanted, *more])
         book = QuotaBook(tree, [held_of(*entry) for entry in uow.requests.held()])
         node = tree.row.get(user_node(request.request_class.association_id), 0)
-        blocks = book.blocks_private if request.quota is QuotaKind.PRIVATE else book.blocks_shared
-        blocked = blocks(node, tree.amounts(more)) if more else None
+        blocked: Reason | None = None
+        if more and request.quota is QuotaKind.PRIVATE:
+            servers = 0 if holds_quota(request) else 1
+            blocked = book.blocks_private(node, tree.amounts(more), servers)
+        elif more:
+            blocked = book.blocks_shared(node, tree.amounts(more))
         if blocked is not None:
             why = f"{blocked}: to {change.kind} it needs {more} more of the {request.quota} quota"
             return transition(request, Event.CHANGE_REFUSED, now, why=why), why

@@ -6,7 +6,7 @@ asks Nova and counts the drift it mends. Must not know quotas or priorities.
 
 import logging
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -15,6 +15,7 @@ from oslo_config import cfg
 
 from synergy.core.errors import IllegalTransition
 from synergy.core.events import (
+    BuildsFailed,
     Fact,
     ProjectsChanged,
     QuotaReleased,
@@ -24,6 +25,8 @@ from synergy.core.events import (
 )
 from synergy.core.lifecycle import IN_NOVA, TERMINAL, WAITING, Event, Move, holds_quota, transition
 from synergy.core.model import (
+    BuildFailure,
+    OnBuildFailure,
     OnPrivateFull,
     Project,
     QuotaKind,
@@ -51,6 +54,7 @@ LOG = logging.getLogger(__name__)
 
 _EVENT_OF: Final = {
     NoticeKind.BOOTED: Event.BOOTED,
+    NoticeKind.ATTEMPT_FAILED: Event.ATTEMPT_FAILED,
     NoticeKind.FAILED: Event.BUILD_FAILED,
     NoticeKind.DELETED: Event.REMOVED,
     NoticeKind.SHELVED: Event.PARKED,
@@ -58,9 +62,11 @@ _EVENT_OF: Final = {
 }
 _PAGE: Final = 1000
 OVERLAP_S: Final = 300.0  # how far Nova's clock may be behind ours
+BROKEN_ASK_S: Final = 1.0  # what Nova does after a broken attempt it tells in no notification
 LOST_S: Final = 600.0  # a server that waits for its conductor that long was lost on the way
 _OPEN: Final = (*WAITING, *(IN_NOVA - {State.DISPATCHING}))
 _SIZED: Final = (State.ACTIVE, State.EXPIRING)
+_BEING_BUILT: Final = (State.DISPATCHING, State.BUILDING)
 _RUNNING: Final = (ServerStatus.ACTIVE, ServerStatus.STOPPED)
 
 
@@ -126,6 +132,8 @@ class NovaManager(Manager):
         self._looked_at: datetime | None = None  # when the last look at changes began
         self.drift: Counter[str] = Counter()
         self._lost: set[str] = set()  # told already
+        self._broken: dict[str, str | None] = {}  # server -> host on which its last attempt broke
+        self._asked_s = self._cleaned_s = float("-inf")
 
     def setup(self) -> None:
         self._notices.on_arrival(self._wake)
@@ -146,8 +154,20 @@ class NovaManager(Manager):
         if now_s >= self._settled_s + settle_every_s:
             self._settle()
             self._settled_s = now_s
-        due_s = min(self._reconciled_s + conf.reconcile_s, self._settled_s + settle_every_s)
-        return float(due_s - now_s)
+        if self._broken and now_s >= self._asked_s + BROKEN_ASK_S:
+            self._ask_about_broken()
+            self._asked_s = now_s
+        if now_s >= self._cleaned_s + settle_every_s:
+            self._cleaned_s = now_s
+            self._delete_failed()
+        dues_s = [
+            self._reconciled_s + conf.reconcile_s,
+            self._settled_s + settle_every_s,
+            self._cleaned_s + settle_every_s,
+        ]
+        if self._broken:
+            dues_s.append(self._asked_s + BROKEN_ASK_S)
+        return float(min(dues_s) - now_s)
 
     def _drain(self) -> None:
         """Take in every notification that arrived."""
@@ -164,13 +184,17 @@ class NovaManager(Manager):
         with self._unit_of_work() as uow:
             current = uow.requests.find(list({notice.server_id for notice in notices}))
             before = dict(current)
-            moves = []
+            moves, broken = [], dict(self._broken)
             for notice in notices:
                 request = current.get(notice.server_id)
                 if request is None or notice.kind is NoticeKind.RESIZED:
                     continue  # a server that Synergy never had, or one that Nova is asked about
+                if notice.kind is NoticeKind.ATTEMPT_FAILED:
+                    if notice.server_id in broken and broken[notice.server_id] == notice.host:
+                        continue  # told in the other format already
+                    broken[notice.server_id] = notice.host
                 move = self._apply(
-                    request, _EVENT_OF[notice.kind], notice.at, host=notice.host, why=notice.detail
+                    request, _EVENT_OF[notice.kind], notice.at, host=notice.host, why=_why(notice)
                 )
                 if move is not None and move.step is not None:
                     moves.append(move)
@@ -179,7 +203,9 @@ class NovaManager(Manager):
             uow.requests.save(moves)
             self._forget(uow, current.values())
             uow.commit()
-        self._tell(before, current)
+        self._broken = broken
+        failures = {n.server_id: n.failure for n in notices if n.failure is not None}
+        self._tell(before, current, failures)
         sized = [n.server_id for n in notices if n.kind is NoticeKind.RESIZED]
         if sized:
             self._compare_with(self._compute.servers(sized), sized)
@@ -201,7 +227,12 @@ class NovaManager(Manager):
         if gone:
             uow.requests.forget_bodies(gone)
 
-    def _tell(self, before: dict[str, Request], after: dict[str, Request]) -> None:
+    def _tell(
+        self,
+        before: Mapping[str, Request],
+        after: Mapping[str, Request],
+        failures: Mapping[str, BuildFailure],
+    ) -> None:
         pairs = [(before[key], after[key]) for key in before if before[key] is not after[key]]
         active = tuple(n for o, n in pairs if n.state is State.ACTIVE and o.state != n.state)
         released = tuple(new for old, new in pairs if holds_quota(old) and _holds_less(new, old))
@@ -212,6 +243,65 @@ class NovaManager(Manager):
             self._publish(QuotaReleased(released))
         if withdrawn:
             self._publish(RequestsWithdrawn(withdrawn))
+        for failure in BuildFailure:
+            failed = tuple(
+                n for o, n in pairs
+                if n.state is State.ERROR and o.state != n.state and _failed_to_build(n)
+                and failures.get(n.request_id) is failure
+            )  # fmt: skip
+            if failed:
+                self._cleaned_s = float("-inf")
+                self._publish(BuildsFailed(failed, failure))
+
+    def _pages(
+        self, states: Sequence[State], project_id: str | None = None
+    ) -> Iterator[Sequence[Request]]:
+        """Walk the requests in these states, in transactions of their own."""
+        marker = None
+        while True:
+            with self._unit_of_work(reads=True) as uow:
+                page = uow.requests.search(
+                    states=states, project_id=project_id, limit=_PAGE, after=marker
+                )
+            if not page:
+                return
+            marker = page[-1].request_id
+            yield page
+
+    # --- failed builds ----------------------------------------------------------------------------
+
+    def _ask_about_broken(self) -> None:
+        """Ask Nova what it does after a build broke on a host: it gives up, or tries another."""
+        with self._unit_of_work() as uow:
+            found = uow.requests.find(list(self._broken))
+        building = [key for key, one in found.items() if one.state in _BEING_BUILT]
+        views = self._compute.servers(building)
+        self._compare_with(views, building, drifted=False)
+        self._broken = {
+            key: self._broken[key]
+            for key in building
+            if (view := views.get(key)) is not None and _still_on(view, self._broken[key])
+        }
+
+    def _delete_failed(self) -> None:
+        """Delete the servers whose builds Nova gave up, where their project wants it so."""
+        with self._unit_of_work() as uow:
+            projects = uow.projects.all()
+        failed = [
+            request.request_id
+            for project in projects
+            if project.on_build_failure is OnBuildFailure.DELETE
+            for page in self._pages([State.ERROR], project.project_id)
+            for request in page
+            if _failed_to_build(request)
+        ]
+        if not failed:
+            return
+        views = self._compute.servers(failed)
+        for server_id in views:
+            self._compute.delete_server(server_id)
+        LOG.info("%d server(s) deleted whose builds failed", len(views))
+        self._compare_with(views, failed, drifted=False)
 
     # --- reconcile --------------------------------------------------------------------------------
 
@@ -222,13 +312,8 @@ class NovaManager(Manager):
         and is queued again. Anything else: it was sent, and is what Nova says.
         """
         before = self._clock.now() - timedelta(seconds=self._conf.settle_s)
-        marker, back, settled = None, [], 0
-        while True:
-            with self._unit_of_work() as uow:
-                page = uow.requests.search(states=[State.DISPATCHING], limit=_PAGE, after=marker)
-            if not page:
-                break
-            marker = page[-1].request_id
+        back, settled = [], 0
+        for page in self._pages([State.DISPATCHING]):
             moves = self._settled([r for r in page if r.changed_at <= before])
             settled += len(moves)
             back += [m.request for m in moves if m.request.state is State.QUEUED]
@@ -241,8 +326,7 @@ class NovaManager(Manager):
     def _settled(self, requests: Sequence[Request]) -> list[Move]:
         if not requests:
             return []
-        views = self._compute.servers([request.request_id for request in requests])
-        unsent = {k for k, view in views.items() if view.status is ServerStatus.SCHEDULING}
+        unsent = self._compute.still_waiting([request.request_id for request in requests])
         if unsent and self._conductor.backlog():
             LOG.info("%d request(s) may still be on their way to the conductor", len(unsent))
             requests = [r for r in requests if r.request_id not in unsent]
@@ -299,17 +383,8 @@ class NovaManager(Manager):
         Requests are read first: what Nova does not list then, and does not show when it is asked
         for it, is gone.
         """
-        open_ids: list[str] = []
-        marker = None
-        while True:
-            with self._unit_of_work() as uow:
-                page = uow.requests.search(
-                    states=_OPEN, project_id=project_id, limit=_PAGE, after=marker
-                )
-            if not page:
-                break
-            marker = page[-1].request_id
-            open_ids += [request.request_id for request in page]
+        pages = self._pages(_OPEN, project_id)
+        open_ids = [request.request_id for page in pages for request in page]
         views = {view.server_id: view for view in self._compute.servers_of(project_id)}
         known = views | dict(self._compute.servers([one for one in open_ids if one not in views]))
         self._compare(known, open_ids)
@@ -320,26 +395,38 @@ class NovaManager(Manager):
         self._drain()
         self._compare_with(views, request_ids)
 
-    def _compare_with(self, views: Mapping[str, ServerView], request_ids: Sequence[str]) -> None:
+    def _compare_with(
+        self,
+        views: Mapping[str, ServerView],
+        request_ids: Sequence[str],
+        *,
+        drifted: bool = True,
+    ) -> None:
+        """Let requests follow what Nova shows; `drifted` when a notification should have told."""
         for start in range(0, len(request_ids), _PAGE):
             with self._unit_of_work() as uow:
                 page = uow.requests.find(request_ids[start : start + _PAGE])
-            drifted = [
+            missed = [
                 (request, event)
                 for request in page.values()
                 if request.state in _OPEN
                 and (event := _missed(request, views.get(request.request_id)))
             ]
+            if not missed:
+                continue
+            events = self._follow(missed, views)
             if drifted:
-                self._mend(drifted, views)
+                self.drift.update(event.value.lower() for event in events)
+                LOG.warning("the reconcile mended %d request(s)", len(events))
 
-    def _mend(
-        self, drifted: Sequence[tuple[Request, Event]], views: Mapping[str, ServerView]
-    ) -> None:
-        before, after = {}, {}
+    def _follow(
+        self, missed: Sequence[tuple[Request, Event]], views: Mapping[str, ServerView]
+    ) -> list[Event]:
+        """Move requests by what they missed, and return the events that moved one."""
+        before, after, events = {}, {}, []
         with self._unit_of_work() as uow:
-            current = uow.requests.find([request.request_id for request, _ in drifted])
-            for read, event in drifted:
+            current = uow.requests.find([request.request_id for request, _ in missed])
+            for read, event in missed:
                 request = current[read.request_id]
                 if request.generation != read.generation:
                     continue  # it moved while Nova was asked
@@ -347,16 +434,17 @@ class NovaManager(Manager):
                 if event is Event.RESIZED and view is not None:
                     move: Move | None = resized(uow, request, view.demand, view.flavor, now=now)
                 else:
-                    host, why = view.host if view else None, "found by the reconcile"
-                    move = self._apply(request, event, now, host=host, why=why)
+                    host = view.host if view else None
+                    move = self._apply(request, event, now, host=host, why=_seen(event, view))
                 if move is not None and move.step is not None:
                     uow.requests.save([move])
                     before[request.request_id], after[request.request_id] = request, move.request
-                    self.drift[event.value.lower()] += 1
+                    events.append(event)
             self._forget(uow, after.values())
             uow.commit()
-        LOG.warning("the reconcile mended %d request(s)", len(after))
-        self._tell(before, after)
+        failures = {key: view.failure for key, view in views.items() if view.failure is not None}
+        self._tell(before, after, failures)
+        return events
 
     def _adopt_servers(self, project: Project, views: Mapping[str, ServerView]) -> None:
         """Take over the servers that a project had before, on its private quota."""
@@ -438,6 +526,30 @@ def _missed(request: Request, view: ServerView | None) -> Event | None:
     if request.state in _SIZED and not view.in_task and view.demand != request.demand:
         return Event.RESIZED
     return None
+
+
+def _failed_to_build(request: Request) -> bool:
+    """Tell whether the server never ran: what is on its disk is nobody's work."""
+    return request.active_at is None
+
+
+def _still_on(view: ServerView, host: str | None) -> bool:
+    """Tell whether Nova has not yet left the host on which a build broke."""
+    return view.status is ServerStatus.BUILDING and view.host == host
+
+
+def _why(notice: Notice) -> str:
+    """Return what the ledger keeps of a notification."""
+    if notice.kind is NoticeKind.ATTEMPT_FAILED:
+        return f"{notice.host}: {notice.detail}"
+    return f"{notice.failure}: {notice.detail}" if notice.failure else notice.detail
+
+
+def _seen(event: Event, view: ServerView | None) -> str:
+    """Return what the ledger keeps of what Nova's API showed."""
+    if event is Event.BUILD_FAILED and view is not None and view.failure is not None:
+        return f"{view.failure}: {view.fault}"
+    return "seen in Nova"
 
 
 def _holds_less(after: Request, before: Request) -> bool:

@@ -21,6 +21,7 @@ from synergy.core.model import (
     Domain,
     ExpiryAction,
     Handover,
+    OnBuildFailure,
     OnPrivateFull,
     Project,
     Resources,
@@ -48,10 +49,12 @@ _SETTINGS: dict[str, Any] = {
     "on_private_full": {"enum": [one.value for one in OnPrivateFull]},
     "ttl_s": {"type": "integer", "minimum": 1, "maximum": 366 * 86_400},
     "expiry_action": {"enum": [one.value for one in ExpiryAction]},
+    "on_build_failure": {"enum": [one.value for one in OnBuildFailure]},
     "max_waiting": {"type": "integer", "minimum": 0, "maximum": 10_000_000},
     "max_waiting_per_user": {"type": "integer", "minimum": 0, "maximum": 10_000_000},
     "suspended": {"type": "boolean"},
     "private": {**_LIMIT, "type": "object"},
+    "max_private_servers": {"type": ["integer", "null"], "minimum": 0, "maximum": 2**31 - 1},
     "borrow_limit": _LIMIT,
     "lend_limit": _LIMIT,
 }
@@ -61,6 +64,7 @@ _KINDS: dict[str, Any] = {
     "default_quota": DefaultQuota,
     "on_private_full": OnPrivateFull,
     "expiry_action": ExpiryAction,
+    "on_build_failure": OnBuildFailure,
 }
 
 
@@ -173,6 +177,7 @@ class ProjectManager(Manager):
         try:
             limits = self._compute.quota(project.project_id)
             record = self._compute.quota_record(project.project_id)
+            servers = self._compute.server_limit(project.project_id)
         except NotFound:
             return  # removed in Keystone; told below
         by_hand = {name: limit for name, limit in limits.items() if limit is not None}
@@ -195,6 +200,7 @@ class ProjectManager(Manager):
         adopted = replace(
             project,
             private=Resources.of({**project.private, **by_hand}),
+            max_private_servers=project.max_private_servers if servers is None else servers,
             nova_quota=before | set_now,
             handover=Handover.TAKING,
         )
@@ -242,6 +248,8 @@ class ProjectManager(Manager):
         if "private" not in values:
             limits = self._compute.quota(view.project_id)
             values["private"] = self._private_quota(view.project_id, limits)
+        if "max_private_servers" not in values:
+            values["max_private_servers"] = self._compute.server_limit(view.project_id)
         made = Project(
             project_id=view.project_id,
             name=view.name,

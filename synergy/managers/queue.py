@@ -14,7 +14,7 @@ from typing import Any, Final
 from oslo_config import cfg
 
 from synergy.core import lifecycle
-from synergy.core.admission import Wishes, never_fits, wishes
+from synergy.core.admission import Wishes, bound_to, never_fits, wishes
 from synergy.core.errors import HandOverFailed, IllegalTransition, InvalidInput, UpstreamUnavailable
 from synergy.core.events import (
     Fact,
@@ -243,7 +243,7 @@ class QueueManager(Manager):
             qos=asked.qos,
             nice=asked.nice,
             ttl_s=asked.ttl_s,
-            constraints=_constraints(build, asked),
+            constraints=bound_to(asked, build.constraints),
         )
         reason = reason or self._never(kind) or self._too_many(project, build.user_id)
         request = Request(
@@ -508,10 +508,3 @@ class QueueManager(Manager):
         elif request.state is State.QUEUED:
             self._publish(RequestsWithdrawn((request,)))
         return request_json(move.as_saved())
-
-
-def _constraints(build: BuildRequest, asked: Wishes) -> tuple[tuple[str, str], ...]:
-    """Return what the request is bound to; a flavor's partition among it."""
-    if not asked.partition:
-        return build.constraints
-    return (*build.constraints, ("partition", asked.partition))

@@ -123,7 +123,9 @@ def _shown(uow: UnitOfWork, state: QuotaState) -> Json:
         amounts = Resources.of({name: amount * count for name, amount in demand.amounts})
         one = held.get(node, Held(node))
         if quota is QuotaKind.PRIVATE:
-            held[node] = replace(one, private=one.private + amounts)
+            held[node] = replace(
+                one, private=one.private + amounts, private_servers=one.private_servers + count
+            )
         else:
             held[node] = replace(one, shared=one.shared + amounts)
     names = {*state.total, *(n for h in held.values() for n in {*h.private, *h.shared})}
@@ -140,6 +142,8 @@ def _shown(uow: UnitOfWork, state: QuotaState) -> Json:
                 "name": project.name,
                 "private": dict(project.private),
                 "private_used": dict(tree.resources(book.private_used[row])),
+                "max_private_servers": project.max_private_servers,
+                "private_servers": int(book.private_servers[row]),
                 "shared_used": dict(tree.resources(book.shared_used[row])),
                 "borrow_limit": limit_json(project.borrow_limit),
                 "lend_limit": limit_json(project.lend_limit),

@@ -21,6 +21,7 @@ from synergy.core import priority
 from synergy.core.accounts import held_of, user_node
 from synergy.core.errors import Conflict, UpstreamUnavailable
 from synergy.core.events import (
+    BuildsFailed,
     Fact,
     FactorsChanged,
     ProjectsChanged,
@@ -29,7 +30,7 @@ from synergy.core.events import (
     RequestsQueued,
     RequestsWithdrawn,
 )
-from synergy.core.model import QuotaKind, Request, Resources, State
+from synergy.core.model import BuildFailure, QuotaKind, Request, Resources, State
 from synergy.core.queue import Waiting, WaitingQueue
 from synergy.core.quota import QuotaBook, QuotaState, QuotaTree
 from synergy.core.schedule import (
@@ -46,7 +47,7 @@ from synergy.managers.answers import Answers, Latest, reason_of
 from synergy.managers.base import Json, Manager, Publish, command
 from synergy.managers.changes import ChangeDesk
 from synergy.managers.dispatch import Dispatcher
-from synergy.managers.hosts import HostRoom
+from synergy.managers.hosts import HOST_CHECK_S, Hostless, HostRoom
 from synergy.managers.ranking import SitePoints
 from synergy.ports import (
     Changes,
@@ -64,7 +65,6 @@ LOG = logging.getLogger(__name__)
 _ID: Final = {"type": "string", "minLength": 1, "maxLength": 64}
 CONFLICT_REST_S: Final = 1.0
 TELL_EVERY_S: Final = 60.0
-HOST_CHECK_S: Final = 10.0  # nobody tells when a host has room
 _MOST_AWAY: Final = 1000  # requests on their way to a host that are looked at
 _COUNTED: Final = (
     "rounds", "dispatched", "conflicts", "unknown", "changes_passed", "changes_refused"
@@ -82,6 +82,7 @@ class SchedulerManager(Manager):
         QuotaChanged,
         FactorsChanged,
         ProjectsChanged,
+        BuildsFailed,
     )
     options = (
         cfg.StrOpt(
@@ -153,6 +154,7 @@ class SchedulerManager(Manager):
         self._told: dict[str, int] = {}
         self._told_s = float("-inf")
         self._again = False
+        self._hostless = Hostless()
         self._fragmented = False  # something that was chosen found no host
 
     def setup(self) -> None:
@@ -173,6 +175,8 @@ class SchedulerManager(Manager):
             self._factors = event
         elif isinstance(event, ProjectsChanged):
             self._suspended = None
+        elif isinstance(event, BuildsFailed) and event.failure is BuildFailure.NO_VALID_HOST:
+            self._hostless.failed(event.requests, self._clock.now())
 
     def resync(self) -> None:
         """What a round changed in memory may not be in the store: read the queue anew."""
@@ -220,6 +224,7 @@ class SchedulerManager(Manager):
                 self.resync()
                 return CONFLICT_REST_S
         due_s = [HOST_CHECK_S] if self._fragmented else []
+        due_s += self._hostless.due_s(self._clock.now())
         if self._delayed:
             due_s.append(max(0.0, self._delayed[0][0] - self._clock.now().timestamp()))
         return min(due_s, default=None)
@@ -269,19 +274,22 @@ class SchedulerManager(Manager):
         fragmented = np.zeros(len(waiting.demand), dtype=np.bool_)
         site = self._site.points(waiting, self._clock.now().timestamp())
         policy = self._policy()
+        resting = self._hostless.resting(self._clock.now(), self._in_flight)
         room: HostRoom | None = None
         self._fragmented = False
         while True:
             book = QuotaBook(tree, book_held)
-            snapshot = self._snapshot(waiting, tree, book, fragmented, site)
+            snapshot = self._snapshot(waiting, tree, book, fragmented, resting, site)
             plan = schedule(snapshot, policy)
             if not plan.decisions:
                 return snapshot, plan
             if room is None:
-                room = HostRoom(self._compute, tree, snapshot.demand, self._in_flight())
+                room = HostRoom(
+                    self._compute, tree, snapshot.demand, waiting.placement, self._in_flight()
+                )
             plan, lacking = room.sift(plan, waiting.shape)
             if not lacking:
-                return snapshot, plan
+                return snapshot, self._hostless.one_of_each(plan, waiting.class_id)
             self._fragmented = True
             fragmented[list(lacking)] = True
 
@@ -301,6 +309,7 @@ class SchedulerManager(Manager):
         tree: QuotaTree,
         book: QuotaBook,
         fragmented: Any,
+        resting: frozenset[int],
         site: priority.Column,
     ) -> Snapshot:
         known = self._factors
@@ -324,6 +333,7 @@ class SchedulerManager(Manager):
             book=book,
             demand=demand,
             fragmented=fragmented,
+            resting=resting,
             site=site,
         )
 

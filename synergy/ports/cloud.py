@@ -14,6 +14,8 @@ from typing import Protocol
 
 from synergy.core.model import (
     Association,
+    BuildFailure,
+    Constraints,
     Resources,
 )
 from synergy.core.queue import Waiting
@@ -55,7 +57,7 @@ class BuildRequest:
     batch_id: str | None = None
     metadata: Mapping[str, str] = field(default_factory=dict)
     extra_specs: Mapping[str, str] = field(default_factory=dict)
-    constraints: tuple[tuple[str, str], ...] = ()
+    constraints: Constraints = ()
     user_data_quota: str | None = None
 
 
@@ -214,6 +216,7 @@ class ServerView:
     launched_at: datetime | None = None
     host: str | None = None
     fault: str = ""
+    failure: BuildFailure | None = None  # of a server in ERROR, as far as its fault tells
     in_task: bool = False  # Nova is at work on it, or waits for a resize to be confirmed
 
 
@@ -221,6 +224,7 @@ class NoticeKind(StrEnum):
     """What a notification tells."""
 
     BOOTED = "booted"
+    ATTEMPT_FAILED = "attempt failed"  # on one host; Nova may try another
     FAILED = "failed"
     DELETED = "deleted"
     SHELVED = "shelved"
@@ -230,13 +234,14 @@ class NoticeKind(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Notice:
-    """One notification about one server."""
+    """One notification about one server; `detail` and `failure` are of one that tells a failure."""
 
     kind: NoticeKind
     server_id: str
     at: datetime
     host: str | None = None
     detail: str = ""
+    failure: BuildFailure | None = None
     message_id: str = ""
 
 
@@ -280,6 +285,10 @@ class Compute(Protocol):
     def servers(self, server_ids: Iterable[str]) -> Mapping[str, ServerView]:
         """Return those of the servers that exist."""
 
+    def still_waiting(self, server_ids: Iterable[str]) -> set[str]:
+        """Return those of the servers for which no conductor has done anything yet. One that Nova
+        builds again on another host looks the same to its user, and is none of them."""
+
     def servers_of(
         self, project_id: str, *, changed_since: datetime | None = None
     ) -> Iterator[ServerView]:
@@ -304,8 +313,11 @@ class Compute(Protocol):
     def hosts(self) -> Sequence[Host]:
         """Return every compute host, up or not, disabled ones as not up."""
 
-    def room_for(self, demand: Resources) -> Mapping[str, Resources]:
-        """Return the hosts that can take a demand now, by name, and what is free on each."""
+    def room_for(self, demand: Resources, constraints: Constraints = ()) -> Mapping[str, Resources]:
+        """Return the hosts that can take a demand now, by name, and what is free on each.
+
+        constraints  see `RequestClass`
+        """
 
     def placed(self, server_ids: Sequence[str]) -> set[str]:
         """Return those of the servers that hold an allocation."""
@@ -313,6 +325,9 @@ class Compute(Protocol):
     def quota(self, project_id: str, *, fresh: bool = True) -> Limits:
         """Return Nova's limits of a project by resource class; without `fresh` perhaps as they
         were a while ago."""
+
+    def server_limit(self, project_id: str) -> int | None:
+        """Return how many servers a project may have in Nova, None without a limit."""
 
     def limited_classes(self) -> frozenset[str]:
         """Return the resource classes that Nova's limits bound."""
@@ -386,6 +401,7 @@ class CloudUser(Protocol):
         name: str,
         metadata: Mapping[str, str],
         count: int,
+        availability_zone: str | None = None,
     ) -> list[str]:
         """Ask for servers as `openstack server create` does, and return their ids."""
 

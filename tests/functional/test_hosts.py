@@ -70,7 +70,7 @@ def test_what_has_no_allocation_yet_is_counted(made):
     assert made.states(first) == ["BUILDING"] * 2
     # Placement knows of them a moment later.
     made.nova.answer("placed", lambda real, ids: set())
-    made.nova.answer("room_for", lambda real, demand: before)
+    made.nova.answer("room_for", lambda real, *asked: before)
     second = made.create("three")
     made.run(2)
     assert made.states(second) == ["QUEUED"]
@@ -91,3 +91,60 @@ def test_a_private_server_takes_a_disk_that_no_quota_bounds():
         made.run(10)
         assert sorted(made.states(shared)) == ["ACTIVE", "QUEUED"]  # 20 of 100 GB are left
         assert made.command("quota", "show")["shared_free"]["DISK_GB"] == 20
+
+
+@pytest.fixture
+def zoned():
+    """A host with an SSD in zone east, and one of neither; 8 VCPU each."""
+    room = Resources.of(VCPU=8, MEMORY_MB=8192)
+    hosts = (
+        HostSpec(name="east", inventory=room, availability_zone="east",
+                 traits=frozenset({"CUSTOM_SSD"})),
+        HostSpec(name="plain", inventory=room),
+    )  # fmt: skip
+    flavors = (
+        FlavorSpec(name="any", vcpus=4, memory_mb=256),
+        FlavorSpec(name="fast", vcpus=4, memory_mb=256,
+                   extra_specs={"trait:CUSTOM_SSD": "required"}),
+        FlavorSpec(name="slow", vcpus=4, memory_mb=256,
+                   extra_specs={"trait:CUSTOM_SSD": "forbidden"}),
+        FlavorSpec(name="odd", vcpus=4, memory_mb=256,
+                   extra_specs={"trait:CUSTOM_NOWHERE": "required"}),
+    )  # fmt: skip
+    projects = tuple(p for p in spec().projects if p.name != "C")
+    with world(spec(hosts=hosts, flavors=flavors, projects=projects)) as found:
+        found.add(default_quota="shared", ttl_s=100)
+        found.run(1)
+        yield found
+
+
+@pytest.mark.parametrize(("flavor", "host"), [("fast", "east"), ("slow", "plain")])
+def test_a_trait_that_no_other_host_has_room_for_waits_for_it(zoned, flavor, host):
+    ids = zoned.create(flavor, count=3)
+    zoned.run(10)
+    assert sorted(zoned.states(ids)) == ["ACTIVE", "ACTIVE", "QUEUED"]
+    assert {zoned.get(one).host for one in ids} == {host, None}
+    (waiting,) = [one for one in ids if zoned.states([one]) == ["QUEUED"]]
+    assert zoned.reason(waiting) == "fragmented"  # 8 VCPU are left, on the other host
+    others = zoned.create("any", count=2)
+    zoned.run(10)
+    assert zoned.states(others) == ["ACTIVE", "ACTIVE"]
+
+
+def test_a_trait_that_no_host_has_makes_no_failed_server(zoned):
+    (server,) = zoned.create("odd")
+    zoned.run(30)
+    assert zoned.states([server]) == ["QUEUED"]
+    assert zoned.reason(server) == "fragmented"
+
+
+def test_a_zone_that_is_full_makes_no_failed_server(zoned):
+    ids = zoned.nova.create_server(
+        project="A", user="alice", flavor="any", name="s", metadata={}, count=3,
+        availability_zone="east",
+    )  # fmt: skip
+    zoned.run(10)
+    assert sorted(zoned.states(ids)) == ["ACTIVE", "ACTIVE", "QUEUED"]
+    assert {zoned.get(one).host for one in ids} == {"east", None}
+    zoned.run(130)  # the first two expire
+    assert sorted(zoned.states(ids)) == ["ACTIVE", "DELETED", "DELETED"]

@@ -12,6 +12,7 @@ class Faults:
 
     no_valid_host: int = 0
     build_error: int = 0
+    reschedule: int = 0
     lost_notice: int = 0
     hand_over: int = 0
     unconfirmed: int = 0

@@ -5,23 +5,25 @@ second build of an active server orphans it) happens here too. Failures come on 
 `faults`. Must not know managers: it sees only what crosses the ports.
 """
 
-import heapq
 import random
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import datetime
+from typing import Any, Final
 from uuid import UUID
 
-from synergy.core.errors import HandOverFailed, InvalidInput, NotFound, UpstreamUnavailable
-from synergy.core.model import Resources, total
+from synergy.core.errors import HandOverFailed, NotFound, UpstreamUnavailable
+from synergy.core.model import Constraints, Resources, total
 from synergy.drivers import nova_message
 from synergy.drivers.embedded.changes import EmbeddedChanges
 from synergy.drivers.embedded.faults import Faults
 from synergy.drivers.embedded.keystone import EmbeddedIdentity
 from synergy.drivers.embedded.placement import EmbeddedPlacement
+from synergy.drivers.embedded.quotas import EmbeddedQuotas
 from synergy.drivers.embedded.spec import CloudSpec
+from synergy.drivers.embedded.timers import Timers
 from synergy.ports import (
     Change,
     ChangeKind,
@@ -41,6 +43,8 @@ from synergy.ports import (
     Wake,
 )
 
+_BREAKS: Final = ("build_error", "reschedule")  # the faults that break a build on its host
+
 
 class EmbeddedNova:
     """Implements the ports Intake, Conductor, Notices, Compute and CloudUser."""
@@ -58,8 +62,7 @@ class EmbeddedNova:
         self._lock = threading.RLock()
         self._flavors = {flavor.name: flavor for flavor in spec.flavors}
         self._placement = EmbeddedPlacement(spec.hosts)
-        self._default_quota = {p.project_id: dict(p.quota) for p in spec.projects}
-        self._own_quota: dict[str, dict[str, int | None]] = {}
+        self._quotas = EmbeddedQuotas(spec.projects)
         self._servers: dict[str, ServerView] = {}
         self._deleted: dict[str, ServerView] = {}
         self._changed_at: dict[str, datetime] = {}
@@ -67,8 +70,7 @@ class EmbeddedNova:
         self._inbox: deque[tuple[str, bytes]] = deque()
         self._unacked: dict[str, bytes] = {}
         self._notices: deque[Notice] = deque()
-        self._timers: list[tuple[datetime, int, Callable[[], None]]] = []
-        self._timer_count = 0
+        self._timers = Timers(clock)
         self._images: dict[str, bool] = {}
         self._created = 0
         self._request_wakes: list[Wake] = []
@@ -84,21 +86,12 @@ class EmbeddedNova:
     def next_due_at(self) -> datetime | None:
         """Return when the next boot or image completes."""
         with self._lock:
-            return self._timers[0][0] if self._timers else None
+            return self._timers.next_at()
 
     def catch_up(self) -> None:
         """Let everything happen that is due by now."""
         with self._lock:
-            while self._timers and self._timers[0][0] <= self._clock.now():
-                heapq.heappop(self._timers)[2]()
-
-    def _after(self, delay_s: float, happen: Callable[[], None]) -> None:
-        if delay_s <= 0:
-            happen()
-            return
-        self._timer_count += 1
-        due_at = self._clock.now() + timedelta(seconds=delay_s)
-        heapq.heappush(self._timers, (due_at, self._timer_count, happen))
+            self._timers.catch_up()
 
     # --- intake -----------------------------------------------------------------------------------
 
@@ -154,7 +147,7 @@ class EmbeddedNova:
                 return Receipt(Handed.NOT_SENT, "the broker did not take the message")
             order = nova_message.order_of(parcel.body)
             for server_id in order.server_ids:
-                self._conduct(server_id, order.forced_host, parcel.token or order.token)
+                self._conduct(server_id, order, parcel.token or order.token)
             if self.faults.strikes("unconfirmed"):
                 return Receipt(Handed.UNKNOWN, "the broker did not confirm the message")
             return Receipt(Handed.SENT)
@@ -169,8 +162,8 @@ class EmbeddedNova:
         if receipt.handed is not Handed.SENT:
             raise HandOverFailed(receipt.why)
 
-    def _conduct(self, server_id: str, forced: str | None, token: str) -> None:
-        server = self._servers.get(server_id)
+    def _conduct(self, server_id: str, order: nova_message.Order, token: str) -> None:
+        server, forced = self._servers.get(server_id), order.forced_host
         if server is None:
             return  # deleted while it waited: nothing to build
         if server.status is not ServerStatus.SCHEDULING:
@@ -185,7 +178,7 @@ class EmbeddedNova:
         elif not self._authorized(token):
             self._fail(server, "Not authorized for image.")
         else:
-            self._place(server)
+            self._place(server, order.constraints)
 
     def _orphan(self, server: ServerView) -> None:
         """A second build of a known server: Nova drops its mapping and allocation (observed)."""
@@ -198,31 +191,49 @@ class EmbeddedNova:
     def _authorized(self, token: str) -> bool:
         return self._spec.service_tokens or self._identity.check_token(token) is not None
 
-    def _place(self, server: ServerView) -> None:
-        host = self._placement.best_host(server.demand)
+    def _place(self, server: ServerView, constraints: Constraints) -> None:
+        host = self._placement.best_host(server.demand, constraints)
         if host is None:
             self._fail(server, "No valid host was found. ")
             return
         self._placement.allocate(server.server_id, host, server.demand)
         self._put(replace(server, status=ServerStatus.BUILDING, host=host))
-        broken = self.faults.strikes("build_error")
-        self._after(self._spec.boot_s, lambda: self._built(server.server_id, broken))
+        breaks = next((name for name in _BREAKS if self.faults.strikes(name)), "")
+        self._timers.after(
+            self._spec.boot_s, lambda: self._built(server.server_id, breaks, constraints)
+        )
 
-    def _built(self, server_id: str, broken: bool) -> None:
+    def _built(self, server_id: str, breaks: str, constraints: Constraints) -> None:
         server = self._servers.get(server_id)
         if server is None or server.status is not ServerStatus.BUILDING:
             return
-        if broken:
-            self._placement.release(server_id)
-            self._fail(replace(server, host=None), "Build of instance aborted.")
+        if breaks:
+            gone = self._broken(server)
+            if breaks == "reschedule":
+                self._place(gone, constraints)
+            else:
+                self._put_in_error(gone, gone.fault)
             return
         active = replace(server, status=ServerStatus.ACTIVE, launched_at=self._clock.now())
         self._put(active)
         self._notify(NoticeKind.BOOTED, server_id, host=server.host)
 
+    def _broken(self, server: ServerView) -> ServerView:
+        """A build broke on its host: Nova tells so, but not that it gives up or tries elsewhere."""
+        fault = "Build of instance aborted."
+        self._notify(NoticeKind.ATTEMPT_FAILED, server.server_id, host=server.host, detail=fault)
+        self._placement.release(server.server_id)
+        return replace(server, host=None, fault=fault)
+
     def _fail(self, server: ServerView, fault: str) -> None:
-        self._put(replace(server, status=ServerStatus.ERROR, fault=fault))
-        self._notify(NoticeKind.FAILED, server.server_id, detail=fault)
+        failed = self._put_in_error(server, fault)
+        self._notify(NoticeKind.FAILED, server.server_id, detail=fault, failure=failed.failure)
+
+    def _put_in_error(self, server: ServerView, fault: str) -> ServerView:
+        failure = nova_message.failure_of(fault)
+        failed = replace(server, status=ServerStatus.ERROR, fault=fault, failure=failure)
+        self._put(failed)
+        return failed
 
     def _put(self, server: ServerView) -> None:
         self._servers[server.server_id] = server
@@ -237,15 +248,10 @@ class EmbeddedNova:
             )
             self._changed_at[server.server_id] = self._clock.now()
 
-    def _notify(
-        self, kind: NoticeKind, server_id: str, *, host: str | None = None, detail: str = ""
-    ) -> None:
+    def _notify(self, kind: NoticeKind, server_id: str, **more: Any) -> None:
         if self.faults.strikes("lost_notice"):
             return
-        at = self._clock.now()
-        self._notices.append(
-            Notice(kind=kind, server_id=server_id, at=at, host=host, detail=detail)
-        )
+        self._notices.append(Notice(kind=kind, server_id=server_id, at=self._clock.now(), **more))
         for wake in self._notice_wakes:
             wake()
 
@@ -263,6 +269,11 @@ class EmbeddedNova:
         self._answer()
         with self._lock:
             return {one: self._servers[one] for one in server_ids if one in self._servers}
+
+    def still_waiting(self, server_ids: Iterable[str]) -> set[str]:
+        """Return those of the servers for which no conductor has done anything yet."""
+        found = self.servers(server_ids)
+        return {key for key, one in found.items() if one.status is ServerStatus.SCHEDULING}
 
     def servers_of(
         self, project_id: str, *, changed_since: datetime | None = None
@@ -312,7 +323,7 @@ class EmbeddedNova:
             self._server(server_id)
             image_id = str(UUID(int=self._rng.getrandbits(128), version=4))
             self._images[image_id] = False
-            self._after(self._spec.boot_s, lambda: self._images.update({image_id: True}))
+            self._timers.after(self._spec.boot_s, lambda: self._images.update({image_id: True}))
             return image_id
 
     def image_is_ready(self, image_id: str) -> bool:
@@ -351,11 +362,11 @@ class EmbeddedNova:
         with self._lock:
             self._placement.set_up(name, up)
 
-    def room_for(self, demand: Resources) -> Mapping[str, Resources]:
+    def room_for(self, demand: Resources, constraints: Constraints = ()) -> Mapping[str, Resources]:
         """Return the hosts that can take a demand now, and what is free on each."""
         self._answer()
         with self._lock:
-            return self._placement.room_for(demand)
+            return self._placement.room_for(demand, constraints)
 
     def placed(self, server_ids: Sequence[str]) -> set[str]:
         """Return those of the servers that hold an allocation."""
@@ -365,34 +376,37 @@ class EmbeddedNova:
     def quota(self, project_id: str, *, fresh: bool = True) -> Limits:
         """Return Nova's limits of a project by resource class; None is unlimited."""
         self._answer()
-        if project_id not in self._default_quota:
-            raise NotFound(f"Nova knows no quota of project {project_id!r}")
-        return self._default_quota[project_id] | self._own_quota.get(project_id, {})
+        return self._quotas.of(project_id)
+
+    def server_limit(self, project_id: str) -> int | None:
+        """Return how many servers a project may have."""
+        self._answer()
+        return self._quotas.server_limit(project_id)
 
     def limited_classes(self) -> frozenset[str]:
         """Return the resource classes that Nova's limits bound."""
         self._answer()
-        return frozenset(name for quota in self._default_quota.values() for name in quota)
+        return self._quotas.classes()
 
     def quota_record(self, project_id: str) -> Limits:
         """Return what was set for the project itself."""
         self._answer()
-        return dict(self._own_quota.get(project_id, {}))
+        return self._quotas.record(project_id)
 
     def lift_quota(self, project_id: str) -> None:
         """Make every class unlimited."""
-        self.set_quota(project_id, dict.fromkeys(self._default_quota[project_id]))
+        self._answer()
+        self._quotas.lift(project_id)
 
     def restore_quota(self, project_id: str, record: Limits) -> None:
         """Put a record back."""
         self._answer()
-        self._own_quota[project_id] = dict(record)
+        self._quotas.restore(project_id, record)
 
     def set_quota(self, project_id: str, limits: Limits) -> None:
         """Set limits of a project, as an administrator of Nova would."""
         self._answer()
-        own = self._own_quota.setdefault(project_id, {})
-        own.update(limits)
+        self._quotas.set(project_id, limits)
 
     def used_by(self, project_id: str) -> Resources:
         """Return what a project's servers hold."""
@@ -415,6 +429,7 @@ class EmbeddedNova:
         name: str,
         metadata: Mapping[str, str],
         count: int,
+        availability_zone: str | None = None,
     ) -> list[str]:
         """Ask for servers as `openstack server create` does, and return their ids."""
         if flavor not in self._flavors:
@@ -426,7 +441,9 @@ class EmbeddedNova:
         assert who is not None  # issued an instant ago
         spec = self._flavors[flavor]
         demand = spec.demand()
-        self._check_nova_quota(view.project_id, demand, count)
+        held = [s for s in self._servers.values() if s.project_id == view.project_id]
+        used = self.used_by(view.project_id)
+        self._quotas.check(view.project_id, used, demand, servers=len(held), count=count)
         ids = [self._new_id() for _ in range(count)]
         names = [name if count == 1 else f"{name}-{number}" for number in range(1, count + 1)]
         now = self._clock.now()
@@ -445,6 +462,7 @@ class EmbeddedNova:
             metadata=metadata,
             created_at=now,
             unique_id=f"{self._rng.getrandbits(128):032x}",
+            availability_zone=availability_zone,
         )
         with self._lock:
             for server_id, server_name in zip(ids, names, strict=True):
@@ -470,16 +488,6 @@ class EmbeddedNova:
         self._created += 1
         number = (self._created << 80) | self._rng.getrandbits(80)
         return str(UUID(int=number & (2**128 - 1), version=4))
-
-    def _check_nova_quota(self, project_id: str, demand: Resources, count: int) -> None:
-        used = self.used_by(project_id)
-        for name, limit in self.quota(project_id).items():
-            asked = demand.get(name, 0) * count
-            if limit is not None and used.get(name, 0) + asked > limit:
-                raise InvalidInput(
-                    f"Quota exceeded for {name}: Requested {asked}, "
-                    f"but already used {used.get(name, 0)} of {limit}"
-                )
 
     def delete_server_as_user(self, server_id: str) -> None:
         """Delete a server, waiting or running. Raises NotFound."""

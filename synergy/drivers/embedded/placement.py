@@ -3,10 +3,10 @@
 Must not know servers' states or users. Whoever calls holds the lock of the cloud.
 """
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterator
 
 from synergy.core.errors import NotFound
-from synergy.core.model import Resources
+from synergy.core.model import Constraints, Resources
 from synergy.drivers.embedded.spec import HostSpec
 from synergy.ports import Host
 
@@ -14,7 +14,8 @@ from synergy.ports import Host
 class EmbeddedPlacement:
     """Capacity and allocations by host."""
 
-    def __init__(self, hosts: Iterable[HostSpec]) -> None:
+    def __init__(self, hosts: Collection[HostSpec]) -> None:
+        self._hosts = {host.name: host for host in hosts}
         self._capacity = {host.name: host.capacity() for host in hosts}
         self._free = dict(self._capacity)
         self._down: set[str] = set()
@@ -40,21 +41,20 @@ class EmbeddedPlacement:
             raise NotFound(f"host {host!r} does not exist")
         (self._down.discard if up else self._down.add)(host)
 
-    def room_for(self, demand: Resources) -> dict[str, Resources]:
+    def room_for(self, demand: Resources, constraints: Constraints) -> dict[str, Resources]:
         """Return the hosts that can take a demand now, and what is free on each."""
         return {
             name: free
             for name, free in self._free.items()
-            if name not in self._down and demand.fits_in(free)
+            if name not in self._down
+            and demand.fits_in(free)
+            and self._hosts[name].satisfies(constraints)
         }
 
-    def best_host(self, demand: Resources) -> str | None:
+    def best_host(self, demand: Resources, constraints: Constraints = ()) -> str | None:
         """Return the host with most left among those that have room, by name where equal."""
-        best: tuple[int, str] | None = None
-        for name, free in self._free.items():
-            if name not in self._down and demand.fits_in(free):
-                best = max(best or (-1, ""), (free.get("VCPU", 0), name))
-        return best[1] if best else None
+        room = self.room_for(demand, constraints)
+        return max(room, key=lambda name: (room[name].get("VCPU", 0), name), default=None)
 
     def allocate(self, server_id: str, host: str, demand: Resources) -> None:
         """Let a server hold a demand on a host."""

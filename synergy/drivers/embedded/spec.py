@@ -3,23 +3,39 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import yaml
 
 from synergy.core.errors import InvalidInput
-from synergy.core.model import Resources
+from synergy.core.model import AVAILABILITY_ZONE, TRAIT, Constraints, Resources
 from synergy.drivers.nova_message import demand_of
+
+DEFAULT_ZONE: Final = "nova"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HostSpec:
-    """A compute host: inventory by resource class, of which some is reserved."""
+    """A compute host: inventory by resource class, of which some is reserved.
+
+    availability_zone  None: the host is in the zone of those that are in no other
+    """
 
     name: str
     inventory: Resources
     reserved: Resources = Resources()
     allocation_ratio: Mapping[str, float] = field(default_factory=dict)
+    traits: frozenset[str] = frozenset()
+    availability_zone: str | None = None
+
+    def satisfies(self, constraints: Constraints) -> bool:
+        """Tell whether the host is what a request insists on."""
+        return all(self._satisfies(name, value) for name, value in constraints)
+
+    def _satisfies(self, name: str, value: str) -> bool:
+        if name == AVAILABILITY_ZONE:
+            return value == (self.availability_zone or DEFAULT_ZONE)
+        return (name.removeprefix(TRAIT) in self.traits) == (value == "required")
 
     def capacity(self) -> Resources:
         """Return (total - reserved) x allocation_ratio by resource class."""
@@ -108,6 +124,8 @@ def _cloud(found: Mapping[str, Any]) -> CloudSpec:
                     inventory=Resources.demand(entry["inventory"], of=f"host {entry['name']}"),
                     reserved=Resources.demand(entry.get("reserved", {})),
                     allocation_ratio=entry.get("allocation_ratio", {}),
+                    traits=frozenset(entry.get("traits", ())),
+                    availability_zone=entry.get("availability_zone"),
                 )
             )
     settings = ("boot_s", "token_ttl_s", "service_tokens")

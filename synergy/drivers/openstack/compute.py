@@ -6,7 +6,7 @@ Must not do anything itself.
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 
-from synergy.core.model import Resources
+from synergy.core.model import Constraints, Resources
 from synergy.drivers.openstack.nova_api import NovaApi
 from synergy.drivers.openstack.placement import Placement
 from synergy.drivers.openstack.quotas import QuotaDriver, Remembered
@@ -25,6 +25,10 @@ class OpenStackCompute:
     def servers(self, server_ids: Iterable[str]) -> Mapping[str, ServerView]:
         """Return those of the servers that exist."""
         return self._nova.servers(server_ids)
+
+    def still_waiting(self, server_ids: Iterable[str]) -> set[str]:
+        """Return those of the servers for which no conductor has done anything yet."""
+        return self._nova.still_waiting(server_ids)
 
     def servers_of(
         self, project_id: str, *, changed_since: datetime | None = None
@@ -60,9 +64,9 @@ class OpenStackCompute:
         """Return every compute host."""
         return self._placement.hosts()
 
-    def room_for(self, demand: Resources) -> Mapping[str, Resources]:
+    def room_for(self, demand: Resources, constraints: Constraints = ()) -> Mapping[str, Resources]:
         """Return the hosts that can take a demand now, and what is free on each."""
-        return self._placement.room_for(demand)
+        return self._placement.room_for(demand, constraints)
 
     def placed(self, server_ids: Sequence[str]) -> set[str]:
         """Return those of the servers that hold an allocation."""
@@ -75,6 +79,10 @@ class OpenStackCompute:
     def quota(self, project_id: str, *, fresh: bool = True) -> Limits:
         """Return the limits that hold, by resource class."""
         return self._remembered.quota(project_id, fresh=fresh)
+
+    def server_limit(self, project_id: str) -> int | None:
+        """Return how many servers a project may have."""
+        return self._quotas.server_limit(project_id)
 
     def limited_classes(self) -> frozenset[str]:
         """Return the resource classes that Nova's limits bound."""

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from synergy.core.errors import InvalidInput, UpstreamUnavailable
-from synergy.drivers import envelope
+from synergy.drivers import envelope, nova_message
 from synergy.drivers.nova_rpc.broker import Consumer, Durability, Inbox, body_of, declare
 from synergy.ports import Notice, NoticeKind, Wake
 
@@ -21,7 +21,7 @@ PRIORITIES: Final = ("info", "error")
 _DATA: Final = "nova_object.data"
 _VERSIONED: Final[Mapping[str, NoticeKind]] = {
     "instance.create.end": NoticeKind.BOOTED,
-    "instance.create.error": NoticeKind.FAILED,
+    "instance.create.error": NoticeKind.ATTEMPT_FAILED,
     "compute_task.build_instances.error": NoticeKind.FAILED,
     "instance.delete.end": NoticeKind.DELETED,
     "instance.shelve_offload.end": NoticeKind.SHELVED,
@@ -31,7 +31,7 @@ _VERSIONED: Final[Mapping[str, NoticeKind]] = {
 }
 _LEGACY: Final[Mapping[str, NoticeKind]] = {
     "compute.instance.create.end": NoticeKind.BOOTED,
-    "compute.instance.create.error": NoticeKind.FAILED,
+    "compute.instance.create.error": NoticeKind.ATTEMPT_FAILED,
     "compute_task.build_instances": NoticeKind.FAILED,
     "compute.instance.delete.end": NoticeKind.DELETED,
     "compute.instance.shelve_offload.end": NoticeKind.SHELVED,
@@ -39,6 +39,7 @@ _LEGACY: Final[Mapping[str, NoticeKind]] = {
     "compute.instance.resize.confirm.end": NoticeKind.RESIZED,
     "compute.instance.resize.revert.end": NoticeKind.RESIZED,
 }
+_FAILURES: Final = (NoticeKind.FAILED, NoticeKind.ATTEMPT_FAILED)
 
 
 def read(body: bytes) -> tuple[str, Notice | None]:
@@ -63,13 +64,14 @@ def read(body: bytes) -> tuple[str, Notice | None]:
 def _notice(kind: NoticeKind, message: Mapping[str, Any], payload: Mapping[str, Any]) -> Notice:
     # Versioned payloads name the server `uuid` or `instance_uuid`, legacy ones `instance_id`.
     server_id = payload.get("uuid") or payload.get("instance_uuid") or payload["instance_id"]
-    detail = _detail(payload) if kind is NoticeKind.FAILED else ""
+    detail = _detail(payload) if kind in _FAILURES else ""
     return Notice(
         kind=kind,
         server_id=str(server_id),
         at=_instant(message["timestamp"]),
         host=payload.get("host") or None,
         detail=detail,
+        failure=nova_message.failure_of(detail) if kind is NoticeKind.FAILED else None,
         message_id=str(message["message_id"]),
     )
 

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from synergy.core.errors import NotFound
-from synergy.drivers.nova_message import demand_of
+from synergy.drivers.nova_message import demand_of, failure_of
 from synergy.drivers.openstack.session import asking
 from synergy.ports import Flavor, ServerStatus, ServerView
 
@@ -58,9 +58,25 @@ class NovaApi:
             return None
 
     def still_waiting(self, server_ids: Iterable[str]) -> set[str]:
-        """Return those of the servers that wait for the conductor's first step."""
+        """Return those of the servers that wait for the conductor's first step.
+
+        A server that is built again elsewhere shows itself like one that waits for its first build,
+        but the record of what was done to it has begun.
+        """
         found = self._pool.map(self._raw, server_ids)
-        return {one.id for one in found if one and one.task_state in _FIRST_STEPS}
+        waiting = [one for one in found if one and one.task_state in _FIRST_STEPS]
+        first = [one.id for one in waiting if one.task_state == _FIRST_STEPS[0]]
+        begun = {
+            one for one, is_ in zip(first, self._pool.map(self._begun, first), strict=True) if is_
+        }
+        return {one.id for one in waiting} - begun
+
+    def _begun(self, server_id: str) -> bool:
+        try:
+            with asking(NOVA):
+                return any(self._cloud.compute.server_actions(server_id))
+        except NotFound:
+            return True
 
     def servers_of(
         self, project_id: str, *, changed_since: datetime | None = None
@@ -135,7 +151,7 @@ def view_of(server: Any) -> ServerView:
     flavor = server.flavor
     shape = _shape(flavor, flavor.original_name)
     image = server.image.id if server.image else None
-    fault = (server.fault or {}).get("message", "")
+    fault, status = (server.fault or {}).get("message", ""), status_of(server)
     return ServerView(
         server_id=server.id,
         project_id=server.project_id,
@@ -143,12 +159,13 @@ def view_of(server: Any) -> ServerView:
         name=server.name or "",
         flavor=flavor.original_name or "",
         demand=demand_of(shape, flavor.extra_specs or {}, boots_from_volume=not image),
-        status=status_of(server),
+        status=status,
         in_task=bool(server.task_state) or server.status == "VERIFY_RESIZE",
         created_at=_instant(server.created_at),
         launched_at=_instant(server.launched_at) if server.launched_at else None,
         host=server.compute_host or None,
         fault=fault,
+        failure=failure_of(fault) if status is ServerStatus.ERROR else None,
     )
 
 

@@ -7,13 +7,14 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
 
-from synergy.core.errors import ConfigurationInvalid, NotFound
-from synergy.core.model import Resources, total
+from synergy.core.errors import ConfigurationInvalid, InvalidInput, NotFound
+from synergy.core.model import AVAILABILITY_ZONE, TRAIT, Constraints, Resources, total
 from synergy.drivers.openstack.session import asking
 from synergy.ports import Host
 
 PLACEMENT: Final = "Placement"
 _AT_ONCE: Final = 4
+_UNKNOWN: Final = "No such"  # trait, or resource class, in Placement's own words
 _MOST_CANDIDATES: Final = 1000
 
 
@@ -67,6 +68,13 @@ class Placement:
             )
         return [found[name] for name in self._aggregates]
 
+    def _aggregates_of_zone(self, zone: str) -> list[Any]:
+        """Return the aggregates that make up a zone; none for the zone of the hosts that are in
+        no other, which Nova does not narrow down either."""
+        with asking("Nova"):
+            listed = list(self._cloud.compute.aggregates())
+        return [one for one in listed if (one.metadata or {}).get(AVAILABILITY_ZONE) == zone]
+
     def _capacity(self, provider_id: str) -> Resources:
         """Return (total - reserved) x allocation_ratio by resource class."""
         try:
@@ -79,18 +87,27 @@ class Placement:
         except NotFound:
             return Resources()  # removed since it was listed
 
-    def room_for(self, demand: Resources) -> Mapping[str, Resources]:
+    def room_for(self, demand: Resources, constraints: Constraints = ()) -> Mapping[str, Resources]:
         """Ask for allocation candidates, disabled hosts excluded; hosts are named by their id."""
-        query = {
-            "resources": ",".join(f"{name}:{amount}" for name, amount in demand.items()),
-            "required": "!COMPUTE_STATUS_DISABLED",
-            "limit": str(_MOST_CANDIDATES),
-        }
-        if self._aggregates:
-            uuids = ",".join(one.uuid for one in self._found_aggregates())
-            query["member_of"] = f"in:{uuids}"
+        query = [
+            ("resources", ",".join(f"{name}:{amount}" for name, amount in demand.items())),
+            ("required", ",".join(["!COMPUTE_STATUS_DISABLED", *_traits(constraints)])),
+            ("limit", str(_MOST_CANDIDATES)),
+        ]
+        groups = [self._found_aggregates()] if self._aggregates else []
+        zone = dict(constraints).get(AVAILABILITY_ZONE)
+        if zone is not None:
+            groups.append(self._aggregates_of_zone(zone))
+        query += [
+            ("member_of", f"in:{','.join(a.uuid for a in group)}") for group in groups if group
+        ]
         with asking(PLACEMENT):
-            answer = self._get("/allocation_candidates", query)
+            try:
+                answer = self._get("/allocation_candidates", query)
+            except InvalidInput as error:
+                if _UNKNOWN not in str(error):
+                    raise
+                return {}  # a trait or a resource class that no host has
             free: dict[str, Resources] = {}
             for provider_id, one in answer["provider_summaries"].items():
                 root = one.get("root_provider_uuid") or provider_id
@@ -111,9 +128,17 @@ class Placement:
     def used_by(self, project_id: str) -> Resources:
         """Return what a project's servers hold."""
         with asking(PLACEMENT):
-            return Resources.of(self._get("/usages", {"project_id": project_id})["usages"])
+            return Resources.of(self._get("/usages", [("project_id", project_id)])["usages"])
 
-    def _get(self, path: str, query: Mapping[str, str] | None = None) -> Any:
-        answer = self._cloud.placement.get(path, params=dict(query or {}))
+    def _get(self, path: str, query: Sequence[tuple[str, str]] = ()) -> Any:
+        answer = self._cloud.placement.get(path, params=list(query))
         answer.raise_for_status()
         return answer.json()
+
+
+def _traits(constraints: Constraints) -> list[str]:
+    return [
+        ("!" if value == "forbidden" else "") + name.removeprefix(TRAIT)
+        for name, value in constraints
+        if name.startswith(TRAIT)
+    ]

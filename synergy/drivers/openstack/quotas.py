@@ -24,6 +24,9 @@ class QuotaDriver(Protocol):
     def quota(self, project_id: str) -> Limits:
         """Return the limits that hold, by resource class."""
 
+    def server_limit(self, project_id: str) -> int | None:
+        """Return how many servers a project may have."""
+
     def limited_classes(self) -> frozenset[str]:
         """Return the resource classes that have limits."""
 
@@ -59,6 +62,11 @@ class QuotaSets:
         with asking(NOVA):
             found = self._cloud.compute.get_quota_set(project_id)
             return {ours: _limit(int(found[name])) for name, ours in self.classes.items()}
+
+    def server_limit(self, project_id: str) -> int | None:
+        """Return how many servers a project may have."""
+        with asking(NOVA):
+            return _limit(int(self._cloud.compute.get_quota_set(project_id)["instances"]))
 
     def limited_classes(self) -> frozenset[str]:
         """Return the resource classes that have limits."""
@@ -118,12 +126,19 @@ class UnifiedLimits:
 
     def quota(self, project_id: str) -> Limits:
         """Return the limits that hold, by resource class."""
-        limits = self._defaults() | {n: one.resource_limit for n, one in self._own(project_id)}
         return {
             name.removeprefix("class:"): _limit(value)
-            for name, value in limits.items()
+            for name, value in self._limits(project_id).items()
             if name.startswith("class:")
         }
+
+    def server_limit(self, project_id: str) -> int | None:
+        """Return how many servers a project may have."""
+        return _limit(self._limits(project_id).get("servers", UNLIMITED))
+
+    def _limits(self, project_id: str) -> dict[str, int]:
+        own = {name: int(one.resource_limit) for name, one in self._own(project_id)}
+        return self._defaults() | own
 
     def limited_classes(self) -> frozenset[str]:
         """Return the resource classes that have limits."""

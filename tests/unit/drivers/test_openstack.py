@@ -180,7 +180,7 @@ def versioned(**data):
         ("instance.resize_confirm.end", versioned(uuid="s", host="h"), NoticeKind.RESIZED, ""),
         ("instance.create.error",
          versioned(uuid="s", host="h", fault=versioned(exception_message="it burst")),
-         NoticeKind.FAILED, "it burst"),
+         NoticeKind.ATTEMPT_FAILED, "it burst"),
         ("compute_task.build_instances.error",
          versioned(instance_uuid="s", host="h", reason=versioned(exception_message="no host")),
          NoticeKind.FAILED, "no host"),
