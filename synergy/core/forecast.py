@@ -65,7 +65,7 @@ def forecast(
             at_s=at_s,
             book=book,
             fragmented=none_fragmented,
-            resting=frozenset(),
+            resting={},
             site=0.0,
         )
         next_plan = schedule(now, policy)

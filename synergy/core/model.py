@@ -16,6 +16,7 @@ from synergy.core.errors import InvalidInput
 DEFAULT_PARTITION: Final = "default"
 AVAILABILITY_ZONE: Final = "availability_zone"
 PARTITION: Final = "partition"
+SERVER_GROUP: Final = "server_group"
 TRAIT: Final = "trait:"  # followed by the name of a trait, as in the extra specs of a flavor
 Constraints = tuple[tuple[str, str], ...]
 RESOURCE_CLASS: Final = re.compile(r"[A-Z][A-Z0-9_]{0,254}")
@@ -232,8 +233,8 @@ class RequestClass:
     """What makes requests equal for scheduling; inside a class, order is by age.
 
     ttl_s        lifetime in seconds, 0 without end
-    constraints  (AVAILABILITY_ZONE, "az1"), ("trait:CUSTOM_SSD", "required") or "forbidden", and
-                 (PARTITION, "gpu")
+    constraints  (AVAILABILITY_ZONE, "az1"), ("trait:CUSTOM_SSD", "required") or "forbidden",
+                 (SERVER_GROUP, its id) and (PARTITION, "gpu")
     """
 
     association_id: int

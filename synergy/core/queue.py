@@ -279,3 +279,8 @@ class WaitingQueue:
         self._columns = {name: column[rows] for name, column in self._columns.items()}
         self._row = {int(c): row for row, c in enumerate(self._columns["class_id"])}
         self._head_s = self._head_s[rows]
+        used, again = np.unique(self._columns["shape"], return_inverse=True)
+        self._columns["shape"] = again.astype(np.int32)
+        known = list(self._shapes)
+        self._shapes = {known[old]: new for new, old in enumerate(used)}
+        self._matrix = None

@@ -6,8 +6,8 @@ request id), so the order of the input never matters; the cost follows classes a
 """
 
 import heapq
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Final
 from uuid import UUID
@@ -77,7 +77,7 @@ class Snapshot:
     book        a fresh accounting over the classes `book.resource_classes`
     demand      shape (s, r), the queue's shapes over the resource classes of the book's tree
     fragmented  shape (s,), True where the sum would fit but no host has the room
-    resting     class_ids that Nova found no host for a moment ago
+    resting     classes by class_id that are not to be tried now, and why
     site        shape (c,), points of the site's own factors, or one number for all
     """
 
@@ -92,7 +92,7 @@ class Snapshot:
     points: Floats
     highest_points: float
     site: priority.Column = 0.0
-    resting: frozenset[int] = frozenset()
+    resting: Mapping[int, Reason] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,10 +212,10 @@ class _Round:
     def run(self) -> Plan:
         waiting, snapshot = self.waiting, self.snapshot
         open_ = self._close(snapshot.suspended[waiting.association], Reason.PROJECT_SUSPENDED)
-        hostless = snapshot.fragmented[waiting.shape]
-        if snapshot.resting:
-            hostless |= np.isin(waiting.class_id, list(snapshot.resting))
-        open_ &= self._close(hostless, Reason.FRAGMENTED, open_)
+        open_ &= self._close(snapshot.fragmented[waiting.shape], Reason.FRAGMENTED, open_)
+        for reason in set(snapshot.resting.values()):
+            rest = [key for key, why in snapshot.resting.items() if why is reason]
+            open_ &= self._close(np.isin(waiting.class_id, rest), reason, open_)
         shared = waiting.quota == _SHARED
         self._private(open_ & ~shared)
         self._shared(open_ & shared)

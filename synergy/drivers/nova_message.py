@@ -8,7 +8,7 @@ observed on Nova 34 (method version 1.17); fields that are not needed are carrie
 import base64
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -18,6 +18,7 @@ from synergy.core.errors import InvalidInput
 from synergy.core.model import (
     AVAILABILITY_ZONE,
     RESOURCE_CLASS,
+    SERVER_GROUP,
     TRAIT,
     BuildFailure,
     Constraints,
@@ -83,7 +84,6 @@ def _one(message: Opened, position: int, count: int) -> BuildRequest:
     server_id = spec["instance_uuid"]
     if instance["uuid"] != server_id:
         raise InvalidInput(f"request_specs and build_requests disagree about server {server_id!r}")
-    zone = spec.get("availability_zone")
     extra_specs = {str(k): str(v) for k, v in (flavor.get("extra_specs") or {}).items()}
     return BuildRequest(
         server_id=server_id,
@@ -98,7 +98,7 @@ def _one(message: Opened, position: int, count: int) -> BuildRequest:
         batch_id=instance.get("reservation_id"),
         metadata={str(k): str(v) for k, v in (instance.get("metadata") or {}).items()},
         extra_specs=extra_specs,
-        constraints=constraints_of(zone, extra_specs, _image_traits(spec)),
+        constraints=constraints_of(spec),
         user_data_quota=_quota_in_user_data(instance.get("user_data")),
     )
 
@@ -147,22 +147,25 @@ def demand_of(
     return Resources.demand(amounts, of=f"flavor {flavor.get('name')!r}")
 
 
-def constraints_of(
-    zone: str | None, extra_specs: Mapping[str, str], image_traits: Iterable[str] = ()
-) -> Constraints:
-    """Return what binds the choice of a host: a zone, and the traits of flavor and image.
+def constraints_of(spec: Mapping[str, Any]) -> Constraints:
+    """Return what binds the choice of a host: a zone, a server group, the traits of flavor and
+    image.
 
     Traits of numbered groups (`trait1:...`) go with the resources of their group; both are left to
     Nova.
     """
-    found = {TRAIT + name: "required" for name in image_traits}
+    found = {TRAIT + name: "required" for name in _image_traits(spec)}
+    extra_specs = spec["flavor"][_DATA].get("extra_specs") or {}
     found |= {
         key: value
         for key, value in extra_specs.items()
         if key.startswith(TRAIT) and value in ("required", "forbidden")
     }
-    if zone:
-        found[AVAILABILITY_ZONE] = str(zone)
+    if spec.get("availability_zone"):
+        found[AVAILABILITY_ZONE] = str(spec["availability_zone"])
+    groups = (spec.get("scheduler_hints") or {}).get("group") or ()
+    if groups:
+        found[SERVER_GROUP] = groups if isinstance(groups, str) else str(groups[0])
     return tuple(sorted(found.items()))
 
 
@@ -272,11 +275,7 @@ def order_of(body: bytes) -> Order:
     hosts = specs[0].get("force_hosts")
     return Order(
         server_ids=tuple(spec["instance_uuid"] for spec in specs),
-        constraints=constraints_of(
-            specs[0].get("availability_zone"),
-            specs[0]["flavor"][_DATA].get("extra_specs") or {},
-            _image_traits(specs[0]),
-        ),
+        constraints=constraints_of(specs[0]),
         forced_host=str(hosts[0]) if hosts else None,
         token=_credentials(message.message).token,
     )
@@ -291,6 +290,7 @@ def compose(
     created_at: datetime,
     unique_id: str,
     availability_zone: str | None = None,
+    server_group: str | None = None,
 ) -> bytes:
     """Return a build message as nova-api sends it, for (server id, name) pairs.
 
@@ -316,6 +316,7 @@ def compose(
             "user_id": user_id,
             "flavor": _object("Flavor", "1.2", flavor),
             "availability_zone": availability_zone,
+            "scheduler_hints": {"group": [server_group]} if server_group else {},
             "num_instances": len(servers),
             "is_bfv": False,
         }

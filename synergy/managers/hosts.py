@@ -2,14 +2,10 @@
 
 Why: Nova fails a server that finds no host, while here it can wait. Placement says what each host
 has free; what was dispatched and has no allocation yet is put on the hosts first, then the
-decisions one by one, on the emptiest host as Nova does. What Placement cannot see, Nova's failures
-tell. Must not know quotas or priorities.
+decisions one by one, on the emptiest host as Nova does. Must not know quotas or priorities.
 """
 
-import logging
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from collections.abc import Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -21,10 +17,7 @@ from synergy.core.schedule import Decision, Outcome, Plan
 from synergy.core.shares import Ints
 from synergy.ports import Compute
 
-LOG = logging.getLogger(__name__)
 HOST_CHECK_S: Final = 10.0  # nobody tells when a host has room
-FIRST_REST_S: Final = 60.0
-LONGEST_REST_S: Final = 3600.0
 
 
 class HostRoom:
@@ -92,73 +85,6 @@ class HostRoom:
         everywhere = np.arange(len(free))
         for request in self._in_flight:
             _put(free, self._tree.amounts(request.demand), everywhere)
-
-
-@dataclass(frozen=True, slots=True)
-class _Rest:
-    until: datetime
-    rest_s: float
-    tried: bool = False  # one of the class was let go since
-
-
-class Hostless:
-    """Classes that Nova found no host for although Placement named one: they rest for a while, and
-    then one of them is tried before the others.
-
-    Without it every request of a class that Placement cannot judge (an image that no host boots, a
-    group that cannot be kept apart) would end in an error one after the other.
-    """
-
-    def __init__(self) -> None:
-        self._rests: dict[int, _Rest] = {}
-
-    def failed(self, requests: Sequence[Request], now: datetime) -> None:
-        """Let the classes of these rest, longer when one was tried in vain; several that fail
-        together count once."""
-        for class_id, request in {one.class_id: one for one in requests}.items():
-            known = self._rests.get(class_id)
-            if known is not None and now < known.until:
-                continue
-            rest_s = FIRST_REST_S if known is None else min(2 * known.rest_s, LONGEST_REST_S)
-            self._rests[class_id] = _Rest(now + timedelta(seconds=rest_s), rest_s)
-            LOG.warning(
-                "Nova found no host for request %s, although Placement did: others of its user "
-                "that ask for the same wait %.0f s", request.request_id, rest_s,
-            )  # fmt: skip
-
-    def resting(self, now: datetime, in_flight: Callable[[], Sequence[Request]]) -> frozenset[int]:
-        """Return the class_ids that rest now, those among them whose trial is in flight; forget
-        those whose trial succeeded."""
-        if not self._rests:
-            return frozenset()
-        away = {request.class_id for request in in_flight()}
-        self._rests = {
-            key: rest for key, rest in self._rests.items() if key in away or not rest.tried
-        }
-        return frozenset(
-            key for key, rest in self._rests.items() if now < rest.until or key in away
-        )
-
-    def one_of_each(self, plan: Plan, class_id: npt.NDArray[Any]) -> Plan:
-        """Return the plan with one request at most of each class that is to be tried.
-
-        class_id  shape (c,)
-        """
-        kept = []
-        for decision in plan.decisions:
-            key = int(class_id[decision.class_row])
-            rest = self._rests.get(key)
-            if rest is None or decision.outcome is not Outcome.DISPATCH:
-                kept.append(decision)
-            elif not rest.tried:
-                self._rests[key] = replace(rest, tried=True)
-                kept.append(decision)
-        return plan if len(kept) == len(plan.decisions) else plan.with_decisions(kept)
-
-    def due_s(self, now: datetime) -> list[float]:
-        """Return in how many seconds each rest ends, or its trial is looked at."""
-        left_s = ((rest.until - now).total_seconds() for rest in self._rests.values())
-        return [one if one > 0 else HOST_CHECK_S for one in left_s]
 
 
 def _put(free: Ints, demand: Ints, hosts: Ints) -> bool:

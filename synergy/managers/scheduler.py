@@ -33,6 +33,7 @@ from synergy.core.events import (
 from synergy.core.model import BuildFailure, QuotaKind, Request, Resources, State
 from synergy.core.queue import Waiting, WaitingQueue
 from synergy.core.quota import QuotaBook, QuotaState, QuotaTree
+from synergy.core.reasons import Reason
 from synergy.core.schedule import (
     Decision,
     Discipline,
@@ -47,8 +48,9 @@ from synergy.managers.answers import Answers, Latest, reason_of
 from synergy.managers.base import Json, Manager, Publish, command
 from synergy.managers.changes import ChangeDesk
 from synergy.managers.dispatch import Dispatcher
-from synergy.managers.hosts import HOST_CHECK_S, Hostless, HostRoom
+from synergy.managers.hosts import HOST_CHECK_S, HostRoom
 from synergy.managers.ranking import SitePoints
+from synergy.managers.trials import GROUP_CHECK_S, GroupTurns, Hostless, classes_of
 from synergy.ports import (
     Changes,
     Clock,
@@ -154,7 +156,7 @@ class SchedulerManager(Manager):
         self._told: dict[str, int] = {}
         self._told_s = float("-inf")
         self._again = False
-        self._hostless = Hostless()
+        self._hostless, self._turns = Hostless(), GroupTurns(compute)
         self._fragmented = False  # something that was chosen found no host
 
     def setup(self) -> None:
@@ -225,6 +227,7 @@ class SchedulerManager(Manager):
                 return CONFLICT_REST_S
         due_s = [HOST_CHECK_S] if self._fragmented else []
         due_s += self._hostless.due_s(self._clock.now())
+        due_s += [GROUP_CHECK_S] if self._turns.waits else []
         if self._delayed:
             due_s.append(max(0.0, self._delayed[0][0] - self._clock.now().timestamp()))
         return min(due_s, default=None)
@@ -274,7 +277,10 @@ class SchedulerManager(Manager):
         fragmented = np.zeros(len(waiting.demand), dtype=np.bool_)
         site = self._site.points(waiting, self._clock.now().timestamp())
         policy = self._policy()
-        resting = self._hostless.resting(self._clock.now(), self._in_flight)
+        busy = self._turns.busy(waiting, self._in_flight)
+        resting = classes_of(busy, waiting) | self._hostless.resting(
+            self._clock.now(), self._in_flight
+        )
         room: HostRoom | None = None
         self._fragmented = False
         while True:
@@ -289,7 +295,8 @@ class SchedulerManager(Manager):
                 )
             plan, lacking = room.sift(plan, waiting.shape)
             if not lacking:
-                return snapshot, self._hostless.one_of_each(plan, waiting.class_id)
+                plan = self._turns.one_of_each(plan, waiting)
+                return snapshot, self._hostless.one_of_each(plan, waiting)
             self._fragmented = True
             fragmented[list(lacking)] = True
 
@@ -309,7 +316,7 @@ class SchedulerManager(Manager):
         tree: QuotaTree,
         book: QuotaBook,
         fragmented: Any,
-        resting: frozenset[int],
+        resting: Mapping[int, Reason],
         site: priority.Column,
     ) -> Snapshot:
         known = self._factors

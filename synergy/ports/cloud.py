@@ -402,6 +402,7 @@ class CloudUser(Protocol):
         metadata: Mapping[str, str],
         count: int,
         availability_zone: str | None = None,
+        server_group: str | None = None,
     ) -> list[str]:
         """Ask for servers as `openstack server create` does, and return their ids."""
 

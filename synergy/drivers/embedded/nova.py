@@ -430,6 +430,7 @@ class EmbeddedNova:
         metadata: Mapping[str, str],
         count: int,
         availability_zone: str | None = None,
+        server_group: str | None = None,
     ) -> list[str]:
         """Ask for servers as `openstack server create` does, and return their ids."""
         if flavor not in self._flavors:
@@ -463,6 +464,7 @@ class EmbeddedNova:
             created_at=now,
             unique_id=f"{self._rng.getrandbits(128):032x}",
             availability_zone=availability_zone,
+            server_group=server_group,
         )
         with self._lock:
             for server_id, server_name in zip(ids, names, strict=True):

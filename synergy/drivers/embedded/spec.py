@@ -35,6 +35,8 @@ class HostSpec:
     def _satisfies(self, name: str, value: str) -> bool:
         if name == AVAILABILITY_ZONE:
             return value == (self.availability_zone or DEFAULT_ZONE)
+        if not name.startswith(TRAIT):
+            return True  # a server group: the embedded cloud places its servers anywhere
         return (name.removeprefix(TRAIT) in self.traits) == (value == "required")
 
     def capacity(self) -> Resources:

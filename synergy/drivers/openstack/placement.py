@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
 
+from openstack.exceptions import raise_from_response
+
 from synergy.core.errors import ConfigurationInvalid, InvalidInput, NotFound
 from synergy.core.model import AVAILABILITY_ZONE, TRAIT, Constraints, Resources, total
 from synergy.drivers.openstack.session import asking
@@ -101,19 +103,13 @@ class Placement:
         query += [
             ("member_of", f"in:{','.join(a.uuid for a in group)}") for group in groups if group
         ]
-        with asking(PLACEMENT):
-            try:
-                answer = self._get("/allocation_candidates", query)
-            except InvalidInput as error:
-                if _UNKNOWN not in str(error):
-                    raise
+        try:
+            with asking(PLACEMENT):
+                return _free(self._get("/allocation_candidates", query))
+        except InvalidInput as error:
+            if _UNKNOWN in str(error):
                 return {}  # a trait or a resource class that no host has
-            free: dict[str, Resources] = {}
-            for provider_id, one in answer["provider_summaries"].items():
-                root = one.get("root_provider_uuid") or provider_id
-                left = {n: r["capacity"] - r["used"] for n, r in one["resources"].items()}
-                free[root] = free.get(root, Resources()) + Resources.of(left)
-            return free
+            raise
 
     def placed(self, server_ids: Sequence[str]) -> set[str]:
         """Return those of the servers that hold an allocation."""
@@ -132,7 +128,7 @@ class Placement:
 
     def _get(self, path: str, query: Sequence[tuple[str, str]] = ()) -> Any:
         answer = self._cloud.placement.get(path, params=list(query))
-        answer.raise_for_status()
+        raise_from_response(answer)
         return answer.json()
 
 
@@ -142,3 +138,13 @@ def _traits(constraints: Constraints) -> list[str]:
         for name, value in constraints
         if name.startswith(TRAIT)
     ]
+
+
+def _free(candidates: Mapping[str, Any]) -> dict[str, Resources]:
+    """Return what is free by root provider, with what is nested below it."""
+    free: dict[str, Resources] = {}
+    for provider_id, one in candidates["provider_summaries"].items():
+        root = one.get("root_provider_uuid") or provider_id
+        left = {n: r["capacity"] - r["used"] for n, r in one["resources"].items()}
+        free[root] = free.get(root, Resources()) + Resources.of(left)
+    return free

@@ -123,5 +123,18 @@ def asking(service: str) -> Iterator[None]:
 
 def _text(error: Exception) -> str:
     """Return what a service said, on one line and not endlessly."""
-    said = getattr(error, "details", None) or getattr(error, "message", None) or str(error)
+    said = (
+        _placements_detail(getattr(error, "response", None))
+        or getattr(error, "details", None)
+        or getattr(error, "message", None)
+        or str(error)
+    )
     return " ".join(str(said).split())[:300]
+
+
+def _placements_detail(response: Any) -> str:
+    """Return what Placement says of an error, in a form that the SDK does not read."""
+    try:
+        return str(response.json()["errors"][0]["detail"])
+    except (AttributeError, ValueError, KeyError, IndexError, TypeError):
+        return ""

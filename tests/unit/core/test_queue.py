@@ -76,6 +76,21 @@ def test_empty_classes_are_forgotten_and_come_back():
     assert queue.snapshot().nice.tolist() == [3000, 5]
 
 
+def test_shapes_that_nobody_asks_for_any_longer_are_forgotten():
+    queue = WaitingQueue()
+    for number in range(1, 3001):
+        one = kind(1 + number % 2, constraints=(("server_group", f"g{number}"),))
+        queue.add(number, one, rid(number), 1.0)
+    for number in range(1, 2999):
+        queue.remove(number, rid(number), 1.0)
+    found = queue.snapshot()
+    assert [dict(found.placement[shape])["server_group"] for shape in found.shape] == [
+        "g2999", "g3000",
+    ]  # fmt: skip
+    assert found.demand[found.shape].tolist() == [[2], [1]]
+    assert len(found.demand) == len(found.placement) == 2
+
+
 def test_packed_members_that_do_not_match_are_refused():
     with pytest.raises(InvalidInput, match="class 1: 16 id bytes, 2 times"):
         WaitingQueue().load(1, kind(), packed([1]), times([1.0, 2.0]))

@@ -38,6 +38,40 @@ def test_a_message_is_read_as_nova_sends_it():
     assert found.demand == Resources.of(VCPU=2, MEMORY_MB=100, DISK_GB=8, CUSTOM_FPGA=1)
 
 
+def test_what_binds_the_choice_of_a_host_is_read():
+    def change(inner):
+        spec = inner["args"]["request_specs"][0]["nova_object.data"]
+        spec["availability_zone"] = "az1"
+        spec["scheduler_hints"] = {"group": ["g1"], "query": ["[]"]}
+        spec["flavor"]["nova_object.data"]["extra_specs"] = {
+            "trait:CUSTOM_SSD": "required", "trait:CUSTOM_OLD": "forbidden", "trait:CUSTOM_X": "?",
+            "trait1:CUSTOM_NIC": "required",
+        }  # fmt: skip
+        props = {"nova_object.data": {"traits_required": ["HW_CPU_X86_VMX"]}}
+        spec["image"] = {"nova_object.data": {"properties": props}}
+
+    (found,) = nova_message.read("m", changed(change)).requests
+    assert dict(found.constraints) == {
+        "availability_zone": "az1", "server_group": "g1", "trait:CUSTOM_OLD": "forbidden",
+        "trait:CUSTOM_SSD": "required", "trait:HW_CPU_X86_VMX": "required",
+    }  # fmt: skip
+    (plain,) = nova_message.read("m", body()).requests
+    assert plain.constraints == ()
+
+
+@pytest.mark.parametrize(
+    ("fault", "failure"),
+    [
+        ("No valid host was found. There are not enough hosts available.", "no_valid_host"),
+        ("Exceeded maximum number of retries. Exhausted all hosts for it.", "retries_exhausted"),
+        ("Build of instance 1 aborted: the image is broken", "build_error"),
+        ("", "build_error"),
+    ],
+)  # fmt: skip
+def test_a_failed_build_is_told_apart_by_its_fault(fault, failure):
+    assert nova_message.failure_of(fault) == failure
+
+
 def test_a_message_of_one_server_is_kept_verbatim():
     (found,) = nova_message.read("m", body()).requests
     assert found.body == body()

@@ -124,6 +124,68 @@ def test_free_room_is_what_the_candidates_have_left_with_what_is_nested_below(se
     assert "required=%21COMPUTE_STATUS_DISABLED" in asked
 
 
+def test_placement_that_fails_is_told(services, ports):
+    services.answers["GET", "/placement/allocation_candidates"] = (500, {})
+    with pytest.raises(UpstreamUnavailable, match="Placement answers 500"):
+        ports["compute"].room_for(Resources.of(VCPU=1))
+    services.answers["GET", "/placement/allocations/s"] = (401, {})
+    with pytest.raises(UpstreamUnavailable, match="does not accept Synergy's credentials"):
+        ports["compute"].placed(["s"])
+
+
+def test_hosts_are_asked_for_with_zone_and_traits(services, ports):
+    services.answers["GET", "/compute/v2.1/os-aggregates"] = (200, {"aggregates": [
+        {"id": 1, "uuid": "u-east", "name": "one", "metadata": {"availability_zone": "east"}},
+        {"id": 2, "uuid": "u-west", "name": "two", "metadata": {"availability_zone": "west"}},
+        {"id": 3, "uuid": "u-none", "name": "three", "metadata": {}},
+    ]})  # fmt: skip
+    services.answers["GET", "/placement/allocation_candidates"] = (200, {
+        "allocation_requests": [], "provider_summaries": {},
+    })  # fmt: skip
+    constraints = (
+        ("availability_zone", "east"), ("server_group", "g"), ("trait:A", "required"),
+        ("trait:B", "forbidden"),
+    )  # fmt: skip
+    assert ports["compute"].room_for(Resources.of(VCPU=1), constraints) == {}
+    asked = next(path for method, path in services.asked if "allocation_candidates" in path)
+    assert "required=%21COMPUTE_STATUS_DISABLED%2CA%2C%21B" in asked
+    assert "member_of=in%3Au-east" in asked
+    assert "u-west" not in asked
+
+
+@pytest.mark.parametrize("said", ["No such trait(s): A.", "Invalid: No such resource class X."])
+def test_what_placement_never_heard_of_no_host_has(services, ports, said):
+    errors = {"errors": [{"status": 400, "detail": said}]}
+    services.answers["GET", "/placement/allocation_candidates"] = (400, errors)
+    assert ports["compute"].room_for(Resources.of(VCPU=1), (("trait:A", "required"),)) == {}
+    services.answers["GET", "/placement/allocation_candidates"] = (
+        400, {"errors": [{"status": 400, "detail": "limit is no number"}]},
+    )  # fmt: skip
+    with pytest.raises(InvalidInput, match="limit is no number"):
+        ports["compute"].room_for(Resources.of(VCPU=1))
+
+
+@pytest.mark.parametrize(
+    ("task", "actions", "waits"),
+    [
+        ("scheduling", [], True),
+        ("scheduling", [{"action": "create"}], False),  # built again on another host
+        ("resize_prep", [{"action": "resize"}], True),
+        ("spawning", [], False),
+        (None, [], False),
+    ],
+)
+def test_a_server_that_is_built_again_elsewhere_waits_for_no_conductor(
+    services, ports, task, actions, waits
+):
+    server = {"id": "s", "status": "BUILD", "OS-EXT-STS:task_state": task}
+    services.answers[SERVER] = (200, {"server": server})
+    services.answers["GET", "/compute/v2.1/servers/s/os-instance-actions"] = (
+        200, {"instanceActions": actions},
+    )  # fmt: skip
+    assert ports["compute"].still_waiting(["s"]) == ({"s"} if waits else set())
+
+
 def test_quotas_of_others_are_remembered_for_a_while():
     class Driver:
         asked = 0
