@@ -7,7 +7,7 @@ from sqlalchemy import Connection, bindparam, delete, func, insert, select, upda
 
 from synergy.core.shares import Floats
 from synergy.core.usage import Charged, History
-from synergy.db.models import TrustRow, UsageRow, UsageStateRow
+from synergy.db.models import TrustIntentRow, TrustRow, UsageRow, UsageStateRow
 from synergy.ports import Trust
 
 _STATE_ID: Final = 1
@@ -86,7 +86,24 @@ class SqlTrusts:
             for row in rows
         ]
 
+    def intend(self, project_id: str, user_id: str) -> None:
+        self.give_up(project_id, user_id)
+        values = {"project_id": project_id, "user_id": user_id}
+        self._connection.execute(insert(TrustIntentRow).values(values))
+
+    def intended(self) -> set[tuple[str, str]]:
+        query = select(TrustIntentRow.project_id, TrustIntentRow.user_id)
+        return {(row.project_id, row.user_id) for row in self._connection.execute(query)}
+
+    def give_up(self, project_id: str, user_id: str) -> None:
+        self._connection.execute(
+            delete(TrustIntentRow).where(
+                TrustIntentRow.project_id == project_id, TrustIntentRow.user_id == user_id
+            )
+        )
+
     def add(self, trust: Trust) -> None:
+        self.give_up(trust.project_id, trust.user_id)
         self._connection.execute(
             insert(TrustRow).values(
                 project_id=trust.project_id, user_id=trust.user_id, trust_id=trust.trust_id

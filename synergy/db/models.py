@@ -267,3 +267,11 @@ class TrustRow(Base):
     trust_id: Mapped[str] = mapped_column(String(64), primary_key=True)
     project_id: Mapped[str] = mapped_column(String(64))
     user_id: Mapped[str] = mapped_column(String(64))
+
+
+class TrustIntentRow(Base):
+    """A trust is being made; Keystone may have it already although nobody here knows its id."""
+
+    __tablename__ = "trust_intents"
+    project_id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    user_id: Mapped[str] = mapped_column(String(64), primary_key=True)

@@ -1,7 +1,8 @@
 """Keeps a way to act for users whose requests wait longer than their tokens live.
 
 Why: a request may be dispatched hours after its user's token expired, so a trust is made while the
-token lives and deleted when nobody waits on it. Must not know when requests are dispatched.
+token lives and deleted when nobody waits on it. The intent to make one is stored before, so that
+none is left behind. Must not know when requests are dispatched.
 """
 
 import logging
@@ -69,7 +70,9 @@ class KeystoneManager(Manager):
         """Ask for the trusts that are missing, and delete those that nobody waits on."""
         with self._unit_of_work() as uow:
             owners = uow.requests.waiting_owners()
-            trusts = uow.trusts.all()
+            trusts, intended = uow.trusts.all(), uow.trusts.intended()
+        for owner in intended:
+            self._clear(owner)
         self._trusted = {(t.project_id, t.user_id) for t in trusts}
         self._asked |= {o: r for o, r in owners.items() if o not in self._trusted}
         self._delete([t for t in trusts if (t.project_id, t.user_id) not in owners])
@@ -83,11 +86,30 @@ class KeystoneManager(Manager):
             if self._trusted is not None:
                 self._trusted.discard((trust.project_id, trust.user_id))
 
+    def _clear(self, owner: tuple[str, str]) -> None:
+        """Delete what a making that broke off left in Keystone: trusts that are stored nowhere."""
+        project_id, user_id = owner
+        with self._unit_of_work() as uow:
+            known = {trust.trust_id for trust in uow.trusts.all()}
+        for trust_id in self._identity.trusts_of(user_id, project_id):
+            if trust_id not in known:
+                LOG.info("trust %s of user %s was made and not stored", trust_id, user_id)
+                self._identity.delete_trust(trust_id)
+        with self._unit_of_work() as uow:
+            uow.trusts.give_up(project_id, user_id)
+            uow.commit()
+
     def _make_trust(self, owner: tuple[str, str], request_id: str) -> None:
         with self._unit_of_work() as uow:
             body = uow.requests.bodies([request_id]).get(request_id)
+            intended = owner in uow.trusts.intended()
         if body is None or self._trusted is None or owner in self._trusted:
             return
+        if intended:
+            self._clear(owner)  # the last try broke off
+        with self._unit_of_work() as uow:
+            uow.trusts.intend(*owner)
+            uow.commit()
         found = self._conductor.credentials(body)
         try:
             trust_id = self._identity.create_trust(
@@ -98,6 +120,9 @@ class KeystoneManager(Manager):
                 "no trust for user %s of project %s: %s; the requests' own tokens are used",
                 owner[1], owner[0], error,
             )  # fmt: skip
+            with self._unit_of_work() as uow:
+                uow.trusts.give_up(*owner)
+                uow.commit()
             return
         with self._unit_of_work() as uow:
             uow.trusts.add(Trust(project_id=owner[0], user_id=owner[1], trust_id=trust_id))

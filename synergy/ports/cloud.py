@@ -382,6 +382,9 @@ class Identity(Protocol):
         Raises InvalidInput when the token cannot make one (expired, or itself from a trust).
         """
 
+    def trusts_of(self, user_id: str, project_id: str) -> Sequence[str]:
+        """Return the trusts that a user gave Synergy for a project."""
+
     def delete_trust(self, trust_id: str) -> None:
         """Delete a trust; nothing happens when it is gone."""
 

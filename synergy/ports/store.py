@@ -246,8 +246,17 @@ class Trusts(Protocol):
     def all(self) -> list[Trust]:
         """Return every trust."""
 
+    def intend(self, project_id: str, user_id: str) -> None:
+        """Note that a trust is about to be made."""
+
+    def intended(self) -> set[tuple[str, str]]:
+        """Return the (project_id, user_id) of whose trusts nobody knows whether they were made."""
+
     def add(self, trust: Trust) -> None:
-        """Store a trust."""
+        """Store a trust; it is no intent any longer."""
+
+    def give_up(self, project_id: str, user_id: str) -> None:
+        """Forget an intent: there is no such trust."""
 
     def remove(self, trust_id: str) -> None:
         """Forget a trust."""

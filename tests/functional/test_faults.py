@@ -39,7 +39,7 @@ class Restarted(World):
 def made():
     with temporary_store() as store:
         clock, rng = VirtualClock(), random.Random(7)
-        identity = EmbeddedIdentity(spec(), clock, rng)
+        identity = Fragile(EmbeddedIdentity(spec(), clock, rng))
         nova = Fragile(EmbeddedNova(spec(), clock, identity, rng))
         yield Restarted(
             Engine(spec(), {}, store=store, seed=7, clock=clock, cloud=(nova, identity))
@@ -75,6 +75,26 @@ def test_a_kill_at_the_edge_of_a_port_loses_nothing_and_builds_nothing_twice(mad
     for server in ids:
         story = made.command("queue", "show", request_id=server)["history"]
         assert sum(step["to"] == "ACTIVE" for step in story) == 1
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+def test_a_kill_while_a_trust_is_made_leaves_none_behind(made, after):
+    made.add(default_quota="shared", suspended=True)
+    made.run(1)
+    identity = made.engine.identity
+    token = identity.issue_token("anna", "project-A")
+    another = identity.create_trust(token, project_id="project-A", roles=["member"])
+    made.create()
+    dies_at(identity, "create_trust", after=after)
+    with pytest.raises(Killed):
+        made.run(1)
+    assert len(identity.trusts) == 1 + after
+    made.restart()
+    made.run(120)
+    (stored,) = made.command("keystone", "trusts")
+    assert stored["user_id"] == "ua"
+    assert len(identity.trusts) == 2
+    assert another in identity.trusts  # nobody knows what it is for
 
 
 def test_a_restart_changes_no_digit(made):

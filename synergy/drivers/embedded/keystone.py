@@ -108,6 +108,11 @@ class EmbeddedIdentity:
         self.trusts[trust_id] = found
         return trust_id
 
+    def trusts_of(self, user_id: str, project_id: str) -> Sequence[str]:
+        """Return the trusts that a user gave Synergy for a project."""
+        whose = user_id, project_id
+        return [key for key, one in self.trusts.items() if (one.user_id, one.project_id) == whose]
+
     def delete_trust(self, trust_id: str) -> None:
         """Delete a trust; nothing happens when it is gone."""
         self.trusts.pop(trust_id, None)

@@ -107,6 +107,14 @@ class Identity:
         url = str(self._session.get_endpoint(interface=AUTH_INTERFACE)).rstrip("/")
         return url if url.endswith("/v3") else f"{url}/v3"
 
+    def trusts_of(self, user_id: str, project_id: str) -> Sequence[str]:
+        """Return the trusts that a user gave Synergy for a project."""
+        with asking(KEYSTONE):
+            found = self._cloud.identity.trusts(
+                trustor_user_id=user_id, trustee_user_id=self._session.get_user_id()
+            )
+            return [one.id for one in found if one.project_id == project_id]
+
     def delete_trust(self, trust_id: str) -> None:
         """Delete a trust; nothing happens when it is gone."""
         self._trusted.pop(trust_id, None)
