@@ -1,0 +1,127 @@
+"""Builds that fail on a real Nova: given up, tried elsewhere, given up everywhere, and no host."""
+
+import pytest
+
+from tests.openstack.beside import Beside, until
+
+pytestmark = pytest.mark.openstack
+
+
+@pytest.fixture(scope="module")
+def drivers(on_edge):
+    """Let the computes run other fake drivers; put back afterwards."""
+    usual = dict(on_edge.settings.computes)
+    running = dict(usual)
+
+    def turn(**wanted):
+        for host, driver in wanted.items():
+            if running[host] != driver:
+                running[host] = driver
+                on_edge.turned(computes=dict(running)).restart(f"nova-compute-{host}")
+
+    yield turn
+    turn(**usual)
+
+
+@pytest.fixture
+def service(on_edge, connect, tmp_path):
+    alice = connect("alice", "science")
+    connect().compute.revert_quota_set(alice.current_project_id)
+    made = Beside(on_edge.settings, tmp_path, nova={"settle_s": 5}).start()
+    made.ask("POST", "/v1/projects", {"project": "science", "default_quota": "private"})
+    yield made
+    for server in list(alice.compute.servers()):
+        alice.compute.delete_server(server, ignore_missing=True)
+        alice.compute.wait_for_delete(server, wait=90)
+    made.ask("DELETE", "/v1/projects/science")
+    made.stop()
+
+
+def create(connect, flavor="m1.tiny"):
+    alice = connect("alice", "science")
+    return alice.compute.create_server(
+        name="s", networks="none", flavor_id=alice.compute.find_flavor(flavor).id,
+        image_id=alice.image.find_image("tiny").id,
+    ).id  # fmt: skip
+
+
+def story(service, server):
+    history = service.ask("GET", f"/v1/requests/{server}")["request"]["history"]
+    return [(step["event"], step["why"]) for step in history]
+
+
+def reason(service, server):
+    """Return why a request waits; one that came a moment ago is not known yet."""
+    if service.states(server) == [None]:
+        return None
+    return service.ask("GET", f"/v1/requests/{server}/explain")["explanation"]["reason"]
+
+
+def test_an_aborted_build_is_an_error_and_is_deleted_where_the_project_wants_it(
+    drivers, service, connect
+):
+    drivers(fake1="FakeBuildAbortDriver", fake2="FakeBuildAbortDriver")
+    kept = create(connect)
+    until(lambda: service.states(kept) == ["ERROR"])
+    events = story(service, kept)
+    assert [event for event, _ in events][-2:] == ["ATTEMPT_FAILED", "BUILD_FAILED"]
+    assert events[-1][1].startswith("build_error: ")
+    assert connect("alice", "science").compute.get_server(kept).status == "ERROR"
+    service.ask("PATCH", "/v1/projects/science", {"on_build_failure": "delete"})
+    until(lambda: service.states(kept) == ["DELETED"])
+    assert connect("alice", "science").compute.find_server(kept) is None
+
+
+def test_a_build_that_breaks_on_every_host_is_given_up(drivers, service, connect):
+    drivers(fake1="FakeRescheduleDriver", fake2="FakeRescheduleDriver")
+    server = create(connect)
+    until(lambda: service.states(server) == ["ERROR"])
+    events = story(service, server)
+    assert [event for event, _ in events].count("ATTEMPT_FAILED") == 2
+    assert events[-1][1].startswith("retries_exhausted: ")
+
+
+def test_a_build_that_is_tried_elsewhere_keeps_its_quota(drivers, service, connect):
+    # The driver that breaks shows far more memory, so that Nova tries its host first.
+    drivers(fake1="FakeRescheduleDriver", fake2="MediumFakeDriver")
+    server = create(connect)
+    until(lambda: service.states(server) == ["ACTIVE"])
+    events = story(service, server)
+    assert [event for event, _ in events] == [
+        "ADMITTED", "SELECTED", "HANDED_OVER", "ATTEMPT_FAILED", "BOOTED",
+    ]  # fmt: skip
+    assert events[3][1].startswith("fake1: ")
+    assert service.ask("GET", f"/v1/requests/{server}")["request"]["host"] == "fake2"
+
+
+def test_a_trait_that_no_host_has_makes_no_failed_server(drivers, service, connect):
+    drivers(fake1="MediumFakeDriver", fake2="MediumFakeDriver")
+    admin = connect()
+    flavor = admin.compute.create_flavor(name="nowhere", vcpus=1, ram=64, disk=1)
+    admin.compute.create_flavor_extra_specs(flavor, {"trait:COMPUTE_FIRMWARE_UEFI": "required"})
+    try:
+        server = create(connect, "nowhere")
+        until(lambda: reason(service, server) == "fragmented")
+        assert service.states(server) == ["QUEUED"]
+        service.ask("POST", f"/v1/requests/{server}/cancel", {})
+    finally:
+        admin.compute.delete_flavor(flavor)
+
+
+def test_what_only_the_scheduler_can_judge_fails_once_and_its_like_waits(drivers, service, connect):
+    drivers(fake1="MediumFakeDriver", fake2="MediumFakeDriver")
+    admin = connect()
+    flavor = admin.compute.create_flavor(name="elsewhere", vcpus=1, ram=64, disk=1)
+    admin.compute.create_flavor_extra_specs(
+        flavor, {"capabilities:hypervisor_type": "s== something else"}
+    )
+    try:
+        first = create(connect, "elsewhere")
+        until(lambda: service.states(first) == ["ERROR"])
+        assert story(service, first)[-1][1].startswith("no_valid_host: ")
+        second = create(connect, "elsewhere")
+        until(lambda: reason(service, second) == "fragmented")
+        assert service.states(second) == ["QUEUED"]
+        service.ask("POST", f"/v1/requests/{second}/cancel", {})
+    finally:
+        admin.compute.delete_flavor(flavor)
