@@ -534,8 +534,9 @@ def _failed_to_build(request: Request) -> bool:
 
 
 def _still_on(view: ServerView, host: str | None) -> bool:
-    """Tell whether Nova has not yet left the host on which a build broke."""
-    return view.status is ServerStatus.BUILDING and view.host == host
+    """Tell whether nobody knows yet what Nova does after a build broke on a host."""
+    open_ = view.status in (ServerStatus.SCHEDULING, ServerStatus.BUILDING)
+    return open_ and view.host in (None, host)
 
 
 def _why(notice: Notice) -> str:

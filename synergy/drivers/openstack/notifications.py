@@ -7,6 +7,7 @@ not know what follows from a notification.
 """
 
 import logging
+import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -39,6 +40,7 @@ _LEGACY: Final[Mapping[str, NoticeKind]] = {
     "compute.instance.resize.confirm.end": NoticeKind.RESIZED,
     "compute.instance.resize.revert.end": NoticeKind.RESIZED,
 }
+_PUBLISHER: Final = re.compile(r"(?:nova-compute:|compute\.)(.+)")
 _FAILURES: Final = (NoticeKind.FAILED, NoticeKind.ATTEMPT_FAILED)
 
 
@@ -69,11 +71,22 @@ def _notice(kind: NoticeKind, message: Mapping[str, Any], payload: Mapping[str, 
         kind=kind,
         server_id=str(server_id),
         at=_instant(message["timestamp"]),
-        host=payload.get("host") or None,
+        host=payload.get("host") or _publisher_host(message, kind),
         detail=detail,
         failure=nova_message.failure_of(detail) if kind is NoticeKind.FAILED else None,
         message_id=str(message["message_id"]),
     )
+
+
+def _publisher_host(message: Mapping[str, Any], kind: NoticeKind) -> str | None:
+    """Return the host of who tells: a build that broke may belong to none any more.
+
+    It is nova-compute:HOST in versioned notifications and compute.HOST in legacy ones.
+    """
+    if kind is not NoticeKind.ATTEMPT_FAILED:
+        return None
+    found = _PUBLISHER.fullmatch(str(message.get("publisher_id", "")))
+    return found.group(1) if found else None
 
 
 def _detail(payload: Mapping[str, Any]) -> str:

@@ -256,6 +256,13 @@ def test_a_notification_is_read_in_both_formats(event, payload, kind, detail):
     assert notice.at.isoformat() == "2026-01-01T12:00:00.500000+00:00"
 
 
+@pytest.mark.parametrize("publisher", ["nova-compute:node1.example", "compute.node1.example"])
+def test_a_build_that_broke_before_it_had_a_host_is_told_by_one(publisher):
+    payload = versioned(uuid="s", host=None, fault=versioned(exception_message="full"))
+    body = notification("instance.create.error", payload, publisher_id=publisher)
+    assert notifications.read(body)[1].host == "node1.example"
+
+
 def test_other_notifications_say_nothing_to_us():
     assert notifications.read(notification("instance.update", versioned(uuid="s"))) == ("m", None)
 
