@@ -21,6 +21,9 @@ class EmbeddedUnderTest:
     def changes(self):
         return self.nova.changes
 
+    def limit_servers(self, project_id, limit):
+        self.nova.set_quota(project_id, {"servers": limit})
+
     def changed(self):
         (change,) = self.changes.fetch(limit=10)
         return change
@@ -54,6 +57,7 @@ PROJECTS = {  # name: domain, users, limits
     "C": ("default", ("carol",), {"cores": 4, "ram": 4096}),
 }
 FLAVORS = {"small": (1, 256), "medium": (2, 512), "large": (8, 2048), "giant": (64, 256)}
+PICKY = {"trait:COMPUTE_FIRMWARE_UEFI": "required"}  # which no host has
 PASSING = ("BUILD", "RESIZE", "REBOOT", "MIGRATING")
 
 
@@ -99,6 +103,10 @@ class OpenStackUnderTest:
             if found := compute.find_flavor(name):
                 compute.delete_flavor(found)
             compute.create_flavor(name=name, vcpus=vcpus, ram=ram, disk=1)
+        if found := compute.find_flavor("picky"):
+            compute.delete_flavor(found)
+        picky = compute.create_flavor(name="picky", vcpus=1, ram=256, disk=1)
+        compute.create_flavor_extra_specs(picky, PICKY)
 
     def as_user(self, user, project):
         key = user, project
@@ -175,7 +183,10 @@ class OpenStackUnderTest:
 
     # --- ports.CloudUser --------------------------------------------------------------------------
 
-    def create_server(self, *, project, user, flavor, name, metadata, count):
+    def limit_servers(self, project_id, limit):
+        self.admin.compute.update_quota_set(project_id, instances=limit, force=True)
+
+    def create_server(self, *, project, user, flavor, name, metadata, count, **more):
         cloud = self.as_user(user, project)
         before = {one.id for one in cloud.compute.servers(details=False)}
         from openstack.exceptions import ForbiddenException
@@ -189,6 +200,7 @@ class OpenStackUnderTest:
                 metadata=metadata,
                 min_count=count,
                 max_count=count,
+                **more,
             )
         except ForbiddenException as error:
             raise InvalidInput(str(error)) from error

@@ -9,10 +9,11 @@ from datetime import UTC
 import pytest
 
 from synergy.core.errors import InvalidInput, NotFound
-from synergy.core.model import Resources, total
+from synergy.core.model import BuildFailure, Resources, total
+from synergy.drivers.embedded.spec import FlavorSpec
 from synergy.ports import ChangeKind, NoticeKind, Parcel, ServerStatus
-from tests.builders import world
-from tests.contract.clouds import EmbeddedUnderTest
+from tests.builders import spec, world
+from tests.contract.clouds import PICKY, EmbeddedUnderTest
 
 
 @pytest.fixture(params=["embedded", pytest.param("openstack", marks=pytest.mark.openstack)])
@@ -22,7 +23,8 @@ def cloud(request):
         real.empty()
         yield real
         return
-    with world() as made:
+    flavors = (*spec().flavors, FlavorSpec(name="picky", vcpus=1, memory_mb=256, extra_specs=PICKY))
+    with world(spec(flavors=flavors)) as made:
         yield EmbeddedUnderTest(made)
 
 
@@ -73,6 +75,7 @@ def test_a_request_of_a_managed_project_waits_and_is_read_in_full(cloud):
     assert first.created_at.tzinfo == UTC
     assert first.batch_id == delivery.requests[1].batch_id
     assert cloud.user.show_server(ids[0]).status is ServerStatus.SCHEDULING
+    assert cloud.compute.still_waiting(ids) == set(ids)
     assert cloud.compute.used_by(project.project_id) == Resources()
 
 
@@ -98,6 +101,7 @@ def test_a_built_server_is_told_once_and_holds_its_resources(cloud):
     assert apart_from_disk(used) == Resources.of(VCPU=1, MEMORY_MB=256)
     assert cloud.compute.servers([server])[server].host is not None
     assert cloud.compute.placed([server, "another"]) == {server}
+    assert cloud.compute.still_waiting([server]) == set()
     free = total(cloud.compute.room_for(used).values())
     assert free["VCPU"] == cloud.vcpus - 1
     cloud.user.delete_server_as_user(server)
@@ -139,7 +143,49 @@ def test_what_no_host_can_hold_ends_in_error(cloud):
     cloud.conductor.build([Parcel(delivery.requests[0].body)])
     cloud.settle()
     assert cloud.told() == [(NoticeKind.FAILED, server)]
-    assert "No valid host" in cloud.user.show_server(server).fault
+    shown = cloud.user.show_server(server)
+    assert "No valid host" in shown.fault
+    assert shown.failure is BuildFailure.NO_VALID_HOST
+
+
+def test_hosts_are_looked_for_with_the_traits_of_a_flavor(cloud):
+    managed(cloud)
+    (server,) = ask(cloud, flavor="picky")
+    (build,) = cloud.fetched().requests
+    assert dict(build.constraints) == PICKY
+    assert cloud.compute.room_for(build.demand) != {}
+    assert cloud.compute.room_for(build.demand, build.constraints) == {}
+    cloud.conductor.build([Parcel(build.body)])
+    cloud.settle()
+    assert cloud.user.show_server(server).failure is BuildFailure.NO_VALID_HOST
+
+
+def test_hosts_are_looked_for_in_a_zone(cloud):
+    managed(cloud)
+    (server,) = ask(cloud, availability_zone="nova")
+    (build,) = cloud.fetched().requests
+    assert build.constraints == (("availability_zone", "nova"),)
+    everywhere = cloud.compute.room_for(build.demand)
+    assert cloud.compute.room_for(build.demand, build.constraints) == everywhere
+    cloud.conductor.build([Parcel(build.body)])
+    cloud.settle()
+    assert cloud.user.show_server(server).status is ServerStatus.ACTIVE
+
+
+def test_the_number_of_servers_is_limited_and_lifted_and_put_back(cloud):
+    project = cloud.identity.find_project("C")
+    cloud.limit_servers(project.project_id, 2)
+    assert cloud.compute.server_limit(project.project_id) == 2
+    record = cloud.compute.quota_record(project.project_id)
+    with pytest.raises(InvalidInput, match="Quota exceeded"):
+        ask(cloud, project="C", user="carol", count=3)
+    cloud.compute.lift_quota(project.project_id)
+    assert cloud.compute.server_limit(project.project_id) is None
+    ask(cloud, project="C", user="carol", count=3)
+    cloud.compute.restore_quota(project.project_id, record)
+    assert cloud.compute.server_limit(project.project_id) == 2
+    assert cloud.compute.quota_record(project.project_id) == record
+    cloud.limit_servers(project.project_id, 10)
 
 
 def test_a_trust_acts_for_the_user_after_the_token_ended(cloud):

@@ -103,6 +103,9 @@ def test_servers_of_a_group_are_placed_apart_although_they_come_one_by_one(scien
         until(lambda: [r["state"] for r in science.requests()] == ["ACTIVE"] * 2)
         servers = cloud.compute.servers(all_projects=True, project_id=alice.current_project_id)
         assert {one.compute_host for one in servers} == {"fake1", "fake2"}
+        for one in science.requests():
+            history = science.ask("GET", f"/v1/requests/{one['id']}")["request"]["history"]
+            assert "ATTEMPT_FAILED" not in [step["event"] for step in history]
     finally:
         alice.compute.delete_server_group(group)
 

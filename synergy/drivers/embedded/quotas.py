@@ -47,8 +47,8 @@ class EmbeddedQuotas:
         return dict(self._own.get(project_id, {}))
 
     def lift(self, project_id: str) -> None:
-        """Make every class unlimited."""
-        self.set(project_id, dict.fromkeys(self._default[project_id]))
+        """Make every class, and the number of servers, unlimited."""
+        self.set(project_id, dict.fromkeys((*self._default[project_id], SERVERS)))
 
     def restore(self, project_id: str, record: Limits) -> None:
         """Put a record back."""
