@@ -1,19 +1,23 @@
 """Seals request bodies: compressed, then encrypted with Fernet; several keys allow rotation.
 
-A stored message holds tokens and passwords. Must not know what a body means.
+A stored message holds tokens and passwords. Compressed with zstd, which takes a third of the time
+of zlib; what an older version stored with zlib opens too. Must not know what a body means.
 """
 
 import os
+import threading
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
+import zstandard
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 
 from synergy.core.errors import ConfigurationInvalid, SealBroken
 
 _LEVEL: Final = 1  # bodies are repetitive JSON: higher levels cost time and gain little
+_LONGEST: Final = 2**30  # bytes of an opened body
 
 
 class Vault:
@@ -21,15 +25,18 @@ class Vault:
 
     def __init__(self, keys: Sequence[str]) -> None:
         self._fernet = MultiFernet([Fernet(key) for key in keys])
+        self._local = threading.local()  # a compressor is for one thread
 
     def seal(self, body: bytes) -> bytes:
         """Return the body compressed and encrypted."""
-        return self._fernet.encrypt(zlib.compress(body, _LEVEL))
+        if not hasattr(self._local, "compressor"):
+            self._local.compressor = zstandard.ZstdCompressor(level=_LEVEL)
+        return self._fernet.encrypt(self._local.compressor.compress(body))
 
     def open(self, sealed: bytes) -> bytes:
         """Return the body. Raises SealBroken when no key opens it."""
         try:
-            return zlib.decompress(self._fernet.decrypt(sealed))
+            return _decompressed(self._fernet.decrypt(sealed))
         except InvalidToken as error:
             raise SealBroken(
                 "a stored request body opens with none of the configured keys: put the key that "
@@ -39,6 +46,12 @@ class Vault:
     def reseal(self, sealed: bytes) -> bytes:
         """Return the body sealed with the first key. Raises SealBroken."""
         return self.seal(self.open(sealed))
+
+
+def _decompressed(data: bytes) -> bytes:
+    if data.startswith(zstandard.FRAME_HEADER):
+        return zstandard.ZstdDecompressor().decompress(data, max_output_size=_LONGEST)
+    return zlib.decompress(data)
 
 
 def read_keys(path: Path) -> list[str]:
