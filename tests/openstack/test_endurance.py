@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from collections import Counter
+from uuid import uuid4
 
 import pymysql
 import pytest
@@ -33,7 +34,6 @@ class Endurance:
         self.lab, self.connect, self.service = lab, connect, service
         self.rng, self.kills, self.restarted = random.Random(1), 0, False
         self.ids = {project: [] for project in SHARES}
-        self.split = {}  # who had started when the first of them had no backlog any longer
 
     def ask(self):
         """Let both users create servers one by one, and kill Synergy meanwhile."""
@@ -64,16 +64,13 @@ class Endurance:
     def run(self):
         """Let them start, with kills and one restart of the broker, until all are gone."""
         deadline_s = time.monotonic() + PATIENCE_S
-        owner = {one: project for project, found in self.ids.items() for one in found}
         while True:
             time.sleep(self.rng.uniform(3, 9))
             states = {one["id"]: one["state"] for one in self.service.requests()}
-            started = Counter(owner[one] for one, state in states.items() if state != "QUEUED")
-            if not self.split and min(ASKED[p] - started[p] for p in SHARES) < 10:
-                self.split = dict(started)
+            started = sum(state != "QUEUED" for state in states.values())
             if self.kills < KILLS:
                 self.kill()
-            if not self.restarted and started.total() > SERVERS // 3:
+            if not self.restarted and started > SERVERS // 3:
                 self.lab.processes.stop(["rabbitmq"])
                 self.lab.up()
                 self.restarted = True
@@ -83,20 +80,26 @@ class Endurance:
 
     def figures(self):
         count = lambda database, text: query(self.lab.settings, database, text)[0][0]  # noqa: E731
-        stories = [
-            self.service.ask("GET", f"/v1/requests/{one}")["request"]["history"]
-            for found in self.ids.values()
+        stories = {
+            (project, one): self.service.ask("GET", f"/v1/requests/{one}")["request"]["history"]
+            for project, found in self.ids.items()
             for one in found
-        ]
-        booted = Counter(sum(step["to"] == "ACTIVE" for step in story) for story in stories)
+        }
+        booted = Counter(
+            sum(step["to"] == "ACTIVE" for step in story) for story in stories.values()
+        )
+        started = split_while_all_wait(
+            (max(step["at"] for step in story if step["event"] == "SELECTED"), project)
+            for (project, _), story in stories.items()
+        )
         return {
             "servers": sum(ASKED.values()),
             "kills": self.kills,
             "broker_restarted": self.restarted,
             "lost": sum(ASKED.values()) - len(self.service.requests()),
             "times_active": dict(booted),
-            "split_while_both_had_a_backlog": self.split,
-            "science_share": self.split["science"] / sum(self.split.values()),
+            "split_while_both_had_a_backlog": dict(started),
+            "science_share": started["science"] / started.total(),
             "left_in_the_cell": count(
                 "nova_cell1", "select count(*) from instances where deleted = 0"
             ),
@@ -104,6 +107,17 @@ class Endurance:
             "leaked_allocations": count("placement", "select count(*) from allocations"),
             "drift": self.service.command("nova", "drift"),
         }
+
+
+def split_while_all_wait(starts):
+    """Count who started, in the order of the starts (instant, project), until the first project has
+    nothing left that waits: from then on the others get everything."""
+    started = Counter()
+    for _, project in sorted(starts):
+        started[project] += 1
+        if started[project] == ASKED[project]:
+            return started
+    return started
 
 
 def query(settings, database, text):
@@ -124,9 +138,11 @@ def service(on_edge, connect, tmp_path):
     admin = connect()
     for project in admin.identity.projects():
         admin.compute.update_quota_set(project.id, cores=0, ram=0, instances=10, force=True)
+    database = f"synergy_{uuid4().hex}"
     made = Beside(
         on_edge.settings, tmp_path, nova={"settle_s": 20, "reconcile_s": 20},
         expiry={"rate_s": 2}, scheduler={"rate_s": 5},
+        database={"connection": on_edge.add_database(database)},
     ).start()  # fmt: skip
     for project, shares in SHARES.items():
         made.ask("POST", "/v1/projects", {
@@ -135,6 +151,7 @@ def service(on_edge, connect, tmp_path):
         })  # fmt: skip
     yield made
     made.stop()
+    on_edge.remove_database(database)
     for project in admin.identity.projects():
         admin.compute.revert_quota_set(project.id)
 

@@ -1,7 +1,11 @@
-"""The whole service beside a real cloud, driven by its users, and with parts of it away."""
+"""The whole service beside a real cloud, driven by its users, and with parts of it away.
+
+It stores in MariaDB, as it would in production; the tests of kills store in SQLite.
+"""
 
 import subprocess
 import time
+from uuid import uuid4
 
 import pytest
 
@@ -36,16 +40,18 @@ def alice(cloud, connect):
 @pytest.fixture
 def beside(on_edge, cloud, alice, tmp_path):
     """Make services with these options; all are stopped, and science gets its quota back."""
-    made = []
+    made, database = [], f"synergy_{uuid4().hex}"
+    stored = {"connection": on_edge.add_database(database)}
 
     def making(**sections):
-        service = Beside(on_edge.settings, tmp_path, **sections)
+        service = Beside(on_edge.settings, tmp_path, database=stored, **sections)
         made.append(service)
         return service
 
     yield making
     for service in made:
         service.stop()
+    on_edge.remove_database(database)
     cloud.compute.revert_quota_set(alice.current_project_id)
 
 
