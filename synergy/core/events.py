@@ -36,6 +36,14 @@ class RequestsRefused(Fact):
 
 
 @dataclass(frozen=True, slots=True)
+class TokensRefused(Fact):
+    """The tokens of these waiting requests make no trust, and may be dead when their turn comes."""
+
+    request_ids: tuple[str, ...]
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
 class QuotaHeld(Fact):
     """These requests began to hold quota."""
 

@@ -7,16 +7,17 @@ none is left behind. Must not know when requests are dispatched.
 
 import logging
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 from oslo_config import cfg
 
 from synergy.core.errors import InvalidInput, NotFound
-from synergy.core.events import Fact, RequestsQueued
-from synergy.managers.base import Json, Manager, command
-from synergy.ports import Conductor, Identity, OpenUnitOfWork, Trust
+from synergy.core.events import Fact, RequestsQueued, TokensRefused
+from synergy.managers.base import Json, Manager, Publish, command
+from synergy.ports import Conductor, Credentials, Identity, OpenUnitOfWork, Trust
 
 LOG = logging.getLogger(__name__)
+_MOST_TRIED: Final = 100  # requests of one user whose tokens are looked at
 
 
 class KeystoneManager(Manager):
@@ -31,15 +32,29 @@ class KeystoneManager(Manager):
             help="Keep a trust for each user with waiting requests. Turn it off where Nova sends "
             "service-user tokens along.",
         ),
+        cfg.StrOpt(
+            "without_trust",
+            default="keep",
+            choices=["keep", "refuse"],
+            help="What to do with a waiting request whose token makes no trust, since it comes "
+            "from a trust or from an application credential. keep: it is dispatched with its own "
+            "token, which works while that lives, or where Nova sends service-user tokens along. "
+            "refuse: its server ends in ERROR with the reason.",
+        ),
     )
 
     def __init__(
-        self, conf: Any, unit_of_work: OpenUnitOfWork, identity: Identity, conductor: Conductor
+        self,
+        conf: Any,
+        publish: Publish,
+        unit_of_work: OpenUnitOfWork,
+        identity: Identity,
+        conductor: Conductor,
     ) -> None:
-        self._conf, self._unit_of_work = conf, unit_of_work
+        self._conf, self._publish, self._unit_of_work = conf, publish, unit_of_work
         self._identity, self._conductor = identity, conductor
         self._trusted: set[tuple[str, str]] | None = None
-        self._asked: dict[tuple[str, str], str] = {}  # owner -> a request of his
+        self._asked: dict[tuple[str, str], list[str]] = {}  # owner -> requests, the latest last
         self._sweep = True
 
     def on_event(self, event: Fact) -> None:
@@ -47,7 +62,7 @@ class KeystoneManager(Manager):
             for request in event.requests:
                 owner = (request.project_id, request.user_id)
                 if self._trusted is None or owner not in self._trusted:
-                    self._asked[owner] = request.request_id
+                    self._asked.setdefault(owner, []).append(request.request_id)
             self._sweep = False
 
     def resync(self) -> None:
@@ -61,8 +76,8 @@ class KeystoneManager(Manager):
             self._tidy()
         self._sweep = True  # unless events ask first, the next run is a periodic one
         while self._asked:
-            owner, request_id = next(iter(self._asked.items()))
-            self._make_trust(owner, request_id)
+            owner, request_ids = next(iter(self._asked.items()))
+            self._make_trust_of_any(owner, request_ids)
             del self._asked[owner]
         return None
 
@@ -74,7 +89,9 @@ class KeystoneManager(Manager):
         for owner in intended:
             self._clear(owner)
         self._trusted = {(t.project_id, t.user_id) for t in trusts}
-        self._asked |= {o: r for o, r in owners.items() if o not in self._trusted}
+        for owner, request_id in owners.items():
+            if owner not in self._trusted:
+                self._asked.setdefault(owner, []).append(request_id)
         self._delete([t for t in trusts if (t.project_id, t.user_id) not in owners])
 
     def _delete(self, trusts: Sequence[Trust]) -> None:
@@ -99,35 +116,51 @@ class KeystoneManager(Manager):
             uow.trusts.give_up(project_id, user_id)
             uow.commit()
 
-    def _make_trust(self, owner: tuple[str, str], request_id: str) -> None:
+    def _make_trust_of_any(self, owner: tuple[str, str], request_ids: Sequence[str]) -> None:
+        """Make a trust with the token of one of a user's requests; the latest lives longest."""
         with self._unit_of_work() as uow:
-            body = uow.requests.bodies([request_id]).get(request_id)
+            bodies = uow.requests.bodies(request_ids[-_MOST_TRIED:])
             intended = owner in uow.trusts.intended()
-        if body is None or self._trusted is None or owner in self._trusted:
+        if not bodies or self._trusted is None or owner in self._trusted:
             return
         if intended:
             self._clear(owner)  # the last try broke off
+        tokens: dict[str, Credentials] = {}
+        for request_id in reversed(request_ids):
+            if request_id in bodies:
+                found = self._conductor.credentials(bodies[request_id])
+                tokens.setdefault(found.token, found)
+        why = ""
+        for found in tokens.values():
+            why = self._make_trust(owner, found)
+            if not why:
+                return
+        LOG.warning("no trust for user %s of project %s: %s", owner[1], owner[0], why)
+        if self._conf.without_trust == "refuse":
+            self._publish(TokensRefused(tuple(bodies), why))
+
+    def _make_trust(self, owner: tuple[str, str], found: Credentials) -> str:
+        """Make and store a trust, and return "", or why it cannot be made."""
+        project_id, user_id = owner
         with self._unit_of_work() as uow:
-            uow.trusts.intend(*owner)
+            uow.trusts.intend(project_id, user_id)
             uow.commit()
-        found = self._conductor.credentials(body)
+        why, trust_id = "", ""
         try:
             trust_id = self._identity.create_trust(
-                found.token, project_id=owner[0], roles=found.roles
+                found.token, project_id=project_id, roles=found.roles
             )
         except (InvalidInput, NotFound) as error:
-            LOG.warning(
-                "no trust for user %s of project %s: %s; the requests' own tokens are used",
-                owner[1], owner[0], error,
-            )  # fmt: skip
-            with self._unit_of_work() as uow:
-                uow.trusts.give_up(*owner)
-                uow.commit()
-            return
+            why = str(error)
         with self._unit_of_work() as uow:
-            uow.trusts.add(Trust(project_id=owner[0], user_id=owner[1], trust_id=trust_id))
+            if trust_id:
+                uow.trusts.add(Trust(project_id=project_id, user_id=user_id, trust_id=trust_id))
+            else:
+                uow.trusts.give_up(project_id, user_id)
             uow.commit()
-        self._trusted.add(owner)
+        if trust_id and self._trusted is not None:
+            self._trusted.add(owner)
+        return why
 
     @command()
     def do_trusts(self) -> Json:

@@ -24,6 +24,7 @@ from synergy.core.events import (
     RequestsQueued,
     RequestsRefused,
     RequestsWithdrawn,
+    TokensRefused,
 )
 from synergy.core.lifecycle import Event, Move, transition
 from synergy.core.model import OnPrivateFull, Project, QuotaKind, Request, RequestClass, State
@@ -63,7 +64,7 @@ class QueueManager(Manager):
     """From the edge into the store."""
 
     name = "queue"
-    listens = (ProjectsChanged, QuotaChanged, QuotaHeld, RequestsWithdrawn)
+    listens = (ProjectsChanged, QuotaChanged, QuotaHeld, RequestsWithdrawn, TokensRefused)
     options = (
         cfg.IntOpt(
             "commit_size",
@@ -111,6 +112,8 @@ class QueueManager(Manager):
         elif isinstance(event, QuotaChanged):
             self._quota = event.state
             self._never_why.clear()
+        elif isinstance(event, TokensRefused):
+            self._refuse(event.request_ids, f"its token would not last: {event.why}")
         elif isinstance(event, QuotaHeld | RequestsWithdrawn):
             self._refusals_left |= any(r.state in _REFUSALS for r in event.requests)
             if self._waiting is not None:
@@ -298,6 +301,18 @@ class QueueManager(Manager):
         if ours >= project.max_waiting:
             return f"project_limit: {ours} requests of project {project.name} wait already"
         return ""
+
+    def _refuse(self, request_ids: Sequence[str], why: str) -> None:
+        """Refuse those that still wait; their users are told in the next run."""
+        with self._unit_of_work() as uow:
+            found = uow.requests.find(request_ids).values()
+            waiting = [one for one in found if one.state is State.QUEUED]
+            now = self._clock.now()
+            uow.requests.save([transition(one, Event.REFUSED, now, why=why) for one in waiting])
+            uow.commit()
+        if waiting:
+            self._publish(RequestsWithdrawn(tuple(waiting)))
+            self._refusals_left = True
 
     def _send_refusals(self) -> None:
         """Let Nova tell the users; a refusal whose body is still stored was not sent yet."""

@@ -3,9 +3,11 @@
 import time
 
 import kombu
+import openstack
 import pytest
 
 from lab import configuration
+from lab.settings import SECRET
 from synergy.drivers import envelope, nova_message
 from tests.openstack.beside import Beside, until
 
@@ -58,6 +60,53 @@ def test_a_server_starts_after_its_users_token_expired(
         assert whose(connect, token) == expected
         alice.compute.delete_server(server)
         until(lambda: service.states(server.id) == ["DELETED"])
+        service.ask("DELETE", "/v1/projects/science")
+    finally:
+        service.stop()
+
+
+@pytest.fixture
+def with_application_credential(on_edge, connect):
+    """alice, who acts with an application credential of hers."""
+    alice = connect("alice", "science")
+    made = alice.identity.create_application_credential(
+        alice.current_user_id, name="robot", secret=SECRET
+    )
+    robot = openstack.connect(
+        auth_type="v3applicationcredential", auth_url=f"{on_edge.settings.url('keystone')}/v3",
+        application_credential_id=made.id, application_credential_secret=SECRET,
+        region_name="RegionOne", load_yaml_config=False, load_envvars=False,
+    )  # fmt: skip
+    yield robot
+    robot.close()
+    alice.identity.delete_application_credential(alice.current_user_id, made.id)
+
+
+@pytest.mark.parametrize(("without_trust", "state"), [("refuse", "REJECTED"), ("keep", "QUEUED")])
+def test_an_application_credential_is_refused_with_the_reason_or_kept(
+    with_application_credential, on_edge, connect, tmp_path, without_trust, state
+):
+    robot = with_application_credential
+    service = Beside(on_edge.settings, tmp_path, keystone={"without_trust": without_trust}).start()
+    try:
+        service.ask("POST", "/v1/projects", {"project": "science", "suspended": True})
+        server = robot.compute.create_server(
+            name="robots", networks="none",
+            flavor_id=robot.compute.find_flavor("m1.tiny", ignore_missing=False).id,
+            image_id=robot.image.find_image("tiny", ignore_missing=False).id,
+        )  # fmt: skip
+        until(lambda: service.states(server.id) == [state])
+        until(lambda: "no trust for user" in service.log)
+        if state == "REJECTED":
+            shown = until(
+                lambda: (s := robot.compute.get_server(server.id)).status == "ERROR" and s
+            )
+            assert "its token would not last: Keystone forbids it" in shown.fault["message"]
+        else:
+            service.ask("PATCH", "/v1/projects/science", {"suspended": False})
+            until(lambda: service.states(server.id) == ["ACTIVE"])
+        robot.compute.delete_server(server)
+        robot.compute.wait_for_delete(server, wait=90)
         service.ask("DELETE", "/v1/projects/science")
     finally:
         service.stop()
