@@ -225,6 +225,56 @@ class Publisher:
             self._drop()
 
 
+class Unacknowledged:
+    """The messages of one channel that the broker waits to hear of; for the consumer's thread.
+
+    An acknowledgement is a frame and a system call, so that of everything up to a message is one
+    wherever nothing before it is still open. Deliveries of a channel are numbered one after the
+    other, whichever queue they come from, so all of them have to be told here.
+    """
+
+    def __init__(self) -> None:
+        self._order: deque[int] = deque()  # delivery tags, ascending
+        self._settled: set[int] = set()  # those of them that the broker heard of
+        self._handled: list[int] = []  # of which it has to hear
+
+    def begin(self) -> None:
+        """Forget what came on the last channel."""
+        self._order.clear()
+        self._settled.clear()
+        self._handled.clear()
+
+    def came(self, tag: int) -> None:
+        """Note a delivery."""
+        self._order.append(tag)
+
+    def handled(self, tag: int) -> None:
+        """Have a delivery acknowledged."""
+        self._handled.append(tag)
+
+    def returned(self, tag: int) -> None:
+        """Note that the broker was told to keep a delivery."""
+        self._settled.add(tag)
+
+    def settle(self, channel: Any) -> None:
+        """Tell the broker what was handled."""
+        if not self._handled:
+            return
+        handled, self._handled = set(self._handled), []
+        last = 0
+        while self._order and (self._order[0] in handled or self._order[0] in self._settled):
+            tag = self._order.popleft()
+            self._settled.discard(tag)
+            if tag in handled:
+                handled.discard(tag)
+                last = tag
+        if last:
+            channel.basic_ack(last, multiple=True)
+        for tag in sorted(handled):
+            channel.basic_ack(tag)
+            self._settled.add(tag)
+
+
 class Inbox(Generic[T]):
     """What a consumer took and somebody else handles: acknowledged only when he says so.
 
@@ -265,15 +315,15 @@ class Inbox(Generic[T]):
             for key in keys:
                 self._done.extend(self._taken.pop(key, ()))
 
-    def settle(self, channel: Any) -> None:
-        """Acknowledge to the broker what was handled."""
-        while self._done:
-            with self._lock:
-                if not self._done:
-                    return
-                taken = self._done.popleft()
+    def settle(self, unacknowledged: Unacknowledged) -> None:
+        """Pass on what was handled."""
+        if not self._done:
+            return
+        with self._lock:
+            done, self._done = self._done, deque()
+        for taken in done:
             if taken.epoch == self._epoch:
-                channel.basic_ack(taken.tag)
+                unacknowledged.handled(taken.tag)
 
 
 @dataclass(frozen=True, slots=True)
@@ -339,6 +389,8 @@ class Consumer(threading.Thread):
                 connection.drain_events(timeout=DRAIN_S)
             except TimeoutError:
                 connection.heartbeat_check()
+        if self._turn is not None:
+            self._turn(channel)  # what was relayed last must not come again
 
     def stop(self) -> None:
         """End the thread; what is not acknowledged goes back to the queue."""

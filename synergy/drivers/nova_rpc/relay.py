@@ -26,6 +26,7 @@ from synergy.drivers.nova_rpc.broker import (
     Outgoing,
     Published,
     Publisher,
+    Unacknowledged,
     body_of,
     declare,
     declare_fanout,
@@ -73,6 +74,7 @@ class Relay:
         self._managed: frozenset[str] = frozenset()
         self._wake: Wake = lambda: None
         self._lock = threading.Lock()
+        self._unacknowledged = Unacknowledged()  # on the channel of the edge
         self._inbox: Inbox[Delivery] = Inbox()
         self._changes: Inbox[Change] = Inbox()
         self._wake_changes: Wake = lambda: None
@@ -140,6 +142,7 @@ class Relay:
     # --- the edge's thread ------------------------------------------------------------------------
 
     def _begin_edge(self, channel: Any) -> None:
+        self._unacknowledged.begin()
         self._inbox.begin()
         self._changes.begin()
         self._doubtful.clear()
@@ -150,12 +153,14 @@ class Relay:
         channel.basic_consume(fanout, callback=self._on_fanout)
 
     def _turn_edge(self, channel: Any) -> None:
-        self._inbox.settle(channel)
-        self._changes.settle(channel)
+        self._inbox.settle(self._unacknowledged)
+        self._changes.settle(self._unacknowledged)
+        self._unacknowledged.settle(channel)
         if self._doubtful and time.monotonic() - self._doubtful[-1].since_s > self._doubt_s:
             self._settle_doubtful()
 
     def _on_request(self, message: Any) -> None:
+        self._unacknowledged.came(message.delivery_tag)
         body = body_of(message)
         try:
             opened = envelope.open_body(body)
@@ -233,7 +238,7 @@ class Relay:
                 one.proceed()
             else:
                 LOG.warning("what Nova got before is not relayed again")
-                one.message.channel.basic_ack(one.message.delivery_tag)
+                self._unacknowledged.handled(one.message.delivery_tag)
 
     def _core_is_empty(self) -> bool:
         """Tell whether nothing waits for the conductor: no copy can be under way then."""
@@ -263,19 +268,21 @@ class Relay:
         except (HandOverFailed, HandOverUnknown) as error:
             LOG.error("a message of nova-api waits in its queue: %s", error)
             message.channel.basic_reject(message.delivery_tag, requeue=True)
+            self._unacknowledged.returned(message.delivery_tag)
             time.sleep(1.0)  # the thread has nothing else to do that could succeed
         else:
-            message.channel.basic_ack(message.delivery_tag)
+            self._unacknowledged.handled(message.delivery_tag)
 
     def _on_fanout(self, message: Any) -> None:
         """Pass a cast for every scheduler on; nobody waits for it, so one that fails is dropped."""
+        self._unacknowledged.came(message.delivery_tag)
         try:
             self._to_core.publish(
                 Outgoing(body=body_of(message), exchange=FANOUT, routing_key="", mandatory=False)
             )
         except (HandOverFailed, HandOverUnknown) as error:
             LOG.warning("a message for all schedulers is dropped: %s", error)
-        message.channel.basic_ack(message.delivery_tag)
+        self._unacknowledged.handled(message.delivery_tag)
 
     # --- the thread of the core's replies ---------------------------------------------------------
 

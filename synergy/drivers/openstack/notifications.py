@@ -14,7 +14,14 @@ from typing import Any, Final
 
 from synergy.core.errors import InvalidInput, UpstreamUnavailable
 from synergy.drivers import envelope, nova_message
-from synergy.drivers.nova_rpc.broker import Consumer, Durability, Inbox, body_of, declare
+from synergy.drivers.nova_rpc.broker import (
+    Consumer,
+    Durability,
+    Inbox,
+    Unacknowledged,
+    body_of,
+    declare,
+)
 from synergy.ports import Notice, NoticeKind, Wake
 
 LOG = logging.getLogger(__name__)
@@ -113,7 +120,8 @@ class NovaNotices:
         self._durability = durability
         self._wake: Wake = lambda: None
         self._inbox: Inbox[Notice] = Inbox()
-        self._consumer = Consumer("notifications", url, self._begin, self._inbox.settle)
+        self._unacknowledged = Unacknowledged()
+        self._consumer = Consumer("notifications", url, self._begin, self._turn)
 
     def on_arrival(self, wake: Wake) -> None:
         """Call `wake` when a notification arrives; the first one who asks starts the listening."""
@@ -138,19 +146,25 @@ class NovaNotices:
             self._consumer.stop()
 
     def _begin(self, channel: Any) -> None:
+        self._unacknowledged.begin()
         self._inbox.begin()
         channel.basic_qos(0, 1000, False)
         for queue in listen(channel, self._exchange, self._topics, self._pool, self._durability):
             channel.basic_consume(queue, callback=self._on_message)
 
+    def _turn(self, channel: Any) -> None:
+        self._inbox.settle(self._unacknowledged)
+        self._unacknowledged.settle(channel)
+
     def _on_message(self, message: Any) -> None:
+        self._unacknowledged.came(message.delivery_tag)
         try:
             message_id, notice = read(body_of(message))
         except InvalidInput as error:
             LOG.warning("a notification that cannot be read is dropped: %s", error)
             notice = None
         if notice is None:
-            message.channel.basic_ack(message.delivery_tag)
+            self._unacknowledged.handled(message.delivery_tag)
             return
         self._inbox.put(message_id, notice, message.delivery_tag)
         self._wake()

@@ -1,0 +1,80 @@
+"""What a consumer tells the broker: everything that was handled, and nothing else."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from synergy.drivers.nova_rpc.broker import Inbox, Unacknowledged
+
+
+class Channel:
+    """The broker's side of a channel: which deliveries it still waits to hear of."""
+
+    def __init__(self):
+        self.waits, self.last, self.frames = set(), 0, 0
+
+    def deliver(self):
+        self.last += 1
+        self.waits.add(self.last)
+        return self.last
+
+    def basic_ack(self, tag, multiple=False):
+        assert tag in self.waits, f"unknown delivery tag {tag}"  # RabbitMQ closes the channel
+        self.waits -= {one for one in self.waits if one <= tag} if multiple else {tag}
+        self.frames += 1
+
+
+steps = st.lists(
+    st.tuples(st.sampled_from(["come", "come", "handle", "return", "settle"]), st.integers(0, 50)),
+    max_size=120,
+)
+
+
+@given(steps)
+def test_the_broker_hears_of_what_was_handled_and_of_nothing_else(steps):
+    channel, unacknowledged = Channel(), Unacknowledged()
+    open_, handled = set(), set()
+    for what, number in steps:
+        if what == "come":
+            tag = channel.deliver()
+            unacknowledged.came(tag)
+            open_.add(tag)
+        elif what == "settle":
+            unacknowledged.settle(channel)
+            handled.clear()
+            assert channel.waits == open_
+        elif open_:
+            tag = sorted(open_)[number % len(open_)]
+            open_.remove(tag)
+            if what == "handle":
+                unacknowledged.handled(tag)
+                handled.add(tag)
+            else:
+                channel.waits.remove(tag)
+                unacknowledged.returned(tag)
+        assert channel.waits == open_ | handled
+
+
+def test_a_batch_takes_one_frame():
+    channel, unacknowledged, inbox = Channel(), Unacknowledged(), Inbox()
+    inbox.begin()
+    for number in range(200):
+        tag = channel.deliver()
+        unacknowledged.came(tag)
+        inbox.put(f"m{number}", number, tag)
+    inbox.acknowledge(f"m{number}" for number in range(100))
+    inbox.settle(unacknowledged)
+    unacknowledged.settle(channel)
+    assert channel.waits == set(range(101, 201))
+    assert channel.frames == 1
+
+
+def test_what_came_on_the_last_connection_is_not_acknowledged_on_this_one():
+    channel, unacknowledged, inbox = Channel(), Unacknowledged(), Inbox()
+    inbox.begin()
+    inbox.put("m", 1, 1)
+    inbox.begin()
+    unacknowledged.begin()
+    inbox.acknowledge(["m"])
+    inbox.settle(unacknowledged)
+    unacknowledged.settle(channel)
+    assert channel.frames == 0
