@@ -32,9 +32,11 @@ def alice(cloud, connect):
     """alice in science, who leaves nothing behind."""
     made = connect("alice", "science")
     yield made
-    for server in list(made.compute.servers()):
+    left = list(made.compute.servers())
+    for server in left:
         made.compute.delete_server(server, ignore_missing=True)
-        made.compute.wait_for_delete(server, wait=90)
+    for server in left:
+        made.compute.wait_for_delete(server, interval=0.5, wait=90)
 
 
 @pytest.fixture

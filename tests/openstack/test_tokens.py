@@ -1,6 +1,7 @@
 """Dispatch after the user's token expired, with Keystone trusts and with service tokens."""
 
 import time
+from contextlib import contextmanager
 
 import kombu
 import openstack
@@ -34,77 +35,94 @@ def whose(connect, token):
     return found["user"]["id"], found["project"]["id"]
 
 
-@pytest.mark.parametrize("use_trusts", [True, False])
-def test_a_server_starts_after_its_users_token_expired(
-    short_lived, on_edge, connect, tmp_path, use_trusts
-):
-    alice = connect("alice", "science")
-    connect().compute.revert_quota_set(alice.current_project_id)
-    service = Beside(on_edge.settings, tmp_path, keystone={"use_trusts": use_trusts}).start()
-    try:
-        service.ask("POST", "/v1/projects", {"project": "science", "default_quota": "private",
-                                             "suspended": True})  # fmt: skip
-        server = alice.compute.create_server(
-            name="late", networks="none",
-            flavor_id=alice.compute.find_flavor("m1.tiny", ignore_missing=False).id,
-            image_id=alice.image.find_image("tiny", ignore_missing=False).id,
-        )  # fmt: skip
-        until(lambda: service.states(server.id) == ["QUEUED"])
-        if use_trusts:
-            until(lambda: service.command("keystone", "trusts"))
-        time.sleep(TOKEN_TTL_S + 5)
-        copied = handed_over(on_edge.settings, service)
-        until(lambda: service.states(server.id) == ["ACTIVE"])
-        token = nova_message.credentials_of(copied()).token
-        expected = (alice.current_user_id, alice.current_project_id) if use_trusts else None
-        assert whose(connect, token) == expected
-        alice.compute.delete_server(server)
-        until(lambda: service.states(server.id) == ["DELETED"])
-        service.ask("DELETE", "/v1/projects/science")
-    finally:
-        service.stop()
-
-
 @pytest.fixture
 def with_application_credential(on_edge, connect):
-    """alice, who acts with an application credential of hers."""
-    alice = connect("alice", "science")
-    made = alice.identity.create_application_credential(
-        alice.current_user_id, name="robot", secret=SECRET
-    )
-    robot = openstack.connect(
-        auth_type="v3applicationcredential", auth_url=f"{on_edge.settings.url('keystone')}/v3",
-        application_credential_id=made.id, application_credential_secret=SECRET,
-        region_name="RegionOne", load_yaml_config=False, load_envvars=False,
-    )  # fmt: skip
-    yield robot
-    robot.close()
-    alice.identity.delete_application_credential(alice.current_user_id, made.id)
+    """Return connections of users who act with application credentials of theirs."""
+    made = []
+
+    def connected(user, project):
+        own = connect(user, project)
+        credential = own.identity.create_application_credential(
+            own.current_user_id, name="robot", secret=SECRET
+        )
+        robot = openstack.connect(
+            auth_type="v3applicationcredential",
+            auth_url=f"{on_edge.settings.url('keystone')}/v3",
+            application_credential_id=credential.id, application_credential_secret=SECRET,
+            region_name="RegionOne", load_yaml_config=False, load_envvars=False,
+        )  # fmt: skip
+        made.append((own, credential, robot))
+        return robot
+
+    yield connected
+    for own, credential, robot in made:
+        robot.close()
+        own.identity.delete_application_credential(own.current_user_id, credential.id)
+
+
+def create(user, name):
+    return user.compute.create_server(
+        name=name, networks="none",
+        flavor_id=user.compute.find_flavor("m1.tiny", ignore_missing=False).id,
+        image_id=user.image.find_image("tiny", ignore_missing=False).id,
+    ).id  # fmt: skip
+
+
+def test_servers_start_after_the_tokens_expired(
+    short_lived, with_application_credential, on_edge, connect, tmp_path
+):
+    """alice's with the token of a trust; carol's, of whose token none can be made, with her own,
+    dead one, which Nova accompanies by a service token."""
+    alice, robot = connect("alice", "science"), with_application_credential("carol", "physics")
+    users = {"science": alice, "physics": robot}
+    service = Beside(on_edge.settings, tmp_path).start()
+    try:
+        for project, user in users.items():
+            connect().compute.revert_quota_set(user.current_project_id)
+            service.ask("POST", "/v1/projects", {"project": project, "default_quota": "private",
+                                                 "suspended": True})  # fmt: skip
+        ids = [create(user, "late") for user in users.values()]
+        until(lambda: service.states(*ids) == ["QUEUED"] * 2)
+        until(lambda: service.command("keystone", "trusts"))
+        until(lambda: "no trust for user" in service.log)
+        time.sleep(TOKEN_TTL_S + 5)
+        with copied(on_edge.settings) as bodies:
+            for project in users:
+                service.ask("PATCH", f"/v1/projects/{project}", {"suspended": False})
+            until(lambda: service.states(*ids) == ["ACTIVE"] * 2)
+            tokens = {
+                project_id: nova_message.credentials_of(body).token
+                for project_id, body in bodies().items()
+            }
+        science = alice.current_project_id
+        assert whose(connect, tokens.pop(science)) == (alice.current_user_id, science)
+        assert [whose(connect, token) for token in tokens.values()] == [None]
+        for one in ids:
+            connect().compute.delete_server(one)
+        until(lambda: service.states(*ids) == ["DELETED"] * 2)
+        for project in users:
+            service.ask("DELETE", f"/v1/projects/{project}")
+    finally:
+        service.stop()
 
 
 @pytest.mark.parametrize(("without_trust", "state"), [("refuse", "REJECTED"), ("keep", "QUEUED")])
 def test_an_application_credential_is_refused_with_the_reason_or_kept(
     with_application_credential, on_edge, connect, tmp_path, without_trust, state
 ):
-    robot = with_application_credential
+    robot = with_application_credential("alice", "science")
     service = Beside(on_edge.settings, tmp_path, keystone={"without_trust": without_trust}).start()
     try:
         service.ask("POST", "/v1/projects", {"project": "science", "suspended": True})
-        server = robot.compute.create_server(
-            name="robots", networks="none",
-            flavor_id=robot.compute.find_flavor("m1.tiny", ignore_missing=False).id,
-            image_id=robot.image.find_image("tiny", ignore_missing=False).id,
-        )  # fmt: skip
-        until(lambda: service.states(server.id) == [state])
+        server = create(robot, "robots")
+        until(lambda: service.states(server) == [state])
         until(lambda: "no trust for user" in service.log)
         if state == "REJECTED":
-            shown = until(
-                lambda: (s := robot.compute.get_server(server.id)).status == "ERROR" and s
-            )
+            shown = until(lambda: (s := robot.compute.get_server(server)).status == "ERROR" and s)
             assert "its token would not last: Keystone forbids it" in shown.fault["message"]
         else:
             service.ask("PATCH", "/v1/projects/science", {"suspended": False})
-            until(lambda: service.states(server.id) == ["ACTIVE"])
+            until(lambda: service.states(server) == ["ACTIVE"])
         robot.compute.delete_server(server)
         robot.compute.wait_for_delete(server, wait=90)
         service.ask("DELETE", "/v1/projects/science")
@@ -112,21 +130,22 @@ def test_an_application_credential_is_refused_with_the_reason_or_kept(
         service.stop()
 
 
-def handed_over(settings, service):
-    """Let the project go on; return what gives the first build request that comes to the core."""
+@contextmanager
+def copied(settings):
+    """Give what returns the build requests that came to the core since, by project."""
     url = configuration.broker(settings, "core").replace("rabbit:", "pyamqp:")
-    connection = kombu.Connection(url)
-    channel = connection.channel()
-    queue = channel.queue_declare("", exclusive=True, auto_delete=True).queue
-    channel.queue_bind(queue, "nova", "conductor")
-    service.ask("PATCH", "/v1/projects/science", {"suspended": False})
+    with kombu.Connection(url) as connection:
+        channel = connection.channel()
+        queue = channel.queue_declare("", exclusive=True, auto_delete=True).queue
+        channel.queue_bind(queue, "nova", "conductor")
 
-    def first():
-        while (message := channel.basic_get(queue, no_ack=True)) is not None:
-            body = message.body if isinstance(message.body, bytes) else message.body.encode()
-            if envelope.open_body(body).message.get("method") == nova_message.METHOD:
-                connection.close()
-                return body
-        raise AssertionError("no build request came to the core")
+        def bodies():
+            found = {}
+            while (message := channel.basic_get(queue, no_ack=True)) is not None:
+                body = message.body if isinstance(message.body, bytes) else message.body.encode()
+                inner = envelope.open_body(body).message
+                if inner.get("method") == nova_message.METHOD:
+                    found[inner["_context_project_id"]] = body
+            return found
 
-    return first
+        yield bodies
