@@ -17,7 +17,7 @@ from synergy.managers.base import Json, Manager, Publish, command
 from synergy.ports import Conductor, Credentials, Identity, OpenUnitOfWork, Trust
 
 LOG = logging.getLogger(__name__)
-_MOST_TRIED: Final = 100  # requests of one user whose tokens are looked at
+_AT_ONCE: Final = 100  # requests of one user whose tokens are looked at together
 
 
 class KeystoneManager(Manager):
@@ -118,26 +118,30 @@ class KeystoneManager(Manager):
 
     def _make_trust_of_any(self, owner: tuple[str, str], request_ids: Sequence[str]) -> None:
         """Make a trust with the token of one of a user's requests; the latest lives longest."""
-        with self._unit_of_work() as uow:
-            bodies = uow.requests.bodies(request_ids[-_MOST_TRIED:])
-            intended = owner in uow.trusts.intended()
-        if not bodies or self._trusted is None or owner in self._trusted:
-            return
-        if intended:
-            self._clear(owner)  # the last try broke off
-        tokens: dict[str, Credentials] = {}
-        for request_id in reversed(request_ids):
-            if request_id in bodies:
-                found = self._conductor.credentials(bodies[request_id])
-                tokens.setdefault(found.token, found)
-        why = ""
-        for found in tokens.values():
-            why = self._make_trust(owner, found)
-            if not why:
+        latest_first, tried = list(reversed(request_ids)), dict[str, str]()
+        for start in range(0, len(latest_first), _AT_ONCE):
+            if self._trusted is None or owner in self._trusted:
                 return
-        LOG.warning("no trust for user %s of project %s: %s", owner[1], owner[0], why)
-        if self._conf.without_trust == "refuse":
-            self._publish(TokensRefused(tuple(bodies), why))
+            some = latest_first[start : start + _AT_ONCE]
+            with self._unit_of_work() as uow:
+                bodies = uow.requests.bodies(some)
+                intended = owner in uow.trusts.intended()
+            if intended:
+                self._clear(owner)  # the last try broke off
+            why = ""
+            for request_id in some:
+                if request_id not in bodies:
+                    continue  # it waits no longer
+                found = self._conductor.credentials(bodies[request_id])
+                if found.token not in tried:
+                    tried[found.token] = self._make_trust(owner, found)
+                why = tried[found.token]
+                if not why:
+                    return
+            if why:
+                LOG.warning("no trust for user %s of project %s: %s", owner[1], owner[0], why)
+                if self._conf.without_trust == "refuse":
+                    self._publish(TokensRefused(tuple(bodies), why))
 
     def _make_trust(self, owner: tuple[str, str], found: Credentials) -> str:
         """Make and store a trust, and return "", or why it cannot be made."""

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from oslo_config import cfg
 
-from synergy.core.errors import IllegalTransition
+from synergy.core.errors import Conflict, IllegalTransition, InvalidInput
 from synergy.core.events import (
     BuildsFailed,
     Fact,
@@ -299,8 +299,12 @@ class NovaManager(Manager):
             return
         views = self._compute.servers(failed)
         for server_id in views:
-            self._compute.delete_server(server_id)
-        LOG.info("%d server(s) deleted whose builds failed", len(views))
+            try:
+                self._compute.delete_server(server_id)
+            except (Conflict, InvalidInput) as error:
+                LOG.warning("failed server %s cannot be deleted now: %s", server_id, error)
+            else:
+                LOG.info("server %s deleted, whose build failed", server_id)
         self._compare_with(views, failed, drifted=False)
 
     # --- reconcile --------------------------------------------------------------------------------

@@ -65,7 +65,10 @@ class Hostless:
             return {}
         away = {request.class_id for request in in_flight()}
         self._rests = {
-            key: rest for key, rest in self._rests.items() if key in away or not rest.tried
+            key: rest
+            for key, rest in self._rests.items()
+            if key in away
+            or (not rest.tried and now < rest.until + timedelta(seconds=LONGEST_REST_S))
         }
         return {
             key: Reason.FRAGMENTED
@@ -84,8 +87,11 @@ class Hostless:
 
     def due_s(self, now: datetime) -> list[float]:
         """Return in how many seconds each rest ends, or its trial is looked at."""
-        left_s = ((rest.until - now).total_seconds() for rest in self._rests.values())
-        return [one if one > 0 else HOST_CHECK_S for one in left_s]
+        return [
+            HOST_CHECK_S if rest.tried else (rest.until - now).total_seconds()
+            for rest in self._rests.values()
+            if rest.tried or now < rest.until
+        ]
 
 
 class GroupTurns:
@@ -118,6 +124,8 @@ class GroupTurns:
 
     def one_of_each(self, plan: Plan, waiting: Waiting) -> Plan:
         """Return the plan with one request at most of each group."""
+        if not any(waiting.placement):
+            return plan
         groups = [
             group_of(waiting.placement[int(waiting.shape[one.class_row])]) for one in plan.decisions
         ]
@@ -131,9 +139,9 @@ def group_of(constraints: Constraints) -> str | None:
 
 def classes_of(groups: Collection[str], waiting: Waiting) -> dict[int, Reason]:
     """Return the class_ids of the queue that belong to these groups: others of it go first."""
-    shapes = {n for n, one in enumerate(waiting.placement) if group_of(one) in groups}
-    if not shapes:
+    if not groups:
         return {}
+    shapes = {n for n, one in enumerate(waiting.placement) if group_of(one) in groups}
     return {
         int(key): Reason.PRIORITY
         for key, shape in zip(waiting.class_id, waiting.shape, strict=True)

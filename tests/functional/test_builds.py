@@ -5,6 +5,7 @@ from random import Random
 
 import pytest
 
+from synergy.core.errors import Conflict
 from synergy.drivers.embedded.keystone import EmbeddedIdentity
 from synergy.drivers.embedded.nova import EmbeddedNova
 from synergy.ports import ServerStatus
@@ -93,6 +94,24 @@ def test_a_failed_server_is_deleted_although_nova_did_not_answer_at_first(made):
     made.nova.faults.api_down = False
     made.run(300)
     assert made.states([server]) == ["DELETED"]
+
+
+def test_one_failed_server_that_cannot_be_deleted_keeps_none_of_the_others(made):
+    made.add(on_build_failure="delete", **SHARED)
+    made.nova.faults.build_error = 2
+    locked, other = made.create(count=2)
+
+    def refusing(real, server):
+        if server == locked:
+            raise Conflict(f"server {server} is locked")
+        real(server)
+
+    made.nova.answer("delete_server", refusing)
+    made.run(60)
+    assert made.states([locked, other]) == ["ERROR", "DELETED"]
+    made.nova.mend()
+    made.run(60)
+    assert made.states([locked]) == ["DELETED"]
 
 
 def test_a_server_that_ran_and_then_failed_is_never_deleted(made):

@@ -56,9 +56,9 @@ def test_by_default_it_waits_and_is_dispatched_with_its_own_token(make):
 
 def test_where_the_operator_wants_it_it_is_refused_and_its_user_reads_why(make):
     made = make(useless=1, without_trust="refuse")
-    first = made.create(count=2)
+    first = made.create(count=150)  # more than are looked at together
     made.run(5)
-    assert made.states(first) == ["REJECTED"] * 2
+    assert set(made.states(first)) == {"REJECTED"}
     shown = made.nova.show_server(first[0])
     assert "its token would not last" in shown.fault
     assert "application credential" in shown.fault

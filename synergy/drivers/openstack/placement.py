@@ -3,6 +3,7 @@
 Which hosts count is Nova's to say: up, enabled, and of the chosen aggregates. Must not know quotas.
 """
 
+import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
@@ -15,6 +16,7 @@ from synergy.drivers.openstack.session import asking
 from synergy.ports import Host
 
 PLACEMENT: Final = "Placement"
+AGGREGATES_KEPT_S: Final = 20.0
 _AT_ONCE: Final = 4
 _UNKNOWN: Final = "No such"  # trait, or resource class, in Placement's own words
 _MOST_CANDIDATES: Final = 1000
@@ -26,6 +28,7 @@ class Placement:
     def __init__(self, cloud: Any, aggregates: Sequence[str] = ()) -> None:
         """aggregates: names of Nova's host aggregates; without any, every host counts."""
         self._cloud, self._aggregates = cloud, tuple(aggregates)
+        self._listed: tuple[float, Sequence[Any]] = (float("-inf"), ())  # when read, monotonic
         self._pool = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="placement")
 
     def hosts(self) -> Sequence[Host]:
@@ -61,8 +64,7 @@ class Placement:
     def _found_aggregates(self) -> list[Any]:
         if not self._aggregates:
             return []
-        with asking("Nova"):
-            found = {one.name: one for one in self._cloud.compute.aggregates()}
+        found = {one.name: one for one in self._listed_aggregates()}
         missing = [name for name in self._aggregates if name not in found]
         if missing:
             raise ConfigurationInvalid(
@@ -73,9 +75,20 @@ class Placement:
     def _aggregates_of_zone(self, zone: str) -> list[Any]:
         """Return the aggregates that make up a zone; none for the zone of the hosts that are in
         no other, which Nova does not narrow down either."""
-        with asking("Nova"):
-            listed = list(self._cloud.compute.aggregates())
-        return [one for one in listed if (one.metadata or {}).get(AVAILABILITY_ZONE) == zone]
+        return [
+            one
+            for one in self._listed_aggregates()
+            if (one.metadata or {}).get(AVAILABILITY_ZONE) == zone
+        ]
+
+    def _listed_aggregates(self) -> Sequence[Any]:
+        """Return Nova's aggregates, as they were a moment ago: every round asks for them."""
+        read_s, listed = self._listed
+        if time.monotonic() - read_s > AGGREGATES_KEPT_S:
+            with asking("Nova"):
+                listed = list(self._cloud.compute.aggregates())
+            self._listed = time.monotonic(), listed
+        return listed
 
     def _capacity(self, provider_id: str) -> Resources:
         """Return (total - reserved) x allocation_ratio by resource class."""
