@@ -61,6 +61,28 @@ def test_a_build_that_nova_tries_elsewhere_holds_its_quota_all_the_while(made):
     assert steps(made, server)[3][1] == "node2: Build of instance aborted."
 
 
+def test_nova_is_asked_until_it_is_known_what_it_does_after_a_broken_attempt(made):
+    made.add(**SHARED)
+    made.nova.faults.build_error = 1
+    (server,) = made.create()
+    asked = []
+
+    def undecided(real, ids):
+        """Nova tells that a build broke before it decides what to do about it."""
+        views = real(ids)
+        if ServerStatus.ERROR not in {view.status for view in views.values()} or len(asked) == 3:
+            return views
+        asked.append(ids)
+        building = {"status": ServerStatus.BUILDING, "host": "node2", "failure": None}
+        return {key: replace(view, **building) for key, view in views.items()}
+
+    made.nova.answer("servers", undecided)
+    made.run(7)
+    assert made.states([server]) == ["BUILDING"]
+    made.run(5)
+    assert made.states([server]) == ["ERROR"]
+
+
 def test_the_second_format_of_a_notification_is_no_second_attempt(made):
     made.add(**SHARED)
     made.nova.faults.build_error = 1

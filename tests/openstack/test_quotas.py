@@ -59,6 +59,7 @@ def test_unified_limits_are_lifted_and_come_back_exactly(connect, project, regis
     identity, driver = connect().identity, UnifiedLimits(connect(), "RegionOne")
     assert driver.registered() == sorted(REGISTERED)
     assert driver.quota(project) == {"VCPU": 20, "MEMORY_MB": 51200, "DISK_GB": 1000}
+    assert driver.server_limit(project) == REGISTERED["servers"]
     assert driver.quota_record(project) == {}
     (nova,) = identity.services(type="compute")
     identity.create_limit(
@@ -69,6 +70,7 @@ def test_unified_limits_are_lifted_and_come_back_exactly(connect, project, regis
     assert record == {"class:VCPU": 7}
     driver.lift_quota(project)
     assert set(driver.quota(project).values()) == {None}
+    assert driver.server_limit(project) is None
     assert driver.quota_record(project) == dict.fromkeys(REGISTERED)
     driver.restore_quota(project, record)
     assert driver.quota_record(project) == record
