@@ -94,34 +94,41 @@ def test_a_build_that_is_tried_elsewhere_keeps_its_quota(drivers, service, conne
     assert service.ask("GET", f"/v1/requests/{server}")["request"]["host"] == "fake2"
 
 
-def test_a_trait_that_no_host_has_makes_no_failed_server(drivers, service, connect):
-    drivers(fake1="MediumFakeDriver", fake2="MediumFakeDriver")
-    admin = connect()
-    flavor = admin.compute.create_flavor(name="nowhere", vcpus=1, ram=64, disk=1)
-    admin.compute.create_flavor_extra_specs(flavor, {"trait:COMPUTE_FIRMWARE_UEFI": "required"})
-    try:
-        server = create(connect, "nowhere")
-        until(lambda: reason(service, server) == "fragmented")
-        assert service.states(server) == ["QUEUED"]
-        service.ask("POST", f"/v1/requests/{server}/cancel", {})
-    finally:
-        admin.compute.delete_flavor(flavor)
+@pytest.fixture
+def flavor_with(connect):
+    """Make flavors with extra specs, which are gone afterwards."""
+    compute, made = connect().compute, []
+
+    def making(name, **extra_specs):
+        flavor = compute.create_flavor(name=name, vcpus=1, ram=64, disk=1)
+        made.append(flavor)
+        found = {key.replace("__", ":"): value for key, value in extra_specs.items()}
+        compute.create_flavor_extra_specs(flavor, found)
+        return name
+
+    yield making
+    for flavor in made:
+        compute.delete_flavor(flavor)
 
 
-def test_what_only_the_scheduler_can_judge_fails_once_and_its_like_waits(drivers, service, connect):
+def test_a_trait_that_no_host_has_makes_no_failed_server(drivers, service, connect, flavor_with):
     drivers(fake1="MediumFakeDriver", fake2="MediumFakeDriver")
-    admin = connect()
-    flavor = admin.compute.create_flavor(name="elsewhere", vcpus=1, ram=64, disk=1)
-    admin.compute.create_flavor_extra_specs(
-        flavor, {"capabilities:hypervisor_type": "s== something else"}
-    )
-    try:
-        first = create(connect, "elsewhere")
-        until(lambda: service.states(first) == ["ERROR"])
-        assert story(service, first)[-1][1].startswith("no_valid_host: ")
-        second = create(connect, "elsewhere")
-        until(lambda: reason(service, second) == "fragmented")
-        assert service.states(second) == ["QUEUED"]
-        service.ask("POST", f"/v1/requests/{second}/cancel", {})
-    finally:
-        admin.compute.delete_flavor(flavor)
+    flavor = flavor_with("nowhere", trait__COMPUTE_FIRMWARE_UEFI="required")
+    server = create(connect, flavor)
+    until(lambda: reason(service, server) == "fragmented")
+    assert service.states(server) == ["QUEUED"]
+    service.ask("POST", f"/v1/requests/{server}/cancel", {})
+
+
+def test_what_only_the_scheduler_can_judge_fails_once_and_its_like_waits(
+    drivers, service, connect, flavor_with
+):
+    drivers(fake1="MediumFakeDriver", fake2="MediumFakeDriver")
+    flavor = flavor_with("elsewhere", capabilities__hypervisor_type="s== something else")
+    first = create(connect, flavor)
+    until(lambda: service.states(first) == ["ERROR"])
+    assert story(service, first)[-1][1].startswith("no_valid_host: ")
+    second = create(connect, flavor)
+    until(lambda: reason(service, second) == "fragmented")
+    assert service.states(second) == ["QUEUED"]
+    service.ask("POST", f"/v1/requests/{second}/cancel", {})
