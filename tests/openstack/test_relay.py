@@ -6,13 +6,17 @@ A conductor and a nova-api of our own stand for Nova's, so that a test sees what
 import json
 import threading
 import time
+from urllib.parse import urlsplit
 
 import kombu
 import pytest
 
+from lab import configuration
 from synergy.core.errors import HandOverFailed, UpstreamUnavailable
+from synergy.drivers import nova_message
 from synergy.drivers.nova_rpc.broker import Durability
 from synergy.drivers.nova_rpc.relay import Relay
+from tests.builders import NOON
 
 pytestmark = [pytest.mark.openstack, pytest.mark.filterwarnings("ignore")]
 
@@ -261,17 +265,55 @@ def test_a_call_keeps_its_expiration(sides):
         assert inner["_reply_q"].startswith("reply_synergy_")
 
 
-def test_a_broker_that_is_not_there_is_told_and_tried_again(lab):
-    nowhere = "rabbit://nova:secret@127.0.0.1:9/edge"
+def test_a_message_of_10_mb_is_taken_and_handed_over_whole(sides):
+    relay = sides.relay()
+    relay.manage(frozenset({"managed"}))
+    context = {"user_id": "u", "user_name": "u", "project_id": "managed", "project_name": "p",
+               "roles": [], "auth_token": "t"}  # fmt: skip
+    flavor = {"name": "f", "vcpus": 1, "memory_mb": 1}
+    body = nova_message.compose(
+        context=context, servers=[("s", "s")], flavor=flavor, metadata={"big": "x" * 10_000_000},
+        created_at=NOON, unique_id="1" * 32,
+    )  # fmt: skip
+    core = kombu.Connection(sides.core_url.replace("rabbit:", "pyamqp:"))
+    with core, kombu.Connection(sides.edge_url.replace("rabbit:", "pyamqp:")) as edge:
+        exchange = kombu.Exchange("nova", "topic", durable=False)
+        bound = kombu.Queue("conductor", exchange, routing_key="conductor", durable=False)(
+            core.channel()
+        )
+        bound.declare()
+        edge.Producer().publish(body, exchange=exchange, routing_key="conductor",
+                                content_type="application/json", content_encoding="utf-8")  # fmt: skip
+        (taken,) = fetched(relay)
+        assert taken.requests[0].body == body
+        relay.hand_over_one(taken.requests[0].body)
+        found = []
+        until(lambda: found.append(bound.get(no_ack=True)) or found[-1] is not None)
+        assert found[-1].body.encode() == body
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        pytest.param({"port": "9"}, "refused", id="nobody listens"),
+        pytest.param({"password": "wrong"}, "ACCESS_REFUSED", id="wrong password"),
+        pytest.param({"vhost": "nosuch"}, "vhost nosuch not found", id="no vhost"),
+    ],
+)
+def test_a_broker_that_cannot_be_used_is_told_and_tried_again(lab, changes, told):
+    usual = urlsplit(configuration.broker(lab.settings, "edge"))
+    password, port = changes.get("password", usual.password), changes.get("port", usual.port)
+    vhost = changes.get("vhost", usual.path[1:])
+    nowhere = f"rabbit://{usual.username}:{password}@127.0.0.1:{port}/{vhost}"
     relay = Relay(
         nowhere, nowhere, still_waiting=lambda ids: ids, durability=Durability(), prefetch=10
     )
     relay.manage(frozenset())
     try:
         until(lambda: relay._edge.trouble)
-        with pytest.raises(UpstreamUnavailable, match="the broker of nova-api: .*refused"):
+        with pytest.raises(UpstreamUnavailable, match=f"the broker of nova-api: .*{told}"):
             relay.fetch(limit=1)
-        with pytest.raises(HandOverFailed, match="the broker does not answer"):
+        with pytest.raises(HandOverFailed, match=f"the broker does not answer: .*{told}"):
             relay.hand_over_one(b"{}")
     finally:
         relay.close()
