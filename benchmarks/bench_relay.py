@@ -294,7 +294,8 @@ def dispatch_per_s(core) -> float:
         inbox = [nova_message.read(str(n), message()) for n in range(DISPATCH)]
         rpc.fetch = lambda *, limit: [inbox.pop() for _ in range(min(limit, len(inbox)))]
         rpc.acknowledge = lambda _: None
-        engine.supervisors["quota"].run()
+        for name in ("quota", "fairshare"):
+            engine.supervisors[name].run()
         while engine.supervisors["queue"].run() == 0.0:
             pass
         scheduler, turn = engine.managers["scheduler"], engine.supervisors["scheduler"]

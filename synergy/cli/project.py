@@ -14,10 +14,22 @@ from synergy.client import ApiError
 
 _COLUMNS: Final = ("id", "name", "raw_shares", "default_quota", "ttl_s", "private", "handover")
 _CHOICES: Final = {
-    "default_quota": ["private", "shared", "private_then_shared"],
-    "on_private_full": ["reject", "queue", "shared"],
-    "expiry_action": ["delete", "shelve", "stop", "snapshot_delete"],
-    "on_build_failure": ["keep", "delete"],
+    "default_quota": (
+        ["private", "shared", "private_then_shared"],
+        "Quota of requests that do not choose one.",
+    ),
+    "on_private_full": (
+        ["reject", "queue", "shared"],
+        "What becomes of a request that the private quota cannot hold now.",
+    ),
+    "expiry_action": (
+        ["delete", "shelve", "stop", "snapshot_delete"],
+        "What is done to a shared server whose lifetime is over.",
+    ),
+    "on_build_failure": (
+        ["keep", "delete"],
+        "What is done to a server whose build Nova gave up.",
+    ),
 }
 _NUMBERS: Final = {
     "priority": "Priority of the association factor; that of a user counts before the project's.",
@@ -59,8 +71,8 @@ def _add_settings(parser: argparse.ArgumentParser) -> None:
     )
     for name, text in _NUMBERS.items():
         parser.add_argument(f"--{name.replace('_', '-')}", type=int, metavar="N", help=text)
-    for name, choices in _CHOICES.items():
-        parser.add_argument(f"--{name.replace('_', '-')}", choices=choices)
+    for name, (choices, text) in _CHOICES.items():
+        parser.add_argument(f"--{name.replace('_', '-')}", choices=choices, help=text)
     for name, text in _LIMITS.items():
         of_servers = name == "max_private_servers"
         parser.add_argument(

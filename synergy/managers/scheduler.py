@@ -67,6 +67,7 @@ LOG = logging.getLogger(__name__)
 _ID: Final = {"type": "string", "minLength": 1, "maxLength": 64}
 CONFLICT_REST_S: Final = 1.0
 TELL_EVERY_S: Final = 60.0
+FACTORS_WAIT_S: Final = 30.0
 _MOST_AWAY: Final = 1000  # requests on their way to a host that are looked at
 _COUNTED: Final = (
     "rounds", "dispatched", "conflicts", "unknown", "changes_passed", "changes_refused"
@@ -148,7 +149,8 @@ class SchedulerManager(Manager):
         self._delayed: list[tuple[float, str, Request]] = []
         self._state: QuotaState | None = None
         self._tree: QuotaTree | None = None
-        self._factors = FactorsChanged(np.zeros(0), np.zeros(0), 0.0)
+        self._factors: FactorsChanged | None = None
+        self._waits_since_s: float | None = None  # for the first factors
         self._site = SitePoints(site_factors)
         self._suspended: frozenset[int] | None = None
         self._answers = Answers(clock, unit_of_work, compute)
@@ -215,6 +217,8 @@ class SchedulerManager(Manager):
             return None  # nothing is known of the cloud yet
         state = self._state
         self._desk.decide_all(lambda names: self._tree_for(state, names))
+        if self._factors is None and (left_s := self._wait_for_factors()) > 0:
+            return left_s
         self._again = True
         while self._again:
             self._again = False
@@ -231,6 +235,18 @@ class SchedulerManager(Manager):
         if self._delayed:
             due_s.append(max(0.0, self._delayed[0][0] - self._clock.now().timestamp()))
         return min(due_s, default=None)
+
+    def _wait_for_factors(self) -> float:
+        """Return how long to wait for the first factors: without them, the first round after each
+        start would hand everything out by age."""
+        now_s = self._clock.monotonic_s()
+        if self._waits_since_s is None:
+            self._waits_since_s = now_s
+        left_s = self._waits_since_s + FACTORS_WAIT_S - now_s
+        if left_s <= 0:
+            LOG.warning("nobody told fair-share factors in %.0f s: all count as 0", FACTORS_WAIT_S)
+            self._factors = FactorsChanged(np.zeros(0), np.zeros(0), 0.0)
+        return left_s
 
     def _round(self, state: QuotaState) -> None:
         round_id = str(uuid.UUID(int=self._next_round_number()))
@@ -319,7 +335,7 @@ class SchedulerManager(Manager):
         resting: Mapping[int, Reason],
         site: priority.Column,
     ) -> Snapshot:
-        known = self._factors
+        known = self._factors or FactorsChanged(np.zeros(0), np.zeros(0), 0.0)
         width = max(1 + int(waiting.association.max(initial=0)), len(known.factors))
         leaf = np.zeros(width, dtype=np.int64)
         for association_id in np.unique(waiting.association):

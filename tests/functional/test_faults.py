@@ -2,6 +2,7 @@
 
 import random
 from contextlib import suppress
+from datetime import timedelta
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -95,6 +96,32 @@ def test_a_kill_while_a_trust_is_made_leaves_none_behind(made, after):
     assert stored["user_id"] == "ua"
     assert len(identity.trusts) == 2
     assert another in identity.trusts  # nobody knows what it is for
+
+
+@pytest.mark.parametrize("told", [True, False])
+def test_no_round_after_a_restart_goes_without_factors(made, told, caplog):
+    made.add("A", default_quota="shared", ttl_s=3600)
+    made.add("B", default_quota="shared", ttl_s=3600)
+    made.run(1)
+    made.create("large", project="A")
+    made.create("medium", project="A")
+    made.run(600)  # 2 of 12 VCPU are left
+    waiting = made.create("medium", project="A") + made.create("medium", project="B")
+    made.engine.supervisors["queue"].run()
+    made.restart()
+    supervisors = made.engine.supervisors
+    for name in ("quota", "scheduler"):
+        supervisors[name].run()
+    assert made.states(waiting) == ["QUEUED"] * 2
+    made.engine.clock.move_to(made.engine.clock.now() + timedelta(seconds=1 if told else 31))
+    if told:
+        for name in ("fairshare", "scheduler"):
+            supervisors[name].run()
+        assert made.states(waiting) == ["QUEUED", "BUILDING"]  # B used nothing yet
+    else:
+        supervisors["scheduler"].run()
+        assert "nobody told fair-share factors" in caplog.text
+        assert made.states(waiting) == ["BUILDING", "QUEUED"]  # by age
 
 
 def test_a_restart_changes_no_digit(made):
