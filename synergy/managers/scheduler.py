@@ -238,7 +238,9 @@ class SchedulerManager(Manager):
 
     def _wait_for_factors(self) -> float:
         """Return how long to wait for the first factors: without them, the first round after each
-        start would hand everything out by age."""
+        start would hand everything out by age. Where they have no weight there is no need."""
+        if not (self._conf.weight_fairshare or self._conf.weight_association):
+            return 0.0
         now_s = self._clock.monotonic_s()
         if self._waits_since_s is None:
             self._waits_since_s = now_s
