@@ -124,6 +124,16 @@ def test_no_round_after_a_restart_goes_without_factors(made, told, caplog):
         assert made.states(waiting) == ["BUILDING", "QUEUED"]  # by age
 
 
+def test_where_factors_have_no_weight_nobody_waits_for_them():
+    settings = {"scheduler": {"weight_fairshare": 0}, "fairshare": {"autostart": False}}
+    with world(settings=settings) as made:
+        made.add(default_quota="shared")
+        made.run(1)
+        server = made.create()
+        made.run(1)
+        assert made.states(server) == ["BUILDING"]
+
+
 def test_a_restart_changes_no_digit(made):
     made.add(default_quota="shared", ttl_s=30, raw_shares=3)
     made.add("B", default_quota="shared", ttl_s=30)
