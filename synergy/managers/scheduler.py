@@ -67,7 +67,7 @@ LOG = logging.getLogger(__name__)
 _ID: Final = {"type": "string", "minLength": 1, "maxLength": 64}
 CONFLICT_REST_S: Final = 1.0
 TELL_EVERY_S: Final = 60.0
-FACTORS_WAIT_S: Final = 30.0
+FACTORS_WAIT_S: Final = 10.0
 _MOST_AWAY: Final = 1000  # requests on their way to a host that are looked at
 _COUNTED: Final = (
     "rounds", "dispatched", "conflicts", "unknown", "changes_passed", "changes_refused"

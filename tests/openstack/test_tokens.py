@@ -118,13 +118,13 @@ def test_an_application_credential_is_refused_with_the_reason_or_kept(
         until(lambda: service.states(server) == [state])
         until(lambda: "no trust for user" in service.log)
         if state == "REJECTED":
-            shown = until(lambda: (s := robot.compute.get_server(server)).status == "ERROR" and s)
+            shown = until(lambda: (s := robot.compute.get_server(server)).fault and s)
             assert "its token would not last: Keystone forbids it" in shown.fault["message"]
         else:
             service.ask("PATCH", "/v1/projects/science", {"suspended": False})
             until(lambda: service.states(server) == ["ACTIVE"])
         robot.compute.delete_server(server)
-        robot.compute.wait_for_delete(server, wait=90)
+        until(lambda: robot.compute.find_server(server) is None, 90)
         service.ask("DELETE", "/v1/projects/science")
     finally:
         service.stop()
