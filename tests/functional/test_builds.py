@@ -54,6 +54,7 @@ def test_a_build_that_nova_tries_elsewhere_holds_its_quota_all_the_while(made):
         made.run(1)
         used.add(made.command("quota", "show")["shared_used"].get("VCPU"))
     assert made.states([server]) == ["ACTIVE"]
+    assert made.nova.show_server(server).fault == ""
     assert used == {2}
     assert [event for event, _ in steps(made, server)] == [
         "ADMITTED", "SELECTED", "HANDED_OVER", "ATTEMPT_FAILED", "BOOTED",

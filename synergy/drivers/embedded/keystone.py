@@ -4,6 +4,7 @@ import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from typing import Any
 
 from synergy.core.errors import InvalidInput, NotFound
 from synergy.drivers.embedded.spec import CloudSpec, ProjectSpec
@@ -80,6 +81,19 @@ class EmbeddedIdentity:
             if user in (user_id, name):
                 return self._issue(user_id, project_id, from_trust=False)
         raise NotFound(f"user {user!r} has no role on project {project_id!r}")
+
+    def request_context(self, user: str, project: ProjectView) -> dict[str, Any]:
+        """Return the context of a request that a user makes now. Raises NotFound."""
+        token = self.issue_token(user, project.project_id)
+        user_id = self._tokens[token].user_id
+        return {
+            "user_id": user_id,
+            "user_name": self.users_of(project.project_id)[user_id],
+            "project_id": project.project_id,
+            "project_name": project.name,
+            "roles": ["member", "reader"],
+            "auth_token": token,
+        }
 
     def _issue(self, user_id: str, project_id: str, *, from_trust: bool) -> str:
         token = f"gAAAAA{self._rng.getrandbits(96):024x}"

@@ -43,6 +43,7 @@ from synergy.ports import (
     Wake,
 )
 
+_ABORTED: Final = "Build of instance aborted."
 _BREAKS: Final = ("build_error", "reschedule")  # the faults that break a build on its host
 
 
@@ -212,7 +213,7 @@ class EmbeddedNova:
             if breaks == "reschedule":
                 self._place(gone, constraints)
             else:
-                self._put_in_error(gone, gone.fault)
+                self._put_in_error(gone, _ABORTED)
             return
         active = replace(server, status=ServerStatus.ACTIVE, launched_at=self._clock.now())
         self._put(active)
@@ -220,10 +221,9 @@ class EmbeddedNova:
 
     def _broken(self, server: ServerView) -> ServerView:
         """A build broke on its host: Nova tells so, but not that it gives up or tries elsewhere."""
-        fault = "Build of instance aborted."
-        self._notify(NoticeKind.ATTEMPT_FAILED, server.server_id, host=server.host, detail=fault)
+        self._notify(NoticeKind.ATTEMPT_FAILED, server.server_id, host=server.host, detail=_ABORTED)
         self._placement.release(server.server_id)
-        return replace(server, host=None, fault=fault)
+        return replace(server, host=None)
 
     def _fail(self, server: ServerView, fault: str) -> None:
         failed = self._put_in_error(server, fault)
@@ -437,9 +437,7 @@ class EmbeddedNova:
             known = ", ".join(sorted(self._flavors))
             raise NotFound(f"flavor {flavor!r} does not exist; there are: {known}")
         view = self._identity.find_project(project)
-        token = self._identity.issue_token(user, view.project_id)
-        who = self._identity.check_token(token)
-        assert who is not None  # issued an instant ago
+        context = self._identity.request_context(user, view)
         spec = self._flavors[flavor]
         demand = spec.demand()
         held = [s for s in self._servers.values() if s.project_id == view.project_id]
@@ -448,14 +446,6 @@ class EmbeddedNova:
         ids = [self._new_id() for _ in range(count)]
         names = [name if count == 1 else f"{name}-{number}" for number in range(1, count + 1)]
         now = self._clock.now()
-        context = {
-            "user_id": who.user_id,
-            "user_name": self._identity.users_of(view.project_id)[who.user_id],
-            "project_id": view.project_id,
-            "project_name": view.name,
-            "roles": ["member", "reader"],
-            "auth_token": token,
-        }
         body = nova_message.compose(
             context=context,
             servers=list(zip(ids, names, strict=True)),
@@ -471,7 +461,7 @@ class EmbeddedNova:
                 waiting = ServerView(
                     server_id=server_id,
                     project_id=view.project_id,
-                    user_id=who.user_id,
+                    user_id=context["user_id"],
                     name=server_name,
                     flavor=flavor,
                     demand=demand,
