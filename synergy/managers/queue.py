@@ -74,6 +74,15 @@ class QueueManager(Manager):
             mutable=True,
             help="Most build messages that are stored in one transaction.",
         ),
+        cfg.FloatOpt(
+            "debounce_s",
+            default=0.02,
+            min=0,
+            max=60,
+            mutable=True,
+            help="Shortest time in seconds between two transactions that store what arrived: what "
+            "arrives meanwhile goes into one.",
+        ),
         cfg.ListOpt(
             "qos_names",
             default=["normal"],

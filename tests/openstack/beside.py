@@ -6,11 +6,11 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 import urllib.error
 import urllib.request
 from pathlib import Path
 
+from tests import patience
 from tests.openstack import options
 
 BIN = Path(sys.executable).parent
@@ -18,17 +18,16 @@ BIN = Path(sys.executable).parent
 
 def until(condition, patience_s=60.0, step_s=0.2):
     """Wait for something true, and return it; "come back later" from the API is not true yet."""
-    deadline_s = time.monotonic() + patience_s
-    while True:
+
+    def asked():
         try:
-            if found := condition():
-                return found
+            return condition()
         except urllib.error.HTTPError as error:
             with error:
                 if error.code != 503:
                     raise
-        assert time.monotonic() < deadline_s, "it did not come about"
-        time.sleep(step_s)
+
+    return patience.until(asked, patience_s, step_s)
 
 
 class Beside:

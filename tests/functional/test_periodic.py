@@ -1,0 +1,63 @@
+"""The thread of a manager: what wakes it, and what it does not answer at once."""
+
+import time
+from types import SimpleNamespace
+
+import pytest
+
+from synergy.drivers.clock import SystemClock
+from synergy.managers.base import Manager, Supervisor
+from synergy.service.periodic import Worker
+from tests.patience import until
+
+
+class Counting(Manager):
+    name = "counting"
+
+    def __init__(self):
+        self.runs = []
+
+    def task(self):
+        self.runs.append(time.monotonic())
+
+
+@pytest.fixture
+def worker_of():
+    made = []
+
+    def make(manager, **options):
+        conf = SimpleNamespace(**{"rate_s": 3600.0, "debounce_s": 0.0} | options)
+        supervisor = Supervisor(manager, conf, SystemClock())
+        supervisor.setup(autostart=True)
+        made.append(Worker(supervisor))
+        made[-1].start()
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.stop()
+        assert one.join(5)
+
+
+def test_what_wakes_a_manager_within_its_debounce_is_answered_once_and_not_forgotten(worker_of):
+    manager = Counting()
+    worker = worker_of(manager, debounce_s=0.5)
+    until(lambda: len(manager.runs) == 1)
+    for _ in range(100):
+        worker.wake()
+        time.sleep(0.001)
+    until(lambda: len(manager.runs) == 2)
+    assert manager.runs[1] - manager.runs[0] >= 0.5
+    time.sleep(0.7)
+    assert len(manager.runs) == 2
+    worker.wake()
+    until(lambda: len(manager.runs) == 3)
+
+
+def test_a_debounce_keeps_no_worker_from_ending(worker_of):
+    manager = Counting()
+    worker = worker_of(manager, debounce_s=3600.0)
+    until(lambda: len(manager.runs) == 1)
+    worker.wake()
+    worker.stop()
+    assert worker.join(5)
