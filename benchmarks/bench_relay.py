@@ -6,6 +6,7 @@ stores nothing and acknowledges before it hands on; that of the relay a message 
 Synergy runs in a process of its own.
 """
 
+import gc
 import json
 import multiprocessing
 import statistics
@@ -14,6 +15,7 @@ import tempfile
 import threading
 import time
 import uuid
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -30,14 +32,21 @@ from synergy.db.engine import DATABASE_OPTIONS, open_engine, upgrade
 from synergy.db.unit_of_work import Store
 from synergy.db.vault import Vault, new_key
 from synergy.drivers import nova_message
+from synergy.drivers.clock import SystemClock
 from synergy.drivers.embedded.spec import CloudSpec, FlavorSpec, HostSpec, ProjectSpec
 from synergy.drivers.nova_rpc import broker
-from synergy.drivers.nova_rpc.broker import Consumer, Durability, Outgoing, Publisher
+from synergy.drivers.nova_rpc.broker import Durability
+from synergy.drivers.nova_rpc.consumer import Consumer
 from synergy.drivers.nova_rpc.driver import NovaRpc
+from synergy.drivers.nova_rpc.publisher import Fate, Outgoing, Publisher, Stream
+from synergy.service.periodic import Worker
 from synergy.sim.engine import Engine
 
 DURABLE = Durability(durable=True)
-INTAKE, DISPATCH, CASTS, FILLER = 12_000, 5_000, 2_000, 20_300
+INTAKE, DISPATCH, RELAYED, FILLER = 12_000, 5_000, 1_000, 20_300
+EVERY_S = 0.005
+BUSY_PER_S = (250, 500)
+TEXT = "".join(chr(33 + (n * 7919) % 90) for n in range(FILLER))
 CLOUD = CloudSpec(
     hosts=(HostSpec(name="h", inventory=Resources.of(VCPU=10**6, MEMORY_MB=10**9)),),
     flavors=(FlavorSpec(name="f", vcpus=1, memory_mb=512),),
@@ -50,20 +59,19 @@ FROM_RPC = ("manage", "on_arrival", "fetch", "acknowledge", "build", "backlog", 
 
 def message(project: str = "p") -> bytes:
     """A build request of 22 KB that carries when it was made as the server's name."""
-    text = "".join(chr(33 + (n * 7919) % 90) for n in range(FILLER))
     return nova_message.compose(
         context={
             "user_id": "u", "user_name": "u", "project_id": project, "project_name": "p",
             "roles": ["member"], "auth_token": "t",
         },
         servers=[(str(uuid.uuid4()), repr(time.time()))], flavor=FLAVOR,
-        metadata={"filler": text}, created_at=NOW, unique_id=uuid.uuid4().hex,
+        metadata={"filler": TEXT}, created_at=NOW, unique_id=uuid.uuid4().hex,
     )  # fmt: skip
 
 
-def cast() -> bytes:
+def other(**outside) -> bytes:
     """Another method, of an unmanaged project, that carries when it was made."""
-    inner = {"method": "other", "args": {"at": time.time()}, "_context_project_id": "x"}
+    inner = {"method": "other", "args": {"at": time.time()}, "_context_project_id": "x", **outside}
     return json.dumps({"oslo.version": "2.0", "oslo.message": json.dumps(inner)}).encode()
 
 
@@ -91,10 +99,11 @@ def engine_on(folder, rpc) -> Engine:
     opened = open_engine(conf.database)
     upgrade(opened)
     store = Store(opened, Vault([new_key()]))
-    plain = Engine(CLOUD, {}, store=store, seed=1)
+    clock = SystemClock()
+    plain = Engine(CLOUD, {}, store=store, seed=1, clock=clock)
     many = 10**7
     engine = Engine(
-        CLOUD, {"scheduler": {"round_size": 1000}}, store=store, seed=1,
+        CLOUD, {"scheduler": {"round_size": 1000}}, store=store, seed=1, clock=clock,
         cloud=(Between(plain.nova, rpc), plain.identity),
     )  # fmt: skip
     engine.managers["project"].execute(
@@ -112,8 +121,7 @@ def serve(edge, core, stored, latencies, stop) -> None:
     with tempfile.TemporaryDirectory() as folder:
         rpc = rpc_on(edge, core)
         engine = engine_on(folder, rpc)
-        arrived = threading.Event()
-        found = []
+        worker, found = Worker(engine.supervisors["queue"]), []
 
         def listen(event):
             if isinstance(event, RequestsQueued):
@@ -122,12 +130,13 @@ def serve(edge, core, stored, latencies, stop) -> None:
                 stored.value += len(event.requests)
 
         engine.listen(listen)
-        rpc.on_arrival(arrived.set)
-        while not stop.is_set():
-            arrived.wait(0.05)
-            arrived.clear()
-            while engine.managers["queue"].task() is not None:
-                pass
+        rpc.on_arrival(worker.wake)
+        gc.collect()
+        gc.freeze()  # as the service does
+        worker.start()
+        stop.wait()
+        worker.stop()
+        worker.join(5)
         rpc.close()
         latencies.put(found)
 
@@ -166,7 +175,7 @@ def publish(url, bodies):
         [Outgoing(body=b, exchange="nova", routing_key="conductor") for b in bodies]
     )
     publisher.close()
-    if any(one.fate is not broker.Fate.CONFIRMED for one in done):
+    if any(one.fate is not Fate.CONFIRMED for one in done):
         raise SystemExit("the broker did not take everything")
 
 
@@ -244,45 +253,111 @@ def intake_latency(edge, core, per_s) -> dict:
     return {"per_s": per_s} | percentiles(service.stop())
 
 
-def relayed(publish_url, receive_url, busy_url=None) -> dict:
-    """How long casts take from the publisher to a consumer, while requests arrive or not."""
-    got, stop = [], threading.Event()
+def publish_until(url, per_s, stop) -> None:
+    """Publish build requests at a steady rate until told to stop."""
+    stream, began_s, count = Stream(url), time.perf_counter(), 0
+    while not stop.is_set():
+        outgoing = Outgoing(body=message(), exchange="nova", routing_key="conductor")
+        stream.send(outgoing, lambda _: None)
+        stream.hear()
+        count += 1
+        time.sleep(max(0.0, began_s + count / per_s - time.perf_counter()))
+    stream.hear_all()
+    stream.close()
+
+
+@contextmanager
+def busy(url, per_s):
+    """Let build requests arrive meanwhile, from a process of its own."""
+    spawn = multiprocessing.get_context("spawn")
+    stop = spawn.Event()
+    process = spawn.Process(target=publish_until, args=(url, per_s, stop))
+    process.start()
+    time.sleep(3)
+    try:
+        yield
+    finally:
+        stop.set()
+        process.join()
+
+
+@contextmanager
+def consuming(url, queue, callback, **declared):
+    """Consume from a queue, acknowledging everything."""
+
+    def begin(channel):
+        if declared:
+            channel.queue_declare(queue, **declared)
+        channel.basic_consume(queue, callback=on_message)
 
     def on_message(message):
-        inner = json.loads(json.loads(broker.body_of(message))["oslo.message"])
-        got.append(time.time() - inner["args"]["at"])
+        callback(json.loads(json.loads(broker.body_of(message))["oslo.message"]))
         message.channel.basic_ack(message.delivery_tag)
 
-    consumer = Consumer(
-        "bench", receive_url, lambda ch: ch.basic_consume("conductor", callback=on_message)
-    )
+    consumer = Consumer("bench", url, begin)
     consumer.start()
     consumer.ready.wait(10)
+    try:
+        yield
+    finally:
+        consumer.stop()
 
-    def keep_busy():
-        publisher = Publisher(busy_url)
-        while not stop.is_set():
-            publisher.publish_all([
-                Outgoing(body=message(), exchange="nova", routing_key="conductor")
-                for _ in range(10)
-            ])  # fmt: skip
-            time.sleep(0.02)
-        publisher.close()
 
-    if busy_url:
-        threading.Thread(target=keep_busy, daemon=True).start()
-        time.sleep(1)
-    publisher = Publisher(publish_url)
-    for _ in range(CASTS):
-        publisher.publish(Outgoing(body=cast(), exchange="nova", routing_key="conductor"))
-        time.sleep(0.002)
-    deadline_s = time.perf_counter() + 30
-    while len(got) < CASTS and time.perf_counter() < deadline_s:
-        time.sleep(0.01)
-    stop.set()
+def publish_steadily(url, got, **outside):
+    """Publish messages one by one, and wait until all are got."""
+    publisher = Publisher(url)
+    for number in range(RELAYED):
+        if outside:
+            outside["_msg_id"] = str(number)
+        publisher.publish(Outgoing(body=other(**outside), exchange="nova", routing_key="conductor"))
+        time.sleep(EVERY_S)
     publisher.close()
-    consumer.stop()
+    deadline_s = time.perf_counter() + 30
+    while len(got) < RELAYED and time.perf_counter() < deadline_s:
+        time.sleep(0.01)
     return percentiles(got)
+
+
+def cast(publish_url, receive_url) -> dict:
+    """How long casts take from the publisher to the consumer."""
+    got = []
+    with consuming(
+        receive_url, "conductor", lambda inner: got.append(time.time() - inner["args"]["at"])
+    ):
+        return publish_steadily(publish_url, got)
+
+
+def call(publish_url, receive_url) -> dict:
+    """How long calls take from the publisher to the consumer, and their answers back."""
+    got, queue, answers = [], f"reply_{uuid.uuid4().hex}", Publisher(receive_url)
+
+    def answer(inner):
+        reply = {"_msg_id": inner["_msg_id"], "at": inner["args"]["at"], "ending": True}
+        body = json.dumps({"oslo.version": "2.0", "oslo.message": json.dumps(reply)}).encode()
+        answers.publish(Outgoing(body=body, exchange="", routing_key=inner["_reply_q"]))
+
+    with (
+        consuming(
+            publish_url, queue, lambda reply: got.append(time.time() - reply["at"]),
+            auto_delete=True,
+        ),
+        consuming(receive_url, "conductor", answer),
+    ):  # fmt: skip
+        found = publish_steadily(publish_url, got, _reply_q=queue)
+    answers.close()
+    return found
+
+
+def relayed(edge, core) -> dict:
+    """Casts and calls that go straight and through the relay, at the same load."""
+    found = {}
+    for kind, measure in {"cast": cast, "call": call}.items():
+        straight, through = measure(core, core), measure(edge, core)
+        added_ms = {
+            f"added_{name}": through[name] - straight[name] for name in ("p50_ms", "p99_ms")
+        }
+        found[kind] = {"straight": straight, "relayed": through} | added_ms
+    return found
 
 
 def dispatch_per_s(core) -> float:
@@ -296,7 +371,7 @@ def dispatch_per_s(core) -> float:
         rpc.acknowledge = lambda _: None
         for name in ("quota", "fairshare"):
             engine.supervisors[name].run()
-        while engine.supervisors["queue"].run() == 0.0:
+        while engine.managers["queue"].task() is not None:
             pass
         scheduler, turn = engine.managers["scheduler"], engine.supervisors["scheduler"]
         began_s = time.perf_counter()
@@ -319,11 +394,12 @@ def main() -> None:
         rate = intake_per_s(edge, core)
         stock = oslo_per_s(oslo)
         half = intake_latency(edge, core, rate / 2)
-        straight = relayed(core, core)
         service = Service(edge, core)
         time.sleep(4)
-        idle = relayed(edge, core)
-        busy = relayed(edge, core, busy_url=edge)
+        latency = {"idle": relayed(edge, core)}
+        for per_s in BUSY_PER_S:
+            with busy(edge, per_s):
+                latency[f"while {per_s} requests/s arrive"] = relayed(edge, core)
         service.stop()
         dispatched = dispatch_per_s(core)
     finally:
@@ -337,10 +413,7 @@ def main() -> None:
         "oslo_messaging_per_s": stock,
         "ratio_of_intake": rate / stock,
         "intake_latency_at_half_load": half,
-        "cast_straight": straight,
-        "cast_relayed": idle,
-        "cast_relayed_while_requests_arrive": busy,
-        "added_p99_ms": busy["p99_ms"] - straight["p99_ms"],
+        "relayed": latency,
         "dispatch_per_s": dispatched,
     })  # fmt: skip
 

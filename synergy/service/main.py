@@ -1,5 +1,6 @@
 """The entry point of synergy-service: checks everything, then runs until it is told to stop."""
 
+import gc
 import logging
 import socket
 import sys
@@ -168,6 +169,10 @@ def _service(conf: cfg.ConfigOpts) -> Any:
                 self._door.start()
             self._api = ApiServer(api_of(self._host, conf), conf.api)
             self._api.start()
+            # What lives as long as the service is not looked through again: a full collection
+            # would keep the relay's thread from running for a tenth of a second.
+            gc.collect()
+            gc.freeze()
             super().start()
 
         def stop(self, graceful: bool = False) -> None:

@@ -5,6 +5,7 @@ imported, and that is nothing for the tests that run without a broker.
 """
 
 import uuid
+from contextlib import contextmanager
 
 import kombu
 from oslo_config import cfg
@@ -18,6 +19,7 @@ from tests.builders import NOON
 backend.init_backend(backend.BackendType.THREADING)
 import oslo_messaging  # noqa: E402
 
+EXCHANGE = kombu.Exchange("nova", "topic", durable=False)
 FLAVOR = {"name": "f", "vcpus": 1, "memory_mb": 64, "root_gb": 1, "ephemeral_gb": 0, "swap": 0,
           "extra_specs": {}}  # fmt: skip
 
@@ -43,6 +45,10 @@ class Conductor:
         raise ValueError("the conductor's own fault")
 
 
+def _connected(url):
+    return kombu.Connection(url.replace("rabbit:", "pyamqp:"))
+
+
 class Sides:
     """The two vhosts and who stands on them."""
 
@@ -66,10 +72,10 @@ class Sides:
         server.start()
         self.servers.append(server)
 
-    def relay(self, prefetch=100, still_waiting=lambda ids: ids):
+    def relay(self, prefetch=100, still_waiting=lambda ids: ids, core_url=None):
         made = Relay(
-            self.edge_url, self.core_url, still_waiting=still_waiting, durability=Durability(),
-            prefetch=prefetch, doubt_s=0.5,
+            self.edge_url, core_url or self.core_url, still_waiting=still_waiting,
+            durability=Durability(), prefetch=prefetch, doubt_s=0.5,
         )  # fmt: skip
         made.manage(frozenset())
         self.relays.append(made)
@@ -92,18 +98,29 @@ class Sides:
             servers=[(one, "s") for one in ids], flavor=FLAVOR, metadata={}, created_at=NOON,
             unique_id=uuid.uuid4().hex,
         )  # fmt: skip
-        with kombu.Connection(self.edge_url.replace("rabbit:", "pyamqp:")) as connection:
-            producer = connection.Producer()
-            producer.publish(
-                body, exchange=kombu.Exchange("nova", "topic", durable=False),
-                routing_key="conductor", content_type="application/json",
-                content_encoding="utf-8", delivery_mode=2,
-            )  # fmt: skip
+        self.publish(body)
         return ids
+
+    def publish(self, body, **properties):
+        """Publish on the edge, to whoever serves as conductor there."""
+        with _connected(self.edge_url) as connection:
+            connection.Producer().publish(
+                body, exchange=EXCHANGE, routing_key="conductor", delivery_mode=2,
+                content_type="application/json", content_encoding="utf-8", **properties,
+            )  # fmt: skip
+
+    @contextmanager
+    def queue_on_core(self):
+        """The conductor's queue, with no conductor."""
+        with _connected(self.core_url) as connection:
+            queue = kombu.Queue("conductor", EXCHANGE, routing_key="conductor", durable=False)
+            bound = queue(connection.channel())
+            bound.declare()
+            yield bound
 
     def crash_on(self, count=1):
         """Take messages off the edge and die without a word, as a relay killed in between."""
-        connection = kombu.Connection(self.edge_url.replace("rabbit:", "pyamqp:"))
+        connection = _connected(self.edge_url)
         channel = connection.channel()
         got = []
         while len(got) < count:

@@ -8,24 +8,19 @@ import threading
 import time
 from urllib.parse import urlsplit
 
-import kombu
 import pytest
 
 from lab import configuration
 from synergy.core.errors import HandOverFailed, UpstreamUnavailable
 from synergy.drivers import nova_message
 from synergy.drivers.nova_rpc.broker import Durability
+from synergy.drivers.nova_rpc.publisher import CONFIRM_S
 from synergy.drivers.nova_rpc.relay import Relay
 from tests.builders import NOON
+from tests.openstack.gate import Gate
+from tests.patience import until
 
 pytestmark = [pytest.mark.openstack, pytest.mark.filterwarnings("ignore")]
-
-
-def until(condition, patience_s=15.0):
-    deadline_s = time.monotonic() + patience_s
-    while not condition():
-        assert time.monotonic() < deadline_s, "it did not come about"
-        time.sleep(0.02)
 
 
 @pytest.fixture
@@ -41,6 +36,13 @@ def fetched(relay, count=1):
     found = []
     until(lambda: found.extend(relay.fetch(limit=100)) or len(found) >= count)
     return found
+
+
+def next_of(queue):
+    """The next message of a queue."""
+    found = []
+    until(lambda: found.append(queue.get(no_ack=True)) or found[-1] is not None)
+    return found[-1]
 
 
 def test_requests_of_managed_projects_are_taken_and_all_others_pass(sides):
@@ -199,19 +201,77 @@ def test_a_build_request_delivered_again_waits_while_a_copy_may_be_under_way(sid
     sides.relay().close()
     sides.create("other")
     sides.crash_on()
-    core = kombu.Connection(sides.core_url.replace("rabbit:", "pyamqp:"))
-    with core:
-        exchange = kombu.Exchange("nova", "topic", durable=False)
-        queue = kombu.Queue("conductor", exchange, routing_key="conductor", durable=False)
-        bound = queue(core.channel())
-        bound.declare()
-        core.Producer().publish(b"{}", exchange=exchange, routing_key="conductor")
+    with sides.queue_on_core() as bound:
+        bound.channel.basic_publish(bound.channel.prepare_message(b"{}"), "nova", "conductor")
         asked = []
         sides.relay(still_waiting=lambda ids: asked.append(ids) or ids)
         time.sleep(1.5)
         assert asked == []
         bound.purge()
         until(lambda: asked)
+
+
+@pytest.fixture
+def gate(sides):
+    """A gate before the core's broker."""
+    made = Gate(sides.core_url)
+    yield made
+    made.close()
+
+
+def relaying(sides, gate, **options):
+    """Return nova-api and a relay that has its connection through the gate."""
+    sides.serve()
+    relay, api = sides.relay(core_url=gate.url, **options), sides.api()
+    api.cast({}, "migrate_server", number=0)
+    until(lambda: waiting(sides, "conductor") == 0)
+    return api, relay
+
+
+def test_what_is_relayed_waits_for_no_confirmation_and_is_acknowledged_after_it(sides, gate):
+    api, _ = relaying(sides, gate)
+    gate.from_broker.clear()
+    for number in range(1, 30):
+        api.cast({}, "migrate_server", number=number)
+    until(lambda: len(sides.conductor.got) == 30)
+    assert waiting(sides, "conductor") == 29
+    gate.open()
+    until(lambda: waiting(sides, "conductor") == 0)
+    assert sorted(args["number"] for _, args in sides.conductor.got) == list(range(30))
+
+
+def test_what_the_broker_never_confirms_is_relayed_again(sides, gate):
+    sides.relay(core_url=gate.url)
+    with sides.queue_on_core() as bound:
+        sides.publish("first")
+        assert next_of(bound).body == "first"
+        until(lambda: waiting(sides, "conductor") == 0)
+        gate.from_broker.clear()
+        sides.publish("second")
+        assert next_of(bound).body == "second"
+        time.sleep(CONFIRM_S + 1)
+        gate.open()
+        assert next_of(bound).body == "second"
+    until(lambda: waiting(sides, "conductor") == 0)
+
+
+def test_a_confirmation_of_before_a_lost_connection_acknowledges_nothing(sides, gate):
+    api, relay = relaying(sides, gate, prefetch=3)
+    relay.manage(frozenset({"managed"}))
+    gate.from_broker.clear()
+    for number in (1, 2):
+        api.cast({}, "migrate_server", number=number)
+    time.sleep(0.5)
+    sides.lab._rabbitmqctl("close_all_connections", "--vhost", sides.names[0], "a test")
+    until(lambda: relay._edge.trouble)
+    assert relay.wait_ready(15)
+    sides.create()
+    (before,) = fetched(relay)
+    gate.open()
+    until(lambda: waiting(sides, "conductor") == 1)  # the request, which nobody acknowledged
+    relay.acknowledge([before])
+    until(lambda: waiting(sides, "conductor") == 0)
+    assert relay._edge.trouble == ""
 
 
 def test_no_more_are_taken_than_may_be_unacknowledged(sides):
@@ -230,39 +290,23 @@ def test_no_more_are_taken_than_may_be_unacknowledged(sides):
 @pytest.mark.parametrize("body", [b"nonsense", b"{}", b"[1]", b'{"oslo.message": "5"}'])
 def test_a_message_that_is_no_request_is_passed_on_as_it_is(sides, body):
     sides.relay()
-    core = kombu.Connection(sides.core_url.replace("rabbit:", "pyamqp:"))
-    with core, kombu.Connection(sides.edge_url.replace("rabbit:", "pyamqp:")) as edge:
-        exchange = kombu.Exchange("nova", "topic", durable=False)
-        queue = kombu.Queue("conductor", exchange, routing_key="conductor", durable=False)
-        bound = queue(core.channel())
-        bound.declare()
-        edge.Producer().publish(body, exchange=exchange, routing_key="conductor",
-                                content_type="application/json", content_encoding="utf-8")  # fmt: skip
-        found = []
-        until(lambda: found.append(bound.get(no_ack=True)) or found[-1] is not None)
-        assert found[-1].body == body.decode() or found[-1].body == body
+    with sides.queue_on_core() as bound:
+        sides.publish(body)
+        found = next_of(bound)
+        assert found.body == body.decode() or found.body == body
 
 
 def test_a_call_keeps_its_expiration(sides):
     sides.relay()
-    core = kombu.Connection(sides.core_url.replace("rabbit:", "pyamqp:"))
-    with core, kombu.Connection(sides.edge_url.replace("rabbit:", "pyamqp:")) as edge:
-        exchange = kombu.Exchange("nova", "topic", durable=False)
-        bound = kombu.Queue("conductor", exchange, routing_key="conductor", durable=False)(
-            core.channel()
+    message = {"method": "m", "_msg_id": "1", "_reply_q": "reply_x", "args": {}}
+    with sides.queue_on_core() as bound:
+        sides.publish(
+            json.dumps({"oslo.version": "2.0", "oslo.message": json.dumps(message)}), expiration=60
         )
-        bound.declare()
-        message = {"method": "m", "_msg_id": "1", "_reply_q": "reply_x", "args": {}}
-        edge.Producer().publish(
-            json.dumps({"oslo.version": "2.0", "oslo.message": json.dumps(message)}),
-            exchange=exchange, routing_key="conductor", content_type="application/json",
-            content_encoding="utf-8", expiration=60,
-        )  # fmt: skip
-        found = []
-        until(lambda: found.append(bound.get(no_ack=True)) or found[-1] is not None)
-        assert found[-1].properties["expiration"] == "60000"
-        inner = json.loads(json.loads(found[-1].body)["oslo.message"])
-        assert inner["_reply_q"].startswith("reply_synergy_")
+        found = next_of(bound)
+    assert found.properties["expiration"] == "60000"
+    inner = json.loads(json.loads(found.body)["oslo.message"])
+    assert inner["_reply_q"].startswith("reply_synergy_")
 
 
 def test_a_message_of_10_mb_is_taken_and_handed_over_whole(sides):
@@ -275,21 +319,12 @@ def test_a_message_of_10_mb_is_taken_and_handed_over_whole(sides):
         context=context, servers=[("s", "s")], flavor=flavor, metadata={"big": "x" * 10_000_000},
         created_at=NOON, unique_id="1" * 32,
     )  # fmt: skip
-    core = kombu.Connection(sides.core_url.replace("rabbit:", "pyamqp:"))
-    with core, kombu.Connection(sides.edge_url.replace("rabbit:", "pyamqp:")) as edge:
-        exchange = kombu.Exchange("nova", "topic", durable=False)
-        bound = kombu.Queue("conductor", exchange, routing_key="conductor", durable=False)(
-            core.channel()
-        )
-        bound.declare()
-        edge.Producer().publish(body, exchange=exchange, routing_key="conductor",
-                                content_type="application/json", content_encoding="utf-8")  # fmt: skip
+    with sides.queue_on_core() as bound:
+        sides.publish(body)
         (taken,) = fetched(relay)
         assert taken.requests[0].body == body
         relay.hand_over_one(taken.requests[0].body)
-        found = []
-        until(lambda: found.append(bound.get(no_ack=True)) or found[-1] is not None)
-        assert found[-1].body.encode() == body
+        assert next_of(bound).body.encode() == body
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from synergy.drivers import envelope, nova_message
-from synergy.drivers.nova_rpc.broker import Fate
+from synergy.drivers.nova_rpc.publisher import Fate
 from synergy.drivers.nova_rpc.relay import Relay
 from synergy.ports import Change, Credentials, Handed, Parcel, Receipt, Wake
 

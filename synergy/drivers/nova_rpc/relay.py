@@ -1,8 +1,9 @@
 """Takes build requests of managed projects off the edge, and relays everything else both ways.
 
 Why: nova-api must not notice that somebody stands in between. Build requests that are taken stay
-unacknowledged until their requests are committed. Whatever is relayed is acknowledged once the
-broker of the other side has confirmed it, so after a crash in between it would be relayed twice.
+unacknowledged until their requests are committed. Whatever is relayed goes out at once, and is
+acknowledged once the broker of the other side has confirmed it, so after a crash in between it
+would be relayed twice.
 For most methods that is harmless, but a second build request destroys the server of the first: one
 that the broker delivers again is relayed only if Nova still waits for it a while later, and nothing
 is on its way. Must not know what Synergy does with a request.
@@ -14,23 +15,15 @@ import time
 import uuid
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Final
 
 from synergy.core.errors import HandOverFailed, HandOverUnknown, InvalidInput, UpstreamUnavailable
 from synergy.drivers import envelope, nova_message
 from synergy.drivers.envelope import Opened
-from synergy.drivers.nova_rpc.broker import (
-    Consumer,
-    Durability,
-    Inbox,
-    Outgoing,
-    Published,
-    Publisher,
-    Unacknowledged,
-    body_of,
-    declare,
-    declare_fanout,
-)
+from synergy.drivers.nova_rpc.broker import Durability, body_of, declare, declare_fanout
+from synergy.drivers.nova_rpc.consumer import Consumer, Inbox, Unacknowledged
+from synergy.drivers.nova_rpc.publisher import Fate, Outgoing, Published, Publisher, Stream
 from synergy.ports import Change, Delivery, Wake
 
 LOG = logging.getLogger(__name__)
@@ -81,7 +74,10 @@ class Relay:
         self._calls: dict[str, tuple[str, float]] = {}  # msg_id -> (reply queue, forgotten when)
         self._reply_queue = f"reply_synergy_{uuid.uuid4().hex}"
         self._to_core, self._to_edge = Publisher(core_url), Publisher(edge_url)
-        self._edge = Consumer("edge", edge_url, self._begin_edge, self._turn_edge)
+        # What the edge's thread relays waits neither for the broker nor for a dispatch.
+        self._onward, self._fanned = Stream(core_url), Stream(core_url)
+        self._failed: list[int] = []  # delivery tags of what the other side did not take
+        self._edge = Consumer("edge", edge_url, self._begin_edge, self._turn_edge, self._end_edge)
         self._core = Consumer("core replies", core_url, self._begin_core)
 
     def close(self) -> None:
@@ -89,8 +85,8 @@ class Relay:
         for side in (self._edge, self._core):
             if side.is_alive():
                 side.stop()
-        self._to_core.close()
-        self._to_edge.close()
+        for connection in (self._to_core, self._to_edge, self._onward, self._fanned):
+            connection.close()
 
     def wait_ready(self, timeout_s: float) -> bool:
         """Wait until both sides are connected."""
@@ -142,6 +138,9 @@ class Relay:
     # --- the edge's thread ------------------------------------------------------------------------
 
     def _begin_edge(self, channel: Any) -> None:
+        self._onward.forget()  # its messages belong to the last channel, and come again
+        self._fanned.forget()
+        self._failed.clear()
         self._unacknowledged.begin()
         self._inbox.begin()
         self._changes.begin()
@@ -153,11 +152,21 @@ class Relay:
         channel.basic_consume(fanout, callback=self._on_fanout)
 
     def _turn_edge(self, channel: Any) -> None:
+        self._onward.hear()
+        self._fanned.hear()
         self._inbox.settle(self._unacknowledged)
         self._changes.settle(self._unacknowledged)
         self._unacknowledged.settle(channel)
+        if self._failed:
+            self._put_back(channel)
         if self._doubtful and time.monotonic() - self._doubtful[-1].since_s > self._doubt_s:
             self._settle_doubtful()
+
+    def _end_edge(self, channel: Any) -> None:
+        """Wait for the last confirmations: what was relayed must not come again."""
+        self._onward.hear_all()
+        self._fanned.hear_all()
+        self._turn_edge(channel)
 
     def _on_request(self, message: Any) -> None:
         self._unacknowledged.came(message.delivery_tag)
@@ -255,34 +264,42 @@ class Relay:
         return opened.closed(_reply_q=self._reply_queue)
 
     def _relay(self, message: Any, body: bytes) -> None:
-        """Publish on the other side, then acknowledge; what fails goes back to the queue."""
-        try:
-            self._to_core.publish(
-                Outgoing(
-                    body=body,
-                    exchange=EXCHANGE,
-                    routing_key=TOPIC,
-                    expiration_ms=message.properties.get("expiration"),
-                )
-            )
-        except (HandOverFailed, HandOverUnknown) as error:
-            LOG.error("a message of nova-api waits in its queue: %s", error)
-            message.channel.basic_reject(message.delivery_tag, requeue=True)
-            self._unacknowledged.returned(message.delivery_tag)
-            time.sleep(1.0)  # the thread has nothing else to do that could succeed
-        else:
-            self._unacknowledged.handled(message.delivery_tag)
+        """Publish on the other side; acknowledged when that confirms."""
+        outgoing = Outgoing(
+            body=body,
+            exchange=EXCHANGE,
+            routing_key=TOPIC,
+            expiration_ms=message.properties.get("expiration"),
+        )
+        self._onward.send(outgoing, partial(self._relayed, message.delivery_tag))
+
+    def _relayed(self, tag: int, done: Published) -> None:
+        if done.fate is Fate.CONFIRMED:
+            self._unacknowledged.handled(tag)
+            return
+        if not self._failed:
+            LOG.error("messages of nova-api wait in their queue: %s", done.why)
+        self._failed.append(tag)
+
+    def _put_back(self, channel: Any) -> None:
+        """Return to their queue what the other side did not take."""
+        failed, self._failed = self._failed, []
+        for tag in failed:
+            channel.basic_reject(tag, requeue=True)
+            self._unacknowledged.returned(tag)
+        time.sleep(1.0)  # the thread has nothing else to do that could succeed
 
     def _on_fanout(self, message: Any) -> None:
         """Pass a cast for every scheduler on; nobody waits for it, so one that fails is dropped."""
-        self._unacknowledged.came(message.delivery_tag)
-        try:
-            self._to_core.publish(
-                Outgoing(body=body_of(message), exchange=FANOUT, routing_key="", mandatory=False)
-            )
-        except (HandOverFailed, HandOverUnknown) as error:
-            LOG.warning("a message for all schedulers is dropped: %s", error)
-        self._unacknowledged.handled(message.delivery_tag)
+        tag = message.delivery_tag
+        self._unacknowledged.came(tag)
+        outgoing = Outgoing(body=body_of(message), exchange=FANOUT, routing_key="", mandatory=False)
+        self._fanned.send(outgoing, partial(self._fanout_done, tag))
+
+    def _fanout_done(self, tag: int, done: Published) -> None:
+        if done.fate is not Fate.CONFIRMED:
+            LOG.warning("a message for all schedulers is dropped: %s", done.why)
+        self._unacknowledged.handled(tag)
 
     # --- the thread of the core's replies ---------------------------------------------------------
 

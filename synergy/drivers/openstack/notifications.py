@@ -14,14 +14,8 @@ from typing import Any, Final
 
 from synergy.core.errors import InvalidInput, UpstreamUnavailable
 from synergy.drivers import envelope, nova_message
-from synergy.drivers.nova_rpc.broker import (
-    Consumer,
-    Durability,
-    Inbox,
-    Unacknowledged,
-    body_of,
-    declare,
-)
+from synergy.drivers.nova_rpc.broker import Durability, body_of, declare
+from synergy.drivers.nova_rpc.consumer import Consumer, Inbox, Unacknowledged
 from synergy.ports import Notice, NoticeKind, Wake
 
 LOG = logging.getLogger(__name__)

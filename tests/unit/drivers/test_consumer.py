@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from synergy.drivers.nova_rpc.broker import Inbox, Unacknowledged
+from synergy.drivers.nova_rpc.consumer import Inbox, Unacknowledged
 
 
 class Channel:
