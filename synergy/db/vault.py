@@ -25,18 +25,16 @@ class Vault:
 
     def __init__(self, keys: Sequence[str]) -> None:
         self._fernet = MultiFernet([Fernet(key) for key in keys])
-        self._local = threading.local()  # a compressor is for one thread
+        self._codec = _Codec()
 
     def seal(self, body: bytes) -> bytes:
         """Return the body compressed and encrypted."""
-        if not hasattr(self._local, "compressor"):
-            self._local.compressor = zstandard.ZstdCompressor(level=_LEVEL)
-        return self._fernet.encrypt(self._local.compressor.compress(body))
+        return self._fernet.encrypt(self._codec.compress(body))
 
     def open(self, sealed: bytes) -> bytes:
         """Return the body. Raises SealBroken when no key opens it."""
         try:
-            return _decompressed(self._fernet.decrypt(sealed))
+            return self._codec.decompress(self._fernet.decrypt(sealed))
         except InvalidToken as error:
             raise SealBroken(
                 "a stored request body opens with none of the configured keys: put the key that "
@@ -48,10 +46,20 @@ class Vault:
         return self.seal(self.open(sealed))
 
 
-def _decompressed(data: bytes) -> bytes:
-    if data.startswith(zstandard.FRAME_HEADER):
-        return zstandard.ZstdDecompressor().decompress(data, max_output_size=_LONGEST)
-    return zlib.decompress(data)
+class _Codec(threading.local):
+    """Compresses and decompresses; what zstd needs for that is made once for each thread."""
+
+    def __init__(self) -> None:
+        self._compressor = zstandard.ZstdCompressor(level=_LEVEL)
+        self._decompressor = zstandard.ZstdDecompressor()
+
+    def compress(self, data: bytes) -> bytes:
+        return self._compressor.compress(data)
+
+    def decompress(self, data: bytes) -> bytes:
+        if data.startswith(zstandard.FRAME_HEADER):
+            return self._decompressor.decompress(data, max_output_size=_LONGEST)
+        return zlib.decompress(data)
 
 
 def read_keys(path: Path) -> list[str]:
