@@ -126,9 +126,9 @@ def test_what_was_not_acknowledged_comes_again_after_a_crash(sides):
     assert last.fetch(limit=10) == []
 
 
-def waiting(sides, queue):
+def waiting(sides, queue, which="messages"):
     """Messages of a queue on the edge, unacknowledged ones included."""
-    listed = sides.lab._rabbitmqctl("list_queues", "-p", sides.names[0], "name", "messages")
+    listed = sides.lab._rabbitmqctl("list_queues", "-p", sides.names[0], "name", which)
     return next(int(line.split()[1]) for line in listed.splitlines() if line.split()[0] == queue)
 
 
@@ -154,6 +154,20 @@ def test_without_a_conductor_nothing_is_handed_over_and_nothing_relayed_is_lost(
     until(lambda: sides.built() == [other])
     relay.hand_over_one(delivery.requests[0].body)
     until(lambda: len(sides.built()) == 2)
+
+
+def test_what_cannot_be_relayed_stays_with_the_relay_and_keeps_its_order(sides):
+    sides.relay()
+    for number in range(5):
+        sides.publish(str(number))
+    until(lambda: waiting(sides, "conductor") == 5)
+    for _ in range(3):
+        time.sleep(1)
+        assert waiting(sides, "conductor", "messages_ready") == 0
+    with sides.queue_on_core() as bound:
+        assert [next_of(bound).body for _ in range(5)] == ["0", "1", "2", "3", "4"]
+        until(lambda: waiting(sides, "conductor") == 0)
+        assert bound.get() is None
 
 
 def test_a_build_request_delivered_again_is_relayed_if_nova_never_got_it(sides):

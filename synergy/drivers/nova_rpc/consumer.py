@@ -46,10 +46,6 @@ class Unacknowledged:
         """Have a delivery acknowledged."""
         self._handled.append(tag)
 
-    def returned(self, tag: int) -> None:
-        """Note that the broker was told to keep a delivery."""
-        self._settled.add(tag)
-
     def settle(self, channel: Any) -> None:
         """Tell the broker what was handled."""
         if not self._handled:

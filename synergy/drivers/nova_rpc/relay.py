@@ -31,6 +31,7 @@ EXCHANGE: Final = "nova"
 TOPIC: Final = "conductor"
 FANOUT: Final = "scheduler_fanout"
 LONGEST_CALL_S: Final = 3600.0  # after that an answer is not waited for any longer
+RETRY_S: Final = 1.0
 DOUBT_S: Final = 60.0  # how long a build request delivered again leaves a copy to be seen
 StillWaiting = Callable[[Collection[str]], Collection[str]]
 
@@ -76,7 +77,9 @@ class Relay:
         self._to_core, self._to_edge = Publisher(core_url), Publisher(edge_url)
         # What the edge's thread relays waits neither for the broker nor for a dispatch.
         self._onward, self._fanned = Stream(core_url), Stream(core_url)
-        self._failed: list[int] = []  # delivery tags of what the other side did not take
+        self._stuck: list[tuple[Any, Fate]] = []  # messages that the other side did not take
+        self._stuck_since_s = 0.0
+        self._trouble = ""  # why, as told last
         self._edge = Consumer("edge", edge_url, self._begin_edge, self._turn_edge, self._end_edge)
         self._core = Consumer("core replies", core_url, self._begin_core)
 
@@ -140,7 +143,7 @@ class Relay:
     def _begin_edge(self, channel: Any) -> None:
         self._onward.forget()  # its messages belong to the last channel, and come again
         self._fanned.forget()
-        self._failed.clear()
+        self._stuck.clear()
         self._unacknowledged.begin()
         self._inbox.begin()
         self._changes.begin()
@@ -157,8 +160,8 @@ class Relay:
         self._inbox.settle(self._unacknowledged)
         self._changes.settle(self._unacknowledged)
         self._unacknowledged.settle(channel)
-        if self._failed:
-            self._put_back(channel)
+        if self._stuck and time.monotonic() - self._stuck_since_s > RETRY_S:
+            self._try_again()
         if self._doubtful and time.monotonic() - self._doubtful[-1].since_s > self._doubt_s:
             self._settle_doubtful()
 
@@ -170,6 +173,10 @@ class Relay:
 
     def _on_request(self, message: Any) -> None:
         self._unacknowledged.came(message.delivery_tag)
+        self._handle(message, again=bool(message.delivery_info.get("redelivered")))
+
+    def _handle(self, message: Any, *, again: bool) -> None:
+        """Take or relay a message; `again` when it may have been relayed before."""
         body = body_of(message)
         try:
             opened = envelope.open_body(body)
@@ -178,18 +185,17 @@ class Relay:
             self._relay(message, body)
             return
         outline = envelope.outline_of(opened)
-        redelivered = bool(message.delivery_info.get("redelivered"))
         if outline.method == nova_message.METHOD and outline.msg_id is None:
             if outline.project_id in self._managed:
                 self._take(message, opened, outline)
-            elif redelivered:
+            elif again:
                 delivery = nova_message.read_opened(outline.unique_id or "", opened)
                 servers = frozenset(build.server_id for build in delivery.requests)
                 self._doubt(message, servers, lambda: self._relay(message, body))
             else:
                 self._relay(message, body)
         elif change := self._change_of(opened, outline):
-            if redelivered:
+            if again:
                 servers = frozenset((change.server_id,))
                 self._doubt(message, servers, lambda: self._take_change(message, change))
             else:
@@ -264,30 +270,36 @@ class Relay:
         return opened.closed(_reply_q=self._reply_queue)
 
     def _relay(self, message: Any, body: bytes) -> None:
-        """Publish on the other side; acknowledged when that confirms."""
+        """Publish on the other side, behind what is stuck; acknowledged when that confirms."""
+        if self._stuck:
+            self._stuck.append((message, Fate.REFUSED))
+            return
         outgoing = Outgoing(
             body=body,
             exchange=EXCHANGE,
             routing_key=TOPIC,
             expiration_ms=message.properties.get("expiration"),
         )
-        self._onward.send(outgoing, partial(self._relayed, message.delivery_tag))
+        self._onward.send(outgoing, partial(self._relayed, message))
 
-    def _relayed(self, tag: int, done: Published) -> None:
+    def _relayed(self, message: Any, done: Published) -> None:
         if done.fate is Fate.CONFIRMED:
-            self._unacknowledged.handled(tag)
+            self._unacknowledged.handled(message.delivery_tag)
+            self._trouble = ""
             return
-        if not self._failed:
-            LOG.error("messages of nova-api wait in their queue: %s", done.why)
-        self._failed.append(tag)
+        if done.why != self._trouble:
+            LOG.error("what nova-api sends waits, and is tried every %.0f s: %s", RETRY_S, done.why)
+            self._trouble = done.why
+        if not self._stuck:
+            self._stuck_since_s = time.monotonic()
+        self._stuck.append((message, done.fate))
 
-    def _put_back(self, channel: Any) -> None:
-        """Return to their queue what the other side did not take."""
-        failed, self._failed = self._failed, []
-        for tag in failed:
-            channel.basic_reject(tag, requeue=True)
-            self._unacknowledged.returned(tag)
-        time.sleep(1.0)  # the thread has nothing else to do that could succeed
+    def _try_again(self) -> None:
+        """Relay what is stuck, in its order. It is not given back to its queue meanwhile, which may
+        drop what comes back too often."""
+        stuck, self._stuck = self._stuck, []
+        for message, fate in stuck:
+            self._handle(message, again=fate is Fate.UNKNOWN)
 
     def _on_fanout(self, message: Any) -> None:
         """Pass a cast for every scheduler on; nobody waits for it, so one that fails is dropped."""
