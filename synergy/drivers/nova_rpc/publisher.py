@@ -23,7 +23,7 @@ from synergy.drivers.nova_rpc.broker import FOREIGN, connect
 LOG = logging.getLogger(__name__)
 CONFIRM_S: Final = 10.0  # a broker that does not confirm within that is not waited for
 IDLE_S: Final = 5.0
-WINDOW: Final = 200  # messages of a publisher that may be unconfirmed
+WINDOW: Final = 1000  # messages of a publisher that may be unconfirmed
 NO_ANSWER: Final = "the broker does not answer"
 
 
