@@ -77,6 +77,17 @@ def test_a_message_of_one_server_is_kept_verbatim():
     assert found.body == body()
 
 
+@pytest.mark.parametrize("version", ["1.0", "1.99", "2.0", "nonsense"])
+def test_a_message_of_an_unknown_version_is_read_by_its_shape_and_kept_as_it_is(version):
+    def change(inner):
+        inner["version"] = version
+        inner["args"]["something_new"] = {"a": 1}
+
+    raw = changed(change)
+    (found,) = nova_message.read("m", raw).requests
+    assert (found.server_id, found.body) == ("s1", raw)
+
+
 def test_a_message_of_several_is_split_into_messages_of_one():
     delivery = nova_message.read("m", body([("s1", "one"), ("s2", "two")]))
     assert [build.server_id for build in delivery.requests] == ["s1", "s2"]
