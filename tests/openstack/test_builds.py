@@ -57,6 +57,16 @@ def reason(service, server):
     return service.ask("GET", f"/v1/requests/{server}/explain")["explanation"]["reason"]
 
 
+def memory_mb(connect, host):
+    """Return what a host has, as it told Placement last."""
+    placement = connect().placement
+    (provider,) = placement.resource_providers(name=host)
+    found = {
+        one.resource_class: one.total for one in placement.resource_provider_inventories(provider)
+    }
+    return found["MEMORY_MB"]
+
+
 def test_an_aborted_build_is_an_error_and_is_deleted_where_the_project_wants_it(
     drivers, service, connect
 ):
@@ -84,6 +94,7 @@ def test_a_build_that_breaks_on_every_host_is_given_up(drivers, service, connect
 def test_a_build_that_is_tried_elsewhere_keeps_its_quota(drivers, service, connect):
     # The driver that breaks shows far more memory, so that Nova tries its host first.
     drivers(fake1="FakeRescheduleDriver", fake2="MediumFakeDriver")
+    until(lambda: memory_mb(connect, "fake1") > memory_mb(connect, "fake2"))
     server = create(connect)
     until(lambda: service.states(server) == ["ACTIVE"])
     events = story(service, server)
