@@ -70,8 +70,8 @@ class _Pending:
 class Stream:
     """Publishes without waiting; for one thread at a time.
 
-    The fate of every message is told once: in `send` when it cannot be sent, else in `hear`. Who
-    is told must not send.
+    The fate of every message is told once: in `send` when it cannot be sent, else in a later `send`
+    or `hear`. Who is told must not send.
 
     trouble  why nothing can be sent now, "" while it can
     """
