@@ -9,6 +9,8 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
 from oslo_config import cfg
@@ -26,6 +28,9 @@ from synergy.ports import Finding
 
 ARRIVAL_S: Final = 10.0  # how long a message of nova-api is waited for
 SERVICES: Final = ("identity", "compute", "placement", "image")
+CATALOGUE: Final = "check [openstack] interface and region_name, or register the endpoints"
+NOVA: Final = "check that nova-api runs, and its endpoint: openstack endpoint list --service nova"
+BROKER: Final = "check host, port, user, password and vhost, and that the broker runs"
 UNITS: Final = ("class:VCPU", "class:MEMORY_MB", "servers")
 
 
@@ -37,38 +42,81 @@ class _Ill(Exception):
         self.said, self.mend = said, mend
 
 
+@dataclass(frozen=True, slots=True)
+class _Check:
+    """One check: it returns what to say when all is well; `mend` is for when nobody answers it."""
+
+    name: str
+    run: Callable[[], str]
+    mend: str
+
+
 def examine(conf: cfg.ConfigOpts, *, probe: bool) -> Iterator[Finding]:
-    """Check everything, one finding after the other; `probe` makes an aggregate to see its way."""
+    """Check everything, one finding after the other; `probe` makes an aggregate to see its way.
+
+    Without a token and a catalogue nothing can be asked of the APIs, and those checks are left out.
+    """
     patient = _Patient(conf)
-    checks: list[tuple[str, Callable[[], str]]] = [
-        ("Keystone accepts Synergy's user", patient.authentication),
-        ("its roles", patient.roles),
-        ("service catalogue", patient.catalogue),
-        ("Nova's API", patient.nova),
-        ("Placement", patient.placement),
-        ("quota driver", patient.quota_driver),
-        ("broker of nova-api (edge_url)", lambda: patient.vhost("edge_url")),
-        ("broker of Nova (core_url)", lambda: patient.vhost("core_url")),
-        ("notifications (notifications_url)", lambda: patient.vhost("notifications_url")),
-        ("queue of build requests on the edge", patient.edge_queue),
-        ("conductors on the core", patient.core_queue),
+    reachable = True
+    for check in _of_keystone(patient):
+        if reachable:
+            finding = _outcome(check)
+            reachable = finding.well
+            yield finding
+    checks = [
+        *(_of_apis(patient) if reachable else ()),
+        *_of_brokers(patient),
+        *(_probes(patient) if reachable and probe else ()),
     ]
-    if probe:
-        checks += [
-            ("nova-api publishes to the edge", patient.edge_probe),
-            ("the relay passes it on", patient.core_probe),
-            ("nova-api notifies", patient.notification_probe),
-        ]
-    for name, check in checks:
-        try:
-            yield Finding(name=name, well=True, said=check())
-        except _Ill as ill:
-            yield Finding(name=name, well=False, said=ill.said, mend=ill.mend)
-        except SynergyError as error:
-            yield Finding(name=name, well=False, said=str(error), mend="see what it says")
-        except broker.FOREIGN as error:
-            mend = "check host, port, user, password and vhost, and that the broker runs"
-            yield Finding(name=name, well=False, said=f"{type(error).__name__}: {error}", mend=mend)
+    yield from map(_outcome, checks)
+
+
+def _of_keystone(patient: "_Patient") -> list[_Check]:
+    user = "check [openstack] auth_url, username, password, project and domains, and that Keystone"
+    return [
+        _Check("Keystone accepts Synergy's user", patient.authentication, f"{user} runs"),
+        _Check("service catalogue", patient.catalogue, "check that Keystone runs"),
+    ]
+
+
+def _of_apis(patient: "_Patient") -> list[_Check]:
+    return [
+        _Check("its roles", patient.roles, "check that Keystone runs"),
+        _Check("Nova's API", patient.nova, NOVA),
+        _Check("Placement", patient.placement, "check that Nova and Placement run"),
+        _Check("quota driver", patient.quota_driver, "check [openstack] quota_driver"),
+    ]
+
+
+def _of_brokers(patient: "_Patient") -> list[_Check]:
+    notifications = partial(patient.vhost, "notifications_url")
+    return [
+        _Check("broker of nova-api (edge_url)", partial(patient.vhost, "edge_url"), BROKER),
+        _Check("broker of Nova (core_url)", partial(patient.vhost, "core_url"), BROKER),
+        _Check("notifications (notifications_url)", notifications, BROKER),
+        _Check("queue of build requests on the edge", patient.edge_queue, BROKER),
+        _Check("conductors on the core", patient.core_queue, BROKER),
+    ]
+
+
+def _probes(patient: "_Patient") -> list[_Check]:
+    return [
+        _Check("nova-api publishes to the edge", patient.edge_probe, NOVA),
+        _Check("the relay passes it on", patient.core_probe, NOVA),
+        _Check("nova-api notifies", patient.notification_probe, NOVA),
+    ]
+
+
+def _outcome(check: _Check) -> Finding:
+    try:
+        return Finding(name=check.name, well=True, said=check.run())
+    except _Ill as ill:
+        return Finding(name=check.name, well=False, said=ill.said, mend=ill.mend)
+    except SynergyError as error:
+        return Finding(name=check.name, well=False, said=str(error), mend=check.mend)
+    except broker.FOREIGN as error:
+        said = f"{type(error).__name__}: {error}"
+        return Finding(name=check.name, well=False, said=said, mend=BROKER)
 
 
 class _Patient:
@@ -91,32 +139,34 @@ class _Patient:
     def roles(self) -> str:
         """An administrator sees every project's servers, quotas and users."""
         with asking("Keystone"):
-            found = self._session.auth.get_access(self._session).role_names
+            access = self._session.auth.get_access(self._session)
+        found, whose = access.role_names, f"--user {access.username}"
         if "admin" not in found:
             raise _Ill(
-                f"the roles are {', '.join(found) or 'none'}",
-                "openstack role add --user synergy --project service admin",
+                f"the roles are {', '.join(sorted(found)) or 'none'}",
+                f"openstack role add {whose} --project {access.project_name} admin",
             )
         listed = Identity(self._cloud, self._session, lambda _: None, lambda _: None).projects()
         return f"{', '.join(sorted(found))}; sees {len(listed)} projects"
 
     def catalogue(self) -> str:
         """Find the services in the catalogue."""
-        missing = []
-        for service in SERVICES:
-            with asking("Keystone"):
-                url = self._session.get_endpoint(
-                    service_type=service,
-                    interface=self._group.interface,
-                    region_name=self._group.region_name,
-                )
-            if url is None:
-                missing.append(service)
+        with asking("Keystone"):
+            catalogue = self._session.auth.get_access(self._session).service_catalog
+        missing = [
+            service
+            for service in SERVICES
+            if not catalogue.get_urls(
+                service_type=service,
+                interface=self._group.interface,
+                region_name=self._group.region_name,
+            )
+        ]
         if missing:
             raise _Ill(
                 f"no {self._group.interface} endpoint of {', '.join(missing)} in region "
                 f"{self._group.region_name}",
-                "check [openstack] interface and region_name, or register the endpoints",
+                CATALOGUE,
             )
         return f"{', '.join(SERVICES)} ({self._group.interface})"
 

@@ -1,0 +1,100 @@
+"""synergy-manage doctor beside a real OpenStack: all is well, and each thing that may be wrong."""
+
+import json
+from uuid import uuid4
+
+import pytest
+
+from lab import configuration
+from tests.openstack.beside import Beside
+
+pytestmark = pytest.mark.openstack
+
+
+@pytest.fixture
+def beside(on_edge, tmp_path):
+    made = Beside(on_edge.settings, tmp_path)
+    yield made
+    made.stop()
+
+
+def ill(beside, *words):
+    """Return what the doctor found wrong by the name of the check, with how to mend it."""
+    code, text = beside.manage("doctor", "-f", "json", *words)
+    found, _ = json.JSONDecoder().raw_decode(text[text.index("[\n") :])
+    wrong = {one["name"]: (one["said"], one["mend"]) for one in found if not one["well"]}
+    assert code == bool(wrong)
+    assert (f"{len(wrong)} of {len(found)} checks failed" in text) == bool(wrong)
+    return wrong
+
+
+def test_a_cloud_in_order_passes_every_check(beside):
+    beside.start()
+    code, text = beside.manage("doctor")
+    lines = text.splitlines()
+    assert code == 0, text
+    assert len(lines) >= 14
+    assert all(line.startswith("ok  ") for line in lines), text
+    assert "Synergy listens" in text
+
+
+def test_a_service_that_does_not_run_relays_nothing(beside):
+    beside.start()  # makes the queue
+    beside.stop()
+    assert ill(beside) == {
+        "the relay passes it on": ("the cast did not come to the core", "start synergy-service")
+    }
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "check", "said", "mend"),
+    [
+        ("password", "wrong", "Keystone accepts Synergy's user", "credentials", "username, password"),
+        ("auth_url", "http://127.0.0.1:9/v3", "Keystone accepts Synergy's user", "Keystone", "auth_url"),
+        ("region_name", "Nowhere", "service catalogue", "no internal endpoint", "region_name"),
+        ("quota_driver", "unified_limits", "quota driver", "no registered limit", "openstack registered limit create"),
+        ("edge_url", "rabbit://nobody:wrong@127.0.0.1:{amqp}/edge", "broker of nova-api (edge_url)", "ACCESS_REFUSED", "password"),
+        ("core_url", "rabbit://nobody:wrong@127.0.0.1:9/core", "broker of Nova (core_url)", "refused", "broker runs"),
+    ],
+)  # fmt: skip
+def test_a_wrong_setting_is_told_with_how_to_mend_it(beside, option, value, check, said, mend):
+    beside.configure(openstack={option: value.format(**beside.settings.ports)})
+    wrong = ill(beside, "--no-probe")
+    assert check in wrong, wrong
+    assert said in wrong[check][0]
+    assert mend in wrong[check][1]
+
+
+def test_a_user_without_the_role_is_told_which_to_add(beside):
+    beside.configure(openstack={"username": "alice", "project_name": "science"})
+    said, mend = ill(beside, "--no-probe")["its roles"]
+    assert said == "the roles are member, reader"
+    assert mend == "openstack role add --user alice --project science admin"
+
+
+def test_an_edge_that_is_the_core_is_told(beside):
+    core = configuration.broker(beside.settings, "core")
+    beside.configure(openstack={"edge_url": core})
+    said, mend = ill(beside)["cloud"]
+    assert said.startswith("[openstack] edge_url and core_url are the same")
+    assert mend == "edit the file"
+
+
+def test_a_key_and_a_database_that_are_not_there_are_told(beside, tmp_path):
+    nowhere = f"sqlite:///{tmp_path}/nowhere.sqlite"
+    beside.configure(database={"connection": nowhere, "keys_file": tmp_path / "nowhere"})
+    wrong = ill(beside, "--no-probe")
+    assert wrong["key"][1] == "synergy-manage keys create"
+    assert wrong["database"][1] == "synergy-manage db upgrade"
+
+
+def test_a_nova_api_that_does_not_come_through_synergy_and_notifies_nobody_is_told(beside, on_edge):
+    name = f"unused-{uuid4().hex[:8]}"
+    beside.configure(openstack={"edge_url": on_edge.add_vhost(name), "nova_topics": "nobody"})
+    try:
+        wrong = ill(beside)
+    finally:
+        on_edge.remove_vhost(name)
+    assert wrong["queue of build requests on the edge"][0] == "there is no queue 'conductor'"
+    assert "transport_url of nova-api" in wrong["nova-api publishes to the edge"][1]
+    assert "oslo_messaging_notifications" in wrong["nova-api notifies"][1]
