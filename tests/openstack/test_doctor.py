@@ -89,6 +89,7 @@ def test_a_key_and_a_database_that_are_not_there_are_told(beside, tmp_path):
 
 
 def test_a_nova_api_that_does_not_come_through_synergy_and_notifies_nobody_is_told(beside, on_edge):
+    beside.start()  # as nova-api publishes to the edge all the same
     name = f"unused-{uuid4().hex[:8]}"
     beside.configure(openstack={"edge_url": on_edge.add_vhost(name), "nova_topics": "nobody"})
     try:
