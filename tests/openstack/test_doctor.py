@@ -6,7 +6,7 @@ from uuid import uuid4
 import pytest
 
 from lab import configuration
-from tests.openstack.beside import Beside
+from tests.openstack.beside import Beside, until
 
 pytestmark = pytest.mark.openstack
 
@@ -16,6 +16,12 @@ def beside(on_edge, tmp_path):
     made = Beside(on_edge.settings, tmp_path)
     yield made
     made.stop()
+
+
+def start(beside):
+    """Start the service, and wait until it listens on the edge."""
+    beside.start()
+    until(lambda: "Synergy listens" in beside.manage("doctor", "--no-probe")[1])
 
 
 def ill(beside, *words):
@@ -29,7 +35,7 @@ def ill(beside, *words):
 
 
 def test_a_cloud_in_order_passes_every_check(beside):
-    beside.start()
+    start(beside)
     code, text = beside.manage("doctor")
     lines = text.splitlines()
     assert code == 0, text
@@ -39,7 +45,7 @@ def test_a_cloud_in_order_passes_every_check(beside):
 
 
 def test_a_service_that_does_not_run_relays_nothing(beside):
-    beside.start()  # makes the queue
+    start(beside)  # makes the queue
     beside.stop()
     assert ill(beside) == {
         "the relay passes it on": ("the cast did not come to the core", "start synergy-service")
@@ -89,7 +95,7 @@ def test_a_key_and_a_database_that_are_not_there_are_told(beside, tmp_path):
 
 
 def test_a_nova_api_that_does_not_come_through_synergy_and_notifies_nobody_is_told(beside, on_edge):
-    beside.start()  # as nova-api publishes to the edge all the same
+    start(beside)  # as nova-api publishes to the edge all the same
     name = f"unused-{uuid4().hex[:8]}"
     beside.configure(openstack={"edge_url": on_edge.add_vhost(name), "nova_topics": "nobody"})
     try:
