@@ -1,18 +1,20 @@
 """`synergy fairshare compute` and `synergy priority compute`: arguments and output only."""
 
 import argparse
+import logging
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 from cliff.lister import Lister
 
-from synergy.calc import document, fairshare, priority, slurm_text
+from synergy.calc import document, fairshare, priority
 from synergy.calc.document import Method
 from synergy.core import words
 from synergy.core.fairshare import Algorithm
 from synergy.core.fairtree import Ties
 from synergy.core.usage import HalfLife
 
+LOG = logging.getLogger(__name__)
 Table = tuple[Sequence[str], Iterable[Sequence[Any]]]
 
 
@@ -36,7 +38,6 @@ class _Compute(Lister):
         )
         parser.add_argument(
             "--dampening",
-            type=float,
             metavar="FACTOR",
             help="Classic: FairShareDampeningFactor (default: the file's config, else 1).",
         )
@@ -44,10 +45,18 @@ class _Compute(Lister):
 
 
 def _method(parsed: argparse.Namespace, data: dict[str, Any]) -> Method:
+    """Return how to compute; what the file sets that has no say in it is told, once."""
+    dampening = parsed.dampening
+    if dampening is not None:
+        dampening = document.dampening_of(dampening, "--dampening")
+    config = document.config_of(data)
+    ignored = ", ".join(document.ignored_settings(data))
+    if ignored:
+        LOG.warning("note: these settings do not concern priority and are ignored: %s", ignored)
     return document.method_of(
-        document.config_of(data),
+        config,
         algorithm=parsed.algorithm,
-        dampening=parsed.dampening,
+        dampening=dampening,
         ties=parsed.ties,
     )
 
@@ -85,8 +94,8 @@ class ComputeFairShare(_Compute):
 
 def _reasons(result: fairshare.Result, data: dict[str, Any]) -> list[str]:
     tree, row = result.accounts.tree, result.accounts.row
-    half_life = document.config_of(data).get("PriorityDecayHalfLife", "0")
-    fading = HalfLife(half_life_s=slurm_text.seconds(half_life, "PriorityDecayHalfLife"))
+    half_life_s = document.config_of(data).get("PriorityDecayHalfLife", 0.0)
+    fading = HalfLife(half_life_s=half_life_s)
     names = [""] * len(tree)
     for place, entry in enumerate(result.accounts.entries):
         names[row[place]] = entry["user"] or f"account {entry['account']}"

@@ -3,26 +3,27 @@
 Why: both calculators start from the same tree and the same settings. Must not know the formulas.
 """
 
-import gzip
 import json
-import sys
-import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from difflib import get_close_matches
+from functools import partial
 from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
-from synergy.calc import slurm_text
+from synergy.calc import files, slurm_text
 from synergy.core import shares
 from synergy.core.errors import InvalidInput
 from synergy.core.fairshare import Algorithm
 from synergy.core.fairtree import Ties
+from synergy.core.numbers import integer, number, shown
 from synergy.core.shares import ShareNode, ShareTree
 
 LongFloats = npt.NDArray[np.longdouble]
-_GZIP: Final = b"\x1f\x8b"
+MOST_USAGE: Final = 1e30  # no sum of these leaves what a double holds
+MOST_BYTES: Final = 2**28
 _ENTRY_KEYS: Final = frozenset(
     {"id", "account", "user", "parent", "raw_shares", "raw_usage", "own_usage", "priority"}
 )
@@ -38,19 +39,45 @@ _REMARKS: Final = frozenset(
         "ranks_differ_with_documented_merge",
     }
 )  # what a recording says beside its input
-_CONFIG_KEYS: Final = frozenset({
-    "algorithm", "ties", "FairShareDampeningFactor", "AccountingStorageEnforce",
-    "SchedulerParameters", "PriorityCalcPeriod", "PriorityDecayHalfLife", "PriorityFavorSmall",
-    "PriorityFlags", "PriorityMaxAge", "PriorityParameters", "PrioritySiteFactorParameters",
-    "PrioritySiteFactorPlugin", "PriorityType", "PriorityUsageResetPeriod", "PriorityWeightAge",
-    "PriorityWeightAssoc", "PriorityWeightFairshare", "PriorityWeightJobSize",
-    "PriorityWeightPartition", "PriorityWeightQOS", "PriorityWeightTRES",
-})  # fmt: skip
 FLAGS: Final = frozenset({
     "ACCRUE_ALWAYS", "CALCULATE_RUNNING", "DEPTH_OBLIVIOUS", "FAIR_TREE", "INCR_ONLY", "MAX_TRES",
     "NO_FAIR_TREE", "NO_NORMAL_ALL", "NO_NORMAL_ASSOC", "NO_NORMAL_PART", "NO_NORMAL_QOS",
     "NO_NORMAL_TRES", "SMALL_RELATIVE_TO_TIME",
 })  # fmt: skip
+
+
+def dampening_of(value: Any, what: str) -> float:
+    """Read classic's FairShareDampeningFactor, within Slurm's bounds. Raises InvalidInput."""
+    return number(value, what, lowest=1, highest=65533)
+
+
+_RESETS: Final = ("NONE", "NOW", "DAILY", "WEEKLY", "MONTHLY", "QUARTERLY", "YEARLY")
+_WEIGHT: Final = partial(integer, lowest=0, highest=slurm_text.MOST_POINTS)
+# Every setting that concerns priority, and its reader: of slurm.conf, and two of our own.
+_SETTINGS: Final[Mapping[str, Callable[[Any, str], Any]]] = {
+    "algorithm": partial(slurm_text.choice, allowed=[one.value for one in Algorithm]),
+    "ties": partial(slurm_text.choice, allowed=[one.value for one in Ties]),
+    "FairShareDampeningFactor": dampening_of,
+    "PriorityCalcPeriod": slurm_text.seconds,
+    "PriorityDecayHalfLife": slurm_text.seconds,
+    "PriorityFavorSmall": slurm_text.yes,
+    "PriorityFlags": partial(slurm_text.flags, known=FLAGS),
+    "PriorityMaxAge": slurm_text.seconds,
+    "PriorityParameters": slurm_text.name,
+    "PrioritySiteFactorParameters": slurm_text.name,
+    "PrioritySiteFactorPlugin": slurm_text.name,
+    "PriorityType": slurm_text.name,
+    "PriorityUsageResetPeriod": partial(slurm_text.choice, allowed=_RESETS),
+    "PriorityWeightAge": _WEIGHT,
+    "PriorityWeightAssoc": _WEIGHT,
+    "PriorityWeightFairshare": _WEIGHT,
+    "PriorityWeightJobSize": _WEIGHT,
+    "PriorityWeightPartition": _WEIGHT,
+    "PriorityWeightQOS": _WEIGHT,
+    "PriorityWeightTRES": slurm_text.tres_weights,
+}
+_BY_SMALL_LETTERS: Final = {key.lower(): key for key in _SETTINGS}  # slurm.conf knows no case
+_AS_NEAR_AS: Final = 0.85  # one wrong letter in the shortest of them, a few in the longest
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -78,24 +105,19 @@ class Method:
 
 
 def read(path: str, *, more_keys: frozenset[str] = frozenset()) -> dict[str, Any]:
-    """Return the JSON object of a file, plain or gzip, or of standard input for "-".
+    """Return the JSON object of a file or pipe, plain or gzip, or of standard input for "-".
 
     Raises InvalidInput.
     """
-    name = "standard input" if path == "-" else path
+    name = files.name_of(path)
+    with files.opened(path) as file:
+        data = file.read(MOST_BYTES + 1)
+    if len(data) > MOST_BYTES:
+        raise InvalidInput(f"{name} has more than {MOST_BYTES} bytes")
     try:
-        if path == "-":
-            data = sys.stdin.buffer.read()
-        else:
-            with open(path, "rb") as file:
-                data = file.read()
-    except OSError as error:
-        raise InvalidInput(f"cannot read {name}: {error.strerror or error}") from error
-    try:
-        text = gzip.decompress(data) if data.startswith(_GZIP) else data
-        document = json.loads(text.decode())
-    except (EOFError, OSError, zlib.error) as error:
-        raise InvalidInput(f"{name} begins like a gzip file, but is broken: {error}") from error
+        document = json.loads(data.decode("utf-8-sig"), object_pairs_hook=_object)
+    except InvalidInput as error:
+        raise InvalidInput(f"{name}: {error}") from error
     except (ValueError, RecursionError) as error:  # UnicodeDecodeError is a ValueError
         raise InvalidInput(f"{name} is not JSON: {error}") from error
     if not isinstance(document, dict):
@@ -104,13 +126,55 @@ def read(path: str, *, more_keys: frozenset[str] = frozenset()) -> dict[str, Any
     return document
 
 
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    made: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in made:
+            raise InvalidInput(f"{shown(key)} is there twice in one object")
+        made[key] = value
+    return made
+
+
 def config_of(document: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return the settings. Raises InvalidInput."""
+    """Return the settings that concern priority, read, by their names in slurm.conf.
+
+    Raises InvalidInput naming the setting, also for a misspelt one.
+    """
+    read: dict[str, Any] = {}
+    for key, value in _config(document).items():
+        known = _setting(key)
+        if known in read:
+            raise InvalidInput(f"config: {known} is there twice")
+        if known is not None:
+            read[known] = _SETTINGS[known](value, known)
+    return read
+
+
+def ignored_settings(document: Mapping[str, Any]) -> list[str]:
+    """Return the settings of slurm.conf that do not concern priority. Raises InvalidInput."""
+    return [key for key in _config(document) if _setting(key) is None]
+
+
+def _config(document: Mapping[str, Any]) -> Mapping[str, Any]:
     config = document.get("config", {})
     if not isinstance(config, dict):
         raise InvalidInput("config must be an object of settings")
-    slurm_text.known_keys(config, _CONFIG_KEYS, "config")
     return config
+
+
+def _setting(key: str) -> str | None:
+    """Return the setting that a key names, None for one of no concern. Raises InvalidInput."""
+    small = key.lower()
+    if small in _BY_SMALL_LETTERS:
+        return _BY_SMALL_LETTERS[small]
+    ours = small.startswith("priority")
+    near = get_close_matches(small, _BY_SMALL_LETTERS, n=1, cutoff=0.0 if ours else _AS_NEAR_AS)
+    if not near:
+        return None
+    raise InvalidInput(
+        f"config: {shown(key)} is not one of the settings of slurm.conf; the nearest is "
+        f"{_BY_SMALL_LETTERS[near[0]]}"
+    )
 
 
 def method_of(
@@ -121,24 +185,16 @@ def method_of(
     ties: str | None = None,
 ) -> Method:
     """Return how to compute: what is given here goes before the file's settings."""
-    flags = slurm_text.flags(config.get("PriorityFlags"), "PriorityFlags", FLAGS)
+    flags = config.get("PriorityFlags", frozenset())
     by_flags = Algorithm.CLASSIC if "NO_FAIR_TREE" in flags else Algorithm.FAIR_TREE
     if "DEPTH_OBLIVIOUS" in flags:
         by_flags = Algorithm.CLASSIC_DEPTH_OBLIVIOUS
-    factor = config.get("FairShareDampeningFactor", 1) if dampening is None else dampening
+    factor = config.get("FairShareDampeningFactor", 1.0) if dampening is None else dampening
     return Method(
-        algorithm=_choice(algorithm or config.get("algorithm", by_flags), "algorithm", Algorithm),
-        dampening=slurm_text.number(factor, "FairShareDampeningFactor", lowest=1, highest=65533),
-        ties=_choice(ties or config.get("ties", Ties.MERGE), "ties", Ties),
+        algorithm=Algorithm(algorithm or config.get("algorithm", by_flags)),
+        dampening=factor,
+        ties=Ties(ties or config.get("ties", Ties.MERGE)),
     )
-
-
-def _choice(value: Any, what: str, kind: Any) -> Any:
-    try:
-        return kind(value)
-    except ValueError:
-        allowed = ", ".join(one.value for one in kind)
-        raise InvalidInput(f"{what} is {value!r}, but must be one of {allowed}") from None
 
 
 def accounts_of(document: Mapping[str, Any]) -> Accounts:
@@ -173,13 +229,13 @@ def _label(entry: Any, place: int) -> str:
     identity = entry.get("id")
     if isinstance(identity, bool) or not isinstance(identity, int | str):
         raise InvalidInput(f"tree entry {place + 1}: id must be a number or a text")
-    label = f"id {identity}"
+    label = f"id {slurm_text.name(str(identity), f'tree entry {place + 1}: id')}"
     slurm_text.known_keys(entry, _ENTRY_KEYS, label)
     for key in ("account", "user", "parent"):
         if key not in entry:
             raise InvalidInput(f"{label}: {key!r} is missing")
-        if not (isinstance(entry[key], str) or (entry[key] is None and key != "account")):
-            raise InvalidInput(f"{label}: {key} is {entry[key]!r}, but must be a name")
+        if key == "account" or entry[key] is not None:
+            slurm_text.name(entry[key], f"{label}: {key}")
     return label
 
 
@@ -226,8 +282,8 @@ def _raw_shares(entry: Mapping[str, Any], label: str) -> int | None:
         return 1
     if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 2**31 - 1:
         raise InvalidInput(
-            f"{label}: raw_shares is {value!r}, but must be a whole number from 0 to 2147483646, "
-            'or "parent"'
+            f"{label}: raw_shares is {shown(value)}, but must be a whole number from 0 to "
+            '2147483646, or "parent"'
         )
     return value
 
@@ -236,7 +292,7 @@ def _usage(entry: Mapping[str, Any], key: str, label: str) -> np.longdouble:
     value = entry.get(key)
     if value is None:
         return np.longdouble(0)
-    slurm_text.number(value, f"{label}: {key}", lowest=0)
+    number(value, f"{label}: {key}", lowest=0, highest=MOST_USAGE)
     return np.longdouble(value)
 
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from synergy.calc.document import Accounts, Method
 from synergy.core import fairshare
+from synergy.core.errors import InvalidInput
 from synergy.core.fairshare import Algorithm, FairShare
 
 COLUMNS: Final = (
@@ -76,7 +77,8 @@ class Result:
 
 
 def compute(accounts: Accounts, method: Method) -> Result:
-    """Compute fair-share of the tree of a file."""
+    """Compute fair-share of the tree of a file. Raises InvalidInput naming an entry whose part of
+    the shares is so small that its numbers are beyond doubles."""
     computed = fairshare.compute(
         accounts.tree,
         accounts.own_usage,
@@ -84,7 +86,19 @@ def compute(accounts: Accounts, method: Method) -> Result:
         dampening=method.dampening,
         ties=method.ties,
     )
+    _check_finite(accounts, computed)
     return Result(accounts, method, computed)
+
+
+def _check_finite(accounts: Accounts, computed: FairShare) -> None:
+    for name in ("norm_shares", "raw_usage", "norm_usage", "effective_usage", "fairshare"):
+        wrong = np.flatnonzero(~np.isfinite(getattr(computed, name)[accounts.row]))
+        if len(wrong):
+            share = computed.norm_shares[accounts.row[wrong[0]]]
+            raise InvalidInput(
+                f"id {accounts.entries[wrong[0]]['id']}: with {share} of all shares, its {name} "
+                "cannot be computed; make the tree flatter, or its shares more alike"
+            )
 
 
 def _sshare_row(row: Mapping[str, Any], raw_usage: int, depth: int) -> tuple[str, ...]:

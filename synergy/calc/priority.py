@@ -11,6 +11,7 @@ from synergy.calc.document import Accounts, Method
 from synergy.core import priority
 from synergy.core.errors import InvalidInput
 from synergy.core.fairshare import Algorithm
+from synergy.core.numbers import integer, number, shown
 from synergy.core.priority import Terms, Weights
 
 # Of a file, beside those of the tree.
@@ -42,6 +43,7 @@ _REQUESTED_KEYS: Final = frozenset(
 )
 _TRES_ORDER: Final = ("cpu", "mem", "energy", "node", "billing")  # Slurm's numbers 1 to 5
 _MOST: Final = 2**31 - 1
+_LATEST: Final = 253402300799  # the last second of the year 9999
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,7 +82,7 @@ def compute(data: Mapping[str, Any], accounts: Accounts, method: Method) -> list
     qos = _qos(data)
     standing = _association_priorities(accounts)
     weights, scale = _weights(config), _scale(config, data, cluster, qos, standing)
-    calc_time = slurm_text.number(data.get("calc_time"), "calc_time", lowest=0)
+    calc_time = number(data.get("calc_time"), "calc_time", lowest=0, highest=_LATEST)
     factors = _job_factors(accounts, method)
     leaf = {
         (entry["account"], entry["user"]): place
@@ -95,9 +97,9 @@ def compute(data: Mapping[str, Any], accounts: Accounts, method: Method) -> list
             raise InvalidInput(
                 f"{what}: user {job['user']!r} of account {job['account']!r} is not in the tree"
             )
-        partition = cluster.partitions.get(job.get("partition"))
+        partition = cluster.partitions.get(job["partition"])
         if partition is None:
-            raise InvalidInput(f"{what}: partition {job.get('partition')!r} is not in the cluster")
+            raise InvalidInput(f"{what}: partition {job['partition']!r} is not in the cluster")
         job_qos = _qos_of(job, qos, what)
         terms = _terms(
             job,
@@ -111,7 +113,7 @@ def compute(data: Mapping[str, Any], accounts: Accounts, method: Method) -> list
             fairshare=factors[at],
             qos=job_qos,
         )
-        rows.append(_row(job, terms))
+        rows.append(_row(job, terms, held=slurm_text.yes(job.get("held", False), f"{what}: held")))
     return rows
 
 
@@ -132,8 +134,7 @@ def sprio_row(row: Mapping[str, Any]) -> tuple[str, ...]:
     )
 
 
-def _row(job: Mapping[str, Any], terms: Terms) -> dict[str, Any]:
-    held = bool(job.get("held", False))
+def _row(job: Mapping[str, Any], terms: Terms, *, held: bool) -> dict[str, Any]:
     weighted: dict[str, Any] = {
         "age": terms.age,
         "assoc": terms.association,
@@ -149,8 +150,8 @@ def _row(job: Mapping[str, Any], terms: Terms) -> dict[str, Any]:
         "user": job["user"],
         "partition": job["partition"],
         "priority": 0 if held else int(priority.total(terms)),
-        "site_factor": int(job.get("site_factor") or 0),
-        "nice": int(job.get("nice") or 0),
+        "site_factor": int(terms.site),
+        "nice": int(terms.nice),
         **{name: None if held else term for name, term in weighted.items()},
     }
 
@@ -171,7 +172,7 @@ def _terms(
     accrued = job.get("accrue_time")
     age_s = 0.0
     if accrued is not None:
-        age_s = calc_time - slurm_text.number(accrued, f"{what}: accrue_time", lowest=0)
+        age_s = calc_time - number(accrued, f"{what}: accrue_time", lowest=0, highest=_LATEST)
     amounts = slurm_text.tres(job.get("tres", ""), f"{what}: tres")
     return Terms(
         age=weights.age * float(priority.age_factor(age_s, scale.max_age_s)),
@@ -191,15 +192,15 @@ def _terms(
             )
             for name, weight in weights.tres.items()
         },
-        site=float(
-            slurm_text.integer(
-                job.get("site_factor") or 0, f"{what}: site_factor", lowest=-_MOST, highest=_MOST
-            )
-        ),
-        nice=float(
-            slurm_text.integer(job.get("nice") or 0, f"{what}: nice", lowest=-_MOST, highest=_MOST)
-        ),
+        site=float(_adjustment(job, "site_factor", what)),
+        nice=float(_adjustment(job, "nice", what)),
     )
+
+
+def _adjustment(job: Mapping[str, Any], key: str, what: str) -> int:
+    """Return what is added or subtracted as it is; null is 0."""
+    given = job.get(key)
+    return 0 if given is None else integer(given, f"{what}: {key}", lowest=-_MOST, highest=_MOST)
 
 
 def _points(points: float, highest: float | None) -> float:
@@ -209,7 +210,7 @@ def _points(points: float, highest: float | None) -> float:
 def _size(
     job: Mapping[str, Any], what: str, cluster: _Cluster, partition: _Partition, scale: _Scale
 ) -> float:
-    cpus = slurm_text.integer(job.get("num_cpus"), f"{what}: num_cpus", lowest=0, highest=_MOST)
+    cpus = integer(job.get("num_cpus"), f"{what}: num_cpus", lowest=0, highest=_MOST)
     nodes = _nodes(job, what)
     if not scale.size_by_time:
         kinds = [(nodes, cluster.nodes), *([(cpus, cluster.cpus)] if cpus else [])]
@@ -229,14 +230,15 @@ def _size(
 def _nodes(job: Mapping[str, Any], what: str) -> int:
     """Return the fewest nodes that the job asks for: num_nodes is "2" or "2-4"."""
     requested = job.get("requested")
-    if isinstance(requested, dict):
+    if requested is not None:
+        if not isinstance(requested, dict):
+            raise InvalidInput(f"{what}: requested is {shown(requested)}, but must be an object")
         slurm_text.known_keys(requested, _REQUESTED_KEYS, f"{what}: requested")
         if requested.get("min_nodes") is not None:
-            return slurm_text.integer(
-                requested["min_nodes"], f"{what}: min_nodes", lowest=0, highest=_MOST
-            )
-    fewest = str(job.get("num_nodes", 1)).partition("-")[0]
-    return slurm_text.integer(fewest, f"{what}: num_nodes", lowest=0, highest=_MOST)
+            return integer(requested["min_nodes"], f"{what}: min_nodes", lowest=0, highest=_MOST)
+    given = job.get("num_nodes", 1)
+    fewest = given.partition("-")[0] if isinstance(given, str) else given
+    return integer(fewest, f"{what}: num_nodes", lowest=0, highest=_MOST)
 
 
 # --- settings -------------------------------------------------------------------------------------
@@ -244,10 +246,9 @@ def _nodes(job: Mapping[str, Any], what: str) -> int:
 
 def _weights(config: Mapping[str, Any]) -> Weights:
     def weight(name: str) -> float:
-        key = f"PriorityWeight{name}"
-        return float(slurm_text.integer(config.get(key, 0), key, lowest=0, highest=2**32 - 1))
+        return float(config.get(f"PriorityWeight{name}", 0))
 
-    tres = slurm_text.tres_weights(config.get("PriorityWeightTRES", ""), "PriorityWeightTRES")
+    tres: Mapping[str, float] = config.get("PriorityWeightTRES", {})
     order = {name: number for number, name in enumerate(_TRES_ORDER)}
     return Weights(
         age=weight("Age"),
@@ -267,19 +268,19 @@ def _scale(
     qos: Mapping[str, float],
     standing: list[float],
 ) -> _Scale:
-    flags = slurm_text.flags(config.get("PriorityFlags"), "PriorityFlags", document.FLAGS)
+    flags: frozenset[str] = config.get("PriorityFlags", frozenset())
 
     def highest(flag: str, key: str, values: list[float]) -> float | None:
         if flag in flags or "NO_NORMAL_ALL" in flags:
             return None
         given = data.get(key)
         found = max(values, default=0.0)
-        return found if given is None else slurm_text.number(given, key, lowest=0)
+        return found if given is None else _points_of(given, key)
 
     partitions = [partition.factor for partition in cluster.partitions.values()]
     return _Scale(
-        max_age_s=slurm_text.seconds(config.get("PriorityMaxAge", "7-0"), "PriorityMaxAge"),
-        favor_small=slurm_text.yes(config.get("PriorityFavorSmall", "NO"), "PriorityFavorSmall"),
+        max_age_s=config.get("PriorityMaxAge", 7 * 86_400.0),
+        favor_small=config.get("PriorityFavorSmall", False),
         size_by_time="SMALL_RELATIVE_TO_TIME" in flags,
         highest_association=highest("NO_NORMAL_ASSOC", "max_association_priority", standing),
         highest_partition=highest("NO_NORMAL_PART", "max_partition_factor", partitions),
@@ -297,8 +298,8 @@ def _cluster(data: Mapping[str, Any]) -> _Cluster:
     if not isinstance(partitions, dict) or not partitions:
         raise InvalidInput("cluster: partitions must be an object with at least one partition")
     return _Cluster(
-        nodes=slurm_text.integer(cluster.get("nodes"), "cluster: nodes", lowest=1, highest=_MOST),
-        cpus=slurm_text.integer(cluster.get("cpus"), "cluster: cpus", lowest=1, highest=_MOST),
+        nodes=integer(cluster.get("nodes"), "cluster: nodes", lowest=1, highest=_MOST),
+        cpus=integer(cluster.get("cpus"), "cluster: cpus", lowest=1, highest=_MOST),
         partitions={name: _partition(name, part) for name, part in partitions.items()},
     )
 
@@ -310,7 +311,7 @@ def _partition(name: str, partition: Any) -> _Partition:
     slurm_text.known_keys(partition, _PARTITION_KEYS, what)
     factor = partition.get("priority_job_factor", 1)
     return _Partition(
-        factor=slurm_text.number(factor, f"{what}: priority_job_factor", lowest=0),
+        factor=_points_of(factor, f"{what}: priority_job_factor"),
         tres=slurm_text.tres(partition.get("tres", ""), f"{what}: tres"),
         max_time_s=slurm_text.seconds(partition.get("max_time", "UNLIMITED"), f"{what}: max_time"),
     )
@@ -320,18 +321,23 @@ def _qos(data: Mapping[str, Any]) -> dict[str, float]:
     qos = data.get("qos", {})
     if not isinstance(qos, dict):
         raise InvalidInput("qos must be an object: a priority for each name")
-    return {
-        name: slurm_text.number(points, f"qos {name!r}", lowest=0) for name, points in qos.items()
-    }
+    return {name: _points_of(points, f"qos {shown(name)}") for name, points in qos.items()}
 
 
 def _qos_of(job: Mapping[str, Any], qos: Mapping[str, float], what: str) -> float:
     if job.get("qos_priority") is not None:
-        return slurm_text.number(job["qos_priority"], f"{what}: qos_priority", lowest=0)
+        return _points_of(job["qos_priority"], f"{what}: qos_priority")
     name = job.get("qos")
-    if name is not None and name not in qos:
-        raise InvalidInput(f"{what}: qos {name!r} is not one of {', '.join(sorted(qos))}")
-    return 0.0 if name is None else qos[name]
+    if name is None:
+        return 0.0
+    if not isinstance(name, str) or name not in qos:
+        raise InvalidInput(f"{what}: qos {shown(name)} is not one of {', '.join(sorted(qos))}")
+    return qos[name]
+
+
+def _points_of(given: Any, what: str) -> float:
+    """Read a priority as Slurm keeps it: no fraction, so no ratio of two is beyond bounds."""
+    return float(integer(given, what, lowest=0, highest=slurm_text.MOST_POINTS))
 
 
 # --- associations ---------------------------------------------------------------------------------
@@ -343,7 +349,7 @@ def _association_priorities(accounts: Accounts) -> list[float]:
     own = [
         None
         if entry.get("priority") is None
-        else slurm_text.number(entry["priority"], f"id {entry['id']}: priority", lowest=0)
+        else _points_of(entry["priority"], f"id {entry['id']}: priority")
         for entry in accounts.entries
     ]
     by_row = np.full(len(tree), np.nan)
@@ -385,9 +391,9 @@ def _checked(job: Any, place: int) -> str:
         raise InvalidInput(f"job {place + 1} must be an object")
     if isinstance(job.get("job"), bool) or not isinstance(job.get("job"), int | str):
         raise InvalidInput(f"job {place + 1}: job must be its number or name")
+    slurm_text.name(str(job["job"]), f"job {place + 1}: job")
     what = f"job {job['job']!r}"
     slurm_text.known_keys(job, _JOB_KEYS, what)
-    for key in ("account", "user"):
-        if not isinstance(job.get(key), str):
-            raise InvalidInput(f"{what}: {key} is {job.get(key)!r}, but must be a name")
+    for key in ("account", "user", "partition"):
+        slurm_text.name(job.get(key), f"{what}: {key}")
     return what

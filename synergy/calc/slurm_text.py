@@ -1,53 +1,39 @@
-"""Slurm's notation: times, TRES amounts, flags and numbers as they stand in slurm.conf.
+"""Slurm's notation: times, TRES amounts, flags and names as they stand in slurm.conf.
 
 Must not know what the values are used for. Every reader raises InvalidInput naming the thing, the
 value and what is allowed.
 """
 
-import math
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, Final
 
 from synergy.core.errors import InvalidInput
+from synergy.core.numbers import number, shown
 
 UNLIMITED_S: Final = 4294967295 * 60.0  # how Slurm counts on with no limit
-_TIME: Final = re.compile(r"(?:(\d+)-)?(\d+)(?::(\d+))?(?::(\d+))?")
-_TRES: Final = re.compile(r"([a-z][a-z0-9_/:.\-]*)=(\d+(?:\.\d+)?)([KMGTP]?)", re.IGNORECASE)
+MOST_POINTS: Final = 2**32 - 1  # of a priority, a weight, a QOS
+_MOST_TRES: Final = 2.0**64  # Slurm counts them in 64 bits
+_TIME: Final = re.compile(r"(?:([0-9]{1,12})-)?([0-9]{1,12})(?::([0-9]{1,12}))?(?::([0-9]{1,12}))?")
+_TRES: Final = re.compile(
+    r"([a-z][a-z0-9_/:.\-]*)=([0-9]{1,20}(?:\.[0-9]{1,12})?)([KMGTP]?)", re.IGNORECASE | re.ASCII
+)
 _MEGABYTES: Final = {"": 1.0, "K": 1 / 1024, "M": 1.0, "G": 1024.0, "T": 1024.0**2, "P": 1024.0**3}
-_THOUSANDS: Final = {"": 1.0, "K": 1024.0, "M": 1024.0**2, "G": 1024.0**3, "T": 1024.0**4}
+_THOUSANDS: Final = {
+    "": 1.0, "K": 1024.0, "M": 1024.0**2, "G": 1024.0**3, "T": 1024.0**4, "P": 1024.0**5,
+}  # fmt: skip
 _IN_MEGABYTES: Final = frozenset({"mem", "bb", "vmem"})
-
-
-def number(value: Any, what: str, *, lowest: float = -math.inf, highest: float = math.inf) -> float:
-    """Read a finite number, given as such or as text."""
-    wrong = isinstance(value, bool) or not isinstance(value, int | float | str)
-    try:
-        read = math.nan if wrong else float(value)
-    except (ValueError, OverflowError):
-        read = math.nan
-    if not (math.isfinite(read) and lowest <= read <= highest):
-        bounds = _bounds(lowest, highest)
-        raise InvalidInput(f"{what} is {_shown(value)}, but must be a number{bounds}")
-    return read
-
-
-def integer(value: Any, what: str, *, lowest: int, highest: int) -> int:
-    """Read a whole number, given as such or as text."""
-    read = number(value, what, lowest=lowest, highest=highest)
-    if not read.is_integer():
-        raise InvalidInput(f"{what} is {_shown(value)}, but must be a whole number")
-    return int(read)
+_LONGEST_NAME: Final = 255
 
 
 def seconds(text: Any, what: str) -> float:
     """Read a time: minutes, h:mm:ss, m:ss, d-h, d-h:mm, d-h:mm:ss, or UNLIMITED."""
     if isinstance(text, str) and text.upper() in ("UNLIMITED", "INFINITE"):
         return UNLIMITED_S
-    found = _TIME.fullmatch(str(text)) if isinstance(text, int | str) else None
-    if found is None or isinstance(text, bool):
+    found = _TIME.fullmatch(_as_text(text))
+    if found is None:
         raise InvalidInput(
-            f"{what} is {_shown(text)}, but must be minutes, h:mm:ss, d-h or UNLIMITED"
+            f"{what} is {shown(text)}, but must be minutes, h:mm:ss, d-h or UNLIMITED"
         )
     days, *rest = found.groups()
     first, *parts = [int(part) for part in rest if part is not None]
@@ -57,19 +43,28 @@ def seconds(text: Any, what: str) -> float:
         units = (60, 1, 1)
     else:  # m, or h:mm:ss
         units = (3600, 60, 1) if parts else (60, 1, 1)
-    return int(days or 0) * 86_400.0 + sum(
+    read = int(days or 0) * 86_400.0 + sum(
         amount * unit for amount, unit in zip((first, *parts), units, strict=False)
     )
+    if read > UNLIMITED_S:
+        raise InvalidInput(f"{what} is {shown(text)}, but must be at most 4294967295 minutes")
+    return read
 
 
 def tres(text: Any, what: str) -> dict[str, float]:
     """Read TRES amounts such as "cpu=9,mem=40000M,node=2", memory in MB, names in small letters."""
-    return {name: value * scale for name, (value, scale) in _pairs(text, what).items()}
+    return {
+        name: number(value * scale, f"{what}: {name}", lowest=0, highest=_MOST_TRES)
+        for name, (value, scale) in _pairs(text, what).items()
+    }
 
 
 def tres_weights(text: Any, what: str) -> dict[str, float]:
     """Read TRES weights such as "CPU=1.0,Mem=0.25G"; one for a GB is made one for a MB."""
-    return {name: value / scale for name, (value, scale) in _pairs(text, what).items()}
+    return {
+        name: number(value, f"{what}: {name}", lowest=0, highest=MOST_POINTS) / scale
+        for name, (value, scale) in _pairs(text, what).items()
+    }
 
 
 def flags(text: Any, what: str, known: frozenset[str]) -> frozenset[str]:
@@ -77,50 +72,66 @@ def flags(text: Any, what: str, known: frozenset[str]) -> frozenset[str]:
     if text is None or (isinstance(text, str) and text.startswith("(")):
         return frozenset()
     if not isinstance(text, str):
-        raise InvalidInput(f"{what} is {_shown(text)}, but must be flags separated by commas")
+        raise InvalidInput(f"{what} is {shown(text)}, but must be flags separated by commas")
     found = frozenset(flag.strip().upper() for flag in text.split(",") if flag.strip())
     for flag in sorted(found - known):
-        raise InvalidInput(f"{what}: {flag!r} is not one of {', '.join(sorted(known))}")
+        raise InvalidInput(f"{what}: {shown(flag)} is not one of {', '.join(sorted(known))}")
     return found
 
 
 def yes(value: Any, what: str) -> bool:
     """Read YES or NO."""
-    if isinstance(value, bool):
-        return value
     answers = {"YES": True, "NO": False, "TRUE": True, "FALSE": False, "1": True, "0": False}
-    if str(value).upper() not in answers:
-        raise InvalidInput(f"{what} is {_shown(value)}, but must be YES or NO")
-    return answers[str(value).upper()]
+    answer = answers.get(str(value).upper()) if isinstance(value, bool | int | str) else None
+    if answer is None:
+        raise InvalidInput(f"{what} is {shown(value)}, but must be YES or NO")
+    return answer
+
+
+def choice(value: Any, what: str, allowed: Collection[str]) -> str:
+    """Read one of some words, in letters of either size."""
+    for word in allowed:
+        if isinstance(value, str) and value.lower() == word.lower():
+            return word
+    raise InvalidInput(f"{what} is {shown(value)}, but must be one of {', '.join(allowed)}")
+
+
+def name(value: Any, what: str) -> str:
+    """Read a name: text that can be printed, and is not too long for a column."""
+    if not isinstance(value, str) or not value.isprintable() or len(value) > _LONGEST_NAME:
+        raise InvalidInput(
+            f"{what} is {shown(value)}, but must be a name: printable, and of at most "
+            f"{_LONGEST_NAME} characters"
+        )
+    return value
 
 
 def known_keys(entry: Mapping[str, Any], known: frozenset[str], what: str) -> None:
     """Refuse a key that means nothing here. Raises InvalidInput."""
     for key in entry:
         if key not in known:
-            raise InvalidInput(f"{what}: {_shown(key)} is not one of {', '.join(sorted(known))}")
+            raise InvalidInput(f"{what}: {shown(key)} is not one of {', '.join(sorted(known))}")
+
+
+def _as_text(value: Any) -> str:
+    """Return text as it is, a small whole number in digits, and "" for anything else."""
+    if isinstance(value, str):
+        return value
+    small = isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 10**12
+    return str(value) if small else ""
 
 
 def _pairs(text: Any, what: str) -> dict[str, tuple[float, float]]:
     if not isinstance(text, str):
-        raise InvalidInput(f"{what} is {_shown(text)}, but must be text such as cpu=2,mem=400M")
+        raise InvalidInput(f"{what} is {shown(text)}, but must be text such as cpu=2,mem=400M")
     pairs = {}
     for part in filter(None, (part.strip() for part in text.split(","))):
         found = _TRES.fullmatch(part)
         if found is None:
-            raise InvalidInput(f"{what}: {part!r} must be a name and an amount, such as mem=400M")
-        name, amount, suffix = found[1].lower(), float(found[2]), found[3].upper()
-        scales = _MEGABYTES if name.split("/")[0] in _IN_MEGABYTES else _THOUSANDS
-        pairs[name] = amount, scales.get(suffix, 1.0)
+            raise InvalidInput(
+                f"{what}: {shown(part)} must be a name and an amount, such as mem=400M"
+            )
+        tres_name, amount, suffix = found[1].lower(), float(found[2]), found[3].upper()
+        scales = _MEGABYTES if tres_name.split("/")[0] in _IN_MEGABYTES else _THOUSANDS
+        pairs[tres_name] = amount, scales[suffix]
     return pairs
-
-
-def _bounds(lowest: float, highest: float) -> str:
-    if math.isfinite(lowest) and math.isfinite(highest):
-        return f" from {lowest:.17g} to {highest:.17g}"
-    return f" >= {lowest:.17g}" if math.isfinite(lowest) else ""
-
-
-def _shown(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."

@@ -95,7 +95,7 @@ def _fair_tree(tree: ShareTree, standing: fairtree.Standing) -> FairShare:
         raw_usage=standing.raw_usage,
         norm_usage=_norm_usage(standing.raw_usage),
         effective_usage=standing.effective_usage.astype(np.float64),
-        level_fs=standing.level_fs.astype(np.float64),
+        level_fs=_as_doubles(standing.level_fs),
         rank=standing.rank,
         fairshare=standing.rank / max(1, int(tree.users_below[0])),
         standing=standing,
@@ -164,11 +164,21 @@ def _depth_oblivious(
     log_above = np.log(np.where(countable, ratio_above, 1.0))
     log_level = np.log(np.where(countable, ratio_level, 1.0))
     bend = np.where(log_above * log_level >= 0, 1.0, 1.0 / (1.0 + (5.0 * log_above) ** 2))
-    bent: Floats = ratio_above * ratio_level**bend * shares
+    with np.errstate(over="ignore", invalid="ignore"):  # also where it is not countable
+        bent: Floats = ratio_above * ratio_level**bend * shares
     effective: Floats = np.where(countable, bent, usage)
     return effective
 
 
+def _as_doubles(ratios: Reals) -> Floats:
+    """Return ratios as doubles; one that is beyond them is infinite."""
+    with np.errstate(over="ignore"):
+        return ratios.astype(np.float64)
+
+
 def _ratio_or(part: Floats, whole: Floats, otherwise: float) -> Floats:
-    ratio: Floats = np.divide(part, whole, out=np.full(len(part), otherwise), where=whole > 0)
+    """Divide, with `otherwise` where there is no whole. A ratio beyond doubles is infinite, one of
+    two such is NaN."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        ratio: Floats = np.divide(part, whole, out=np.full(len(part), otherwise), where=whole > 0)
     return ratio

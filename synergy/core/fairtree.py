@@ -228,7 +228,8 @@ def _places(values: Reals) -> tuple[Ints, Ints]:
     Doubles sort several times as fast as long doubles: only those that rounding made equal are
     sorted once more.
     """
-    rounded = -values.astype(np.float64)
+    with np.errstate(over="ignore"):  # beyond doubles all are infinite, and sorted once more
+        rounded = -values.astype(np.float64)
     order = np.argsort(rounded)
     exact, new_run = values[order], _changes(rounded[order])
     changes = _changes(exact)

@@ -6,11 +6,14 @@ import gzip
 import io
 import json
 import logging
+import os
 import sys
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from synergy.calc import slurm_text
+from synergy.calc import document, slurm_text
 from synergy.cli.main import main
 from synergy.core.errors import InvalidInput
 from tests.golden.recordings import read, recordings
@@ -213,6 +216,9 @@ def entry(place, **changes):
         ({"tree": [5]}, "tree entry 1 must be an object"),
         ({"tree": TREE, "colour": 1}, "'colour' is not one of calc_time, cluster, config"),
         ({"tree": TREE, "config": {"PriorityFlagz": ""}}, "config: 'PriorityFlagz' is not one of"),
+        (b'{"tree": [], "tree": []}', "'tree' is there twice in one object"),
+        (gzip.compress(b"{}")[:-3], "begins like a gzip file, but is broken"),
+        (gzip.compress(bytes(range(256)) * 99)[:200] + b"x" * 99, "begins like a gzip file, but"),
         ({"tree": TREE, "config": {"PriorityFlags": "FAST"}}, "PriorityFlags: 'FAST' is not one"),
         ({"tree": TREE, "config": {"algorithm": "lottery"}}, "algorithm is 'lottery', but must be"),
         (
@@ -237,11 +243,15 @@ def entry(place, **changes):
         (entry(2, raw_shares=float("nan")), "id 3: raw_shares is nan"),
         (entry(2, raw_shares=2**31), "id 3: raw_shares is 2147483648"),
         (entry(2, raw_shares=...), 'id 3: raw_shares is missing; give a number, or "parent"'),
-        (entry(2, raw_usage=-1), "id 3: raw_usage is -1, but must be a number >= 0"),
+        (entry(2, raw_usage=-1), "id 3: raw_usage is -1, but must be a number from 0"),
         (entry(2, raw_usage="nan"), "id 3: raw_usage is 'nan'"),
         (entry(2, raw_usage=float("inf")), "id 3: raw_usage is inf"),
         (entry(2, raw_usage="1e999"), "id 3: raw_usage is '1e999'"),
         (entry(2, raw_usage="a lot"), "id 3: raw_usage is 'a lot'"),
+        (entry(2, raw_usage="1_0"), "id 3: raw_usage is '1_0'"),
+        (entry(2, user="\ud800"), "id 3: user is '\\ud800', but must be a name: printable"),
+        (entry(2, user="\x1b[2J"), "id 3: user is '\\x1b[2J', but must be a name: printable"),
+        (entry(2, user="x" * 256), "but must be a name: printable, and of at most 255 characters"),
         (entry(1, raw_usage=5), "id 2: raw_usage is 5.0, but what is below it sums up to 90.5"),
     ],
 )
@@ -266,7 +276,7 @@ def jobs(**changes):
         ({**JOBS, "jobs": [3]}, "job 1 must be an object"),
         ({**JOBS, "cluster": {}}, "partitions must be an object"),
         ({**JOBS, "cluster": {**JOBS["cluster"], "nodes": 0}}, "cluster: nodes is 0, but must be"),
-        ({**JOBS, "calc_time": "soon"}, "calc_time is 'soon', but must be a number >= 0"),
+        ({**JOBS, "calc_time": "soon"}, "calc_time is 'soon', but must be a number from 0 to"),
         ({**JOBS, "config": {"PriorityMaxAge": "soon"}}, "PriorityMaxAge is 'soon', but must be"),
         (
             {**JOBS, "config": {"PriorityWeightTRES": "CPU:5"}},
@@ -276,11 +286,19 @@ def jobs(**changes):
         (jobs(user="v"), "job 7: user 'v' of account 'a' is not in the tree"),
         (jobs(partition="moon"), "job 7: partition 'moon' is not in the cluster"),
         (jobs(qos="best"), "job 7: qos 'best' is not one of high, normal"),
-        (jobs(num_cpus="many"), "job 7: num_cpus is 'many', but must be a number from 0"),
+        (jobs(num_cpus="many"), "job 7: num_cpus is 'many', but must be a whole number from 0"),
         (jobs(num_cpus=1.5), "job 7: num_cpus is 1.5, but must be a whole number"),
         (jobs(colour=1), "job 7: 'colour' is not one of"),
-        (jobs(nice=2**40), "job 7: nice is 1099511627776, but must be a number from"),
+        (jobs(nice=2**40), "job 7: nice is 1099511627776, but must be a whole number from"),
         (jobs(job=None), "job 1: job must be its number or name"),
+        (jobs(partition=[]), "job 7: partition is [], but must be a name"),
+        (jobs(qos=[]), "job 7: qos [] is not one of high, normal"),
+        (jobs(nice=[]), "job 7: nice is [], but must be a whole number"),
+        (jobs(held="perhaps"), "job 7: held is 'perhaps', but must be YES or NO"),
+        (jobs(requested=[]), "job 7: requested is [], but must be an object"),
+        (jobs(qos_priority=0.5), "job 7: qos_priority is 0.5, but must be a whole number"),
+        (jobs(tres="cpu=" + "9" * 20 + "P"), "job 7: tres: cpu is "),
+        ({**JOBS, "max_qos_priority": 1e-308}, "max_qos_priority is 1e-308, but must be a whole"),
     ],
 )
 def test_jobs_that_make_no_sense_end_with_one_line_that_names_the_job(compute, document, told):
@@ -288,6 +306,132 @@ def test_jobs_that_make_no_sense_end_with_one_line_that_names_the_job(compute, d
     assert (code, out) == (1, "")
     assert told in err
     assert len(err.strip().splitlines()) == 1
+
+
+# Every other key of the slurm.conf of Slurm 22.05: none is taken for a misspelt one of priority.
+OTHER_KEYS = """
+AccountingStorageBackupHost AccountingStorageEnforce AccountingStorageExternalHost
+AccountingStorageHost AccountingStoragePass AccountingStoragePort AccountingStorageTRES
+AccountingStorageType AccountingStorageUser AccountingStoreFlags AcctGatherEnergyType
+AcctGatherFilesystemType AcctGatherInterconnectType AcctGatherNodeFreq AcctGatherProfileType
+AllowSpecResourcesUsage AuthAltParameters AuthAltTypes AuthInfo AuthType BatchStartTimeout
+BcastExclude BcastParameters BurstBufferType CliFilterPlugins ClusterName
+CommunicationParameters CompleteWait CoreSpecPlugin CpuFreqDef CpuFreqGovernors CredType
+DebugFlags DefCpuPerGPU DefMemPerCPU DefMemPerGPU DefMemPerNode DependencyParameters
+DisableRootJobs EioTimeout EnforcePartLimits Epilog EpilogMsgTime EpilogSlurmctld
+ExtSensorsFreq ExtSensorsType FairShareDampeningFactor FederationParameters FirstJobId
+GetEnvTimeout GpuFreqDef GresTypes GroupUpdateForce GroupUpdateTime HealthCheckInterval
+HealthCheckNodeState HealthCheckProgram InactiveLimit InteractiveStepOptions JobAcctGatherFrequency
+JobAcctGatherParams JobAcctGatherType JobCompHost JobCompLoc JobCompParams JobCompPass JobCompPort
+JobCompType JobCompUser JobContainerType JobCredentialPrivateKey JobCredentialPublicCertificate
+JobFileAppend JobRequeue JobSubmitPlugins KillOnBadExit KillWait LaunchParameters LaunchType
+Licenses LogTimeFormat MailDomain MailProg MaxArraySize MaxDBDMsgs MaxJobCount MaxJobId MaxMemPerCPU
+MaxMemPerNode MaxNodeCount MaxStepCount MaxTasksPerNode MCSParameters MCSPlugin MessageTimeout
+MinJobAge MpiDefault MpiParams NodeName OverTimeLimit PartitionName PluginDir PlugStackConfig
+PowerParameters PowerPlugin PreemptExemptTime PreemptMode PreemptParameters PreemptType
+PrEpParameters PrEpPlugins PrivateData ProctrackType Prolog PrologEpilogTimeout PrologFlags
+PrologSlurmctld PropagatePrioProcess PropagateResourceLimits PropagateResourceLimitsExcept
+RebootProgram ReconfigFlags RequeueExit RequeueExitHold ResumeFailProgram ResumeProgram ResumeRate
+ResumeTimeout ResvEpilog ResvOverRun ResvProlog ReturnToService RoutePlugin SchedulerParameters
+SchedulerTimeSlice SchedulerType ScronParameters SelectType SelectTypeParameters SlurmctldAddr
+SlurmctldDebug SlurmctldHost SlurmctldLogFile SlurmctldParameters SlurmctldPidFile
+SlurmctldPlugstack SlurmctldPort SlurmctldPrimaryOffProg SlurmctldPrimaryOnProg
+SlurmctldSyslogDebug SlurmctldTimeout SlurmdDebug SlurmdLogFile SlurmdParameters SlurmdPidFile
+SlurmdPort SlurmdSpoolDir SlurmdSyslogDebug SlurmdTimeout SlurmdUser SlurmSchedLogFile
+SlurmSchedLogLevel SlurmUser SrunEpilog SrunPortRange SrunProlog StateSaveLocation SuspendExcNodes
+SuspendExcParts SuspendProgram SuspendRate SuspendTime SuspendTimeout SwitchParameters SwitchType
+TaskEpilog TaskPlugin TaskPluginParam TaskProlog TCPTimeout TmpFS TopologyParam TopologyPlugin
+TrackWCKey TreeWidth UnkillableStepProgram UnkillableStepTimeout UsePAM VSizeFactor WaitTime
+X11Parameters
+""".split()  # noqa: SIM905
+
+
+def test_settings_that_do_not_concern_priority_are_told_in_one_note(compute):
+    config = dict.fromkeys(OTHER_KEYS, "1")
+    code, out, err = compute("priority", {**JOBS, "config": JOBS["config"] | config}, "-f", "json")
+    assert code == 0
+    assert json.loads(out) == rows(compute("priority", JOBS, "-f", "json"))
+    (note,) = err.splitlines()
+    assert note.startswith("note: these settings do not concern priority and are ignored: ")
+    told = note.partition("ignored: ")[2].split(", ")
+    assert told == [key for key in OTHER_KEYS if key != "FairShareDampeningFactor"]
+
+
+def test_settings_may_be_written_in_letters_of_either_size(compute):
+    same = {key.lower(): value for key, value in JOBS["config"].items()}
+    assert rows(compute("priority", {**JOBS, "config": same}, "-f", "json")) == rows(
+        compute("priority", JOBS, "-f", "json")
+    )
+
+
+SETTINGS = sorted(document._SETTINGS.keys() - {"ties"})  # which is too short to be recognised
+
+
+@given(st.sampled_from(SETTINGS), st.data())
+def test_a_setting_with_a_wrong_letter_is_refused_with_the_nearest_right_one(key, data):
+    at = data.draw(st.integers(0, len(key) - 1))
+    letter = data.draw(st.sampled_from("xzq"))
+    replaced, added = key[:at] + letter + key[at + 1 :], key[:at] + letter + key[at:]
+    typo = data.draw(st.sampled_from([key[:at] + key[at + 1 :], replaced, added]))
+    if typo.lower() in {setting.lower() for setting in SETTINGS}:
+        return  # such as a letter of a pair left out
+    with pytest.raises(InvalidInput) as error:
+        document.config_of({"config": {typo: "1"}})
+    assert f"config: '{typo}' is not one of the settings of slurm.conf" in str(error.value)
+    assert str(error.value).endswith(f"the nearest is {key}")
+
+
+@pytest.mark.parametrize(
+    ("config", "told"),
+    [
+        ({"PriorityNonsense": 1}, "config: 'PriorityNonsense' is not one of the settings"),
+        ({"priorityflags": "", "PriorityFlags": ""}, "config: PriorityFlags is there twice"),
+        ({"PriorityCalcPeriod": "soon"}, "PriorityCalcPeriod is 'soon', but must be minutes"),
+        ({"PriorityDecayHalfLife": -7}, "PriorityDecayHalfLife is -7, but must be minutes"),
+        ({"PriorityMaxAge": "9999999999-0"}, "PriorityMaxAge is '9999999999-0', but must be at"),
+        ({"PriorityUsageResetPeriod": "HOURLY"}, "PriorityUsageResetPeriod is 'HOURLY', but must"),
+        ({"ties": []}, "ties is [], but must be one of merge, slurm"),
+        ({"PriorityWeightAge": 2**32}, "PriorityWeightAge is 4294967296, but must be a whole"),
+        ({"PriorityFavorSmall": "perhaps"}, "PriorityFavorSmall is 'perhaps', but must be YES"),
+    ],
+)
+@pytest.mark.parametrize("kind", ["fairshare", "priority"])
+def test_a_setting_that_makes_no_sense_is_named_by_both_calculators(compute, kind, config, told):
+    code, out, err = compute(kind, {**JOBS, "config": config}, "-f", "json")
+    assert (code, out) == (1, "")
+    assert told in err
+    assert len(err.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize("value", ["nan", "inf", "0", "65534", "-1", "1_0", "much"])
+def test_a_dampening_that_makes_no_sense_ends_with_one_line(compute, value):
+    code, out, err = compute("fairshare", {"tree": TREE}, f"--dampening={value}")
+    assert (code, out) == (1, "")
+    assert err == f"--dampening is '{value}', but must be a number from 1 to 65533\n"
+
+
+def test_usage_beyond_what_can_be_summed_is_refused_and_less_is_computed(compute):
+    def with_usage(amount):
+        users = [{**one, "raw_usage": amount} for one in (TREE[2], TREE[4])]
+        return {"tree": [*TREE[:2], TREE[3], *users]}
+
+    code, out, err = compute("fairshare", with_usage(1.7e308), "-f", "json")
+    assert (code, out) == (1, "")
+    assert err == "id 3: raw_usage is 1.7e+308, but must be a number from 0 to 1e+30\n"
+    found = rows(compute("fairshare", with_usage(1e30), "-f", "json"))
+    assert [row["raw_usage"] for row in found] == [2e30, 1e30, 1e30, 1e30, 1e30]
+    assert [row["norm_usage"] for row in found] == [None, 0.5, 0.5, 0.5, 0.5]
+
+
+def test_a_pipe_is_read_whole(capsys, tmp_path):
+    for packed in (False, True):
+        data = json.dumps({"tree": TREE}).encode()
+        reader, writer = os.pipe()
+        os.write(writer, gzip.compress(data) if packed else data)
+        os.close(writer)
+        assert main(["fairshare", "compute", f"/dev/fd/{reader}", "-f", "json"]) == 0
+        assert len(json.loads(capsys.readouterr().out)) == len(TREE)
+        os.close(reader)
 
 
 def test_a_file_that_is_not_there_is_named(capsys, tmp_path):

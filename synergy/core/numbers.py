@@ -1,0 +1,67 @@
+"""Reads a number that a person or a file gave, within bounds that the reader must name.
+
+Why: float() and int() take nan, 1e999, 1_000 and the digits of every script, and whoever forgets a
+bound finds out far away, as an endless loop or as NaN in a result. Must not know what the numbers
+are used for.
+"""
+
+import math
+import re
+from typing import Any, Final
+
+from synergy.core.errors import InvalidInput
+
+_NUMBER: Final = re.compile(r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
+_INTEGER: Final = re.compile(r"[+-]?[0-9]{1,40}")
+_MOST_SHOWN: Final = 60
+
+
+def number(value: Any, what: str, *, lowest: float, highest: float) -> float:
+    """Read a finite number, given as such or as text. Raises InvalidInput naming `what`, the value
+    and what is allowed."""
+    read = _float(value)
+    if not lowest <= read <= highest:  # NaN is in no range
+        raise InvalidInput(
+            f"{what} is {shown(value)}, but must be a number {_range(lowest, highest)}"
+        )
+    return read
+
+
+def integer(value: Any, what: str, *, lowest: int, highest: int) -> int:
+    """Read a whole number, given as such or as text; 2.0 is one. Raises InvalidInput likewise."""
+    if isinstance(value, str) and _INTEGER.fullmatch(value):
+        value = int(value)  # exactly, also beyond 2^53
+    read: float = value if _is_integer(value) else _float(value)
+    if not (lowest <= read <= highest and read == math.floor(read)):
+        raise InvalidInput(
+            f"{what} is {shown(value)}, but must be a whole number {_range(lowest, highest)}"
+        )
+    return int(read)
+
+
+def shown(value: Any) -> str:
+    """Return a value as a message names it: cut short, and with nothing that a terminal obeys."""
+    try:
+        text = repr(value)
+    except (ValueError, RecursionError):  # a number of thousands of digits, or lists within lists
+        return f"too long a {type(value).__name__}"
+    return text if len(text) <= _MOST_SHOWN else f"{text[: _MOST_SHOWN - 3]}..."
+
+
+def _is_integer(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _float(value: Any) -> float:
+    """Return the number, NaN if there is none."""
+    plain = _is_integer(value) or isinstance(value, float)
+    if not plain and not (isinstance(value, str) and _NUMBER.fullmatch(value)):
+        return math.nan
+    try:
+        return float(value)
+    except OverflowError:  # an integer beyond every double
+        return math.inf if value > 0 else -math.inf
+
+
+def _range(lowest: float, highest: float) -> str:
+    return f"from {lowest:.17g} to {highest:.17g}"
