@@ -16,7 +16,7 @@ from oslo_config import cfg
 from benchmarks.common import show
 from synergy.core.model import Resources
 from synergy.db.engine import DATABASE_OPTIONS, open_engine, upgrade
-from synergy.db.unit_of_work import Store
+from synergy.db.store import SqlStore
 from synergy.db.vault import Vault, new_key
 from synergy.drivers.embedded.spec import CloudSpec, FlavorSpec, HostSpec, ProjectSpec
 from synergy.sim.engine import Engine
@@ -36,7 +36,7 @@ def engine_on(folder: Path, commit_size: int) -> Engine:
     conf.set_override("connection", f"sqlite:///{folder}/{commit_size}.sqlite", group="database")
     opened = open_engine(conf.database)
     upgrade(opened)
-    store = Store(opened, Vault([new_key()]))
+    store = SqlStore(opened, Vault([new_key()]))
     engine = Engine(CLOUD, {"queue": {"commit_size": commit_size}}, store=store, seed=1)
     engine.managers["project"].execute(
         "add", project="p", default_quota="shared", max_waiting=10**6, max_waiting_per_user=10**6
@@ -57,7 +57,7 @@ def per_second(folder: Path, commit_size: int, count: int) -> dict[str, float]:
     while queue.task() is not None:
         pass
     taken_s = time.perf_counter() - began_s
-    with engine.store() as uow:
+    with engine.store.reading() as uow:
         stored = uow.requests.waiting_count("p")
     engine.store.close()
     if stored != count:

@@ -29,7 +29,7 @@ from lab.steps import Lab
 from synergy.core.events import RequestsQueued
 from synergy.core.model import Resources
 from synergy.db.engine import DATABASE_OPTIONS, open_engine, upgrade
-from synergy.db.unit_of_work import Store
+from synergy.db.store import SqlStore
 from synergy.db.vault import Vault, new_key
 from synergy.drivers import nova_message
 from synergy.drivers.clock import SystemClock
@@ -98,7 +98,7 @@ def engine_on(folder, rpc) -> Engine:
     conf.set_override("connection", f"sqlite:///{folder}/relay.sqlite", group="database")
     opened = open_engine(conf.database)
     upgrade(opened)
-    store = Store(opened, Vault([new_key()]))
+    store = SqlStore(opened, Vault([new_key()]))
     clock = SystemClock()
     plain = Engine(CLOUD, {}, store=store, seed=1, clock=clock)
     many = 10**7

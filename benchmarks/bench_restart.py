@@ -28,7 +28,7 @@ START_US = 1_488_000_000 * 10**6
 
 def fill(store: object, path: str) -> None:
     """Write the queue straight into the tables: intake itself is measured elsewhere."""
-    with store() as uow:  # type: ignore[operator]
+    with store.writing() as uow:  # type: ignore[operator]
         uow.projects.save_domain(Domain(domain_id="d", name="d"))
         for number in range(PROJECTS):
             uow.projects.add(
@@ -85,7 +85,7 @@ def main() -> None:
         engine = Engine(cloud, {}, store=store, seed=1)
         scheduler, quota = engine.managers["scheduler"], engine.managers["quota"]
         # The shared quota is known but no server exists in this cloud: the round only decides.
-        with store() as uow:
+        with store.reading() as uow:
             queue = scheduler._load(uow)
         read_s = time.perf_counter() - began_s
         unchanged = (Path(path).read_bytes()[:100], Path(path).stat().st_size) == before
@@ -95,7 +95,7 @@ def main() -> None:
         scheduler._queue = queue
         engine.supervisors["scheduler"]._inbox.clear()
         scheduler._state = quota._state
-        with store() as uow:
+        with store.reading() as uow:
             held = uow.requests.held()
             scheduler._suspended = frozenset()
         waiting = queue.snapshot()

@@ -237,7 +237,7 @@ class World:
         self.engine.run_until(self.engine.clock.now() + timedelta(seconds=seconds))
 
     def get(self, request_id: str) -> Request:
-        with self.store() as uow:
+        with self.store.reading() as uow:
             return uow.requests.get(request_id)
 
     def states(self, ids: Sequence[str]) -> list[str]:

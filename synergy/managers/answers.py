@@ -26,7 +26,7 @@ from synergy.core.schedule import REASONS, Outcome, Plan, Policy, Snapshot, sche
 from synergy.core.shares import Ints
 from synergy.managers.base import Json
 from synergy.managers.render import instant_json
-from synergy.ports import Clock, Compute, Flavor, OpenUnitOfWork, UnitOfWork
+from synergy.ports import Clock, Compute, Flavor, Reading, Store
 
 LOG = logging.getLogger(__name__)
 _RELEASES: Final = 5
@@ -79,13 +79,13 @@ def _held_reason(request: Request) -> Reason:
 class Answers:
     """Questions about one round; reads the store, and changes nothing."""
 
-    def __init__(self, clock: Clock, unit_of_work: OpenUnitOfWork, compute: Compute) -> None:
-        self._clock, self._unit_of_work, self._compute = clock, unit_of_work, compute
+    def __init__(self, clock: Clock, store: Store, compute: Compute) -> None:
+        self._clock, self._store, self._compute = clock, store, compute
 
     def explain(self, latest: Latest | None, request_id: str) -> Json:
         """Tell why a request waits, its place, its priority, and what would unblock it."""
         now = self._clock.now()
-        with self._unit_of_work(reads=True) as uow:
+        with self._store.reading() as uow:
             request = uow.requests.get(request_id)
             waits = request.state in (State.QUEUED, State.HELD)
             names = _names(uow, request) if waits else {}
@@ -195,7 +195,7 @@ class Answers:
         known = {one.name: one for one in self._compute.flavors()}
         if flavor not in known:
             raise NotFound(f"flavor {flavor!r} does not exist, or is not public")
-        with self._unit_of_work(reads=True) as uow:
+        with self._store.reading() as uow:
             project = uow.projects.get(project_id)
             users = [a for a in uow.projects.associations() if a.project_id == project_id]
         mine = [a for a in users if user_id in (None, a.user_id) and a.active]
@@ -231,7 +231,7 @@ class Answers:
         if never:
             seen = _Outcome(reason=Reason.NEVER_FITS, text=f"It would be refused: {never}")
         else:
-            with self._unit_of_work(reads=True) as uow:
+            with self._store.reading() as uow:
                 held = [held_of(*entry) for entry in uow.requests.held()]
                 ends = _ends(uow, tree, now)
             seen = _simulated(latest, tree, held, ends, kind, count, now)
@@ -398,7 +398,7 @@ def _of_round(latest: Latest | None, now: datetime) -> dict[str, Any]:
     }
 
 
-def _names(uow: UnitOfWork, request: Request) -> dict[str, str]:
+def _names(uow: Reading, request: Request) -> dict[str, str]:
     """Return the names that the request's own user knows anyway."""
     project = next((p for p in uow.projects.all() if p.project_id == request.project_id), None)
     named = {user_node(request.request_class.association_id): "its user"}
@@ -407,7 +407,7 @@ def _names(uow: UnitOfWork, request: Request) -> dict[str, str]:
     return named
 
 
-def _ends(uow: UnitOfWork, tree: QuotaTree, now: datetime) -> list[End]:
+def _ends(uow: Reading, tree: QuotaTree, now: datetime) -> list[End]:
     """Return when the shared servers that hold quota now end; one that is built lives from now."""
     found = []
     for kind, expires_at, count in uow.requests.ends():

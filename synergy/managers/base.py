@@ -111,7 +111,7 @@ class Manager:
     """A plugin of the namespace `synergy.managers`.
 
     A subclass names in its constructor, by parameter name, what it needs of: `conf` (its own
-    option group), `clock`, `publish`, `wake`, `unit_of_work`, and the ports of the cloud. All of
+    option group), `clock`, `publish`, `wake`, `store`, and the ports of the cloud. All of
     its methods are called by one thread at a time.
     """
 

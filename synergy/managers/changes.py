@@ -19,7 +19,7 @@ from synergy.core.model import QuotaKind, Request, Resources
 from synergy.core.quota import QuotaBook, QuotaTree
 from synergy.core.reasons import Reason
 from synergy.managers.base import Publish
-from synergy.ports import Change, ChangeKind, Changes, Clock, OpenUnitOfWork, UnitOfWork
+from synergy.ports import Change, ChangeKind, Changes, Clock, Store, Writing
 
 LOG = logging.getLogger(__name__)
 _AT_ONCE = 100
@@ -33,12 +33,12 @@ class ChangeDesk:
         self,
         clock: Clock,
         publish: Publish,
-        unit_of_work: OpenUnitOfWork,
+        store: Store,
         changes: Changes,
         counts: Counter[str],
     ) -> None:
         self._clock, self._publish, self._counts = clock, publish, counts
-        self._unit_of_work, self._changes = unit_of_work, changes
+        self._store, self._changes = store, changes
         self._batch: list[Change] = []
 
     def decide_all(self, tree_for: TreeFor) -> None:
@@ -53,7 +53,7 @@ class ChangeDesk:
                 del self._batch[0]
 
     def _decide(self, change: Change, tree_for: TreeFor) -> None:
-        with self._unit_of_work() as uow:
+        with self._store.writing() as uow:
             request = uow.requests.find([change.server_id]).get(change.server_id)
             move, reason = None, ""
             if request is not None and request.state in IN_NOVA:
@@ -78,7 +78,7 @@ class ChangeDesk:
         self._counts["changes_refused" if reason else "changes_passed"] += 1
 
     def _judge(
-        self, uow: UnitOfWork, request: Request, change: Change, tree_for: TreeFor
+        self, uow: Writing, request: Request, change: Change, tree_for: TreeFor
     ) -> tuple[Move | None, str]:
         """Return what to record, and why the change is refused or ""."""
         wanted = _wanted(request, change)
@@ -122,7 +122,7 @@ def _wanted(request: Request, change: Change) -> Resources:
 
 
 def resized(
-    uow: UnitOfWork, request: Request, demand: Resources, flavor: str, *, now: datetime
+    uow: Writing, request: Request, demand: Resources, flavor: str, *, now: datetime
 ) -> Move:
     """Return the move of a request to another class that asks for `demand`."""
     kind = replace(request.request_class, demand=demand)

@@ -7,7 +7,7 @@ the queue, priorities or how a round decides.
 
 import logging
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -25,12 +25,14 @@ from synergy.ports import (
     Conductor,
     Handed,
     Identity,
-    OpenUnitOfWork,
     Parcel,
-    UnitOfWork,
+    Reading,
+    Store,
+    Writing,
 )
 
 LOG = logging.getLogger(__name__)
+Owner = tuple[str, str]  # project_id, user_id
 
 
 class Dispatcher:
@@ -40,14 +42,14 @@ class Dispatcher:
         self,
         clock: Clock,
         publish: Publish,
-        unit_of_work: OpenUnitOfWork,
+        store: Store,
         conductor: Conductor,
         compute: Compute,
         identity: Identity,
         counts: Counter[str],
     ) -> None:
         self._clock, self._publish, self._counts = clock, publish, counts
-        self._unit_of_work, self._conductor = unit_of_work, conductor
+        self._store, self._conductor = store, conductor
         self._compute, self._identity = compute, identity
 
     def dispatch(self, round_id: str, decisions: Sequence[Decision]) -> list[Request]:
@@ -58,17 +60,22 @@ class Dispatcher:
         """
         chosen = {decision.request_id: decision for decision in decisions}
         alive = self._compute.servers(chosen)
-        moved, parcels, broken = self._record(round_id, chosen, frozenset(alive))
+        tokens = self._tokens_for([one for one in alive if chosen[one].outcome is Outcome.DISPATCH])
+        moved, parcels, broken = self._record(round_id, chosen, frozenset(alive), tokens)
         self._tell(moved)
         back = self._hand_over(parcels, broken, round_id) if parcels or broken else []
         return [r for r in (*moved, *back) if r.state is State.QUEUED]
 
     def _record(
-        self, round_id: str, chosen: Mapping[str, Decision], alive: frozenset[str]
+        self,
+        round_id: str,
+        chosen: Mapping[str, Decision],
+        alive: frozenset[str],
+        tokens: Mapping[Owner, str],
     ) -> tuple[list[Request], dict[str, Parcel], dict[str, str]]:
         """Commit what was decided before anything is sent; return it, and what is to be sent."""
         now = self._clock.now()
-        with self._unit_of_work() as uow:
+        with self._store.writing() as uow:
             found = uow.requests.find(list(chosen))
             moves = []
             for request_id, decision in chosen.items():
@@ -83,12 +90,12 @@ class Dispatcher:
             gone = [m.request.request_id for m in moves if m.request.state is State.CANCELLED]
             uow.requests.forget_bodies(gone)
             leaving = [m.request for m in moves if m.request.state is State.DISPATCHING]
-            parcels, broken = self._pack(uow, leaving)
+            parcels, broken = _pack(uow, leaving, tokens)
             uow.commit()
         return [move.as_saved() for move in moves], parcels, broken
 
     def _decided(
-        self, uow: UnitOfWork, request: Request, decision: Decision, now: datetime, round_id: str
+        self, uow: Writing, request: Request, decision: Decision, now: datetime, round_id: str
     ) -> Move:
         if decision.outcome is Outcome.DISPATCH:
             return transition(request, Event.SELECTED, now, round_id=round_id)
@@ -110,19 +117,6 @@ class Dispatcher:
         gone = by_state.get(State.CANCELLED, []) + by_state.get(State.REJECTED, [])
         if gone:
             self._publish(RequestsWithdrawn(tuple(gone)))
-
-    def _pack(
-        self, uow: UnitOfWork, requests: Sequence[Request]
-    ) -> tuple[dict[str, Parcel], dict[str, str]]:
-        """Return the parcels by request, and why the others cannot be packed."""
-        tokens = self._tokens(uow, {(r.project_id, r.user_id) for r in requests})
-        bodies, broken = _bodies(uow, [request.request_id for request in requests])
-        parcels = {
-            r.request_id: Parcel(bodies[r.request_id], tokens.get((r.project_id, r.user_id)))
-            for r in requests
-            if r.request_id in bodies
-        }
-        return parcels, broken
 
     def _hand_over(
         self, parcels: Mapping[str, Parcel], broken: Mapping[str, str], round_id: str
@@ -151,17 +145,17 @@ class Dispatcher:
                     LOG.warning("request %s: %s", request_id, why)
         return self._record_outcome(outcome, round_id, tried)
 
-    def _tokens(
-        self, uow: UnitOfWork, owners: Iterable[tuple[str, str]]
-    ) -> dict[tuple[str, str], str]:
-        trusts = {(t.project_id, t.user_id): t.trust_id for t in uow.trusts.all()}
-        tokens: dict[tuple[str, str], str] = {}
-        for owner in owners:
-            if owner in trusts:
-                try:
-                    tokens[owner] = self._identity.token_from_trust(trusts[owner])
-                except NotFound as error:
-                    LOG.warning("%s: the token of the request itself is used", error)
+    def _tokens_for(self, request_ids: Sequence[str]) -> dict[Owner, str]:
+        """Return fresh tokens of those owners of requests who gave a trust."""
+        with self._store.reading() as uow:
+            owners = {(r.project_id, r.user_id) for r in uow.requests.find(request_ids).values()}
+            trusts = {(t.project_id, t.user_id): t.trust_id for t in uow.trusts.all()}
+        tokens: dict[Owner, str] = {}
+        for owner in sorted(owners & trusts.keys()):
+            try:
+                tokens[owner] = self._identity.token_from_trust(trusts[owner])
+            except NotFound as error:
+                LOG.warning("%s: the token of the request itself is used", error)
         return tokens
 
     def _record_outcome(
@@ -169,7 +163,7 @@ class Dispatcher:
     ) -> list[Request]:
         now = self._clock.now()
         sent = [one for one, (event, _) in outcome.items() if event is Event.HANDED_OVER]
-        with self._unit_of_work() as uow:
+        with self._store.writing() as uow:
             found = uow.requests.find(list(outcome))
             moves = []
             for request_id, (event, why) in outcome.items():
@@ -187,7 +181,20 @@ class Dispatcher:
         return back
 
 
-def _bodies(uow: UnitOfWork, request_ids: Sequence[str]) -> tuple[dict[str, bytes], dict[str, str]]:
+def _pack(
+    uow: Reading, requests: Sequence[Request], tokens: Mapping[Owner, str]
+) -> tuple[dict[str, Parcel], dict[str, str]]:
+    """Return the parcels by request, and why the others cannot be packed."""
+    bodies, broken = _bodies(uow, [request.request_id for request in requests])
+    parcels = {
+        r.request_id: Parcel(bodies[r.request_id], tokens.get((r.project_id, r.user_id)))
+        for r in requests
+        if r.request_id in bodies
+    }
+    return parcels, broken
+
+
+def _bodies(uow: Reading, request_ids: Sequence[str]) -> tuple[dict[str, bytes], dict[str, str]]:
     """Return the bodies, and why the others are missing: one that cannot be opened stops none."""
     bodies: dict[str, bytes] = {}
     broken: dict[str, str] = {}

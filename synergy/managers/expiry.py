@@ -16,7 +16,7 @@ from synergy.core.events import Fact, ServersActive, ServersExpireSoon
 from synergy.core.lifecycle import Event, transition
 from synergy.core.model import ExpiryAction, Project, QuotaKind, Request
 from synergy.managers.base import Manager, Publish
-from synergy.ports import Clock, Compute, OpenUnitOfWork, ServerStatus, UnitOfWork
+from synergy.ports import Clock, Compute, Reading, ServerStatus, Store, Writing
 
 LOG = logging.getLogger(__name__)
 
@@ -51,11 +51,11 @@ class ExpiryManager(Manager):
         conf: Any,
         clock: Clock,
         publish: Publish,
-        unit_of_work: OpenUnitOfWork,
+        store: Store,
         compute: Compute,
     ) -> None:
         self._conf, self._clock, self._publish = conf, clock, publish
-        self._unit_of_work, self._compute = unit_of_work, compute
+        self._store, self._compute = store, compute
         self._due_at: datetime | None = None  # nothing ends or is announced before
         self._warned: set[str] = set()
         self._images: dict[str, str] = {}  # server -> image that must be complete first
@@ -78,7 +78,7 @@ class ExpiryManager(Manager):
 
     def _look(self, now: datetime) -> datetime:
         """Announce and end what is due, and return when to look again at the latest."""
-        with self._unit_of_work() as uow:
+        with self._store.writing() as uow:
             self._mark_overdue(uow, now)
             expiring = uow.requests.expiring()
             projects = {p.project_id: p for p in uow.projects.all()} if expiring else {}
@@ -94,12 +94,12 @@ class ExpiryManager(Manager):
             dues.append(lead_at if lead_at > now else next_end)
         return min(dues)
 
-    def _mark_overdue(self, uow: UnitOfWork, now: datetime) -> None:
+    def _mark_overdue(self, uow: Writing, now: datetime) -> None:
         """Move what is over to EXPIRING; the intent is stored before Nova is asked."""
         ending = [r for r in uow.requests.ending(now) if r.quota is QuotaKind.SHARED]
         uow.requests.save([transition(request, Event.TTL_REACHED, now) for request in ending])
 
-    def _due_to_warn(self, uow: UnitOfWork, now: datetime) -> list[Request]:
+    def _due_to_warn(self, uow: Reading, now: datetime) -> list[Request]:
         if self._conf.warning_s <= 0:
             return []
         ending = uow.requests.ending(now + timedelta(seconds=self._conf.warning_s))

@@ -32,7 +32,7 @@ from synergy.managers import charging, reports
 from synergy.managers.base import Json, Manager, Publish, command
 from synergy.managers.charging import Tariff
 from synergy.managers.render import instant_json, read_instant, shares_json
-from synergy.ports import Clock, OpenUnitOfWork, UnitOfWork
+from synergy.ports import Clock, Reading, Store
 
 LOG = logging.getLogger(__name__)
 _ID: Final = {"type": "string", "minLength": 1, "maxLength": 64}
@@ -121,11 +121,9 @@ class FairShareManager(Manager):
         *charging.OPTIONS,
     )
 
-    def __init__(
-        self, conf: Any, clock: Clock, publish: Publish, unit_of_work: OpenUnitOfWork
-    ) -> None:
+    def __init__(self, conf: Any, clock: Clock, publish: Publish, store: Store) -> None:
         self._conf, self._clock, self._publish = conf, clock, publish
-        self._unit_of_work = unit_of_work
+        self._store = store
         self._accounts: _Accounts | None = None
         self._history: History | None = None
         self._charged_s: float | None = None  # monotonic, of the last pass of this process
@@ -143,7 +141,7 @@ class FairShareManager(Manager):
         now, monotonic_s = self._clock.now(), self._clock.monotonic_s()
         tariff = charging.read_tariff(self._conf)
         known, self._history = self._history, None  # read anew if this pass fails
-        with self._unit_of_work() as uow:
+        with self._store.writing() as uow:
             if self._accounts is None:
                 self._accounts = _read_accounts(uow)
             charged = self._charge(uow, known or uow.usage.load(), tariff, now, monotonic_s)
@@ -156,7 +154,7 @@ class FairShareManager(Manager):
     # --- charging ---------------------------------------------------------------------------------
 
     def _charge(
-        self, uow: UnitOfWork, history: History, tariff: Tariff, now: datetime, monotonic_s: float
+        self, uow: Reading, history: History, tariff: Tariff, now: datetime, monotonic_s: float
     ) -> Charged:
         """Let the time since the last pass fade, and add what was held in it."""
         gone: frozenset[int] = frozenset()
@@ -290,7 +288,7 @@ class FairShareManager(Manager):
         ends_at = min(now, read_instant("end", end)) if end else now
         begins_at = read_instant("begin", begin) if begin else ends_at - timedelta(days=7)
         return reports.usage_report(
-            self._unit_of_work,
+            self._store,
             charging.read_tariff(self._conf),
             begin=begins_at,
             end=ends_at,
@@ -317,7 +315,7 @@ class FairShareManager(Manager):
     def do_reset(self) -> Json:
         """Clear all usage now; it cannot be undone."""
         now = self._clock.now()
-        with self._unit_of_work() as uow:
+        with self._store.writing() as uow:
             history = uow.usage.load()
             emptied = replace(usage.cleared(history, now), charged_at=now)
             uow.usage.save(Charged(history=emptied, changed={}, dropped=frozenset(history.buckets)))
@@ -328,7 +326,7 @@ class FairShareManager(Manager):
         return {"reset_at": instant_json(now)}
 
 
-def _read_accounts(uow: UnitOfWork) -> _Accounts:
+def _read_accounts(uow: Reading) -> _Accounts:
     """Read the share tree from the store."""
     domains, projects = uow.projects.domains(), uow.projects.all()
     managed = {project.project_id for project in projects}

@@ -14,7 +14,7 @@ from oslo_config import cfg
 from synergy.core.errors import InvalidInput, NotFound
 from synergy.core.events import Fact, RequestsQueued, TokensRefused
 from synergy.managers.base import Json, Manager, Publish, command
-from synergy.ports import Conductor, Credentials, Identity, OpenUnitOfWork, Trust
+from synergy.ports import Conductor, Credentials, Identity, Store, Trust
 
 LOG = logging.getLogger(__name__)
 _AT_ONCE: Final = 100  # requests of one user whose tokens are looked at together
@@ -47,11 +47,11 @@ class KeystoneManager(Manager):
         self,
         conf: Any,
         publish: Publish,
-        unit_of_work: OpenUnitOfWork,
+        store: Store,
         identity: Identity,
         conductor: Conductor,
     ) -> None:
-        self._conf, self._publish, self._unit_of_work = conf, publish, unit_of_work
+        self._conf, self._publish, self._store = conf, publish, store
         self._identity, self._conductor = identity, conductor
         self._trusted: set[tuple[str, str]] | None = None
         self._asked: dict[tuple[str, str], list[str]] = {}  # owner -> requests, the latest last
@@ -83,7 +83,7 @@ class KeystoneManager(Manager):
 
     def _tidy(self) -> None:
         """Ask for the trusts that are missing, and delete those that nobody waits on."""
-        with self._unit_of_work() as uow:
+        with self._store.reading() as uow:
             owners = uow.requests.waiting_owners()
             trusts, intended = uow.trusts.all(), uow.trusts.intended()
         for owner in intended:
@@ -97,7 +97,7 @@ class KeystoneManager(Manager):
     def _delete(self, trusts: Sequence[Trust]) -> None:
         for trust in trusts:
             self._identity.delete_trust(trust.trust_id)
-            with self._unit_of_work() as uow:
+            with self._store.writing() as uow:
                 uow.trusts.remove(trust.trust_id)
                 uow.commit()
             if self._trusted is not None:
@@ -106,13 +106,13 @@ class KeystoneManager(Manager):
     def _clear(self, owner: tuple[str, str]) -> None:
         """Delete what a making that broke off left in Keystone: trusts that are stored nowhere."""
         project_id, user_id = owner
-        with self._unit_of_work() as uow:
+        with self._store.reading() as uow:
             known = {trust.trust_id for trust in uow.trusts.all()}
         for trust_id in self._identity.trusts_of(user_id, project_id):
             if trust_id not in known:
                 LOG.info("trust %s of user %s was made and not stored", trust_id, user_id)
                 self._identity.delete_trust(trust_id)
-        with self._unit_of_work() as uow:
+        with self._store.writing() as uow:
             uow.trusts.give_up(project_id, user_id)
             uow.commit()
 
@@ -123,7 +123,7 @@ class KeystoneManager(Manager):
             if self._trusted is None or owner in self._trusted:
                 return
             some = latest_first[start : start + _AT_ONCE]
-            with self._unit_of_work() as uow:
+            with self._store.reading() as uow:
                 bodies = uow.requests.bodies(some)
                 intended = owner in uow.trusts.intended()
             if intended:
@@ -146,7 +146,7 @@ class KeystoneManager(Manager):
     def _make_trust(self, owner: tuple[str, str], found: Credentials) -> str:
         """Make and store a trust, and return "", or why it cannot be made."""
         project_id, user_id = owner
-        with self._unit_of_work() as uow:
+        with self._store.writing() as uow:
             uow.trusts.intend(project_id, user_id)
             uow.commit()
         why, trust_id = "", ""
@@ -156,7 +156,7 @@ class KeystoneManager(Manager):
             )
         except (InvalidInput, NotFound) as error:
             why = str(error)
-        with self._unit_of_work() as uow:
+        with self._store.writing() as uow:
             if trust_id:
                 uow.trusts.add(Trust(project_id=project_id, user_id=user_id, trust_id=trust_id))
             else:
@@ -169,5 +169,5 @@ class KeystoneManager(Manager):
     @command()
     def do_trusts(self) -> Json:
         """List whom Synergy keeps trusts for."""
-        with self._unit_of_work() as uow:
+        with self._store.reading() as uow:
             return [{"project_id": t.project_id, "user_id": t.user_id} for t in uow.trusts.all()]

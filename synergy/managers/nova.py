@@ -43,11 +43,11 @@ from synergy.ports import (
     Notice,
     NoticeKind,
     Notices,
-    OpenUnitOfWork,
     ServerStatus,
     ServerView,
-    UnitOfWork,
+    Store,
     Wake,
+    Writing,
 )
 
 LOG = logging.getLogger(__name__)
@@ -118,13 +118,13 @@ class NovaManager(Manager):
         clock: Clock,
         publish: Publish,
         wake: Wake,
-        unit_of_work: OpenUnitOfWork,
+        store: Store,
         notices: Notices,
         compute: Compute,
         conductor: Conductor,
     ) -> None:
         self._conf, self._clock, self._publish, self._wake = conf, clock, publish, wake
-        self._unit_of_work, self._notices, self._compute = unit_of_work, notices, compute
+        self._store, self._notices, self._compute = store, notices, compute
         self._conductor = conductor
         self._batch: Sequence[Notice] = ()
         self._reconciled_s = self._compared_s = self._settled_s = float("-inf")
@@ -181,7 +181,7 @@ class NovaManager(Manager):
             self._batch = ()
 
     def _take_in(self, notices: Sequence[Notice]) -> None:
-        with self._unit_of_work() as uow:
+        with self._store.writing() as uow:
             current = uow.requests.find(list({notice.server_id for notice in notices}))
             before = dict(current)
             moves, broken = [], dict(self._broken)
@@ -222,7 +222,7 @@ class NovaManager(Manager):
             LOG.warning("%s; Nova and Synergy disagree, the reconcile will tell", error)
             return None
 
-    def _forget(self, uow: UnitOfWork, requests: Iterable[Request]) -> None:
+    def _forget(self, uow: Writing, requests: Iterable[Request]) -> None:
         gone = [r.request_id for r in requests if r.state in TERMINAL]
         if gone:
             uow.requests.forget_bodies(gone)
@@ -259,7 +259,7 @@ class NovaManager(Manager):
         """Walk the requests in these states, in transactions of their own."""
         marker = None
         while True:
-            with self._unit_of_work(reads=True) as uow:
+            with self._store.reading() as uow:
                 page = uow.requests.search(
                     states=states, project_id=project_id, limit=_PAGE, after=marker
                 )
@@ -272,7 +272,7 @@ class NovaManager(Manager):
 
     def _ask_about_broken(self) -> None:
         """Ask Nova what it does after a build broke on a host: it gives up, or tries another."""
-        with self._unit_of_work() as uow:
+        with self._store.reading() as uow:
             found = uow.requests.find(list(self._broken))
         building = [key for key, one in found.items() if one.state in _BEING_BUILT]
         views = self._compute.servers(building)
@@ -285,7 +285,7 @@ class NovaManager(Manager):
 
     def _delete_failed(self) -> None:
         """Delete the servers whose builds Nova gave up, where their project wants it so."""
-        with self._unit_of_work() as uow:
+        with self._store.reading() as uow:
             projects = uow.projects.all()
         failed = [
             request.request_id
@@ -335,7 +335,7 @@ class NovaManager(Manager):
             LOG.info("%d request(s) may still be on their way to the conductor", len(unsent))
             requests = [r for r in requests if r.request_id not in unsent]
         now, moves = self._clock.now(), []
-        with self._unit_of_work() as uow:
+        with self._store.writing() as uow:
             found = uow.requests.find([request.request_id for request in requests])
             for request in found.values():
                 if request.state is not State.DISPATCHING:
@@ -360,7 +360,7 @@ class NovaManager(Manager):
         """
         began_at = self._clock.now()
         self._settle()
-        with self._unit_of_work() as uow:
+        with self._store.reading() as uow:
             managed = {project.project_id: project for project in uow.projects.all()}
             others = set(uow.requests.projects_with(_OPEN)) - managed.keys()
         since = None
@@ -408,7 +408,7 @@ class NovaManager(Manager):
     ) -> None:
         """Let requests follow what Nova shows; `drifted` when a notification should have told."""
         for start in range(0, len(request_ids), _PAGE):
-            with self._unit_of_work() as uow:
+            with self._store.reading() as uow:
                 page = uow.requests.find(request_ids[start : start + _PAGE])
             missed = [
                 (request, event)
@@ -428,7 +428,7 @@ class NovaManager(Manager):
     ) -> list[Event]:
         """Move requests by what they missed, and return the events that moved one."""
         before, after, events = {}, {}, []
-        with self._unit_of_work() as uow:
+        with self._store.writing() as uow:
             current = uow.requests.find([request.request_id for request, _ in missed])
             for read, event in missed:
                 request = current[read.request_id]
@@ -454,7 +454,7 @@ class NovaManager(Manager):
         """Take over the servers that a project had before, on its private quota."""
         running = [view for view in views.values() if view.status in _RUNNING]
         waiting = [view for view in views.values() if self._looks_lost(view)]
-        with self._unit_of_work() as uow:
+        with self._store.writing() as uow:
             known = uow.requests.known([view.server_id for view in (*running, *waiting)])
             entries = [
                 (self._adopted(uow, view), b"") for view in running if view.server_id not in known
@@ -477,7 +477,7 @@ class NovaManager(Manager):
         waited_s = (self._clock.now() - view.created_at).total_seconds()
         return view.status is ServerStatus.SCHEDULING and waited_s > LOST_S
 
-    def _adopted(self, uow: UnitOfWork, view: ServerView) -> Move:
+    def _adopted(self, uow: Writing, view: ServerView) -> Move:
         now = self._clock.now()
         association = uow.projects.association(view.project_id, view.user_id, view.user_id)
         kind = RequestClass(

@@ -28,7 +28,7 @@ from synergy.core.model import (
 )
 from synergy.managers.base import Json, Manager, Publish, command
 from synergy.managers.render import IF_MATCH, check_revision, project_json, user_json
-from synergy.ports import Compute, Identity, Intake, OpenUnitOfWork, UnitOfWork, Wake
+from synergy.ports import Compute, Identity, Intake, Reading, Store, Wake, Writing
 
 LOG = logging.getLogger(__name__)
 
@@ -89,13 +89,13 @@ class ProjectManager(Manager):
         conf: Any,
         wake: Wake,
         publish: Publish,
-        unit_of_work: OpenUnitOfWork,
+        store: Store,
         identity: Identity,
         compute: Compute,
         intake: Intake,
     ) -> None:
         self._conf, self._wake = conf, wake
-        self._publish, self._unit_of_work = publish, unit_of_work
+        self._publish, self._store = publish, store
         self._identity, self._compute, self._intake = identity, compute, intake
 
     def setup(self) -> None:
@@ -104,7 +104,7 @@ class ProjectManager(Manager):
 
     def task(self) -> float | None:
         """Finish what a crash cut, and follow names and users in Keystone."""
-        with self._unit_of_work() as uow:
+        with self._store.reading() as uow:
             projects = uow.projects.all()
         for project in projects:
             if project.handover is Handover.TAKING:
@@ -117,7 +117,7 @@ class ProjectManager(Manager):
         return None
 
     def _announce(self) -> None:
-        with self._unit_of_work() as uow:
+        with self._store.reading() as uow:
             projects = uow.projects.all()
         taking_part = frozenset(
             p.project_id for p in projects if p.handover is not Handover.RETURNING
@@ -127,8 +127,11 @@ class ProjectManager(Manager):
     def _follow_keystone(self) -> None:
         """Take over renamed projects, new users and users who left; tell of vanished projects."""
         views = {view.project_id: view for view in self._identity.projects()}
+        with self._store.reading() as uow:
+            present = [p.project_id for p in uow.projects.all() if p.project_id in views]
+        users_of = {project_id: self._identity.users_of(project_id) for project_id in present}
         changed = set()
-        with self._unit_of_work() as uow:
+        with self._store.writing() as uow:
             known: dict[str, dict[str, Association]] = {}
             associations = uow.projects.associations()
             for association in associations:
@@ -139,10 +142,12 @@ class ProjectManager(Manager):
                 if view is None:
                     LOG.error("managed project %s is gone from Keystone: remove it", project.name)
                     continue
+                if project.project_id not in users_of:
+                    continue  # managed since Keystone was asked
                 if view.name != project.name:
                     uow.projects.save(replace(project, name=view.name))
                     changed.add(project.project_id)
-                users = self._identity.users_of(project.project_id)
+                users = users_of[project.project_id]
                 if _follow_users(uow, project, known.get(project.project_id, {}), users, busy):
                     changed.add(project.project_id)
             uow.commit()
@@ -154,7 +159,7 @@ class ProjectManager(Manager):
     def _lift(self, project: Project) -> None:
         """Second half of taking a project in: Nova's limit goes, its quota lives here."""
         self._compute.lift_quota(project.project_id)
-        with self._unit_of_work() as uow:
+        with self._store.writing() as uow:
             uow.projects.save(replace(project, handover=Handover.HELD))
             uow.commit()
         self._announce()
@@ -167,7 +172,7 @@ class ProjectManager(Manager):
             self._compute.restore_quota(project.project_id, project.nova_quota)
         except NotFound:
             LOG.info("project %s is gone: its quota has nowhere to go back to", project.name)
-        with self._unit_of_work() as uow:
+        with self._store.writing() as uow:
             uow.projects.remove(project.project_id)
             uow.commit()
         self._publish(ProjectsChanged(frozenset({project.project_id})))
@@ -204,10 +209,10 @@ class ProjectManager(Manager):
             nova_quota=before | set_now,
             handover=Handover.TAKING,
         )
-        with self._unit_of_work() as uow:
+        with self._store.writing() as uow:
             uow.projects.save(adopted)
             uow.commit()
-        with self._unit_of_work() as uow:
+        with self._store.reading() as uow:
             saved = uow.projects.get(project.project_id)
         self._lift(saved)
 
@@ -229,13 +234,13 @@ class ProjectManager(Manager):
     @command(beside=True)
     def do_list(self) -> Json:
         """List the managed projects."""
-        with self._unit_of_work(reads=True) as uow:
+        with self._store.reading() as uow:
             return [project_json(project) for project in uow.projects.all()]
 
     @command({"project": _NAME}, required=["project"], beside=True)
     def do_show(self, project: str) -> Json:
         """Show a managed project with its users."""
-        with self._unit_of_work(reads=True) as uow:
+        with self._store.reading() as uow:
             found = _find(uow.projects.all(), project)
             users = [a for a in uow.projects.associations() if a.project_id == found.project_id]
         return project_json(found) | {"users": [user_json(user) for user in users]}
@@ -258,11 +263,12 @@ class ProjectManager(Manager):
             nova_quota=dict(self._compute.quota_record(view.project_id)),
             **values,
         )
-        with self._unit_of_work() as uow:
+        users = self._identity.users_of(view.project_id)
+        with self._store.writing() as uow:
             if view.domain_id not in {domain.domain_id for domain in uow.projects.domains()}:
                 uow.projects.save_domain(Domain(domain_id=view.domain_id, name=view.domain_name))
             uow.projects.add(made)
-            for user_id, name in self._identity.users_of(view.project_id).items():
+            for user_id, name in users.items():
                 uow.projects.association(view.project_id, user_id, name)
             uow.commit()
         self._lift(made)
@@ -273,7 +279,7 @@ class ProjectManager(Manager):
         """Change a managed project's shares, limits or treatment."""
         if not settings:
             raise InvalidInput(f"nothing to set: give one of {', '.join(_SETTINGS)}")
-        with self._unit_of_work() as uow:
+        with self._store.writing() as uow:
             found = _find(uow.projects.all(), project)
             check_revision(project_json(found), if_match)
             uow.projects.save(replace(found, **_read_settings(settings)))
@@ -284,7 +290,7 @@ class ProjectManager(Manager):
     @command({"project": _NAME, "if_match": IF_MATCH}, required=["project"])
     def do_remove(self, project: str, if_match: Sequence[str] | None = None) -> Json:
         """Manage a project no longer: Nova gets back the quota it had."""
-        with self._unit_of_work() as uow:
+        with self._store.writing() as uow:
             found = _find(uow.projects.all(), project)
             check_revision(project_json(found), if_match)
             waiting = uow.requests.waiting_count(found.project_id)
@@ -314,7 +320,7 @@ class ProjectManager(Manager):
         """Change a user's shares or priority within a managed project."""
         if not settings:
             raise InvalidInput(f"nothing to set: give one of {', '.join(_OF_USERS)}")
-        with self._unit_of_work() as uow:
+        with self._store.writing() as uow:
             found = _find(uow.projects.all(), project)
             association = _find_user(uow, found, user)
             check_revision(user_json(association), if_match)
@@ -325,7 +331,7 @@ class ProjectManager(Manager):
         return user_json(changed)
 
 
-def _busy(uow: UnitOfWork, associations: Sequence[Association]) -> set[int]:
+def _busy(uow: Reading, associations: Sequence[Association]) -> set[int]:
     """Return the associations that hold something, or wait."""
     owners = uow.requests.waiting_owners()
     return {association_id for association_id, *_ in uow.requests.held()} | {
@@ -334,7 +340,7 @@ def _busy(uow: UnitOfWork, associations: Sequence[Association]) -> set[int]:
 
 
 def _follow_users(
-    uow: UnitOfWork,
+    uow: Writing,
     project: Project,
     known: Mapping[str, Association],
     users: Mapping[str, str],
@@ -362,7 +368,7 @@ def _follow_users(
     return changed
 
 
-def _find_user(uow: UnitOfWork, project: Project, user: str) -> Association:
+def _find_user(uow: Reading, project: Project, user: str) -> Association:
     for association in uow.projects.associations():
         named = user in (association.user_id, association.user_name)
         if association.project_id == project.project_id and named:

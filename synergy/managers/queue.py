@@ -45,10 +45,11 @@ from synergy.ports import (
     Delivery,
     Handed,
     Intake,
-    OpenUnitOfWork,
     Parcel,
-    UnitOfWork,
+    Reading,
+    Store,
     Wake,
+    Writing,
 )
 
 LOG = logging.getLogger(__name__)
@@ -96,12 +97,12 @@ class QueueManager(Manager):
         clock: Clock,
         publish: Publish,
         wake: Wake,
-        unit_of_work: OpenUnitOfWork,
+        store: Store,
         intake: Intake,
         conductor: Conductor,
     ) -> None:
         self._conf, self._clock, self._publish, self._wake = conf, clock, publish, wake
-        self._unit_of_work, self._intake, self._conductor = unit_of_work, intake, conductor
+        self._store, self._intake, self._conductor = store, intake, conductor
         self._projects: dict[str, Project] | None = None
         self._quota: QuotaState | None = None
         self._never_why: dict[RequestClass, str] = {}
@@ -142,16 +143,16 @@ class QueueManager(Manager):
                 self._batch = self._intake.fetch(limit=self._conf.commit_size)
             if not self._batch:
                 return None
-            self._store(self._batch)
+            self._take_in(self._batch)
             self._batch = ()
         return 0.0
 
     # --- intake -----------------------------------------------------------------------------------
 
-    def _store(self, batch: Sequence[Delivery]) -> None:
+    def _take_in(self, batch: Sequence[Delivery]) -> None:
         """Store a batch in one transaction, acknowledge it, then tell everyone."""
         self._newcomers.clear()
-        with self._unit_of_work() as uow:
+        with self._store.writing() as uow:
             self._refresh(uow)
             entries, passing = self._admit_all(uow, batch)
             uow.requests.add(entries)
@@ -190,7 +191,7 @@ class QueueManager(Manager):
         if failed:
             raise HandOverFailed(failed)
 
-    def _refresh(self, uow: UnitOfWork) -> None:
+    def _refresh(self, uow: Reading) -> None:
         if self._projects is None:
             self._projects = {project.project_id: project for project in uow.projects.all()}
         if self._waiting is None:
@@ -201,7 +202,7 @@ class QueueManager(Manager):
                         self._waiting[key] = uow.requests.waiting_count(*key)
 
     def _admit_all(
-        self, uow: UnitOfWork, batch: Sequence[Delivery]
+        self, uow: Writing, batch: Sequence[Delivery]
     ) -> tuple[list[tuple[Move, bytes]], list[BuildRequest]]:
         entries: list[tuple[Move, bytes]] = []
         passing: list[BuildRequest] = []
@@ -221,12 +222,12 @@ class QueueManager(Manager):
                 entries.append((self._admit(uow, build, project), build.body))
         return entries, passing
 
-    def _quarantine(self, uow: UnitOfWork, delivery: Delivery) -> None:
+    def _quarantine(self, uow: Writing, delivery: Delivery) -> None:
         why = delivery.unreadable
         if uow.requests.quarantine(delivery.message_id, delivery.body, why, self._clock.now()):
             LOG.error("message %s is kept aside: %s", delivery.message_id, why)
 
-    def _admit(self, uow: UnitOfWork, build: BuildRequest, project: Project) -> Move:
+    def _admit(self, uow: Writing, build: BuildRequest, project: Project) -> Move:
         """Return the first step of a request: into the queue, or refused with a reason."""
         now = self._clock.now()
         reason = ""
@@ -277,7 +278,7 @@ class QueueManager(Manager):
             self._waiting[project.project_id, build.user_id] += 1
         return transition(request, Event.ADMITTED, now)
 
-    def _association_id(self, uow: UnitOfWork, build: BuildRequest) -> int:
+    def _association_id(self, uow: Writing, build: BuildRequest) -> int:
         """Return the (project, user) leaf; one that this transaction makes is not remembered, as
         it may roll back."""
         owner = (build.project_id, build.user_id)
@@ -313,7 +314,7 @@ class QueueManager(Manager):
 
     def _refuse(self, request_ids: Sequence[str], why: str) -> None:
         """Refuse those that still wait; their users are told in the next run."""
-        with self._unit_of_work() as uow:
+        with self._store.writing() as uow:
             found = uow.requests.find(request_ids).values()
             waiting = [one for one in found if one.state is State.QUEUED]
             now = self._clock.now()
@@ -326,7 +327,7 @@ class QueueManager(Manager):
     def _send_refusals(self) -> None:
         """Let Nova tell the users; a refusal whose body is still stored was not sent yet."""
         self._refusals_left = True
-        with self._unit_of_work() as uow:
+        with self._store.reading() as uow:
             refused = [r for state in _REFUSALS for r in uow.requests.with_body(state)]
             bodies = uow.requests.bodies([request.request_id for request in refused])
         sent = []
@@ -339,7 +340,7 @@ class QueueManager(Manager):
         else:
             self._refusals_left = False
         if sent:
-            with self._unit_of_work() as uow:
+            with self._store.writing() as uow:
                 uow.requests.forget_bodies(sent)
                 uow.commit()
 
@@ -372,7 +373,7 @@ class QueueManager(Manager):
         **filters: str,
     ) -> Json:
         """List requests, by default in the order in which they were received."""
-        with self._unit_of_work(reads=True) as uow:
+        with self._store.reading() as uow:
             found = uow.requests.search(
                 states=[State(one) for one in state],
                 quota=QuotaKind(quota) if quota else None,
@@ -387,7 +388,7 @@ class QueueManager(Manager):
     @command({"request_id": _ID}, required=["request_id"], beside=True)
     def do_show(self, request_id: str) -> Json:
         """Show a request with its ledger."""
-        with self._unit_of_work(reads=True) as uow:
+        with self._store.reading() as uow:
             request = uow.requests.get(request_id)
             steps = uow.requests.steps(request_id)
         return request_json(request) | {"history": [step_json(step) for step in steps]}
@@ -412,7 +413,7 @@ class QueueManager(Manager):
         **filters: str,
     ) -> Json:
         """List what happened to requests, oldest first; `marker` is the last number seen."""
-        with self._unit_of_work(reads=True) as uow:
+        with self._store.reading() as uow:
             found = uow.requests.events(
                 event=Event(event) if event else None,
                 since=read_instant("since", since) if since else None,
@@ -433,7 +434,7 @@ class QueueManager(Manager):
     @command(beside=True)
     def do_counts(self) -> Json:
         """Count the requests in each state."""
-        with self._unit_of_work(reads=True) as uow:
+        with self._store.reading() as uow:
             return {state.value: count for state, count in uow.requests.counts().items()}
 
     @command(
@@ -475,7 +476,7 @@ class QueueManager(Manager):
     )
     def do_extend(self, request_id: str, by_s: int, if_match: Sequence[str] | None = None) -> Json:
         """Let a running shared server live `by_s` seconds longer."""
-        with self._unit_of_work() as uow:
+        with self._store.writing() as uow:
             request = uow.requests.get(request_id)
             check_revision(request_json(request), if_match)
             if request.state is not State.ACTIVE or request.expires_at is None:
@@ -494,7 +495,7 @@ class QueueManager(Manager):
     @command(beside=True)
     def do_quarantine(self) -> Json:
         """List the messages that could not be read and are kept aside."""
-        with self._unit_of_work(reads=True) as uow:
+        with self._store.reading() as uow:
             return [
                 {"message_id": message_id, "at": at.isoformat(), "why": why}
                 for message_id, at, why in uow.requests.quarantined()
@@ -509,7 +510,7 @@ class QueueManager(Manager):
         *,
         by: str = "admin",
     ) -> Json:
-        with self._unit_of_work() as uow:
+        with self._store.writing() as uow:
             request = uow.requests.get(request_id)
             check_revision(request_json(request), if_match)
             if by == "user" and request.why == HELD_BY_ADMIN and request.state is State.HELD:

@@ -18,7 +18,7 @@ from synergy.core.model import NOTHING, Project, QuotaKind, Resources, total
 from synergy.core.quota import Held, QuotaBook, QuotaState, QuotaTree
 from synergy.managers.base import Json, Manager, Publish, command
 from synergy.managers.render import limit_json
-from synergy.ports import Compute, Host, Identity, OpenUnitOfWork, UnitOfWork
+from synergy.ports import Compute, Host, Identity, Reading, Store
 
 _ID: Final = {"type": "string", "minLength": 1, "maxLength": 64}
 _OF_ADMINISTRATORS: Final = ("total", "private_unmanaged", "shortfall", "lent", "shared_used")
@@ -32,15 +32,15 @@ class QuotaManager(Manager):
     listens = (ProjectsChanged,)
 
     def __init__(
-        self, publish: Publish, unit_of_work: OpenUnitOfWork, compute: Compute, identity: Identity
+        self, publish: Publish, store: Store, compute: Compute, identity: Identity
     ) -> None:
-        self._publish, self._unit_of_work = publish, unit_of_work
+        self._publish, self._store = publish, store
         self._compute, self._identity = compute, identity
         self._state: QuotaState | None = None
         self._shortfall = NOTHING
 
     def task(self) -> float | None:
-        with self._unit_of_work() as uow:
+        with self._store.reading() as uow:
             projects = uow.projects.all()
             nodes = quota_nodes(uow.projects.domains(), projects, uow.projects.associations())
         hosts = self._compute.hosts()
@@ -98,7 +98,7 @@ class QuotaManager(Manager):
         state = self._state
         if state is None:
             raise UpstreamUnavailable("nobody has looked at the cloud yet: ask again in a minute")
-        with self._unit_of_work(reads=True) as uow:
+        with self._store.reading() as uow:
             shown = _shown(uow, state)
         if project_id is None:
             return shown
@@ -116,7 +116,7 @@ def _largest(hosts: Sequence[Host]) -> Resources:
     return Resources.of({n: max(host.capacity.get(n, 0) for host in hosts) for n in names})
 
 
-def _shown(uow: UnitOfWork, state: QuotaState) -> Json:
+def _shown(uow: Reading, state: QuotaState) -> Json:
     held: dict[str, Held] = {}
     for association_id, quota, demand, count in uow.requests.held():
         node = user_node(association_id)

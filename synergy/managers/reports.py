@@ -15,7 +15,7 @@ from synergy.core.model import QuotaKind
 from synergy.managers.base import Json
 from synergy.managers.charging import Tariff
 from synergy.managers.render import instant_json
-from synergy.ports import Consumption, OpenUnitOfWork
+from synergy.ports import Consumption, Store
 
 GROUPS: Final = ("project", "user", "quota")
 PERIODS: Final = ("none", "hour", "day", "week", "month")
@@ -41,7 +41,7 @@ class _Sum:
 
 
 def usage_report(
-    unit_of_work: OpenUnitOfWork,
+    store: Store,
     tariff: Tariff,
     *,
     begin: datetime,
@@ -58,7 +58,7 @@ def usage_report(
     """
     windows = list(_windows(begin, end, period))
     rows: list[dict[str, Any]] = []
-    with unit_of_work(reads=True) as uow:
+    with store.reading() as uow:
         names = {p.project_id: p.name for p in uow.projects.all()}
         users = {a.user_id: a.user_name for a in uow.projects.associations()}
         for window_begin, window_end in windows:

@@ -57,9 +57,9 @@ from synergy.ports import (
     Compute,
     Conductor,
     Identity,
-    OpenUnitOfWork,
+    Reading,
     SiteFactor,
-    UnitOfWork,
+    Store,
     Wake,
 )
 
@@ -130,7 +130,7 @@ class SchedulerManager(Manager):
         clock: Clock,
         publish: Publish,
         wake: Wake,
-        unit_of_work: OpenUnitOfWork,
+        store: Store,
         conductor: Conductor,
         changes: Changes,
         compute: Compute,
@@ -138,13 +138,13 @@ class SchedulerManager(Manager):
         site_factors: Mapping[str, SiteFactor],
     ) -> None:
         self._conf, self._clock = conf, clock
-        self._unit_of_work, self._compute = unit_of_work, compute
+        self._store, self._compute = store, compute
         self.counts: Counter[str] = Counter()
         self._dispatcher = Dispatcher(
-            clock, publish, unit_of_work, conductor, compute, identity, self.counts
+            clock, publish, store, conductor, compute, identity, self.counts
         )
         self._changes, self._wake = changes, wake
-        self._desk = ChangeDesk(clock, publish, unit_of_work, changes, self.counts)
+        self._desk = ChangeDesk(clock, publish, store, changes, self.counts)
         self._queue: WaitingQueue | None = None
         self._delayed: list[tuple[float, str, Request]] = []
         self._state: QuotaState | None = None
@@ -153,7 +153,7 @@ class SchedulerManager(Manager):
         self._waits_since_s: float | None = None  # for the first factors
         self._site = SitePoints(site_factors)
         self._suspended: frozenset[int] | None = None
-        self._answers = Answers(clock, unit_of_work, compute)
+        self._answers = Answers(clock, store, compute)
         self._latest: Latest | None = None
         self._told: dict[str, int] = {}
         self._told_s = float("-inf")
@@ -195,7 +195,7 @@ class SchedulerManager(Manager):
                 request.class_id, request.request_class, request.request_id, _seconds(request)
             )
 
-    def _load(self, uow: UnitOfWork) -> WaitingQueue:
+    def _load(self, uow: Reading) -> WaitingQueue:
         """Read the whole queue, without writing anything."""
         queue, self._delayed = WaitingQueue(), []
         for line in uow.requests.lines():
@@ -252,7 +252,7 @@ class SchedulerManager(Manager):
 
     def _round(self, state: QuotaState) -> None:
         round_id = str(uuid.UUID(int=self._next_round_number()))
-        with self._unit_of_work() as uow:
+        with self._store.reading() as uow:
             if self._queue is None:
                 self._queue = self._load(uow)
             if self._suspended is None:
@@ -319,7 +319,7 @@ class SchedulerManager(Manager):
             fragmented[list(lacking)] = True
 
     def _in_flight(self) -> list[Request]:
-        with self._unit_of_work() as uow:
+        with self._store.reading() as uow:
             return uow.requests.search(states=[State.DISPATCHING, State.BUILDING], limit=_MOST_AWAY)
 
     def _tree_for(self, state: QuotaState, resource_classes: Sequence[str]) -> QuotaTree:
@@ -409,7 +409,7 @@ class SchedulerManager(Manager):
     )
     def do_reasons(self, request_ids: Sequence[str]) -> Json:
         """Tell why requests wait, None for those that do not."""
-        with self._unit_of_work(reads=True) as uow:
+        with self._store.reading() as uow:
             found = uow.requests.find(request_ids)
         now, latest = self._clock.now(), self._latest
         reasons = {key: reason_of(latest, request, now) for key, request in found.items()}
@@ -437,7 +437,7 @@ class SchedulerManager(Manager):
         marker: str | None = None,
     ) -> Json:
         """List queued requests with each weighted term of their priority, as sprio -l does."""
-        with self._unit_of_work(reads=True) as uow:
+        with self._store.reading() as uow:
             found = uow.requests.search(
                 states=[State.QUEUED],
                 project_id=project_id,
@@ -490,7 +490,7 @@ def _widened(column: Floats, width: int) -> Floats:
     return np.concatenate([column, np.zeros(width - len(column))])
 
 
-def _suspended(uow: UnitOfWork) -> frozenset[int]:
+def _suspended(uow: Reading) -> frozenset[int]:
     """The associations of suspended projects, and of projects that left."""
     taking = {p.project_id for p in uow.projects.all() if not p.suspended}
     return frozenset(

@@ -82,17 +82,11 @@ class LedgerEntry:
     step: Step
 
 
-class Requests(Protocol):
-    """Requests, their classes, bodies and ledger."""
-
-    def class_id(self, request_class: RequestClass) -> int:
-        """Return the id of the class, giving it one on first sight."""
+class ReadableRequests(Protocol):
+    """Requests, their classes, bodies and ledger, to be read."""
 
     def known(self, request_ids: Sequence[str]) -> set[str]:
         """Return those that are stored, whatever their state."""
-
-    def add(self, entries: Sequence[tuple[Move, bytes]]) -> None:
-        """Store new requests with their first step and body."""
 
     def get(self, request_id: str) -> Request:
         """Return one request. Raises NotFound."""
@@ -121,14 +115,8 @@ class Requests(Protocol):
         after     a request_id: begin behind it. Raises NotFound when it is gone
         """
 
-    def save(self, moves: Sequence[Move]) -> None:
-        """Write moves and their steps. Raises Conflict if one changed since it was read."""
-
     def bodies(self, request_ids: Sequence[str]) -> dict[str, bytes]:
         """Return the opened bodies that are kept. Raises SealBroken."""
-
-    def forget_bodies(self, request_ids: Sequence[str]) -> None:
-        """Delete bodies that are no longer needed."""
 
     def with_body(self, state: State) -> list[Request]:
         """Return the requests of a state whose body is still kept."""
@@ -189,21 +177,47 @@ class Requests(Protocol):
     def steps(self, request_id: str) -> list[Step]:
         """Return a request's ledger, oldest first."""
 
-    def quarantine(self, message_id: str, body: bytes, why: str, at: datetime) -> bool:
-        """Keep a message that cannot be read; False when it is there already."""
-
     def quarantined(self) -> list[tuple[str, datetime, str]]:
         """Return (message_id, at, why) of the messages kept aside."""
 
 
-class Projects(Protocol):
-    """Managed projects, their domains and users."""
+class Requests(ReadableRequests, Protocol):
+    """Requests, to be read and written."""
+
+    def class_id(self, request_class: RequestClass) -> int:
+        """Return the id of the class, giving it one on first sight."""
+
+    def add(self, entries: Sequence[tuple[Move, bytes]]) -> None:
+        """Store new requests with their first step and body."""
+
+    def save(self, moves: Sequence[Move]) -> None:
+        """Write moves and their steps. Raises Conflict if one changed since it was read."""
+
+    def forget_bodies(self, request_ids: Sequence[str]) -> None:
+        """Delete bodies that are no longer needed."""
+
+    def quarantine(self, message_id: str, body: bytes, why: str, at: datetime) -> bool:
+        """Keep a message that cannot be read; False when it is there already."""
+
+
+class ReadableProjects(Protocol):
+    """Managed projects, their domains and users, to be read."""
 
     def all(self) -> list[Project]:
         """Return every managed project."""
 
     def get(self, project_id: str) -> Project:
         """Return one. Raises NotFound."""
+
+    def domains(self) -> list[Domain]:
+        """Return the domains of managed projects."""
+
+    def associations(self) -> list[Association]:
+        """Return every association."""
+
+
+class Projects(ReadableProjects, Protocol):
+    """Managed projects, to be read and written."""
 
     def add(self, project: Project) -> None:
         """Store a new project. Raises Conflict when it is managed already."""
@@ -214,14 +228,8 @@ class Projects(Protocol):
     def remove(self, project_id: str) -> None:
         """Delete a project and its associations' shares; their history stays."""
 
-    def domains(self) -> list[Domain]:
-        """Return the domains of managed projects."""
-
     def save_domain(self, domain: Domain) -> None:
         """Write a domain."""
-
-    def associations(self) -> list[Association]:
-        """Return every association."""
 
     def association(self, project_id: str, user_id: str, user_name: str) -> Association:
         """Return an association, making it on first sight, and active if it was not."""
@@ -230,27 +238,35 @@ class Projects(Protocol):
         """Write an association's name, shares, priority, and whether it is active."""
 
 
-class UsageStore(Protocol):
-    """Fair-share history."""
+class ReadableUsage(Protocol):
+    """Fair-share history, to be read."""
 
     def load(self) -> History:
         """Return the history; an empty one when usage was never charged."""
+
+
+class Usage(ReadableUsage, Protocol):
+    """Fair-share history, to be read and written."""
 
     def save(self, charged: Charged) -> None:
         """Write what a pass changed."""
 
 
-class Trusts(Protocol):
-    """Keystone trusts of Synergy's own."""
+class ReadableTrusts(Protocol):
+    """Keystone trusts of Synergy's own, to be read."""
 
     def all(self) -> list[Trust]:
         """Return every trust."""
 
-    def intend(self, project_id: str, user_id: str) -> None:
-        """Note that a trust is about to be made."""
-
     def intended(self) -> set[tuple[str, str]]:
         """Return the (project_id, user_id) of whose trusts nobody knows whether they were made."""
+
+
+class Trusts(ReadableTrusts, Protocol):
+    """Keystone trusts, to be read and written."""
+
+    def intend(self, project_id: str, user_id: str) -> None:
+        """Note that a trust is about to be made."""
 
     def add(self, trust: Trust) -> None:
         """Store a trust; it is no intent any longer."""
@@ -262,8 +278,32 @@ class Trusts(Protocol):
         """Forget a trust."""
 
 
-class UnitOfWork(Protocol):
-    """One transaction: leaving it without `commit` rolls back."""
+class Reading(Protocol):
+    """A transaction that reads: it never waits for a writer, and cannot write."""
+
+    @property
+    def requests(self) -> ReadableRequests:
+        """Requests, their classes, bodies and ledger."""
+
+    @property
+    def projects(self) -> ReadableProjects:
+        """Managed projects."""
+
+    @property
+    def usage(self) -> ReadableUsage:
+        """Fair-share history."""
+
+    @property
+    def trusts(self) -> ReadableTrusts:
+        """Keystone trusts."""
+
+
+class Writing(Protocol):
+    """A transaction that writes: leaving it without `commit` rolls back.
+
+    Nobody else writes while it is open, so no call may leave the process meanwhile: fetch, decide,
+    then write.
+    """
 
     @property
     def requests(self) -> Requests:
@@ -274,7 +314,7 @@ class UnitOfWork(Protocol):
         """Managed projects."""
 
     @property
-    def usage(self) -> UsageStore:
+    def usage(self) -> Usage:
         """Fair-share history."""
 
     @property
@@ -285,8 +325,11 @@ class UnitOfWork(Protocol):
         """Make it last. Raises Conflict or UpstreamUnavailable, and then nothing is written."""
 
 
-class OpenUnitOfWork(Protocol):
-    """Opens transactions on the store."""
+class Store(Protocol):
+    """Opens transactions."""
 
-    def __call__(self, *, reads: bool = False) -> AbstractContextManager[UnitOfWork]:
-        """Open one; one that only `reads` never waits for a writer, and cannot write."""
+    def reading(self) -> AbstractContextManager[Reading]:
+        """Open a transaction that reads."""
+
+    def writing(self) -> AbstractContextManager[Writing]:
+        """Open a transaction that writes."""

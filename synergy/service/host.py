@@ -8,7 +8,7 @@ from typing import Any, Final
 from oslo_config import cfg
 
 from synergy.core.errors import InvalidInput, NotFound
-from synergy.db.unit_of_work import Store
+from synergy.db.store import SqlStore
 from synergy.managers.base import Json, Manager, Supervisor, assemble, supervisor_json
 from synergy.ports import Clock
 from synergy.service.bus import Bus
@@ -27,7 +27,7 @@ class Host:
         classes: Mapping[str, type[Manager]],
         *,
         clock: Clock,
-        store: Store,
+        store: SqlStore,
         needs: Mapping[str, Any],
     ) -> None:
         """Construct every manager, from `needs` such as the ports of the cloud.
@@ -36,7 +36,7 @@ class Host:
         """
         self._conf, self._bus = conf, Bus()
         self._workers: dict[str, Worker] = {}
-        common = {"clock": clock, "publish": self._bus.publish, "unit_of_work": store, **needs}
+        common = {"clock": clock, "publish": self._bus.publish, "store": store, **needs}
         made = assemble(
             classes,
             lambda name: {**common, "conf": conf[name], "wake": lambda: self._wake(name)},

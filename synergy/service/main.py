@@ -21,7 +21,7 @@ from synergy.api.policies import new_enforcer
 from synergy.api.services import Services
 from synergy.core.errors import ConfigurationInvalid, SynergyError
 from synergy.db import engine as database
-from synergy.db.unit_of_work import Store
+from synergy.db.store import SqlStore
 from synergy.db.vault import Vault, read_keys
 from synergy.drivers.clock import SystemClock
 from synergy.service.host import Host
@@ -150,7 +150,7 @@ def _service(conf: cfg.ConfigOpts) -> Any:
             self._door: Door | None = None
             clock = SystemClock()
             vault = Vault(read_keys(Path(conf.database.keys_file)))
-            self._store = Store(database.open_engine(conf.database), vault)
+            self._store = SqlStore(database.open_engine(conf.database), vault)
             installed, factors = manager_classes(), site_factors()
             self._cloud = cloud_plugins()[conf.cloud].open_cloud(conf, clock)
             self._host = Host(

@@ -11,7 +11,7 @@ from oslo_config import cfg
 
 from synergy.core.errors import ConfigurationInvalid, Conflict, SynergyError
 from synergy.db import engine as database
-from synergy.db.unit_of_work import Store
+from synergy.db.store import SqlStore
 from synergy.db.vault import Vault, new_key, read_keys, write_keys
 from synergy.ports import Finding
 from synergy.service.main import (
@@ -54,8 +54,8 @@ def _keys_rotate(conf: cfg.ConfigOpts) -> None:
     path = Path(conf.database.keys_file)
     keys = [new_key(), *read_keys(path)]
     write_keys(path, keys)  # from here on both keys open, whatever happens
-    store = Store(database.open_engine(conf.database), Vault(keys))
-    with store() as uow:
+    store = SqlStore(database.open_engine(conf.database), Vault(keys))
+    with store.writing() as uow:
         count = uow.requests.reseal_bodies()
         uow.commit()
     write_keys(path, keys[:1])

@@ -18,7 +18,7 @@ from oslo_config import cfg
 from synergy.core.errors import SynergyError
 from synergy.core.events import Fact
 from synergy.db.engine import DATABASE_OPTIONS, open_engine, upgrade
-from synergy.db.unit_of_work import Store
+from synergy.db.store import SqlStore
 from synergy.db.vault import Vault, new_key
 from synergy.drivers.embedded.keystone import EmbeddedIdentity
 from synergy.drivers.embedded.notices import EmbeddedNotices
@@ -41,6 +41,7 @@ from synergy.managers.quota import QuotaManager
 from synergy.managers.scheduler import SchedulerManager
 from synergy.ports import SiteFactor
 from synergy.sim.clock import VirtualClock
+from synergy.sim.guard import Guarded
 
 # Whoever is due at one instant runs in this order: what ends, news, sizes, then decisions.
 MANAGERS: tuple[type[Manager], ...] = (
@@ -64,7 +65,7 @@ class Engine:
         spec: CloudSpec,
         settings: Settings,
         *,
-        store: Store,
+        store: SqlStore,
         seed: int,
         clock: VirtualClock | None = None,
         cloud: tuple[EmbeddedNova, EmbeddedIdentity] | None = None,
@@ -91,7 +92,8 @@ class Engine:
             register_options(conf, name, cls)
             for option, value in settings.get(name, {}).items():
                 conf.set_override(option, value, group=name)
-        self.managers = assemble(classes, lambda name: self._needs(conf, name))
+        self._conf = conf
+        self.managers = assemble(classes, self.needs_of)
         self.supervisors = {
             name: Supervisor(manager, conf[name], self.clock)
             for name, manager in self.managers.items()
@@ -100,20 +102,24 @@ class Engine:
             supervisor.setup(autostart=conf[name].autostart)
             self._due[name] = self.clock.now()
 
-    def _needs(self, conf: cfg.ConfigOpts, name: str) -> dict[str, object]:
-        return {
-            "conf": conf[name],
-            "clock": self.clock,
-            "publish": self.publish,
-            "wake": lambda: self._wake(name),
-            "unit_of_work": self.store,
+    def needs_of(self, name: str) -> dict[str, object]:
+        """Return what a manager's constructor may ask for, by parameter name."""
+        ports = {
             "intake": self.nova,
             "conductor": self.nova,
             "changes": self.nova.changes,
             "compute": self.nova,
             "notices": EmbeddedNotices(self.nova),
             "identity": self.identity,
+        }
+        return {
+            "conf": self._conf[name],
+            "clock": self.clock,
+            "publish": self.publish,
+            "wake": lambda: self._wake(name),
+            "store": self.store,
             "site_factors": self._site_factors,
+            **{port: Guarded(it, lambda: self.store.is_writing) for port, it in ports.items()},
         }
 
     def listen(self, listener: Callable[[Fact], None]) -> None:
@@ -184,7 +190,7 @@ class SimulationFailed(SynergyError):
 
 
 @contextmanager
-def temporary_store(folder: Path | None = None) -> Iterator[Store]:
+def temporary_store(folder: Path | None = None) -> Iterator[SqlStore]:
     """Open a fresh SQLite store with a key of its own, and remove it afterwards."""
     with tempfile.TemporaryDirectory(prefix="synergy-", dir=folder) as place:
         conf = cfg.ConfigOpts()
@@ -195,7 +201,7 @@ def temporary_store(folder: Path | None = None) -> Iterator[Store]:
         conf.set_override("sqlite_busy_s", 0.1, group="database")  # it is ours alone
         engine = open_engine(conf.database)
         upgrade(engine)
-        store = Store(engine, Vault([new_key()]))
+        store = SqlStore(engine, Vault([new_key()]))
         try:
             yield store
         finally:

@@ -495,7 +495,7 @@ def test_one_reads_while_a_manager_is_at_work(made, api):
     reader = threading.Thread(
         target=lambda: found.append(api.ask("GET", "/v1/requests")[1]["requests"])
     )
-    with supervisor._turn, made.store() as writer:
+    with supervisor._turn, made.store.writing() as writer:
         writer.requests.counts()  # from now on it holds the write lock
         reader.start()
         reader.join(10)

@@ -87,15 +87,15 @@ def test_a_pass_writes_the_users_who_held_something_and_nobody_else():
         made.create()
         made.create(project="B")
         made.run(30)
-        with made.store() as uow:
+        with made.store.reading() as uow:
             before = uow.usage.load()
         for server in list(made.nova.servers_of("project-B")):
             made.nova.delete_server_as_user(server.server_id)
         made.run(60)
-        with made.store() as uow:
+        with made.store.reading() as uow:
             middle = uow.usage.load()
         made.run(60)
-        with made.store() as uow:
+        with made.store.reading() as uow:
             after = uow.usage.load()
             names = {a.association_id: a.user_name for a in uow.projects.associations()}
         changed = np.flatnonzero(after.buckets[-1] != middle.buckets[-1])
@@ -248,7 +248,7 @@ def test_usage_is_cleared_by_period_and_by_command():
         midnight = made.engine.clock.now().replace(hour=0, minute=0, second=0) + timedelta(days=1)
         made.engine.run_until(midnight + timedelta(seconds=50))
         assert usage_of(made, "alice") == pytest.approx(50, abs=11)
-        with made.store() as uow:
+        with made.store.reading() as uow:
             assert uow.usage.load().reset_at == midnight
         answer = made.command("fairshare", "reset")
         assert answer["reset_at"] == made.engine.clock.now().isoformat()
@@ -324,11 +324,11 @@ def test_a_clock_behind_the_last_pass_at_a_restart_charges_nothing(caplog):
         conf = cfg.ConfigOpts()
         register_options(conf, "fairshare", FairShareManager)
         conf(args=[], default_config_files=[], default_config_dirs=[])
-        with made.store() as uow:
+        with made.store.reading() as uow:
             before = uow.usage.load()
         FairShareManager(conf.fairshare, clock, lambda _: None, made.store).task()
         assert "behind the last pass: nothing is charged" in caplog.text
-        with made.store() as uow:
+        with made.store.reading() as uow:
             after = uow.usage.load()
         assert after.buckets[-1].tolist() == before.buckets[-1].tolist()
         assert after.left == before.left
@@ -456,7 +456,7 @@ def test_words_for_a_project_say_nothing_of_a_domain_that_used_more_than_its_sha
     with made_with({"decay_half_life_s": 7 * 86_400.0}) as made:
         made.add("A", **SHARED)
         made.add("B", **SHARED)
-        with made.store() as uow:
+        with made.store.writing() as uow:
             for domain in uow.projects.domains():
                 uow.projects.save_domain(replace(domain, raw_shares=1))
             uow.commit()

@@ -150,7 +150,7 @@ def test_a_restart_changes_no_digit(made):
 
 
 def everything(made):
-    with made.store() as uow:
+    with made.store.reading() as uow:
         history = uow.usage.load()
         return {
             "queue": [
@@ -178,7 +178,7 @@ def run_with_restarts(restarts):
             if step in restarts:
                 made.restart()
         made.run(600)
-        with store() as uow:
+        with store.reading() as uow:
             return [
                 (r.request_id, r.state, r.queued_at, r.held_from, r.released_at)
                 for r in uow.requests.search(limit=1000)
@@ -399,7 +399,7 @@ def act(made, ids, what, first, second):
 
 def check_quota(made):
     """Private and shared use stay within what there was when each began, and hosts never overflow."""
-    with made.store() as uow:
+    with made.store.reading() as uow:
         rows = uow.requests.search(limit=1000)
     holding = [r for r in rows if r.state in HOLDS_QUOTA]
     for quota, project, limit in (("private", "project-C", 4), ("shared", None, 12)):

@@ -53,7 +53,7 @@ def test_the_longer_waiting_project_shares_the_pool_with_the_busy_one(made):
     made.run(120)
     made.create(count=12, project="B")
     made.run(120)
-    with made.store() as uow:
+    with made.store.reading() as uow:
         found = uow.requests.search(limit=1000)
     started = {p: sum(r.held_from is not None for r in found if r.project_id == p)
                for p in ("project-A", "project-B")}  # fmt: skip
@@ -111,7 +111,7 @@ def test_what_cannot_be_is_refused_at_once_and_its_user_reads_why(made, flavor, 
     made.run(1)
     assert made.states([server]) == ["REJECTED"]
     assert fault in made.nova.show_server(server).fault
-    with made.store() as uow:
+    with made.store.reading() as uow:
         assert uow.requests.bodies([server]) == {}
 
 
@@ -400,7 +400,7 @@ def test_the_quota_in_use_is_the_sum_of_what_holds_it(made):
         made.create("medium" if step % 2 else "small", project="A", count=2)
         made.create("small", project="C")
         made.run(11)
-        with made.store() as uow:
+        with made.store.reading() as uow:
             rows = uow.requests.search(limit=1000)
         holding = [r for r in rows if r.state in HOLDS_QUOTA]
         shown = made.command("quota", "show")

@@ -29,7 +29,7 @@ from synergy.core.model import (
 from synergy.core.usage import FADING, Charged, History
 from synergy.db import engine as database
 from synergy.db.models import Base
-from synergy.db.unit_of_work import Store
+from synergy.db.store import SqlStore
 from synergy.db.vault import Vault, new_key, read_keys, write_keys
 from synergy.ports import Trust
 from synergy.sim.engine import temporary_store
@@ -40,7 +40,7 @@ from tests.builders import NOON, kind, request, rid
 def store(request):
     opened = temporary_store() if request.param == "sqlite" else in_mariadb(request)
     with opened as made:
-        with made() as uow:
+        with made.writing() as uow:
             uow.projects.association("p", "u", "alice")
             uow.commit()
         yield made
@@ -52,13 +52,13 @@ def in_mariadb(request):
     lab, name = request.getfixturevalue("lab"), f"store_{uuid4().hex}"
     engine = database.open_engine(conf_for("", connection=lab.add_database(name)))
     database.upgrade(engine)
-    yield Store(engine, Vault([new_key()]))
+    yield SqlStore(engine, Vault([new_key()]))
     engine.dispose()
     lab.remove_database(name)
 
 
 def put(store, number=1, body=b"body", **changes):
-    with store() as uow:
+    with store.writing() as uow:
         one = changes.pop("request_class", kind())
         made = request(number, request_class=one, class_id=uow.requests.class_id(one), **changes)
         move = transition(made, Event.ADMITTED, NOON)
@@ -69,18 +69,18 @@ def put(store, number=1, body=b"body", **changes):
 
 def test_a_request_comes_back_as_it_went_in(store):
     one = put(store, batch_id="b", request_class=kind(3, quota=QuotaKind.PRIVATE, nice=5))
-    with store() as uow:
+    with store.reading() as uow:
         assert uow.requests.get(one.request_id) == one
         assert uow.requests.bodies([one.request_id]) == {one.request_id: b"body"}
         assert [step.event for step in uow.requests.steps(one.request_id)] == [Event.ADMITTED]
 
 
 def test_leaving_without_commit_leaves_nothing_behind(store):
-    with store() as uow:
+    with store.writing() as uow:
         class_id = uow.requests.class_id(kind(7))
         made = request(9, request_class=kind(7), class_id=class_id)
         uow.requests.add([(transition(made, Event.ADMITTED, NOON), b"x")])
-    with store() as uow:
+    with store.reading() as uow:
         assert uow.requests.search() == []
         with pytest.raises(NotFound):
             uow.requests.get(rid(9))
@@ -91,24 +91,24 @@ def test_the_second_of_two_writers_is_told_and_writes_nothing(store):
     one = put(store)
     held = transition(one, Event.PAUSED, NOON)
     other = transition(one, Event.SELECTED, NOON)
-    with store() as uow:
+    with store.writing() as uow:
         uow.requests.save([held])
         uow.commit()
-    with store() as uow, pytest.raises(Conflict, match=one.request_id):
+    with store.writing() as uow, pytest.raises(Conflict, match=one.request_id):
         uow.requests.save([other])
-    with store() as uow:
+    with store.reading() as uow:
         assert uow.requests.get(one.request_id).state is State.HELD
         assert len(uow.requests.steps(one.request_id)) == 2
 
 
 def test_one_conflict_in_a_batch_undoes_the_batch(store):
     first, second = put(store, 1), put(store, 2)
-    with store() as uow:
+    with store.writing() as uow:
         uow.requests.save([transition(second, Event.PAUSED, NOON)])
         uow.commit()
-    with store() as uow, pytest.raises(Conflict):
+    with store.writing() as uow, pytest.raises(Conflict):
         uow.requests.save([transition(one, Event.SELECTED, NOON) for one in (first, second)])
-    with store() as uow:
+    with store.reading() as uow:
         assert uow.requests.get(first.request_id).state is State.QUEUED
 
 
@@ -117,7 +117,7 @@ def test_classes_are_one_row_each_and_lines_are_oldest_first(store):
     early = put(store, 3)
     tie = put(store, 2)
     other = put(store, 4, request_class=kind(5))
-    with store() as uow:
+    with store.reading() as uow:
         lines = {line.class_id: line for line in uow.requests.lines()}
     assert set(lines) == {late.class_id, other.class_id}
     ids = [rid(int.from_bytes(lines[late.class_id].ids[n : n + 16])) for n in (0, 16, 32)]
@@ -127,7 +127,7 @@ def test_classes_are_one_row_each_and_lines_are_oldest_first(store):
 
 def test_pages_follow_each_other_in_the_order_of_reception(store):
     ids = [put(store, number).request_id for number in (5, 3, 9, 1)]
-    with store() as uow:
+    with store.reading() as uow:
         first = uow.requests.search(limit=2)
         second = uow.requests.search(limit=2, after=first[-1].request_id)
         assert [r.request_id for r in [*first, *second]] == ids
@@ -143,7 +143,7 @@ def test_a_body_is_unreadable_on_disk_and_forgotten_when_done(store, tmp_path):
     stored = b"".join(Path(f"{path}{end}").read_bytes() for end in ("", "-wal"))
     assert b"token" not in stored
     assert one.request_id.encode() in stored
-    with store() as uow:
+    with store.writing() as uow:
         uow.requests.forget_bodies([one.request_id])
         uow.commit()
         assert uow.requests.bodies([one.request_id]) == {}
@@ -156,12 +156,12 @@ def test_projects_domains_users_and_trusts_come_back_as_they_went_in(store):
         borrow_limit=None, lend_limit=Resources.of(VCPU=1), nova_quota={"VCPU": None, "DISK_GB": 3},
         expiry_action=ExpiryAction.SHELVE, handover=Handover.HELD,
     )  # fmt: skip
-    with store() as uow:
+    with store.writing() as uow:
         uow.projects.save_domain(domain)
         uow.projects.add(project)
         uow.trusts.add(Trust(project_id="p", user_id="u", trust_id="t"))
         uow.commit()
-    with store() as uow:
+    with store.writing() as uow:
         assert uow.projects.domains() == [domain]
         assert uow.projects.get("p") == project
         assert [trust.trust_id for trust in uow.trusts.all()] == ["t"]
@@ -214,7 +214,7 @@ def test_an_upgrade_keeps_usage_and_everything_else(tmp_path):
         ):
             connection.exec_driver_sql(statement)
     assert database.upgrade(engine) == "0003"
-    with Store(engine, Vault([new_key()]))() as uow:
+    with SqlStore(engine, Vault([new_key()])).reading() as uow:
         history = uow.usage.load()
         (association,) = uow.projects.associations()
     assert history.buckets[FADING].tolist() == [0, 0, 0, 0.1 + 0.2]
@@ -225,7 +225,7 @@ def test_an_upgrade_keeps_usage_and_everything_else(tmp_path):
 
 def test_usage_is_written_as_it_changed_and_read_as_it_was(store):
     nobody = Charged(history=History(buckets={}), changed={})
-    with store() as uow:
+    with store.writing() as uow:
         assert uow.usage.load().charged_at is None
         made = [uow.projects.association("p", f"u{n}", "n").association_id for n in range(3)]
         column = np.zeros(made[-1] + 1)
@@ -235,7 +235,7 @@ def test_usage_is_written_as_it_changed_and_read_as_it_was(store):
         ids = np.array(made)
         uow.usage.save(Charged(history=history, changed={FADING: ids, 100: ids[:1]}))
         uow.commit()
-    with store() as uow:
+    with store.writing() as uow:
         found = uow.usage.load()
         assert found.buckets[FADING].tolist() == column.tolist()
         assert found.buckets[100].tolist() == [*column.tolist()[: made[0]], 2 * (0.1 + 0.2)]
@@ -243,7 +243,7 @@ def test_usage_is_written_as_it_changed_and_read_as_it_was(store):
         again = replace(history, buckets={FADING: column + 1})
         uow.usage.save(Charged(history=again, changed={FADING: ids[:1]}, dropped=frozenset({100})))
         uow.commit()
-    with store() as uow:
+    with store.writing() as uow:
         found = uow.usage.load()
         assert set(found.buckets) == {FADING}
         assert found.buckets[FADING][made].tolist() == [1 + 0.1 + 0.2, 5e-324, 1e300]
@@ -276,11 +276,11 @@ def test_what_an_old_key_sealed_opens_while_that_key_is_kept():
 
 def test_resealing_covers_bodies_and_quarantine(tmp_path):
     with temporary_store() as store:
-        with store() as uow:
+        with store.writing() as uow:
             uow.projects.association("p", "u", "alice")
             uow.commit()
         one = put(store)
-        with store() as uow:
+        with store.writing() as uow:
             assert uow.requests.quarantine("m", b"junk", "why", NOON)
             assert not uow.requests.quarantine("m", b"junk", "why", NOON)
             assert uow.requests.reseal_bodies() == 2
@@ -312,8 +312,8 @@ def test_a_key_file_is_for_its_owner_only(tmp_path):
 def test_a_wrong_key_keeps_the_request_for_a_person(store, caplog):
     caplog.set_level(logging.INFO)
     one = put(store)
-    stranger = Store(store._engine, Vault([new_key()]))
-    with stranger() as uow, pytest.raises(SealBroken):
+    stranger = SqlStore(store._engine, Vault([new_key()]))
+    with stranger.reading() as uow, pytest.raises(SealBroken):
         uow.requests.bodies([one.request_id])
 
 

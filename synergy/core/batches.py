@@ -1,0 +1,42 @@
+"""Handles a batch at once, and when that fails, without the items that cannot be handled.
+
+Why: a batch is quick, but one bad item in it must not stop the others. Must not know what an item
+is, nor what becomes of one that is set aside.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+from synergy.core.errors import Conflict, UpstreamUnavailable
+
+T = TypeVar("T")
+PASSING = (UpstreamUnavailable, Conflict)  # of nobody's making: the batch is worth another try
+
+
+def handle_apart(
+    items: Sequence[T],
+    handle: Callable[[Sequence[T]], None],
+    set_aside: Callable[[T, Exception], None],
+) -> None:
+    """Handle items as one batch; where that fails, halve it until the bad ones stand alone.
+
+    handle     does all of a batch or nothing, such as one transaction
+    set_aside  is given each item that cannot be handled by itself, with what it raised
+
+    One bad item among n costs 2 log2(n) tries. What PASSING lists goes on to the caller: then the
+    fault is not an item's, and trying each of them would only take longer. What was handled before
+    stays handled, so `handle` must bear an item that comes again.
+    """
+    if not items:
+        return
+    try:
+        handle(items)
+    except PASSING:
+        raise
+    except Exception as error:
+        if len(items) == 1:
+            set_aside(items[0], error)
+            return
+        middle = len(items) // 2
+        handle_apart(items[:middle], handle, set_aside)
+        handle_apart(items[middle:], handle, set_aside)

@@ -1,0 +1,49 @@
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from synergy.core.batches import PASSING, handle_apart
+
+
+class Transaction:
+    """Handles all of a batch or nothing; counts how often it was tried."""
+
+    def __init__(self, bad, error=ValueError):
+        self.bad, self.error = bad, error
+        self.handled, self.aside, self.tries = [], [], 0
+
+    def handle(self, items):
+        self.tries += 1
+        for item in items:
+            if item in self.bad:
+                raise self.error(f"{item} is bad")
+        self.handled += items
+
+    def set_aside(self, item, error):
+        self.aside.append((item, str(error)))
+
+
+@given(st.sets(st.integers(0, 99)), st.integers(0, 100))
+def test_what_can_be_handled_is_and_what_cannot_is_set_aside_with_its_reason(bad, count):
+    work = Transaction(bad)
+    handle_apart(range(count), work.handle, work.set_aside)
+    assert work.handled == [n for n in range(count) if n not in bad]
+    assert work.aside == [(n, f"{n} is bad") for n in range(count) if n in bad]
+
+
+@pytest.mark.parametrize("bad", [0, 500, 999])
+def test_one_bad_item_among_a_thousand_costs_the_logarithm(bad):
+    work = Transaction({bad})
+    handle_apart(range(1000), work.handle, work.set_aside)
+    assert len(work.handled) == 999
+    assert work.tries <= 1 + 2 * math.ceil(math.log2(1000))
+
+
+@pytest.mark.parametrize("error", PASSING)
+def test_what_is_no_items_fault_goes_on_to_the_caller_at_once(error):
+    work = Transaction({3}, error)
+    with pytest.raises(error):
+        handle_apart(range(8), work.handle, work.set_aside)
+    assert (work.tries, work.aside) == (1, [])
