@@ -20,6 +20,7 @@ ARROWS = {
     # The demo persists through the service's own store, or it would show another service.
     "synergy.sim": {
         "synergy.core",
+        "synergy.calc",  # how files and pipes are read
         "synergy.ports",
         "synergy.managers",
         "synergy.db",

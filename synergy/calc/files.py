@@ -17,6 +17,7 @@ from synergy.core.numbers import shown
 
 STANDARD_INPUT: Final = "-"
 _GZIP: Final = b"\x1f\x8b"
+_MOST_READ_ON: Final = 2**28  # bytes: enough for any log, and an end where there is none
 
 
 def name_of(path: str) -> str:
@@ -34,14 +35,29 @@ def opened(path: str) -> Iterator[BinaryIO]:
         with _open(path) as file:
             first = file.read(len(_GZIP))
             whole = io.BufferedReader(_Rejoined(first, file))
-            packed = first == _GZIP
-            yield cast(BinaryIO, gzip.GzipFile(fileobj=whole)) if packed else whole
+            if first != _GZIP:
+                yield whole
+                return
+            unpacked = cast(BinaryIO, gzip.GzipFile(fileobj=whole))
+            try:
+                yield unpacked
+            except InvalidInput:
+                _read_on(unpacked)
+                raise
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise InvalidInput(
             f"{name_of(path)} begins like a gzip file, but is broken: {error}"
         ) from error
     except OSError as error:
         raise InvalidInput(f"cannot read {name_of(path)}: {error.strerror or error}") from error
+
+
+def _read_on(unpacked: BinaryIO) -> None:
+    """Read on where the content made no sense: bytes that were broken on their way unpack to
+    nonsense long before they are noticed, and then that is what has to be told."""
+    left = _MOST_READ_ON
+    while left > 0 and (part := unpacked.read(2**20)):
+        left -= len(part)
 
 
 def _open(path: str) -> AbstractContextManager[Any]:

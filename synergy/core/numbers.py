@@ -29,9 +29,8 @@ def number(value: Any, what: str, *, lowest: float, highest: float) -> float:
 
 def integer(value: Any, what: str, *, lowest: int, highest: int) -> int:
     """Read a whole number, given as such or as text; 2.0 is one. Raises InvalidInput likewise."""
-    if isinstance(value, str) and _INTEGER.fullmatch(value):
-        value = int(value)  # exactly, also beyond 2^53
-    read: float = value if _is_integer(value) else _float(value)
+    exact = isinstance(value, str) and _INTEGER.fullmatch(value)  # also beyond 2^53
+    read: float = int(value) if exact or _is_integer(value) else _float(value)
     if not (lowest <= read <= highest and read == math.floor(read)):
         raise InvalidInput(
             f"{what} is {shown(value)}, but must be a whole number {_range(lowest, highest)}"
@@ -64,4 +63,8 @@ def _float(value: Any) -> float:
 
 
 def _range(lowest: float, highest: float) -> str:
-    return f"from {lowest:.17g} to {highest:.17g}"
+    return f"from {_plain(lowest)} to {_plain(highest)}"
+
+
+def _plain(bound: float) -> str:
+    return repr(bound).removesuffix(".0")

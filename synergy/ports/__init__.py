@@ -3,7 +3,6 @@
 Must not know who implements them.
 """
 
-from synergy.core.model import ServerStatus
 from synergy.ports.cloud import (
     BuildRequest,
     Change,
@@ -29,6 +28,7 @@ from synergy.ports.cloud import (
     Parcel,
     ProjectView,
     Receipt,
+    ServerStatus,
     ServerView,
     SiteFactor,
     Wake,

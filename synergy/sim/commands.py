@@ -11,6 +11,7 @@ import logging
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -19,8 +20,8 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from synergy.core.errors import InvalidInput
 from synergy.core.fairshare import Algorithm
+from synergy.core.numbers import integer, number
 from synergy.core.schedule import Discipline
 from synergy.sim import padova
 
@@ -53,9 +54,13 @@ def progress_on(stream: TextIO, title: str) -> Iterator[Tell]:
 
 
 def _prepare() -> None:
-    """A simulation is one long computation: less log, and no search for garbage in what stays."""
-    logging.getLogger("synergy").setLevel(logging.ERROR)
-    logging.getLogger("alembic").setLevel(logging.ERROR)
+    """A simulation is one long computation: no log, and no search for garbage in what stays.
+
+    To be called before the simulator is imported, for alembic logs what it imports. What a manager
+    fails with ends the simulation, and is said then by the command, whose logger is `synergy`.
+    """
+    for name in ("synergy.managers", "synergy.drivers", "synergy.db", "alembic"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     gc.collect()
     gc.freeze()
     gc.set_threshold(100_000, 50, 50)
@@ -70,7 +75,11 @@ def _add_format(parser: argparse.ArgumentParser) -> None:
         help="How to print the result (default: table). Progress goes to standard error.",
     )
     parser.add_argument(
-        "--seed", type=int, default=1, help="Makes the run repeatable (default: 1)."
+        "--seed",
+        type=partial(integer, what="--seed", lowest=0, highest=2**53 - 1),
+        default=1,
+        metavar="N",
+        help="Makes the run repeatable (default: 1).",
     )
 
 
@@ -102,17 +111,19 @@ class Demo(Command):
         )
         parser.add_argument(
             "--hours",
-            type=_hours,
+            type=partial(number, what="--hours", lowest=0.1, highest=1000),
             default=padova.VIRTUAL_S / 3600,
+            metavar="HOURS",
             help="Virtual hours to simulate (default: 48).",
         )
         return parser
 
     def take_action(self, parsed: argparse.Namespace) -> int:
         """Run, print, and write the report."""
+        _prepare()
         from synergy.sim import demo, report
 
-        _prepare()
+        report.check(parsed.output)
         virtual_s = parsed.hours * 3600
         with progress_on(sys.stderr, f"Padova, {parsed.algorithm}") as tell:
             result = demo.run(
@@ -124,8 +135,7 @@ class Demo(Command):
             )
         path = report.write(result, parsed.output)
         if parsed.format == "json":
-            json.dump(result.as_json(str(path)), self.app.stdout, indent=2)
-            self.app.stdout.write("\n")
+            _print_json(result.as_json(str(path)), self.app.stdout)
         else:
             console = Console(file=self.app.stdout)
             report.print_tables(result, console)
@@ -133,14 +143,9 @@ class Demo(Command):
         return 0
 
 
-def _hours(text: str) -> float:
-    try:
-        hours = float(text)
-    except ValueError:
-        hours = 0.0
-    if not 0.1 <= hours <= 1000:
-        raise argparse.ArgumentTypeError(f"{text!r} must be a number from 0.1 to 1000")
-    return hours
+def _print_json(result: dict[str, Any], stream: TextIO) -> None:
+    json.dump(result, stream, indent=2, allow_nan=False)
+    stream.write("\n")
 
 
 def _said(observer: "Observer", done_s: float) -> str:
@@ -160,9 +165,17 @@ class Simulate(Command):
         """Declare the arguments."""
         parser: argparse.ArgumentParser = super().get_parser(prog_name)
         _add_format(parser)
-        parser.add_argument("file", type=Path, metavar="FILE", help="The log, plain or gzip.")
         parser.add_argument(
-            "--vcpus", type=int, required=True, help="Size of the pool, all of it shared."
+            "file",
+            metavar="FILE",
+            help='The log, plain or gzip: a file, a pipe, or standard input for "-".',
+        )
+        parser.add_argument(
+            "--vcpus",
+            type=partial(integer, what="--vcpus", lowest=1, highest=2**31 - 1),
+            required=True,
+            metavar="N",
+            help="Size of the pool, all of it shared.",
         )
         parser.add_argument(
             "--policy",
@@ -178,12 +191,15 @@ class Simulate(Command):
         )
         parser.add_argument(
             "--boot-s",
-            type=float,
+            type=partial(number, what="--boot-s", lowest=0, highest=86_400),
             default=0.0,
-            help="Seconds from dispatch until a server runs (default: 0).",
+            metavar="SECONDS",
+            help="Seconds from dispatch until a server runs (default: 0; at most a day).",
         )
         parser.add_argument(
-            "--skip-bad-lines", action="store_true", help="Count bad lines instead of stopping."
+            "--skip-bad-lines",
+            action="store_true",
+            help="Count lines that are no job, by what is wrong, instead of stopping.",
         )
         parser.add_argument(
             "--trace-out", type=Path, metavar="FILE.csv", help="Write one row for each request."
@@ -192,13 +208,17 @@ class Simulate(Command):
 
     def take_action(self, parsed: argparse.Namespace) -> int:
         """Read, replay, print."""
+        _prepare()
         from synergy.sim import replay, swf
 
-        _prepare()
-        workload = swf.read(parsed.file, skip_bad_lines=parsed.skip_bad_lines)
-        if parsed.trace_out is not None and not parsed.trace_out.absolute().parent.is_dir():
-            raise InvalidInput(f"--trace-out {parsed.trace_out}: its folder does not exist")
-        with progress_on(sys.stderr, parsed.file.name) as tell:
+        if parsed.trace_out is not None:
+            replay.check_trace(parsed.trace_out)
+        with progress_on(sys.stderr, Path(parsed.file).name) as tell:
+            workload = swf.read(
+                parsed.file,
+                skip_bad_lines=parsed.skip_bad_lines,
+                progress=lambda rows: tell(0.0, f"{rows:,} rows read"),
+            )
             result = replay.run(
                 workload,
                 vcpus=parsed.vcpus,
@@ -206,14 +226,13 @@ class Simulate(Command):
                 order=parsed.order,
                 boot_s=parsed.boot_s,
                 seed=parsed.seed,
-                progress=lambda done, count: tell(done / count, f"{done:,} of {count:,} submitted"),
+                progress=lambda done, count: tell(done / count, f"{done:,} of {count:,} ended"),
             )
         if parsed.trace_out is not None:
             result.write_trace(parsed.trace_out)
         summary = result.as_json()
         if parsed.format == "json":
-            json.dump(summary, self.app.stdout, indent=2)
-            self.app.stdout.write("\n")
+            _print_json(summary, self.app.stdout)
         else:
             Console(file=self.app.stdout).print(_summary_table(summary))
         return 0
@@ -223,7 +242,7 @@ def _summary_table(summary: dict[str, Any]) -> Table:
     table = Table(show_header=False)
     for name, value in summary.items():
         inner = value.items() if isinstance(value, dict) else [("", value)]
-        for part, number in inner:
-            shown = f"{number:,.3f}" if isinstance(number, float) else f"{number:,}"
+        for part, amount in inner:
+            shown = f"{amount:,.3f}" if isinstance(amount, float) else f"{amount:,}"
             table.add_row(f"{name} {part}".strip(), shown)
     return table

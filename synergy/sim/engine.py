@@ -54,6 +54,7 @@ MANAGERS: tuple[type[Manager], ...] = (
     FairShareManager,
     SchedulerManager,
 )
+SETTLED = timedelta(hours=1)  # who was woken, or waits for others to finish, is due before that
 Settings = Mapping[str, Mapping[str, Any]]
 
 
@@ -153,11 +154,25 @@ class Engine:
             self._run_instant()
         self.clock.move_to(end)
 
-    def run_until_idle(self, is_done: Callable[[], bool]) -> None:
-        """Go on until `is_done`, asked after each instant."""
+    def run_until_idle(
+        self, is_done: Callable[[], bool], *, is_quiet: Callable[[], bool] = lambda: False
+    ) -> None:
+        """Go on until `is_done`, asked after each instant.
+
+        While `is_quiet`, managers do not run their rounds of the clock until something happens: a
+        log may have gaps of years.
+        """
         while not is_done():
-            self.clock.move_to(self._next_instant())
+            instant = self._next_instant()
+            if self._heap and is_quiet() and instant >= self.clock.now() + SETTLED:
+                instant = max(instant, self._heap[0][0])
+                self._due = {name: max(due, instant) for name, due in self._due.items()}
+            self.clock.move_to(instant)
             self._run_instant()
+
+    def has_plans(self) -> bool:
+        """Tell whether anything is to happen besides what managers do."""
+        return bool(self._heap) or self.nova.next_due_at() is not None
 
     def _next_instant(self) -> datetime:
         due = min(self._due.values())

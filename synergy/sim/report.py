@@ -3,6 +3,9 @@
 import base64
 import html
 import io
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -62,15 +65,29 @@ def print_tables(result: DemoResult, console: Console) -> None:
     )
 
 
+def check(folder: Path) -> None:
+    """Make the folder, before a long run, and check that files can be made in it. Raises
+    InvalidInput."""
+    with _named(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
+
+
 def write(result: DemoResult, folder: Path) -> Path:
     """Write the report into `folder`, and return its path. Raises InvalidInput."""
     path = folder / f"report-{result.algorithm}-{result.user_shares}-{result.seed}.html"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
+    with _named(folder):
         path.write_text(_page(result), encoding="utf-8")
-    except OSError as error:
-        raise InvalidInput(f"--output {folder}: {error.strerror}") from error
     return path
+
+
+@contextmanager
+def _named(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise InvalidInput(f"--output {folder}: {reason}") from error
 
 
 def _page(result: DemoResult) -> str:

@@ -5,7 +5,6 @@ import csv
 import gzip
 import io
 import json
-import logging
 import os
 import sys
 
@@ -41,14 +40,7 @@ JOBS = {
 }  # fmt: skip
 
 
-@pytest.fixture(autouse=True)
-def no_handlers_of_other_tests():
-    """Each call of cliff adds a log handler that writes to the standard error of that test."""
-    root = logging.getLogger()
-    before = list(root.handlers)
-    root.handlers[:] = [one for one in before if type(one) is not logging.StreamHandler]
-    yield
-    root.handlers[:] = before
+pytestmark = pytest.mark.usefixtures("no_handlers_of_other_tests")
 
 
 @pytest.fixture
