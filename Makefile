@@ -4,6 +4,8 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 ALGORITHM ?= fair_tree
 DEMO_ARGS ?=
+# One process for each processor; a file stays in one, since its tests share what they start.
+BESIDE ?= -n auto --dist loadfile
 
 .PHONY: all demo test test-slow openstack endurance openstack-down lint bench doc sample wheel clean
 all: lint test
@@ -27,10 +29,10 @@ demo: $(VENV)/.installed
 	$(BIN)/synergy demo --algorithm $(ALGORITHM) $(DEMO_ARGS)
 
 test: $(VENV)/.installed
-	$(BIN)/python -m pytest -m "not slow and not openstack"
+	$(BIN)/python -m pytest $(BESIDE) -m "not slow and not openstack"
 
 test-slow: $(VENV)/.installed
-	$(BIN)/python -m pytest -m slow
+	$(BIN)/python -m pytest $(BESIDE) -m slow
 
 # A real Keystone, Placement, Glance and Nova on RabbitMQ and MariaDB, below .openstack/.
 openstack: $(VENV)/.installed

@@ -4,7 +4,9 @@ from pathlib import Path
 
 from synergy.core import errors
 from synergy.core.lifecycle import ABSORBED, TERMINAL, TRANSITIONS, diagram
+from synergy.core.model import ServerStatus, State
 from synergy.core.reasons import Reason
+from synergy.core.reconcile import TABLE
 from synergy.service.options import manager_classes
 
 project = "Synergy"
@@ -34,6 +36,9 @@ def setup(_app):
     late = sorted((s.value, e.value) for s, e in ABSORBED if s not in TERMINAL)
     _write("absorbed.inc", _table("Late facts that change nothing", ("state", "event"), late))
     _write("life.dot", [diagram()])
+    shown = [(f"**{s}**", *(TABLE[s, status] for status in ServerStatus)) for s in State]
+    headers = ("state", *(f"Nova: {status}" for status in ServerStatus))
+    _write("reconcile.inc", _table("What follows from what Nova shows", headers, shown))
     found = [
         (cls.code, (cls.__doc__ or "").split("\n")[0])
         for cls in vars(errors).values()

@@ -7,7 +7,7 @@ documentation is generated from TRANSITIONS.
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from enum import StrEnum
+from enum import Enum, StrEnum
 from typing import Any, Final
 
 from synergy.core.errors import IllegalTransition
@@ -33,12 +33,17 @@ class Event(StrEnum):
     ATTEMPT_FAILED = "ATTEMPT_FAILED"  # the build broke on a host; Nova may try another
     BUILD_FAILED = "BUILD_FAILED"  # Nova gave it up
     TTL_REACHED = "TTL_REACHED"
+    END_REFUSED = "END_REFUSED"  # Nova does not end it now; it is tried again
+    LOST = "LOST"  # the conductor has it, and for long nobody has heard of it
+    RELOCATED = "RELOCATED"  # it is on another host, or on none
     PARKED = "PARKED"  # shelved and offloaded: holds nothing
     UNPARKED = "UNPARKED"
     RESIZED = "RESIZED"  # it holds other amounts from now on
     CHANGE_REFUSED = "CHANGE_REFUSED"  # a resize or unshelve did not fit; nothing changed
     CANCELLED = "CANCELLED"  # withdrawn before it was built
     REMOVED = "REMOVED"  # the server is gone from Nova
+    REVIVED = "REVIVED"  # it had ended for Synergy, and runs in Nova all the same
+    KEPT = "KEPT"  # its project is managed no longer: it has no end any more
 
 
 S, E = State, Event
@@ -64,10 +69,9 @@ TRANSITIONS: Final[Mapping[tuple[State, Event], State]] = {
     (S.DISPATCHING, E.HAND_OVER_FAILED): S.QUEUED,
     (S.DISPATCHING, E.GAVE_UP): S.QUARANTINED,
     (S.DISPATCHING, E.UNREADABLE): S.QUARANTINED,
-    (S.ACTIVE, E.TTL_REACHED): S.EXPIRING,
-    (S.ACTIVE, E.PARKED): S.PARKED,
-    (S.EXPIRING, E.PARKED): S.PARKED,
-    (S.ERROR, E.PARKED): S.PARKED,
+    **{(s, E.TTL_REACHED): S.EXPIRING for s in (S.ACTIVE, S.ERROR)},
+    (S.EXPIRING, E.END_REFUSED): S.EXPIRING,
+    (S.BUILDING, E.LOST): S.BUILDING,
     (S.PARKED, E.UNPARKED): S.ACTIVE,
     (S.ACTIVE, E.EXTENDED): S.ACTIVE,
     # The user may change a server of whose boot, or failure, nobody has told yet.
@@ -76,8 +80,17 @@ TRANSITIONS: Final[Mapping[tuple[State, Event], State]] = {
     (S.BUILDING, E.ATTEMPT_FAILED): S.BUILDING,
     # A notification may overtake the commit of HANDED_OVER, and Nova may revive a failed server.
     (S.DISPATCHING, E.ATTEMPT_FAILED): S.DISPATCHING,
-    **{(s, E.BOOTED): S.ACTIVE for s in (S.DISPATCHING, S.BUILDING, S.ERROR)},
-    **{(s, E.BUILD_FAILED): S.ERROR for s in (S.DISPATCHING, S.BUILDING, S.ACTIVE)},
+    # Nova may know more than the store: of a database that was restored it had the request already.
+    **{(s, E.HANDED_OVER): S.BUILDING for s in WAITING},
+    **{(s, E.BOOTED): S.ACTIVE for s in (*WAITING, S.DISPATCHING, S.BUILDING, S.ERROR)},
+    **{
+        (s, E.BUILD_FAILED): S.ERROR
+        for s in (*WAITING, S.DISPATCHING, S.BUILDING, S.ACTIVE, S.PARKED)
+    },
+    **{(s, E.PARKED): S.PARKED for s in (*WAITING, *HOLDS_QUOTA, S.ERROR)},
+    **{(s, E.RELOCATED): s for s in (*HOLDS_QUOTA, S.ERROR)},
+    **{(s, E.REVIVED): S.ACTIVE for s in TERMINAL},
+    **{(s, E.KEPT): S.ACTIVE if s is S.EXPIRING else s for s in IN_NOVA},
     **{(s, E.CANCELLED): S.CANCELLED for s in (*WAITING, S.DISPATCHING)},
     **{(s, E.REMOVED): S.CANCELLED for s in WAITING},
     **{(s, E.REMOVED): S.DELETED for s in IN_NOVA},
@@ -97,7 +110,7 @@ ABSORBED: Final[frozenset[tuple[State, Event]]] = frozenset(
         *((s, E.ATTEMPT_FAILED) for s in (S.ACTIVE, S.EXPIRING, S.ERROR, S.PARKED)),
         (S.PARKED, E.PARKED),
         *((s, E.UNPARKED) for s in (*HOLDS_QUOTA, S.ERROR)),
-        *((s, e) for s in TERMINAL for e in E),
+        *((s, e) for s in TERMINAL for e in E if e is not E.REVIVED),
     }
 )
 
@@ -137,10 +150,22 @@ def _holds_quota(state: State, host: str | None) -> bool:
     return state in HOLDS_QUOTA or (state is State.ERROR and host is not None)
 
 
+class Unchanged(Enum):
+    """The host of a request, where an event tells nothing of it."""
+
+    HOST = 0
+
+
 def transition(
-    request: Request, event: Event, at: datetime, *, why: str = "", round_id: str | None = None
+    request: Request,
+    event: Event,
+    at: datetime,
+    *,
+    why: str = "",
+    round_id: str | None = None,
+    host: str | Unchanged | None = Unchanged.HOST,
 ) -> Move:
-    """Move `request` by `event`, which became known `at`.
+    """Move `request` by `event`, which happened `at` and left its server on `host`.
 
     Keeps `held_from` and `released_at` at the ends of the span in which quota is held, and starts
     the lifetime of a shared server when it becomes ACTIVE. Raises IllegalTransition when the pair
@@ -153,8 +178,9 @@ def transition(
         raise IllegalTransition(
             f"request {request.request_id}: {event} cannot happen while it is {request.state}"
         )
-    changes: dict[str, Any] = {"state": target, "changed_at": at, "why": why}
-    held, holds = holds_quota(request), _holds_quota(target, request.host)
+    on = request.host if host is Unchanged.HOST else host
+    changes: dict[str, Any] = {"state": target, "changed_at": at, "why": why, "host": on}
+    held, holds = holds_quota(request), _holds_quota(target, on)
     if holds and not held:
         changes |= {"held_from": at, "released_at": None}
     elif held and not holds:

@@ -276,6 +276,18 @@ class State(StrEnum):
     QUARANTINED = "QUARANTINED"
 
 
+class ServerStatus(StrEnum):
+    """What Nova says of a server, as far as Synergy cares."""
+
+    SCHEDULING = "SCHEDULING"  # BUILD, and no host was chosen yet
+    BUILDING = "BUILDING"
+    ACTIVE = "ACTIVE"
+    STOPPED = "STOPPED"
+    SHELVED = "SHELVED"  # offloaded: holds nothing
+    ERROR = "ERROR"
+    DELETED = "DELETED"  # or Nova knows no such server
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
     """One server held by Synergy; its id is the server's uuid."""

@@ -2,6 +2,11 @@
 
 import time
 from datetime import UTC, datetime
+from typing import Final
+
+# Where there is one that goes on while the machine sleeps: or it would seem that the wall clock was
+# set whenever a laptop wakes up.
+_MONOTONIC: Final = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
 
 class SystemClock:
@@ -12,5 +17,5 @@ class SystemClock:
         return datetime.now(UTC)
 
     def monotonic_s(self) -> float:
-        """Return seconds that never go back."""
-        return time.monotonic()
+        """Return seconds that never go back, also those while the machine slept."""
+        return time.clock_gettime(_MONOTONIC)

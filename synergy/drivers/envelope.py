@@ -12,6 +12,7 @@ from typing import Any
 import orjson
 
 from synergy.core.errors import InvalidInput
+from synergy.drivers.reading import ID, OUTLINE, usable_fields
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,6 +20,7 @@ class Outline:
     """The outside of a message.
 
     unique_id    stays the same when the broker delivers again
+    called       somebody waits for an answer, even where msg_id and reply_queue cannot be used
     reply_queue  where the caller waits, None for a cast; msg_id tells calls of one queue apart
     """
 
@@ -26,6 +28,7 @@ class Outline:
     namespace: str | None
     project_id: str | None
     unique_id: str | None
+    called: bool
     msg_id: str | None
     reply_queue: str | None
 
@@ -39,9 +42,12 @@ class Opened:
     message: dict[str, Any]
 
     def closed(self, **changes: Any) -> bytes:
-        """Return the body with other values in the message."""
-        inner = json.dumps({**self.message, **changes})
-        return json.dumps({**self.envelope, "oslo.message": inner}).encode()
+        """Return the body with other values in the message. Raises InvalidInput."""
+        try:
+            inner = json.dumps({**self.message, **changes})
+            return json.dumps({**self.envelope, "oslo.message": inner}).encode()
+        except RecursionError as error:  # what orjson could read may be nested too deep to write
+            raise InvalidInput("a message that is nested too deep to be changed") from error
 
 
 def open_body(body: bytes) -> Opened:
@@ -51,7 +57,9 @@ def open_body(body: bytes) -> Opened:
         message = _parsed(envelope["oslo.message"])
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         what = f"no {error.args[0]!r}" if isinstance(error, KeyError) else str(error)
-        raise InvalidInput(f"not an envelope of oslo.messaging: {what}"[:200]) from error
+        raise InvalidInput(
+            f"not an envelope of oslo.messaging: {ascii(what)[1:-1]}"[:200]
+        ) from error
     if not isinstance(message, dict):
         raise InvalidInput("not an envelope of oslo.messaging: the message is no object")
     return Opened(body, envelope, message)
@@ -67,16 +75,17 @@ def _parsed(text: bytes | str) -> Any:
 
 
 def outline_of(opened: Opened) -> Outline:
-    """Return the outside of a request."""
+    """Return the outside of a request; what is not as oslo.messaging sends it counts as absent."""
     message = opened.message
-    called = bool(message.get("_msg_id"))
+    usable = usable_fields(OUTLINE, message)
     return Outline(
-        method=str(message.get("method", "")),
-        namespace=message.get("namespace"),
-        project_id=message.get("_context_project_id"),
-        unique_id=message.get("_unique_id"),
-        msg_id=message["_msg_id"] if called else None,
-        reply_queue=message.get("_reply_q") if called else None,
+        method=usable["method"] or "",
+        namespace=usable["namespace"],
+        project_id=usable["_context_project_id"],
+        unique_id=usable["_unique_id"],
+        called=bool(message.get("_msg_id")),
+        msg_id=usable["_msg_id"],
+        reply_queue=usable["_reply_q"] if usable["_msg_id"] else None,
     )
 
 
@@ -96,4 +105,5 @@ class Answer:
 def answer_of(body: bytes) -> Answer:
     """Return the outside of a reply. Raises InvalidInput."""
     message = open_body(body).message
-    return Answer(str(message.get("_msg_id", "")), bool(message.get("ending", True)))
+    msg_id = usable_fields({"_msg_id": ID}, message)["_msg_id"]
+    return Answer(msg_id or "", bool(message.get("ending", True)))

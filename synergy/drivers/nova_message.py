@@ -6,12 +6,13 @@ observed on Nova 34 (method version 1.17); fields that are not needed are carrie
 """
 
 import base64
+import hashlib
 import json
 import re
 from collections.abc import Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, Final
 
 from synergy.core.errors import InvalidInput
@@ -24,16 +25,21 @@ from synergy.core.model import (
     Constraints,
     Resources,
 )
+from synergy.drivers import reading
 from synergy.drivers.envelope import Opened, open_body
+from synergy.drivers.reading import DATA, inside, read_fields, shown, usable_fields
 from synergy.ports import BuildRequest, Change, ChangeKind, Credentials, Delivery
 
 METHOD: Final = "schedule_and_build_instances"
 NAMESPACE: Final = "compute_task"
 VERSION: Final = "1.17"
 CHANGES: Final = {"migrate_server": ChangeKind.RESIZE, "unshelve_instance": ChangeKind.UNSHELVE}
-_DATA: Final = "nova_object.data"
-_USER_DATA_QUOTA: Final = re.compile(r"^\s*quota\s*=\s*(shared|private)\s*$", re.MULTILINE)
+_USERDATA_QUOTA: Final = re.compile(r"^\s*quota\s*=\s*(shared|private)\s*$", re.MULTILINE)
 _LONGEST_FAULT: Final = 200  # Nova cuts a fault at 255 characters, its own words included
+_LONGEST_WHY: Final = 300
+_LONGEST_BODY: Final = 8 * 2**20  # databases refuse a statement that is much longer
+_MOST_CLASSES: Final = 128  # resource classes of one flavor
+_AMOUNT: Final = re.compile(r"[0-9]{1,16}")
 # One list entry for each server; the others belong to all servers of the message.
 _PER_SERVER: Final = ("build_requests", "request_specs", "block_device_mapping", "tags")
 
@@ -43,148 +49,224 @@ def read(message_id: str, body: bytes) -> Delivery:
     try:
         return read_opened(message_id, open_body(body))
     except InvalidInput as error:
-        return Delivery(
-            message_id=message_id, body=body, unreadable=f"not a build request of Nova: {error}"
-        )
+        return unreadable(message_id, body, f"not a build request of Nova: {error}")
 
 
 def read_opened(message_id: str, opened: Opened) -> Delivery:
     """Return the requests of a message that was opened already."""
-    unreadable = ""
     try:
-        requests = tuple(_split(opened))
-        if requests:
-            return Delivery(message_id=message_id, body=opened.body, requests=requests)
-        unreadable = "it asks for no server"
+        requests = _split(opened)
     except InvalidInput as error:
-        unreadable = str(error)
-    except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
-        what = f"no {error.args[0]!r}" if isinstance(error, KeyError) else str(error)
-        unreadable = f"not a build request of Nova: {what}"
-    return Delivery(message_id=message_id, body=opened.body, unreadable=unreadable)
+        return unreadable(message_id, opened.body, f"not a build request of Nova: {error}")
+    return Delivery(message_id=message_id, body=opened.body, requests=requests)
 
 
-def _split(message: Opened) -> list[BuildRequest]:
-    inner, args = message.message, message.message["args"]
-    if inner.get("method") != METHOD:
-        raise InvalidInput(f"method is {inner.get('method')!r}, not {METHOD!r}")
-    count = len(args["request_specs"])
-    if len(args["build_requests"]) != count:
-        raise InvalidInput(
-            f"{count} request_specs but {len(args['build_requests'])} build_requests"
+def unreadable(message_id: str, body: bytes, why: str) -> Delivery:
+    """Return a message that is to be set aside."""
+    return Delivery(message_id=message_id, body=body, unreadable=why[:_LONGEST_WHY])
+
+
+def servers_of(opened: Opened) -> frozenset[str]:
+    """Return the servers that a build message asks for, none if one of them cannot be read."""
+    try:
+        args = inside(opened.message, "args", of="the message")
+        return frozenset(
+            read_fields(reading.SERVER, inside(spec, DATA, of="request spec"), "request spec")[
+                "instance_uuid"
+            ]
+            for spec in _list(args, "request_specs")
         )
-    return [_one(message, position, count) for position in range(count)]
+    except InvalidInput:
+        return frozenset()
 
 
-def _one(message: Opened, position: int, count: int) -> BuildRequest:
-    inner, args = message.message, message.message["args"]
-    spec = args["request_specs"][position][_DATA]
-    instance = args["build_requests"][position][_DATA]["instance"][_DATA]
-    flavor = spec["flavor"][_DATA]
-    server_id = spec["instance_uuid"]
-    if instance["uuid"] != server_id:
-        raise InvalidInput(f"request_specs and build_requests disagree about server {server_id!r}")
-    extra_specs = {str(k): str(v) for k, v in (flavor.get("extra_specs") or {}).items()}
+def message_id_of(opened: Opened, unique_id: str | None) -> str:
+    """Return what a message is known by, the same when the broker delivers it again."""
+    return unique_id or hashlib.sha256(opened.body).hexdigest()
+
+
+def _split(message: Opened) -> tuple[BuildRequest, ...]:
+    inner = message.message
+    if inner.get("method") != METHOD:
+        raise InvalidInput(f"method is {shown(inner.get('method'))}, not {METHOD!r}")
+    if len(message.body) > _LONGEST_BODY:
+        raise InvalidInput(
+            f"it has {len(message.body):,} bytes, but must have at most {_LONGEST_BODY:,}"
+        )
+    args = inside(inner, "args", of="the message")
+    specs, builds = (_list(args, name) for name in ("request_specs", "build_requests"))
+    if len(builds) != len(specs):
+        raise InvalidInput(f"{len(specs)} request_specs but {len(builds)} build_requests")
+    if not specs:
+        raise InvalidInput("it asks for no server")
+    context = read_fields(reading.CONTEXT, inner, "context")
+    requests = tuple(
+        _one(message, context, specs, builds, position) for position in range(len(specs))
+    )
+    if len({request.server_id for request in requests}) != len(requests):
+        raise InvalidInput("it asks twice for the same server")
+    return requests
+
+
+def _list(args: Mapping[str, Any], name: str) -> list[Any]:
+    if name not in args:
+        raise InvalidInput(f"args: there is no {name!r}")
+    found = args[name]
+    if not isinstance(found, list):
+        raise InvalidInput(f"args: {name} is {shown(found)}, but must be a list")
+    return found
+
+
+def _one(
+    message: Opened,
+    context: Mapping[str, Any],
+    specs: Sequence[Any],
+    builds: Sequence[Any],
+    position: int,
+) -> BuildRequest:
+    raw_spec = inside(specs[position], DATA, of="request spec")
+    spec = read_fields(reading.REQUEST_SPEC, raw_spec, "request spec")
+    instance = read_fields(
+        reading.NEW_INSTANCE,
+        inside(builds[position], DATA, "instance", DATA, of="build request"),
+        "instance",
+    )
+    if instance["uuid"] != spec["instance_uuid"]:
+        raise InvalidInput(
+            f"request_specs and build_requests disagree about server {spec['instance_uuid']}"
+        )
+    user_id = spec["user_id"] or context["_context_user_id"]
+    if user_id is None:
+        raise InvalidInput("request spec: there is no 'user_id'")
+    flavor = _flavor_of(raw_spec)
     return BuildRequest(
-        server_id=server_id,
+        server_id=spec["instance_uuid"],
         project_id=spec["project_id"],
-        user_id=spec.get("user_id") or inner["_context_user_id"],
-        user_name=inner.get("_context_user_name") or "",
-        server_name=instance.get("display_name") or "",
+        user_id=user_id,
+        user_name=context["_context_user_name"],
+        server_name=instance["display_name"],
         flavor=flavor["name"],
-        demand=demand_of(flavor, extra_specs, boots_from_volume=bool(spec.get("is_bfv"))),
-        created_at=_instant(instance["created_at"]),
-        body=_single(message, position, count),
-        batch_id=instance.get("reservation_id"),
-        metadata={str(k): str(v) for k, v in (instance.get("metadata") or {}).items()},
-        extra_specs=extra_specs,
-        constraints=constraints_of(spec),
-        user_data_quota=_quota_in_user_data(instance.get("user_data")),
+        demand=demand_of(flavor, flavor["extra_specs"], boots_from_volume=spec["is_bfv"]),
+        created_at=instance["created_at"],
+        body=_single(message, position, len(specs)),
+        batch_id=instance["reservation_id"],
+        metadata=instance["metadata"],
+        extra_specs=flavor["extra_specs"],
+        constraints=constraints_of(raw_spec),
+        user_data_quota=_quota_in_user_data(instance["user_data"]),
     )
 
 
-def read_change(opened: Opened) -> Change | None:
-    """Return the resize or unshelve that a message asks for, None when it is neither.
+def _flavor_of(spec: Mapping[str, Any]) -> dict[str, Any]:
+    return read_fields(reading.FLAVOR, inside(spec, "flavor", DATA, of="request spec"), "flavor")
 
-    Raises InvalidInput when it is not what Nova sends.
+
+def changed_project(opened: Opened) -> str | None:
+    """Return the project of the server that a message would change, as far as it can be read.
+
+    An administrator may change a server of a project that is not his own.
     """
-    kind = CHANGES.get(str(opened.message.get("method")))
-    if kind is None:
-        return None
     try:
-        args = opened.message["args"]
-        instance, spec = args["instance"][_DATA], args["request_spec"][_DATA]
-        flavor = (args["flavor"] if kind is ChangeKind.RESIZE else spec["flavor"])[_DATA]
-        boots_from_volume = bool(spec.get("is_bfv")) or not instance.get("image_ref")
-        extra_specs = {str(k): str(v) for k, v in (flavor.get("extra_specs") or {}).items()}
-        return Change(
-            message_id=str(opened.message.get("_unique_id")),
-            kind=kind,
-            server_id=instance["uuid"],
-            project_id=instance["project_id"],
-            flavor=flavor["name"],
-            demand=demand_of(flavor, extra_specs, boots_from_volume=boots_from_volume),
-            body=opened.body,
-        )
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise InvalidInput(f"not what Nova sends: {type(error).__name__} {error}") from error
+        instance = inside(opened.message, "args", "instance", DATA, of="the message")
+    except InvalidInput:
+        return None
+    found = usable_fields({"project_id": reading.ID}, instance)["project_id"]
+    return str(found) if found else None
+
+
+def read_change(opened: Opened, unique_id: str | None) -> Change:
+    """Return the resize or unshelve that a message asks for. Raises InvalidInput."""
+    method = opened.message.get("method")
+    kind = CHANGES.get(method) if isinstance(method, str) else None
+    if kind is None:
+        raise InvalidInput(f"method is {shown(method)}, none of {', '.join(CHANGES)}")
+    args = inside(opened.message, "args", of="the message")
+    raw_spec = inside(args, "request_spec", DATA, of="args")
+    spec = read_fields(reading.SHAPE, raw_spec, "request spec")
+    instance = read_fields(
+        reading.CHANGED_INSTANCE, inside(args, "instance", DATA, of="args"), "instance"
+    )
+    flavor = _flavor_of(args if kind is ChangeKind.RESIZE else raw_spec)
+    return Change(
+        message_id=message_id_of(opened, unique_id),
+        kind=kind,
+        server_id=instance["uuid"],
+        project_id=instance["project_id"],
+        flavor=flavor["name"],
+        demand=demand_of(
+            flavor,
+            flavor["extra_specs"],
+            boots_from_volume=spec["is_bfv"] or not instance["image_ref"],
+        ),
+        body=opened.body,
+    )
 
 
 def demand_of(
     flavor: Mapping[str, Any], extra_specs: Mapping[str, str], *, boots_from_volume: bool
 ) -> Resources:
     """Return what Placement will be asked for: the flavor, and `resources:CLASS` extra specs."""
-    local_gb = int(flavor.get("ephemeral_gb") or 0) + -(-int(flavor.get("swap") or 0) // 1024)
+    local_gb = flavor["ephemeral_gb"] + -(-flavor["swap"] // 1024)
     amounts: dict[str, object] = {
-        "VCPU": int(flavor["vcpus"]),
-        "MEMORY_MB": int(flavor["memory_mb"]),
-        "DISK_GB": local_gb + (0 if boots_from_volume else int(flavor.get("root_gb") or 0)),
+        "VCPU": flavor["vcpus"],
+        "MEMORY_MB": flavor["memory_mb"],
+        "DISK_GB": local_gb + (0 if boots_from_volume else flavor["root_gb"]),
     }
     for key, value in extra_specs.items():
         name = key.removeprefix("resources:")
         if name != key and RESOURCE_CLASS.fullmatch(name):
+            if not _AMOUNT.fullmatch(value):
+                raise InvalidInput(
+                    f"flavor: {shown(key)} is {shown(value)}, but must be an integer from 0 to "
+                    "2^53 - 1"
+                )
             amounts[name] = int(value)
-    return Resources.demand(amounts, of=f"flavor {flavor.get('name')!r}")
+    if len(amounts) > _MOST_CLASSES:
+        raise InvalidInput(
+            f"flavor: it asks for {len(amounts)} resource classes, but must ask for at most "
+            f"{_MOST_CLASSES}"
+        )
+    return Resources.demand(amounts, of=f"flavor {shown(flavor['name'])}")
 
 
 def constraints_of(spec: Mapping[str, Any]) -> Constraints:
     """Return what binds the choice of a host: a zone, a server group, the traits of flavor and
-    image.
+    image. Raises InvalidInput.
 
     Traits of numbered groups (`trait1:...`) go with the resources of their group; both are left to
     Nova.
     """
     found = {TRAIT + name: "required" for name in _image_traits(spec)}
-    extra_specs = spec["flavor"][_DATA].get("extra_specs") or {}
     found |= {
         key: value
-        for key, value in extra_specs.items()
+        for key, value in _flavor_of(spec)["extra_specs"].items()
         if key.startswith(TRAIT) and value in ("required", "forbidden")
     }
-    if spec.get("availability_zone"):
-        found[AVAILABILITY_ZONE] = str(spec["availability_zone"])
-    groups = (spec.get("scheduler_hints") or {}).get("group") or ()
-    if groups:
-        found[SERVER_GROUP] = groups if isinstance(groups, str) else str(groups[0])
+    placement = read_fields(reading.PLACEMENT, spec, "request spec")
+    if placement["availability_zone"]:
+        found[AVAILABILITY_ZONE] = placement["availability_zone"]
+    hints = read_fields(reading.HINTS, spec.get("scheduler_hints") or {}, "scheduler_hints")
+    if hints["group"]:
+        found[SERVER_GROUP] = hints["group"][0]
     return tuple(sorted(found.items()))
 
 
 def _image_traits(spec: Mapping[str, Any]) -> Sequence[str]:
-    image = (spec.get("image") or {}).get(_DATA) or {}
-    properties = (image.get("properties") or {}).get(_DATA) or {}
-    return properties.get("traits_required") or ()
-
-
-def _instant(text: str) -> datetime:
-    instant = datetime.fromisoformat(text)
-    return instant if instant.tzinfo else instant.replace(tzinfo=UTC)
+    if not spec.get("image"):
+        return ()
+    image = inside(spec["image"], of="image").get(DATA) or {}
+    if not inside(image, of="image").get("properties"):
+        return ()
+    properties = inside(image["properties"], DATA, of="image properties")
+    found = read_fields(reading.IMAGE_PROPERTIES, properties, "image properties")
+    return tuple(found["traits_required"])
 
 
 def _quota_in_user_data(encoded: str | None) -> str | None:
     if not encoded:
         return None
     try:
-        found = _USER_DATA_QUOTA.search(base64.b64decode(encoded).decode(errors="replace"))
+        found = _USERDATA_QUOTA.search(base64.b64decode(encoded).decode(errors="replace"))
     except ValueError:
         return None
     return found.group(1) if found else None
@@ -200,7 +282,7 @@ def _single(message: Opened, position: int, count: int) -> bytes:
         if isinstance(values, list) and len(values) == count:
             args[name] = [values[position]]
     spec = copy(args["request_specs"][0])
-    spec[_DATA] = {**spec[_DATA], "num_instances": 1}
+    spec[DATA] = {**spec[DATA], "num_instances": 1}
     args["request_specs"] = [spec]
     unique = f"{message.message.get('_unique_id', '')}-{position}"
     return message.closed(args=args, _unique_id=unique)
@@ -220,11 +302,12 @@ def refused(body: bytes, reason: str) -> bytes:
     """Return the message so that Nova ends the server with `reason` as its fault."""
     message = open_body(body)
     text = f"(none) Synergy rejected this request: {reason}"[:_LONGEST_FAULT]
+    args = inside(message.message, "args", of="the message")
     specs = [
-        {**spec, _DATA: {**spec[_DATA], "force_hosts": [text]}}
-        for spec in message.message["args"]["request_specs"]
+        {**spec, DATA: {**inside(spec, DATA, of="request spec"), "force_hosts": [text]}}
+        for spec in _list(args, "request_specs")
     ]
-    return message.closed(args={**message.message["args"], "request_specs": specs})
+    return message.closed(args={**args, "request_specs": specs})
 
 
 def refused_change(body: bytes, reason: str) -> bytes:
@@ -241,21 +324,21 @@ def refused_change(body: bytes, reason: str) -> bytes:
     if message.message["method"] == "unshelve_instance":
         nowhere = _object("Destination", "1.4", {"host": text, "node": None})
         spec = args["request_spec"]
-        args["request_spec"] = {**spec, _DATA: {**spec[_DATA], "requested_destination": nowhere}}
+        args["request_spec"] = {**spec, DATA: {**spec[DATA], "requested_destination": nowhere}}
     else:
         server = args["instance"]
-        args["instance"] = {**server, _DATA: {**server[_DATA], "host": text}}
+        args["instance"] = {**server, DATA: {**server[DATA], "host": text}}
     return message.closed(args=args)
 
 
 def credentials_of(body: bytes) -> Credentials:
-    """Return the token and roles in a message's context."""
+    """Return the token and roles in a message's context. Raises InvalidInput."""
     return _credentials(open_body(body).message)
 
 
 def _credentials(inner: Mapping[str, Any]) -> Credentials:
-    token, roles = inner.get("_context_auth_token") or "", inner.get("_context_roles") or ()
-    return Credentials(str(token), tuple(str(role) for role in roles))
+    context = read_fields(reading.CONTEXT, inner, "context")
+    return Credentials(context["_context_auth_token"], context["_context_roles"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -269,12 +352,17 @@ class Order:
 
 
 def order_of(body: bytes) -> Order:
-    """Return what a conductor reads of a message."""
+    """Return what a conductor reads of a message. Raises InvalidInput."""
     message = open_body(body)
-    specs = [spec[_DATA] for spec in message.message["args"]["request_specs"]]
+    args = inside(message.message, "args", of="the message")
+    specs = [inside(spec, DATA, of="request spec") for spec in _list(args, "request_specs")]
+    if not specs:
+        raise InvalidInput("it asks for no server")
     hosts = specs[0].get("force_hosts")
     return Order(
-        server_ids=tuple(spec["instance_uuid"] for spec in specs),
+        server_ids=tuple(
+            read_fields(reading.SERVER, spec, "request spec")["instance_uuid"] for spec in specs
+        ),
         constraints=constraints_of(specs[0]),
         forced_host=str(hosts[0]) if hosts else None,
         token=_credentials(message.message).token,
@@ -348,5 +436,5 @@ def _object(name: str, version: str, data: Mapping[str, Any]) -> dict[str, Any]:
         "nova_object.name": name,
         "nova_object.namespace": "nova",
         "nova_object.version": version,
-        _DATA: dict(data),
+        DATA: dict(data),
     }

@@ -3,6 +3,7 @@
 Must not know who implements them.
 """
 
+from synergy.core.model import ServerStatus
 from synergy.ports.cloud import (
     BuildRequest,
     Change,
@@ -28,7 +29,6 @@ from synergy.ports.cloud import (
     Parcel,
     ProjectView,
     Receipt,
-    ServerStatus,
     ServerView,
     SiteFactor,
     Wake,

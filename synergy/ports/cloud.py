@@ -17,6 +17,7 @@ from synergy.core.model import (
     BuildFailure,
     Constraints,
     Resources,
+    ServerStatus,
 )
 from synergy.core.queue import Waiting
 from synergy.core.shares import Floats
@@ -187,18 +188,6 @@ class Changes(Protocol):
 
 
 # --- Nova's and Placement's view ------------------------------------------------------------------
-
-
-class ServerStatus(StrEnum):
-    """What Nova says of a server, as far as Synergy cares."""
-
-    SCHEDULING = "SCHEDULING"  # BUILD, and no host was chosen yet
-    BUILDING = "BUILDING"
-    ACTIVE = "ACTIVE"
-    STOPPED = "STOPPED"
-    SHELVED = "SHELVED"  # offloaded: holds nothing
-    ERROR = "ERROR"
-    DELETED = "DELETED"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

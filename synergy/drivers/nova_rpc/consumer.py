@@ -165,6 +165,9 @@ class Consumer(threading.Thread):
 
     def _consume(self, connection: Any) -> None:
         channel = connection.channel()
+        channel.auto_decode = (
+            False  # a body is passed on as it came, whatever its encoding is said to be
+        )
         self._begin(channel)
         self.trouble = ""
         self.ready.set()

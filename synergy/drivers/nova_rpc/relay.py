@@ -9,10 +9,12 @@ that the broker delivers again is relayed only if Nova still waits for it a whil
 is on its way. Must not know what Synergy does with a request.
 """
 
+import heapq
 import logging
 import threading
 import time
 import uuid
+from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -20,6 +22,7 @@ from typing import Any, Final
 
 from synergy.core.errors import HandOverFailed, HandOverUnknown, InvalidInput, UpstreamUnavailable
 from synergy.drivers import envelope, nova_message
+from synergy.drivers.complaints import Complaints, in_short
 from synergy.drivers.envelope import Opened
 from synergy.drivers.nova_rpc.broker import Durability, body_of, declare, declare_fanout
 from synergy.drivers.nova_rpc.consumer import Consumer, Inbox, Unacknowledged
@@ -32,6 +35,8 @@ TOPIC: Final = "conductor"
 FANOUT: Final = "scheduler_fanout"
 LONGEST_CALL_S: Final = 3600.0  # after that an answer is not waited for any longer
 RETRY_S: Final = 1.0
+SUSPECT_BREAKS: Final = 3  # of a connection with the same message
+LONGEST_SUSPECT_S: Final = 600.0
 DOUBT_S: Final = 60.0  # how long a build request delivered again leaves a copy to be seen
 StillWaiting = Callable[[Collection[str]], Collection[str]]
 
@@ -79,7 +84,10 @@ class Relay:
         self._onward, self._fanned = Stream(core_url), Stream(core_url)
         self._stuck: list[tuple[Any, Fate]] = []  # messages that the other side did not take
         self._stuck_since_s = 0.0
+        self._breaks: Counter[int] = Counter()  # of the connection to the core, by delivery tag
+        self._suspects: list[tuple[float, int, Any]] = []  # heap of (due at, delivery tag, message)
         self._trouble = ""  # why, as told last
+        self._complaints = Complaints(LOG)
         self._edge = Consumer("edge", edge_url, self._begin_edge, self._turn_edge, self._end_edge)
         self._core = Consumer("core replies", core_url, self._begin_core)
 
@@ -144,6 +152,8 @@ class Relay:
         self._onward.forget()  # its messages belong to the last channel, and come again
         self._fanned.forget()
         self._stuck.clear()
+        self._suspects.clear()
+        self._breaks.clear()
         self._unacknowledged.begin()
         self._inbox.begin()
         self._changes.begin()
@@ -162,7 +172,9 @@ class Relay:
         self._unacknowledged.settle(channel)
         if self._stuck and time.monotonic() - self._stuck_since_s > RETRY_S:
             self._try_again()
-        if self._doubtful and time.monotonic() - self._doubtful[-1].since_s > self._doubt_s:
+        if self._suspects and not self._stuck and not len(self._onward):
+            self._try_suspect()
+        if self._doubtful and time.monotonic() - self._doubtful[0].since_s > self._doubt_s:
             self._settle_doubtful()
 
     def _end_edge(self, channel: Any) -> None:
@@ -179,49 +191,53 @@ class Relay:
         """Take or relay a message; `again` when it may have been relayed before."""
         body = body_of(message)
         try:
-            opened = envelope.open_body(body)
-        except InvalidInput as error:
-            LOG.warning("a message that is no request is relayed as it is: %s", error)
-            self._relay(message, body)
-            return
+            proceed = self._course(message, body, again=again)
+        except Exception as error:  # one message must not end the connection that all come on
+            self._complaints.tell(
+                "a message that cannot be read is relayed as it is: %s", in_short(error)
+            )
+            proceed = partial(self._relay, message, body)
+        proceed()
+
+    def _course(self, message: Any, body: bytes, *, again: bool) -> Callable[[], None]:
+        """Return what is to be done with a message; nothing is done yet."""
+        opened = envelope.open_body(body)
         outline = envelope.outline_of(opened)
         if outline.method == nova_message.METHOD and outline.msg_id is None:
             if outline.project_id in self._managed:
-                self._take(message, opened, outline)
-            elif again:
-                delivery = nova_message.read_opened(outline.unique_id or "", opened)
-                servers = frozenset(build.server_id for build in delivery.requests)
-                self._doubt(message, servers, lambda: self._relay(message, body))
-            else:
-                self._relay(message, body)
-        elif change := self._change_of(opened, outline):
-            if again:
-                servers = frozenset((change.server_id,))
-                self._doubt(message, servers, lambda: self._take_change(message, change))
-            else:
-                self._take_change(message, change)
-        else:
-            self._relay(message, self._answered_here(opened, outline))
+                return partial(self._take, message, _delivery_of(opened, outline))
+            # One that cannot be read is of no server that Nova could be asked about.
+            if again and (servers := nova_message.servers_of(opened)):
+                return partial(self._doubt, message, servers, partial(self._relay, message, body))
+            return partial(self._relay, message, body)
+        if outline.method in nova_message.CHANGES and outline.msg_id is None:
+            return self._course_of_change(message, opened, outline, again=again)
+        return partial(self._relay, message, self._answered_here(opened, outline))
 
-    def _change_of(self, opened: Opened, outline: envelope.Outline) -> Change | None:
-        """Return the change of a managed project's server that a message asks for."""
-        if outline.method not in nova_message.CHANGES or outline.msg_id is not None:
-            return None
+    def _course_of_change(
+        self, message: Any, opened: Opened, outline: envelope.Outline, *, again: bool
+    ) -> Callable[[], None]:
+        owner = nova_message.changed_project(opened) or outline.project_id
+        if owner not in self._managed:
+            return partial(self._relay, message, opened.body)
         try:
-            change = nova_message.read_change(opened)
+            change = nova_message.read_change(opened, outline.unique_id)
         except InvalidInput as error:
-            LOG.error("%s is relayed without a check of the quota: %s", outline.method, error)
-            return None
-        return change if change and change.project_id in self._managed else None
+            message_id = nova_message.message_id_of(opened, outline.unique_id)
+            why = f"{outline.method} is not what Nova sends: {error}"
+            aside = nova_message.unreadable(message_id, opened.body, why)
+            return partial(self._take, message, aside)
+        take = partial(self._take_change, message, change)
+        if again:
+            return partial(self._doubt, message, frozenset((change.server_id,)), take)
+        return take
 
     def _take_change(self, message: Any, change: Change) -> None:
         self._changes.put(change.message_id, change, message.delivery_tag)
         self._wake_changes()
 
-    def _take(self, message: Any, opened: Opened, outline: envelope.Outline) -> None:
-        message_id = outline.unique_id or uuid.uuid5(uuid.NAMESPACE_OID, opened.body.hex()).hex
-        delivery = nova_message.read_opened(message_id, opened)
-        self._inbox.put(message_id, delivery, message.delivery_tag)
+    def _take(self, message: Any, delivery: Delivery) -> None:
+        self._inbox.put(delivery.message_id, delivery, message.delivery_tag)
         self._wake()
 
     def _doubt(self, message: Any, server_ids: frozenset[str], proceed: Callable[[], None]) -> None:
@@ -236,16 +252,18 @@ class Relay:
 
     def _settle_doubtful(self) -> None:
         """Go on with those that Nova still waits for, and forget those that it got before."""
-        settling, self._doubtful = self._doubtful, []
+        due_s = time.monotonic() - self._doubt_s
+        settling = [one for one in self._doubtful if one.since_s <= due_s]
+        self._doubtful = [one for one in self._doubtful if one.since_s > due_s]
         ids = frozenset().union(*(one.server_ids for one in settling))
         try:
             waiting = set(self._still_waiting(ids)) if self._core_is_empty() else None
-        except UpstreamUnavailable as error:
-            LOG.error("%d message(s) delivered again wait: %s", len(settling), error)
+        except Exception as error:  # whatever Nova answers, what others send goes on
+            LOG.error("%d message(s) delivered again wait: %s", len(settling), in_short(error))
             waiting = None
         if waiting is None:
             now_s = time.monotonic()
-            self._doubtful = [replace(one, since_s=now_s) for one in settling]
+            self._doubtful += [replace(one, since_s=now_s) for one in settling]
             return
         for one in settling:
             if wanted := one.server_ids & waiting:
@@ -263,11 +281,12 @@ class Relay:
         """Return the message; the answer to a call comes to us first."""
         if outline.msg_id is None or outline.reply_queue is None:
             return opened.body
+        body = opened.closed(_reply_q=self._reply_queue)
         now_s = time.monotonic()
         with self._lock:
             self._calls = {k: v for k, v in self._calls.items() if v[1] > now_s}
             self._calls[outline.msg_id] = outline.reply_queue, now_s + LONGEST_CALL_S
-        return opened.closed(_reply_q=self._reply_queue)
+        return body
 
     def _relay(self, message: Any, body: bytes) -> None:
         """Publish on the other side, behind what is stuck; acknowledged when that confirms."""
@@ -283,16 +302,41 @@ class Relay:
         self._onward.send(outgoing, partial(self._relayed, message))
 
     def _relayed(self, message: Any, done: Published) -> None:
+        tag = message.delivery_tag
         if done.fate is Fate.CONFIRMED:
-            self._unacknowledged.handled(message.delivery_tag)
+            self._unacknowledged.handled(tag)
+            self._breaks.pop(tag, None)
             self._trouble = ""
             return
         if done.why != self._trouble:
             LOG.error("what nova-api sends waits, and is tried every %.0f s: %s", RETRY_S, done.why)
             self._trouble = done.why
+        if done.fate is Fate.UNKNOWN:
+            self._breaks[tag] += 1
+            if self._breaks[tag] >= SUSPECT_BREAKS:
+                self._suspect(message)
+                return
         if not self._stuck:
             self._stuck_since_s = time.monotonic()
         self._stuck.append((message, done.fate))
+
+    def _suspect(self, message: Any) -> None:
+        """Let others pass a message that the connection broke with again and again: it is tried by
+        itself, each time later, until it gets through."""
+        tag = message.delivery_tag
+        rest_s = min(RETRY_S * 2 ** self._breaks[tag], LONGEST_SUSPECT_S)
+        LOG.error(
+            "message %d of this connection broke the one to the core %d times: it is tried by "
+            "itself in %.0f s, and others pass it", tag, self._breaks[tag], rest_s,
+        )  # fmt: skip
+        heapq.heappush(self._suspects, (time.monotonic() + rest_s, tag, message))
+
+    def _try_suspect(self) -> None:
+        """Relay one suspect while nothing else is under way that it could break."""
+        if self._suspects[0][0] <= time.monotonic():
+            _, _, message = heapq.heappop(self._suspects)
+            self._handle(message, again=True)
+            self._onward.hear_all()
 
     def _try_again(self) -> None:
         """Relay what is stuck, in its order. It is not given back to its queue meanwhile, which may
@@ -310,7 +354,7 @@ class Relay:
 
     def _fanout_done(self, tag: int, done: Published) -> None:
         if done.fate is not Fate.CONFIRMED:
-            LOG.warning("a message for all schedulers is dropped: %s", done.why)
+            self._complaints.tell("a message for all schedulers is dropped: %s", done.why)
         self._unacknowledged.handled(tag)
 
     # --- the thread of the core's replies ---------------------------------------------------------
@@ -323,8 +367,8 @@ class Relay:
         body = body_of(message)
         try:
             answer = envelope.answer_of(body)
-        except InvalidInput as error:
-            LOG.warning("an answer that cannot be read is dropped: %s", error)
+        except Exception as error:  # one answer must not end the connection that all come on
+            self._complaints.tell("an answer that cannot be read is dropped: %s", in_short(error))
             message.channel.basic_ack(message.delivery_tag)
             return
         with self._lock:
@@ -351,6 +395,15 @@ class Relay:
     def hand_over_one(self, body: bytes) -> None:
         """Hand a message to the conductor, confirmed. Raises HandOverFailed or HandOverUnknown."""
         self._to_core.publish(_for_conductor(body))
+
+
+def _delivery_of(opened: Opened, outline: envelope.Outline) -> Delivery:
+    """Return the requests of a managed project's message, or why it is set aside."""
+    message_id = nova_message.message_id_of(opened, outline.unique_id)
+    if outline.called:
+        why = "its _msg_id is none of oslo.messaging: nobody could be answered"
+        return nova_message.unreadable(message_id, opened.body, why)
+    return nova_message.read_opened(message_id, opened)
 
 
 def _for_conductor(body: bytes) -> Outgoing:

@@ -9,18 +9,19 @@ not know what follows from a notification.
 import logging
 import re
 from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, datetime
 from typing import Any, Final
 
 from synergy.core.errors import InvalidInput, UpstreamUnavailable
-from synergy.drivers import envelope, nova_message
+from synergy.drivers import envelope, nova_message, reading
+from synergy.drivers.complaints import Complaints, in_short
 from synergy.drivers.nova_rpc.broker import Durability, body_of, declare
 from synergy.drivers.nova_rpc.consumer import Consumer, Inbox, Unacknowledged
+from synergy.drivers.reading import DATA, inside, read_fields, shown, storable
 from synergy.ports import Notice, NoticeKind, Wake
 
 LOG = logging.getLogger(__name__)
 PRIORITIES: Final = ("info", "error")
-_DATA: Final = "nova_object.data"
+_LONGEST_DETAIL: Final = 255
 _VERSIONED: Final[Mapping[str, NoticeKind]] = {
     "instance.create.end": NoticeKind.BOOTED,
     "instance.create.error": NoticeKind.ATTEMPT_FAILED,
@@ -45,63 +46,60 @@ _PUBLISHER: Final = re.compile(r"(?:nova-compute:|compute\.)(.+)")
 _FAILURES: Final = (NoticeKind.FAILED, NoticeKind.ATTEMPT_FAILED)
 
 
-def read(body: bytes) -> tuple[str, Notice | None]:
-    """Return a notification's message id, and what it tells if it concerns us.
-
-    Raises InvalidInput when it is no notification.
-    """
+def read(body: bytes) -> Notice | None:
+    """Return what a notification tells if it concerns us. Raises InvalidInput."""
     message = envelope.open_body(body).message
-    try:
-        event = str(message["event_type"])
-        message_id = str(message["message_id"])
-        if event in _VERSIONED:
-            payload = message["payload"][_DATA]
-            return message_id, _notice(_VERSIONED[event], message, payload)
-        if event in _LEGACY:
-            return message_id, _notice(_LEGACY[event], message, message["payload"])
-    except (KeyError, TypeError, ValueError) as error:
-        raise InvalidInput(f"a notification without {error}") from error
-    return message_id, None
+    event = message.get("event_type")
+    if not isinstance(event, str):
+        raise InvalidInput(f"a notification whose event_type is {shown(event)}")
+    if event in _VERSIONED:
+        payload = inside(message, "payload", DATA, of="notification")
+        return _notice(_VERSIONED[event], message, payload)
+    if event in _LEGACY:
+        payload = inside(message, "payload", of="notification")
+        return _notice(_LEGACY[event], message, payload)
+    return None
 
 
 def _notice(kind: NoticeKind, message: Mapping[str, Any], payload: Mapping[str, Any]) -> Notice:
+    outside = read_fields(reading.NOTIFICATION, message, "notification")
+    server = read_fields(reading.NOTIFIED_SERVER, payload, "payload")
     # Versioned payloads name the server `uuid` or `instance_uuid`, legacy ones `instance_id`.
-    server_id = payload.get("uuid") or payload.get("instance_uuid") or payload["instance_id"]
+    server_id = server["uuid"] or server["instance_uuid"] or server["instance_id"]
+    if server_id is None:
+        raise InvalidInput("payload: there is no 'uuid', 'instance_uuid' or 'instance_id'")
     detail = _detail(payload) if kind in _FAILURES else ""
     return Notice(
         kind=kind,
-        server_id=str(server_id),
-        at=_instant(message["timestamp"]),
-        host=payload.get("host") or _publisher_host(message, kind),
+        server_id=server_id,
+        at=outside["timestamp"],
+        host=server["host"] or _publisher_host(outside["publisher_id"], kind),
         detail=detail,
         failure=nova_message.failure_of(detail) if kind is NoticeKind.FAILED else None,
-        message_id=str(message["message_id"]),
+        message_id=outside["message_id"],
     )
 
 
-def _publisher_host(message: Mapping[str, Any], kind: NoticeKind) -> str | None:
+def _publisher_host(publisher: str, kind: NoticeKind) -> str | None:
     """Return the host of who tells: a build that broke may belong to none any more.
 
     It is nova-compute:HOST in versioned notifications and compute.HOST in legacy ones.
     """
     if kind is not NoticeKind.ATTEMPT_FAILED:
         return None
-    found = _PUBLISHER.fullmatch(str(message.get("publisher_id", "")))
+    found = _PUBLISHER.fullmatch(publisher)
     return found.group(1) if found else None
 
 
 def _detail(payload: Mapping[str, Any]) -> str:
-    """Return what a failure tells of itself."""
+    """Return what a failure tells of itself; only people read it."""
     fault = payload.get("fault") or payload.get("reason") or payload.get("exception") or ""
     if isinstance(fault, Mapping):
-        fault = fault.get(_DATA, fault)
-        fault = fault.get("exception_message") or fault.get("kwargs") or fault
-    return str(fault or payload.get("message") or "")[:255]
-
-
-def _instant(text: str) -> datetime:
-    instant = datetime.fromisoformat(text)
-    return instant if instant.tzinfo else instant.replace(tzinfo=UTC)
+        fault = fault.get(DATA, fault)
+    if isinstance(fault, Mapping):
+        fault = fault.get("exception_message") or fault.get("kwargs") or "a failure without words"
+    told = fault or payload.get("message") or ""
+    return storable(str(told), _LONGEST_DETAIL)
 
 
 class NovaNotices:
@@ -115,6 +113,7 @@ class NovaNotices:
         self._wake: Wake = lambda: None
         self._inbox: Inbox[Notice] = Inbox()
         self._unacknowledged = Unacknowledged()
+        self._complaints = Complaints(LOG)
         self._consumer = Consumer("notifications", url, self._begin, self._turn)
 
     def on_arrival(self, wake: Wake) -> None:
@@ -151,16 +150,19 @@ class NovaNotices:
         self._unacknowledged.settle(channel)
 
     def _on_message(self, message: Any) -> None:
-        self._unacknowledged.came(message.delivery_tag)
+        tag = message.delivery_tag
+        self._unacknowledged.came(tag)
         try:
-            message_id, notice = read(body_of(message))
-        except InvalidInput as error:
-            LOG.warning("a notification that cannot be read is dropped: %s", error)
+            notice = read(body_of(message))
+        except Exception as error:  # one message must not end the connection that all come on
+            self._complaints.tell(
+                "a notification that cannot be read is dropped: %s", in_short(error)
+            )
             notice = None
         if notice is None:
-            self._unacknowledged.handled(message.delivery_tag)
+            self._unacknowledged.handled(tag)
             return
-        self._inbox.put(message_id, notice, message.delivery_tag)
+        self._inbox.put(notice.message_id, notice, tag)
         self._wake()
 
 
@@ -192,14 +194,23 @@ class KeystoneNotices:
             channel.basic_consume(queue, callback=self._on_message)
 
     def _on_message(self, message: Any) -> None:
-        try:
-            event = str(envelope.open_body(body_of(message)).message.get("event_type", ""))
-        except InvalidInput:
-            event = ""
         message.channel.basic_ack(message.delivery_tag)
-        if event.startswith("identity.") and not event.startswith("identity.authenticate"):
+        if _tells_of_a_change(body_of(message)):
             for wake in self._wakes:
                 wake()
+
+
+def _tells_of_a_change(body: bytes) -> bool:
+    """Tell whether a notification of Keystone is one of a change; what cannot be read is none."""
+    try:
+        event = envelope.open_body(body).message.get("event_type")
+    except InvalidInput:
+        return False
+    return (
+        isinstance(event, str)
+        and event.startswith("identity.")
+        and not event.startswith("identity.authenticate")
+    )
 
 
 def listen(

@@ -5,7 +5,7 @@ import pytest
 
 from synergy.core.model import Resources
 from synergy.drivers import nova_message
-from tests.builders import NOON
+from tests.builders import NOON, rid
 
 CONTEXT = {
     "user_id": "u", "user_name": "alice", "project_id": "p", "project_name": "science",
@@ -17,7 +17,10 @@ FLAVOR = {
 }  # fmt: skip
 
 
-def body(servers=(("s1", "one"),), flavor=FLAVOR):
+ONE = ((rid(1), "one"),)
+
+
+def body(servers=ONE, flavor=FLAVOR):
     return nova_message.compose(
         context=CONTEXT, servers=list(servers), flavor=flavor, metadata={"quota": "shared"},
         created_at=NOON, unique_id="0" * 32,
@@ -33,7 +36,7 @@ def changed(change):
 
 def test_a_message_is_read_as_nova_sends_it():
     (found,) = nova_message.read("m", body()).requests
-    assert (found.server_id, found.project_id, found.user_name) == ("s1", "p", "alice")
+    assert (found.server_id, found.project_id, found.user_name) == (rid(1), "p", "alice")
     assert found.created_at == NOON
     assert found.demand == Resources.of(VCPU=2, MEMORY_MB=100, DISK_GB=8, CUSTOM_FPGA=1)
 
@@ -85,15 +88,15 @@ def test_a_message_of_an_unknown_version_is_read_by_its_shape_and_kept_as_it_is(
 
     raw = changed(change)
     (found,) = nova_message.read("m", raw).requests
-    assert (found.server_id, found.body) == ("s1", raw)
+    assert (found.server_id, found.body) == (rid(1), raw)
 
 
 def test_a_message_of_several_is_split_into_messages_of_one():
-    delivery = nova_message.read("m", body([("s1", "one"), ("s2", "two")]))
-    assert [build.server_id for build in delivery.requests] == ["s1", "s2"]
+    delivery = nova_message.read("m", body([(rid(1), "one"), (rid(2), "two")]))
+    assert [build.server_id for build in delivery.requests] == [rid(1), rid(2)]
     second = json.loads(json.loads(delivery.requests[1].body)["oslo.message"])
     (spec,) = second["args"]["request_specs"]
-    assert spec["nova_object.data"]["instance_uuid"] == "s2"
+    assert spec["nova_object.data"]["instance_uuid"] == rid(2)
     assert spec["nova_object.data"]["num_instances"] == 1
     assert (
         second["_unique_id"]
@@ -130,7 +133,7 @@ def test_the_quota_line_of_user_data_is_found():
         pytest.param(changed(lambda m: m["args"].update(build_requests=[])), "1 request_specs but 0", id="unequal lists"),
         pytest.param(
             changed(lambda m: m["args"]["request_specs"][0]["nova_object.data"]["flavor"]["nova_object.data"].update(vcpus=-1)),
-            "VCPU is -1", id="a negative demand"),
+            "flavor: vcpus is -1", id="a negative demand"),
     ],
 )  # fmt: skip
 def test_what_nova_does_not_send_is_told_and_never_raises(raw, told):

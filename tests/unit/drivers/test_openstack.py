@@ -1,6 +1,7 @@
 """What the drivers of a real cloud make of what its services answer, and of its notifications."""
 
 import json
+from uuid import UUID
 
 import pytest
 from oslo_config import cfg
@@ -228,6 +229,9 @@ def notification(event, payload, **more):
     return json.dumps({"oslo.version": "2.0", "oslo.message": json.dumps(inner)}).encode()
 
 
+SERVER_ID = str(UUID(int=1))
+
+
 def versioned(**data):
     return {"nova_object.name": "Payload", "nova_object.data": data}
 
@@ -235,36 +239,36 @@ def versioned(**data):
 @pytest.mark.parametrize(
     ("event", "payload", "kind", "detail"),
     [
-        ("instance.create.end", versioned(uuid="s", host="h"), NoticeKind.BOOTED, ""),
-        ("compute.instance.create.end", {"instance_id": "s", "host": "h"}, NoticeKind.BOOTED, ""),
-        ("instance.delete.end", versioned(uuid="s", host="h"), NoticeKind.DELETED, ""),
-        ("instance.shelve_offload.end", versioned(uuid="s", host="h"), NoticeKind.SHELVED, ""),
-        ("instance.resize_confirm.end", versioned(uuid="s", host="h"), NoticeKind.RESIZED, ""),
+        ("instance.create.end", versioned(uuid=SERVER_ID, host="h"), NoticeKind.BOOTED, ""),
+        ("compute.instance.create.end", {"instance_id": SERVER_ID, "host": "h"}, NoticeKind.BOOTED, ""),
+        ("instance.delete.end", versioned(uuid=SERVER_ID, host="h"), NoticeKind.DELETED, ""),
+        ("instance.shelve_offload.end", versioned(uuid=SERVER_ID, host="h"), NoticeKind.SHELVED, ""),
+        ("instance.resize_confirm.end", versioned(uuid=SERVER_ID, host="h"), NoticeKind.RESIZED, ""),
         ("instance.create.error",
-         versioned(uuid="s", host="h", fault=versioned(exception_message="it burst")),
+         versioned(uuid=SERVER_ID, host="h", fault=versioned(exception_message="it burst")),
          NoticeKind.ATTEMPT_FAILED, "it burst"),
         ("compute_task.build_instances.error",
-         versioned(instance_uuid="s", host="h", reason=versioned(exception_message="no host")),
+         versioned(instance_uuid=SERVER_ID, host="h", reason=versioned(exception_message="no host")),
          NoticeKind.FAILED, "no host"),
     ],
 )  # fmt: skip
 def test_a_notification_is_read_in_both_formats(event, payload, kind, detail):
-    message_id, notice = notifications.read(notification(event, payload))
-    assert (message_id, notice.kind, notice.server_id, notice.host, notice.detail) == (
-        "m", kind, "s", "h", detail,
+    notice = notifications.read(notification(event, payload))
+    assert (notice.message_id, notice.kind, notice.server_id, notice.host, notice.detail) == (
+        "m", kind, SERVER_ID, "h", detail,
     )  # fmt: skip
     assert notice.at.isoformat() == "2026-01-01T12:00:00.500000+00:00"
 
 
 @pytest.mark.parametrize("publisher", ["nova-compute:node1.example", "compute.node1.example"])
 def test_a_build_that_broke_before_it_had_a_host_is_told_by_one(publisher):
-    payload = versioned(uuid="s", host=None, fault=versioned(exception_message="full"))
+    payload = versioned(uuid=SERVER_ID, host=None, fault=versioned(exception_message="full"))
     body = notification("instance.create.error", payload, publisher_id=publisher)
-    assert notifications.read(body)[1].host == "node1.example"
+    assert notifications.read(body).host == "node1.example"
 
 
 def test_other_notifications_say_nothing_to_us():
-    assert notifications.read(notification("instance.update", versioned(uuid="s"))) == ("m", None)
+    assert notifications.read(notification("instance.update", versioned(uuid=SERVER_ID))) is None
 
 
 @pytest.mark.parametrize(
@@ -273,7 +277,7 @@ def test_other_notifications_say_nothing_to_us():
         b"hello",
         notification("instance.create.end", {}),
         notification("instance.create.end", versioned()),
-        notification("compute.instance.create.end", {"instance_id": "s"}, timestamp="noon"),
+        notification("compute.instance.create.end", {"instance_id": SERVER_ID}, timestamp="noon"),
     ],
 )
 def test_a_notification_that_is_none_is_refused(body):

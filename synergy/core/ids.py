@@ -1,0 +1,32 @@
+"""Spells a server's uuid in one way.
+
+Why: the same uuid may come in capitals, without dashes, in braces or as a URN; a server must stay
+the same request however it is spelled. Must not know where an id came from.
+"""
+
+import re
+from typing import Final
+
+_CANONICAL: Final = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+_PLAIN: Final = re.compile(r"[0-9a-f]{32}")
+
+
+def uuid_of(text: str) -> str | None:
+    """Return a uuid in lower case with dashes, None when the text is no uuid."""
+    if _CANONICAL.fullmatch(text):
+        return text
+    if len(text) > 64:  # no spelling is that long
+        return None
+    plain = text.lower().removeprefix("urn:").removeprefix("uuid:")
+    if plain.startswith("{") and plain.endswith("}"):
+        plain = plain[1:-1]
+    if _CANONICAL.fullmatch(plain):
+        return plain
+    if _PLAIN.fullmatch(plain):
+        return "-".join((plain[:8], plain[8:12], plain[12:16], plain[16:20], plain[20:]))
+    return None
+
+
+def as_stored(text: str) -> str:
+    """Return how the id that a caller named would be stored: a uuid in the one spelling."""
+    return uuid_of(text) or text

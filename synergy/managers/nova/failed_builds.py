@@ -1,0 +1,71 @@
+"""Finds out what Nova does after a build broke, and deletes what it gave up.
+
+Must not know quotas, nor how a failure became known.
+"""
+
+import logging
+from collections.abc import Mapping
+from typing import Final
+
+from synergy.core.errors import Conflict, InvalidInput
+from synergy.core.model import OnBuildFailure, State
+from synergy.managers.nova.following import Following
+from synergy.managers.nova.moves import Moves, failed_to_build
+from synergy.ports import Compute, ServerStatus, ServerView, Store
+
+LOG = logging.getLogger(__name__)
+_BEING_BUILT: Final = (State.DISPATCHING, State.BUILDING)
+
+
+class FailedBuilds:
+    """Builds that broke on a host, and those that Nova gave up."""
+
+    def __init__(self, store: Store, compute: Compute, moves: Moves, following: Following) -> None:
+        self._store, self._compute = store, compute
+        self._moves, self._following = moves, following
+
+    def ask(self, broken: Mapping[str, str | None]) -> dict[str, str | None]:
+        """Ask Nova what it does after a build broke on a host: it gives up, or tries another.
+
+        Returns those of which nobody knows yet.
+        """
+        with self._store.reading() as uow:
+            found = uow.requests.find(list(broken))
+        building = [key for key, one in found.items() if one.state in _BEING_BUILT]
+        views = self._compute.servers(building)
+        self._following.compare(views, building, drifted=False)
+        return {
+            key: broken[key]
+            for key in building
+            if (view := views.get(key)) is not None and _still_on(view, broken[key])
+        }
+
+    def delete(self) -> None:
+        """Delete the servers whose builds Nova gave up, where their project wants it so."""
+        with self._store.reading() as uow:
+            projects = uow.projects.all()
+        failed = [
+            request.request_id
+            for project in projects
+            if project.on_build_failure is OnBuildFailure.DELETE
+            for page in self._moves.pages([State.ERROR], project.project_id)
+            for request in page
+            if failed_to_build(request)
+        ]
+        if not failed:
+            return
+        views = self._compute.servers(failed)
+        for server_id in views:
+            try:
+                self._compute.delete_server(server_id)
+            except (Conflict, InvalidInput) as error:
+                LOG.warning("failed server %s cannot be deleted now: %s", server_id, error)
+            else:
+                LOG.info("server %s deleted, whose build failed", server_id)
+        self._following.compare(views, failed, drifted=False)
+
+
+def _still_on(view: ServerView, host: str | None) -> bool:
+    """Tell whether nobody knows yet what Nova does after a build broke on a host."""
+    open_ = view.status in (ServerStatus.SCHEDULING, ServerStatus.BUILDING)
+    return open_ and view.host in (None, host)

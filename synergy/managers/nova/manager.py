@@ -1,0 +1,142 @@
+"""Turns what Nova tells into lifecycle events, and repairs what it failed to tell.
+
+Why: notifications get lost and a held server's deletion is never told, so a periodic reconcile
+asks Nova and counts the drift it mends. This module knows when each part is due; the others of the
+package, how it is done. Must not know quotas or priorities.
+"""
+
+from typing import Any, Final
+
+from oslo_config import cfg
+
+from synergy.core.events import Fact, ProjectsChanged
+from synergy.managers.base import Json, Manager, Publish, command
+from synergy.managers.nova.failed_builds import FailedBuilds
+from synergy.managers.nova.following import Following
+from synergy.managers.nova.moves import Moves
+from synergy.managers.nova.notifications import Notifications
+from synergy.managers.nova.reconcile import Reconcile
+from synergy.managers.nova.settling import Settling
+from synergy.ports import Clock, Compute, Conductor, Notices, Store, Wake
+
+BROKEN_ASK_S: Final = 1.0  # what Nova does after a broken attempt it tells in no notification
+
+
+class NovaManager(Manager):
+    """Notifications, and the reconcile that mends what they missed."""
+
+    name = "nova"
+    listens = (ProjectsChanged,)
+    options = (
+        cfg.FloatOpt(
+            "reconcile_s",
+            default=300.0,
+            min=1,
+            max=86_400,
+            mutable=True,
+            help="Seconds between two looks at what changed in Nova and no notification told.",
+        ),
+        cfg.FloatOpt(
+            "full_reconcile_s",
+            default=3600.0,
+            min=1,
+            max=7 * 86_400,
+            mutable=True,
+            help="Seconds between two comparisons of every stored request with Nova's servers.",
+        ),
+        cfg.FloatOpt(
+            "settle_s",
+            default=120.0,
+            min=0,
+            max=86_400,
+            mutable=True,
+            help="Seconds after which a request whose hand-over was broken off is handed over "
+            "again if Nova still waits for it. Longer than Nova's conductor ever needs for what "
+            "it took from its queue: two copies of a request destroy a server.",
+        ),
+        cfg.IntOpt(
+            "commit_size",
+            default=500,
+            min=1,
+            max=10_000,
+            mutable=True,
+            help="Most notifications that are stored in one transaction.",
+        ),
+    )
+
+    def __init__(
+        self,
+        conf: Any,
+        clock: Clock,
+        publish: Publish,
+        wake: Wake,
+        store: Store,
+        notices: Notices,
+        compute: Compute,
+        conductor: Conductor,
+    ) -> None:
+        self._conf, self._clock, self._wake, self._notices = conf, clock, wake, notices
+        self._moves = Moves(publish, store)
+        following = Following(clock, store, self._moves)
+        self._notifications = Notifications(conf, store, notices, compute, self._moves, following)
+        self._failed_builds = FailedBuilds(store, compute, self._moves, following)
+        self._settling = Settling(conf, clock, publish, store, compute, conductor, self._moves)
+        self._reconcile = Reconcile(
+            clock, store, compute, self._moves, following, self._notifications.drain
+        )
+        self._reconciled_s = self._compared_s = self._settled_s = float("-inf")
+        self._asked_s = self._cleaned_s = float("-inf")
+
+    def setup(self) -> None:
+        self._notices.on_arrival(self._wake)
+
+    def on_event(self, event: Fact) -> None:
+        self._reconciled_s = float("-inf")  # a new project's servers are to be adopted
+
+    def resync(self) -> None:
+        self._reconciled_s = self._compared_s = float("-inf")
+
+    def task(self) -> float | None:
+        self._notifications.drain()
+        conf, now_s = self._conf, self._clock.monotonic_s()
+        if now_s >= self._reconciled_s + conf.reconcile_s:
+            self.reconcile(full=now_s >= self._compared_s + conf.full_reconcile_s)
+            self._reconciled_s = self._settled_s = now_s
+        settle_every_s = max(1.0, conf.settle_s / 4)
+        if now_s >= self._settled_s + settle_every_s:
+            self._settling.settle()
+            self._settled_s = now_s
+        told = self._notifications
+        if told.broken and now_s >= self._asked_s + BROKEN_ASK_S:
+            told.broken = self._failed_builds.ask(told.broken)
+            self._asked_s = now_s
+        if self._moves.builds_failed or now_s >= self._cleaned_s + settle_every_s:
+            self._cleaned_s, self._moves.builds_failed = now_s, False
+            self._failed_builds.delete()
+        dues_s = [
+            self._reconciled_s + conf.reconcile_s,
+            self._settled_s + settle_every_s,
+            self._cleaned_s + settle_every_s,
+        ]
+        if told.broken:
+            dues_s.append(self._asked_s + BROKEN_ASK_S)
+        return float(min(dues_s) - now_s)
+
+    def reconcile(self, *, full: bool = True) -> None:
+        """Settle what was being dispatched, and compare requests with Nova; see `Reconcile`."""
+        self._settling.settle()
+        if self._reconcile.reconcile(full=full):
+            self._compared_s = self._clock.monotonic_s()
+
+    # --- commands ---------------------------------------------------------------------------------
+
+    @command()
+    def do_reconcile(self) -> Json:
+        """Compare the stored requests with Nova's servers now."""
+        self.reconcile()
+        return dict(self._moves.drift)
+
+    @command()
+    def do_drift(self) -> Json:
+        """Show how many differences from Nova were mended since the start."""
+        return dict(self._moves.drift)

@@ -1,0 +1,106 @@
+"""Moves requests by what happened to their servers, and tells everyone what follows.
+
+Why: a notification and a look at Nova lead to the same moves. Must not know which of them it was.
+"""
+
+import logging
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime
+from typing import Final
+
+from synergy.core.errors import IllegalTransition
+from synergy.core.events import BuildsFailed, QuotaReleased, RequestsWithdrawn, ServersActive
+from synergy.core.lifecycle import TERMINAL, WAITING, Event, Move, holds_quota, transition
+from synergy.core.model import BuildFailure, Request, State
+from synergy.managers.base import Publish
+from synergy.ports import Store, Writing
+
+LOG = logging.getLogger(__name__)
+PAGE: Final = 1000
+
+
+class Moves:
+    """What moves do beyond the request itself.
+
+    drift         differences from Nova that were mended, by kind
+    builds_failed builds were given up since somebody last set it back
+    """
+
+    def __init__(self, publish: Publish, store: Store) -> None:
+        self._publish, self._store = publish, store
+        self.drift: Counter[str] = Counter()
+        self.builds_failed = False
+
+    def apply(
+        self, request: Request, event: Event, at: datetime, *, host: str | None, why: str
+    ) -> Move | None:
+        """Move a request by what happened `at`, which may be before it became known."""
+        seen = replace(request, host=host) if event is Event.BOOTED else request
+        try:
+            return transition(seen, event, at, why=why)
+        except IllegalTransition as error:
+            self.drift["illegal"] += 1
+            LOG.warning("%s; Nova and Synergy disagree, the reconcile will tell", error)
+            return None
+
+    def tell(
+        self,
+        before: Mapping[str, Request],
+        after: Mapping[str, Request],
+        failures: Mapping[str, BuildFailure],
+    ) -> None:
+        """Publish what follows from the moves that were committed."""
+        pairs = [(before[key], after[key]) for key in before if before[key] is not after[key]]
+        active = tuple(n for o, n in pairs if n.state is State.ACTIVE and o.state != n.state)
+        released = tuple(new for old, new in pairs if holds_quota(old) and _holds_less(new, old))
+        withdrawn = tuple(old for old, new in pairs if old.state in WAITING)
+        if active:
+            self._publish(ServersActive(active))
+        if released:
+            self._publish(QuotaReleased(released))
+        if withdrawn:
+            self._publish(RequestsWithdrawn(withdrawn))
+        for failure in BuildFailure:
+            failed = tuple(
+                n for o, n in pairs
+                if n.state is State.ERROR and o.state != n.state and failed_to_build(n)
+                and failures.get(n.request_id) is failure
+            )  # fmt: skip
+            if failed:
+                self.builds_failed = True
+                self._publish(BuildsFailed(failed, failure))
+
+    def pages(
+        self, states: Sequence[State], project_id: str | None = None
+    ) -> Iterator[Sequence[Request]]:
+        """Walk the requests in these states, in transactions of their own."""
+        marker = None
+        while True:
+            with self._store.reading() as uow:
+                page = uow.requests.search(
+                    states=states, project_id=project_id, limit=PAGE, after=marker
+                )
+            if not page:
+                return
+            marker = page[-1].request_id
+            yield page
+
+
+def forget_bodies(uow: Writing, requests: Iterable[Request]) -> None:
+    """Delete the bodies of those that ended."""
+    gone = [r.request_id for r in requests if r.state in TERMINAL]
+    if gone:
+        uow.requests.forget_bodies(gone)
+
+
+def failed_to_build(request: Request) -> bool:
+    """Tell whether the server never ran: what is on its disk is nobody's work."""
+    return request.active_at is None
+
+
+def _holds_less(after: Request, before: Request) -> bool:
+    return not holds_quota(after) or (
+        after.demand != before.demand and after.demand.fits_in(before.demand)
+    )

@@ -1,0 +1,79 @@
+"""Settles what a crash or an error left between two commits of a dispatch.
+
+Must not know rounds: a request in DISPATCHING tells all that is needed.
+"""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+from synergy.core.events import RequestsQueued
+from synergy.core.lifecycle import Event, Move, transition
+from synergy.core.model import Request, State
+from synergy.managers.base import Publish
+from synergy.managers.nova.moves import Moves
+from synergy.ports import Clock, Compute, Conductor, Store
+
+LOG = logging.getLogger(__name__)
+
+
+class Settling:
+    """Asks Nova whether what was being dispatched was sent."""
+
+    def __init__(
+        self,
+        conf: Any,
+        clock: Clock,
+        publish: Publish,
+        store: Store,
+        compute: Compute,
+        conductor: Conductor,
+        moves: Moves,
+    ) -> None:
+        self._conf, self._clock, self._publish, self._store = conf, clock, publish, store
+        self._compute, self._conductor, self._moves = compute, conductor, moves
+
+    def settle(self) -> None:
+        """Ask Nova what became of every request that a crash or an error left in DISPATCHING.
+
+        Nova still schedules it, and nothing waits for the conductor any longer: it was never sent,
+        and is queued again. Anything else: it was sent, and is what Nova says.
+        """
+        before = self._clock.now() - timedelta(seconds=self._conf.settle_s)
+        back, settled = [], 0
+        for page in self._moves.pages([State.DISPATCHING]):
+            moves = self._settled([r for r in page if r.changed_at <= before])
+            settled += len(moves)
+            back += [m.request for m in moves if m.request.state is State.QUEUED]
+        if settled:
+            self._moves.drift["settled"] += settled
+            LOG.info("%d request(s) were being dispatched: %d queued again", settled, len(back))
+        if back:
+            self._publish(RequestsQueued(tuple(back)))
+
+    def _settled(self, requests: Sequence[Request]) -> list[Move]:
+        if not requests:
+            return []
+        unsent = self._compute.still_waiting([request.request_id for request in requests])
+        if unsent and self._conductor.backlog():
+            LOG.info("%d request(s) may still be on their way to the conductor", len(unsent))
+            requests = [r for r in requests if r.request_id not in unsent]
+        now, moves = self._clock.now(), []
+        with self._store.writing() as uow:
+            found = uow.requests.find([request.request_id for request in requests])
+            for request in found.values():
+                if request.state is not State.DISPATCHING:
+                    continue  # a notification told meanwhile
+                if request.request_id in unsent:
+                    event, why = Event.HAND_OVER_FAILED, "it was not sent"
+                else:
+                    event, why = Event.HANDED_OVER, "it was sent"
+                moves.append(transition(request, event, now, why=why))
+            uow.requests.save(moves)
+            uow.requests.forget_bodies(
+                [m.request.request_id for m in moves if m.request.state is State.BUILDING]
+            )
+            uow.commit()
+        return [replace(move, request=move.as_saved()) for move in moves]
