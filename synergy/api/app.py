@@ -12,7 +12,7 @@ from oslo_middleware import HTTPProxyToWSGI, RequestId
 from synergy.api import authentication, errors
 from synergy.api.metrics import Metrics
 from synergy.api.policies import Caller, Enforcer
-from synergy.api.routing import Answer, Call, Route
+from synergy.api.routing import Answer, Call, LaneTable, Route
 from synergy.api.schema import Checker
 from synergy.api.services import Services
 from synergy.api.v1 import managers, projects, reports, requests, service
@@ -22,6 +22,7 @@ _TAG: Final = re.compile(r'"([^"]*)"')
 LONGEST_BODY: Final = 1024 * 1024
 _NOUNS: Final = (*managers.ROUTES, *projects.ROUTES, *requests.ROUTES, *reports.ROUTES)
 ROUTES: Final[tuple[Route, ...]] = (*service.routes(_NOUNS), *_NOUNS)
+LANE_OF: Final = LaneTable(ROUTES)
 
 
 def create_app(

@@ -13,9 +13,11 @@ from synergy.core.errors import (
     Conflict,
     InvalidInput,
     NotFound,
+    Overloaded,
     PolicyDenied,
     PreconditionFailed,
     SynergyError,
+    TooManyRequests,
     Unauthenticated,
     UpstreamUnavailable,
 )
@@ -28,6 +30,8 @@ HTTP_STATUS: Final[dict[type[SynergyError], int]] = {
     NotFound: 404,
     Conflict: 409,
     PreconditionFailed: 412,
+    TooManyRequests: 429,
+    Overloaded: 503,
     UpstreamUnavailable: 503,
 }
 RETRY_AFTER_S: Final = 30

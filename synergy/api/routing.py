@@ -4,8 +4,10 @@ Why: the URL map, the checks of body and query, the OpenAPI document and the tes
 come from the same values, so none of them can lag behind.
 """
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Any, Final
 from urllib.parse import urlencode
 
@@ -21,6 +23,15 @@ ID: Final = {**TEXT, "maxLength": 64}
 INSTANT: Final = {"type": "string", "format": "date-time", "minLength": 1, "maxLength": 40}
 LIMIT: Final = {"type": "integer", "minimum": 1, "maximum": LONGEST_LIST, "default": 100}
 PAGING: Final = {"limit": LIMIT, "marker": ID}
+
+
+class Lane(StrEnum):
+    """Which threads answer a route, so that costly questions keep nobody else waiting."""
+
+    ORDINARY = "ordinary"
+    COSTLY = "costly"  # each caller may ask so often only
+    METRICS = "metrics"
+    HEALTH = "health"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,6 +99,7 @@ class Route:
     media_type  of the answer
     matches     If-Match is honoured, and the answer has an ETag
     general     the rule depends on nothing but the caller; others need the thing first
+    lane        the threads that answer it
     """
 
     method: str
@@ -103,6 +115,7 @@ class Route:
     media_type: str = "application/json"
     matches: bool = False
     general: bool = False
+    lane: Lane = Lane.ORDINARY
 
     @property
     def flask_path(self) -> str:
@@ -113,6 +126,29 @@ class Route:
     def parameters(self) -> list[str]:
         """Return the names of the path's parameters."""
         return [part[1:-1] for part in self.path.split("/") if part.startswith("{")]
+
+
+class LaneTable:
+    """Names the lane of a request by its method and path."""
+
+    def __init__(self, routes: Sequence[Route]) -> None:
+        self._special = [
+            (route.method, re.compile(re.sub(r"{[^}]*}", "[^/]+", route.path) + "/?"), route.lane)
+            for route in routes
+            if route.lane is not Lane.ORDINARY
+        ]
+
+    def __call__(self, method: str, path: str) -> Lane:
+        """Return it; what no route answers is ordinary."""
+        wanted = "GET" if method == "HEAD" else method
+        return next(
+            (
+                lane
+                for of_method, pattern, lane in self._special
+                if of_method == wanted and pattern.fullmatch(path)
+            ),
+            Lane.ORDINARY,
+        )
 
 
 def object_of(properties: Mapping[str, Schema], required: Sequence[str] = ()) -> dict[str, Any]:

@@ -60,6 +60,22 @@ class UpstreamUnavailable(SynergyError):
     code = "upstream_unavailable"
 
 
+class TooManyRequests(SynergyError):
+    """The caller asked for more costly things than one may in this time; later it works again."""
+
+    code = "too_many_requests"
+
+    def __init__(self, text: str, *, retry_after_s: float = 1.0) -> None:
+        super().__init__(text)
+        self.retry_after_s = retry_after_s
+
+
+class Overloaded(SynergyError):
+    """More requests wait for an answer than Synergy can hold; later it works again."""
+
+    code = "overloaded"
+
+
 class HandOverFailed(UpstreamUnavailable):
     """A build request could not be handed to the conductor, and nothing was published."""
 

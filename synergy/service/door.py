@@ -10,19 +10,20 @@ import json
 import logging
 import os
 import socket
-import threading
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from cheroot import wsgi
-
+from synergy.api.gateway import BodyLimits, Gateway
+from synergy.api.lanes import LaneThreads
+from synergy.api.server import ServerThread
 from synergy.api.services import Services
 from synergy.core import errors
 from synergy.core.errors import SynergyError, UpstreamUnavailable
 
 LOG = logging.getLogger(__name__)
 LONGEST_ANSWER_S: Final = 60.0
+_LIMITS: Final = BodyLimits(body_bytes=16 * 1024**2, body_s=10, answer_s=LONGEST_ANSWER_S)
 _CALLS: Final = ("managers", "manager", "start_manager", "stop_manager", "execute")
 _ERRORS: Final = {
     cls.code: cls
@@ -36,23 +37,27 @@ class Door:
 
     def __init__(self, services: Services, path: str) -> None:
         self._services, self._path = services, path
-        self._server = wsgi.Server(path, self._served, numthreads=8, shutdown_timeout=2)
-        self._thread = threading.Thread(target=self._server.serve, name="door", daemon=True)
+        self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        lanes = {"calls": LaneThreads("calls", 8)}
+        gateway = Gateway(self._served, lanes, lambda *_: "calls", _LIMITS, None)
+        self._server = ServerThread(
+            "door", gateway, lanes, self._listener, header_bytes=16 * 1024, idle_s=60
+        )
 
     def start(self) -> None:
         """Make the socket, for its owner only, and begin to answer. Raises OSError."""
         Path(self._path).unlink(missing_ok=True)  # what a killed service left; the lock is ours
         mask = os.umask(0o177)
         try:
-            self._server.prepare()
+            self._listener.bind(self._path)
         finally:
             os.umask(mask)
-        self._thread.start()
+        self._server.start()
 
     def stop(self) -> None:
         """Stop answering, and remove the socket."""
         self._server.stop()
-        self._thread.join()
+        self._server.join()
         Path(self._path).unlink(missing_ok=True)
 
     def _served(

@@ -9,12 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from oslo_config import cfg
-from oslo_log import log
 from oslo_service import backend
 from sqlalchemy import make_url
 from tooz import coordination
 
-from synergy.api.app import served
+from synergy.api.app import LANE_OF, served
 from synergy.api.authentication import NONE
 from synergy.api.errors import Wsgi
 from synergy.api.policies import new_enforcer
@@ -24,6 +23,7 @@ from synergy.db import engine as database
 from synergy.db.store import SqlStore
 from synergy.db.vault import Vault, read_keys
 from synergy.drivers.clock import SystemClock
+from synergy.service import logs
 from synergy.service.host import Host
 from synergy.service.options import (
     cloud_plugins,
@@ -34,13 +34,12 @@ from synergy.service.options import (
 )
 
 LOG = logging.getLogger(__name__)
-PROJECT = "synergy"
 
 
 def read_configuration(conf: cfg.ConfigOpts, argv: Sequence[str]) -> None:
     """Read files and arguments. Raises ConfigurationInvalid listing everything that is wrong."""
     try:
-        conf(args=list(argv), project=PROJECT)
+        conf(args=list(argv), project=logs.PROJECT)
     except cfg.ConfigFilesNotFoundError as error:
         raise ConfigurationInvalid([str(error)]) from error
     except cfg.ConfigFileParseError as error:
@@ -167,7 +166,7 @@ def _service(conf: cfg.ConfigOpts) -> Any:
             if conf.api.socket:
                 self._door = Door(self._host, conf.api.socket)
                 self._door.start()
-            self._api = ApiServer(api_of(self._host, conf), conf.api)
+            self._api = ApiServer(api_of(self._host, conf), LANE_OF, conf.api)
             self._api.start()
             # What lives as long as the service is not looked through again: a full collection
             # would keep the relay's thread from running for a tenth of a second.
@@ -199,8 +198,7 @@ def run(argv: Sequence[str]) -> int:
     try:
         conf = new_conf()
         read_configuration(conf, argv)
-        log.set_defaults(default_log_levels=[*log.get_default_log_levels(), "alembic=WARN"])
-        log.setup(conf, PROJECT)
+        logs.set_up(conf)
         check(conf)
         lock = take_lock(conf)
     except ConfigurationInvalid as error:

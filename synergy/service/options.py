@@ -66,6 +66,60 @@ API_OPTIONS = (
     ),
     cfg.PortOpt("port", default=8051, help="TCP port to listen on; 0 takes a free one."),
     cfg.IntOpt("threads", default=8, min=1, max=256, help="Threads that answer requests."),
+    cfg.IntOpt(
+        "costly_threads",
+        default=2,
+        min=1,
+        max=256,
+        help="Further threads that answer costly requests: usage, events, priorities, explain and "
+        "simulate. Health and metrics have threads of their own.",
+    ),
+    cfg.IntOpt(
+        "connections",
+        default=512,
+        min=16,
+        max=65_536,
+        help="Most connections at a time, and half of the process's file descriptors at most. When "
+        "there are more, the one that has kept us waiting for longest is closed. A TLS connection "
+        "takes up to 300 KB of memory.",
+    ),
+    cfg.IntOpt(
+        "connections_per_address",
+        default=256,
+        min=1,
+        max=65_536,
+        help="Most connections at a time of one address; raise it for a proxy in front.",
+    ),
+    cfg.FloatOpt(
+        "idle_s",
+        default=15.0,
+        min=1,
+        max=3600,
+        help="Seconds after which a connection is closed that has not sent the whole head of a "
+        "request, be it for a TLS handshake, for slow headers, or because it has no more requests.",
+    ),
+    cfg.IntOpt(
+        "header_bytes",
+        default=32 * 1024,
+        min=1024,
+        max=1024**2,
+        help="Longest head of a request, in bytes: its line and all its headers. A token of "
+        "Keystone is a header.",
+    ),
+    cfg.FloatOpt(
+        "body_s",
+        default=15.0,
+        min=1,
+        max=3600,
+        help="Seconds within which the body of a request must have arrived.",
+    ),
+    cfg.FloatOpt(
+        "answer_s",
+        default=60.0,
+        min=1,
+        max=3600,
+        help="Seconds within which the caller must have taken the answer.",
+    ),
     cfg.StrOpt(
         "auth_strategy",
         default=KEYSTONE,

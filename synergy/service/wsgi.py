@@ -8,12 +8,11 @@ is told at the start.
 
 import os
 
-from oslo_log import log
-
 from synergy.api.errors import Wsgi
 from synergy.core.errors import ConfigurationInvalid
+from synergy.service import logs
 from synergy.service.door import BehindDoor
-from synergy.service.main import PROJECT, api_of, read_configuration
+from synergy.service.main import api_of, read_configuration
 from synergy.service.options import new_conf
 
 
@@ -22,7 +21,7 @@ def create() -> Wsgi:
     conf = new_conf()
     files = [path for path in os.environ.get("SYNERGY_CONFIG_FILES", "").split(":") if path]
     read_configuration(conf, [part for path in files for part in ("--config-file", path)])
-    log.setup(conf, PROJECT)
+    logs.set_up(conf)
     if not conf.api.socket:
         raise ConfigurationInvalid(
             ["[api] socket is missing: the application reaches synergy-service through it"]

@@ -2,7 +2,7 @@
 
 from typing import Any, Final
 
-from synergy.api.routing import ID, INSTANT, LIMIT, PAGING, Call, Route, next_page
+from synergy.api.routing import ID, INSTANT, LIMIT, PAGING, Call, Lane, Route, next_page
 from synergy.api.schemas import listed, or_null, ref, wrapped
 from synergy.core.lifecycle import Event
 
@@ -73,6 +73,7 @@ ROUTES: Final = (
         summary="List waiting requests with each weighted term of their priority.",
         rule="priorities:get",
         handler=list_priorities,
+        lane=Lane.COSTLY,
         query={**_PROJECT, "user_id": ID, **PAGING},
         answer=listed("priorities", "Priority"),
     ),
@@ -83,6 +84,7 @@ ROUTES: Final = (
         summary="Report resource-hours and their cost, by default of the last 7 days.",
         rule="usage:get",
         handler=report_usage,
+        lane=Lane.COSTLY,
         query={
             **_PROJECT,
             "begin": INSTANT,
@@ -103,6 +105,7 @@ ROUTES: Final = (
         summary="List what happened to requests, oldest first.",
         rule="events:get",
         handler=list_events,
+        lane=Lane.COSTLY,
         query={
             **_PROJECT,
             "request_id": ID,

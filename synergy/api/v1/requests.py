@@ -2,7 +2,18 @@
 
 from typing import Any, Final
 
-from synergy.api.routing import ID, PAGING, TEXT, Answer, Call, Route, next_page, object_of, visible
+from synergy.api.routing import (
+    ID,
+    PAGING,
+    TEXT,
+    Answer,
+    Call,
+    Lane,
+    Route,
+    next_page,
+    object_of,
+    visible,
+)
 from synergy.api.schemas import listed, ref, wrapped
 from synergy.core.errors import InvalidInput, NotFound
 from synergy.core.model import QuotaKind, State
@@ -164,6 +175,7 @@ ROUTES: Final = (
         summary="Tell why a request waits, its place and priority, and what would unblock it.",
         rule="requests:explain",
         handler=explain_request,
+        lane=Lane.COSTLY,
         answer=wrapped(explanation=ref("Explanation")),
     ),
     _action("hold", "Keep a waiting request from starting.", hold_request),
@@ -182,6 +194,7 @@ ROUTES: Final = (
         summary="Tell whether servers would start now; nothing is created.",
         rule="requests:simulate",
         handler=simulate,
+        lane=Lane.COSTLY,
         body=object_of(
             {
                 "project": TEXT,

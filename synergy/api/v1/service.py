@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from synergy.api.openapi import document
-from synergy.api.routing import EVERYONE, Call, Route
+from synergy.api.routing import EVERYONE, Call, Lane, Route
 from synergy.api.schemas import ref
 
 API_VERSION: Final = "1.0"
@@ -44,11 +44,14 @@ def routes(others: Sequence[Route]) -> tuple[Route, ...]:
         _open("/", "versions", "Tell which versions of the API there are.", versions, "Versions"),
         _open("/v1", "version", "Tell which versions of the API there are.", versions, "Versions"),
         _open("/healthcheck", "healthcheck",
-              "Tell whether every manager is well; 503 when one is not.", health, "Health"),
+              "Tell whether every manager is well; 503 when one is not.", health, "Health",
+              lane=Lane.HEALTH),
         _open("/healthcheck/live", "healthcheck_live",
-              "Tell whether the service lives: whoever can ask is answered.", health, "Health"),
+              "Tell whether the service lives: whoever can ask is answered.", health, "Health",
+              lane=Lane.HEALTH),
         _open("/healthcheck/ready", "healthcheck_ready",
-              "Tell whether every manager was set up; 503 before.", health, "Health"),
+              "Tell whether every manager was set up; 503 before.", health, "Health",
+              lane=Lane.HEALTH),
         Route(
             method="GET",
             path="/metrics",
@@ -59,13 +62,22 @@ def routes(others: Sequence[Route]) -> tuple[Route, ...]:
             handler=metrics,
             answer={"type": "string"},
             media_type="text/plain; version=0.0.4",
+            lane=Lane.METRICS,
         ),
         _open("/v1/openapi.json", "openapi", "Describe this API.", openapi, None),
     )  # fmt: skip
     return own
 
 
-def _open(path: str, name: str, summary: str, handler: Any, answer: str | None) -> Route:
+def _open(
+    path: str,
+    name: str,
+    summary: str,
+    handler: Any,
+    answer: str | None,
+    *,
+    lane: Lane = Lane.ORDINARY,
+) -> Route:
     """Return a route to read for everybody; `answer` names a component."""
     return Route(
         method="GET",
@@ -75,4 +87,5 @@ def _open(path: str, name: str, summary: str, handler: Any, answer: str | None) 
         rule=EVERYONE,
         handler=handler,
         answer=ref(answer) if answer else {"type": "object"},
+        lane=lane,
     )

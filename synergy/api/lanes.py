@@ -1,0 +1,78 @@
+"""Threads that answer requests, apart by kind of request.
+
+Why: whoever asks whether the service lives must not wait behind those who ask for a year of usage.
+Each lane has threads and a short queue of its own; a full queue refuses at once. Must not know what
+the work is.
+"""
+
+import asyncio
+import contextlib
+import logging
+import queue
+import threading
+from collections.abc import Callable
+from typing import Any, Final
+
+from synergy.core.errors import Overloaded
+
+LOG = logging.getLogger(__name__)
+_QUEUED_PER_THREAD: Final = 16
+_Work = tuple[Callable[[], Any], asyncio.AbstractEventLoop, "asyncio.Future[Any]"]
+
+
+class LaneThreads:
+    """The threads of one lane. They end with the process: none of them keeps it alive."""
+
+    def __init__(self, name: str, threads: int) -> None:
+        self.name = name
+        self._queue: queue.Queue[_Work | None] = queue.Queue(threads * _QUEUED_PER_THREAD)
+        self._threads = [
+            threading.Thread(target=self._work, name=f"api-{name}-{n}", daemon=True)
+            for n in range(threads)
+        ]
+
+    def start(self) -> None:
+        """Begin to work."""
+        for thread in self._threads:
+            thread.start()
+
+    def stop(self) -> None:
+        """End each thread after the work it may be at; what is queued is not done any more."""
+        with contextlib.suppress(queue.Empty):
+            while True:
+                self._queue.get_nowait()
+        for _ in self._threads:
+            self._queue.put(None)
+
+    async def run(self, work: Callable[[], Any]) -> Any:
+        """Return what `work` returns on one of the threads. Raises Overloaded and what it does."""
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[Any] = loop.create_future()
+        try:
+            self._queue.put_nowait((work, loop, future))
+        except queue.Full as error:
+            raise Overloaded(
+                f"too many {self.name} requests wait to be answered: try again later"
+            ) from error
+        return await future
+
+    def _work(self) -> None:
+        while (entry := self._queue.get()) is not None:
+            work, loop, future = entry
+            if future.cancelled():
+                continue
+            try:
+                outcome, error = work(), None
+            except BaseException as raised:
+                outcome, error = None, raised
+            with contextlib.suppress(RuntimeError):  # the loop was closed: the service stops
+                loop.call_soon_threadsafe(_settle, future, outcome, error)
+
+
+def _settle(future: "asyncio.Future[Any]", outcome: Any, error: BaseException | None) -> None:
+    if future.done():
+        return
+    if error is None:
+        future.set_result(outcome)
+    else:
+        future.set_exception(error)

@@ -1,0 +1,82 @@
+"""The log of the service: one line a record, and never more lines than an operator can read.
+
+Why: names of users and answers of strangers reach it. What they contain stays one line and cannot
+speak to a terminal; what strangers can cause at will is counted instead of repeated. Must not know
+who logs.
+"""
+
+import copy
+import logging
+import threading
+import time
+from typing import Any, Final
+
+from oslo_config import cfg
+from oslo_log import log
+from oslo_log.formatters import ContextFormatter
+
+from synergy.client.plain import plain, plain_lines
+
+PROJECT: Final = "synergy"
+# What these say comes from bytes on the wire: anybody may cause any number of lines.
+OF_STRANGERS: Final = ("uvicorn.error", "asyncio", "keystonemiddleware.auth_token")
+BURST, PER_S = 10, 60.0
+
+
+class PlainFormatter(ContextFormatter):
+    """oslo.log's own lines, in which nothing begins a line or speaks to a terminal by itself."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the line of a record, and the lines of its traceback."""
+        kept = copy.copy(record)  # other handlers get it as it was
+        kept.msg, kept.args, kept.exc_text = plain(record.getMessage()), None, None
+        text = str(super().format(kept))
+        trace = str(vars(kept)["exc_text"] or "")
+        if not trace:
+            return plain(text)
+        return f"{plain(text.removesuffix(trace).rstrip())}\n{plain_lines(trace)}"
+
+
+class Seldom(logging.Filter):
+    """Lets so many records of a logger pass in a time, and tells how many did not."""
+
+    def __init__(self, burst: int, per_s: float) -> None:
+        super().__init__()
+        self._burst, self._per_s = burst, per_s
+        self._lock = threading.Lock()
+        self._since_s, self._passed, self._dropped = float("-inf"), 0, 0
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Tell whether a record passes."""
+        with self._lock:
+            now_s, dropped = time.monotonic(), 0
+            if now_s >= self._since_s + self._per_s:
+                dropped, self._dropped = self._dropped, 0
+                self._since_s, self._passed = now_s, 0
+            self._passed += 1
+            if self._passed > self._burst:
+                self._dropped += 1
+                return False
+        if dropped:
+            record.msg = f"{record.getMessage()} ({dropped} more such lines were left out before)"
+            record.args = None
+        return True
+
+
+def set_up(conf: cfg.ConfigOpts) -> None:
+    """Log as [DEFAULT] tells."""
+    quiet = ["alembic=WARN", "uvicorn=WARN"]
+    log.set_defaults(default_log_levels=[*log.get_default_log_levels(), *quiet])
+    log.setup(conf, PROJECT)
+    for handler in logging.getLogger().handlers:
+        found: Any = handler.formatter
+        if type(found) is ContextFormatter:
+            handler.setFormatter(
+                PlainFormatter(
+                    project=PROJECT, version=found.version, datefmt=found.datefmt, config=conf
+                )
+            )
+    for name in OF_STRANGERS:
+        logger = logging.getLogger(name)
+        if not any(isinstance(one, Seldom) for one in logger.filters):
+            logger.addFilter(Seldom(BURST, PER_S))
