@@ -52,7 +52,7 @@ def snapshot_of(count: int) -> Snapshot:
     waiting = queue.snapshot()
     capacity = Resources.of(VCPU=100_000, MEMORY_MB=10**9)
     nodes = (QuotaNode(node_id="root", parent_id=None),)
-    state = QuotaState(total=capacity, installed=capacity, largest=capacity, nodes=nodes)
+    state = QuotaState(total=capacity, installed=capacity, hosts=(capacity,), nodes=nodes)
     return Snapshot(
         waiting=waiting,
         at_s=NOW_S,

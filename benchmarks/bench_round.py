@@ -38,7 +38,7 @@ def quota_tree() -> QuotaTree:
     nodes = [QuotaNode(node_id="root", parent_id=None)]
     nodes += [QuotaNode(node_id=f"p{n}", parent_id="root") for n in range(PROJECTS)]
     nodes += [QuotaNode(node_id=f"u{n}", parent_id=f"p{n % PROJECTS}") for n in range(ASSOCIATIONS)]
-    state = QuotaState(total=capacity, installed=capacity, largest=capacity, nodes=tuple(nodes))
+    state = QuotaState(total=capacity, installed=capacity, hosts=(capacity,), nodes=tuple(nodes))
     return QuotaTree(state, ("MEMORY_MB", "VCPU"))
 
 

@@ -107,7 +107,7 @@ def snapshot_of(
     ]
     capacity = Resources.of(VCPU=vcpus)
     state = QuotaState(
-        total=capacity, installed=capacity, largest=capacity, nodes=tuple(tree_nodes)
+        total=capacity, installed=capacity, hosts=(capacity,), nodes=tuple(tree_nodes)
     )
     tree = QuotaTree(state, ("VCPU",))
     waiting = queue.snapshot()

@@ -188,7 +188,8 @@ COMPONENTS: Final[Mapping[str, Schema]] = {
     "Quota": wrapped(
         total=or_null(AMOUNTS), private_unmanaged=or_null(AMOUNTS), shared=AMOUNTS,
         shortfall=or_null(AMOUNTS), lent=or_null(AMOUNTS), shared_used=or_null(AMOUNTS),
-        shared_free=AMOUNTS,
+        shared_free=AMOUNTS, shortfall_causes={"type": ["object", "null"]},
+        warnings={"type": ["array", "null"], "items": STRING},
         projects={
             "type": "array",
             "items": wrapped(

@@ -126,6 +126,8 @@ class Quota(TypedDict):
     lent: Amounts | None
     shared_used: Amounts | None
     shared_free: Amounts
+    shortfall_causes: dict[str, list[str]] | None
+    warnings: list[str] | None
     projects: list[dict[str, Any]]
 
 

@@ -8,7 +8,6 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from synergy.core.accounts import user_node
 from synergy.core.errors import InvalidInput
 from synergy.core.model import (
     PARTITION,
@@ -17,9 +16,7 @@ from synergy.core.model import (
     OnPrivateFull,
     Project,
     QuotaKind,
-    RequestClass,
 )
-from synergy.core.quota import QuotaState
 
 QUOTA_KEY: Final = "quota"
 QUOTA_SPEC: Final = "synergy:quota"
@@ -83,28 +80,26 @@ def bound_to(asked: Wishes, constraints: Constraints) -> Constraints:
     return (*constraints, (PARTITION, asked.partition)) if asked.partition else constraints
 
 
-def never_fits(state: QuotaState, kind: RequestClass) -> str:
-    """Return why a class can never be held, by whichever quota it may use, or "" if it may."""
-    node, private = user_node(kind.association_id), kind.quota is QuotaKind.PRIVATE
-    why = state.never_fits(node, kind.demand, private=private)
-    if why and private and kind.on_private_full is OnPrivateFull.SHARED:
-        why = state.never_fits(node, kind.demand, private=False)
-    return why
-
-
 def _quota(project: Project, named: str | None) -> tuple[QuotaKind, OnPrivateFull]:
     if named is None:
         if project.default_quota is DefaultQuota.SHARED:
-            return QuotaKind.SHARED, project.on_private_full
+            return QuotaKind.SHARED, OnPrivateFull.QUEUE
         if project.default_quota is DefaultQuota.PRIVATE_THEN_SHARED:
             return QuotaKind.PRIVATE, OnPrivateFull.SHARED
         return QuotaKind.PRIVATE, project.on_private_full
     try:
-        return QuotaKind(named), project.on_private_full
+        quota = QuotaKind(named)
     except ValueError as error:
         raise InvalidInput(
             f"{QUOTA_KEY} is {named!r}, but must be one of private, shared"
         ) from error
+    return quota, _when_private_is_full(quota, project)
+
+
+def _when_private_is_full(quota: QuotaKind, project: Project) -> OnPrivateFull:
+    """A request for the shared quota alone has nothing to do with the private one; SHARED would
+    say that it may use either."""
+    return project.on_private_full if quota is QuotaKind.PRIVATE else OnPrivateFull.QUEUE
 
 
 def _integer(

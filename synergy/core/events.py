@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from synergy.core.model import BuildFailure, Request
-from synergy.core.quota import QuotaState, SharedSize
+from synergy.core.quota import QuotaState
 from synergy.core.shares import Floats
 
 
@@ -30,7 +30,7 @@ class RequestsWithdrawn(Fact):
 
 @dataclass(frozen=True, slots=True)
 class RequestsRefused(Fact):
-    """These requests were refused at intake; each tells why."""
+    """These requests were refused, at intake or by a round; each tells why."""
 
     requests: tuple[Request, ...]
 
@@ -91,7 +91,6 @@ class QuotaChanged(Fact):
     """The cloud, or who owns what of it, is sized anew."""
 
     state: QuotaState
-    size: SharedSize
 
 
 @dataclass(frozen=True, slots=True, eq=False)

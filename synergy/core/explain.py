@@ -14,10 +14,10 @@ from typing import Final
 import numpy as np
 
 from synergy.core import priority
-from synergy.core.model import Resources
+from synergy.core.model import QuotaKind, RequestClass, Resources
 from synergy.core.quota import UNLIMITED, QuotaBook
 from synergy.core.reasons import Reason
-from synergy.core.schedule import Plan, Policy, Snapshot
+from synergy.core.schedule import Plan, Policy, Snapshot, terms_on
 from synergy.core.shares import Bools, Ints
 
 SERVERS: Final = "servers"  # the name of the limit among Keystone's; no resource class
@@ -73,6 +73,24 @@ class Release:
     at_s: float
     freed: Resources
     servers: int
+
+
+_BOUND: Final = {
+    Reason.NO_FREE_QUOTA: frozenset(Scope),
+    Reason.USER_LIMIT: frozenset({Scope.BORROW_LIMIT}),
+    Reason.PROJECT_BORROW_LIMIT: frozenset({Scope.BORROW_LIMIT}),
+    Reason.SHARED_QUOTA_DISABLED: frozenset({Scope.POOL}),
+}
+
+
+def bounds_of(
+    reason: Reason | None, book: QuotaBook, leaf: int, demand: Ints, quota: QuotaKind
+) -> list[Bound]:
+    """Return the bounds that a reason is about: what waits for a host or its turn has none, however
+    full the quota is by now."""
+    scopes = _BOUND.get(reason, frozenset()) if reason else frozenset()
+    found = bounds(book, leaf, demand, private=quota is QuotaKind.PRIVATE)
+    return [bound for bound in found if bound.scope in scopes]
 
 
 def bounds(book: QuotaBook, leaf: int, demand: Ints, *, private: bool) -> list[Bound]:
@@ -131,24 +149,33 @@ def _too_many_servers(book: QuotaBook, owner: int) -> list[Bound]:
     ]
 
 
-def fits(book: QuotaBook, leaf: int, demand: Ints, *, private: bool) -> Reason | None:
-    """Return what keeps `demand` of a leaf from being held now, None if nothing does."""
-    return book.blocks_private(leaf, demand) if private else book.blocks_shared(leaf, demand)
+def fits(book: QuotaBook, leaf: int, demand: Ints, kind: RequestClass) -> bool:
+    """Tell whether `demand` of a leaf could be held now, by a quota that the class may use."""
+    owned = kind.may_own and book.blocks_private(leaf, demand) is None
+    return owned or (kind.may_borrow and book.blocks_shared(leaf, demand) is None)
 
 
 def ahead(
     snapshot: Snapshot, plan: Plan, policy: Policy, row: int, request_id: bytes, queued_at_s: float
 ) -> int:
-    """Return how many waiting requests of the same quota stand before a member of class `row`.
+    """Return how many requests that wait for the same quota stand before a member of class `row`.
 
-    By (priority, age, id), as a round walks them; what the round took is not counted.
+    By (priority, age, id), as a round walks them; what the round took is not counted. Nobody but
+    its own project waits for a private quota.
     """
     waiting = snapshot.waiting
     rank = _rank_at(snapshot, plan, policy, row, queued_at_s)
     key = (-rank, queued_at_s, request_id)
     first = waiting.first + plan.taken
-    rivals: Bools = (waiting.quota == waiting.quota[row]) & (first < waiting.end)
-    rivals &= plan.priority >= rank  # the head has the highest of its class
+    rivals: Bools = (plan.waits_for == plan.waits_for[row]) & (first < waiting.end)
+    ranks = plan.priority
+    if plan.quota_of(row) is QuotaKind.PRIVATE:
+        owner = np.array(snapshot.book.tree.owner)[snapshot.leaf[waiting.association]]
+        rivals &= owner == owner[row]
+        ranks = np.broadcast_to(
+            priority.total(terms_on(QuotaKind.PRIVATE, plan.terms)), len(waiting)
+        )
+    rivals &= ranks >= rank  # the head has the highest of its class
     count = 0
     for other in np.flatnonzero(rivals):
         count += _members_before(snapshot, plan, policy, int(other), int(first[other]), key)
@@ -179,7 +206,8 @@ def _members_before(
 
 
 def _rank_at(snapshot: Snapshot, plan: Plan, policy: Policy, row: int, queued_at_s: float) -> float:
-    return float(priority.total(terms_at(snapshot, plan, policy, row, queued_at_s)))
+    terms = terms_at(snapshot, plan, policy, row, queued_at_s)
+    return float(priority.total(terms_on(plan.quota_of(row), terms)))
 
 
 def terms_at(

@@ -9,19 +9,17 @@ seconds.
 import heapq
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Final
 from uuid import UUID
 
 import numpy as np
 
 from synergy.core.explain import End
-from synergy.core.model import OnPrivateFull, QuotaKind, RequestClass
+from synergy.core.model import Constraints, OnPrivateFull, QuotaKind, RequestClass
 from synergy.core.queue import Line, Waiting
 from synergy.core.quota import QuotaBook
+from synergy.core.reasons import Reason
 from synergy.core.schedule import Outcome, Plan, Policy, Snapshot, schedule
 from synergy.core.shares import Ints
-
-_SHARED: Final = tuple(QuotaKind).index(QuotaKind.SHARED)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,8 +97,7 @@ def ends_of(snapshot: Snapshot, plan: Plan) -> list[End]:
     waiting, found = snapshot.waiting, []
     for decision in plan.decisions:
         row = decision.class_row
-        lives = waiting.quota[row] == _SHARED and waiting.ttl_s[row] > 0
-        if decision.outcome is Outcome.DISPATCH and lives:
+        if decision.quota is QuotaKind.SHARED and waiting.ttl_s[row] > 0:
             found.append(
                 End(
                     at_s=snapshot.at_s + float(waiting.ttl_s[row]),
@@ -140,7 +137,8 @@ def joined(
 ) -> Snapshot:
     """Return a snapshot in which requests of a class wait besides `waiting`, queued just now.
 
-    What-if: their class is the last row, and its class_id is 0, which no stored class has.
+    What-if: their class is the last row, and its class_id is 0, which no stored class has. What
+    keeps others of the same shape from a host keeps them too.
     """
     asked = snapshot.book.tree.amounts(kind.demand)
     names = tuple(sorted({*waiting.resource_classes, *kind.demand}))
@@ -153,6 +151,7 @@ def joined(
     partitions = (*waiting.partition_names, kind.partition)
     packed = b"".join(UUID(one).bytes for one in sorted(ids))
     line = Line(packed, [snapshot.at_s] * len(ids))
+    same = _same_shape(waiting, shapes, kind.placement)
     row = {
         "class_id": 0,
         "association": kind.association_id,
@@ -184,6 +183,25 @@ def joined(
         snapshot,
         waiting=more,
         demand=np.vstack([snapshot.demand, asked]),
-        fragmented=np.append(snapshot.fragmented, False),
+        fragmented=np.append(snapshot.fragmented, bool(snapshot.fragmented[same].any())),
+        resting={**snapshot.resting, **_rest_of_twins(snapshot, waiting, kind, same)},
         site=0.0,
     )
+
+
+def _same_shape(waiting: Waiting, shapes: Ints, placement: Constraints) -> Ints:
+    """Return the shapes of the queue that ask for the same, and the same of a host, as the last."""
+    equal = (shapes[:-1] == shapes[-1]).all(axis=1)
+    return np.array(
+        [at for at in np.flatnonzero(equal) if waiting.placement[at] == placement], dtype=np.int64
+    )
+
+
+def _rest_of_twins(
+    snapshot: Snapshot, waiting: Waiting, kind: RequestClass, shapes: Ints
+) -> dict[int, Reason]:
+    """Return why a class of the same user and shape rests, as that of the class asked about."""
+    twins = np.isin(waiting.shape, shapes) & (waiting.association == kind.association_id)
+    known = map(int, waiting.class_id[twins])
+    reasons = [snapshot.resting[key] for key in known if key in snapshot.resting]
+    return {0: reasons[0]} if reasons else {}

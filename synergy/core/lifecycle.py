@@ -24,7 +24,7 @@ class Event(StrEnum):
     PAUSED = "PAUSED"  # held by an operator or its user
     RESUMED = "RESUMED"  # given back to the queue
     EXTENDED = "EXTENDED"  # it may live longer than it was given
-    MOVED_TO_SHARED = "MOVED_TO_SHARED"  # the private quota was full
+    MOVED_TO_SHARED = "MOVED_TO_SHARED"  # in old ledgers; a round decides at dispatch now
     SELECTED = "SELECTED"  # a round chose it
     HANDED_OVER = "HANDED_OVER"  # the conductor has it
     HAND_OVER_FAILED = "HAND_OVER_FAILED"  # nothing was published
@@ -61,7 +61,6 @@ TRANSITIONS: Final[Mapping[tuple[State, Event], State]] = {
     (S.QUEUED, E.SELECTED): S.DISPATCHING,
     (S.QUEUED, E.PAUSED): S.HELD,
     (S.QUEUED, E.REFUSED): S.REJECTED,
-    (S.QUEUED, E.MOVED_TO_SHARED): S.QUEUED,
     (S.QUEUED, E.UNREADABLE): S.QUARANTINED,
     (S.HELD, E.RESUMED): S.QUEUED,
     (S.QUARANTINED, E.RESUMED): S.QUEUED,

@@ -232,6 +232,8 @@ class Association:
 class RequestClass:
     """What makes requests equal for scheduling; inside a class, order is by age.
 
+    quota        what a server of the class holds; of one that may use either while it waits, what
+                 it held last or names first
     ttl_s        lifetime in seconds, 0 without end
     constraints  (AVAILABILITY_ZONE, "az1"), ("trait:CUSTOM_SSD", "required") or "forbidden",
                  (SERVER_GROUP, its id) and (PARTITION, "gpu")
@@ -245,6 +247,16 @@ class RequestClass:
     nice: int = 0
     ttl_s: int = 0
     constraints: Constraints = ()
+
+    @property
+    def may_own(self) -> bool:
+        """Whether it may start on its project's private quota."""
+        return self.quota is QuotaKind.PRIVATE or self.on_private_full is OnPrivateFull.SHARED
+
+    @property
+    def may_borrow(self) -> bool:
+        """Whether it may start on the shared quota."""
+        return self.quota is QuotaKind.SHARED or self.on_private_full is OnPrivateFull.SHARED
 
     @property
     def partition(self) -> str:

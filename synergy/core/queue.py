@@ -20,12 +20,12 @@ import numpy.typing as npt
 
 from synergy.core.errors import InvalidInput
 from synergy.core.model import Constraints, OnPrivateFull, QuotaKind, RequestClass
-from synergy.core.shares import Ints
+from synergy.core.shares import Bools, Ints
 
 Int32s = npt.NDArray[np.int32]
 ID_BYTES: Final = 16
-_QUOTAS: Final = tuple(QuotaKind)
-_ON_FULL: Final = tuple(OnPrivateFull)
+QUOTAS: Final = tuple(QuotaKind)
+ON_FULL: Final = tuple(OnPrivateFull)
 _INT_COLUMNS: Final = (
     "class_id",
     "association",
@@ -96,7 +96,7 @@ class Waiting:
     class_id           shape (c,), the identity of the class in the store
     association        shape (c,), association_id
     shape              shape (c,), row of `demand`
-    quota, on_full     shape (c,), positions in QuotaKind and OnPrivateFull
+    quota, on_full     shape (c,), positions in QUOTAS and ON_FULL
     qos                shape (c,), position in `qos_names`
     nice               shape (c,)
     partition          shape (c,), position in `partition_names`
@@ -134,6 +134,20 @@ class Waiting:
     def request_count(self) -> int:
         """How many requests wait."""
         return int((self.end - self.first).sum())
+
+
+def may_own(waiting: Waiting) -> Bools:
+    """Tell, shape (c,), which classes may use their project's private quota."""
+    own = waiting.quota == QUOTAS.index(QuotaKind.PRIVATE)
+    found: Bools = own | (waiting.on_full == ON_FULL.index(OnPrivateFull.SHARED))
+    return found
+
+
+def may_borrow(waiting: Waiting) -> Bools:
+    """Tell, shape (c,), which classes may use the shared quota."""
+    shared = waiting.quota == QUOTAS.index(QuotaKind.SHARED)
+    found: Bools = shared | (waiting.on_full == ON_FULL.index(OnPrivateFull.SHARED))
+    return found
 
 
 class WaitingQueue:
@@ -238,8 +252,8 @@ class WaitingQueue:
             "class_id": class_id,
             "association": request_class.association_id,
             "shape": self._shape_of(request_class),
-            "quota": _QUOTAS.index(request_class.quota),
-            "on_full": _ON_FULL.index(request_class.on_private_full),
+            "quota": QUOTAS.index(request_class.quota),
+            "on_full": ON_FULL.index(request_class.on_private_full),
             "qos": self._qos.setdefault(request_class.qos, len(self._qos)),
             "nice": request_class.nice,
             "partition": self._partitions.setdefault(

@@ -7,7 +7,8 @@ know priorities, order or requests. "No limit" is None in values, UNLIMITED in c
 
 from collections.abc import Iterable, Mapping, Sequence
 from copy import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Final
 
 import numpy as np
@@ -33,21 +34,46 @@ class QuotaNode:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Owner:
+    """A project, its private quota, and what it uses of it.
+
+    private    of one that is not managed: its limits in Nova
+    unlimited  resource classes that no quota of its bounds: they count with their use
+    """
+
+    project_id: str
+    name: str
+    private: Resources = NOTHING
+    used: Resources = NOTHING
+    unlimited: frozenset[str] = frozenset()
+
+    @property
+    def guaranteed(self) -> Resources:
+        """What nobody else may count on: an owner whose quota was set below its use counts with
+        its use."""
+        return larger(self.private, self.used)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SharedSize:
-    """What no project owns, and by how much the private quotas exceed the cloud."""
+    """What no project owns, and by how much what is guaranteed exceeds the cloud: of each resource
+    class, at most one of the two."""
 
     shared: Resources
     shortfall: Resources
 
 
-def shared_size(capacity: Resources, privates: Iterable[Resources]) -> SharedSize:
-    """Return max(0, capacity - Σ private) by resource class.
+def larger(one: Resources, other: Resources) -> Resources:
+    """Return the larger amount of each resource class."""
+    names = {*one, *other}
+    return Resources.of({name: max(one.get(name, 0), other.get(name, 0)) for name in names})
 
-    A shortfall in any class disables the shared quota: `shared` is then empty.
-    """
-    left = capacity - total(privates)
-    shortfall = Resources.of({name: -amount for name, amount in left.items() if amount < 0})
-    return SharedSize(shared=NOTHING if shortfall else left, shortfall=shortfall)
+
+def shared_size(capacity: Resources, guaranteed: Iterable[Resources]) -> SharedSize:
+    """Return by resource class what is left of `capacity`, and what is missing."""
+    left = capacity - total(guaranteed)
+    missing = Resources.of({name: -amount for name, amount in left.items()})
+    return SharedSize(shared=left.at_least_zero(), shortfall=missing.at_least_zero())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,18 +82,18 @@ class QuotaState:
 
     total      capacity of the enabled hosts that are up
     installed  capacity with every host, up or not: what can never fit is judged by it
-    largest    by resource class, the most that a single host could ever give
+    hosts      the different capacities of single hosts, up or not
     nodes      the account tree, parents before children, the root first
-    unmanaged  Σ private quota of the projects that Synergy does not manage
+    unmanaged  the projects that Synergy does not manage
     limited    resource classes that a private quota bounds, None for all. Nova's own limits leave
                some out, such as disk: of those a private server takes from what is there
     """
 
     total: Resources = NOTHING
     installed: Resources = NOTHING
-    largest: Resources = NOTHING
-    unmanaged: Resources = NOTHING
+    hosts: tuple[Resources, ...] = ()
     nodes: tuple[QuotaNode, ...] = (QuotaNode(node_id="root", parent_id=None),)
+    unmanaged: tuple[Owner, ...] = ()
     limited: frozenset[str] | None = None
 
     def is_limited(self, name: str) -> bool:
@@ -76,57 +102,32 @@ class QuotaState:
             return True
         return any(node.private and node.private.get(name) for node in self.nodes)
 
-    def privates(self) -> tuple[Resources, ...]:
-        """Return every private quota of the cloud."""
-        return (self.unmanaged, *(n.private for n in self.nodes if n.private is not None))
+    def resource_classes(self) -> tuple[str, ...]:
+        """Return every resource class that the cloud has, or a project owns or uses."""
+        known = [self.total, self.installed, *self.hosts]
+        known += [node.private for node in self.nodes if node.private is not None]
+        known += [one.guaranteed for one in self.unmanaged]
+        return tuple(sorted({name for one in known for name in one}))
 
-    def size(self) -> SharedSize:
-        """Return the shared quota of the capacity that is up."""
-        return shared_size(self.total, self.privates())
+    def no_host_has(self, amounts: Resources) -> Resources:
+        """Return those of the amounts whose resource class no host has, up or not."""
+        return Resources.of({n: a for n, a in amounts.items() if not self.installed.get(n)})
 
-    def never_fits(self, node_id: str, demand: Resources, *, private: bool) -> str:
-        """Return why `demand` can never be held at `node_id`, or "" if one day it may.
-
-        Capacity that is only down for now does not count against a request.
-        """
-        if not demand.fits_in(self.largest):
-            return f"asks for {demand}, but the largest host has {self.largest}"
-        path = self.path(node_id)
-        if not path:
-            return ""  # its project came a moment ago
-        if private:
-            owned = next((n.private for n in path if n.private is not None), NOTHING)
-            bounded = Resources.of({n: a for n, a in demand.items() if self.is_limited(n)})
-            if not bounded.fits_in(owned):
-                return f"asks for {bounded}, but the private quota is {owned}"
-            owner = next((n for n in path if n.private is not None), None)
-            if owner is not None and owner.max_servers == 0:
-                return "asks for a server, but the private quota holds none"
-            return ""
-        for node in path:
-            if node.borrow_limit is not None and _above(demand, node.borrow_limit):
-                return f"asks for {demand}, but {node.node_id} may borrow {node.borrow_limit}"
-        size = shared_size(self.installed, self.privates())
-        lent = total(
-            n.private for n in self.nodes if n.private is not None and n.lend_limit != NOTHING
+    def with_private(self, node_id: str, private: Resources) -> "QuotaState":
+        """Return the state as it would be with another private quota of one node."""
+        return replace(
+            self,
+            nodes=tuple(
+                replace(node, private=private) if node.node_id == node_id else node
+                for node in self.nodes
+            ),
         )
-        if not size.shortfall and not demand.fits_in(size.shared + lent):
-            return f"asks for {demand}, but the whole shared quota is {size.shared + lent}"
-        return ""
 
-    def path(self, node_id: str) -> list[QuotaNode]:
-        """Return the nodes from `node_id` up to the root; none when it is unknown."""
-        by_id = {node.node_id: node for node in self.nodes}
-        path, above = [], by_id.get(node_id)
-        while above is not None:
-            path.append(above)
-            above = by_id.get(above.parent_id) if above.parent_id is not None else None
-        return path
-
-
-def _above(demand: Resources, limit: Resources) -> bool:
-    """Tell whether `demand` exceeds `limit` in a class that the limit names."""
-    return any(demand.get(name, 0) > amount for name, amount in limit.items())
+    def size(self, held: Iterable["Held"] = ()) -> SharedSize:
+        """Return the shared quota of the capacity that is up, beside what is held."""
+        held = list(held)
+        names = {*self.resource_classes(), *(name for one in held for name in one.private)}
+        return QuotaBook(QuotaTree(self, tuple(sorted(names))), held).size()
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,9 +153,10 @@ class QuotaTree:
     max_servers   shape (n,), most servers on the private quota, UNLIMITED where nothing bounds
     borrow_limit  shape (n, r), UNLIMITED where nothing bounds
     lend_limit    shape (n, r), likewise
-    shared        shape (r,), what no project owns
+    capacity      shape (r,), of the hosts that are up
+    down          shape (r,), capacity of the other hosts
+    unmanaged     shape (r,), what is guaranteed to projects that are not managed
     limited       shape (r,), whether a private quota bounds the class
-    disabled      the private quotas exceed the cloud
     lends         some owner lends
     """
 
@@ -169,10 +171,10 @@ class QuotaTree:
         )
         self.borrow_limit = self._column([n.borrow_limit for n in nodes], absent=UNLIMITED)
         self.lend_limit = self._column([n.lend_limit for n in nodes], absent=UNLIMITED)
-        size = state.size()
-        self.shared = self.amounts(size.shared)
+        self.capacity = self.amounts(state.total)
+        self.down: Ints = np.maximum(self.amounts(state.installed) - self.capacity, 0)
+        self.unmanaged = self.amounts(total(one.guaranteed for one in state.unmanaged))
         self.limited: Bools = np.array([state.is_limited(name) for name in resource_classes], bool)
-        self.disabled = bool(size.shortfall)
         self.lends = bool((self.lend_limit[self.private.any(axis=1)] > 0).any())
         self._bounds: Bools = np.any(self.borrow_limit < UNLIMITED, axis=1)
         self._paths: dict[int, list[int]] = {}
@@ -199,6 +201,28 @@ class QuotaTree:
     def bounds_of(self, node: int) -> list[int]:
         """Return the rows on the path of `node` that limit what is borrowed."""
         return [above for above in self.path(node) if self._bounds[above]]
+
+    def lowest_on_path(self, column: Ints) -> Ints:
+        """Return, shape (n, r), the lowest entry of each node and all above it."""
+        lowest = column.copy()
+        for node in range(1, len(lowest)):
+            lowest[node] = np.minimum(lowest[node], lowest[self.parent[node]])
+        return lowest
+
+    @cached_property
+    def borrow_ceiling(self) -> Ints:
+        """Shape (n, r), the lowest borrow limit above each node."""
+        return self.lowest_on_path(self.borrow_limit)
+
+    @cached_property
+    def pool_ceiling(self) -> Ints:
+        """Shape (r,), the shared quota when every host is up, nobody uses a private quota, and all
+        that may be lent is; UNLIMITED where the quotas exceed even that: whoever set them may set
+        them right."""
+        owned = total(one.private for one in self.state.unmanaged)
+        left = self.amounts(self.state.installed - owned) - self.private.sum(axis=0)
+        best = left + QuotaBook(self).lendable()
+        return np.where(best < 0, UNLIMITED, best)
 
     @property
     def bounded(self) -> bool:
@@ -235,9 +259,14 @@ class QuotaBook:
     """The accounting of one round: it tells what fits, and is told what the round decides.
 
     private_used     shape (n, r), what each owner holds on its private quota
-    private_servers  shape (n,), how many servers that is
+    private_claimed  shape (n, r), that, and what it waits for because it is lent and in use
+    private_servers  shape (n,), how many servers each owner holds
     shared_used      shape (n, r), what each node and all below it hold on the shared quota
-    pool             shape (r,), shared + Σ lendable(children of root)
+    left             shape (r,), capacity less what is guaranteed, which for an owner is the larger
+                     of its private quota and its claim: nobody else pays for an owner whose quota
+                     was set below its use. Negative when the guarantees exceed the cloud
+    pool             shape (r,), max(0, left + Σ lendable(children of root)): what is lent covers a
+                     shortfall first
     """
 
     def __init__(self, tree: QuotaTree, held: Iterable[Held] = ()) -> None:
@@ -250,27 +279,33 @@ class QuotaBook:
             self.private_used[tree.owner[node]] += tree.amounts(one.private)
             self.private_servers[tree.owner[node]] += one.private_servers
             self.shared_used[tree.path(node)] += tree.amounts(one.shared)
-        self.pool = self._pool()
+        self.private_claimed = self.private_used.copy()
+        guaranteed = np.maximum(tree.private, self.private_claimed).sum(axis=0)
+        self.left: Ints = tree.capacity - tree.unmanaged - guaranteed
+        self.pool: Ints = np.maximum(self.left + self.lendable(), 0)
 
     def copy(self) -> "QuotaBook":
         """Return an accounting of the same that may be used up apart."""
         other = copy(self)
         other.private_used, other.shared_used = self.private_used.copy(), self.shared_used.copy()
+        other.private_claimed = self.private_claimed.copy()
         other.private_servers = self.private_servers.copy()
         return other
 
-    def _pool(self) -> Ints:
-        """What no project owns and what is lent, less what private servers take unbounded."""
-        unbounded = np.where(self.tree.limited, 0, self.private_used.sum(axis=0))
-        pool: Ints = self.tree.shared + self.lendable() - unbounded
-        return pool
+    def size(self) -> SharedSize:
+        """Return what no project owns, and what is missing."""
+        resources = self.tree.resources
+        return SharedSize(
+            shared=resources(np.maximum(self.left, 0)),
+            shortfall=resources(np.maximum(-self.left, 0)),
+        )
 
     def lendable(self) -> Ints:
         """Return Σ lendable(children of root), shape (r,): what owners lend to the pool now."""
         tree = self.tree
         if not tree.lends:
             return np.zeros(len(tree.resource_classes), dtype=np.int64)
-        offer = np.maximum(tree.private - self.private_used, 0)
+        offer = np.maximum(tree.private - self.private_claimed, 0)
         offer[0] = 0
         for node in range(len(tree.parent) - 1, 0, -1):
             offer[tree.parent[node]] += np.minimum(tree.lend_limit[node], offer[node])
@@ -282,13 +317,19 @@ class QuotaBook:
         free: Ints = self.pool - self.shared_used[0]
         return free
 
+    @property
+    def disabled(self) -> Bools:
+        """Tell, shape (r,), of which resource classes nothing is shared because the guarantees
+        exceed the cloud by more than what is lent."""
+        found: Bools = (self.left < 0) & (self.pool == 0)
+        return found
+
     def room_below_limits(self) -> Ints:
         """Return, shape (n, r), how much each node may still borrow under all limits above it."""
         limit = self.tree.borrow_limit
-        room = np.where(limit < UNLIMITED, limit - self.shared_used, UNLIMITED)
-        for node in range(1, len(room)):
-            room[node] = np.minimum(room[node], room[self.tree.parent[node]])
-        return room
+        return self.tree.lowest_on_path(
+            np.where(limit < UNLIMITED, limit - self.shared_used, UNLIMITED)
+        )
 
     def blocks_shared(self, node: int, demand: Ints) -> Reason | None:
         """Return the bound that keeps `demand` of `node` off the shared quota, None if it fits."""
@@ -298,20 +339,18 @@ class QuotaBook:
             beyond = demand > limit - self.shared_used[above]
             if (asked & (limit < UNLIMITED) & beyond).any():
                 return Reason.USER_LIMIT if above == node else Reason.PROJECT_BORROW_LIMIT
-        if (asked & (demand > self.pool_free())).any():
-            return Reason.SHARED_QUOTA_DISABLED if self.shared_disabled else Reason.NO_FREE_QUOTA
-        return None
-
-    @property
-    def shared_disabled(self) -> bool:
-        """Tell whether there is no shared quota at all: a shortfall, and nobody lends."""
-        return self.tree.disabled and not self.pool.any()
+        beyond = asked & (demand > self.pool_free())
+        if not beyond.any():
+            return None
+        if (beyond & self.disabled).any():
+            return Reason.SHARED_QUOTA_DISABLED
+        return Reason.NO_FREE_QUOTA
 
     def private_room(self, owner: int | Ints) -> Ints:
         """Return what owners still have of their private quota, a row for each; UNLIMITED in a
         class that it does not bound."""
         tree = self.tree
-        room = tree.private[owner] - self.private_used[owner]
+        room = tree.private[owner] - self.private_claimed[owner]
         return np.where(tree.limited, room, UNLIMITED)
 
     def server_room(self, owner: int | Ints) -> Ints:
@@ -323,7 +362,9 @@ class QuotaBook:
         """Return what keeps `demand` of `node` off its private quota, None if it fits.
 
         servers   0 for one that is there already and wants more
-        AWAITING_EXPIRY: the quota is there, but part of it is lent and in use.
+        AWAITING_EXPIRY: the quota is there, but part of it is lent and in use. Hosts that are down
+        count here with what they have, as do the servers on them: what borrowers hold there takes
+        nothing from an owner whom a living host could serve.
         """
         tree, asked = self.tree, demand > 0
         owner = tree.owner[node]
@@ -331,12 +372,14 @@ class QuotaBook:
             return Reason.NO_FREE_QUOTA
         if servers > self.server_room(owner):
             return Reason.NO_FREE_QUOTA
-        if not tree.lends:
+        if not tree.lends and tree.limited.all():
             return None
-        self.private_used[owner] += demand
-        shrunk = self._pool()
-        self.private_used[owner] -= demand
-        if ((shrunk < self.pool) & (self.shared_used[0] > shrunk)).any():
+        now = self.left + self.lendable()
+        self._claim(owner, demand)
+        then = self.left + self.lendable()
+        self._claim(owner, -demand)
+        least = np.maximum(then + tree.down, 0)
+        if ((then < now) & (self.shared_used[0] > least)).any():
             return Reason.AWAITING_EXPIRY
         return None
 
@@ -350,7 +393,27 @@ class QuotaBook:
 
     def hold_private(self, node: int, demand: Ints) -> None:
         """Account a server on the private quota, which may shrink what is lent."""
-        self.private_used[self.tree.owner[node]] += demand
-        self.private_servers[self.tree.owner[node]] += 1
+        owner = self.tree.owner[node]
+        self.private_used[owner] += demand
+        self.private_servers[owner] += 1
+        self._claim(owner, demand)
+        self._resize_pool()
+
+    def reclaim(self, node: int, demand: Ints, count: int) -> None:
+        """Keep from the pool what `count` servers of an owner wait for, as far as its private quota
+        goes: whoever borrows it must not take it again when it comes back bit by bit."""
+        owner, asked = self.tree.owner[node], demand > 0
+        fitting = [count, int(self.server_room(owner))]
+        fitting += [int(n) for n in self.private_room(owner)[asked] // demand[asked]]
+        self._claim(owner, demand * max(0, min(fitting)))
+        self._resize_pool()
+
+    def _claim(self, owner: int, demand: Ints) -> None:
+        before = np.maximum(self.tree.private[owner], self.private_claimed[owner])
+        self.private_claimed[owner] += demand
+        after = np.maximum(self.tree.private[owner], self.private_claimed[owner])
+        self.left = self.left + before - after
+
+    def _resize_pool(self) -> None:
         if self.tree.lends or not self.tree.limited.all():
-            self.pool = self._pool()
+            self.pool = np.maximum(self.left + self.lendable(), 0)

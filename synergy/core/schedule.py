@@ -17,16 +17,16 @@ import numpy.typing as npt
 
 from synergy.core import priority
 from synergy.core.model import OnPrivateFull, QuotaKind
-from synergy.core.queue import Waiting
+from synergy.core.queue import ON_FULL, QUOTAS, Waiting, may_borrow, may_own
 from synergy.core.quota import QuotaBook
 from synergy.core.reasons import Reason
 from synergy.core.shares import Bools, Floats, Ints
 
 REASONS: Final = tuple(Reason)
 _CODE: Final = {reason: code for code, reason in enumerate(REASONS)}
-_SHARED: Final = tuple(QuotaKind).index(QuotaKind.SHARED)
-_QUEUE: Final = tuple(OnPrivateFull).index(OnPrivateFull.QUEUE)
-_REJECT: Final = tuple(OnPrivateFull).index(OnPrivateFull.REJECT)
+_OWN: Final = QUOTAS.index(QuotaKind.PRIVATE)
+_SHARED: Final = QUOTAS.index(QuotaKind.SHARED)
+_REJECT: Final = ON_FULL.index(OnPrivateFull.REJECT)
 _FIRST_CHUNK: Final = 256
 LONGEST_LIFETIME_S: Final = 366 * 86_400.0  # what a request without end counts with
 
@@ -43,7 +43,6 @@ class Outcome(StrEnum):
 
     DISPATCH = "dispatch"
     REJECT = "reject"
-    MOVE_TO_SHARED = "move_to_shared"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,8 +50,9 @@ class Policy:
     """How a round decides.
 
     scales          what the factors of the priority are measured with
-    backfill_depth  greedy: how many classes that the pool cannot hold are passed over; equal
-                    requests meet the same bound, so they count once
+    backfill_depth  greedy: how many users' different demands that the pool cannot hold are passed
+                    over; requests that differ in lifetime, QOS or nice only meet the same bound,
+                    so they count once
     round_size      most requests that one round lets go; the next round, with news of what
                     happened meanwhile, takes up the rest
     """
@@ -78,6 +78,7 @@ class Snapshot:
     demand      shape (s, r), the queue's shapes over the resource classes of the book's tree
     fragmented  shape (s,), True where the sum would fit but no host has the room
     resting     classes by class_id that are not to be tried now, and why
+    never       classes by class_id that can never start, and why in words
     site        shape (c,), points of the site's own factors, or one number for all
     """
 
@@ -93,18 +94,24 @@ class Snapshot:
     highest_points: float
     site: priority.Column = 0.0
     resting: Mapping[int, Reason] = field(default_factory=dict)
+    never: Mapping[int, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """One request that leaves the queue."""
+    """One request that leaves the queue.
+
+    quota   what it holds from now on; None when it is rejected
+    reason  why it is rejected, and `why` in words
+    """
 
     request_id: str
     class_row: int
     queued_at_s: float
-    priority: int
     outcome: Outcome
+    quota: QuotaKind | None = None
     reason: Reason | None = None
+    why: str = ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,6 +122,9 @@ class Plan:
     complete   False when `round_size` ended the round
     taken      shape (c,), how many of each class they are, its oldest first
     reason     shape (c,), position in REASONS: why the rest of each class waits
+    waits_for  shape (c,), position in QUOTAS: the quota whose bounds the reason is about; a class
+               that may use either is tried on its private quota first, and then waits by priority
+               for the shared one, unless it may never borrow or waits for what was lent
     terms      the weighted terms of each class's oldest member at the start of the round
     priority   shape (c,), their sums
     """
@@ -123,6 +133,7 @@ class Plan:
     complete: bool
     taken: Ints
     reason: npt.NDArray[np.int8]
+    waits_for: npt.NDArray[np.int8]
     terms: priority.Terms
     priority: Floats
 
@@ -133,6 +144,16 @@ class Plan:
     def reason_of(self, class_row: int) -> Reason:
         """Return why the members of a class that still wait do so."""
         return REASONS[int(self.reason[class_row])]
+
+    def quota_of(self, class_row: int) -> QuotaKind:
+        """Return the quota that they wait for."""
+        return QUOTAS[int(self.waits_for[class_row])]
+
+
+def terms_on(quota: QuotaKind, terms: priority.Terms) -> priority.Terms:
+    """Return the terms that count for a quota: fair-share is about what is borrowed, so it orders
+    nobody on a private quota."""
+    return replace(terms, fairshare=0.0) if quota is QuotaKind.PRIVATE else terms
 
 
 def weighted_terms(
@@ -189,10 +210,10 @@ def _size_factor(snapshot: Snapshot, capacity: Ints, scales: priority.Scales) ->
 
 
 def schedule(snapshot: Snapshot, policy: Policy) -> Plan:
-    """Return the requests to dispatch, reject or move, and the reason of every other.
+    """Return the requests to dispatch or reject, and the reason of every other.
 
-    Private requests are tried first and never wait behind a shared one; the shared quota is then
-    handed out by priority. `snapshot.book` is used up.
+    Whatever may use a private quota is tried on it first, and never waits there behind a request
+    for the shared one; the shared quota is then handed out by priority. `snapshot.book` is used up.
     """
     return _Round(snapshot, policy).run()
 
@@ -206,87 +227,150 @@ class _Round:
         self.terms = weighted_terms(snapshot, policy.weights, policy.scales)
         self.priority = np.broadcast_to(priority.total(self.terms), len(waiting))
         self.reason = np.full(len(waiting), _CODE[Reason.PRIORITY], dtype=np.int8)
+        self.may_own, self.may_borrow = may_own(waiting), may_borrow(waiting)
+        self.waits_for = np.where(self.may_borrow, _SHARED, _OWN).astype(np.int8)
         self.taken = np.zeros(len(waiting), dtype=np.int64)
         self.decisions: list[Decision] = []
 
     def run(self) -> Plan:
         waiting, snapshot = self.waiting, self.snapshot
-        open_ = self._close(snapshot.suspended[waiting.association], Reason.PROJECT_SUSPENDED)
+        open_ = self._reject_never()
+        open_ &= self._close(
+            snapshot.suspended[waiting.association], Reason.PROJECT_SUSPENDED, open_
+        )
+        unknown = snapshot.leaf[waiting.association] == 0  # users who came a moment ago
+        open_ &= self._close(unknown, Reason.PENDING_EVALUATION, open_)
         open_ &= self._close(snapshot.fragmented[waiting.shape], Reason.FRAGMENTED, open_)
         for reason in set(snapshot.resting.values()):
             rest = [key for key, why in snapshot.resting.items() if why is reason]
             open_ &= self._close(np.isin(waiting.class_id, rest), reason, open_)
-        shared = waiting.quota == _SHARED
-        self._private(open_ & ~shared)
-        self._shared(open_ & shared)
-        complete = len(self.decisions) < self.policy.round_size
+        lent = self._private(open_ & self.may_own)
+        self._shared(open_ & self.may_borrow)
+        for row in lent:  # it is to come back: that is why they wait, also those that may borrow
+            self.reason[row], self.waits_for[row] = _CODE[Reason.AWAITING_EXPIRY], _OWN
         return Plan(
-            tuple(self.decisions), complete, self.taken, self.reason, self.terms, self.priority
+            decisions=tuple(self.decisions),
+            complete=not self.full,
+            taken=self.taken,
+            reason=self.reason,
+            waits_for=self.waits_for,
+            terms=self.terms,
+            priority=self.priority,
         )
 
-    def priority_at(self, row: int, queued_at_s: float) -> float:
-        """Return the priority of a member of a class that was queued then."""
+    @property
+    def full(self) -> bool:
+        """Whether the round has let go as many as it may."""
+        return len(self.decisions) >= self.policy.round_size
+
+    def priority_at(self, row: int, queued_at_s: float, quota: QuotaKind) -> float:
+        """Return the priority, on a quota, of a member of a class that was queued then."""
         weight, scales = self.policy.weights.age, self.policy.scales
         factor = priority.age_factor(self.snapshot.at_s - queued_at_s, scales.max_age_s)
-        return float(priority.total(self.terms.at(row, weight * float(factor))))
+        terms = self.terms.at(row, weight * float(factor))
+        return float(priority.total(terms_on(quota, terms)))
 
-    def _close(self, mask: Bools, reason: Reason, among: Bools | None = None) -> Bools:
+    def _close(self, mask: Bools, reason: Reason, among: Bools) -> Bools:
         """Give `reason` to the classes of `mask`, and return which others stay open."""
-        closed = mask if among is None else mask & among
-        self.reason[closed] = _CODE[reason]
-        return ~closed
+        self.reason[mask & among] = _CODE[reason]
+        return ~mask
 
-    def _private(self, open_: Bools) -> None:
+    def _reject_never(self) -> Bools:
+        """Reject what can never start, and return the classes that stay open."""
+        if not self.snapshot.never:
+            return np.ones(len(self.waiting), dtype=np.bool_)
+        never = np.isin(self.waiting.class_id, list(self.snapshot.never))
+        self.reason[never] = _CODE[Reason.NEVER_FITS]
+        order = _Order(self, np.flatnonzero(never), QuotaKind.SHARED)
+        while not self.full and (row := next(order, None)) is not None:
+            why = self.snapshot.never[int(self.waiting.class_id[row])]
+            order.take(Outcome.REJECT, reason=Reason.NEVER_FITS, why=why)
+        return ~never
+
+    def _private(self, open_: Bools) -> list[int]:
+        """Let start what the private quotas hold, and return the classes that wait for what their
+        owner lent."""
         waiting, book = self.waiting, self.book
-        owner = np.array(book.tree.owner)[self.snapshot.leaf[waiting.association[open_]]]
-        demand = self.snapshot.demand[waiting.shape[open_]]
+        rows = np.flatnonzero(open_)
+        if not len(rows):
+            return []
+        owner = np.array(book.tree.owner)[self.snapshot.leaf[waiting.association[rows]]]
+        demand = self.snapshot.demand[waiting.shape[rows]]
         may_act = ((demand <= book.private_room(owner)) | (demand == 0)).all(axis=1)
         may_act &= book.server_room(owner) > 0
-        may_act |= waiting.on_full[open_] != _QUEUE
-        rows = np.flatnonzero(open_)
         self.reason[rows[~may_act]] = _CODE[Reason.NO_FREE_QUOTA]
-        order = _Order(self, rows[may_act])
-        for row in order:
-            if len(self.decisions) >= self.policy.round_size:
-                return
-            blocked = book.blocks_private(self._leaf(row), self._demand(row))
+        may_act |= waiting.on_full[rows] == _REJECT
+        order, lent = _Order(self, rows[may_act], QuotaKind.PRIVATE), []
+        while not self.full and (row := next(order, None)) is not None:
+            leaf, demand = self._leaf(row), self._demand(row)
+            blocked = book.blocks_private(leaf, demand)
             if blocked is None:
-                book.hold_private(self._leaf(row), self._demand(row))
-                order.take(Outcome.DISPATCH)
-            elif blocked is Reason.AWAITING_EXPIRY or waiting.on_full[row] == _QUEUE:
-                self.reason[row] = _CODE[blocked]
+                book.hold_private(leaf, demand)
+                order.take(Outcome.DISPATCH, quota=QuotaKind.PRIVATE)
+            elif blocked is Reason.AWAITING_EXPIRY:
+                book.reclaim(leaf, demand, int(self._left(row)))
+                lent.append(row)
             elif waiting.on_full[row] == _REJECT:
-                order.take(Outcome.REJECT, blocked)
+                why = "the private quota cannot hold it now"
+                order.take(Outcome.REJECT, reason=blocked, why=why)
             else:
-                order.take(Outcome.MOVE_TO_SHARED, blocked)
+                self.reason[row] = _CODE[blocked]
+        return lent
 
     def _shared(self, open_: Bools) -> None:
         book, policy = self.book, self.policy
-        if book.shared_disabled:
-            self.reason[open_] = _CODE[Reason.SHARED_QUOTA_DISABLED]
-            return
+        open_ &= self._left() > 0
+        open_ &= self._may_ever_borrow(open_)
+        self.reason[open_] = _CODE[Reason.PRIORITY]
+        open_ &= self._close_disabled(open_)
         open_ &= self._close_limited(open_)
         rows = np.flatnonzero(open_)
         present = np.zeros(len(self.snapshot.demand), dtype=np.bool_)
         present[self.waiting.shape[rows]] = True
-        order, passed_over, fitting = _Order(self, rows), 0, self._fitting_shapes()
+        order, fitting = _Order(self, rows, QuotaKind.SHARED), self._fitting_shapes()
+        passed_over: set[tuple[int, int]] = set()
         while (fitting & present).any() and (row := next(order, None)) is not None:
-            if len(self.decisions) >= policy.round_size:
+            if self.full:
                 break
             blocked = book.blocks_shared(self._leaf(row), self._demand(row))
+            bound = int(self.waiting.association[row]), int(self.waiting.shape[row])
             if blocked is None:
                 book.hold_shared(self._leaf(row), self._demand(row))
-                order.take(Outcome.DISPATCH)
+                order.take(Outcome.DISPATCH, quota=QuotaKind.SHARED)
                 fitting = self._fitting_shapes()
             elif blocked is not Reason.NO_FREE_QUOTA:
                 self.reason[row] = _CODE[blocked]  # its own limit stops it, and nobody behind it
-            elif policy.discipline is Discipline.FIFO or passed_over >= policy.backfill_depth:
+            elif bound in passed_over:
+                continue
+            elif policy.discipline is Discipline.FIFO or len(passed_over) >= policy.backfill_depth:
                 break
             else:
-                passed_over += 1
+                passed_over.add(bound)
         would_fit = fitting[self.waiting.shape[rows]]
         full = rows[~would_fit & (self.reason[rows] == _CODE[Reason.PRIORITY])]
         self.reason[full] = _CODE[Reason.NO_FREE_QUOTA]
+
+    def _may_ever_borrow(self, open_: Bools) -> Bools:
+        """Leave those that may use either quota, and could never use the shared one, to wait for
+        their private quota."""
+        either = np.flatnonzero(open_ & self.may_own)
+        stay = np.ones(len(open_), dtype=np.bool_)
+        if len(either):
+            tree = self.book.tree
+            leaf = self.snapshot.leaf[self.waiting.association[either]]
+            limit = np.minimum(tree.borrow_ceiling[leaf], tree.pool_ceiling)
+            demand = self.snapshot.demand[self.waiting.shape[either]]
+            owning = either[((demand > limit) & (demand > 0)).any(axis=1)]
+            stay[owning], self.waits_for[owning] = False, _OWN
+        return stay
+
+    def _close_disabled(self, open_: Bools) -> Bools:
+        """Close the classes that ask for something of which nothing is shared."""
+        disabled = self.book.disabled
+        if not disabled.any():
+            return open_
+        asks: Bools = np.any(self.snapshot.demand[:, disabled] > 0, axis=1)
+        return self._close(asks[self.waiting.shape], Reason.SHARED_QUOTA_DISABLED, open_)
 
     def _fitting_shapes(self) -> Bools:
         """Tell, shape (s,), which shapes the pool could hold now."""
@@ -310,6 +394,11 @@ class _Round:
         open_[stuck] = False
         return open_
 
+    def _left(self, row: int | slice = slice(None)) -> Ints:
+        """Return how many members of a class, or of each, still wait."""
+        left: Ints = self.waiting.end[row] - self.waiting.first[row] - self.taken[row]
+        return left
+
     def _leaf(self, row: int) -> int:
         return int(self.snapshot.leaf[self.waiting.association[row]])
 
@@ -319,17 +408,26 @@ class _Round:
 
 
 class _Order(Iterator[int]):
-    """Walks requests by (priority, age, id) over classes, looking at as few of them as it can.
+    """Walks requests by (priority on a quota, age, id) over classes, looking at as few of them as
+    it can.
 
     The best heads are sorted out of the columns in growing chunks; a class whose head was taken
     comes back through a heap with its next member. A class whose head is left alone does not come
     back: its other members would meet the same bound.
     """
 
-    def __init__(self, round_: _Round, rows: Ints) -> None:
-        self._round, self._rest, self._chunk_size = round_, rows, _FIRST_CHUNK
+    def __init__(self, round_: _Round, rows: Ints, quota: QuotaKind) -> None:
+        self._round, self._quota, self._chunk_size = round_, quota, _FIRST_CHUNK
+        self._ranks = round_.priority
+        if quota is QuotaKind.PRIVATE:
+            terms = terms_on(quota, round_.terms)
+            self._ranks = np.broadcast_to(priority.total(terms), len(round_.waiting))
         self._chunk: list[tuple[float, float, bytes, int]] = []
         self._heap: list[tuple[float, float, bytes, int]] = []
+        touched = round_.taken[rows] > 0  # by the other quota: the columns are about their heads
+        self._rest = rows[~touched] if touched.any() else rows
+        for row in map(int, rows[touched]):
+            self._line_up(row)
 
     def __iter__(self) -> Iterator[int]:
         return self
@@ -345,33 +443,40 @@ class _Order(Iterator[int]):
             raise StopIteration
         return self._at[3]
 
-    def take(self, outcome: Outcome, reason: Reason | None = None) -> None:
+    def take(
+        self,
+        outcome: Outcome,
+        *,
+        quota: QuotaKind | None = None,
+        reason: Reason | None = None,
+        why: str = "",
+    ) -> None:
         """Let the request at hand leave the queue, and line up the next of its class."""
-        negative, queued_at_s, key, row = self._at
+        _, queued_at_s, key, row = self._at
         request_id = str(UUID(bytes=key))
         self._round.decisions.append(
-            Decision(request_id, row, queued_at_s, int(-negative), outcome, reason)
+            Decision(request_id, row, queued_at_s, outcome, quota, reason, why)
         )
         self._round.taken[row] += 1
-        waiting = self._round.waiting
+        self._line_up(row)
+
+    def _line_up(self, row: int) -> None:
+        """Put the oldest member of a class that was not taken yet where it belongs."""
+        waiting, line = self._round.waiting, self._round.waiting.lines[row]
         position = int(waiting.first[row] + self._round.taken[row])
         if position < waiting.end[row]:
-            heapq.heappush(self._heap, self._member(row, position))
-
-    def _member(self, row: int, position: int) -> tuple[float, float, bytes, int]:
-        round_, line = self._round, self._round.waiting.lines[row]
-        queued_at_s = line.queued_at_s[position]
-        rank = round_.priority_at(row, queued_at_s)
-        return (-rank, queued_at_s, line.id_at(position), row)
+            queued_at_s = line.queued_at_s[position]
+            rank = self._round.priority_at(row, queued_at_s, self._quota)
+            heapq.heappush(self._heap, (-rank, queued_at_s, line.id_at(position), row))
 
     def _next_chunk(self) -> None:
         rows, waiting = self._rest, self._round.waiting
-        best = _best(self._round.priority[rows], waiting.head_queued_at_s[rows], self._chunk_size)
+        best = _best(self._ranks[rows], waiting.head_queued_at_s[rows], self._chunk_size)
         chosen = rows[best]
         self._chunk = sorted(
             (
                 (
-                    -float(self._round.priority[row]),
+                    -float(self._ranks[row]),
                     float(waiting.head_queued_at_s[row]),
                     waiting.lines[row].id_at(int(waiting.first[row])),
                     int(row),

@@ -15,11 +15,12 @@ import numpy as np
 
 from synergy.core import explain, words
 from synergy.core.accounts import held_of, project_node, user_node
-from synergy.core.admission import QOS_KEY, bound_to, never_fits, wishes
+from synergy.core.admission import QOS_KEY, bound_to, wishes
 from synergy.core.errors import NotFound, UpstreamUnavailable
 from synergy.core.explain import End
 from synergy.core.forecast import ends_of, forecast, joined, without
 from synergy.core.model import QuotaKind, Request, RequestClass, Resources, State
+from synergy.core.never import Ceilings
 from synergy.core.quota import Held, QuotaBook, QuotaTree
 from synergy.core.reasons import Reason
 from synergy.core.schedule import REASONS, Outcome, Plan, Policy, Snapshot, schedule
@@ -107,7 +108,7 @@ class Answers:
             answer["text"] = _text_of(request, reason)
             return answer
         seen = _Seen(latest, request, row)
-        bounds = seen.bounds() if reason is not Reason.DISPATCH_RETRY else []
+        bounds = seen.bounds(reason)
         ahead = seen.ahead()
         if seen.private and reason is not Reason.AWAITING_EXPIRY:
             ends = []  # no end of a shared server gives a private quota anything back
@@ -161,9 +162,11 @@ class Answers:
             and flavor.demand != asked
             and seen.covers(flavor.demand)
             and explain.fits(
-                book, seen.leaf, book.tree.amounts(flavor.demand), private=seen.private
+                book,
+                seen.leaf,
+                book.tree.amounts(flavor.demand),
+                seen.request.request_class,
             )
-            is None
         ]
         fitting.sort(key=lambda flavor: (-sum(_ratios(flavor.demand, asked)), flavor.name))
         return fitting[:_SMALLER]
@@ -226,22 +229,30 @@ class Answers:
         tree  the quota tree over every resource class that is asked for
         """
         now = self._clock.now()
-        asked = {"count": count, "quota": kind.quota.value, "demand": dict(kind.demand)}
-        never = never_fits(tree.state, kind)
+        never = Ceilings(tree).why(user_node(kind.association_id), kind)
         if never:
-            seen = _Outcome(reason=Reason.NEVER_FITS, text=f"It would be refused: {never}")
+            seen = _Outcome(
+                quota=kind.quota,
+                reason=Reason.NEVER_FITS,
+                text=f"It would be refused: it {never}.",
+            )
         else:
             with self._store.reading() as uow:
                 held = [held_of(*entry) for entry in uow.requests.held()]
                 ends = _ends(uow, tree, now)
             seen = _simulated(latest, tree, held, ends, kind, count, now)
+        asked = {"count": count, "demand": dict(kind.demand)}
         return asked | seen.as_json() | _of_round(latest, now)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Outcome:
-    """What would become of requests: how many start at once, and why and when the others."""
+    """What would become of requests: how many start at once, and why and when the others.
 
+    quota  the one that those who wait would wait for, or that all of them would hold
+    """
+
+    quota: QuotaKind
     starts_now: int = 0
     reason: Reason | None = None
     text: str = ""
@@ -251,6 +262,7 @@ class _Outcome:
 
     def as_json(self) -> dict[str, Any]:
         return {
+            "quota": self.quota.value,
             "starts_now": self.starts_now,
             "reason": self.reason.value if self.reason else None,
             "text": self.text,
@@ -275,30 +287,31 @@ def _simulated(
     policy = replace(latest.policy, round_size=count + snapshot.waiting.request_count)
     plan = schedule(snapshot, policy)
     mine = [d for d in plan.decisions if d.request_id in set(ids)]
-    started = sum(d.outcome is Outcome.DISPATCH for d in mine)
-    if started == count:
-        return _Outcome(starts_now=count, text=f"{'It' if count == 1 else 'All'} would start now.")
-    moved = sum(d.outcome is Outcome.MOVE_TO_SHARED for d in mine)
-    if moved:
-        shared = replace(kind, quota=QuotaKind.SHARED)
-        rest = _simulated(latest, tree, held, ends, shared, moved, now)
-        return replace(rest, starts_now=rest.starts_now + started)
+    started = [d.quota for d in mine if d.quota is not None]
+    if len(started) == count:
+        text = f"{'It' if count == 1 else 'All'} would start now."
+        return _Outcome(quota=started[-1], starts_now=count, text=text)
+    row = len(snapshot.waiting) - 1
     refused = next((d.reason for d in mine if d.outcome is Outcome.REJECT), None)
-    reason = refused or plan.reason_of(len(snapshot.waiting) - 1)
-    leaf = int(snapshot.leaf[kind.association_id])
-    private = kind.quota is QuotaKind.PRIVATE
-    bounds = explain.bounds(snapshot.book, leaf, tree.amounts(kind.demand), private=private)
+    reason, quota = refused or plan.reason_of(row), plan.quota_of(row)
+    leaf, demand = int(snapshot.leaf[kind.association_id]), tree.amounts(kind.demand)
+    bounds = explain.bounds_of(reason, snapshot.book, leaf, demand, quota)
     text = words.why_waiting(reason, bounds, {}, ahead=None)
     if refused:
         return _Outcome(
-            starts_now=started, reason=reason, text=f"It would be refused. {text}", bounds=bounds
+            quota=quota,
+            starts_now=len(started),
+            reason=reason,
+            text=f"It would be refused. {text}",
+            bounds=bounds,
         )
     wanted = frozenset(ids) - {d.request_id for d in mine}
     every = [*ends, *ends_of(snapshot, plan)]
     found = forecast(snapshot, plan, every, policy, wanted=wanted, most_rounds=_FORECAST_ROUNDS)
     starts_s = sorted(found.starts_s.values())
     return _Outcome(
-        starts_now=started,
+        quota=quota,
+        starts_now=len(started),
         reason=reason,
         text=text,
         bounds=bounds,
@@ -313,14 +326,18 @@ class _Seen:
     def __init__(self, latest: Latest, request: Request, row: int) -> None:
         self.latest, self.request, self.row = latest, request, row
         snapshot = latest.snapshot
-        self.private = request.quota is QuotaKind.PRIVATE
+        self.quota = latest.plan.quota_of(row)
         self.leaf = int(snapshot.leaf[snapshot.waiting.association[row]])
         self.demand: Ints = snapshot.demand[snapshot.waiting.shape[row]]
         self._queued_s = request.queued_at.timestamp()
 
-    def bounds(self) -> list[explain.Bound]:
+    @property
+    def private(self) -> bool:
+        return self.quota is QuotaKind.PRIVATE
+
+    def bounds(self, reason: Reason | None) -> list[explain.Bound]:
         book = self.latest.snapshot.book
-        return explain.bounds(book, self.leaf, self.demand, private=self.private)
+        return explain.bounds_of(reason, book, self.leaf, self.demand, self.quota)
 
     def ahead(self) -> int:
         key = uuid.UUID(self.request.request_id).bytes

@@ -13,9 +13,9 @@ from datetime import datetime, timedelta
 
 from synergy.core.admission import retry_delay_s
 from synergy.core.errors import NotFound, SealBroken
-from synergy.core.events import QuotaHeld, QuotaReleased, RequestsWithdrawn
+from synergy.core.events import QuotaHeld, QuotaReleased, RequestsRefused, RequestsWithdrawn
 from synergy.core.lifecycle import Event, Move, transition
-from synergy.core.model import OnPrivateFull, QuotaKind, Request, State
+from synergy.core.model import Request, State
 from synergy.core.reasons import Reason
 from synergy.core.schedule import Decision, Outcome
 from synergy.managers.base import Publish
@@ -53,10 +53,8 @@ class Dispatcher:
         self._compute, self._identity = compute, identity
 
     def dispatch(self, round_id: str, decisions: Sequence[Decision]) -> list[Request]:
-        """Carry decisions out, and return the requests that wait again.
-
-        Those moved to the shared quota have no failed attempt; those that could not be handed over
-        tell when to retry. Raises Conflict, and then nothing was done.
+        """Carry decisions out, and return the requests that could not be handed over and wait for
+        a retry. Raises Conflict, and then nothing was done.
         """
         chosen = {decision.request_id: decision for decision in decisions}
         alive = self._compute.servers(chosen)
@@ -64,7 +62,7 @@ class Dispatcher:
         moved, parcels, broken = self._record(round_id, chosen, frozenset(alive), tokens)
         self._tell(moved)
         back = self._hand_over(parcels, broken, round_id) if parcels or broken else []
-        return [r for r in (*moved, *back) if r.state is State.QUEUED]
+        return [request for request in back if request.state is State.QUEUED]
 
     def _record(
         self,
@@ -97,16 +95,13 @@ class Dispatcher:
     def _decided(
         self, uow: Writing, request: Request, decision: Decision, now: datetime, round_id: str
     ) -> Move:
-        if decision.outcome is Outcome.DISPATCH:
-            return transition(request, Event.SELECTED, now, round_id=round_id)
         if decision.outcome is Outcome.REJECT:
-            why = f"{decision.reason}: the private quota cannot hold it"
+            why = f"{decision.reason}: {decision.why}"
             return transition(request, Event.REFUSED, now, why=why, round_id=round_id)
-        kind = replace(
-            request.request_class, quota=QuotaKind.SHARED, on_private_full=OnPrivateFull.QUEUE
-        )
-        shared = replace(request, request_class=kind, class_id=uow.requests.class_id(kind))
-        return transition(shared, Event.MOVED_TO_SHARED, now, round_id=round_id)
+        kind = replace(request.request_class, quota=decision.quota or request.quota)
+        if kind != request.request_class:  # it may use either: now it is decided which it holds
+            request = replace(request, request_class=kind, class_id=uow.requests.class_id(kind))
+        return transition(request, Event.SELECTED, now, round_id=round_id)
 
     def _tell(self, moved: Sequence[Request]) -> None:
         by_state: dict[State, list[Request]] = {}
@@ -117,6 +112,8 @@ class Dispatcher:
         gone = by_state.get(State.CANCELLED, []) + by_state.get(State.REJECTED, [])
         if gone:
             self._publish(RequestsWithdrawn(tuple(gone)))
+        if State.REJECTED in by_state:
+            self._publish(RequestsRefused(tuple(by_state[State.REJECTED])))
 
     def _hand_over(
         self, parcels: Mapping[str, Parcel], broken: Mapping[str, str], round_id: str

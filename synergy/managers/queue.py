@@ -14,7 +14,8 @@ from typing import Any, Final
 from oslo_config import cfg
 
 from synergy.core import lifecycle
-from synergy.core.admission import Wishes, bound_to, never_fits, wishes
+from synergy.core.accounts import user_node
+from synergy.core.admission import Wishes, bound_to, wishes
 from synergy.core.errors import HandOverFailed, IllegalTransition, InvalidInput, UpstreamUnavailable
 from synergy.core.events import (
     Fact,
@@ -28,7 +29,8 @@ from synergy.core.events import (
 )
 from synergy.core.lifecycle import Event, Move, transition
 from synergy.core.model import OnPrivateFull, Project, QuotaKind, Request, RequestClass, State
-from synergy.core.quota import QuotaState
+from synergy.core.never import Ceilings
+from synergy.core.quota import QuotaTree
 from synergy.managers.base import Json, Manager, Publish, command
 from synergy.managers.render import (
     IF_MATCH,
@@ -104,7 +106,7 @@ class QueueManager(Manager):
         self._conf, self._clock, self._publish, self._wake = conf, clock, publish, wake
         self._store, self._intake, self._conductor = store, intake, conductor
         self._projects: dict[str, Project] | None = None
-        self._quota: QuotaState | None = None
+        self._quota: Ceilings | None = None
         self._never_why: dict[RequestClass, str] = {}
         self._associations: dict[tuple[str, str], int] = {}
         self._newcomers: set[str] = set()  # projects with a user that this batch made known
@@ -120,7 +122,7 @@ class QueueManager(Manager):
         if isinstance(event, ProjectsChanged):
             self.resync()
         elif isinstance(event, QuotaChanged):
-            self._quota = event.state
+            self._quota = Ceilings(QuotaTree(event.state, event.state.resource_classes()))
             self._never_why.clear()
         elif isinstance(event, TokensRefused):
             self._refuse(event.request_ids, f"its token would not last: {event.why}")
@@ -298,7 +300,7 @@ class QueueManager(Manager):
         if self._quota is None:
             return ""
         if kind not in self._never_why:
-            why = never_fits(self._quota, kind)
+            why = self._quota.why(user_node(kind.association_id), kind)
             self._never_why[kind] = f"never_fits: {why}" if why else ""
         return self._never_why[kind]
 

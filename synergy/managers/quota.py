@@ -1,27 +1,33 @@
 """Sizes the shared quota: what the cloud has beyond what its projects own.
 
-Must not know requests, priorities or order. A shortfall disables the shared quota and is told, in
-which resource and by how much; nothing that runs is touched.
+Must not know requests, priorities or order. A shortfall stops whoever asks for the resource class
+that is short, and nobody else; the operator is told by how much and what caused it, and nothing
+that runs is touched.
 """
 
 import logging
 from collections.abc import Sequence
-from dataclasses import replace
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 
-from synergy.core.accounts import project_node, quota_nodes, user_node
-from synergy.core.errors import NotFound, UpstreamUnavailable
+from synergy.core.accounts import held_of, project_node, quota_nodes
+from synergy.core.errors import InvalidInput, NotFound, UpstreamUnavailable
 from synergy.core.events import ProjectsChanged, QuotaChanged
-from synergy.core.model import NOTHING, Project, QuotaKind, Resources, total
-from synergy.core.quota import Held, QuotaBook, QuotaState, QuotaTree
+from synergy.core.model import NOTHING, Project, Resources, total
+from synergy.core.quota import Held, Owner, QuotaBook, QuotaState, QuotaTree, SharedSize
+from synergy.core.shares import Ints
+from synergy.core.shortfall import Balance, causes
 from synergy.managers.base import Json, Manager, Publish, command
 from synergy.managers.render import limit_json
-from synergy.ports import Compute, Host, Identity, Reading, Store
+from synergy.ports import Clock, Compute, Host, Identity, Limits, Reading, Store
 
 _ID: Final = {"type": "string", "minLength": 1, "maxLength": 64}
-_OF_ADMINISTRATORS: Final = ("total", "private_unmanaged", "shortfall", "lent", "shared_used")
+_OF_ADMINISTRATORS: Final = (
+    "total", "private_unmanaged", "shortfall", "lent", "shared_used", "shortfall_causes",
+    "warnings",
+)  # fmt: skip
+USE_KEPT_S: Final = 600.0  # what bounded projects use matters only once it exceeds their limits
 LOG = logging.getLogger(__name__)
 
 
@@ -32,12 +38,21 @@ class QuotaManager(Manager):
     listens = (ProjectsChanged,)
 
     def __init__(
-        self, publish: Publish, store: Store, compute: Compute, identity: Identity
+        self,
+        clock: Clock,
+        publish: Publish,
+        store: Store,
+        compute: Compute,
+        identity: Identity,
     ) -> None:
-        self._publish, self._store = publish, store
+        self._clock, self._publish, self._store = clock, publish, store
         self._compute, self._identity = compute, identity
         self._state: QuotaState | None = None
-        self._shortfall = NOTHING
+        self._size = SharedSize(shared=NOTHING, shortfall=NOTHING)
+        self._balance: Balance | None = None
+        self._causes: dict[str, list[str]] = {}  # of the shortfall, by resource class
+        self._warnings: list[str] = []
+        self._use: dict[str, tuple[float, Limits, Resources]] = {}  # when asked, monotonic
 
     def task(self) -> float | None:
         with self._store.reading() as uow:
@@ -47,47 +62,91 @@ class QuotaManager(Manager):
         state = QuotaState(
             total=total(host.capacity for host in hosts if host.up),
             installed=total(host.capacity for host in hosts),
-            largest=_largest(hosts),
-            unmanaged=self._unmanaged_quota(projects),
+            hosts=tuple(dict.fromkeys(host.capacity for host in hosts)),
+            unmanaged=self._unmanaged(projects),
             nodes=nodes,
             limited=self._compute.limited_classes(),
         )
-        size = state.size()
-        if size.shortfall != self._shortfall:
-            self._tell_shortfall(size.shortfall)
-        if self._state is None or size != self._state.size():
+        with self._store.reading() as uow:
+            held = _held(uow)
+        size, balance = state.size(held), _balance(state, hosts, projects, held)
+        self._tell_shortfall(size.shortfall, balance)
+        self._warn(balance)
+        if self._state is None or size.shared != self._size.shared:
             LOG.info("the shared quota is %s of %s", size.shared, state.total)
-        self._state = state
-        self._publish(QuotaChanged(state, size))  # at every pass: whoever missed one gets the next
+        self._state, self._size, self._balance = state, size, balance
+        self._publish(QuotaChanged(state))  # at every pass: whoever missed one gets the next
         return None
 
-    def _tell_shortfall(self, shortfall: Resources) -> None:
-        self._shortfall = shortfall
-        if shortfall:
-            LOG.error(
-                "the private quotas exceed the cloud by %s: the shared quota is disabled until "
-                "capacity comes back or quotas are lowered",
-                shortfall,
-            )
-        else:
-            LOG.info("the private quotas fit into the cloud again")
+    def _tell_shortfall(self, shortfall: Resources, balance: Balance) -> None:
+        """Tell of each resource class by how much it is short, and what changed."""
+        before = self._size.shortfall
+        for name in before:
+            if not shortfall.get(name):
+                LOG.info("the private quotas fit into the cloud again, in %s", name)
+        known, self._causes = self._causes, {}
+        for name, amount in shortfall.items():
+            found = causes(self._balance, balance, name) if amount != before.get(name) else []
+            self._causes[name] = found or known.get(name, [])
+            if amount != before.get(name):
+                LOG.error(
+                    "the private quotas exceed the cloud by %s=%d: whoever asks for %s gets "
+                    "nothing of the shared quota beyond what is lent, until capacity comes back or "
+                    "quotas are lowered. Since the last look: %s",
+                    name, amount, name, "; ".join(self._causes[name]) or "nothing that is known",
+                )  # fmt: skip
 
-    def _unmanaged_quota(self, managed: Sequence[Project]) -> Resources:
-        """Sum the Nova quotas of all other projects; an unlimited class counts with its use."""
+    def _warn(self, balance: Balance) -> None:
+        """Log what an operator may not have meant, once."""
+        found = balance.below_use()
+        for name in sorted(self._compute.limited_classes()):
+            found += [
+                f"project {project} is unlimited in {name}: it counts with what it uses"
+                for project in balance.without_limit(name)
+            ]
+        for text in found:
+            if text not in self._warnings:
+                LOG.warning("%s", text)
+        self._warnings = found
+
+    def _unmanaged(self, managed: Sequence[Project]) -> tuple[Owner, ...]:
+        """Return all other projects, with their Nova quotas.
+
+        While there is a shortfall they are asked for anew, since one of them may be its cure.
+        """
         ours = {project.project_id for project in managed}
-        quotas = []
+        owners = []
         for view in self._identity.projects():
             if view.project_id in ours:
                 continue
             try:
-                limits = self._compute.quota(view.project_id, fresh=False)
-            except NotFound:
-                continue  # removed since it was listed
-            if None in limits.values():
-                used = self._compute.used_by(view.project_id)
-                limits = {n: used.get(n, 0) if v is None else v for n, v in limits.items()}
-            quotas.append(Resources.of({n: v for n, v in limits.items() if v is not None}))
-        return total(quotas)
+                owners.append(self._owner(view.project_id, view.name))
+            except (NotFound, InvalidInput):
+                self._use.pop(view.project_id, None)  # removed since it was listed
+        return tuple(owners)
+
+    def _owner(self, project_id: str, name: str) -> Owner:
+        limits = self._compute.quota(project_id, fresh=bool(self._size.shortfall))
+        used = self._used_by(project_id, limits)
+        return Owner(
+            project_id=project_id,
+            name=name,
+            private=Resources.of({n: v for n, v in limits.items() if v is not None}),
+            used=used,
+            unlimited=frozenset(n for n in {*limits, *used} if limits.get(n) is None),
+        )
+
+    def _used_by(self, project_id: str, limits: Limits) -> Resources:
+        """Return what a project uses; where limits bound it, as it was a while ago."""
+        now_s = self._clock.monotonic_s()
+        asked_s, then, used = self._use.get(project_id, (float("-inf"), {}, NOTHING))
+        bounded = all(
+            limit is not None and used.get(name, 0) <= limit for name, limit in limits.items()
+        )
+        if self._size.shortfall or not bounded or limits != then or now_s > asked_s + USE_KEPT_S:
+            used = self._compute.used_by(project_id)
+            self._use[project_id] = (now_s, dict(limits), used)
+        return used
 
     @command({"project_id": _ID}, beside=True)
     def do_show(self, project_id: str | None = None) -> Json:
@@ -100,6 +159,10 @@ class QuotaManager(Manager):
             raise UpstreamUnavailable("nobody has looked at the cloud yet: ask again in a minute")
         with self._store.reading() as uow:
             shown = _shown(uow, state)
+        shown["shortfall_causes"] = {
+            name: found for name, found in self._causes.items() if shown["shortfall"].get(name)
+        }
+        shown["warnings"] = self._warnings
         if project_id is None:
             return shown
         own = [one for one in shown["projects"] if one["id"] == project_id]
@@ -110,28 +173,55 @@ class QuotaManager(Manager):
         }
 
 
-def _largest(hosts: Sequence[Host]) -> Resources:
-    """The most of each resource class that a single host has."""
-    names = {name for host in hosts for name in host.capacity}
-    return Resources.of({n: max(host.capacity.get(n, 0) for host in hosts) for n in names})
+def _held(uow: Reading) -> list[Held]:
+    return [held_of(*entry) for entry in uow.requests.held()]
+
+
+def size_if(
+    uow: Reading, state: QuotaState, project_id: str, private: Resources
+) -> tuple[SharedSize, SharedSize]:
+    """Return the shared quota as it is, and as it would be with another private quota of a managed
+    project; what is held now stays held."""
+    held = _held(uow)
+    return state.size(held), state.with_private(project_node(project_id), private).size(held)
+
+
+def _balance(
+    state: QuotaState, hosts: Sequence[Host], managed: Sequence[Project], held: Sequence[Held]
+) -> Balance:
+    """Return who owns what, managed or not."""
+    names = {*state.resource_classes(), *(name for one in held for name in one.private)}
+    tree = QuotaTree(state, tuple(sorted(names)))
+    book = QuotaBook(tree, held)
+    unlimited = frozenset(name for name in names if not state.is_limited(name))
+    owners = [
+        Owner(
+            project_id=project.project_id,
+            name=project.name,
+            private=project.private,
+            used=tree.resources(book.private_used[row]),
+            unlimited=unlimited,
+        )
+        for project in managed
+        if (row := tree.row.get(project_node(project.project_id))) is not None
+    ]
+    return Balance(
+        capacity={host.name: host.capacity for host in hosts if host.up},
+        owners={owner.project_id: owner for owner in (*state.unmanaged, *owners)},
+    )
 
 
 def _shown(uow: Reading, state: QuotaState) -> Json:
-    held: dict[str, Held] = {}
-    for association_id, quota, demand, count in uow.requests.held():
-        node = user_node(association_id)
-        amounts = Resources.of({name: amount * count for name, amount in demand.amounts})
-        one = held.get(node, Held(node))
-        if quota is QuotaKind.PRIVATE:
-            held[node] = replace(
-                one, private=one.private + amounts, private_servers=one.private_servers + count
-            )
-        else:
-            held[node] = replace(one, shared=one.shared + amounts)
-    names = {*state.total, *(n for h in held.values() for n in {*h.private, *h.shared})}
+    """Every resource class is shown, also where it is 0: what is full must not vanish."""
+    held = _held(uow)
+    names = {*state.resource_classes(), *(n for h in held for n in {*h.private, *h.shared})}
     tree = QuotaTree(state, tuple(sorted(names)))
-    book, size = QuotaBook(tree, list(held.values())), state.size()
-    projects = []
+    book = QuotaBook(tree, held)
+
+    def amounts(row: Ints) -> dict[str, int]:
+        return {name: int(row[at]) for at, name in enumerate(tree.resource_classes)}
+
+    projects: list[dict[str, Any]] = []
     for project in uow.projects.all():
         row = tree.row.get(project_node(project.project_id))
         if row is None:
@@ -140,22 +230,22 @@ def _shown(uow: Reading, state: QuotaState) -> Json:
             {
                 "id": project.project_id,
                 "name": project.name,
-                "private": dict(project.private),
-                "private_used": dict(tree.resources(book.private_used[row])),
+                "private": amounts(tree.private[row]),
+                "private_used": amounts(book.private_used[row]),
                 "max_private_servers": project.max_private_servers,
                 "private_servers": int(book.private_servers[row]),
-                "shared_used": dict(tree.resources(book.shared_used[row])),
+                "shared_used": amounts(book.shared_used[row]),
                 "borrow_limit": limit_json(project.borrow_limit),
                 "lend_limit": limit_json(project.lend_limit),
             }
         )
     return {
-        "total": dict(state.total),
-        "private_unmanaged": dict(state.unmanaged),
-        "shared": dict(size.shared),
-        "shortfall": dict(size.shortfall),
-        "lent": dict(tree.resources(book.lendable())),
-        "shared_used": dict(tree.resources(book.shared_used[0])),
-        "shared_free": dict(tree.resources(np.maximum(book.pool_free(), 0))),
+        "total": amounts(tree.capacity),
+        "private_unmanaged": amounts(tree.unmanaged),
+        "shared": amounts(np.maximum(book.left, 0)),
+        "shortfall": dict(book.size().shortfall),
+        "lent": amounts(book.lendable()),
+        "shared_used": amounts(book.shared_used[0]),
+        "shared_free": amounts(np.maximum(book.pool_free(), 0)),
         "projects": projects,
     }

@@ -31,6 +31,7 @@ from synergy.core.events import (
     RequestsWithdrawn,
 )
 from synergy.core.model import BuildFailure, QuotaKind, Request, Resources, State
+from synergy.core.never import NeverFits
 from synergy.core.queue import Waiting, WaitingQueue
 from synergy.core.quota import QuotaBook, QuotaState, QuotaTree
 from synergy.core.reasons import Reason
@@ -102,8 +103,8 @@ class SchedulerManager(Manager):
             min=0,
             max=1_000_000,
             mutable=True,
-            help="Classes of equal requests that a greedy round may pass over because they do not "
-            "fit.",
+            help="How many different demands of users a greedy round may pass over because they do "
+            "not fit; those that differ in lifetime, QOS or nice only count once.",
         ),
         cfg.FloatOpt(
             "debounce_s",
@@ -149,6 +150,7 @@ class SchedulerManager(Manager):
         self._delayed: list[tuple[float, str, Request]] = []
         self._state: QuotaState | None = None
         self._tree: QuotaTree | None = None
+        self._never = NeverFits(QuotaTree(QuotaState(), ()))
         self._factors: FactorsChanged | None = None
         self._waits_since_s: float | None = None  # for the first factors
         self._site = SitePoints(site_factors)
@@ -323,9 +325,10 @@ class SchedulerManager(Manager):
             return uow.requests.search(states=[State.DISPATCHING, State.BUILDING], limit=_MOST_AWAY)
 
     def _tree_for(self, state: QuotaState, resource_classes: Sequence[str]) -> QuotaTree:
-        needed = set(resource_classes) | set(state.total)
+        needed = {*resource_classes, *state.resource_classes()}
         if self._tree is None or not needed <= set(self._tree.resource_classes):
             self._tree = QuotaTree(state, tuple(sorted(needed)))
+            self._never = NeverFits(self._tree)
         return self._tree
 
     def _snapshot(
@@ -359,6 +362,7 @@ class SchedulerManager(Manager):
             demand=demand,
             fragmented=fragmented,
             resting=resting,
+            never=self._never.among(waiting, leaf, demand),
             site=site,
         )
 
@@ -384,7 +388,6 @@ class SchedulerManager(Manager):
             queue.remove(class_id, decision.request_id, decision.queued_at_s)
         for request in self._dispatcher.dispatch(round_id, decisions):
             self._enqueue(queue, request)
-            self._again |= request.attempts == 0  # it may start at once, on the shared quota
 
     # --- commands ---------------------------------------------------------------------------------
 

@@ -192,7 +192,7 @@ def test_what_if_tells_what_then_happens(made, api):
     assert (one["starts_now"], one["text"]) == (1, "It would start now.")
     never = api.ask("POST", "/v1/simulate", {"flavor": "giant"})[1]["simulation"]
     assert (never["starts_now"], never["reason"]) == (0, "never_fits")
-    assert never["text"].startswith("It would be refused: asks for")
+    assert never["text"].startswith("It would be refused: it asks for")
     ids = made.create("medium", count=3)
     made.run(1)
     assert sorted(made.states(ids)) == ["BUILDING", "BUILDING", "QUEUED"]

@@ -69,7 +69,7 @@ def test_a_private_request_starts_at_once_and_is_never_touched_by_expiry(made):
     assert made.get(server).expires_at is None
     shown = made.command("quota", "show")["projects"][0]
     assert shown["private_used"] == {"MEMORY_MB": 256, "VCPU": 1}
-    assert shown["shared_used"] == {}
+    assert not any(shown["shared_used"].values())
 
 
 @pytest.mark.parametrize(
@@ -251,7 +251,7 @@ def test_a_build_that_fails_gives_its_quota_back(made, fault):
     (server,) = made.create("large")
     made.run(10)
     assert made.states([server]) == ["ERROR"]
-    assert made.command("quota", "show")["shared_used"] == {}
+    assert not any(made.command("quota", "show")["shared_used"].values())
     made.nova.delete_server_as_user(server)
     made.run(1)
     assert made.states([server]) == ["DELETED"]

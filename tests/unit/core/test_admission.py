@@ -4,6 +4,7 @@ from synergy.core.admission import retry_delay_s, wishes
 from synergy.core.billing import billing
 from synergy.core.errors import InvalidInput
 from synergy.core.model import DefaultQuota, OnPrivateFull, Project, QuotaKind, Resources
+from tests.builders import kind
 
 PROJECT = Project(project_id="p", name="p", domain_id="d", ttl_s=600)
 
@@ -33,6 +34,15 @@ def asked(metadata=None, *, specs=None, line=None, **project):
 def test_a_request_names_its_quota_else_the_project_does(metadata, specs, line, default, expected):
     found = asked(metadata, specs=specs, line=line, default_quota=default)
     assert (found.quota, found.on_private_full) == expected
+
+
+@pytest.mark.parametrize("on_full", OnPrivateFull)
+@pytest.mark.parametrize("default", [DefaultQuota.SHARED, DefaultQuota.PRIVATE])
+def test_who_asks_for_the_shared_quota_never_takes_the_private_one(default, on_full):
+    wished = {"quota": "shared"} if default is DefaultQuota.PRIVATE else {}
+    found = asked(wished, default_quota=default, on_private_full=on_full)
+    one = kind(quota=found.quota, on_full=found.on_private_full)
+    assert (one.may_own, one.may_borrow) == (False, True)
 
 
 @pytest.mark.parametrize(("wished", "given"), [("60", 60), ("601", 600), (None, 600)])

@@ -1,5 +1,6 @@
 """Why a request waits and when it starts, compared with the round itself."""
 
+from dataclasses import replace
 from uuid import UUID
 
 import numpy as np
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 from synergy.core import explain
 from synergy.core.explain import Bound, End, Scope
 from synergy.core.forecast import ends_of, forecast, joined, without
-from synergy.core.model import NOTHING, Resources
+from synergy.core.model import NOTHING, OnPrivateFull, QuotaKind, Resources
 from synergy.core.quota import Held, QuotaBook, QuotaNode, QuotaState, QuotaTree
 from synergy.core.reasons import Reason
 from synergy.core.schedule import schedule
@@ -28,7 +29,7 @@ LIMITED = (
 def book(*held, vcpus=20, nodes=LIMITED):
     whole = Resources.of(VCPU=vcpus)
     tree = QuotaTree(
-        QuotaState(total=whole, installed=whole, largest=whole, nodes=nodes), ("VCPU",)
+        QuotaState(total=whole, installed=whole, hosts=(whole,), nodes=nodes), ("VCPU",)
     )
     return QuotaBook(tree, held)
 
@@ -53,11 +54,66 @@ def test_a_private_request_is_bound_by_its_private_quota_only():
 @pytest.mark.parametrize("needed", range(1, 8))
 def test_bounds_are_told_when_and_only_when_something_blocks(needed):
     used = book(Held("u", private=Resources.of(VCPU=1), shared=Resources.of(VCPU=3)))
-    for private in (True, False):
-        told = explain.bounds(used, 2, np.array([needed]), private=private)
-        assert bool(told) == (
-            explain.fits(used, 2, np.array([needed]), private=private) is not None
-        )
+    for quota in QuotaKind:
+        private = quota is QuotaKind.PRIVATE
+        bounds = explain.bounds(used, 2, np.array([needed]), private=private)
+        assert bool(bounds) != explain.fits(used, 2, np.array([needed]), kind(quota=quota))
+
+
+def test_what_may_use_either_quota_fits_where_one_of_them_holds_it():
+    used = book(Held("u", private=Resources.of(VCPU=3), shared=Resources.of(VCPU=4)))
+    either = kind(quota=QuotaKind.PRIVATE, on_full=OnPrivateFull.SHARED)
+    fitting = [n for n in range(1, 5) if explain.fits(used, 2, np.array([n]), either)]
+    assert fitting == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("reason", "scopes"),
+    [
+        (Reason.NO_FREE_QUOTA, {Scope.BORROW_LIMIT, Scope.POOL}),
+        (Reason.PROJECT_BORROW_LIMIT, {Scope.BORROW_LIMIT}),
+        (Reason.SHARED_QUOTA_DISABLED, {Scope.POOL}),
+        (Reason.FRAGMENTED, set()),
+        (Reason.PRIORITY, set()),
+        (Reason.DISPATCH_RETRY, set()),
+        (None, set()),
+    ],
+)
+def test_only_the_bounds_that_a_reason_is_about_are_told(reason, scopes):
+    used = book(Held("u", shared=Resources.of(VCPU=6)), Held("root", shared=Resources.of(VCPU=10)))
+    found = explain.bounds_of(reason, used, 2, np.array([2]), QuotaKind.SHARED)
+    assert {bound.scope for bound in found} == scopes
+
+
+def test_nobody_but_its_own_project_stands_before_a_request_for_a_private_quota():
+    nodes = [
+        QuotaNode(node_id=f"u{n}", parent_id="root", private=Resources.of(VCPU=2)) for n in (1, 2)
+    ]
+    private = {"quota": QuotaKind.PRIVATE}
+    jobs = [(1, kind(2, association=2, **private), 99)]
+    jobs += [(n, kind(2, **private), 90 - n) for n in (2, 3, 4)]
+    snapshot, policy = snapshot_of(jobs, vcpus=4, nodes=nodes, fairshare={2: 1.0})
+    plan = schedule(snapshot, policy)
+    row = next(n for n in range(2) if snapshot.waiting.association[n] == 1)
+    line = snapshot.waiting.lines[row]
+    places = [
+        explain.ahead(snapshot, plan, policy, row, line.id_at(at), line.queued_at_s[at])
+        for at in (1, 2)
+    ]
+    assert places == [0, 1]
+
+
+def test_what_if_rests_as_its_twin_does_and_lacks_a_host_as_its_shape_does():
+    snapshot, policy = made([(1, 1, 5)], 3)
+    (class_id,) = snapshot.waiting.class_id.tolist()
+    resting = replace(snapshot, resting={class_id: Reason.FRAGMENTED})
+    more = joined(resting, snapshot.waiting, kind(1, association=1, nice=4), [rid(9)])
+    assert schedule(more, policy).decisions == ()
+    fragmented = replace(snapshot, fragmented=np.array([True]), book=snapshot.book.copy())
+    more = joined(fragmented, snapshot.waiting, kind(1, association=2), [rid(9)])
+    assert schedule(more, policy).decisions == ()
+    larger = joined(fragmented, snapshot.waiting, kind(2, association=2), [rid(9)])
+    assert [d.request_id for d in schedule(larger, policy).decisions] == [rid(9)]
 
 
 def test_words_come_before_numbers():

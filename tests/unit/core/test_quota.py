@@ -5,7 +5,16 @@ from hypothesis import strategies as st
 
 from synergy.core.errors import InvalidInput
 from synergy.core.model import NOTHING, Resources
-from synergy.core.quota import Held, QuotaBook, QuotaNode, QuotaState, QuotaTree, shared_size
+from synergy.core.quota import (
+    Held,
+    Owner,
+    QuotaBook,
+    QuotaNode,
+    QuotaState,
+    QuotaTree,
+    SharedSize,
+    shared_size,
+)
 from synergy.core.reasons import Reason
 
 
@@ -24,7 +33,7 @@ def book(total, *nodes, held=(), **state):
     whole = QuotaState(
         total=vcpus(total),
         installed=vcpus(total),
-        largest=vcpus(total),
+        hosts=(vcpus(total),),
         nodes=(ROOT, *nodes),
         **state,
     )
@@ -37,10 +46,104 @@ def test_the_shared_quota_is_what_nobody_owns():
     assert size.shortfall == NOTHING
 
 
-def test_a_shortfall_disables_the_shared_quota_and_says_by_how_much():
+def test_a_shortfall_in_one_class_leaves_the_others_shared():
     size = shared_size(Resources.of(VCPU=10, MEMORY_MB=100), [Resources.of(VCPU=12, MEMORY_MB=50)])
-    assert size.shared == NOTHING
-    assert size.shortfall == vcpus(2)
+    assert size == SharedSize(shared=Resources.of(MEMORY_MB=50), shortfall=vcpus(2))
+
+
+def test_an_owner_whose_quota_was_set_below_its_use_counts_with_its_use():
+    owners = [
+        node(name, private=vcpus(amount), lend_limit=NOTHING)
+        for name, amount in (("owner", 2), ("idle", 4))
+    ]
+    found = book(16, *owners, held=[Held("owner", private=vcpus(8))])
+    assert found.size() == SharedSize(shared=vcpus(4), shortfall=NOTHING)
+    assert found.pool.tolist() == [4]
+    guest = np.array([5])
+    assert found.blocks_shared(0, guest) is Reason.NO_FREE_QUOTA
+    assert found.blocks_private(found.tree.row["idle"], np.array([4])) is None
+
+
+def test_a_project_that_is_not_managed_counts_with_its_use_too():
+    one = Owner(project_id="x", name="x", private=vcpus(2), used=Resources.of(VCPU=5, DISK_GB=9))
+    assert one.guaranteed == Resources.of(VCPU=5, DISK_GB=9)
+    assert book(10, unmanaged=(one,)).size().shared == vcpus(5)
+
+
+def test_what_is_lent_covers_a_shortfall_first():
+    owners = (
+        node("a", private=vcpus(8), lend_limit=None),
+        node("b", private=vcpus(4), lend_limit=NOTHING),
+    )
+    found = book(10, *owners)
+    assert found.size().shortfall == vcpus(2)
+    assert found.pool.tolist() == [6]
+    assert not found.disabled.any()
+    found.hold_shared(0, np.array([6]))
+    assert found.blocks_private(found.tree.row["b"], np.array([4])) is None
+    assert found.blocks_private(found.tree.row["a"], np.array([1])) is Reason.AWAITING_EXPIRY
+
+
+def test_a_shortfall_stops_only_who_asks_for_what_is_short():
+    whole = Resources.of(VCPU=8, VGPU=2)
+    state = QuotaState(
+        total=whole,
+        installed=whole,
+        hosts=(whole,),
+        nodes=(ROOT, node("p", private=Resources.of(VCPU=2, VGPU=3), lend_limit=NOTHING)),
+    )
+    found = QuotaBook(QuotaTree(state, ("VCPU", "VGPU")))
+    assert found.size() == SharedSize(shared=Resources.of(VCPU=6), shortfall=Resources.of(VGPU=1))
+    assert found.blocks_shared(0, np.array([6, 0])) is None
+    assert found.blocks_shared(0, np.array([7, 0])) is Reason.NO_FREE_QUOTA
+    assert found.blocks_shared(0, np.array([1, 1])) is Reason.SHARED_QUOTA_DISABLED
+
+
+def test_a_quota_of_a_class_that_no_host_has_takes_nothing_from_the_others():
+    state = QuotaState(
+        total=vcpus(8),
+        installed=vcpus(8),
+        hosts=(vcpus(8),),
+        nodes=(ROOT, node("p", private=Resources.of(VCPU=2, FOO=4), lend_limit=NOTHING)),
+    )
+    assert state.size() == SharedSize(shared=vcpus(6), shortfall=Resources.of(FOO=4))
+    assert state.no_host_has(Resources.of(VCPU=1, FOO=4)) == Resources.of(FOO=4)
+
+
+def test_what_would_be_if_a_private_quota_were_set():
+    state = QuotaState(total=vcpus(16), nodes=(ROOT, node("p", private=vcpus(8))))
+    held = [Held("p", private=vcpus(5))]
+    assert state.size(held).shared == vcpus(8)
+    assert state.with_private("p", vcpus(2)).size(held).shared == vcpus(11)
+    assert state.with_private("p", vcpus(99)).size(held).shortfall == vcpus(83)
+
+
+def test_what_comes_back_to_its_owner_bit_by_bit_is_not_borrowed_again():
+    found = book(8, node("a", private=vcpus(8), lend_limit=None), node("c"),
+                 held=[Held("c", shared=vcpus(7))])  # fmt: skip
+    a = found.tree.row["a"]
+    assert found.blocks_private(a, np.array([4])) is Reason.AWAITING_EXPIRY
+    assert found.blocks_shared(found.tree.row["c"], np.array([1])) is None
+    found.reclaim(a, np.array([4]), 5)  # two of the five are all that the private quota holds
+    assert found.blocks_shared(found.tree.row["c"], np.array([1])) is Reason.NO_FREE_QUOTA
+    assert found.pool.tolist() == [0]
+    assert found.private_used.sum() == 0
+
+
+def test_borrowers_on_a_host_that_is_down_keep_no_owner_from_a_living_one():
+    """16 VCPU are installed and 8 are up. 8 are borrowed, as far as is known all on the host that
+    is down: their owner may have what is there, and Placement tells which host has room."""
+    state = QuotaState(
+        total=vcpus(8),
+        installed=vcpus(16),
+        hosts=(vcpus(8),),
+        nodes=(ROOT, node("a", private=vcpus(8), lend_limit=None), node("c")),
+    )
+    found = QuotaBook(QuotaTree(state, ("VCPU",)), [Held("c", shared=vcpus(8))])
+    assert found.blocks_shared(found.tree.row["c"], np.array([1])) is Reason.NO_FREE_QUOTA
+    assert found.blocks_private(found.tree.row["a"], np.array([8])) is None
+    full = QuotaBook(QuotaTree(state, ("VCPU",)), [Held("c", shared=vcpus(12))])
+    assert full.blocks_private(full.tree.row["a"], np.array([5])) is Reason.AWAITING_EXPIRY
 
 
 @pytest.mark.parametrize(
@@ -64,7 +167,7 @@ def test_idle_private_quota_is_lent_within_the_limits_above_it(
     )
     found = book(10, *tree, held=[Held("u", private=vcpus(used))])
     assert found.lendable().tolist() == [lent]
-    assert found.pool.tolist() == [4 + lent]
+    assert found.pool.tolist() == [10 - max(6, used) + lent]
 
 
 def test_private_and_shared_use_are_accounted_apart():
@@ -87,39 +190,6 @@ def test_a_limit_bounds_only_the_classes_it_names_and_an_empty_one_all():
     assert found.blocks_shared(1, np.array([0, 9])) is None
     assert found.blocks_shared(1, np.array([2, 0])) is Reason.USER_LIMIT
     assert found.blocks_shared(2, np.array([0, 1])) is Reason.USER_LIMIT
-
-
-def test_a_class_the_cloud_lacks_never_fits():
-    whole = QuotaState(total=vcpus(4), installed=vcpus(4), largest=vcpus(4))
-    assert "VGPU" in whole.never_fits("root", Resources.of(VGPU=1), private=False)
-
-
-@pytest.mark.parametrize(
-    ("demand", "private", "told"),
-    [
-        pytest.param(4, False, "", id="fits"),
-        pytest.param(9, False, "largest host has VCPU=8", id="no host is that large"),
-        pytest.param(7, False, "may borrow VCPU=6", id="beyond the borrow limit"),
-        pytest.param(5, False, "whole shared quota is VCPU=4", id="beyond the shared quota"),
-        pytest.param(3, True, "private quota is VCPU=2", id="beyond the private quota"),
-        pytest.param(2, True, "", id="fits the private quota"),
-    ],
-)
-def test_what_can_never_fit_is_told_with_its_bound(demand, private, told):
-    whole = QuotaState(
-        total=NOTHING,  # every host is down just now: that does not count against anyone
-        installed=vcpus(16),
-        largest=vcpus(8),
-        unmanaged=vcpus(10),
-        nodes=(
-            ROOT,
-            node("p", private=vcpus(2), borrow_limit=vcpus(6), lend_limit=NOTHING),
-            node("u", "p"),
-        ),
-    )
-    why = whole.never_fits("u", vcpus(demand), private=private)
-    assert told in why
-    assert bool(why) == bool(told)
 
 
 def test_a_node_before_its_parent_is_refused():
@@ -169,7 +239,7 @@ def test_whatever_is_held_in_any_order_the_guarantees_hold(moves):
 def test_what_no_quota_bounds_a_private_server_takes_from_what_is_there():
     amounts = Resources.of(VCPU=10, DISK_GB=100)
     whole = QuotaState(
-        total=amounts, installed=amounts, largest=amounts, limited=frozenset({"VCPU"}),
+        total=amounts, installed=amounts, hosts=(amounts,), limited=frozenset({"VCPU"}),
         nodes=(
             QuotaNode(node_id="root", parent_id=None),
             QuotaNode(
@@ -177,11 +247,6 @@ def test_what_no_quota_bounds_a_private_server_takes_from_what_is_there():
             ),
         ),
     )  # fmt: skip
-    assert whole.never_fits("p", Resources.of(VCPU=4, DISK_GB=50), private=True) == ""
-    assert "VCPU=5, but the private quota is VCPU=4" in whole.never_fits(
-        "p", Resources.of(VCPU=5, DISK_GB=1), private=True
-    )
-    assert whole.never_fits("a newcomer", Resources.of(VCPU=5), private=True) == ""
     tree = QuotaTree(whole, ("DISK_GB", "VCPU"))
     book = QuotaBook(tree, [Held("p", private=Resources.of(VCPU=1, DISK_GB=30))])
     assert tree.resources(book.pool_free()) == Resources.of(VCPU=6, DISK_GB=70)
