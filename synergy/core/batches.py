@@ -7,7 +7,7 @@ is, nor what becomes of one that is set aside.
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
-from synergy.core.errors import Conflict, UpstreamUnavailable
+from synergy.core.errors import Conflict, IllegalTransition, UpstreamUnavailable
 
 T = TypeVar("T")
 PASSING = (UpstreamUnavailable, Conflict)  # of nobody's making: the batch is worth another try
@@ -17,26 +17,29 @@ def handle_apart(
     items: Sequence[T],
     handle: Callable[[Sequence[T]], None],
     set_aside: Callable[[T, Exception], None],
+    *,
+    passing: tuple[type[Exception], ...] = PASSING,
 ) -> None:
     """Handle items as one batch; where that fails, halve it until the bad ones stand alone.
 
     handle     does all of a batch or nothing, such as one transaction
     set_aside  is given each item that cannot be handled by itself, with what it raised
 
-    One bad item among n costs 2 log2(n) tries. What PASSING lists goes on to the caller: then the
-    fault is not an item's, and trying each of them would only take longer. What was handled before
-    stays handled, so `handle` must bear an item that comes again.
+    One bad item among n costs 2 log2(n) tries. What `passing` lists goes on to the caller: then the
+    fault is not an item's, and trying each of them would only take longer. An illegal transition is
+    a Conflict that is. What was handled before stays handled, so `handle` must bear an item that
+    comes again.
     """
     if not items:
         return
     try:
         handle(items)
-    except PASSING:
-        raise
     except Exception as error:
+        if isinstance(error, passing) and not isinstance(error, IllegalTransition):
+            raise
         if len(items) == 1:
             set_aside(items[0], error)
             return
         middle = len(items) // 2
-        handle_apart(items[:middle], handle, set_aside)
-        handle_apart(items[middle:], handle, set_aside)
+        handle_apart(items[:middle], handle, set_aside, passing=passing)
+        handle_apart(items[middle:], handle, set_aside, passing=passing)

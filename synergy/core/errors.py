@@ -102,3 +102,9 @@ class ConfigurationInvalid(SynergyError):
     def __init__(self, problems: Sequence[str]) -> None:
         super().__init__("; ".join(problems))
         self.problems = tuple(problems)
+
+
+def in_words(error: BaseException) -> str:
+    """Return an error as a log line or a reason shows it: on one line, and not without end."""
+    text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    return ascii(text[:300])[1:-1]

@@ -1,50 +1,78 @@
 """Fair-share history and trusts: rows to values and back."""
 
-from typing import Final
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, Final
 
 import numpy as np
-from sqlalchemy import Connection, bindparam, delete, func, insert, select, update
+from sqlalchemy import Connection, bindparam, delete, insert, select, update
 
 from synergy.core.shares import Floats
 from synergy.core.usage import Charged, History
 from synergy.db.models import TrustIntentRow, TrustRow, UsageRow, UsageStateRow
+from synergy.db.rows import Damaged, DamageLog, RowReader
 from synergy.ports import Trust
 
 _STATE_ID: Final = 1
-_STATE: Final = select(UsageStateRow.left_factor, UsageStateRow.charged_at, UsageStateRow.reset_at)
-_WIDTHS: Final = select(UsageRow.bucket, func.max(UsageRow.association_id) + 1).group_by(
-    UsageRow.bucket
+_STATE_COLUMNS: Final = (
+    UsageStateRow.state_id,
+    UsageStateRow.left_factor,
+    UsageStateRow.charged_at,
+    UsageStateRow.reset_at,
 )
-_AMOUNTS: Final = select(UsageRow.bucket, UsageRow.association_id, UsageRow.amount)
+_STATE: Final = select(*_STATE_COLUMNS)
+_AMOUNT_COLUMNS: Final = (UsageRow.association_id, UsageRow.bucket, UsageRow.amount)
+_AMOUNTS: Final = select(*_AMOUNT_COLUMNS)
 _FORGET: Final = delete(UsageRow).where(
     UsageRow.association_id == bindparam("of"), UsageRow.bucket == bindparam("inside")
 )
-_TRUSTS: Final = select(TrustRow.project_id, TrustRow.user_id, TrustRow.trust_id).order_by(
-    TrustRow.trust_id
-)
+_TRUST_COLUMNS: Final = (TrustRow.trust_id, TrustRow.project_id, TrustRow.user_id)
+_TRUSTS: Final = select(*_TRUST_COLUMNS).order_by(TrustRow.trust_id)
+
+
+def _state(row: Sequence[Any]) -> History:
+    _, left, charged_at, reset_at = row
+    if not left > 0:
+        raise Damaged(f"left_factor is {left}")
+    return History(buckets={}, left=left, charged_at=charged_at, reset_at=reset_at)
+
+
+def _amount(row: Sequence[Any]) -> tuple[int, int, float]:
+    association_id, bucket, amount = row
+    return association_id, bucket, amount
+
+
+def _trust(row: Sequence[Any]) -> Trust:
+    trust_id, project_id, user_id = row
+    return Trust(project_id=project_id, user_id=user_id, trust_id=trust_id)
+
+
+_STATE_READER: Final = RowReader(_STATE_COLUMNS, _state)
+_AMOUNT_READER: Final = RowReader(_AMOUNT_COLUMNS, _amount)
+_TRUST_READER: Final = RowReader(_TRUST_COLUMNS, _trust)
 
 
 class SqlUsage:
     """The repository of usage; see `ports.UsageStore`."""
 
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
+    def __init__(self, connection: Connection, damage: DamageLog) -> None:
+        self._connection, self._damage = connection, damage
 
     def load(self) -> History:
-        state = self._connection.execute(_STATE).first()
-        if state is None:
+        states = self._connection.execute(_STATE).all()
+        if not states:
             return History(buckets={})
-        buckets: dict[int, Floats] = {
-            bucket: np.zeros(width) for bucket, width in self._connection.execute(_WIDTHS)
-        }
-        for bucket, association_id, amount in self._connection.execute(_AMOUNTS):
+        amounts = _AMOUNT_READER.all(self._connection.execute(_AMOUNTS), self._damage)
+        widths: dict[int, int] = {}
+        for association_id, bucket, _ in amounts:
+            widths[bucket] = max(widths.get(bucket, 0), association_id + 1)
+        buckets: dict[int, Floats] = {bucket: np.zeros(width) for bucket, width in widths.items()}
+        for association_id, bucket, amount in amounts:
             buckets[bucket][association_id] = amount
-        return History(
-            buckets=buckets,
-            left=state.left_factor,
-            charged_at=state.charged_at,
-            reset_at=state.reset_at,
-        )
+        # Without a state that can be read, usage goes on from now: what lies between is lost.
+        for state in _STATE_READER.all(states, self._damage):
+            return replace(state, buckets=buckets)
+        return History(buckets=buckets)
 
     def save(self, charged: Charged) -> None:
         for bucket in charged.dropped:
@@ -76,15 +104,11 @@ class SqlUsage:
 class SqlTrusts:
     """The repository of trusts; see `ports.Trusts`."""
 
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
+    def __init__(self, connection: Connection, damage: DamageLog) -> None:
+        self._connection, self._damage = connection, damage
 
     def all(self) -> list[Trust]:
-        rows = self._connection.execute(_TRUSTS)
-        return [
-            Trust(project_id=row.project_id, user_id=row.user_id, trust_id=row.trust_id)
-            for row in rows
-        ]
+        return _TRUST_READER.all(self._connection.execute(_TRUSTS), self._damage)
 
     def intend(self, project_id: str, user_id: str) -> None:
         self.give_up(project_id, user_id)

@@ -3,88 +3,138 @@
 import hashlib
 import json
 import threading
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
 
 from sqlalchemy import Connection, insert, select
 
 from synergy.core.model import RequestClass
 from synergy.db.models import ClassRow
+from synergy.db.rows import Damaged, DamageLog, RowReader
+
+_CHUNK: Final = 500
+_COLUMNS: Final = (
+    ClassRow.class_id,
+    ClassRow.association_id,
+    ClassRow.demand,
+    ClassRow.quota,
+    ClassRow.on_private_full,
+    ClassRow.qos,
+    ClassRow.nice,
+    ClassRow.ttl_s,
+    ClassRow.constraints,
+)
+_NAMES: Final = tuple(column.key for column in _COLUMNS)
+
+
+def _class_of(row: Sequence[Any]) -> tuple[int, RequestClass]:
+    values = dict(zip(_NAMES, row, strict=True))
+    class_id = values.pop("class_id")
+    pairs = values.pop("constraints")
+    if not isinstance(pairs, list) or not all(_is_pair(pair) for pair in pairs):
+        raise Damaged("constraints is no list of pairs of texts")
+    constraints = tuple((name, value) for name, value in pairs)
+    return class_id, RequestClass(**values, constraints=constraints)
+
+
+def _is_pair(pair: object) -> bool:
+    return isinstance(pair, list) and len(pair) == 2 and all(isinstance(text, str) for text in pair)
+
+
+_READER: Final = RowReader(_COLUMNS, _class_of)
 
 
 class ClassCache:
-    """The classes that this process has seen in committed or still open transactions."""
+    """The classes that this process has seen in committed transactions, and only those."""
 
     def __init__(self) -> None:
-        self._by_id: dict[int, RequestClass] = {}
-        self._id_of: dict[RequestClass, int] = {}
+        self.by_id: dict[int, RequestClass] = {}
+        self.id_of: dict[RequestClass, int] = {}
         self._lock = threading.Lock()
 
-    def get(self, connection: Connection, class_id: int) -> RequestClass:
-        """Return a class that a row refers to."""
-        found = self._by_id.get(class_id)
+    def remember(self, classes: Mapping[int, RequestClass]) -> None:
+        """Add classes that are committed."""
+        with self._lock:
+            for class_id, request_class in classes.items():
+                self.by_id[class_id] = request_class
+                self.id_of[request_class] = class_id
+
+    def forget(self) -> None:
+        """Read all classes anew: one that was known may be gone."""
+        with self._lock:
+            self.by_id, self.id_of = {}, {}
+
+
+class Classes:
+    """The classes as one transaction sees them; what it wrote itself is remembered by others only
+    once it is committed, since a number that rolls back is given to another class."""
+
+    def __init__(self, connection: Connection, cache: ClassCache, damage: DamageLog) -> None:
+        self._connection, self._cache, self._damage = connection, cache, damage
+        self._own: dict[int, RequestClass] = {}  # written here, or read since then
+        self._own_ids: dict[RequestClass, int] = {}
+        self._wrote = False
+
+    def committed(self) -> None:
+        """Let others know what this transaction wrote."""
+        self._cache.remember(self._own)
+        self._own, self._own_ids, self._wrote = {}, {}, False
+
+    def get(self, class_id: int) -> RequestClass:
+        """Return a class that a row refers to. Raises Damaged."""
+        if (found := self.known(class_id)) is None:
+            self._fetch([class_id])
+            found = self.known(class_id)
         if found is None:
-            self.load(connection)
-            found = self._by_id[class_id]
+            raise Damaged(f"its class {ascii(class_id)[:40]} is missing or damaged")
         return found
 
-    def load(self, connection: Connection) -> None:
-        """Read the classes that are not known yet."""
-        newest = max(self._by_id, default=0)
-        rows = connection.execute(
-            select(
-                ClassRow.class_id,
-                ClassRow.association_id,
-                ClassRow.demand,
-                ClassRow.quota,
-                ClassRow.on_private_full,
-                ClassRow.qos,
-                ClassRow.nice,
-                ClassRow.ttl_s,
-                ClassRow.constraints,
-            ).where(ClassRow.class_id > newest)
-        )
-        with self._lock:
-            for row in rows:
-                self._by_id[row.class_id] = RequestClass(
-                    association_id=row.association_id,
-                    demand=row.demand,
-                    quota=row.quota,
-                    on_private_full=row.on_private_full,
-                    qos=row.qos,
-                    nice=row.nice,
-                    ttl_s=row.ttl_s,
-                    constraints=tuple((name, value) for name, value in row.constraints),
-                )
+    def known(self, class_id: int) -> RequestClass | None:
+        """Return a class that was read before."""
+        return self._own.get(class_id) or self._cache.by_id.get(class_id)
 
-    def id_of(self, connection: Connection, request_class: RequestClass) -> int:
-        """Return the id of a class, writing it on first sight.
+    def load(self) -> None:
+        """Read the classes that are not known yet. Their numbers may be committed in any order."""
+        ids = self._connection.scalars(select(ClassRow.class_id)).all()
+        self._fetch([one for one in ids if self.known(one) is None])
 
-        Only ids that were read back are remembered: one that this transaction gives is forgotten
-        if it rolls back.
-        """
-        known = self._id_of.get(request_class)
+    def _fetch(self, class_ids: Sequence[int]) -> None:
+        query = select(*_COLUMNS)
+        for start in range(0, len(class_ids), _CHUNK):
+            part = class_ids[start : start + _CHUNK]
+            rows = self._connection.execute(query.where(ClassRow.class_id.in_(part))).all()
+            found = dict(_READER.all(rows, self._damage))
+            if self._wrote:
+                self._own |= found
+            else:
+                self._cache.remember(found)
+
+    def id_of(self, request_class: RequestClass) -> int:
+        """Return the id of a class, writing it on first sight."""
+        known = self._cache.id_of.get(request_class) or self._own_ids.get(request_class)
         if known is not None:
             return known
         digest = _digest(request_class)
         query = select(ClassRow.class_id).where(ClassRow.digest == digest)
-        found = connection.execute(query).scalar_one_or_none()
-        if found is not None:
-            with self._lock:
-                self._id_of[request_class] = found
-            return found
-        connection.execute(
-            insert(ClassRow).values(
-                digest=digest,
-                association_id=request_class.association_id,
-                demand=request_class.demand,
-                quota=request_class.quota,
-                on_private_full=request_class.on_private_full,
-                qos=request_class.qos,
-                nice=request_class.nice,
-                ttl_s=request_class.ttl_s,
-                constraints=[list(pair) for pair in request_class.constraints],
+        found = self._connection.execute(query).scalar_one_or_none()
+        if found is None:
+            self._connection.execute(
+                insert(ClassRow).values(
+                    digest=digest,
+                    association_id=request_class.association_id,
+                    demand=request_class.demand,
+                    quota=request_class.quota,
+                    on_private_full=request_class.on_private_full,
+                    qos=request_class.qos,
+                    nice=request_class.nice,
+                    ttl_s=request_class.ttl_s,
+                    constraints=[list(pair) for pair in request_class.constraints],
+                )
             )
-        )
-        return connection.execute(query).scalar_one()
+            found = self._connection.execute(query).scalar_one()
+            self._wrote = True
+        self._own[found], self._own_ids[request_class] = request_class, found
+        return found
 
 
 def _digest(request_class: RequestClass) -> str:

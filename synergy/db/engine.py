@@ -3,6 +3,8 @@
 Must not know tables.
 """
 
+import logging
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,14 +19,22 @@ from oslo_db import exception as db_error
 from oslo_db.sqlalchemy import enginefacade
 from oslo_db.sqlalchemy.exc_filters import register_engine
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError
+from sqlalchemy.exc import ArgumentError, StatementError
 from sqlalchemy.pool import QueuePool
 
 from alembic import command
-from synergy.core.errors import ConfigurationInvalid, Conflict, UpstreamUnavailable
+from synergy.core.errors import (
+    ConfigurationInvalid,
+    Conflict,
+    InvalidInput,
+    SynergyError,
+    UpstreamUnavailable,
+)
 from synergy.db.migrations import migrations_folder
 
 READS: Final = "synergy_reads"  # execution option of a transaction that does not write
+CHARACTERS: Final = "CHARACTER SET utf8mb4 COLLATE utf8mb4_bin"  # of MariaDB and MySQL
+LOG = logging.getLogger(__name__)
 DATABASE_OPTIONS = (
     cfg.StrOpt(
         "connection",
@@ -103,22 +113,94 @@ def _open_sqlite(url: URL, conf: Any) -> Engine:
     return engine
 
 
+_DATA_ERRORS: Final = (
+    db_error.DBDataError,
+    db_error.DBConstraintError,
+    db_error.DBInvalidUnicodeParameter,
+)
+_ODD_VALUE: Final = re.compile(  # what drivers say of one value, and oslo.db does not tell apart
+    r"Data too long|Incorrect \w+ value|Out of range value|cannot be null|not-null constraint|"
+    r"NOT NULL constraint|value too long|out of range|NUL .0x00|invalid byte sequence|"
+    r"has no equivalent|datatype mismatch|too large to convert|invalid input syntax|"
+    r"Illegal mix of collations"
+)
+_COLUMN: Final = re.compile(r"(?:for|in) column [`'\"]?([\w.`]+)|column [\"']([\w.]+)[\"']|"
+                            r"constraint failed: ([\w.]+)")  # fmt: skip
+
+
 @contextmanager
 def translated() -> Iterator[None]:
-    """Turn the database's exceptions into Synergy's."""
+    """Turn the database's exceptions into Synergy's.
+
+    What is the fault of a value is InvalidInput, and concerns the item that holds it; what is
+    another writer's doing is Conflict; everything else is the database's own trouble.
+    """
     try:
         yield
     except (db_error.DBDuplicateEntry, db_error.DBReferenceError) as error:
-        raise Conflict(f"the database refused a row: {error}") from error
+        raise Conflict(f"the database refused a row: {_said(error)}") from error
     except (db_error.DBDeadlock, db_error.DBConnectionError) as error:
         raise UpstreamUnavailable(f"database: {error}") from error
-    except (db_error.DBError, DBAPIError) as error:
+    except _DATA_ERRORS as error:
+        raise _invalid(error) from error
+    except (db_error.DBError, StatementError) as error:
+        inner = getattr(error, "inner_exception", None) or getattr(error, "orig", None) or error
+        if isinstance(inner, SynergyError):  # a value that a column's own type refused
+            raise inner from error
+        if _ODD_VALUE.search(_said(error)) or isinstance(inner, ValueError | TypeError):
+            raise _invalid(error) from error
         if "database is locked" in str(error):
             raise UpstreamUnavailable(
                 "the SQLite database is locked by another process; stop it, or give each service "
                 "its own [database] connection"
             ) from error
         raise UpstreamUnavailable(f"database: {error}") from error
+
+
+def _invalid(error: Exception) -> InvalidInput:
+    """Return what is wrong with a value, without the statement and the other values in it."""
+    said = _said(error)
+    found = _COLUMN.search(said)
+    column = next((name for name in found.groups() if name), "") if found else ""
+    place = f"column {column.strip('`')}" if column else "a column"
+    return InvalidInput(f"the database cannot store a value in {place}: {said}")
+
+
+def _said(error: Exception) -> str:
+    inner = getattr(error, "inner_exception", None) or getattr(error, "orig", None) or error
+    return ascii(str(getattr(inner, "orig", None) or inner).split("\n", 1)[0])[1:201].rstrip("'\"")
+
+
+def prepare_database(connection: Connection) -> None:
+    """Let the tables that migrations make keep every character, and tell ids apart as other
+    databases do: a database of MariaDB or MySQL is made with the server's default, which may be
+    latin1, and its usual collations do not tell U3 from u3."""
+    if connection.dialect.name not in ("mysql", "mariadb"):
+        return
+    name = connection.dialect.identifier_preparer.quote(str(connection.engine.url.database))
+    try:
+        with connection.begin_nested():
+            connection.exec_driver_sql(f"ALTER DATABASE {name} {CHARACTERS}")
+    except (db_error.DBError, StatementError) as error:
+        LOG.warning("the default of the database stays: %s; its tables are converted", _said(error))
+
+
+def convert_tables(connection: Connection) -> None:
+    """Let the tables that are there keep every character; nothing happens where they do."""
+    if connection.dialect.name not in ("mysql", "mariadb"):
+        return
+    odd = connection.exec_driver_sql(
+        "SELECT table_name FROM information_schema.tables WHERE table_schema = DATABASE() "
+        "AND table_type = 'BASE TABLE' AND table_collation <> 'utf8mb4_bin'"
+    )
+    tables = [str(row[0]) for row in odd.all()]
+    quote = connection.dialect.identifier_preparer.quote
+    connection.exec_driver_sql("SET FOREIGN_KEY_CHECKS = 0")  # both sides of a key are converted
+    try:
+        for table in tables:
+            connection.exec_driver_sql(f"ALTER TABLE {quote(table)} CONVERT TO {CHARACTERS}")
+    finally:
+        connection.exec_driver_sql("SET FOREIGN_KEY_CHECKS = 1")
 
 
 def _alembic(engine: Engine) -> Config:

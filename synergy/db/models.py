@@ -6,6 +6,9 @@ rows become values.
 """
 
 import json
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any, Final
@@ -13,6 +16,7 @@ from typing import Any, Final
 from sqlalchemy import (
     JSON,
     BigInteger,
+    Boolean,
     Dialect,
     Double,
     ForeignKey,
@@ -28,7 +32,9 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects import mysql
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+from sqlalchemy.types import TypeEngine
 
+from synergy.core.errors import InvalidInput
 from synergy.core.lifecycle import Event
 from synergy.core.model import (
     DefaultQuota,
@@ -43,38 +49,74 @@ from synergy.core.model import (
 
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 PARENT_SHARES: Final = 2**31 - 1
+LATEST: Final = datetime(3000, 1, 1, tzinfo=UTC)
+LATEST_US: Final = (LATEST - EPOCH) // timedelta(microseconds=1)
+LONGEST_PROSE: Final = 8000  # four bytes a character fit a TEXT of MariaDB twice
+ODD: Final = re.compile("[\0\ud800-\udfff]")  # what a text column of some database refuses
 MICROSECOND: Final = timedelta(microseconds=1)
 BigId = BigInteger().with_variant(Integer, "sqlite")  # SQLite numbers only INTEGER keys itself
-Blob = LargeBinary().with_variant(mysql.LONGBLOB(), "mysql", "mariadb")
 
 
-class Instant(TypeDecorator[datetime]):
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """What a column holds that Synergy never wrote; never leaves db/."""
+
+    shown: str
+
+
+class Careful(TypeDecorator[Any]):
+    """A column whose values are made of what the database gives; what cannot be made one becomes
+    Unreadable, since an exception would end the reading of all other rows."""
+
+    impl: type[TypeEngine[Any]] = String
+    cache_ok = True
+    value_types: tuple[type, ...]
+
+    def result_processor(self, dialect: Dialect, coltype: Any) -> Callable[[Any], Any] | None:
+        process = super().result_processor(dialect, coltype)
+
+        def read(value: Any) -> Any:
+            try:
+                return process(value) if process is not None else value
+            except Exception:  # whatever lies there, the other rows are read
+                return Unreadable(ascii(value)[:60])
+
+        return read
+
+
+class Instant(Careful):
     """An aware UTC datetime, stored as microseconds since the epoch."""
 
     impl = BigInteger
     cache_ok = True
+    value_types = (datetime,)
 
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> int | None:
         return None if value is None else (value - EPOCH) // MICROSECOND
 
     def process_result_value(self, value: int | None, dialect: Dialect) -> datetime | None:
-        return None if value is None else EPOCH + timedelta(microseconds=value)
+        if value is None:
+            return None
+        if type(value) is not int or not 0 <= value < LATEST_US:
+            raise ValueError(value)
+        return EPOCH + timedelta(microseconds=value)
 
 
-class Vector(TypeDecorator[Resources]):
+class Vector(Careful):
     """A resource vector, stored as JSON text; None is "no limit"."""
 
-    impl = String(1024)
+    impl = Text
     cache_ok = True
+    value_types = (Resources,)
 
     def process_bind_param(self, value: Resources | None, dialect: Dialect) -> str | None:
         return None if value is None else json.dumps(dict(value.amounts), sort_keys=True)
 
     def process_result_value(self, value: str | None, dialect: Dialect) -> Resources | None:
-        return None if value is None else Resources.of(json.loads(value))
+        return None if value is None else Resources.demand(json.loads(value))
 
 
-class Word(TypeDecorator[StrEnum]):
+class Word(Careful):
     """A member of a StrEnum, stored as its text."""
 
     impl = String
@@ -84,6 +126,11 @@ class Word(TypeDecorator[StrEnum]):
         super().__init__(length)
         self.kind = kind
 
+    @property
+    def value_types(self) -> tuple[type, ...]:  # type: ignore[override]
+        """The enum itself."""
+        return (self.kind,)
+
     def process_bind_param(self, value: StrEnum | None, dialect: Dialect) -> str | None:
         return None if value is None else self.kind(value).value
 
@@ -91,17 +138,95 @@ class Word(TypeDecorator[StrEnum]):
         return None if value is None else self.kind(value)
 
 
+class Document(Careful):
+    """A JSON document."""
+
+    impl = JSON
+    cache_ok = True
+    value_types = (dict, list)
+
+
+class Flag(Careful):
+    """True or false."""
+
+    impl = Boolean
+    cache_ok = True
+    value_types = (bool,)
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> bool | None:
+        return value if value is None else bool(value)
+
+
+class Sealed(Careful):
+    """An encrypted message."""
+
+    impl = LargeBinary
+    cache_ok = True
+    value_types = (bytes,)
+
+    def load_dialect_impl(self, dialect: Dialect) -> Any:
+        large = mysql.LONGBLOB() if dialect.name in ("mysql", "mariadb") else LargeBinary()
+        return dialect.type_descriptor(large)
+
+
 class Shares(TypeDecorator[int]):
     """Raw shares; `parent`, None, is stored as Slurm stores it."""
 
     impl = Integer
     cache_ok = True
+    value_types = (int,)
 
     def process_bind_param(self, value: int | None, dialect: Dialect) -> int:
         return PARENT_SHARES if value is None else value
 
     def process_result_value(self, value: int | None, dialect: Dialect) -> int | None:
         return None if value == PARENT_SHARES else value
+
+
+class Key(TypeDecorator[str]):
+    """An id: never cut, so what does not fit its column is refused, on every database alike."""
+
+    impl = String
+    cache_ok = True
+    value_types = (str,)
+
+    def __init__(self, length: int) -> None:
+        super().__init__(length)
+        self.longest = length
+
+    def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
+        if value is not None and (len(value) > self.longest or "\0" in value):
+            raise InvalidInput(
+                f"an id of {len(value)} characters, {value[:60]!a}, cannot be stored: it must "
+                f"have at most {self.longest}, and no NUL"
+            )
+        return value
+
+
+class Label(TypeDecorator[str]):
+    """A name that only people read: cut to its column, without what a database cannot keep."""
+
+    impl = String
+    cache_ok = True
+    value_types = (str,)
+
+    def __init__(self, length: int) -> None:
+        super().__init__(length)
+        self.longest = length
+
+    def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
+        return None if value is None else ODD.sub("\ufffd", value[: self.longest])
+
+
+class Prose(TypeDecorator[str]):
+    """A reason that people read, of any length, cut like a name."""
+
+    impl = Text
+    cache_ok = True
+    value_types = (str,)
+
+    def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
+        return None if value is None else ODD.sub("\ufffd", value[:LONGEST_PROSE])
 
 
 class Base(DeclarativeBase):
@@ -119,8 +244,8 @@ class Base(DeclarativeBase):
 
 class DomainRow(Base):
     __tablename__ = "domains"
-    domain_id: Mapped[str] = mapped_column(String(64), primary_key=True)
-    name: Mapped[str] = mapped_column(String(255))
+    domain_id: Mapped[str] = mapped_column(Key(64), primary_key=True)
+    name: Mapped[str] = mapped_column(Label(255))
     raw_shares: Mapped[int | None]
     borrow_limit: Mapped[Resources | None] = mapped_column(Vector)
     lend_limit: Mapped[Resources | None] = mapped_column(Vector)
@@ -128,10 +253,10 @@ class DomainRow(Base):
 
 class ProjectRow(Base):
     __tablename__ = "projects"
-    project_id: Mapped[str] = mapped_column(String(64), primary_key=True)
-    name: Mapped[str] = mapped_column(String(255))
-    domain_id: Mapped[str] = mapped_column(String(64), ForeignKey("domains.domain_id"))
-    parent_id: Mapped[str | None] = mapped_column(String(64))
+    project_id: Mapped[str] = mapped_column(Key(64), primary_key=True)
+    name: Mapped[str] = mapped_column(Label(255))
+    domain_id: Mapped[str] = mapped_column(Key(64), ForeignKey("domains.domain_id"))
+    parent_id: Mapped[str | None] = mapped_column(Key(64))
     raw_shares: Mapped[int | None] = mapped_column(Shares, nullable=False)
     priority: Mapped[int | None]
     default_quota: Mapped[DefaultQuota] = mapped_column(Word(DefaultQuota, 32))
@@ -143,12 +268,12 @@ class ProjectRow(Base):
     )
     max_waiting: Mapped[int]
     max_waiting_per_user: Mapped[int]
-    suspended: Mapped[bool]
+    suspended: Mapped[bool] = mapped_column(Flag)
     private: Mapped[Resources] = mapped_column(Vector)
     max_private_servers: Mapped[int | None]
     borrow_limit: Mapped[Resources | None] = mapped_column(Vector)
     lend_limit: Mapped[Resources | None] = mapped_column(Vector)
-    nova_quota: Mapped[dict[str, Any]] = mapped_column(JSON)
+    nova_quota: Mapped[dict[str, Any]] = mapped_column(Document)
     handover: Mapped[Handover] = mapped_column(Word(Handover, 16))
     generation: Mapped[int] = mapped_column(default=0)
 
@@ -157,12 +282,12 @@ class AssociationRow(Base):
     __tablename__ = "associations"
     __table_args__ = (UniqueConstraint("project_id", "user_id"),)
     association_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=True)
-    project_id: Mapped[str] = mapped_column(String(64))
-    user_id: Mapped[str] = mapped_column(String(64))
-    user_name: Mapped[str] = mapped_column(String(255))
+    project_id: Mapped[str] = mapped_column(Key(64))
+    user_id: Mapped[str] = mapped_column(Key(64))
+    user_name: Mapped[str] = mapped_column(Label(255))
     raw_shares: Mapped[int | None] = mapped_column(Shares, nullable=False)
     priority: Mapped[int | None]
-    active: Mapped[bool] = mapped_column(server_default=true())
+    active: Mapped[bool] = mapped_column(Flag, server_default=true())
 
 
 class ClassRow(Base):
@@ -173,10 +298,10 @@ class ClassRow(Base):
     demand: Mapped[Resources] = mapped_column(Vector)
     quota: Mapped[QuotaKind] = mapped_column(Word(QuotaKind, 16))
     on_private_full: Mapped[OnPrivateFull] = mapped_column(Word(OnPrivateFull, 16))
-    qos: Mapped[str] = mapped_column(String(64))
+    qos: Mapped[str] = mapped_column(Key(64))
     nice: Mapped[int]
     ttl_s: Mapped[int] = mapped_column(server_default="0")
-    constraints: Mapped[list[Any]] = mapped_column(JSON)
+    constraints: Mapped[list[Any]] = mapped_column(Document)
 
 
 class RequestRow(Base):
@@ -187,13 +312,13 @@ class RequestRow(Base):
         Index(None, "project_id", "state"),
     )
     seq: Mapped[int] = mapped_column(BigId, primary_key=True, autoincrement=True)
-    request_id: Mapped[str] = mapped_column(String(36), unique=True)
+    request_id: Mapped[str] = mapped_column(Key(36), unique=True)
     class_id: Mapped[int] = mapped_column(ForeignKey("request_classes.class_id"))
-    batch_id: Mapped[str | None] = mapped_column(String(64))
-    project_id: Mapped[str] = mapped_column(String(64))
-    user_id: Mapped[str] = mapped_column(String(64))
-    server_name: Mapped[str] = mapped_column(String(255))
-    flavor: Mapped[str] = mapped_column(String(255))
+    batch_id: Mapped[str | None] = mapped_column(Key(64))
+    project_id: Mapped[str] = mapped_column(Key(64))
+    user_id: Mapped[str] = mapped_column(Key(64))
+    server_name: Mapped[str] = mapped_column(Label(255))
+    flavor: Mapped[str] = mapped_column(Key(255))
     state: Mapped[State] = mapped_column(Word(State, 16))
     queued_at: Mapped[datetime] = mapped_column(Instant)
     changed_at: Mapped[datetime] = mapped_column(Instant)
@@ -204,8 +329,8 @@ class RequestRow(Base):
     expires_at: Mapped[datetime | None] = mapped_column(Instant)
     retry_at: Mapped[datetime | None] = mapped_column(Instant)
     attempts: Mapped[int] = mapped_column(default=0)
-    host: Mapped[str | None] = mapped_column(String(255))
-    why: Mapped[str] = mapped_column(Text, default="")
+    host: Mapped[str | None] = mapped_column(Key(255))
+    why: Mapped[str] = mapped_column(Prose, default="")
     generation: Mapped[int] = mapped_column(default=0)
 
 
@@ -213,8 +338,8 @@ class BodyRow(Base):
     """A request's message, compressed and encrypted; gone once the conductor has it."""
 
     __tablename__ = "request_bodies"
-    request_id: Mapped[str] = mapped_column(String(36), primary_key=True)
-    sealed: Mapped[bytes] = mapped_column(Blob)
+    request_id: Mapped[str] = mapped_column(Key(36), primary_key=True)
+    sealed: Mapped[bytes] = mapped_column(Sealed)
 
 
 class StepRow(Base):
@@ -222,23 +347,23 @@ class StepRow(Base):
 
     __tablename__ = "ledger"
     seq: Mapped[int] = mapped_column(BigId, primary_key=True, autoincrement=True)
-    request_id: Mapped[str] = mapped_column(String(36), index=True)
+    request_id: Mapped[str] = mapped_column(Key(36), index=True)
     at: Mapped[datetime] = mapped_column(Instant)
     from_state: Mapped[State] = mapped_column(Word(State, 16))
     to_state: Mapped[State] = mapped_column(Word(State, 16))
     event: Mapped[Event] = mapped_column(Word(Event, 32))
-    round_id: Mapped[str | None] = mapped_column(String(36))
-    why: Mapped[str] = mapped_column(Text)
+    round_id: Mapped[str | None] = mapped_column(Key(36))
+    why: Mapped[str] = mapped_column(Prose)
 
 
 class QuarantineRow(Base):
     """Messages that are not what Nova sends, kept for a person."""
 
     __tablename__ = "quarantine"
-    message_id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    message_id: Mapped[str] = mapped_column(Key(64), primary_key=True)
     at: Mapped[datetime] = mapped_column(Instant)
-    why: Mapped[str] = mapped_column(Text)
-    sealed: Mapped[bytes] = mapped_column(Blob)
+    why: Mapped[str] = mapped_column(Prose)
+    sealed: Mapped[bytes] = mapped_column(Sealed)
 
 
 class UsageRow(Base):
@@ -264,14 +389,14 @@ class UsageStateRow(Base):
 
 class TrustRow(Base):
     __tablename__ = "trusts"
-    trust_id: Mapped[str] = mapped_column(String(64), primary_key=True)
-    project_id: Mapped[str] = mapped_column(String(64))
-    user_id: Mapped[str] = mapped_column(String(64))
+    trust_id: Mapped[str] = mapped_column(Key(64), primary_key=True)
+    project_id: Mapped[str] = mapped_column(Key(64))
+    user_id: Mapped[str] = mapped_column(Key(64))
 
 
 class TrustIntentRow(Base):
     """A trust is being made; Keystone may have it already although nobody here knows its id."""
 
     __tablename__ = "trust_intents"
-    project_id: Mapped[str] = mapped_column(String(64), primary_key=True)
-    user_id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    project_id: Mapped[str] = mapped_column(Key(64), primary_key=True)
+    user_id: Mapped[str] = mapped_column(Key(64), primary_key=True)

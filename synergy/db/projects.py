@@ -1,13 +1,15 @@
 """Managed projects, their domains and users: rows to values and back."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Final
 
 from sqlalchemy import Connection, delete, insert, select, update
 
-from synergy.core.errors import Conflict, NotFound
+from synergy.core.errors import Conflict, InvalidInput, NotFound
 from synergy.core.model import Association, Domain, Project
 from synergy.db.models import AssociationRow, DomainRow, ProjectRow
+from synergy.db.rows import Damaged, DamageLog, RowReader
 
 _PROJECT: Final = tuple(Project.__dataclass_fields__)
 _DOMAIN: Final = tuple(Domain.__dataclass_fields__)
@@ -32,18 +34,30 @@ _ASSOCIATIONS: Final = select(*_columns(AssociationRow, _ASSOCIATION)).order_by(
 class SqlProjects:
     """The repository of projects; see `ports.Projects`."""
 
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
+    def __init__(self, connection: Connection, damage: DamageLog) -> None:
+        self._connection, self._damage = connection, damage
 
     def all(self) -> list[Project]:
-        return [_project(row) for row in self._connection.execute(_PROJECTS)]
+        return _PROJECT_READER.all(self._connection.execute(_PROJECTS), self._damage)
+
+    def damaged(self) -> dict[str, str]:
+        found = {}
+        for row in self._connection.execute(_PROJECTS):
+            try:
+                _PROJECT_READER.one(row)
+            except Damaged as error:
+                found[str(row[0])] = str(error)
+        return found
 
     def get(self, project_id: str) -> Project:
         query = _PROJECTS.where(ProjectRow.project_id == project_id)
         row = self._connection.execute(query).first()
         if row is None:
             raise NotFound(f"project {project_id!r} is not managed by Synergy")
-        return _project(row)
+        try:
+            return _PROJECT_READER.one(row)
+        except Damaged as error:
+            raise NotFound(f"project {project_id!r} cannot be read: its {error}") from error
 
     def add(self, project: Project) -> None:
         known = select(ProjectRow.project_id).where(ProjectRow.project_id == project.project_id)
@@ -69,10 +83,12 @@ class SqlProjects:
 
     def domains(self) -> list[Domain]:
         query = select(*_columns(DomainRow, _DOMAIN)).order_by(DomainRow.domain_id)
-        return [
-            Domain(**dict(zip(_DOMAIN, row, strict=True)))
-            for row in self._connection.execute(query)
-        ]
+        found = _DOMAIN_READER.all(self._connection.execute(query), self._damage)
+        # A project whose domain is missing or damaged keeps its place in the account tree.
+        known = {domain.domain_id for domain in found}
+        named = self._connection.scalars(select(ProjectRow.domain_id).distinct())
+        missing = {one for one in named if isinstance(one, str)} - known
+        return [*found, *(Domain(domain_id=one, name=one) for one in sorted(missing))]
 
     def save_domain(self, domain: Domain) -> None:
         key = DomainRow.domain_id == domain.domain_id
@@ -81,7 +97,7 @@ class SqlProjects:
         self._connection.execute(write.values(_values(domain, _DOMAIN)))
 
     def associations(self) -> list[Association]:
-        return [_association(row) for row in self._connection.execute(_ASSOCIATIONS)]
+        return _ASSOCIATION_READER.all(self._connection.execute(_ASSOCIATIONS), self._damage)
 
     def association(self, project_id: str, user_id: str, user_name: str) -> Association:
         query = _ASSOCIATIONS.where(
@@ -99,7 +115,10 @@ class SqlProjects:
                 )
             )
             row = self._connection.execute(query).one()
-        found = _association(row)
+        try:
+            found = _ASSOCIATION_READER.one(row)
+        except Damaged as error:
+            raise InvalidInput(f"the row of user {user_id!r} is damaged: {error}") from error
         if not found.active:
             found = replace(found, active=True)
             self.save_association(found)
@@ -113,9 +132,24 @@ class SqlProjects:
         )
 
 
-def _project(row: Any) -> Project:
-    return Project(**dict(zip(_PROJECT, row, strict=True)))
+def _project(row: Sequence[Any]) -> Project:
+    found = Project(**dict(zip(_PROJECT, row, strict=True)))
+    record = found.nova_quota
+    if not isinstance(record, dict) or not all(
+        amount is None or isinstance(amount, int) for amount in record.values()
+    ):
+        raise Damaged("nova_quota is no object of numbers")
+    return found
 
 
-def _association(row: Any) -> Association:
+def _domain(row: Sequence[Any]) -> Domain:
+    return Domain(**dict(zip(_DOMAIN, row, strict=True)))
+
+
+def _association(row: Sequence[Any]) -> Association:
     return Association(**dict(zip(_ASSOCIATION, row, strict=True)))
+
+
+_PROJECT_READER: Final = RowReader(_columns(ProjectRow, _PROJECT), _project)
+_DOMAIN_READER: Final = RowReader(_columns(DomainRow, _DOMAIN), _domain)
+_ASSOCIATION_READER: Final = RowReader(_columns(AssociationRow, _ASSOCIATION), _association)

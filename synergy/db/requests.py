@@ -1,7 +1,8 @@
 """Requests, their bodies and their ledger: rows to values and back, compare-and-set saves."""
 
+import hashlib
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from itertools import groupby
 from typing import Any, Final
@@ -23,14 +24,30 @@ from sqlalchemy import (
     update,
 )
 
-from synergy.core.errors import Conflict, NotFound
+from synergy.core.errors import Conflict, NotFound, SealBroken
+from synergy.core.ids import as_stored
 from synergy.core.lifecycle import HOLDS_QUOTA, WAITING, Event, Move, Step
 from synergy.core.model import QuotaKind, Request, RequestClass, Resources, State
-from synergy.db.classes import ClassCache
-from synergy.db.models import BodyRow, ClassRow, Instant, QuarantineRow, RequestRow, StepRow
+from synergy.db.classes import Classes
+from synergy.db.models import (
+    EPOCH,
+    LATEST,
+    LATEST_US,
+    ODD,
+    BodyRow,
+    ClassRow,
+    Instant,
+    QuarantineRow,
+    RequestRow,
+    StepRow,
+    Unreadable,
+)
+from synergy.db.rows import Damaged, DamageLog, RowReader
 from synergy.db.vault import Vault
 from synergy.ports import ClassLine, Consumption, Hold, LedgerEntry
 
+_LONGEST_MESSAGE_ID: Final = 64
+_LONGEST_KEPT: Final = 8 * 2**20  # bytes of a quarantined message; databases bound a statement
 _CHUNK: Final = 500  # bound parameters of one statement; SQLite and PostgreSQL have limits
 _FIXED: Final = (
     "request_id", "batch_id", "project_id", "user_id", "server_name", "queued_at",
@@ -116,6 +133,31 @@ _LEDGER: Final = (
     .join(RequestRow, RequestRow.request_id == StepRow.request_id)
     .order_by(StepRow.seq)
 )
+_STEP_COLUMNS: Final = [getattr(StepRow, name) for name in _STEP]
+
+
+def _step(row: Sequence[Any]) -> Step:
+    return Step(**dict(zip(_STEP, row, strict=True)))
+
+
+def _entry(row: Sequence[Any]) -> LedgerEntry:
+    number, owner, *step = row
+    return LedgerEntry(number=number, project_id=owner, step=_step(step))
+
+
+def _span(row: Sequence[Any]) -> tuple[Any, ...]:
+    if row[_HELD_FROM] is None:
+        raise Damaged("held_from is None, but it holds quota or held some")
+    return tuple(row)
+
+
+_HELD_FROM: Final = 2
+_QUARANTINE_COLUMNS: Final = (QuarantineRow.message_id, QuarantineRow.at, QuarantineRow.why)
+_QUARANTINE_READER: Final = RowReader(_QUARANTINE_COLUMNS, tuple)
+_SPAN_READER: Final = RowReader(_SPAN, _span)
+_REQUEST_READER: Final = RowReader(_COLUMNS, tuple)
+_STEP_READER: Final = RowReader(_STEP_COLUMNS, _step)
+_ENTRY_READER: Final = RowReader((StepRow.seq, RequestRow.project_id, *_STEP_COLUMNS), _entry)
 _SORTED_BY: Final[dict[str, Any]] = {
     "received": RequestRow.seq,
     "name": RequestRow.server_name,
@@ -129,18 +171,21 @@ _ENDING: Final = _REQUESTS.where(
     RequestRow.state == State.ACTIVE, RequestRow.expires_at <= bindparam("by", type_=Instant)
 ).order_by(RequestRow.expires_at, RequestRow.seq)
 _NEXT_EXPIRY: Final = select(func.min(RequestRow.expires_at)).where(
-    RequestRow.state == State.ACTIVE
+    RequestRow.state == State.ACTIVE, RequestRow.expires_at.between(EPOCH, LATEST)
 )
 
 
 class SqlRequests:
     """The repository of requests; see `ports.Requests`."""
 
-    def __init__(self, connection: Connection, classes: ClassCache, vault: Vault) -> None:
+    def __init__(
+        self, connection: Connection, classes: Classes, vault: Vault, damage: DamageLog
+    ) -> None:
         self._connection, self._classes, self._vault = connection, classes, vault
+        self._damage = damage
 
     def class_id(self, request_class: RequestClass) -> int:
-        return self._classes.id_of(self._connection, request_class)
+        return self._classes.id_of(request_class)
 
     def known(self, request_ids: Sequence[str]) -> set[str]:
         return {
@@ -164,16 +209,19 @@ class SqlRequests:
         self._record([move for move, _ in entries])
 
     def get(self, request_id: str) -> Request:
-        found = self.find([request_id])
-        if request_id not in found:
-            raise NotFound(f"request {request_id!r} does not exist")
-        return found[request_id]
+        known = as_stored(request_id)
+        found = self.find([known])
+        if known not in found:
+            why = self._damage.of(RequestRow.__tablename__).get(known)
+            damage = f"cannot be read: its row is damaged, {why}" if why else "does not exist"
+            raise NotFound(f"request {request_id!r} {damage}")
+        return found[known]
 
     def find(self, request_ids: Sequence[str]) -> dict[str, Request]:
         return {
-            row.request_id: self._value(row)
+            request.request_id: request
             for part in _parts(request_ids)
-            for row in self._connection.execute(_FIND, {"ids": part})
+            for request in self._values(self._connection.execute(_FIND, {"ids": part}))
         }
 
     def search(
@@ -193,7 +241,8 @@ class SqlRequests:
     ) -> list[Request]:
         by = _SORTED_BY[sort_key]
         order = (by, RequestRow.seq) if by is not RequestRow.seq else (by,)
-        query = _REQUESTS.order_by(*(c.desc() if descending else c for c in order)).limit(limit)
+        query = select(*_COLUMNS, *order)
+        query = query.order_by(*(c.desc() if descending else c for c in order))
         if states:
             query = query.where(RequestRow.state.in_(states))
         wanted = {
@@ -207,14 +256,24 @@ class SqlRequests:
         if quota is not None:
             of_kind = select(ClassRow.class_id).where(ClassRow.quota == quota)
             query = query.where(RequestRow.class_id.in_(of_kind))
+        place: Sequence[Any] | None = None
         if after is not None:
             place = self._connection.execute(
-                select(*order).where(RequestRow.request_id == after)
+                select(*order).where(RequestRow.request_id == as_stored(after))
             ).first()
             if place is None:
                 raise NotFound(f"marker: request {after!r} does not exist")
-            query = query.where(_behind(order, tuple(place), descending=descending))
-        return [self._value(row) for row in self._connection.execute(query)]
+        found: list[Request] = []
+        while len(found) < limit:  # again where damaged rows left a page short
+            part = query.limit(limit - len(found))
+            if place is not None:
+                part = part.where(_behind(order, tuple(place), descending=descending))
+            rows = self._connection.execute(part).all()
+            found += self._values(row[: len(_COLUMNS)] for row in rows)
+            if not rows or any(isinstance(value, Unreadable) for value in rows[-1]):
+                break
+            place = rows[-1][len(_COLUMNS) :]
+        return found
 
     def save(self, moves: Sequence[Move]) -> None:
         changed = [move for move in moves if move.step is not None]
@@ -245,11 +304,28 @@ class SqlRequests:
             self._connection.execute(insert(StepRow), steps)
 
     def bodies(self, request_ids: Sequence[str]) -> dict[str, bytes]:
-        return {
-            row.request_id: self._vault.open(row.sealed)
-            for part in _parts(request_ids)
-            for row in self._connection.execute(_BODIES, {"ids": part})
-        }
+        found = {}
+        for row in self._sealed(request_ids):
+            try:
+                found[row.request_id] = self._vault.open(row.sealed)
+            except SealBroken as error:
+                self._damage.note(BodyRow.__tablename__, row.request_id, str(error))
+        return found
+
+    def broken_bodies(self, request_ids: Sequence[str]) -> dict[str, str]:
+        broken = dict.fromkeys(request_ids, "its message is not stored")
+        for row in self._sealed(request_ids):
+            try:
+                self._vault.open(row.sealed)
+            except SealBroken as error:
+                broken[row.request_id] = str(error)
+            else:
+                del broken[row.request_id]
+        return broken
+
+    def _sealed(self, request_ids: Sequence[str]) -> Iterator[Any]:
+        for part in _parts(request_ids):
+            yield from self._connection.execute(_BODIES, {"ids": part})
 
     def forget_bodies(self, request_ids: Sequence[str]) -> None:
         for part in _parts(request_ids):
@@ -270,10 +346,11 @@ class SqlRequests:
         return count
 
     def with_body(self, state: State) -> list[Request]:
-        return [self._value(row) for row in self._connection.execute(_WITH_BODY, {"state": state})]
+        return self._values(self._connection.execute(_WITH_BODY, {"state": state}))
 
     def lines(self) -> Iterator[ClassLine]:
-        self._classes.load(self._connection)
+        # Before the rows: while those come in a stream, no other question can be asked.
+        self._classes.load()
         rows = self._connection.exec_driver_sql(
             "SELECT class_id, request_id, queued_at FROM requests "
             "WHERE state = 'QUEUED' AND retry_at IS NULL "
@@ -281,34 +358,58 @@ class SqlRequests:
             execution_options={"stream_results": True, "yield_per": 10_000},
         )
         for class_id, members in groupby(rows, key=lambda row: row[0]):
+            request_class = self._classes.known(class_id)
             ids, queued_at_s = bytearray(), array("d")
             for _, request_id, queued_us in members:
-                ids += bytes.fromhex(request_id.replace("-", ""))
-                queued_at_s.append(queued_us / 1e6)
-            yield ClassLine(
-                class_id=class_id,
-                request_class=self._classes.get(self._connection, class_id),
-                ids=bytes(ids),
-                queued_at_s=queued_at_s,
-            )
+                if request_class is None:
+                    self._damage.note(RequestRow.__tablename__, request_id, _no_class(class_id))
+                    continue
+                try:
+                    packed = bytes.fromhex(request_id.replace("-", ""))
+                    queued_s = queued_us / 1e6
+                except (AttributeError, TypeError, ValueError):
+                    packed, queued_s = b"", -1.0
+                if len(packed) != 16 or not 0 <= queued_us < LATEST_US:
+                    why = f"request_id is {request_id!a}, queued_at {queued_us!a}"
+                    self._damage.note(RequestRow.__tablename__, request_id, why)
+                    continue
+                ids += packed
+                queued_at_s.append(queued_s)
+            if request_class is not None and ids:
+                yield ClassLine(
+                    class_id=class_id,
+                    request_class=request_class,
+                    ids=bytes(ids),
+                    queued_at_s=queued_at_s,
+                )
 
     def delayed(self) -> list[Request]:
-        return [self._value(row) for row in self._connection.execute(_DELAYED)]
+        return self._values(self._connection.execute(_DELAYED))
+
+    def _of_class(self, class_id: int) -> RequestClass | None:
+        """Return the class of rows that are counted together, None where it is damaged."""
+        try:
+            return self._classes.get(class_id)
+        except Damaged as error:
+            self._damage.note(ClassRow.__tablename__, class_id, str(error))
+            return None
 
     def held(self) -> list[tuple[int, QuotaKind, Resources, int]]:
-        kinds = [
-            (self._classes.get(self._connection, class_id), count)
+        return [
+            (kind.association_id, kind.quota, kind.demand, count)
             for class_id, count in self._connection.execute(_HELD).all()
+            if (kind := self._of_class(class_id)) is not None
         ]
-        return [(kind.association_id, kind.quota, kind.demand, count) for kind, count in kinds]
 
     def holds_since(self, at: datetime) -> list[Hold]:
         found = []
-        rows = sorted(self._connection.execute(_HOLDS_SINCE, {"at": at}).all(), key=_span_order)
-        for class_id, host, held_from, released_at, count in rows:
-            assert held_from is not None  # asked for
-            kind = self._classes.get(self._connection, class_id)
-            if kind.quota is QuotaKind.SHARED:
+        rows = self._connection.execute(_HOLDS_SINCE, {"at": at}).all()
+        spans = [
+            (*span, row[-1]) for row in rows for span in _SPAN_READER.all([row[:-1]], self._damage)
+        ]
+        for class_id, host, held_from, released_at, count in sorted(spans, key=_span_order):
+            kind = self._of_class(class_id)
+            if kind is not None and kind.quota is QuotaKind.SHARED:
                 found.append(
                     Hold(
                         association_id=kind.association_id,
@@ -333,12 +434,13 @@ class SqlRequests:
             Consumption(
                 project_id=row.project_id,
                 user_id=row.user_id,
-                request_class=self._classes.get(self._connection, row.class_id),
+                request_class=kind,
                 host=row.host,
                 servers=row.servers,
-                held_s=float(row.held_us) / 1e6,
+                held_s=float(row.held_us or 0) / 1e6,
             )
             for row in self._connection.execute(query, window).all()
+            if (kind := self._of_class(row.class_id)) is not None
         ]
 
     def events(
@@ -351,37 +453,46 @@ class SqlRequests:
         limit: int = 1000,
         after: int = 0,
     ) -> list[LedgerEntry]:
-        query = _LEDGER.where(StepRow.seq > after).limit(limit)
+        query = _LEDGER
         if project_id is not None:
             query = query.where(RequestRow.project_id == project_id)
         if request_id is not None:
-            query = query.where(StepRow.request_id == request_id)
+            query = query.where(StepRow.request_id == as_stored(request_id))
         if event is not None:
             query = query.where(StepRow.event == event)
         if since is not None:
             query = query.where(StepRow.at >= since)
-        return [
-            LedgerEntry(
-                number=number, project_id=owner, step=Step(**dict(zip(_STEP, step, strict=True)))
-            )
-            for number, owner, *step in self._connection.execute(query)
-        ]
+        found: list[LedgerEntry] = []
+        while len(found) < limit:  # again where damaged rows left a page short
+            page = query.where(StepRow.seq > after).limit(limit - len(found))
+            rows = self._connection.execute(page).all()
+            if not rows:
+                break
+            found += _ENTRY_READER.all(rows, self._damage)
+            after = rows[-1][0]
+        return found
 
     def counts(self) -> dict[State, int]:
         query = select(RequestRow.state, func.count()).group_by(RequestRow.state)
-        return {row.state: row[1] for row in self._connection.execute(query)}
+        return {
+            row.state: row[1]
+            for row in self._connection.execute(query)
+            if isinstance(row.state, State)
+        }
 
     def ends(self) -> list[tuple[RequestClass, datetime | None, int]]:
         return [
-            (self._classes.get(self._connection, class_id), expires_at, count)
+            (kind, expires_at, count)
             for class_id, expires_at, count in self._connection.execute(_ENDS).all()
+            if not isinstance(expires_at, Unreadable)
+            and (kind := self._of_class(class_id)) is not None
         ]
 
     def ending(self, by: datetime) -> list[Request]:
-        return [self._value(row) for row in self._connection.execute(_ENDING, {"by": by})]
+        return self._values(self._connection.execute(_ENDING, {"by": by}))
 
     def expiring(self) -> list[Request]:
-        return [self._value(row) for row in self._connection.execute(_EXPIRING)]
+        return self._values(self._connection.execute(_EXPIRING))
 
     def next_expiry(self) -> datetime | None:
         return self._connection.execute(_NEXT_EXPIRY).scalar_one()
@@ -409,34 +520,44 @@ class SqlRequests:
 
     def steps(self, request_id: str) -> list[Step]:
         rows = self._connection.execute(
-            select(*(getattr(StepRow, name) for name in _STEP))
-            .where(StepRow.request_id == request_id)
+            select(*_STEP_COLUMNS)
+            .where(StepRow.request_id == as_stored(request_id))
             .order_by(StepRow.seq)
         )
-        return [Step(**dict(zip(_STEP, row, strict=True))) for row in rows]
+        return _STEP_READER.all(rows, self._damage)
 
     def quarantine(self, message_id: str, body: bytes, why: str, at: datetime) -> bool:
-        known = select(QuarantineRow.message_id).where(QuarantineRow.message_id == message_id)
+        key = message_id
+        if not 1 <= len(key) <= _LONGEST_MESSAGE_ID or ODD.search(key):
+            key = hashlib.sha256(message_id.encode(errors="surrogatepass")).hexdigest()
+        known = select(QuarantineRow.message_id).where(QuarantineRow.message_id == key)
         if self._connection.execute(known).first() is not None:
             return False
+        if len(body) > _LONGEST_KEPT:
+            body, why = b"", f"{why}; its {len(body):,} bytes are too many to be kept"
         sealed = self._vault.seal(body)
         self._connection.execute(
-            insert(QuarantineRow).values(message_id=message_id, at=at, why=why, sealed=sealed)
+            insert(QuarantineRow).values(message_id=key, at=at, why=why, sealed=sealed)
         )
         return True
 
     def quarantined(self) -> list[tuple[str, datetime, str]]:
-        rows = self._connection.execute(
-            select(QuarantineRow.message_id, QuarantineRow.at, QuarantineRow.why).order_by(
-                QuarantineRow.at
-            )
-        )
-        return [(row.message_id, row.at, row.why) for row in rows]
+        rows = self._connection.execute(select(*_QUARANTINE_COLUMNS).order_by(QuarantineRow.at))
+        return _QUARANTINE_READER.all(rows, self._damage)
+
+    def damaged(self) -> dict[str, str]:
+        return self._damage.of(RequestRow.__tablename__)
 
     def _value(self, row: Any) -> Request:
         values = dict(zip(_VALUE_COLUMNS, row, strict=True))
-        kind = self._classes.get(self._connection, values["class_id"])
-        return Request(request_class=kind, **values)
+        return Request(request_class=self._classes.get(values["class_id"]), **values)
+
+    def _values(self, rows: Iterable[Any]) -> list[Request]:
+        return _REQUEST_READER.all_made(rows, self._damage, self._value)
+
+
+def _no_class(class_id: object) -> str:
+    return f"its class {ascii(class_id)[:40]} is missing or damaged"
 
 
 def _behind(order: Sequence[Any], place: Sequence[Any], *, descending: bool) -> Any:

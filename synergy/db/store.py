@@ -8,25 +8,30 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from oslo_db.exception import DBReferenceError
 from sqlalchemy import Connection, Engine
 
 from synergy.db.accounting import SqlTrusts, SqlUsage
-from synergy.db.classes import ClassCache
+from synergy.db.classes import ClassCache, Classes
 from synergy.db.engine import READS, translated
 from synergy.db.projects import SqlProjects
 from synergy.db.requests import SqlRequests
+from synergy.db.rows import DamageLog
 from synergy.db.vault import Vault
 
 
 class SqlReading:
     """The repositories on one connection; see `ports.Reading`, whose types keep it from writing."""
 
-    def __init__(self, connection: Connection, classes: ClassCache, vault: Vault) -> None:
+    def __init__(
+        self, connection: Connection, cache: ClassCache, vault: Vault, damage: DamageLog
+    ) -> None:
         self._connection = connection
-        self.requests = SqlRequests(connection, classes, vault)
-        self.projects = SqlProjects(connection)
-        self.usage = SqlUsage(connection)
-        self.trusts = SqlTrusts(connection)
+        self._classes = Classes(connection, cache, damage)
+        self.requests = SqlRequests(connection, self._classes, vault, damage)
+        self.projects = SqlProjects(connection, damage)
+        self.usage = SqlUsage(connection, damage)
+        self.trusts = SqlTrusts(connection, damage)
 
 
 class SqlWriting(SqlReading):
@@ -36,13 +41,15 @@ class SqlWriting(SqlReading):
         """Make it last. Raises Conflict or UpstreamUnavailable, and then nothing is written."""
         with translated():
             self._connection.commit()
+        self._classes.committed()
 
 
 class SqlStore:
     """Opens transactions on one database; see `ports.Store`."""
 
     def __init__(self, engine: Engine, vault: Vault) -> None:
-        self._engine, self._vault, self._classes = engine, vault, ClassCache()
+        self._engine, self._vault, self._cache = engine, vault, ClassCache()
+        self.damage = DamageLog()
         self._writes = threading.local()
 
     @property
@@ -55,7 +62,7 @@ class SqlStore:
         """Open a transaction that reads."""
         with translated(), self._engine.connect() as connection:
             reader = connection.execution_options(**{READS: True})
-            yield SqlReading(reader, self._classes, self._vault)
+            yield SqlReading(reader, self._cache, self._vault, self.damage)
 
     @contextmanager
     def writing(self) -> Iterator[SqlWriting]:
@@ -63,7 +70,10 @@ class SqlStore:
         with translated(), self._engine.connect() as connection:
             self._writes.open = True
             try:
-                yield SqlWriting(connection, self._classes, self._vault)
+                yield SqlWriting(connection, self._cache, self._vault, self.damage)
+            except DBReferenceError:
+                self._cache.forget()  # a class that was known may have been collected
+                raise
             finally:
                 self._writes.open = False
 

@@ -35,7 +35,7 @@ class Vault:
         """Return the body. Raises SealBroken when no key opens it."""
         try:
             return self._codec.decompress(self._fernet.decrypt(sealed))
-        except InvalidToken as error:
+        except (InvalidToken, TypeError, ValueError, zlib.error, zstandard.ZstdError) as error:
             raise SealBroken(
                 "a stored request body opens with none of the configured keys: put the key that "
                 "sealed it back into [database] keys_file"

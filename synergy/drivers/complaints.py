@@ -10,7 +10,6 @@ from typing import Final
 
 EVERY_S: Final = 60.0
 AT_ONCE: Final = 5  # lines of a kind in EVERY_S
-_LONGEST: Final = 200
 
 
 class Complaints:
@@ -33,9 +32,3 @@ class Complaints:
         self._counts[kind] += 1
         if self._counts[kind] <= AT_ONCE:
             self._log.warning(kind, detail)
-
-
-def in_short(error: BaseException) -> str:
-    """Return an error as a log line shows it."""
-    text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-    return ascii(text[:_LONGEST])[1:-1]

@@ -12,22 +12,24 @@ from dataclasses import replace
 from datetime import datetime
 
 from synergy.core.accounts import held_of, user_node
-from synergy.core.errors import HandOverUnknown
+from synergy.core.batches import PASSING, handle_apart
+from synergy.core.errors import Conflict, HandOverUnknown, UpstreamUnavailable, in_words
 from synergy.core.events import QuotaHeld
 from synergy.core.lifecycle import IN_NOVA, Event, Move, holds_quota, transition
-from synergy.core.model import QuotaKind, Request, Resources
+from synergy.core.model import QuotaKind, Request, Resources, State
 from synergy.core.quota import QuotaBook, QuotaTree
 from synergy.core.reasons import Reason
 from synergy.managers.base import Publish
 from synergy.ports import Change, ChangeKind, Changes, Clock, Store, Writing
 
 LOG = logging.getLogger(__name__)
+MOST_CONFLICTS = 3  # of one change in a row that may be another writer's doing
 _AT_ONCE = 100
 TreeFor = Callable[[Sequence[str]], QuotaTree]
 
 
 class ChangeDesk:
-    """Counts `changes_passed` and `changes_refused`."""
+    """Counts `changes_passed`, `changes_refused` and `changes_set_aside`."""
 
     def __init__(
         self,
@@ -40,6 +42,7 @@ class ChangeDesk:
         self._clock, self._publish, self._counts = clock, publish, counts
         self._store, self._changes = store, changes
         self._batch: list[Change] = []
+        self._conflicts = 0  # in a row, of the change that is at hand
 
     def decide_all(self, tree_for: TreeFor) -> None:
         """Decide on everything that arrived; what cannot be sent now is decided anew next time."""
@@ -49,20 +52,50 @@ class ChangeDesk:
             if not self._batch:
                 return
             while self._batch:
-                self._decide(self._batch[0], tree_for)
+                self._decide_or_set_aside(self._batch[0], tree_for)
                 del self._batch[0]
+                self._conflicts = 0
+
+    def _decide_or_set_aside(self, change: Change, tree_for: TreeFor) -> None:
+        """Decide on a change; one that cannot be handled is kept for a person, and others go on."""
+
+        def decide(batch: Sequence[Change]) -> None:
+            for one in batch:
+                self._decide(one, tree_for)
+
+        lasting = self._conflicts >= MOST_CONFLICTS  # then it is no other writer, but the change
+        try:
+            handle_apart(
+                [change],
+                decide,
+                self._set_aside,
+                passing=(UpstreamUnavailable,) if lasting else PASSING,
+            )
+        except Conflict:
+            self._conflicts += 1
+            raise
+
+    def _set_aside(self, change: Change, error: Exception) -> None:
+        why = f"{change.kind} of server {change.server_id}: {in_words(error)}"
+        with self._store.writing() as uow:
+            uow.requests.quarantine(change.message_id, change.body, why, self._clock.now())
+            uow.commit()
+        LOG.error("message %s is QUARANTINED: %s", change.message_id, why, exc_info=error)
+        self._changes.acknowledge([change])
+        self._counts["changes_set_aside"] += 1
 
     def _decide(self, change: Change, tree_for: TreeFor) -> None:
         with self._store.writing() as uow:
             request = uow.requests.find([change.server_id]).get(change.server_id)
-            move, reason = None, ""
+            moves: list[Move] = []
+            reason = ""
             if request is not None and request.state in IN_NOVA:
-                move, reason = self._judge(uow, request, change, tree_for)
-            if move is not None:
+                moves, reason = self._judge(uow, request, change, tree_for)
+            for move in moves:
                 uow.requests.save([move])
             uow.commit()
-        if request is not None and move is not None:
-            self._tell(request, move)
+        if request is not None and moves:
+            self._tell(request, moves[-1])
         try:
             if reason:
                 self._changes.refuse(change, reason)
@@ -79,7 +112,7 @@ class ChangeDesk:
 
     def _judge(
         self, uow: Writing, request: Request, change: Change, tree_for: TreeFor
-    ) -> tuple[Move | None, str]:
+    ) -> tuple[list[Move], str]:
         """Return what to record, and why the change is refused or ""."""
         wanted = _wanted(request, change)
         more = Resources.of({
@@ -99,12 +132,17 @@ class ChangeDesk:
             blocked = book.blocks_shared(node, tree.amounts(more))
         if blocked is not None:
             why = f"{blocked}: to {change.kind} it needs {more} more of the {request.quota} quota"
-            return transition(request, Event.CHANGE_REFUSED, now, why=why), why
+            return [transition(request, Event.CHANGE_REFUSED, now, why=why)], why
         if change.kind is ChangeKind.UNSHELVE:
-            return transition(request, Event.UNPARKED, now, why="unshelved by its user"), ""
-        if wanted == request.demand:
-            return None, ""
-        return resized(uow, request, wanted, change.flavor, now=now), ""
+            return [transition(request, Event.UNPARKED, now, why="unshelved by its user")], ""
+        moves = []
+        if request.state is State.PARKED:
+            # Nova resizes no shelved server: it was unshelved, and nothing told so yet.
+            moves.append(transition(request, Event.UNPARKED, now, why="Nova is to resize it"))
+            request = moves[0].as_saved()
+        if wanted != request.demand:
+            moves.append(resized(uow, request, wanted, change.flavor, now=now))
+        return moves, ""
 
     def _tell(self, before: Request, move: Move) -> None:
         after = move.as_saved()

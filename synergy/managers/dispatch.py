@@ -12,9 +12,10 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from synergy.core.admission import retry_delay_s
-from synergy.core.errors import NotFound, SealBroken
+from synergy.core.batches import handle_apart
+from synergy.core.errors import NotFound, in_words
 from synergy.core.events import QuotaHeld, QuotaReleased, RequestsRefused, RequestsWithdrawn
-from synergy.core.lifecycle import Event, Move, transition
+from synergy.core.lifecycle import TRANSITIONS, Event, Move, transition
 from synergy.core.model import Request, State
 from synergy.core.reasons import Reason
 from synergy.core.schedule import Decision, Outcome
@@ -59,10 +60,33 @@ class Dispatcher:
         chosen = {decision.request_id: decision for decision in decisions}
         alive = self._compute.servers(chosen)
         tokens = self._tokens_for([one for one in alive if chosen[one].outcome is Outcome.DISPATCH])
-        moved, parcels, broken = self._record(round_id, chosen, frozenset(alive), tokens)
-        self._tell(moved)
-        back = self._hand_over(parcels, broken, round_id) if parcels or broken else []
+        back: list[Request] = []
+
+        def carry_out(part: Sequence[str]) -> None:
+            some = {request_id: chosen[request_id] for request_id in part}
+            done, parcels, broken = self._record(round_id, some, frozenset(alive), tokens)
+            self._tell(done)
+            if parcels or broken:
+                back.extend(self._hand_over(parcels, broken, round_id))
+
+        handle_apart(list(chosen), carry_out, self._set_aside)
         return [request for request in back if request.state is State.QUEUED]
+
+    def _set_aside(self, request_id: str, error: Exception) -> None:
+        """Keep a request that cannot be dispatched for a person; the others of its round go on."""
+        why = in_words(error)
+        LOG.error("request %s is QUARANTINED: %s", request_id, why, exc_info=error)
+        with self._store.writing() as uow:
+            request = uow.requests.find([request_id]).get(request_id)
+            if request is None or (request.state, Event.UNREADABLE) not in TRANSITIONS:
+                return
+            move = transition(request, Event.UNREADABLE, self._clock.now(), why=why)
+            uow.requests.save([move])
+            uow.commit()
+        if request.state is State.QUEUED:
+            self._publish(RequestsWithdrawn((request,)))
+        else:
+            self._publish(QuotaReleased((move.as_saved(),)))
 
     def _record(
         self,
@@ -77,9 +101,9 @@ class Dispatcher:
             found = uow.requests.find(list(chosen))
             moves = []
             for request_id, decision in chosen.items():
-                request = found[request_id]
-                if request.state is not State.QUEUED:
-                    self._counts["conflicts"] += 1  # withdrawn meanwhile: nothing to do
+                request = found.get(request_id)
+                if request is None or request.state is not State.QUEUED:
+                    self._counts["conflicts"] += 1  # withdrawn, or damaged: nothing to do
                 elif request_id not in alive:
                     moves.append(transition(request, Event.REMOVED, now, why="deleted by its user"))
                 else:
@@ -131,6 +155,8 @@ class Dispatcher:
         ):
             if receipt.handed is Handed.SENT:
                 outcome[request_id] = (Event.HANDED_OVER, "")
+            elif receipt.handed is Handed.UNUSABLE:
+                outcome[request_id] = (Event.UNREADABLE, receipt.why)
             elif receipt.handed is Handed.UNKNOWN:
                 self._counts["unknown"] += 1
                 LOG.error("request %s may have been sent: %s", request_id, receipt.why)
@@ -164,8 +190,8 @@ class Dispatcher:
             found = uow.requests.find(list(outcome))
             moves = []
             for request_id, (event, why) in outcome.items():
-                request = found[request_id]
-                if request.state is State.DISPATCHING:
+                request = found.get(request_id)
+                if request is not None and request.state is State.DISPATCHING:
                     counts = request_id == tried
                     moves.append(_after_hand_over(request, event, why, now, round_id, counts))
             uow.requests.save(moves)
@@ -182,31 +208,15 @@ def _pack(
     uow: Reading, requests: Sequence[Request], tokens: Mapping[Owner, str]
 ) -> tuple[dict[str, Parcel], dict[str, str]]:
     """Return the parcels by request, and why the others cannot be packed."""
-    bodies, broken = _bodies(uow, [request.request_id for request in requests])
+    ids = [request.request_id for request in requests]
+    bodies = uow.requests.bodies(ids)
+    broken = uow.requests.broken_bodies([one for one in ids if one not in bodies])
     parcels = {
         r.request_id: Parcel(bodies[r.request_id], tokens.get((r.project_id, r.user_id)))
         for r in requests
         if r.request_id in bodies
     }
     return parcels, broken
-
-
-def _bodies(uow: Reading, request_ids: Sequence[str]) -> tuple[dict[str, bytes], dict[str, str]]:
-    """Return the bodies, and why the others are missing: one that cannot be opened stops none."""
-    bodies: dict[str, bytes] = {}
-    broken: dict[str, str] = {}
-    try:
-        bodies = uow.requests.bodies(request_ids)
-    except SealBroken:
-        for request_id in request_ids:
-            try:
-                bodies |= uow.requests.bodies([request_id])
-            except SealBroken as error:
-                broken[request_id] = str(error)
-    for request_id in request_ids:
-        if request_id not in bodies:
-            broken.setdefault(request_id, "its message is not stored")
-    return bodies, broken
 
 
 def _after_hand_over(

@@ -6,17 +6,20 @@ none is left behind. Must not know when requests are dispatched.
 """
 
 import logging
-from collections.abc import Sequence
-from typing import Any, Final
+from collections.abc import Callable, Sequence
+from typing import Any, Final, TypeVar
 
 from oslo_config import cfg
 
-from synergy.core.errors import InvalidInput, NotFound
+from synergy.core.errors import InvalidInput, NotFound, in_words
 from synergy.core.events import Fact, RequestsQueued, TokensRefused
 from synergy.managers.base import Json, Manager, Publish, command
 from synergy.ports import Conductor, Credentials, Identity, Store, Trust
 
 LOG = logging.getLogger(__name__)
+T = TypeVar("T")
+Owner = tuple[str, str]  # project_id, user_id
+_MOST_FAILURES: Final = 3  # in a row, before the service itself seems to be away
 _AT_ONCE: Final = 100  # requests of one user whose tokens are looked at together
 
 
@@ -53,8 +56,8 @@ class KeystoneManager(Manager):
     ) -> None:
         self._conf, self._publish, self._store = conf, publish, store
         self._identity, self._conductor = identity, conductor
-        self._trusted: set[tuple[str, str]] | None = None
-        self._asked: dict[tuple[str, str], list[str]] = {}  # owner -> requests, the latest last
+        self._trusted: set[Owner] | None = None
+        self._asked: dict[Owner, list[str]] = {}  # owner -> requests, the latest last
         self._sweep = True
 
     def on_event(self, event: Fact) -> None:
@@ -75,35 +78,55 @@ class KeystoneManager(Manager):
         if self._trusted is None or self._sweep:
             self._tidy()
         self._sweep = True  # unless events ask first, the next run is a periodic one
-        while self._asked:
-            owner, request_ids = next(iter(self._asked.items()))
-            self._make_trust_of_any(owner, request_ids)
-            del self._asked[owner]
+        self._one_by_one(list(self._asked), self._make_trust_for)
         return None
+
+    def _make_trust_for(self, owner: Owner) -> None:
+        self._make_trust_of_any(owner, self._asked[owner])
+        del self._asked[owner]
+
+    def _one_by_one(self, items: Sequence[T], act: Callable[[T], None]) -> None:
+        """Act on each: one with which that fails is left to a later run, behind the others.
+
+        Raises what several in a row raise: then it is the service that is away, and no item.
+        """
+        failed_in_a_row = 0
+        for item in items:
+            try:
+                act(item)
+            except Exception as error:
+                failed_in_a_row += 1
+                if failed_in_a_row == len(items) or failed_in_a_row >= _MOST_FAILURES:
+                    raise
+                LOG.warning("trust of %s is left to a later run: %s", item, in_words(error))
+                if isinstance(item, tuple) and item in self._asked:
+                    self._asked[item] = self._asked.pop(item)
+            else:
+                failed_in_a_row = 0
 
     def _tidy(self) -> None:
         """Ask for the trusts that are missing, and delete those that nobody waits on."""
         with self._store.reading() as uow:
             owners = uow.requests.waiting_owners()
             trusts, intended = uow.trusts.all(), uow.trusts.intended()
-        for owner in intended:
-            self._clear(owner)
+        self._one_by_one(sorted(intended), self._clear)
         self._trusted = {(t.project_id, t.user_id) for t in trusts}
         for owner, request_id in owners.items():
             if owner not in self._trusted:
                 self._asked.setdefault(owner, []).append(request_id)
-        self._delete([t for t in trusts if (t.project_id, t.user_id) not in owners])
+        self._one_by_one(
+            [t for t in trusts if (t.project_id, t.user_id) not in owners], self._delete
+        )
 
-    def _delete(self, trusts: Sequence[Trust]) -> None:
-        for trust in trusts:
-            self._identity.delete_trust(trust.trust_id)
-            with self._store.writing() as uow:
-                uow.trusts.remove(trust.trust_id)
-                uow.commit()
-            if self._trusted is not None:
-                self._trusted.discard((trust.project_id, trust.user_id))
+    def _delete(self, trust: Trust) -> None:
+        self._identity.delete_trust(trust.trust_id)
+        with self._store.writing() as uow:
+            uow.trusts.remove(trust.trust_id)
+            uow.commit()
+        if self._trusted is not None:
+            self._trusted.discard((trust.project_id, trust.user_id))
 
-    def _clear(self, owner: tuple[str, str]) -> None:
+    def _clear(self, owner: Owner) -> None:
         """Delete what a making that broke off left in Keystone: trusts that are stored nowhere."""
         project_id, user_id = owner
         with self._store.reading() as uow:
@@ -116,7 +139,7 @@ class KeystoneManager(Manager):
             uow.trusts.give_up(project_id, user_id)
             uow.commit()
 
-    def _make_trust_of_any(self, owner: tuple[str, str], request_ids: Sequence[str]) -> None:
+    def _make_trust_of_any(self, owner: Owner, request_ids: Sequence[str]) -> None:
         """Make a trust with the token of one of a user's requests; the latest lives longest."""
         latest_first, tried = list(reversed(request_ids)), dict[str, str]()
         for start in range(0, len(latest_first), _AT_ONCE):
@@ -132,7 +155,11 @@ class KeystoneManager(Manager):
             for request_id in some:
                 if request_id not in bodies:
                     continue  # it waits no longer
-                found = self._conductor.credentials(bodies[request_id])
+                try:
+                    found = self._conductor.credentials(bodies[request_id])
+                except InvalidInput as error:
+                    why = f"request {request_id}: {error}"
+                    continue
                 if found.token not in tried:
                     tried[found.token] = self._make_trust(owner, found)
                 why = tried[found.token]
@@ -143,7 +170,7 @@ class KeystoneManager(Manager):
                 if self._conf.without_trust == "refuse":
                     self._publish(TokensRefused(tuple(bodies), why))
 
-    def _make_trust(self, owner: tuple[str, str], found: Credentials) -> str:
+    def _make_trust(self, owner: Owner, found: Credentials) -> str:
         """Make and store a trust, and return "", or why it cannot be made."""
         project_id, user_id = owner
         with self._store.writing() as uow:

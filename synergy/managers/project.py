@@ -118,11 +118,12 @@ class ProjectManager(Manager):
 
     def _announce(self) -> None:
         with self._store.reading() as uow:
-            projects = uow.projects.all()
-        taking_part = frozenset(
+            projects, damaged = uow.projects.all(), uow.projects.damaged()
+        # Nova limits a managed project no more: what cannot be read of it must not let it pass.
+        taking_part = damaged.keys() | {
             p.project_id for p in projects if p.handover is not Handover.RETURNING
-        )
-        self._intake.manage(taking_part)
+        }
+        self._intake.manage(frozenset(taking_part))
 
     def _follow_keystone(self) -> None:
         """Take over renamed projects, new users and users who left; tell of vanished projects."""
@@ -355,8 +356,12 @@ def _follow_users(
     for user_id, name in users.items():
         found = known.get(user_id)
         if found is None:
-            uow.projects.association(project.project_id, user_id, name)
-            changed = True
+            try:
+                uow.projects.association(project.project_id, user_id, name)
+            except InvalidInput as error:  # the other users are followed
+                LOG.error("user %s of project %s: %s", ascii(user_id), project.name, error)
+            else:
+                changed = True
         elif not found.active or name not in ("", found.user_name):
             changed |= not found.active
             named = name or found.user_name

@@ -16,7 +16,15 @@ from oslo_config import cfg
 from synergy.core import lifecycle
 from synergy.core.accounts import user_node
 from synergy.core.admission import Wishes, bound_to, wishes
-from synergy.core.errors import HandOverFailed, IllegalTransition, InvalidInput, UpstreamUnavailable
+from synergy.core.batches import PASSING, handle_apart
+from synergy.core.errors import (
+    Conflict,
+    HandOverFailed,
+    IllegalTransition,
+    InvalidInput,
+    UpstreamUnavailable,
+    in_words,
+)
 from synergy.core.events import (
     Fact,
     ProjectsChanged,
@@ -32,6 +40,7 @@ from synergy.core.model import OnPrivateFull, Project, QuotaKind, Request, Reque
 from synergy.core.never import Ceilings
 from synergy.core.quota import QuotaTree
 from synergy.managers.base import Json, Manager, Publish, command
+from synergy.managers.refusals import REFUSALS, Refusals
 from synergy.managers.render import (
     IF_MATCH,
     check_revision,
@@ -55,11 +64,11 @@ from synergy.ports import (
 )
 
 LOG = logging.getLogger(__name__)
-_REFUSALS = (State.REJECTED, State.CANCELLED)
 _ID = {"type": "string", "minLength": 1, "maxLength": 64}
 _NAME = {"type": "string", "minLength": 1, "maxLength": 255}
 _BY = {"enum": ["user", "admin"]}
 HELD_BY_ADMIN: Final = "held_by_admin"
+MOST_CONFLICTS: Final = 3  # of one batch in a row that may be another writer's doing
 BATCHES_AT_ONCE: Final = 10  # then commands have their turn
 
 
@@ -111,9 +120,11 @@ class QueueManager(Manager):
         self._associations: dict[tuple[str, str], int] = {}
         self._newcomers: set[str] = set()  # projects with a user that this batch made known
         self._waiting: Counter[tuple[str, str]] | None = None
+        self._damaged: Mapping[str, str] = {}  # managed projects whose rows cannot be read
         self._batch: Sequence[Delivery] = ()
+        self._conflicts = 0  # runs in a row that another writer broke off
         self._passed: set[str] = set()
-        self._refusals_left = True
+        self._refusals = Refusals(store, conductor)
 
     def setup(self) -> None:
         self._intake.on_arrival(self._wake)
@@ -127,7 +138,7 @@ class QueueManager(Manager):
         elif isinstance(event, TokensRefused):
             self._refuse(event.request_ids, f"its token would not last: {event.why}")
         elif isinstance(event, QuotaHeld | RequestsWithdrawn):
-            self._refusals_left |= any(r.state in _REFUSALS for r in event.requests)
+            self._refusals.left |= any(r.state in REFUSALS for r in event.requests)
             if self._waiting is not None:
                 self._waiting.subtract((r.project_id, r.user_id) for r in event.requests)
 
@@ -135,33 +146,53 @@ class QueueManager(Manager):
         self._projects = self._waiting = None
         self._associations.clear()
         self._never_why.clear()
-        self._refusals_left = True
+        self._refusals.left = True
 
     def task(self) -> float | None:
-        if self._refusals_left:
-            self._send_refusals()
+        if self._refusals.left:
+            self._refusals.send()
         for _ in range(BATCHES_AT_ONCE):
             if not self._batch:
                 self._batch = self._intake.fetch(limit=self._conf.commit_size)
             if not self._batch:
                 return None
-            self._take_in(self._batch)
-            self._batch = ()
+            try:
+                self._take_in(self._batch)
+            except Conflict:
+                self._conflicts += 1
+                raise
+            self._batch, self._conflicts = (), 0
         return 0.0
 
     # --- intake -----------------------------------------------------------------------------------
 
     def _take_in(self, batch: Sequence[Delivery]) -> None:
-        """Store a batch in one transaction, acknowledge it, then tell everyone."""
-        self._newcomers.clear()
-        with self._store.writing() as uow:
-            self._refresh(uow)
-            entries, passing = self._admit_all(uow, batch)
-            uow.requests.add(entries)
-            uow.commit()
+        """Store a batch, hand over what nobody manages any longer, and acknowledge it all."""
+        passing: list[BuildRequest] = []
+        lasting = self._conflicts >= MOST_CONFLICTS  # then it is no other writer, but an item
+        handle_apart(
+            batch,
+            lambda part: self._store_part(part, passing),
+            self._set_aside,
+            passing=(UpstreamUnavailable,) if lasting else PASSING,
+        )
         self._let_pass(passing)
         self._intake.acknowledge(batch)
         self._passed.clear()
+
+    def _store_part(self, part: Sequence[Delivery], passing: list[BuildRequest]) -> None:
+        """Store messages in one transaction, then tell everyone."""
+        self._newcomers.clear()
+        try:
+            with self._store.writing() as uow:
+                self._refresh(uow)
+                entries, unmanaged = self._admit_all(uow, part)
+                uow.requests.add(entries)
+                uow.commit()
+        except Exception:
+            self.resync()  # what was counted was not stored
+            raise
+        passing += unmanaged
         if self._newcomers:
             self._publish(ProjectsChanged(frozenset(self._newcomers)))
         requests = [move.request for move, _ in entries]
@@ -170,7 +201,13 @@ class QueueManager(Manager):
             self._publish(RequestsQueued(queued))
         if len(queued) < len(requests):
             self._publish(RequestsRefused(tuple(r for r in requests if r.state is State.REJECTED)))
-            self._send_refusals()
+            self._refusals.send()
+
+    def _set_aside(self, delivery: Delivery, error: Exception) -> None:
+        """Keep a message that cannot be stored for a person; the others of its batch go on."""
+        with self._store.writing() as uow:
+            self._quarantine(uow, delivery, in_words(error))
+            uow.commit()
 
     def _let_pass(self, passing: Sequence[BuildRequest]) -> None:
         """Hand over what nobody manages any longer. Raises HandOverFailed, then it comes again."""
@@ -185,7 +222,7 @@ class QueueManager(Manager):
                 failed = receipt.why
                 continue
             self._passed.add(build.server_id)
-            if receipt.handed is Handed.UNKNOWN:
+            if receipt.handed is not Handed.SENT:
                 LOG.error(
                     "server %s of an unmanaged project may wait for ever: %s",
                     build.server_id, receipt.why,
@@ -196,6 +233,7 @@ class QueueManager(Manager):
     def _refresh(self, uow: Reading) -> None:
         if self._projects is None:
             self._projects = {project.project_id: project for project in uow.projects.all()}
+            self._damaged = uow.projects.damaged()
         if self._waiting is None:
             self._waiting = Counter()
             for project_id in self._projects:
@@ -208,11 +246,13 @@ class QueueManager(Manager):
     ) -> tuple[list[tuple[Move, bytes]], list[BuildRequest]]:
         entries: list[tuple[Move, bytes]] = []
         passing: list[BuildRequest] = []
-        builds = [build for delivery in batch for build in delivery.requests]
-        seen = uow.requests.known([build.server_id for build in builds])
+        builds: list[BuildRequest] = []
         for delivery in batch:
-            if delivery.unreadable:
-                self._quarantine(uow, delivery)
+            if why := delivery.unreadable or self._why_damaged(delivery):
+                self._quarantine(uow, delivery, why)
+            else:
+                builds += delivery.requests
+        seen = uow.requests.known([build.server_id for build in builds])
         for build in builds:
             if build.server_id in seen:
                 continue  # delivered again
@@ -224,10 +264,17 @@ class QueueManager(Manager):
                 entries.append((self._admit(uow, build, project), build.body))
         return entries, passing
 
-    def _quarantine(self, uow: Writing, delivery: Delivery) -> None:
-        why = delivery.unreadable
+    def _why_damaged(self, delivery: Delivery) -> str:
+        for build in delivery.requests:
+            if build.project_id in self._damaged:
+                return (
+                    f"project {build.project_id} cannot be read: {self._damaged[build.project_id]}"
+                )
+        return ""
+
+    def _quarantine(self, uow: Writing, delivery: Delivery, why: str) -> None:
         if uow.requests.quarantine(delivery.message_id, delivery.body, why, self._clock.now()):
-            LOG.error("message %s is kept aside: %s", delivery.message_id, why)
+            LOG.error("message %s is QUARANTINED: %s", ascii(delivery.message_id)[1:-1], why)
 
     def _admit(self, uow: Writing, build: BuildRequest, project: Project) -> Move:
         """Return the first step of a request: into the queue, or refused with a reason."""
@@ -324,27 +371,7 @@ class QueueManager(Manager):
             uow.commit()
         if waiting:
             self._publish(RequestsWithdrawn(tuple(waiting)))
-            self._refusals_left = True
-
-    def _send_refusals(self) -> None:
-        """Let Nova tell the users; a refusal whose body is still stored was not sent yet."""
-        self._refusals_left = True
-        with self._store.reading() as uow:
-            refused = [r for state in _REFUSALS for r in uow.requests.with_body(state)]
-            bodies = uow.requests.bodies([request.request_id for request in refused])
-        sent = []
-        try:
-            for request in refused:
-                self._conductor.refuse(bodies[request.request_id], request.why)
-                sent.append(request.request_id)
-        except UpstreamUnavailable as error:
-            LOG.warning("a refusal could not be sent and will be tried again: %s", error)
-        else:
-            self._refusals_left = False
-        if sent:
-            with self._store.writing() as uow:
-                uow.requests.forget_bodies(sent)
-                uow.commit()
+            self._refusals.left = True
 
     # --- commands ---------------------------------------------------------------------------------
 
@@ -451,7 +478,7 @@ class QueueManager(Manager):
     ) -> Json:
         """Withdraw a waiting request; its server ends in ERROR with the reason."""
         shown = self._move(request_id, Event.CANCELLED, why, if_match)
-        self._send_refusals()
+        self._refusals.send()
         return shown
 
     @command({"request_id": _ID, "by": _BY, "if_match": IF_MATCH}, required=["request_id"])

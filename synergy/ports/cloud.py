@@ -113,6 +113,7 @@ class Handed(StrEnum):
     SENT = "sent"
     NOT_SENT = "not sent"
     UNKNOWN = "unknown"  # the connection broke before the broker confirmed it
+    UNUSABLE = "unusable"  # the message cannot be read, and never will
 
 
 @dataclass(frozen=True, slots=True)
@@ -418,6 +419,13 @@ class CloudUser(Protocol):
 
     def show_server(self, server_id: str) -> ServerView:
         """Return a server. Raises NotFound."""
+
+
+class Edge(Protocol):
+    """Where nova-api puts its build requests; for trying out what messages others may send."""
+
+    def publish(self, message_id: str, body: bytes) -> None:
+        """Put a message there."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -116,7 +116,10 @@ class ReadableRequests(Protocol):
         """
 
     def bodies(self, request_ids: Sequence[str]) -> dict[str, bytes]:
-        """Return the opened bodies that are kept. Raises SealBroken."""
+        """Return the bodies that are kept and that a key opens."""
+
+    def broken_bodies(self, request_ids: Sequence[str]) -> dict[str, str]:
+        """Return why the others have no body: it is not kept, or no key opens it."""
 
     def with_body(self, state: State) -> list[Request]:
         """Return the requests of a state whose body is still kept."""
@@ -180,6 +183,9 @@ class ReadableRequests(Protocol):
     def quarantined(self) -> list[tuple[str, datetime, str]]:
         """Return (message_id, at, why) of the messages kept aside."""
 
+    def damaged(self) -> dict[str, str]:
+        """Return why requests were set aside when they were read, by id."""
+
 
 class Requests(ReadableRequests, Protocol):
     """Requests, to be read and written."""
@@ -204,7 +210,10 @@ class ReadableProjects(Protocol):
     """Managed projects, their domains and users, to be read."""
 
     def all(self) -> list[Project]:
-        """Return every managed project."""
+        """Return every managed project whose row can be read."""
+
+    def damaged(self) -> dict[str, str]:
+        """Return why the others cannot be read, by project_id."""
 
     def get(self, project_id: str) -> Project:
         """Return one. Raises NotFound."""

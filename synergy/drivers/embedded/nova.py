@@ -14,7 +14,7 @@ from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
-from synergy.core.errors import HandOverFailed, NotFound, UpstreamUnavailable
+from synergy.core.errors import HandOverFailed, InvalidInput, NotFound, UpstreamUnavailable
 from synergy.core.model import Constraints, Resources, total
 from synergy.drivers import nova_message
 from synergy.drivers.embedded.changes import EmbeddedChanges
@@ -146,7 +146,10 @@ class EmbeddedNova:
         with self._lock:
             if self.faults.strikes("hand_over"):
                 return Receipt(Handed.NOT_SENT, "the broker did not take the message")
-            order = nova_message.order_of(parcel.body)
+            try:
+                order = nova_message.order_of(parcel.body)
+            except InvalidInput as error:
+                return Receipt(Handed.UNUSABLE, str(error))
             for server_id in order.server_ids:
                 self._conduct(server_id, order, parcel.token or order.token)
             if self.faults.strikes("unconfirmed"):

@@ -44,5 +44,6 @@ def open_cloud(conf: cfg.ConfigOpts, clock: Clock) -> Cloud:
         "notices": EmbeddedNotices(nova),
         "identity": identity,
         "cloud_user": nova,
+        "edge": nova,
     }
     return Cloud(ports=ports)

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Final
 
+from synergy.core.errors import InvalidInput
 from synergy.drivers import envelope, nova_message
 from synergy.drivers.nova_rpc.publisher import Fate
 from synergy.drivers.nova_rpc.relay import Relay
@@ -24,11 +25,16 @@ class NovaRpc(Relay):
 
     def build(self, parcels: Sequence[Parcel]) -> Sequence[Receipt]:
         """Hand messages over and return a receipt for each, once the broker told."""
-        bodies = [
-            parcel.body if parcel.token is None else envelope.with_token(parcel.body, parcel.token)
-            for parcel in parcels
-        ]
-        return [Receipt(_HANDED[done.fate], done.why) for done in self.hand_over(bodies)]
+        bodies: dict[int, bytes] = {}
+        receipts: dict[int, Receipt] = {}
+        for place, parcel in enumerate(parcels):
+            try:
+                bodies[place] = _with_its_token(parcel)
+            except InvalidInput as error:
+                receipts[place] = Receipt(Handed.UNUSABLE, str(error))
+        for place, done in zip(bodies, self.hand_over(list(bodies.values())), strict=True):
+            receipts[place] = Receipt(_HANDED[done.fate], done.why)
+        return [receipts[place] for place in range(len(parcels))]
 
     def backlog(self) -> int:
         """Return how many messages wait for the conductor. Raises UpstreamUnavailable."""
@@ -37,6 +43,10 @@ class NovaRpc(Relay):
     def refuse(self, body: bytes, reason: str) -> None:
         """End the server in ERROR with a fault that its user can read. Safe to repeat."""
         self.hand_over_one(nova_message.refused(body, reason))
+
+
+def _with_its_token(parcel: Parcel) -> bytes:
+    return parcel.body if parcel.token is None else envelope.with_token(parcel.body, parcel.token)
 
 
 class ServerChanges:

@@ -20,9 +20,15 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Final
 
-from synergy.core.errors import HandOverFailed, HandOverUnknown, InvalidInput, UpstreamUnavailable
+from synergy.core.errors import (
+    HandOverFailed,
+    HandOverUnknown,
+    InvalidInput,
+    UpstreamUnavailable,
+    in_words,
+)
 from synergy.drivers import envelope, nova_message
-from synergy.drivers.complaints import Complaints, in_short
+from synergy.drivers.complaints import Complaints
 from synergy.drivers.envelope import Opened
 from synergy.drivers.nova_rpc.broker import Durability, body_of, declare, declare_fanout
 from synergy.drivers.nova_rpc.consumer import Consumer, Inbox, Unacknowledged
@@ -194,7 +200,7 @@ class Relay:
             proceed = self._course(message, body, again=again)
         except Exception as error:  # one message must not end the connection that all come on
             self._complaints.tell(
-                "a message that cannot be read is relayed as it is: %s", in_short(error)
+                "a message that cannot be read is relayed as it is: %s", in_words(error)
             )
             proceed = partial(self._relay, message, body)
         proceed()
@@ -259,7 +265,7 @@ class Relay:
         try:
             waiting = set(self._still_waiting(ids)) if self._core_is_empty() else None
         except Exception as error:  # whatever Nova answers, what others send goes on
-            LOG.error("%d message(s) delivered again wait: %s", len(settling), in_short(error))
+            LOG.error("%d message(s) delivered again wait: %s", len(settling), in_words(error))
             waiting = None
         if waiting is None:
             now_s = time.monotonic()
@@ -368,7 +374,7 @@ class Relay:
         try:
             answer = envelope.answer_of(body)
         except Exception as error:  # one answer must not end the connection that all come on
-            self._complaints.tell("an answer that cannot be read is dropped: %s", in_short(error))
+            self._complaints.tell("an answer that cannot be read is dropped: %s", in_words(error))
             message.channel.basic_ack(message.delivery_tag)
             return
         with self._lock:

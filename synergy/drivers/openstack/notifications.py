@@ -11,9 +11,9 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
-from synergy.core.errors import InvalidInput, UpstreamUnavailable
+from synergy.core.errors import InvalidInput, UpstreamUnavailable, in_words
 from synergy.drivers import envelope, nova_message, reading
-from synergy.drivers.complaints import Complaints, in_short
+from synergy.drivers.complaints import Complaints
 from synergy.drivers.nova_rpc.broker import Durability, body_of, declare
 from synergy.drivers.nova_rpc.consumer import Consumer, Inbox, Unacknowledged
 from synergy.drivers.reading import DATA, inside, read_fields, shown, storable
@@ -156,7 +156,7 @@ class NovaNotices:
             notice = read(body_of(message))
         except Exception as error:  # one message must not end the connection that all come on
             self._complaints.tell(
-                "a notification that cannot be read is dropped: %s", in_short(error)
+                "a notification that cannot be read is dropped: %s", in_words(error)
             )
             notice = None
         if notice is None:

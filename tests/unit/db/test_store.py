@@ -1,6 +1,5 @@
 """The store: values go in and come out, compare-and-set, and nothing half-done stays."""
 
-import logging
 import zlib
 from contextlib import contextmanager
 from dataclasses import replace
@@ -13,6 +12,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from cryptography.fernet import Fernet
 from oslo_config import cfg
+from sqlalchemy import update
 
 from alembic import command
 from synergy.core.errors import ConfigurationInvalid, Conflict, NotFound, SealBroken
@@ -28,7 +28,7 @@ from synergy.core.model import (
 )
 from synergy.core.usage import FADING, Charged, History
 from synergy.db import engine as database
-from synergy.db.models import Base
+from synergy.db.models import Base, BodyRow
 from synergy.db.store import SqlStore
 from synergy.db.vault import Vault, new_key, read_keys, write_keys
 from synergy.ports import Trust
@@ -193,8 +193,8 @@ def test_a_database_without_tables_and_one_from_the_future_are_told_apart(tmp_pa
         ConfigurationInvalid, match="revision 'none'.*run synergy-manage db upgrade"
     ):
         database.check(engine)
-    assert database.upgrade(engine) == "0003"
-    assert database.check(engine) == "0003"
+    assert database.upgrade(engine) == "0004"
+    assert database.check(engine) == "0004"
     with engine.begin() as connection:
         connection.exec_driver_sql("UPDATE alembic_version SET version_num = '9999'")
     for attempt in (database.check, database.upgrade):
@@ -213,7 +213,7 @@ def test_an_upgrade_keeps_usage_and_everything_else(tmp_path):
             "INSERT INTO marks VALUES ('usage_charged', 1767268800000000)",
         ):
             connection.exec_driver_sql(statement)
-    assert database.upgrade(engine) == "0003"
+    assert database.upgrade(engine) == "0004"
     with SqlStore(engine, Vault([new_key()])).reading() as uow:
         history = uow.usage.load()
         (association,) = uow.projects.associations()
@@ -309,12 +309,23 @@ def test_a_key_file_is_for_its_owner_only(tmp_path):
     assert len(read_keys(path)) == 1
 
 
-def test_a_wrong_key_keeps_the_request_for_a_person(store, caplog):
-    caplog.set_level(logging.INFO)
-    one = put(store)
-    stranger = SqlStore(store._engine, Vault([new_key()]))
-    with stranger.reading() as uow, pytest.raises(SealBroken):
-        uow.requests.bodies([one.request_id])
+def test_a_body_that_no_key_opens_is_told_once_and_the_others_are_read(store, caplog):
+    one, other = put(store), put(store, 2, body=b"other")
+    keys = [new_key()]
+    stranger = SqlStore(store._engine, Vault(keys))
+    with stranger.writing() as uow:
+        uow._connection.execute(update(BodyRow).where(BodyRow.request_id == other.request_id)
+                                .values(sealed=Vault(keys).seal(b"other")))  # fmt: skip
+        uow.commit()
+    for _ in range(3):
+        with stranger.reading() as uow:
+            ids = [one.request_id, other.request_id, rid(9)]
+            assert uow.requests.bodies(ids) == {other.request_id: b"other"}
+            broken = uow.requests.broken_bodies([one.request_id, rid(9)])
+    assert "none of the configured keys" in broken[one.request_id]
+    assert broken[rid(9)] == "its message is not stored"
+    told = [r for r in caplog.records if "is damaged and set aside" in r.getMessage()]
+    assert len(told) == 1
 
 
 def test_a_body_that_an_older_version_stored_opens():
