@@ -166,9 +166,9 @@ def transition(
 ) -> Move:
     """Move `request` by `event`, which happened `at` and left its server on `host`.
 
-    Keeps `held_from` and `released_at` at the ends of the span in which quota is held, and starts
-    the lifetime of a shared server when it becomes ACTIVE. Raises IllegalTransition when the pair
-    is neither in TRANSITIONS nor in ABSORBED.
+    Keeps `held_from` and `released_at` at the ends of the span in which quota is held in one size
+    on one host, and starts the lifetime of a shared server when it becomes ACTIVE. Raises
+    IllegalTransition when the pair is neither in TRANSITIONS nor in ABSORBED.
     """
     if (request.state, event) in ABSORBED:
         return Move(request, None)
@@ -184,6 +184,8 @@ def transition(
         changes |= {"held_from": at, "released_at": None}
     elif held and not holds:
         changes["released_at"] = at
+    elif held and _costs_otherwise(request, event, on) and _is_later(at, request.held_from):
+        changes["held_from"] = at  # the store keeps the span until now
     if target is State.ACTIVE and request.active_at is None:
         changes |= {"active_at": at, "expires_at": _end_of_life(request, at)}
     step = Step(
@@ -196,6 +198,15 @@ def transition(
         why=why,
     )
     return Move(replace(request, **changes), step)
+
+
+def _costs_otherwise(request: Request, event: Event, host: str | None) -> bool:
+    """Tell whether what is held has another size, or is on another host, from now on."""
+    return event is Event.RESIZED or (request.host is not None and host != request.host)
+
+
+def _is_later(at: datetime, held_from: datetime | None) -> bool:
+    return held_from is not None and at > held_from
 
 
 def _end_of_life(request: Request, active_at: datetime) -> datetime | None:

@@ -80,6 +80,10 @@ class Classes:
         self._cache.remember(self._own)
         self._own, self._own_ids, self._wrote = {}, {}, False
 
+    def forget(self) -> None:
+        """Let nobody use the number of a class that may go without looking it up."""
+        self._cache.forget()
+
     def get(self, class_id: int) -> RequestClass:
         """Return a class that a row refers to. Raises Damaged."""
         if (found := self.known(class_id)) is None:

@@ -19,6 +19,7 @@ from oslo_db import exception as db_error
 from oslo_db.sqlalchemy import enginefacade
 from oslo_db.sqlalchemy.exc_filters import register_engine
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
+from sqlalchemy.dialects.sqlite.base import SQLiteCompiler
 from sqlalchemy.exc import ArgumentError, StatementError
 from sqlalchemy.pool import QueuePool
 
@@ -88,6 +89,13 @@ def open_engine(conf: Any) -> Engine:
     return engine
 
 
+class _WithHints(SQLiteCompiler):
+    """Writes the hints of a statement, INDEXED BY, which SQLAlchemy leaves out for SQLite."""
+
+    def get_from_hint_text(self, table: Any, text: str | None) -> str | None:
+        return text
+
+
 def _open_sqlite(url: URL, conf: Any) -> Engine:
     """Readers beside one writer (WAL), and transactions that take the write lock at once.
 
@@ -95,6 +103,7 @@ def _open_sqlite(url: URL, conf: Any) -> Engine:
     its translation of errors is used.
     """
     engine = create_engine(url, poolclass=QueuePool, pool_size=16)
+    engine.dialect.statement_compiler = _WithHints
     register_engine(engine)
 
     @event.listens_for(engine, "connect")

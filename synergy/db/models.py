@@ -28,6 +28,7 @@ from sqlalchemy import (
     Text,
     TypeDecorator,
     UniqueConstraint,
+    text,
     true,
 )
 from sqlalchemy.dialects import mysql
@@ -242,6 +243,12 @@ class Base(DeclarativeBase):
     )
 
 
+def _of_servers(given: str, *columns: str) -> Index:
+    """Return an index on the rows where the instant `given` is known, where a database can."""
+    known = text(f"{given} IS NOT NULL")
+    return Index(None, *columns, sqlite_where=known, postgresql_where=known)
+
+
 class DomainRow(Base):
     __tablename__ = "domains"
     domain_id: Mapped[str] = mapped_column(Key(64), primary_key=True)
@@ -308,8 +315,19 @@ class RequestRow(Base):
     __tablename__ = "requests"
     __table_args__ = (
         Index(None, "state", "class_id", "queued_at", "request_id", "retry_at"),
-        Index(None, "state", "expires_at"),
-        Index(None, "project_id", "state"),
+        # Each published filter and sort key has its index; see db.search. Those on instants that
+        # only a server has leave out what waits, so that intake does not write them.
+        Index(None, "class_id"),  # a class goes once no row refers to it
+        Index(None, "state", "seq"),
+        Index(None, "project_id", "state", "seq"),
+        Index(None, "server_name", "seq"),
+        Index(None, "flavor", "seq"),
+        Index(None, "batch_id", "seq"),
+        Index(None, "queued_at", "seq"),
+        Index(None, "changed_at", "seq"),
+        _of_servers("expires_at", "state", "expires_at"),
+        _of_servers("held_from", "held_from", "released_at"),
+        _of_servers("released_at", "released_at", "held_from"),
     )
     seq: Mapped[int] = mapped_column(BigId, primary_key=True, autoincrement=True)
     request_id: Mapped[str] = mapped_column(Key(36), unique=True)
@@ -324,7 +342,7 @@ class RequestRow(Base):
     changed_at: Mapped[datetime] = mapped_column(Instant)
     ttl_s: Mapped[int]
     held_from: Mapped[datetime | None] = mapped_column(Instant)
-    released_at: Mapped[datetime | None] = mapped_column(Instant, index=True)
+    released_at: Mapped[datetime | None] = mapped_column(Instant)
     active_at: Mapped[datetime | None] = mapped_column(Instant)
     expires_at: Mapped[datetime | None] = mapped_column(Instant)
     retry_at: Mapped[datetime | None] = mapped_column(Instant)
@@ -343,11 +361,13 @@ class BodyRow(Base):
 
 
 class StepRow(Base):
-    """The ledger: append-only."""
+    """The ledger: append-only. The project is repeated, so that its part is read without a join."""
 
     __tablename__ = "ledger"
+    __table_args__ = (Index(None, "project_id", "seq"), Index(None, "event", "seq"))
     seq: Mapped[int] = mapped_column(BigId, primary_key=True, autoincrement=True)
     request_id: Mapped[str] = mapped_column(Key(36), index=True)
+    project_id: Mapped[str] = mapped_column(Key(64), server_default="")
     at: Mapped[datetime] = mapped_column(Instant)
     from_state: Mapped[State] = mapped_column(Word(State, 16))
     to_state: Mapped[State] = mapped_column(Word(State, 16))
@@ -400,3 +420,112 @@ class TrustIntentRow(Base):
     __tablename__ = "trust_intents"
     project_id: Mapped[str] = mapped_column(Key(64), primary_key=True)
     user_id: Mapped[str] = mapped_column(Key(64), primary_key=True)
+
+
+class SeriesRow(Base):
+    """What usage is summed up by: who, on which quota, of which size.
+
+    user_id ""  the whole project: a report that does not ask for users reads these
+    """
+
+    __tablename__ = "usage_series"
+    __table_args__ = (Index(None, "project_id", "user_id"),)
+    series_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=True)
+    digest: Mapped[str] = mapped_column(String(64), unique=True)
+    project_id: Mapped[str] = mapped_column(Key(64))
+    user_id: Mapped[str] = mapped_column(Key(64))
+    association_id: Mapped[int]  # 0 for the whole project
+    quota: Mapped[QuotaKind] = mapped_column(Word(QuotaKind, 16))
+    qos: Mapped[str] = mapped_column(String(64))
+    demand: Mapped[Resources] = mapped_column(Vector)
+
+
+class _Rolled:
+    """The columns of a series in one hour or day.
+
+    running      servers that held quota when it began
+    started      servers that claimed quota in it
+    held_us      microseconds of both in it, together
+    weighted_us  the same, each server's multiplied by its host's factor
+    """
+
+    __table_args__: Any = ({"sqlite_with_rowid": False},)
+    series_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    begins_at: Mapped[datetime] = mapped_column(
+        Instant, primary_key=True, autoincrement=False, index=True
+    )
+    running: Mapped[int]
+    started: Mapped[int]
+    held_us: Mapped[int] = mapped_column(BigInteger)
+    weighted_us: Mapped[float] = mapped_column(Double)
+
+
+class HourRow(_Rolled, Base):
+    __tablename__ = "usage_hours"
+
+
+class DayRow(_Rolled, Base):
+    __tablename__ = "usage_days"
+
+
+class SpanRow(Base):
+    """A time in which a server held quota that its request no longer tells of: it was parked or
+    resized since, or its request is archived."""
+
+    __tablename__ = "usage_spans"
+    __table_args__ = (
+        Index(None, "held_from", "released_at"),
+        Index(None, "released_at", "held_from"),
+    )
+    span_id: Mapped[int] = mapped_column(BigId, primary_key=True, autoincrement=True)
+    series_id: Mapped[int] = mapped_column(ForeignKey("usage_series.series_id"), index=True)
+    host: Mapped[str | None] = mapped_column(Key(255))
+    held_from: Mapped[datetime] = mapped_column(Instant)
+    released_at: Mapped[datetime] = mapped_column(Instant)
+
+
+class GrowthRow(Base):
+    """The one row of how far the sums over the requests and their ledger have come.
+
+    rolled_until  every day before it is in usage_days
+    hours_from    every hour between it and rolled_until is in usage_hours
+    ledger_seq    the ledger is counted up to this number: finished_requests, ledger_hours
+    newest_seq    what the newest number was in the last pass; it is counted in the next
+    purged_until  of what ended before, only usage_days are left
+    """
+
+    __tablename__ = "growth"
+    growth_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    rolled_until: Mapped[datetime | None] = mapped_column(Instant)
+    hours_from: Mapped[datetime | None] = mapped_column(Instant)
+    ledger_seq: Mapped[int] = mapped_column(BigInteger)
+    newest_seq: Mapped[int] = mapped_column(BigInteger)
+    purged_until: Mapped[datetime | None] = mapped_column(Instant)
+
+
+class FinishedRow(Base):
+    """How many requests ended in a state since the beginning, archived ones included."""
+
+    __tablename__ = "finished_requests"
+    state: Mapped[State] = mapped_column(Word(State, 16), primary_key=True)
+    count: Mapped[int] = mapped_column(BigInteger)
+
+
+class LedgerHourRow(Base):
+    """The lowest number of the ledger's entries of an hour: from where to look for an instant."""
+
+    __tablename__ = "ledger_hours"
+    begins_at: Mapped[datetime] = mapped_column(Instant, primary_key=True, autoincrement=False)
+    first_seq: Mapped[int] = mapped_column(BigInteger)
+
+
+class ArchiveRow(Base):
+    """A record that nothing works with any longer: its rows as compressed JSON; see db.archive."""
+
+    __tablename__ = "archive"
+    __table_args__ = (UniqueConstraint("kind", "key"),)
+    archive_id: Mapped[int] = mapped_column(BigId, primary_key=True, autoincrement=True)
+    kind: Mapped[str] = mapped_column(String(32))
+    key: Mapped[str] = mapped_column(String(64))
+    at: Mapped[datetime] = mapped_column(Instant, index=True)
+    record: Mapped[bytes] = mapped_column(Sealed)

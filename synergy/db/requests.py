@@ -3,30 +3,27 @@
 import hashlib
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from datetime import datetime
 from itertools import groupby
 from typing import Any, Final
 
 from sqlalchemy import (
-    BigInteger,
     BindParameter,
     Connection,
     and_,
     bindparam,
-    case,
     delete,
     func,
     insert,
-    or_,
     select,
-    type_coerce,
     union_all,
     update,
 )
 
 from synergy.core.errors import Conflict, NotFound, SealBroken
 from synergy.core.ids import as_stored
-from synergy.core.lifecycle import HOLDS_QUOTA, WAITING, Event, Move, Step
+from synergy.core.lifecycle import TERMINAL, WAITING, Event, Move, Step
 from synergy.core.model import QuotaKind, Request, RequestClass, Resources, State
 from synergy.db.classes import Classes
 from synergy.db.models import (
@@ -39,12 +36,16 @@ from synergy.db.models import (
     Instant,
     QuarantineRow,
     RequestRow,
+    SeriesRow,
+    SpanRow,
     StepRow,
     Unreadable,
 )
+from synergy.db.rollups import HOLDING, SqlRollups, series_of
 from synergy.db.rows import Damaged, DamageLog, RowReader
+from synergy.db.search import SORTED_BY, Filters, LedgerPages, Page, RequestPages
 from synergy.db.vault import Vault
-from synergy.ports import ClassLine, Consumption, Hold, LedgerEntry
+from synergy.ports import ClassLine, Hold, LedgerEntry
 
 _LONGEST_MESSAGE_ID: Final = 64
 _LONGEST_KEPT: Final = 8 * 2**20  # bytes of a quarantined message; databases bound a statement
@@ -59,12 +60,7 @@ _CHANGING: Final = (
 _VALUE_COLUMNS: Final = (*_FIXED, *_CHANGING, "generation")
 _STEP: Final = tuple(Step.__dataclass_fields__)
 _COLUMNS: Final = [getattr(RequestRow, name) for name in _VALUE_COLUMNS]
-# `lifecycle.holds_quota`, said so that the index on the state is used: an OR of states, or a test
-# of released_at, would read every waiting row.
-_HOLDING: Final = and_(
-    RequestRow.state.in_([*HOLDS_QUOTA, State.ERROR]),
-    or_(RequestRow.state != State.ERROR, RequestRow.host.is_not(None)),
-)
+_HOLDING: Final = and_(*HOLDING)
 _SAVE: Final = (
     update(RequestRow)
     .where(RequestRow.request_id == bindparam("key"), RequestRow.generation == bindparam("read"))
@@ -104,36 +100,28 @@ _ENDS: Final = (
     .where(_HOLDING)
     .group_by(RequestRow.class_id, RequestRow.expires_at)
 )
-_BEGIN: Final = bindparam("begin", type_=Instant)
-_END: Final = bindparam("end", type_=Instant)
-_UNTIL: Final = case(
-    (RequestRow.released_at.is_(None), _END),
-    (RequestRow.released_at > _END, _END),
-    else_=RequestRow.released_at,
-)
-_FROM: Final = case((RequestRow.held_from < _BEGIN, _BEGIN), else_=RequestRow.held_from)
-_OWNED: Final = (
-    RequestRow.project_id, RequestRow.user_id, RequestRow.class_id, RequestRow.host
-)  # fmt: skip
-_CONSUMPTION: Final = (
+_EARLIER_SINCE: Final = (
     select(
-        *_OWNED,
-        func.count().label("servers"),
-        func.sum(type_coerce(_UNTIL, BigInteger) - type_coerce(_FROM, BigInteger)).label("held_us"),
+        SeriesRow.association_id, SeriesRow.demand, SeriesRow.qos, SpanRow.host,
+        SpanRow.held_from, SpanRow.released_at, func.count(),
     )
+    .join(SeriesRow, SeriesRow.series_id == SpanRow.series_id)
     .where(
-        RequestRow.held_from < _END,
-        or_(RequestRow.released_at.is_(None), RequestRow.released_at > _BEGIN),
+        SpanRow.released_at > bindparam("at", type_=Instant), SeriesRow.quota == QuotaKind.SHARED
     )
-    .group_by(*_OWNED)
-    .order_by(*_OWNED)
-)
-_LEDGER: Final = (
-    select(StepRow.seq, RequestRow.project_id, *(getattr(StepRow, name) for name in _STEP))
-    .join(RequestRow, RequestRow.request_id == StepRow.request_id)
-    .order_by(StepRow.seq)
-)
+    .group_by(
+        SpanRow.series_id, SeriesRow.association_id, SeriesRow.demand, SeriesRow.qos, SpanRow.host,
+        SpanRow.held_from, SpanRow.released_at,
+    )
+    .order_by(SpanRow.series_id, SpanRow.host, SpanRow.held_from, SpanRow.released_at)
+)  # fmt: skip
+_PRESENT_SPANS: Final = select(
+    RequestRow.request_id, RequestRow.project_id, RequestRow.user_id, RequestRow.class_id,
+    RequestRow.host, RequestRow.held_from, RequestRow.released_at,
+).where(RequestRow.request_id.in_(_IDS), RequestRow.held_from.is_not(None))  # fmt: skip
+_LIVE: Final = sorted(set(State) - TERMINAL)
 _STEP_COLUMNS: Final = [getattr(StepRow, name) for name in _STEP]
+_ENTRY: Final = (StepRow.seq, StepRow.project_id, *_STEP_COLUMNS)
 
 
 def _step(row: Sequence[Any]) -> Step:
@@ -157,15 +145,7 @@ _QUARANTINE_READER: Final = RowReader(_QUARANTINE_COLUMNS, tuple)
 _SPAN_READER: Final = RowReader(_SPAN, _span)
 _REQUEST_READER: Final = RowReader(_COLUMNS, tuple)
 _STEP_READER: Final = RowReader(_STEP_COLUMNS, _step)
-_ENTRY_READER: Final = RowReader((StepRow.seq, RequestRow.project_id, *_STEP_COLUMNS), _entry)
-_SORTED_BY: Final[dict[str, Any]] = {
-    "received": RequestRow.seq,
-    "name": RequestRow.server_name,
-    **{
-        name: getattr(RequestRow, name)
-        for name in ("queued_at", "changed_at", "flavor", "state", "user_id", "project_id")
-    },
-}
+_ENTRY_READER: Final = RowReader(_ENTRY, _entry)
 _EXPIRING: Final = _REQUESTS.where(RequestRow.state == State.EXPIRING).order_by(RequestRow.seq)
 _ENDING: Final = _REQUESTS.where(
     RequestRow.state == State.ACTIVE, RequestRow.expires_at <= bindparam("by", type_=Instant)
@@ -183,6 +163,7 @@ class SqlRequests:
     ) -> None:
         self._connection, self._classes, self._vault = connection, classes, vault
         self._damage = damage
+        self._rollups = SqlRollups(connection, classes, damage)
 
     def class_id(self, request_class: RequestClass) -> int:
         return self._classes.id_of(request_class)
@@ -239,40 +220,26 @@ class SqlRequests:
         limit: int = 1000,
         after: str | None = None,
     ) -> list[Request]:
-        by = _SORTED_BY[sort_key]
-        order = (by, RequestRow.seq) if by is not RequestRow.seq else (by,)
-        query = select(*_COLUMNS, *order)
-        query = query.order_by(*(c.desc() if descending else c for c in order))
-        if states:
-            query = query.where(RequestRow.state.in_(states))
-        wanted = {
-            RequestRow.project_id: project_id,
-            RequestRow.user_id: user_id,
-            RequestRow.flavor: flavor,
-            RequestRow.server_name: name,
-            RequestRow.batch_id: batch_id,
-        }
-        query = query.where(*(c == value for c, value in wanted.items() if value is not None))
-        if quota is not None:
-            of_kind = select(ClassRow.class_id).where(ClassRow.quota == quota)
-            query = query.where(RequestRow.class_id.in_(of_kind))
-        place: Sequence[Any] | None = None
-        if after is not None:
-            place = self._connection.execute(
-                select(*order).where(RequestRow.request_id == as_stored(after))
-            ).first()
-            if place is None:
-                raise NotFound(f"marker: request {after!r} does not exist")
+        filters = Filters(
+            states=tuple(states), project_id=project_id, user_id=user_id, quota=quota,
+            flavor=flavor, name=name, batch_id=batch_id,
+        )  # fmt: skip
+        pages = RequestPages(self._connection, (*_COLUMNS, SORTED_BY[sort_key], RequestRow.seq))
+        page = Page(
+            filters=filters,
+            sort_key=sort_key,
+            descending=descending,
+            limit=limit,
+            place=None if after is None else pages.place_of(after, sort_key),
+        )
         found: list[Request] = []
         while len(found) < limit:  # again where damaged rows left a page short
-            part = query.limit(limit - len(found))
-            if place is not None:
-                part = part.where(_behind(order, tuple(place), descending=descending))
-            rows = self._connection.execute(part).all()
+            page = replace(page, limit=limit - len(found))
+            rows = pages.read(page)
             found += self._values(row[: len(_COLUMNS)] for row in rows)
-            if not rows or any(isinstance(value, Unreadable) for value in rows[-1]):
+            if len(rows) < page.limit or any(isinstance(one, Unreadable) for one in rows[-1]):
                 break
-            place = rows[-1][len(_COLUMNS) :]
+            page = replace(page, place=tuple(rows[-1][len(_COLUMNS) :]))
         return found
 
     def save(self, moves: Sequence[Move]) -> None:
@@ -288,15 +255,40 @@ class SqlRequests:
             }
             for move in changed
         ]
+        self._keep_earlier_spans(changed)
         done = self._connection.execute(_SAVE, values)
         if done.rowcount != len(changed):
             ids = ", ".join(move.request.request_id for move in changed[:5])
             raise Conflict(f"a request changed since it was read: one of {ids}")
         self._record(changed)
 
+    def _keep_earlier_spans(self, moves: Sequence[Move]) -> None:
+        """Where quota is held anew, or in another size, keep the span that the row tells of now."""
+        begun = {
+            move.request.request_id: move.request.held_from
+            for move in moves
+            if move.step is not None
+            and move.request.held_from == move.step.at
+            and (move.request.generation > 0 or move.step.from_state is not State.QUEUED)
+        }
+        spans = []
+        for part in _parts(list(begun)):
+            rows = self._connection.execute(_PRESENT_SPANS, {"ids": part}).all()
+            for row in rows:
+                until, kind = begun[row.request_id], self._of_class(row.class_id)
+                if until is None or kind is None:
+                    continue
+                if any(isinstance(one, Unreadable) for one in row):
+                    continue  # such a row cannot be saved either
+                series = series_of(kind, row.project_id, row.user_id)
+                ended_at = min(row.released_at or until, until)
+                spans.append((series, row.host, row.held_from, ended_at))
+        self._rollups.add_spans(spans)
+
     def _record(self, moves: Sequence[Move]) -> None:
         steps = [
             {name: getattr(move.step, name) for name in _STEP}
+            | {"project_id": move.request.project_id}
             for move in moves
             if move.step is not None
         ]
@@ -421,27 +413,14 @@ class SqlRequests:
                         count=count,
                     )
                 )
-        return found
-
-    def consumption(
-        self, begin: datetime, end: datetime, *, project_id: str | None = None
-    ) -> list[Consumption]:
-        window = {"begin": begin, "end": end}
-        query = _CONSUMPTION
-        if project_id is not None:
-            query = query.where(RequestRow.project_id == project_id)
-        return [
-            Consumption(
-                project_id=row.project_id,
-                user_id=row.user_id,
-                request_class=kind,
-                host=row.host,
-                servers=row.servers,
-                held_s=float(row.held_us or 0) / 1e6,
+        return found + [
+            Hold(
+                association_id=association_id, demand=demand, qos=qos, host=host,
+                held_from=held_from, released_at=released_at, count=count,
             )
-            for row in self._connection.execute(query, window).all()
-            if (kind := self._of_class(row.class_id)) is not None
-        ]
+            for association_id, demand, qos, host, held_from, released_at, count
+            in self._connection.execute(_EARLIER_SINCE, {"at": at})
+        ]  # fmt: skip
 
     def events(
         self,
@@ -453,19 +432,14 @@ class SqlRequests:
         limit: int = 1000,
         after: int = 0,
     ) -> list[LedgerEntry]:
-        query = _LEDGER
-        if project_id is not None:
-            query = query.where(RequestRow.project_id == project_id)
-        if request_id is not None:
-            query = query.where(StepRow.request_id == as_stored(request_id))
-        if event is not None:
-            query = query.where(StepRow.event == event)
-        if since is not None:
-            query = query.where(StepRow.at >= since)
+        pages = LedgerPages(self._connection, _ENTRY)
         found: list[LedgerEntry] = []
         while len(found) < limit:  # again where damaged rows left a page short
-            page = query.where(StepRow.seq > after).limit(limit - len(found))
-            rows = self._connection.execute(page).all()
+            rows = pages.read(
+                project_id=project_id,
+                request_id=None if request_id is None else as_stored(request_id),
+                event=event, since=since, limit=limit - len(found), after=after,
+            )  # fmt: skip
             if not rows:
                 break
             found += _ENTRY_READER.all(rows, self._damage)
@@ -473,12 +447,13 @@ class SqlRequests:
         return found
 
     def counts(self) -> dict[State, int]:
-        query = select(RequestRow.state, func.count()).group_by(RequestRow.state)
-        return {
-            row.state: row[1]
-            for row in self._connection.execute(query)
-            if isinstance(row.state, State)
-        }
+        live = self._connection.execute(
+            select(RequestRow.state, func.count())
+            .where(RequestRow.state.in_(_LIVE))
+            .group_by(RequestRow.state)
+        )
+        every = {row[0]: row[1] for row in live} | self._rollups.finished()
+        return {state: count for state, count in every.items() if count}
 
     def ends(self) -> list[tuple[RequestClass, datetime | None, int]]:
         return [
@@ -558,15 +533,6 @@ class SqlRequests:
 
 def _no_class(class_id: object) -> str:
     return f"its class {ascii(class_id)[:40]} is missing or damaged"
-
-
-def _behind(order: Sequence[Any], place: Sequence[Any], *, descending: bool) -> Any:
-    """Return the condition that a row comes after `place` in an order of one or two columns."""
-    (column, *rest), (value, *others) = order, place
-    beyond = column < value if descending else column > value
-    if not rest:
-        return beyond
-    return or_(beyond, and_(column == value, _behind(rest, others, descending=descending)))
 
 
 def _span_order(row: Any) -> tuple[int, str, datetime, datetime]:

@@ -12,10 +12,12 @@ from oslo_db.exception import DBReferenceError
 from sqlalchemy import Connection, Engine
 
 from synergy.db.accounting import SqlTrusts, SqlUsage
+from synergy.db.archive import SqlArchive
 from synergy.db.classes import ClassCache, Classes
 from synergy.db.engine import READS, translated
 from synergy.db.projects import SqlProjects
 from synergy.db.requests import SqlRequests
+from synergy.db.rollups import SqlRollups
 from synergy.db.rows import DamageLog
 from synergy.db.vault import Vault
 
@@ -32,6 +34,8 @@ class SqlReading:
         self.projects = SqlProjects(connection, damage)
         self.usage = SqlUsage(connection, damage)
         self.trusts = SqlTrusts(connection, damage)
+        self.rollups = SqlRollups(connection, self._classes, damage)
+        self.archive = SqlArchive(connection, self._classes, damage)
 
 
 class SqlWriting(SqlReading):

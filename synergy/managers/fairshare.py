@@ -16,6 +16,7 @@ import numpy as np
 from oslo_config import cfg
 
 from synergy.core import accounts, fairshare, shares, usage, words
+from synergy.core.errors import Conflict
 from synergy.core.events import (
     Fact,
     FactorsChanged,
@@ -28,7 +29,7 @@ from synergy.core.fairtree import Ties
 from synergy.core.model import Association
 from synergy.core.shares import Floats, Ints, ShareTree
 from synergy.core.usage import Charged, History, ResetPeriod
-from synergy.managers import charging, reports
+from synergy.managers import charging, reports, rollups
 from synergy.managers.base import Json, Manager, Publish, command
 from synergy.managers.charging import Tariff
 from synergy.managers.render import instant_json, read_instant, shares_json
@@ -37,6 +38,8 @@ from synergy.ports import Clock, Reading, Store
 LOG = logging.getLogger(__name__)
 _ID: Final = {"type": "string", "minLength": 1, "maxLength": 64}
 _INSTANT: Final = {"type": "string", "format": "date-time", "maxLength": 40}
+ROLLED_EVERY_S: Final = 60.0
+BUCKETS_AT_ONCE: Final = 24  # hours or days that one pass sums up
 CLOCK_STEP_S: Final = 10.0  # by more than this the wall clock was set, not late
 
 
@@ -126,6 +129,7 @@ class FairShareManager(Manager):
         self._store = store
         self._accounts: _Accounts | None = None
         self._history: History | None = None
+        self._rolled_s = float("-inf")
         self._charged_s: float | None = None  # monotonic, of the last pass of this process
         self._standing: _Standing | None = None
         self._published: FactorsChanged | None = None
@@ -149,7 +153,20 @@ class FairShareManager(Manager):
             uow.commit()
         self._history, self._charged_s = charged.history, monotonic_s
         self._refresh(self._accounts, charged, tariff, now)
+        if monotonic_s < self._rolled_s + ROLLED_EVERY_S:
+            return None
+        if self._sum_up(tariff, now):
+            return 1.0
+        self._rolled_s = monotonic_s
         return None
+
+    def _sum_up(self, tariff: Tariff, now: datetime) -> bool:
+        """Sum up some hours or days that are over; tell whether more are left."""
+        try:
+            return all(rollups.advance(self._store, tariff, now) for _ in range(BUCKETS_AT_ONCE))
+        except Conflict as error:
+            LOG.info("%s: it is tried again", error)
+            return False
 
     # --- charging ---------------------------------------------------------------------------------
 

@@ -1,43 +1,58 @@
 """Usage reports: resource-hours by whom, on which quota, in which time, and what they cost.
 
 Why: an operator has to show what was delivered beside what was promised. Hours come from the
-requests themselves, never from the decayed history. Must not know shares' algorithm.
+servers themselves or from sums over them, never from the decayed history. Must not know shares'
+algorithm.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from synergy.core.billing import billing
 from synergy.core.errors import InvalidInput
 from synergy.core.model import QuotaKind
+from synergy.core.rollup import DAY, Level, Part, day_of, parts_of
 from synergy.managers.base import Json
 from synergy.managers.charging import Tariff
 from synergy.managers.render import instant_json
-from synergy.ports import Consumption, Store
+from synergy.managers.rollups import coverage_of, priced
+from synergy.ports import Reading, Series, Store, UsageLine
 
 GROUPS: Final = ("project", "user", "quota")
 PERIODS: Final = ("none", "hour", "day", "week", "month")
 _MOST_PERIODS: Final = 400
-_HOUR_S: Final = 3600.0
+_HOUR_US: Final = 3_600_000_000.0
 _Key = tuple[str | None, str | None, str | None]
+_Period = tuple[datetime, datetime]
 
 
 @dataclass(slots=True)
 class _Sum:
     servers: int = 0
-    hours: dict[str, float] = field(default_factory=dict)
-    billed_hours: float = 0.0
+    held_us: dict[Series, int] = field(default_factory=dict)
+    weighted_us: dict[Series, float] = field(default_factory=dict)
 
-    def add(self, one: Consumption, tariff: Tariff) -> None:
-        kind, hours = one.request_class, one.held_s / _HOUR_S
-        self.servers += one.servers
-        for name, amount in kind.demand.amounts:
-            self.hours[name] = self.hours.get(name, 0.0) + amount * hours
-        rate = billing(kind.demand, tariff.weights, maximum=tariff.max_tres)
-        rate *= tariff.qos.get(kind.qos, 1.0) * tariff.hosts.get(one.host or "", 1.0)
-        self.billed_hours += rate * hours
+    def add(self, line: UsageLine, *, first: bool) -> None:
+        """Add a line; `first` tells that the period begins with it."""
+        self.servers += line.started + (line.running if first else 0)
+        self.held_us[line.series] = self.held_us.get(line.series, 0) + line.held_us
+        weighted_us = self.weighted_us.get(line.series, 0.0) + line.weighted_us
+        self.weighted_us[line.series] = weighted_us
+
+    def resource_hours(self) -> dict[str, float]:
+        """Return the amounts by resource class."""
+        found: dict[str, int] = {}
+        for series, held_us in self.held_us.items():
+            for name, amount in series.demand.amounts:
+                found[name] = found.get(name, 0) + amount * held_us
+        return {name: round(us / _HOUR_US, 6) for name, us in sorted(found.items())}
+
+    def billed_hours(self, rate: Mapping[Series, float]) -> float:
+        """Return the cost."""
+        return sum(rate[series] * us for series, us in self.weighted_us.items()) / _HOUR_US
 
 
 def usage_report(
@@ -56,59 +71,120 @@ def usage_report(
     promised  norm_shares of each project, to compare what was delivered with; None leaves that out
     Raises InvalidInput when the time is empty or has too many periods.
     """
-    windows = list(_windows(begin, end, period))
-    rows: list[dict[str, Any]] = []
+    periods = list(_periods(begin, end, period))
     with store.reading() as uow:
         names = {p.project_id: p.name for p in uow.projects.all()}
         users = {a.user_id: a.user_name for a in uow.projects.associations()}
-        for window_begin, window_end in windows:
-            sums: dict[_Key, _Sum] = {}
-            shared = 0.0
-            for one in uow.requests.consumption(window_begin, window_end, project_id=project_id):
-                entry = sums.setdefault(_key(one, group_by), _Sum())
-                before = entry.billed_hours
-                entry.add(one, tariff)
-                if one.request_class.quota is QuotaKind.SHARED:
-                    shared += entry.billed_hours - before
-            for (project, user, quota), entry in sorted(sums.items(), key=_by_key):
-                whole = project is not None and user is None  # shares are promised to projects
-                comparable = promised is not None and whole and quota == QuotaKind.SHARED
-                rows.append(
-                    {
-                        "begin": instant_json(window_begin),
-                        "end": instant_json(window_end),
-                        "project_id": project,
-                        "project": names.get(project or ""),
-                        "user_id": user,
-                        "user": users.get(user or ""),
-                        "quota": quota,
-                        "servers": entry.servers,
-                        "resource_hours": {n: round(h, 6) for n, h in sorted(entry.hours.items())},
-                        "billed_hours": round(entry.billed_hours, 6),
-                        "promised_share": (promised or {}).get(project or "")
-                        if comparable
-                        else None,
-                        "delivered_share": entry.billed_hours / shared
-                        if comparable and shared
-                        else None,
-                    }
-                )
+        by_user = "user" in group_by
+        lines = list(_lines(uow, tariff, periods, project_id, by_user=by_user))
+    rate = {series: _rate(series, tariff) for series in {line.series for line in lines}}
+    rows: list[dict[str, Any]] = []
+    for (period_begin, period_end), sums in zip(
+        periods, _by_period(lines, periods, group_by), strict=True
+    ):
+        billed = {key: entry.billed_hours(rate) for key, entry in sums.items()}
+        shared = sum(_of_shared(entry).billed_hours(rate) for entry in sums.values())
+        for key in sorted(sums, key=lambda key: tuple(part or "" for part in key)):
+            project, user, quota = key
+            whole = project is not None and user is None  # shares are promised to projects
+            comparable = promised is not None and whole and quota == QuotaKind.SHARED
+            rows.append(
+                {
+                    "begin": instant_json(period_begin),
+                    "end": instant_json(period_end),
+                    "project_id": project,
+                    "project": names.get(project or ""),
+                    "user_id": user,
+                    "user": users.get(user or ""),
+                    "quota": quota,
+                    "servers": sums[key].servers,
+                    "resource_hours": sums[key].resource_hours(),
+                    "billed_hours": round(billed[key], 6),
+                    "promised_share": (promised or {}).get(project or "") if comparable else None,
+                    "delivered_share": billed[key] / shared if comparable and shared else None,
+                }
+            )
     return {"begin": instant_json(begin), "end": instant_json(end), "usage": rows}
 
 
-def _key(one: Consumption, group_by: Sequence[str]) -> _Key:
+def _lines(
+    uow: Reading,
+    tariff: Tariff,
+    periods: Sequence[_Period],
+    project_id: str | None,
+    *,
+    by_user: bool,
+) -> Iterator[UsageLine]:
+    """Read what was held in the periods from the coarsest sums that are exact."""
+    coverage = coverage_of(uow.rollups.growth())
+    for part in parts_of(periods, coverage):
+        if part.level is Level.PRORATED:
+            yield from _prorated(uow, part, project_id, by_user=by_user)
+        elif part.level is Level.SPANS:
+            held = uow.rollups.consumption(part.begin, part.end, project_id=project_id)
+            yield from priced(held, tariff, part.begin)
+        else:
+            yield from uow.rollups.lines(
+                part.level, part.begin, part.end,
+                project_id=project_id, by_user=by_user, summed=part.whole,
+            )  # fmt: skip
+
+
+def _prorated(
+    uow: Reading, part: Part, project_id: str | None, *, by_user: bool
+) -> Iterator[UsageLine]:
+    """Return the share of its day that a part has: the spans are purged, the days are left."""
+    day = day_of(part.begin)
+    ratio = (part.end - part.begin) / DAY
+    for line in uow.rollups.lines(
+        Level.DAYS, day, day + DAY, project_id=project_id, by_user=by_user
+    ):
+        yield replace(
+            line,
+            begins_at=part.begin,
+            held_us=round(line.held_us * ratio),
+            weighted_us=line.weighted_us * ratio,
+        )
+
+
+def _by_period(
+    lines: Iterable[UsageLine], periods: Sequence[_Period], group_by: Sequence[str]
+) -> list[dict[_Key, _Sum]]:
+    begins = [begin for begin, _ in periods]
+    found: list[dict[_Key, _Sum]] = [{} for _ in periods]
+    keys: dict[Series, _Key] = {}
+    for line in lines:
+        key = keys.get(line.series)
+        if key is None:
+            key = keys[line.series] = _key(line.series, group_by)
+        index = bisect_right(begins, line.begins_at) - 1
+        entry = found[index].get(key)
+        if entry is None:
+            entry = found[index][key] = _Sum()
+        entry.add(line, first=line.begins_at == begins[index])
+    return found
+
+
+def _of_shared(entry: _Sum) -> _Sum:
+    kept = {s: us for s, us in entry.weighted_us.items() if s.quota is QuotaKind.SHARED}
+    return _Sum(weighted_us=kept)
+
+
+def _rate(series: Series, tariff: Tariff) -> float:
+    """Return what a server of a series costs, without its host's factor."""
+    billed = billing(series.demand, tariff.weights, maximum=tariff.max_tres)
+    return billed * tariff.qos.get(series.qos, 1.0)
+
+
+def _key(series: Series, group_by: Sequence[str]) -> _Key:
     return (
-        one.project_id if "project" in group_by else None,
-        one.user_id if "user" in group_by else None,
-        one.request_class.quota.value if "quota" in group_by else None,
+        series.project_id if "project" in group_by else None,
+        series.user_id if "user" in group_by else None,
+        series.quota.value if "quota" in group_by else None,
     )
 
 
-def _by_key(item: tuple[_Key, _Sum]) -> tuple[str, ...]:
-    return tuple(part or "" for part in item[0])
-
-
-def _windows(begin: datetime, end: datetime, period: str) -> Iterator[tuple[datetime, datetime]]:
+def _periods(begin: datetime, end: datetime, period: str) -> Iterator[_Period]:
     """Return the periods between two instants; they begin at UTC hours, days, Mondays, months."""
     if begin >= end:
         raise InvalidInput(f"begin is {begin.isoformat()}, but must be before {end.isoformat()}")

@@ -21,6 +21,7 @@ from synergy.core.model import (
     State,
 )
 from synergy.core.usage import Charged, History
+from synergy.ports.growth import Archive, ReadableArchive, ReadableRollups, Rollups
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,18 +60,6 @@ class Trust:
 SORT_KEYS: Final = (
     "received", "queued_at", "changed_at", "name", "flavor", "state", "user_id", "project_id"
 )  # fmt: skip
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Consumption:
-    """Servers of one owner and class that held quota: held_s seconds, all of them together."""
-
-    project_id: str
-    user_id: str
-    request_class: RequestClass
-    host: str | None
-    servers: int
-    held_s: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,11 +125,6 @@ class ReadableRequests(Protocol):
     def holds_since(self, at: datetime) -> list[Hold]:
         """Return shared spans that last, or that ended after `at`."""
 
-    def consumption(
-        self, begin: datetime, end: datetime, *, project_id: str | None = None
-    ) -> list[Consumption]:
-        """Return for how long servers held quota between two instants, until now at most."""
-
     def events(
         self,
         *,
@@ -154,7 +138,7 @@ class ReadableRequests(Protocol):
         """Return rows of the ledger behind number `after`, oldest first."""
 
     def counts(self) -> dict[State, int]:
-        """Return how many requests are in each state."""
+        """Return how many requests are in each state; of a terminal one how many ever were."""
 
     def ends(self) -> list[tuple[RequestClass, datetime | None, int]]:
         """Return (class, end of life, count) of what holds quota; None: its life has not begun."""
@@ -306,6 +290,14 @@ class Reading(Protocol):
     def trusts(self) -> ReadableTrusts:
         """Keystone trusts."""
 
+    @property
+    def rollups(self) -> ReadableRollups:
+        """Usage by hour and day."""
+
+    @property
+    def archive(self) -> ReadableArchive:
+        """Records that nothing works with any longer."""
+
 
 class Writing(Protocol):
     """A transaction that writes: leaving it without `commit` rolls back.
@@ -329,6 +321,14 @@ class Writing(Protocol):
     @property
     def trusts(self) -> Trusts:
         """Keystone trusts."""
+
+    @property
+    def rollups(self) -> Rollups:
+        """Usage by hour and day."""
+
+    @property
+    def archive(self) -> Archive:
+        """Records that nothing works with any longer."""
 
     def commit(self) -> None:
         """Make it last. Raises Conflict or UpstreamUnavailable, and then nothing is written."""

@@ -37,6 +37,6 @@ def test_a_wheel_in_an_empty_environment_runs_every_console_script(tmp_path):
             run(binaries / line, "--help", cwd=tmp_path)
     manage = [binaries / "synergy-manage", "--config-file", conf]
     run(*manage, "keys", "create", cwd=tmp_path)
-    assert "0004" in run(*manage, "db", "upgrade", cwd=tmp_path)
+    assert "0005" in run(*manage, "db", "upgrade", cwd=tmp_path)
     assert "as this Synergy needs" in run(*manage, "db", "check", cwd=tmp_path)
     run(binaries / "synergy", "demo", "--hours", "0.2", cwd=tmp_path)

@@ -1,0 +1,287 @@
+"""Moves what is finished for long out of the tables that the service works with.
+
+Why: a finished request costs kilobytes of rows and index entries, of which a compressed record
+keeps a few hundred bytes. A record is moved in one transaction of the same database, so a crash or
+a full disk at any step leaves it either here or there, whole. Must not know when or why.
+"""
+
+import json
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, Final
+
+from sqlalchemy import ColumnElement, Connection, delete, exists, func, insert, select, update
+
+from synergy.core.errors import Conflict, NotFound
+from synergy.core.lifecycle import TERMINAL
+from synergy.core.model import Resources
+from synergy.core.rollup import DAY, day_of
+from synergy.db.classes import Classes
+from synergy.db.models import (
+    EPOCH,
+    MICROSECOND,
+    ArchiveRow,
+    Base,
+    BodyRow,
+    ClassRow,
+    GrowthRow,
+    QuarantineRow,
+    RequestRow,
+    SpanRow,
+    StepRow,
+    Unreadable,
+)
+from synergy.db.rollups import CHUNK, SqlRollups, series_of
+from synergy.db.rows import DamageLog
+
+# What records look like, so that each alone compresses well. It is part of the format: a change
+# needs a new first byte.
+_FORMAT: Final = b"\x01"
+_ALIKE: Final = (
+    b'{"request":{"seq":1,"request_id":"-4000-8000-","class_id":1,"batch_id":"r-","project_id":"",'
+    b'"user_id":"","server_name":"server","flavor":"m1.small","state":"DELETED","queued_at":17,'
+    b'"changed_at":17,"ttl_s":86400,"held_from":17,"released_at":17,"active_at":17,"expires_at":17,'
+    b'"retry_at":null,"attempts":0,"host":"compute","why":"","generation":5},"class":{"class_id":1,'
+    b'"digest":"","association_id":1,"demand":{"DISK_GB":20,"MEMORY_MB":2048,"VCPU":1},'
+    b'"quota":"shared","on_private_full":"queue","qos":"normal","nice":0,"ttl_s":86400,'
+    b'"constraints":[]},"ledger":[{"seq":1,"request_id":"","project_id":"","at":17,'
+    b'"from_state":"RECEIVED","to_state":"QUEUED","event":"ADMITTED","round_id":null,"why":""},'
+    b'{"from_state":"QUEUED","to_state":"DISPATCHING","event":"SELECTED"},"HANDED_OVER","BUILDING",'
+    b'"BOOTED","ACTIVE","TTL_REACHED","EXPIRING","REMOVED","DELETED","CANCELLED","REJECTED"]}'
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Kind:
+    """A kind of record: its rows, and when they are finished.
+
+    key, at    the columns that name a record and tell its age
+    finished   what else has to hold
+    children   table and column of the rows that belong to it, by name in the record
+    left_out   columns that the archive must not hold
+    """
+
+    table: type[Base]
+    key: str
+    at: str
+    finished: tuple[ColumnElement[bool], ...] = ()
+    children: Mapping[str, tuple[type[Base], str]]
+    left_out: frozenset[str] = frozenset()
+
+
+# The newest row of a numbered table always stays: SQLite gives the highest number plus one, and a
+# number must never come twice.
+_NEWEST_STEP: Final = select(func.max(StepRow.seq)).scalar_subquery()
+_COUNTED: Final = select(func.max(GrowthRow.ledger_seq)).scalar_subquery()
+KINDS: Final[Mapping[str, Kind]] = {
+    "request": Kind(
+        table=RequestRow,
+        key="request_id",
+        at="changed_at",
+        finished=(
+            RequestRow.state.in_(sorted(TERMINAL)),
+            RequestRow.seq < select(func.max(RequestRow.seq)).scalar_subquery(),
+            ~exists().where(BodyRow.request_id == RequestRow.request_id),  # its user is to be told
+            ~exists().where(
+                StepRow.request_id == RequestRow.request_id,
+                (StepRow.seq > _COUNTED) | (StepRow.seq == _NEWEST_STEP),
+            ),
+        ),
+        children={"ledger": (StepRow, "request_id")},
+    ),
+    "quarantine": Kind(
+        table=QuarantineRow,
+        key="message_id",
+        at="at",
+        children={},
+        left_out=frozenset({"sealed"}),  # tokens and passwords
+    ),
+}
+
+
+class SqlArchive:
+    """The repository of the archive; see `ports.Archive`."""
+
+    kinds = tuple(KINDS)
+
+    def __init__(self, connection: Connection, classes: Classes, damage: DamageLog) -> None:
+        self._connection, self._classes = connection, classes
+        self._rollups = SqlRollups(connection, classes, damage)
+
+    # --- into the archive -------------------------------------------------------------------------
+
+    def due(self, kind: str, before: datetime, limit: int) -> list[str]:
+        of, at = KINDS[kind], getattr(KINDS[kind].table, KINDS[kind].at)
+        query = select(getattr(of.table, of.key)).where(at < before, *of.finished)
+        return [str(key) for key in self._connection.scalars(query.order_by(at).limit(limit))]
+
+    def due_count(self, kind: str, before: datetime) -> int:
+        of, at = KINDS[kind], getattr(KINDS[kind].table, KINDS[kind].at)
+        query = select(func.count()).select_from(of.table).where(at < before, *of.finished)
+        return self._connection.execute(query).scalar_one()
+
+    def move(self, kind: str, keys: Sequence[str]) -> int:
+        of = KINDS[kind]
+        key = getattr(of.table, of.key)
+        chosen = key.in_(list(keys))
+        rows = self._rows(of.table, chosen, *of.finished)
+        if not rows:
+            return 0
+        records: dict[str, dict[str, Any]] = {
+            str(row[of.key]): {kind: _without(row, of.left_out)} for row in rows
+        }
+        for name, (table, column) in of.children.items():
+            for record in records.values():
+                record[name] = []
+            owned = getattr(table, column).in_(list(records))
+            for row in self._rows(table, owned):
+                records[str(row[column])][name].append(row)
+            self._connection.execute(delete(table).where(owned))
+        if of.table is RequestRow:
+            self._complete(rows, records)
+        self._connection.execute(
+            insert(ArchiveRow),
+            [
+                {"kind": kind, "key": str(row[of.key]), "at": row[of.at],
+                 "record": pack(records[str(row[of.key])])}
+                for row in rows
+            ],
+        )  # fmt: skip
+        gone = self._connection.execute(delete(of.table).where(key.in_([r[of.key] for r in rows])))
+        if gone.rowcount != len(rows):
+            raise Conflict(f"{kind} records were deleted while they were archived")
+        return len(rows)
+
+    def _rows(self, table: Any, *conditions: Any) -> list[dict[str, Any]]:
+        columns = list(table.__table__.columns)
+        order = list(table.__table__.primary_key.columns)
+        query = select(*columns).where(*conditions).order_by(*order)
+        return [dict(row) for row in self._connection.execute(query).mappings()]
+
+    def _complete(
+        self, rows: Sequence[Mapping[str, Any]], records: Mapping[str, dict[str, Any]]
+    ) -> None:
+        """Add their classes, which may go, and keep the spans, which usage is summed up from."""
+        wanted = sorted({row["class_id"] for row in rows})
+        classes = {
+            row["class_id"]: row for row in self._rows(ClassRow, ClassRow.class_id.in_(wanted))
+        }
+        spans = []
+        for row in rows:
+            records[row["request_id"]]["class"] = classes[row["class_id"]]
+            if row["held_from"] is not None and row["released_at"] is not None:
+                kind = self._classes.get(row["class_id"])
+                series = series_of(kind, row["project_id"], row["user_id"])
+                spans.append((series, row["host"], row["held_from"], row["released_at"]))
+        self._rollups.add_spans(spans)
+
+    # --- what is in it ----------------------------------------------------------------------------
+
+    def counts(self, before: datetime | None = None) -> dict[str, int]:
+        query = select(ArchiveRow.kind, func.count()).group_by(ArchiveRow.kind)
+        if before is not None:
+            query = query.where(ArchiveRow.at < before)
+        return {row[0]: row[1] for row in self._connection.execute(query)}
+
+    def record(self, kind: str, key: str) -> dict[str, Any]:
+        query = select(ArchiveRow.record).where(ArchiveRow.kind == kind, ArchiveRow.key == key)
+        found = self._connection.execute(query).scalar()
+        if found is None:
+            raise NotFound(f"{kind} {key!r} is not in the archive")
+        return unpack(found)
+
+    def purge(self, before: datetime, limit: int) -> int:
+        growth = self._rollups.growth()
+        if growth.rolled_until is None or growth.rolled_until < before:
+            until = growth.rolled_until.isoformat() if growth.rolled_until else "no day"
+            raise Conflict(
+                f"usage is summed up until {until}, so what is older than {before.isoformat()} "
+                "cannot be purged yet: run the service, or synergy-manage db rebuild-usage, first"
+            )
+        gone = 0
+        for table, key, at in (
+            (ArchiveRow, ArchiveRow.archive_id, ArchiveRow.at),
+            (SpanRow, SpanRow.span_id, SpanRow.released_at),
+        ):
+            newest = select(func.max(key)).scalar_subquery()
+            doomed = select(key).where(at < before, key < newest).order_by(at).limit(limit)
+            ids = list(self._connection.scalars(doomed))
+            for start in range(0, len(ids), CHUNK):
+                part = ids[start : start + CHUNK]
+                gone += self._connection.execute(delete(table).where(key.in_(part))).rowcount
+        if gone and (growth.purged_until is None or growth.purged_until < before):
+            self._connection.execute(update(GrowthRow).values(purged_until=_whole_day(before)))
+        return gone
+
+    # --- classes ----------------------------------------------------------------------------------
+
+    def unused_classes(self, after: int, limit: int) -> tuple[list[int], int | None]:
+        looked_at = list(
+            self._connection.scalars(
+                select(ClassRow.class_id)
+                .where(ClassRow.class_id > after)
+                .order_by(ClassRow.class_id)
+                .limit(limit)
+            )
+        )
+        if not looked_at:
+            return [], None
+        return self._unused(looked_at), looked_at[-1]
+
+    def drop_classes(self, class_ids: Sequence[int]) -> int:
+        # What this process remembers of them goes first: an intake that follows looks them up.
+        self._classes.forget()
+        unused = self._unused(class_ids)
+        if unused:
+            self._connection.execute(delete(ClassRow).where(ClassRow.class_id.in_(unused)))
+        return len(unused)
+
+    def _unused(self, class_ids: Sequence[int]) -> list[int]:
+        newest = select(func.max(ClassRow.class_id)).scalar_subquery()
+        query = select(ClassRow.class_id).where(
+            ClassRow.class_id.in_(list(class_ids)),
+            ClassRow.class_id < newest,
+            ~exists().where(RequestRow.class_id == ClassRow.class_id),
+        )
+        return list(self._connection.scalars(query))
+
+
+def _without(row: Mapping[str, Any], left_out: frozenset[str]) -> dict[str, Any]:
+    return {name: value for name, value in row.items() if name not in left_out}
+
+
+def _whole_day(at: datetime) -> datetime:
+    """Return the end of the day of an instant: a part of that day has spans no longer."""
+    return day_of(at) if day_of(at) == at else day_of(at) + DAY
+
+
+def pack(record: Mapping[str, Any]) -> bytes:
+    """Return a record compressed."""
+    packer = zlib.compressobj(level=9, wbits=-15, zdict=_ALIKE)
+    text = json.dumps(record, default=_plain, separators=(",", ":")).encode()
+    return _FORMAT + packer.compress(text) + packer.flush()
+
+
+def unpack(packed: bytes) -> dict[str, Any]:
+    """Return the record. Raises NotFound for a format that this version does not know."""
+    if packed[:1] != _FORMAT:
+        raise NotFound(f"the archive's record has format {packed[:1]!r}, which is newer than this")
+    opener = zlib.decompressobj(wbits=-15, zdict=_ALIKE)
+    found: dict[str, Any] = json.loads(opener.decompress(packed[1:]) + opener.flush())
+    return found
+
+
+def _plain(value: Any) -> Any:
+    """Return what JSON knows: instants in microseconds since the epoch, as in the tables."""
+    if isinstance(value, datetime):
+        return (value - EPOCH) // MICROSECOND
+    if isinstance(value, StrEnum):
+        return value.value
+    if isinstance(value, Resources):
+        return dict(value)
+    if isinstance(value, Unreadable):
+        return value.shown
+    raise TypeError(f"{value!r} has no place in the archive")

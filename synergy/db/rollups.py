@@ -1,0 +1,386 @@
+"""Usage by hour and day, the spans that it is summed up from, and counts of the ledger.
+
+Why: a report over a year must not read every request. What is summed up here can be summed up anew
+from the spans, which are in three places: a request tells its present or last one, `usage_spans`
+the earlier ones and those of archived requests. Must not know what usage costs.
+"""
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from sqlalchemy import (
+    BigInteger,
+    Connection,
+    bindparam,
+    case,
+    delete,
+    func,
+    insert,
+    literal,
+    or_,
+    select,
+    type_coerce,
+    update,
+)
+
+from synergy.core.errors import Conflict
+from synergy.core.lifecycle import HOLDS_QUOTA, TERMINAL
+from synergy.core.model import QuotaKind, RequestClass, State
+from synergy.core.rollup import Level
+from synergy.db.classes import Classes
+from synergy.db.models import (
+    ClassRow,
+    DayRow,
+    FinishedRow,
+    GrowthRow,
+    HourRow,
+    Instant,
+    LedgerHourRow,
+    RequestRow,
+    SeriesRow,
+    SpanRow,
+    StepRow,
+)
+from synergy.db.rows import Damaged, DamageLog
+from synergy.ports import Consumption, Growth, News, Series, UsageLine
+
+CHUNK: Final = 500  # bound parameters of one statement
+_HOUR_US: Final = 3_600_000_000
+_TABLES: Final[Mapping[Level, Any]] = {Level.HOURS: HourRow, Level.DAYS: DayRow}
+_LENGTHS: Final = {Level.HOURS: timedelta(hours=1), Level.DAYS: timedelta(days=1)}
+_BEGIN: Final = bindparam("begin", type_=Instant)
+_END: Final = bindparam("end", type_=Instant)
+# `lifecycle.holds_quota`, so that the index on the state is used.
+HOLDING: Final = (
+    RequestRow.state.in_([*HOLDS_QUOTA, State.ERROR]),
+    or_(RequestRow.state != State.ERROR, RequestRow.host.is_not(None)),
+)
+_SERIES: Final = (
+    SeriesRow.project_id, SeriesRow.user_id, SeriesRow.association_id, SeriesRow.quota,
+    SeriesRow.qos, SeriesRow.demand,
+)  # fmt: skip
+_GROWTH: Final = tuple(Growth.__dataclass_fields__)
+
+
+def series_of(kind: RequestClass, project_id: str, user_id: str) -> Series:
+    """Return the series of a user's requests of a class."""
+    return Series(
+        project_id=project_id, user_id=user_id, association_id=kind.association_id,
+        quota=kind.quota, qos=kind.qos, demand=kind.demand,
+    )  # fmt: skip
+
+
+def _amounts(table: Any) -> tuple[Any, ...]:
+    """Return (running, started, held_us) of the spans of a table between two instants."""
+    until = case(
+        (table.released_at.is_(None), _END),
+        (table.released_at > _END, _END),
+        else_=table.released_at,
+    )
+    since = case((table.held_from < _BEGIN, _BEGIN), else_=table.held_from)
+    running = func.sum(case((table.held_from < _BEGIN, 1), else_=0))
+    held_us = func.sum(type_coerce(until, BigInteger) - type_coerce(since, BigInteger))
+    return running, func.count(), held_us
+
+
+_OF_REQUEST: Final = (
+    RequestRow.project_id, RequestRow.user_id, RequestRow.class_id, RequestRow.host
+)  # fmt: skip
+_OPEN: Final = (
+    select(*_OF_REQUEST, *_amounts(RequestRow))
+    .where(*HOLDING, RequestRow.held_from < _END)
+    .group_by(*_OF_REQUEST)
+)
+_CLOSED: Final = (
+    select(*_OF_REQUEST, *_amounts(RequestRow))
+    .where(RequestRow.released_at > _BEGIN, RequestRow.held_from < _END)
+    .group_by(*_OF_REQUEST)
+)
+_EARLIER: Final = (
+    select(*_SERIES, SpanRow.host, *_amounts(SpanRow))
+    .join(SeriesRow, SeriesRow.series_id == SpanRow.series_id)
+    .where(SpanRow.released_at > _BEGIN, SpanRow.held_from < _END)
+    .group_by(SpanRow.series_id, *_SERIES, SpanRow.host)
+)
+
+
+class SqlRollups:
+    """The repository of sums; see `ports.Rollups`."""
+
+    def __init__(self, connection: Connection, classes: Classes, damage: DamageLog) -> None:
+        self._connection, self._classes, self._damage = connection, classes, damage
+
+    def growth(self) -> Growth:
+        row = self._connection.execute(
+            select(*(getattr(GrowthRow, name) for name in _GROWTH))
+        ).one()
+        return Growth(**dict(zip(_GROWTH, row, strict=True)))
+
+    # --- spans ------------------------------------------------------------------------------------
+
+    def consumption(
+        self, begin: datetime, end: datetime, *, project_id: str | None = None
+    ) -> list[Consumption]:
+        given = {"begin": begin, "end": end}
+        opened, closed, earlier = _OPEN, _CLOSED, _EARLIER
+        if project_id is not None:
+            opened = opened.where(RequestRow.project_id == project_id)
+            closed = closed.where(RequestRow.project_id == project_id)
+            earlier = earlier.where(SeriesRow.project_id == project_id)
+        closed = closed.with_hint(RequestRow, self._side(RequestRow, given), "sqlite")
+        earlier = earlier.with_hint(SpanRow, self._side(SpanRow, given), "sqlite")
+        found = []
+        for query in (opened, closed):
+            for project, user, class_id, host, *amounts in self._connection.execute(
+                query, given
+            ).all():
+                try:
+                    kind = self._classes.get(class_id)
+                except Damaged as error:
+                    self._damage.note(ClassRow.__tablename__, class_id, str(error))
+                    continue
+                found.append(_consumption(series_of(kind, project, user), host, amounts))
+        for *named, host, running, count, held in self._connection.execute(earlier, given):
+            found.append(_consumption(_series(named), host, (running, count, held)))
+        return found
+
+    def _side(self, table: Any, given: Mapping[str, datetime]) -> str:
+        """Return the hint of the index with fewer spans to look through: what was claimed before
+        the end, or what was released after the begin. SQLite cannot know which."""
+        oldest, newest = self._connection.execute(
+            select(
+                select(func.min(table.held_from)).where(table.held_from.is_not(None))
+                .scalar_subquery(),
+                select(func.max(table.released_at)).where(table.released_at.is_not(None))
+                .scalar_subquery(),
+            )
+        ).one()  # fmt: skip
+        name = table.__tablename__
+        early = oldest is not None and newest is not None
+        if early and given["end"] - oldest < newest - given["begin"]:
+            return f"INDEXED BY ix_{name}_held_from_released_at"
+        return f"INDEXED BY ix_{name}_released_at_held_from"
+
+    def first_held_at(self) -> datetime | None:
+        firsts = [
+            self._connection.execute(
+                select(func.min(table.held_from)).where(table.held_from.is_not(None))
+            ).scalar_one()
+            for table in (RequestRow, SpanRow)
+        ]
+        return min((one for one in firsts if one is not None), default=None)
+
+    def add_spans(self, spans: Sequence[tuple[Series, str | None, datetime, datetime]]) -> None:
+        """Keep spans (series, host, held_from, released_at) that no request tells any longer."""
+        kept = [span for span in spans if span[2] < span[3]]
+        if not kept:
+            return
+        ids = self._ids_of({span[0] for span in kept})
+        self._connection.execute(
+            insert(SpanRow),
+            [
+                {"series_id": ids[series], "host": host, "held_from": since, "released_at": until}
+                for series, host, since, until in kept
+            ],
+        )
+
+    # --- sums -------------------------------------------------------------------------------------
+
+    def lines(
+        self,
+        level: Level,
+        begin: datetime,
+        end: datetime,
+        *,
+        project_id: str | None = None,
+        by_user: bool = False,
+        summed: bool = False,
+    ) -> list[UsageLine]:
+        series = self._series(project_id, by_user=by_user)
+        table = _TABLES[level]
+        columns = (table.running, table.started, table.held_us, table.weighted_us)
+        query = select(table.series_id, table.begins_at, *columns)
+        if summed:
+            running = func.sum(case((table.begins_at == begin, table.running), else_=0))
+            query = select(
+                table.series_id, literal(begin, type_=Instant), running,
+                *(func.sum(column) for column in columns[1:]),
+            ).group_by(table.series_id)  # fmt: skip
+        query = query.where(table.begins_at >= begin, table.begins_at < end)
+        # Few buckets of everybody are read by their instant, many buckets series by series.
+        few = (end - begin) / _LENGTHS[level] < 31 and len(series) > CHUNK
+        if few:
+            rows: Iterable[Any] = self._connection.execute(query)
+        else:
+            rows = self._of_each(query, table, series)
+        return [
+            UsageLine(
+                series=series[series_id], begins_at=begins_at, running=running, started=started,
+                held_us=int(held_us), weighted_us=weighted_us,
+            )
+            for series_id, begins_at, running, started, held_us, weighted_us in rows
+            if series_id in series
+        ]  # fmt: skip
+
+    def _of_each(self, query: Any, table: Any, series: Iterable[int]) -> Iterator[Any]:
+        ids = sorted(series)
+        for start in range(0, len(ids), CHUNK):
+            part = ids[start : start + CHUNK]
+            yield from self._connection.execute(query.where(table.series_id.in_(part)))
+
+    def _series(self, project_id: str | None, *, by_user: bool) -> dict[int, Series]:
+        query = select(SeriesRow.series_id, *_SERIES)
+        query = query.where(SeriesRow.user_id != "" if by_user else SeriesRow.user_id == "")
+        if project_id is not None:
+            query = query.where(SeriesRow.project_id == project_id)
+        return {series_id: _series(named) for series_id, *named in self._connection.execute(query)}
+
+    def forget_bucket(self, level: Level, begins_at: datetime) -> None:
+        table = _TABLES[level]
+        self._connection.execute(delete(table).where(table.begins_at == begins_at))
+
+    def add_lines(self, level: Level, lines: Sequence[UsageLine]) -> None:
+        if not lines:
+            return
+        ids = self._ids_of({line.series for line in lines})
+        self._connection.execute(
+            insert(_TABLES[level]),
+            [
+                {
+                    "series_id": ids[line.series], "begins_at": line.begins_at,
+                    "running": line.running, "started": line.started, "held_us": line.held_us,
+                    "weighted_us": line.weighted_us,
+                }
+                for line in lines
+            ],
+        )  # fmt: skip
+
+    def forget_hours(self, before: datetime, limit: int) -> int:
+        first = self._connection.execute(select(func.min(HourRow.begins_at))).scalar_one()
+        if first is None or first >= before:
+            return 0
+        doomed = self._connection.execute(
+            select(HourRow.series_id).where(HourRow.begins_at == first).limit(limit)
+        ).all()
+        later = first + _LENGTHS[Level.HOURS]
+        self._connection.execute(
+            update(GrowthRow).where(GrowthRow.hours_from < later).values(hours_from=later)
+        )
+        key = (HourRow.begins_at == first) & HourRow.series_id.in_([row[0] for row in doomed])
+        return self._connection.execute(delete(HourRow).where(key)).rowcount
+
+    def _ids_of(self, wanted: set[Series]) -> dict[Series, int]:
+        """Return the ids of series, writing those that are new."""
+        by_digest = {_digest(one): one for one in wanted}
+        known = self._known(list(by_digest))
+        missing = sorted(set(by_digest) - set(known))
+        if missing:
+            self._connection.execute(
+                insert(SeriesRow),
+                [
+                    {"digest": digest}
+                    | {n: getattr(by_digest[digest], n) for n in Series.__dataclass_fields__}
+                    for digest in missing
+                ],
+            )
+            known |= self._known(missing)
+        return {by_digest[digest]: series_id for digest, series_id in known.items()}
+
+    def _known(self, digests: Sequence[str]) -> dict[str, int]:
+        found: dict[str, int] = {}
+        for start in range(0, len(digests), CHUNK):
+            part = digests[start : start + CHUNK]
+            query = select(SeriesRow.digest, SeriesRow.series_id).where(SeriesRow.digest.in_(part))
+            found |= {row[0]: row[1] for row in self._connection.execute(query)}
+        return found
+
+    # --- counts of the ledger ---------------------------------------------------------------------
+
+    def news(self, growth: Growth, limit: int) -> News:
+        newest = self._connection.execute(select(func.max(StepRow.seq))).scalar_one() or 0
+        newest = max(newest, growth.ledger_seq)  # the newest entries may be archived
+        # What was the newest in the last pass: a transaction with a lower number may have been
+        # open then, but no longer.
+        until = min(growth.newest_seq, growth.ledger_seq + limit)
+        after = StepRow.seq > growth.ledger_seq
+        counted = (after, StepRow.seq <= until)
+        at_us = type_coerce(StepRow.at, BigInteger)
+        hour = (at_us - at_us % _HOUR_US).label("hour")
+        hours = self._connection.execute(
+            select(type_coerce(hour, Instant), func.min(StepRow.seq)).where(*counted).group_by(hour)
+        )
+        return News(
+            first_at=self._connection.execute(select(func.min(StepRow.at)).where(after)).scalar(),
+            finished=self._finished(*counted),
+            first_seqs={row[0]: row[1] for row in hours},
+            ledger_seq=max(until, growth.ledger_seq),
+            newest_seq=newest,
+        )
+
+    def finished(self) -> dict[State, int]:
+        """Return how many requests ended in each state since the beginning."""
+        counts: dict[State, int] = dict.fromkeys(sorted(TERMINAL), 0)
+        for row in self._connection.execute(select(FinishedRow.state, FinishedRow.count)):
+            counts[row[0]] += row[1]
+        for state, count in self._finished(StepRow.seq > self.growth().ledger_seq).items():
+            counts[state] += count
+        return counts
+
+    def _finished(self, *of: Any) -> dict[State, int]:
+        """Return how many requests ended in each state, less those that came back from it."""
+        counts = Counter[State]()
+        for state, sign in ((StepRow.to_state, 1), (StepRow.from_state, -1)):
+            query = (
+                select(state, func.count())
+                .where(*of, state.in_(sorted(TERMINAL)))
+                .group_by(state)
+                .with_hint(StepRow, "NOT INDEXED", "sqlite")  # by number: only the newest entries
+            )
+            for row in self._connection.execute(query):
+                counts[row[0]] += sign * row[1]
+        return counts
+
+    def count(self, news: News) -> None:
+        for state, count in sorted(news.finished.items()):
+            self._add_to(FinishedRow, {"state": state}, {"count": FinishedRow.count + count},
+                         {"count": count})  # fmt: skip
+        for begins_at, seq in sorted(news.first_seqs.items()):
+            lowest = case((LedgerHourRow.first_seq < seq, LedgerHourRow.first_seq), else_=seq)
+            self._add_to(LedgerHourRow, {"begins_at": begins_at}, {"first_seq": lowest},
+                         {"first_seq": seq})  # fmt: skip
+
+    def _add_to(self, table: Any, key: dict[str, Any], changed: Any, new: dict[str, Any]) -> None:
+        if self._connection.execute(update(table).filter_by(**key).values(changed)).rowcount == 0:
+            self._connection.execute(insert(table).values(**key, **new))
+
+    def save_growth(self, before: Growth, after: Growth) -> None:
+        as_read = [
+            getattr(GrowthRow, name).is_not_distinct_from(getattr(before, name)) for name in _GROWTH
+        ]
+        values = {name: getattr(after, name) for name in _GROWTH}
+        done = self._connection.execute(update(GrowthRow).where(*as_read).values(values))
+        if done.rowcount != 1 and before != after:
+            raise Conflict("usage was summed up by another process meanwhile")
+
+
+def _consumption(series: Series, host: str | None, amounts: Sequence[Any]) -> Consumption:
+    running, count, held_us = (int(one) for one in amounts)
+    return Consumption(
+        series=series, host=host, running=running, started=count - running, held_us=held_us
+    )
+
+
+def _series(named: Sequence[Any]) -> Series:
+    return Series(**dict(zip(Series.__dataclass_fields__, named, strict=True)))
+
+
+def _digest(series: Series) -> str:
+    named = [
+        series.project_id, series.user_id, series.association_id, QuotaKind(series.quota).value,
+        series.qos, series.demand.amounts,
+    ]  # fmt: skip
+    return hashlib.sha256(json.dumps(named).encode()).hexdigest()

@@ -1,0 +1,335 @@
+"""Pages of requests and of the ledger, each read by an index.
+
+Why: a page must cost the same with a million finished requests as with a thousand. A page is
+either a walk along an index that has the order of the page, or a sort of few rows: which, is
+decided here and not left to a database that has no statistics. Must not know values.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import Any, Final, Self
+
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Row,
+    Select,
+    and_,
+    func,
+    literal,
+    or_,
+    select,
+    union_all,
+)
+
+from synergy.core.errors import NotFound
+from synergy.core.lifecycle import Event
+from synergy.core.model import QuotaKind, State
+from synergy.db.models import (
+    AssociationRow,
+    ClassRow,
+    GrowthRow,
+    LedgerHourRow,
+    RequestRow,
+    StepRow,
+)
+
+MOST_SORTED: Final = 10_000  # rows; more than these are read in the order of an index
+_BY_STATE: Final = "ix_requests_state_seq"
+_BY_PROJECT: Final = "ix_requests_project_id_state_seq"
+_BY_CLASS: Final = "ix_requests_class_id"
+# A filter of one column -> the column; its index has it first, then the order of arrival.
+_PLAIN: Final[Mapping[str, Any]] = {
+    "batch_id": RequestRow.batch_id,
+    "name": RequestRow.server_name,
+    "flavor": RequestRow.flavor,
+}
+_ALONG: Final[Mapping[str, Any]] = {  # sort keys with an index of their own
+    "name": RequestRow.server_name,
+    "flavor": RequestRow.flavor,
+    "queued_at": RequestRow.queued_at,
+    "changed_at": RequestRow.changed_at,
+}
+_GROUPED: Final[Mapping[str, Any]] = {  # sort keys of few values: one value after the other
+    "state": RequestRow.state,
+    "user_id": RequestRow.user_id,
+    "project_id": RequestRow.project_id,
+}
+SORTED_BY: Final[Mapping[str, Any]] = {"received": RequestRow.seq, **_ALONG, **_GROUPED}
+
+
+def _index_of(column: Any) -> str:
+    return f"ix_requests_{column.key}_seq"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Filters:
+    """What requests are looked for by; None and () ask for nothing."""
+
+    states: tuple[State, ...] = ()
+    project_id: str | None = None
+    user_id: str | None = None
+    quota: QuotaKind | None = None
+    flavor: str | None = None
+    name: str | None = None
+    batch_id: str | None = None
+
+    def conditions(self) -> list[ColumnElement[bool]]:
+        """Return what a row has to fulfil."""
+        found = [column == value for column, value in self._columns() if value is not None]
+        if self.states:
+            found.append(RequestRow.state.in_(self.states))
+        if self.quota is not None:
+            of_kind = select(ClassRow.class_id).where(ClassRow.quota == self.quota)
+            found.append(RequestRow.class_id.in_(of_kind))
+        return found
+
+    def _columns(self) -> list[tuple[Any, Any]]:
+        plain = [(column, getattr(self, name)) for name, column in _PLAIN.items()]
+        return [
+            *plain, (RequestRow.project_id, self.project_id), (RequestRow.user_id, self.user_id)
+        ]  # fmt: skip
+
+    def drivers(self) -> Iterator[tuple[str, list[ColumnElement[bool]]]]:
+        """Return each index that finds the rows of a filter, and how it is asked."""
+        for name, column in _PLAIN.items():
+            if getattr(self, name) is not None:
+                yield _index_of(column), [column == getattr(self, name)]
+        states = self.states or tuple(State)
+        if self.user_id is not None or self.quota is not None:
+            # A class belongs to one user and one quota: neither needs an index of its own, which
+            # intake would have to write.
+            kinds = select(ClassRow.class_id)
+            if self.user_id is not None:
+                kinds = kinds.join(
+                    AssociationRow, AssociationRow.association_id == ClassRow.association_id
+                ).where(AssociationRow.user_id == self.user_id)
+            if self.quota is not None:
+                kinds = kinds.where(ClassRow.quota == self.quota)
+            yield _BY_CLASS, [RequestRow.class_id.in_(kinds)]
+        if self.project_id is not None:
+            yield _BY_PROJECT, [
+                RequestRow.project_id == self.project_id, RequestRow.state.in_(states)
+            ]  # fmt: skip
+        elif self.states:
+            yield _BY_STATE, [RequestRow.state.in_(states)]
+
+    def given(self) -> set[str]:
+        """Return the names of the filters that ask for something."""
+        return {name for name in self.__dataclass_fields__ if getattr(self, name) not in (None, ())}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Page:
+    """Which rows, in which order, behind which place, how many.
+
+    place  (sort key, seq) of the row before the page, or None for the first page
+    """
+
+    filters: Filters = field(default_factory=Filters)
+    sort_key: str = "received"
+    descending: bool = False
+    limit: int = 1000
+    place: tuple[Any, int] | None = None
+    most_sorted: int = MOST_SORTED
+
+    def within(self, key: str, value: Any, limit: int) -> Self:
+        """Return the page among the rows with one value of the sort key."""
+        given: dict[str, Any] = {"states": (value,)} if key == "state" else {key: value}
+        seq = self.place[1] if self.place is not None and self.place[0] == value else None
+        return replace(
+            self,
+            filters=replace(self.filters, **given),
+            sort_key="received",
+            limit=limit,
+            place=None if seq is None else (seq, seq),
+        )
+
+
+class RequestPages:
+    """Reads pages of requests on one connection."""
+
+    def __init__(self, connection: Connection, columns: Sequence[Any]) -> None:
+        self._connection, self._rows = connection, select(*columns)
+
+    def place_of(self, request_id: str, sort_key: str) -> tuple[Any, int]:
+        """Return where a request is in an order. Raises NotFound."""
+        query = select(SORTED_BY[sort_key], RequestRow.seq).where(
+            RequestRow.request_id == request_id
+        )
+        found = self._connection.execute(query).first()
+        if found is None:
+            raise NotFound(f"marker: request {request_id!r} does not exist")
+        return found[0], found[1]
+
+    def read(self, page: Page) -> list[Row[Any]]:
+        """Return the rows of a page."""
+        driver = self._few(page)
+        if driver is not None:
+            query = _ordered(self._rows.where(*page.filters.conditions()), page)
+            return self._all(_along(query, driver))
+        if page.sort_key in _GROUPED:
+            return self._one_value_after_the_other(page)
+        return self._all(self._walk(page))
+
+    def _few(self, page: Page) -> str | None:
+        """Return the index by which few enough rows are found to sort them."""
+        given = page.filters.given()
+        if page.sort_key == "received" and given in _SERVED_IN_ORDER:
+            return None
+        found = []
+        for index, conditions in page.filters.drivers():
+            some = _along(select(literal(1)).where(*conditions), index).limit(page.most_sorted + 1)
+            count = self._connection.execute(
+                select(func.count()).select_from(some.subquery())
+            ).scalar_one()
+            if count <= page.most_sorted:
+                found.append((count, index))
+        return min(found)[1] if found else None
+
+    def _one_value_after_the_other(self, page: Page) -> list[Row[Any]]:
+        rows: list[Row[Any]] = []
+        for value in self._values(page):
+            rows += self.read(page.within(page.sort_key, value, page.limit - len(rows)))
+            if len(rows) >= page.limit:
+                break
+        return rows
+
+    def _values(self, page: Page) -> list[Any]:
+        """Return the values of a sort key from the place of the page on."""
+        at = page.place[0] if page.place is not None else None
+        if page.sort_key == "state":
+            states = sorted(page.filters.states or State, reverse=page.descending)
+            return [s for s in states if at is None or (s <= at if page.descending else s >= at)]
+        asked = getattr(page.filters, page.sort_key)
+        if asked is not None:
+            return [asked]
+        column = getattr(AssociationRow, page.sort_key)
+        query = select(column).distinct().order_by(column.desc() if page.descending else column)
+        if at is not None:
+            query = query.where(column <= at if page.descending else column >= at)
+        if page.filters.project_id is not None:
+            query = query.where(AssociationRow.project_id == page.filters.project_id)
+        return list(self._connection.scalars(query))
+
+    def _walk(self, page: Page) -> Select[Any]:
+        """Return the statement that reads a page in the order of an index."""
+        filters = page.filters
+        query = _ordered(self._rows.where(*filters.conditions()), page)
+        if page.sort_key in _ALONG:
+            return _along(query, _index_of(_ALONG[page.sort_key]))
+        for name, column in _PLAIN.items():
+            if getattr(filters, name) is not None:
+                return _along(query, _index_of(column))
+        if filters.project_id is None and not filters.states:
+            # In the order of arrival, which is that of the table.
+            return query.with_hint(RequestRow, "NOT INDEXED", "sqlite")
+        return self._merged(page)
+
+    def _merged(self, page: Page) -> Select[Any]:
+        """Each state has the order of arrival in the index: the first rows of each are merged."""
+        filters = page.filters
+        index = _BY_STATE if filters.project_id is None else _BY_PROJECT
+        parts = []
+        for state in filters.states or tuple(State):
+            conditions = replace(filters, states=()).conditions()
+            one = select(RequestRow.seq).where(RequestRow.state == state, *conditions)
+            part = _along(_ordered(one, page), index).subquery()
+            parts.append(select(part.c.seq))
+        first = union_all(*parts).subquery()
+        return _ordered(self._rows.where(RequestRow.seq.in_(select(first.c.seq))), page)
+
+    def _all(self, query: Select[Any]) -> list[Row[Any]]:
+        return list(self._connection.execute(query))
+
+
+_SERVED_IN_ORDER: Final[tuple[set[str], ...]] = (
+    set(), {"states"}, {"project_id"}, {"project_id", "states"}, {"batch_id"}, {"name"}, {"flavor"}
+)  # fmt: skip
+
+
+def _ordered(query: Select[Any], page: Page) -> Select[Any]:
+    by = SORTED_BY[page.sort_key]
+    order = (by,) if by is RequestRow.seq else (by, RequestRow.seq)
+    query = query.order_by(*(c.desc() if page.descending else c for c in order)).limit(page.limit)
+    if page.place is None:
+        return query
+    return query.where(_behind(order, page.place[-len(order) :], descending=page.descending))
+
+
+def _behind(order: Sequence[Any], place: Sequence[Any], *, descending: bool) -> ColumnElement[bool]:
+    """Return the condition that a row comes after `place` in an order of one or two columns.
+
+    The first column alone bounds the search: an index is then entered there, which no database
+    sees in the `or` below.
+    """
+    (column, *rest), (value, *others) = order, place
+    beyond: ColumnElement[bool] = column < value if descending else column > value
+    if not rest:
+        return beyond
+    at_least = column <= value if descending else column >= value
+    equal = and_(column == value, _behind(rest, others, descending=descending))
+    return and_(at_least, or_(beyond, equal))
+
+
+def _along(query: Select[Any], index: str, table: Any = RequestRow) -> Select[Any]:
+    """Let SQLite use this index: it has no statistics to choose by."""
+    return query.with_hint(table, f"INDEXED BY {index}", "sqlite")
+
+
+class LedgerPages:
+    """Reads pages of the ledger on one connection, in the order of its numbers."""
+
+    def __init__(self, connection: Connection, columns: Sequence[Any]) -> None:
+        self._connection, self._rows = connection, select(*columns)
+
+    def read(
+        self,
+        *,
+        project_id: str | None,
+        request_id: str | None,
+        event: Event | None,
+        since: datetime | None,
+        limit: int,
+        after: int,
+    ) -> list[Row[Any]]:
+        """Return the entries behind number `after` that fit."""
+        query = self._rows.order_by(StepRow.seq).limit(limit)
+        if since is not None:
+            after = max(after, self._number_before(since))
+            query = query.where(StepRow.at >= since)
+        query = query.where(StepRow.seq > after)
+        given: dict[str, tuple[Any, Any]] = {}
+        if request_id is not None:
+            given["ix_ledger_request_id"] = StepRow.request_id, request_id
+        if project_id is not None:
+            given["ix_ledger_project_id_seq"] = StepRow.project_id, project_id
+        if event is not None:
+            given["ix_ledger_event_seq"] = StepRow.event, event
+        query = query.where(*(column == value for column, value in given.values()))
+        if given:
+            query = _along(query, self._fewest(given, after), StepRow)
+        return list(self._connection.execute(query))
+
+    def _fewest(self, given: Mapping[str, tuple[Any, Any]], after: int) -> str:
+        """Return the index with the fewest entries; all of them have the order of the numbers."""
+        if "ix_ledger_request_id" in given or len(given) == 1:
+            return next(iter(given))
+        counts = {}
+        for index, (column, value) in given.items():
+            some = select(literal(1)).where(column == value, StepRow.seq > after)
+            some = _along(some, index, StepRow).limit(MOST_SORTED)
+            counts[index] = self._connection.execute(
+                select(func.count()).select_from(some.subquery())
+            ).scalar_one()
+        return min(counts, key=lambda index: counts[index])
+
+    def _number_before(self, since: datetime) -> int:
+        """Return a number before which nothing happened since: instants are not in the order of
+        the numbers where a clock was set, or a fact came late."""
+        hour = since.replace(minute=0, second=0, microsecond=0)
+        lowest = select(func.min(LedgerHourRow.first_seq)).where(LedgerHourRow.begins_at >= hour)
+        counted = self._connection.execute(select(GrowthRow.ledger_seq)).scalar() or 0
+        first = self._connection.execute(lowest).scalar_one()
+        return min(counted, first - 1) if first is not None else counted

@@ -1,0 +1,169 @@
+"""What keeps the store from growing without bound, as protocols: sums, archive, counts.
+
+Must not know SQL.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final, Protocol
+
+from synergy.core.model import QuotaKind, Resources, State
+from synergy.core.rollup import Level
+
+HOURS_KEPT_DAYS: Final = 45  # usage by the hour; a report by hours has 400 periods at most
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Series:
+    """What usage is summed up by; user_id "" is everybody of the project."""
+
+    project_id: str
+    user_id: str
+    association_id: int
+    quota: QuotaKind
+    qos: str
+    demand: Resources
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Consumption:
+    """Servers of one series on one host in some time.
+
+    running  how many held quota when it began
+    started  how many claimed quota in it
+    held_us  for how many microseconds, all of them together
+    """
+
+    series: Series
+    host: str | None
+    running: int
+    started: int
+    held_us: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UsageLine:
+    """A series in some time that begins at an instant; weighted_us counts host factors too."""
+
+    series: Series
+    begins_at: datetime
+    running: int
+    started: int
+    held_us: int
+    weighted_us: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Growth:
+    """How far sums and counts have come; see `db.models.GrowthRow`."""
+
+    rolled_until: datetime | None
+    hours_from: datetime | None
+    ledger_seq: int
+    newest_seq: int
+    purged_until: datetime | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class News:
+    """What the ledger tells since it was counted.
+
+    first_at    the earliest instant in it, or None
+    finished    how many requests ended in each state
+    first_seqs  the lowest number of each hour
+    ledger_seq, newest_seq  how far it is counted with this, and what is the newest now
+    """
+
+    first_at: datetime | None
+    finished: Mapping[State, int]
+    first_seqs: Mapping[datetime, int]
+    ledger_seq: int
+    newest_seq: int
+
+
+class ReadableRollups(Protocol):
+    """Usage by hour and day, and by the spans themselves."""
+
+    def growth(self) -> Growth:
+        """Return how far sums and counts have come."""
+
+    def consumption(
+        self, begin: datetime, end: datetime, *, project_id: str | None = None
+    ) -> list[Consumption]:
+        """Return what was held between two instants, exactly, from the spans."""
+
+    def lines(
+        self,
+        level: Level,
+        begin: datetime,
+        end: datetime,
+        *,
+        project_id: str | None = None,
+        by_user: bool = False,
+        summed: bool = False,
+    ) -> list[UsageLine]:
+        """Return the sums of hours or days; `summed`: one line of a series, from its begin."""
+
+    def first_held_at(self) -> datetime | None:
+        """Return when quota was held for the first time."""
+
+    def news(self, growth: Growth, limit: int) -> News:
+        """Read what at most `limit` further entries of the ledger tell."""
+
+
+class Rollups(ReadableRollups, Protocol):
+    """Usage by hour and day, to be written."""
+
+    def forget_bucket(self, level: Level, begins_at: datetime) -> None:
+        """Delete the sums of an hour or a day."""
+
+    def add_lines(self, level: Level, lines: Sequence[UsageLine]) -> None:
+        """Write sums."""
+
+    def save_growth(self, before: Growth, after: Growth) -> None:
+        """Write how far it has come. Raises Conflict when it is not `before` any longer."""
+
+    def count(self, news: News) -> None:
+        """Add what the ledger tells to the counts."""
+
+    def forget_hours(self, before: datetime, limit: int) -> int:
+        """Delete at most `limit` sums of hours before an instant, and return how many."""
+
+
+class ReadableArchive(Protocol):
+    """Records that nothing works with any longer."""
+
+    @property
+    def kinds(self) -> Sequence[str]:
+        """Return the kinds of records."""
+
+    def due(self, kind: str, before: datetime, limit: int) -> list[str]:
+        """Return the keys of the records of a kind that were finished before an instant."""
+
+    def due_count(self, kind: str, before: datetime) -> int:
+        """Return how many those are."""
+
+    def counts(self, before: datetime | None = None) -> dict[str, int]:
+        """Count the archived records by kind: all, or those from before an instant."""
+
+    def record(self, kind: str, key: str) -> dict[str, Any]:
+        """Return an archived record. Raises NotFound."""
+
+    def unused_classes(self, after: int, limit: int) -> tuple[list[int], int | None]:
+        """Look at `limit` classes with an id above `after`: those no request refers to, and the
+        last that was looked at, or None at the end."""
+
+
+class Archive(ReadableArchive, Protocol):
+    """The archive, to be written."""
+
+    def move(self, kind: str, keys: Sequence[str]) -> int:
+        """Move records into the archive, and return how many: one that changed since stays."""
+
+    def purge(self, before: datetime, limit: int) -> int:
+        """Delete at most `limit` archived records, and as many spans, from before an instant for
+        good; return how many records and spans. Raises Conflict when usage is not summed up."""
+
+    def drop_classes(self, class_ids: Sequence[int]) -> int:
+        """Delete those of the classes that no request refers to, and return how many."""

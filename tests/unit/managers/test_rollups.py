@@ -1,0 +1,188 @@
+"""Usage by hour and day is exactly what the servers held, however they lived."""
+
+import random
+from collections import defaultdict
+from datetime import UTC, timedelta
+
+import pytest
+
+from synergy.core.errors import Conflict
+from synergy.core.model import QuotaKind
+from synergy.core.usage import HalfLife, ResetPeriod
+from synergy.managers import rollups
+from synergy.managers.charging import Tariff
+from synergy.managers.reports import usage_report
+from synergy.sim.engine import temporary_store
+from tests.builders import NOON
+from tests.unit.db.histories import Histories
+
+HOSTS, QOS = {"h1": 1.0, "h2": 1.5}, {"urgent": 2.0}
+TARIFF = Tariff(
+    fading=HalfLife(half_life_s=0, slice_s=60), weights={"VCPU": 1.0}, max_tres=False, qos=QOS,
+    hosts=HOSTS, reset=ResetPeriod.NONE, zone=UTC,
+)  # fmt: skip
+GROUPS = ("project", "user", "quota")
+
+
+@pytest.fixture
+def store():
+    with temporary_store() as made:
+        yield made
+
+
+def catch_up(store, now):
+    steps = 0
+    while rollups.advance(store, TARIFF, now):
+        steps += 1
+        assert steps < 10_000
+
+
+def report(store, begin, end, *, period="none", group_by=GROUPS, project_id=None):
+    found = usage_report(
+        store, TARIFF, begin=begin, end=end, group_by=group_by, period=period,
+        project_id=project_id, promised=None,
+    )["usage"]  # fmt: skip
+    return {
+        (row["begin"], row["project_id"], row["user_id"], row["quota"]): (
+            row["servers"], round(row["resource_hours"].get("VCPU", 0), 5),
+            round(row["billed_hours"], 5),
+        )
+        for row in found
+    }  # fmt: skip
+
+
+def exact(held, begin, end, group_by=GROUPS, project_id=None):
+    """Sum over the spans: the report without periods, by definition."""
+    sums = defaultdict(lambda: [0, 0.0, 0.0])
+    for one in held:
+        overlaps = one.begin < end and (one.end is None or one.end > begin)
+        if not overlaps or project_id not in (None, one.project_id):
+            continue
+        key = (
+            begin.isoformat(),
+            one.project_id if "project" in group_by else None,
+            one.user_id if "user" in group_by else None,
+            one.kind.quota.value if "quota" in group_by else None,
+        )
+        hours, vcpus = one.hours(begin, end), one.kind.demand["VCPU"]
+        sums[key][0] += 1
+        sums[key][1] += vcpus * hours
+        sums[key][2] += vcpus * hours * HOSTS[one.host] * QOS.get(one.kind.qos, 1.0)
+    return {key: (n, round(h, 5), round(b, 5)) for key, (n, h, b) in sums.items()}
+
+
+def agree(found, expected):
+    """Compare up to the rounding of the report."""
+    assert set(found) == set(expected)
+    for key, values in expected.items():
+        assert found[key] == pytest.approx(values, abs=2e-5), key
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_report_is_the_sum_over_the_spans_whatever_is_summed_up(store, seed):
+    rng, end = random.Random(seed), NOON + timedelta(days=6)
+    histories = Histories(store, seed)
+    for _ in range(12):
+        histories.live(NOON, end)
+    for until in (None, NOON + timedelta(days=2, hours=5), end):
+        if until is not None:
+            catch_up(store, until)
+        for _ in range(6):
+            begin, stop = sorted(NOON + (end - NOON) * rng.random() for _ in range(2))
+            for groups in (GROUPS, ("project",), ("quota",)):
+                project = rng.choice([None, "p"])
+                agree(
+                    report(store, begin, stop, group_by=groups, project_id=project),
+                    exact(histories.held, begin, stop, groups, project),
+                )
+    with store.reading() as uow:
+        assert uow.rollups.growth().rolled_until == end.replace(hour=11)
+
+
+@pytest.mark.parametrize("period", ["hour", "day", "week", "month"])
+def test_the_periods_of_a_report_add_up_to_the_whole(store, period):
+    histories, end = Histories(store, 5), NOON + timedelta(days=9, minutes=7)
+    for _ in range(15):
+        histories.live(NOON, end)
+    catch_up(store, end)
+    begin, stop = NOON + timedelta(minutes=17), end - timedelta(seconds=11)
+    found = usage_report(
+        store, TARIFF, begin=begin, end=stop, group_by=["project"], period=period,
+        project_id=None, promised=None,
+    )["usage"]  # fmt: skip
+    hours = defaultdict(float)
+    for row in found:
+        hours[row["project_id"]] += row["resource_hours"].get("VCPU", 0)
+    whole = exact(histories.held, begin, stop, ("project",))
+    assert dict(hours) == pytest.approx({key[1]: h for key, (_, h, _) in whole.items()}, abs=1e-3)
+
+
+def test_what_is_told_late_is_in_the_report_although_its_hours_were_summed_up(store):
+    histories, end = Histories(store, 2), NOON + timedelta(days=3)
+    for _ in range(5):
+        histories.live(NOON, end)
+    catch_up(store, end)
+    catch_up(store, end)
+    for _ in range(5):
+        histories.live(NOON + timedelta(days=1), end - timedelta(days=1), open_ratio=0)
+    catch_up(store, end + timedelta(minutes=2))
+    agree(report(store, NOON, end), exact(histories.held, NOON, end))
+
+
+def test_a_clock_that_was_ahead_for_a_while_leaves_no_trace_in_reports(store):
+    histories, end = Histories(store, 3), NOON + timedelta(hours=30, minutes=20)
+    for _ in range(5):
+        histories.live(NOON, end, open_ratio=1)
+    catch_up(store, end + timedelta(days=3))
+    catch_up(store, end)
+    with store.reading() as uow:
+        assert uow.rollups.growth().rolled_until == NOON + timedelta(hours=30)
+    agree(report(store, NOON, end), exact(histories.held, NOON, end))
+
+
+def test_hours_that_are_no_longer_kept_are_read_from_days_and_spans(store):
+    histories, end = Histories(store, 4), NOON + timedelta(days=9)
+    for _ in range(12):
+        histories.live(NOON, NOON + timedelta(days=8), open_ratio=0)
+    catch_up(store, end)
+    with store.writing() as uow:
+        gone = [uow.rollups.forget_hours(NOON + timedelta(days=4), 100) for _ in range(4 * 24)]
+        uow.commit()
+    assert sum(gone) > 0
+    for period in ("none", "hour"):
+        begin, stop = NOON + timedelta(hours=7, seconds=3), NOON + timedelta(days=5, seconds=9)
+        found = report(store, begin, stop, period=period)
+        if period == "none":
+            agree(found, exact(histories.held, begin, stop))
+        else:
+            billed = sum(values[2] for values in found.values())
+            whole = sum(v[2] for v in exact(histories.held, begin, stop).values())
+            assert billed == pytest.approx(whole, abs=1e-2)
+
+
+def test_only_one_of_two_that_sum_up_the_same_hour_is_believed(store):
+    histories, end = Histories(store, 6), NOON + timedelta(hours=5)
+    histories.live(NOON, end)
+    with store.reading() as uow:
+        before = uow.rollups.growth()
+    catch_up(store, end)
+    with store.writing() as uow, pytest.raises(Conflict, match="another process"):
+        uow.rollups.save_growth(before, before.__class__(
+            rolled_until=NOON, hours_from=None, ledger_seq=0, newest_seq=0, purged_until=None
+        ))  # fmt: skip
+    agree(report(store, NOON, end), exact(histories.held, NOON, end))
+
+
+def test_what_a_server_held_before_it_was_parked_or_resized_is_charged_to_fair_share(store):
+    histories, end = Histories(store, 8), NOON + timedelta(days=2)
+    for _ in range(10):
+        histories.live(NOON, end)
+    with store.reading() as uow:
+        holds = uow.requests.holds_since(NOON - timedelta(days=1))
+    charged = sum(
+        hold.demand["VCPU"] * ((hold.released_at or end) - hold.held_from).total_seconds()
+        * hold.count for hold in holds
+    )  # fmt: skip
+    shared = [one for one in histories.held if one.kind.quota is QuotaKind.SHARED]
+    expected = sum(one.kind.demand["VCPU"] * one.hours(NOON, end) * 3600 for one in shared)
+    assert charged == pytest.approx(expected)
