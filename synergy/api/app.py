@@ -15,12 +15,14 @@ from synergy.api.policies import Caller, Enforcer
 from synergy.api.routing import Answer, Call, LaneTable, Route
 from synergy.api.schema import Checker
 from synergy.api.services import Services
-from synergy.api.v1 import managers, projects, reports, requests, service
+from synergy.api.v1 import expiry, managers, projects, reports, requests, service
 
 LOG = logging.getLogger(__name__)
 _TAG: Final = re.compile(r'"([^"]*)"')
 LONGEST_BODY: Final = 1024 * 1024
-_NOUNS: Final = (*managers.ROUTES, *projects.ROUTES, *requests.ROUTES, *reports.ROUTES)
+_NOUNS: Final = (
+    *managers.ROUTES, *projects.ROUTES, *requests.ROUTES, *expiry.ROUTES, *reports.ROUTES,
+)  # fmt: skip
 ROUTES: Final[tuple[Route, ...]] = (*service.routes(_NOUNS), *_NOUNS)
 LANE_OF: Final = LaneTable(ROUTES)
 

@@ -58,6 +58,7 @@ class _OfService(Collector):
                 family.add_metric([state], count)
             yield family
         yield from self._round()
+        yield from self._ending()
         quota = self._ask("quota", "show")
         if quota is not None:
             family = GaugeMetricFamily(
@@ -84,6 +85,37 @@ class _OfService(Collector):
             runs.add_metric([one["name"]], one["runs"])
             failures.add_metric([one["name"]], one["failures"])
         yield from (status, runs, failures)
+
+    def _ending(self) -> Iterator[Any]:
+        """Yield what an operator is to be woken for: nothing ends, or something is lost."""
+        expiry, lost = self._ask("expiry", "show"), self._ask("nova", "lost")
+        if expiry is not None:
+            suspended = GaugeMetricFamily(
+                "synergy_expiry_suspended", "1 while no server is ended, by the reason.",
+                labels=["reason"],
+            )  # fmt: skip
+            for reason in ("clock", "most_per_pass"):
+                suspended.add_metric([reason], float(expiry["reason"] == reason))
+            yield suspended
+            yield GaugeMetricFamily(
+                "synergy_clock_off_seconds",
+                "By how much the wall clock is ahead of the time that Synergy goes by.",
+                value=expiry["clock"]["off_s"],
+            )
+            for name, text in (
+                ("due", "Servers whose lifetime is over and that are not being ended."),
+                ("expiring", "Servers that are being ended."),
+            ):
+                yield GaugeMetricFamily(f"synergy_expiry_{name}", text, value=expiry[name])
+            yield GaugeMetricFamily(
+                "synergy_expiry_refused", "Servers that Nova refuses to end.",
+                value=len(expiry["refused"]),
+            )  # fmt: skip
+        if lost is not None:
+            yield GaugeMetricFamily(
+                "synergy_lost_builds", "Requests that the conductor has and nothing is heard of.",
+                value=len(lost),
+            )  # fmt: skip
 
     def _round(self) -> Iterator[Any]:
         found = self._ask("scheduler", "status")

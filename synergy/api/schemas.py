@@ -14,6 +14,7 @@ from synergy.core.model import (
     ExpiryAction,
     Handover,
     OnBuildFailure,
+    OnLost,
     OnPrivateFull,
     QuotaKind,
     State,
@@ -112,6 +113,7 @@ SETTINGS: Final[dict[str, Schema]] = {
     "ttl_s": {"type": "integer", "minimum": 1, "maximum": 366 * 86_400},
     "expiry_action": _words(ExpiryAction),
     "on_build_failure": _words(OnBuildFailure),
+    "on_lost": _words(OnLost),
     "max_waiting": {"type": "integer", "minimum": 0, "maximum": 10_000_000},
     "max_waiting_per_user": {"type": "integer", "minimum": 0, "maximum": 10_000_000},
     "suspended": BOOLEAN,
@@ -152,10 +154,10 @@ COMPONENTS: Final[Mapping[str, Schema]] = {
         {
             "id": STRING, "name": STRING, "domain_id": STRING, **SETTINGS, "private": AMOUNTS,
             "borrow_limit": or_null(AMOUNTS), "lend_limit": or_null(AMOUNTS),
-            "handover": _words(Handover), "revision": STRING,
+            "handover": _words(Handover), "gone": BOOLEAN, "revision": STRING,
             "users": {"type": "array", "items": ref("User")},
         },
-        ["id", "name", "domain_id", *SETTINGS, "handover", "revision"],
+        ["id", "name", "domain_id", *SETTINGS, "handover", "gone", "revision"],
     ),
     "User": object_of(_USER, list(_USER)),
     "Request": object_of(
@@ -198,6 +200,14 @@ COMPONENTS: Final[Mapping[str, Schema]] = {
                 borrow_limit=or_null(AMOUNTS), lend_limit=or_null(AMOUNTS),
             ),
         },
+    ),
+    "Expiry": wrapped(
+        suspended=BOOLEAN,
+        reason=or_null({"type": "string", "enum": ["clock", "most_per_pass"]}),
+        text=STRING, since=or_null(INSTANT), due=COUNT, due_on_resume=COUNT, expiring=COUNT,
+        next_end=or_null(INSTANT), most_per_pass=COUNT,
+        clock=wrapped(trusted=BOOLEAN, wall=INSTANT, now=INSTANT, off_s=NUMBER),
+        refused={"type": "array", "items": wrapped(id=STRING, why=STRING, next_try_at=INSTANT)},
     ),
     "Share": wrapped(
         id=STRING, parent=or_null(STRING), user=or_null(STRING), raw_shares=SHARES,

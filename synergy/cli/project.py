@@ -30,6 +30,10 @@ _CHOICES: Final = {
         ["keep", "delete"],
         "What is done to a server whose build Nova gave up.",
     ),
+    "on_lost": (
+        ["tell", "error", "rebuild_by_user"],
+        "What is done to a server that Nova's conductor got and does not build.",
+    ),
 }
 _NUMBERS: Final = {
     "priority": "Priority of the association factor; that of a user counts before the project's.",
@@ -151,7 +155,14 @@ class RemoveProject(Command):
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser: argparse.ArgumentParser = super().get_parser(prog_name)
         parser.add_argument("project", help="Name or id of the project.")
+        parser.add_argument(
+            "--servers",
+            choices=["keep", "expire"],
+            default="keep",
+            help="What becomes of its servers on the shared quota. keep: they have no end any "
+            "more. expire: they are deleted at the end that they have.",
+        )
         return parser
 
     def take_action(self, parsed: argparse.Namespace) -> None:
-        client_of(self).projects.remove(parsed.project)
+        client_of(self).projects.remove(parsed.project, servers=parsed.servers)

@@ -124,9 +124,11 @@ class Projects(_Noun):
         changed = self._api.patch(path, settings, revision=revision)
         return cast(Project, changed["project"])
 
-    def remove(self, project: str, *, revision: str | None = None) -> None:
-        """Manage a project no longer."""
-        self._api.delete(f"/projects/{_part(project)}", revision=revision)
+    def remove(self, project: str, *, servers: str = "keep", revision: str | None = None) -> None:
+        """Manage a project no longer; its shared servers: keep them, or let them expire."""
+        self._api.delete(
+            f"/projects/{_part(project)}", revision=revision, params={"servers": servers}
+        )
 
     def users(self, project: str) -> Sequence[User]:
         """Return the users of a project."""
@@ -190,7 +192,7 @@ class Requests(_Noun):
 
 
 class Reports(_Noun):
-    """/v1/quotas, shares, priorities, usage, events and rounds"""
+    """/v1/quotas, shares, priorities, usage, events, expiry and rounds"""
 
     def quota(self, project_id: str | None = None) -> Quota:
         """Return the shared quota, and what projects own and hold."""
@@ -211,6 +213,14 @@ class Reports(_Noun):
     def events(self, *, limit: int | None = None, **filters: Any) -> Iterator[Event]:
         """Walk what happened to requests, oldest first."""
         return self._api.pages("/events", "events", limit, **filters)
+
+    def expiry(self) -> dict[str, Any]:
+        """Return whether servers are ended, or why not."""
+        return cast(dict[str, Any], self._api.get("/expiry")["expiry"])
+
+    def resume_expiry(self) -> dict[str, Any]:
+        """Let servers be ended again: all that are due, by the wall clock as it is."""
+        return cast(dict[str, Any], self._api.post("/expiry/resume", {})["expiry"])
 
     def latest_round(self) -> dict[str, Any]:
         """Return the last round and its counters."""

@@ -43,6 +43,7 @@ class Project(TypedDict):
     ttl_s: int
     expiry_action: str
     on_build_failure: str
+    on_lost: str
     max_waiting: int
     max_waiting_per_user: int
     suspended: bool
@@ -51,6 +52,7 @@ class Project(TypedDict):
     borrow_limit: Amounts | None
     lend_limit: Amounts | None
     handover: str
+    gone: bool
     revision: str
     users: list[User]
 

@@ -44,6 +44,20 @@ class TokensRefused(Fact):
 
 
 @dataclass(frozen=True, slots=True)
+class OwnersGone(Fact):
+    """These (project_id, user_id) may have no servers any more; each with why, for its user."""
+
+    owners: tuple[tuple[str, str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ZonesGone(Fact):
+    """These availability zones exist no longer, although requests wait for them."""
+
+    zones: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
 class QuotaHeld(Fact):
     """These requests began to hold quota."""
 

@@ -154,6 +154,17 @@ class OnBuildFailure(StrEnum):
     DELETE = "delete"
 
 
+class OnLost(StrEnum):
+    """What Synergy does to a request that the conductor has, and of which nothing is heard.
+
+    It is never sent again: Nova may still build it.
+    """
+
+    TELL = "tell"  # nothing but to say so; it goes on claiming quota
+    ERROR = "error"  # its server is set to ERROR, which gives the quota back
+    REBUILD_BY_USER = "rebuild_by_user"  # its server, which never ran, is deleted: ask again
+
+
 class Handover(StrEnum):
     """Where a project's private quota lives while it moves between Nova and Synergy."""
 
@@ -199,6 +210,7 @@ class Project:
     ttl_s: int = 86_400
     expiry_action: ExpiryAction = ExpiryAction.DELETE
     on_build_failure: OnBuildFailure = OnBuildFailure.KEEP
+    on_lost: OnLost = OnLost.TELL
     max_waiting: int = 10_000
     max_waiting_per_user: int = 10_000
     suspended: bool = False
@@ -208,6 +220,7 @@ class Project:
     lend_limit: Resources | None = NOTHING
     nova_quota: Mapping[str, int | None] = field(default_factory=dict)  # put back on removal
     handover: Handover = Handover.TAKING
+    gone: bool = False  # Keystone does not know it any more
     generation: int = 0
 
 

@@ -6,6 +6,7 @@ asked. The table in the documentation is generated from this one.
 """
 
 from collections.abc import Mapping
+from datetime import datetime
 from enum import StrEnum
 from typing import Final
 
@@ -106,6 +107,8 @@ def missed(
     in_task  Nova is at work on it, so that its size is about to change
     """
     found = TABLE[request.state, status]
+    if found is E.PARKED and request.state is S.ACTIVE and in_task:
+        return None  # it is on its way back
     if isinstance(found, Event):
         return found
     if found is not Stay.AGREES:
@@ -119,3 +122,14 @@ def missed(
     if demand is not None and demand != request.demand and not in_task:
         return E.RESIZED
     return None
+
+
+def possible_instant(request: Request, at: datetime, now: datetime) -> datetime:
+    """Return the instant nearest to `at`, as a host tells it, at which something can have happened.
+
+    A host's clock may be days off: nothing happened to a server before its request was claimed, or
+    what followed from that, and nothing happens after now.
+    """
+    known = (request.queued_at, request.held_from, request.active_at, request.released_at)
+    earliest = max(one for one in known if one is not None)
+    return min(max(at, earliest), now)

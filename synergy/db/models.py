@@ -28,6 +28,7 @@ from sqlalchemy import (
     Text,
     TypeDecorator,
     UniqueConstraint,
+    false,
     text,
     true,
 )
@@ -42,6 +43,7 @@ from synergy.core.model import (
     ExpiryAction,
     Handover,
     OnBuildFailure,
+    OnLost,
     OnPrivateFull,
     QuotaKind,
     Resources,
@@ -273,6 +275,7 @@ class ProjectRow(Base):
     on_build_failure: Mapped[OnBuildFailure] = mapped_column(
         Word(OnBuildFailure, 16), server_default=OnBuildFailure.KEEP.value
     )
+    on_lost: Mapped[OnLost] = mapped_column(Word(OnLost, 16), server_default=OnLost.TELL.value)
     max_waiting: Mapped[int]
     max_waiting_per_user: Mapped[int]
     suspended: Mapped[bool] = mapped_column(Flag)
@@ -282,6 +285,7 @@ class ProjectRow(Base):
     lend_limit: Mapped[Resources | None] = mapped_column(Vector)
     nova_quota: Mapped[dict[str, Any]] = mapped_column(Document)
     handover: Mapped[Handover] = mapped_column(Word(Handover, 16))
+    gone: Mapped[bool] = mapped_column(Flag, server_default=false())
     generation: Mapped[int] = mapped_column(default=0)
 
 
@@ -529,3 +533,22 @@ class ArchiveRow(Base):
     key: Mapped[str] = mapped_column(String(64))
     at: Mapped[datetime] = mapped_column(Instant, index=True)
     record: Mapped[bytes] = mapped_column(Sealed)
+
+
+class ClockMarkRow(Base):
+    """The one row that tells a start how far the time had come; see `core.clockwatch.Mark`."""
+
+    __tablename__ = "clock_mark"
+    mark_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    at: Mapped[datetime] = mapped_column(Instant)
+    boot_id: Mapped[str] = mapped_column(Key(64))
+    monotonic_s: Mapped[float] = mapped_column(Double)
+
+
+class ExpiryBrakeRow(Base):
+    """The one row that is there while nothing is ended until a person says so."""
+
+    __tablename__ = "expiry_brake"
+    brake_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    since: Mapped[datetime] = mapped_column(Instant)
+    due: Mapped[int]

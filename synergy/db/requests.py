@@ -147,11 +147,12 @@ _REQUEST_READER: Final = RowReader(_COLUMNS, tuple)
 _STEP_READER: Final = RowReader(_STEP_COLUMNS, _step)
 _ENTRY_READER: Final = RowReader(_ENTRY, _entry)
 _EXPIRING: Final = _REQUESTS.where(RequestRow.state == State.EXPIRING).order_by(RequestRow.seq)
+_LIVING: Final = RequestRow.state.in_([State.ACTIVE, State.ERROR])  # what failed ends in time, too
 _ENDING: Final = _REQUESTS.where(
-    RequestRow.state == State.ACTIVE, RequestRow.expires_at <= bindparam("by", type_=Instant)
+    _LIVING, RequestRow.expires_at <= bindparam("by", type_=Instant)
 ).order_by(RequestRow.expires_at, RequestRow.seq)
 _NEXT_EXPIRY: Final = select(func.min(RequestRow.expires_at)).where(
-    RequestRow.state == State.ACTIVE, RequestRow.expires_at.between(EPOCH, LATEST)
+    _LIVING, RequestRow.expires_at.between(EPOCH, LATEST)
 )
 
 

@@ -19,6 +19,7 @@ from synergy.db.projects import SqlProjects
 from synergy.db.requests import SqlRequests
 from synergy.db.rollups import SqlRollups
 from synergy.db.rows import DamageLog
+from synergy.db.safety import SqlSafety
 from synergy.db.vault import Vault
 
 
@@ -36,6 +37,7 @@ class SqlReading:
         self.trusts = SqlTrusts(connection, damage)
         self.rollups = SqlRollups(connection, self._classes, damage)
         self.archive = SqlArchive(connection, self._classes, damage)
+        self.safety = SqlSafety(connection)
 
 
 class SqlWriting(SqlReading):

@@ -10,16 +10,19 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
+from typing import Final
 
 from synergy.core.admission import retry_delay_s
 from synergy.core.batches import handle_apart
 from synergy.core.errors import NotFound, in_words
 from synergy.core.events import QuotaHeld, QuotaReleased, RequestsRefused, RequestsWithdrawn
-from synergy.core.lifecycle import TRANSITIONS, Event, Move, transition
+from synergy.core.lifecycle import TRANSITIONS, Event, Move, Unchanged, transition
 from synergy.core.model import Request, State
 from synergy.core.reasons import Reason
+from synergy.core.reconcile import ABSENT, missed
 from synergy.core.schedule import Decision, Outcome
 from synergy.managers.base import Publish
+from synergy.managers.owners import Owner, Owners
 from synergy.ports import (
     Clock,
     Compute,
@@ -28,12 +31,15 @@ from synergy.ports import (
     Identity,
     Parcel,
     Reading,
+    ServerView,
     Store,
     Writing,
 )
 
 LOG = logging.getLogger(__name__)
-Owner = tuple[str, str]  # project_id, user_id
+_NOT_SENT: Final = (
+    Event.REMOVED, Event.HANDED_OVER, Event.BOOTED, Event.PARKED, Event.BUILD_FAILED
+)  # fmt: skip
 
 
 class Dispatcher:
@@ -47,9 +53,11 @@ class Dispatcher:
         conductor: Conductor,
         compute: Compute,
         identity: Identity,
+        owners: Owners,
         counts: Counter[str],
     ) -> None:
         self._clock, self._publish, self._counts = clock, publish, counts
+        self._owners = owners
         self._store, self._conductor = store, conductor
         self._compute, self._identity = compute, identity
 
@@ -58,13 +66,14 @@ class Dispatcher:
         a retry. Raises Conflict, and then nothing was done.
         """
         chosen = {decision.request_id: decision for decision in decisions}
-        alive = self._compute.servers(chosen)
-        tokens = self._tokens_for([one for one in alive if chosen[one].outcome is Outcome.DISPATCH])
+        views = self._compute.servers(chosen)
+        leaving = [one for one in views if chosen[one].outcome is Outcome.DISPATCH]
+        gone, tokens = self._ask_keystone(leaving)
         back: list[Request] = []
 
         def carry_out(part: Sequence[str]) -> None:
             some = {request_id: chosen[request_id] for request_id in part}
-            done, parcels, broken = self._record(round_id, some, frozenset(alive), tokens)
+            done, parcels, broken = self._record(round_id, some, views, gone, tokens)
             self._tell(done)
             if parcels or broken:
                 back.extend(self._hand_over(parcels, broken, round_id))
@@ -92,7 +101,8 @@ class Dispatcher:
         self,
         round_id: str,
         chosen: Mapping[str, Decision],
-        alive: frozenset[str],
+        views: Mapping[str, ServerView],
+        gone: Mapping[Owner, str],
         tokens: Mapping[Owner, str],
     ) -> tuple[list[Request], dict[str, Parcel], dict[str, str]]:
         """Commit what was decided before anything is sent; return it, and what is to be sent."""
@@ -104,13 +114,14 @@ class Dispatcher:
                 request = found.get(request_id)
                 if request is None or request.state is not State.QUEUED:
                     self._counts["conflicts"] += 1  # withdrawn, or damaged: nothing to do
-                elif request_id not in alive:
-                    moves.append(transition(request, Event.REMOVED, now, why="deleted by its user"))
+                elif overtaken := _overtaken(request, views.get(request_id), now):
+                    moves.append(overtaken)
+                elif why := gone.get((request.project_id, request.user_id)):
+                    moves.append(transition(request, Event.CANCELLED, now, why=why))
                 else:
                     moves.append(self._decided(uow, request, decision, now, round_id))
             uow.requests.save(moves)
-            gone = [m.request.request_id for m in moves if m.request.state is State.CANCELLED]
-            uow.requests.forget_bodies(gone)
+            uow.requests.forget_bodies([m.request.request_id for m in moves if _needs_no_body(m)])
             leaving = [m.request for m in moves if m.request.state is State.DISPATCHING]
             parcels, broken = _pack(uow, leaving, tokens)
             uow.commit()
@@ -133,7 +144,7 @@ class Dispatcher:
             by_state.setdefault(request.state, []).append(request)
         if State.DISPATCHING in by_state:
             self._publish(QuotaHeld(tuple(by_state[State.DISPATCHING])))
-        gone = by_state.get(State.CANCELLED, []) + by_state.get(State.REJECTED, [])
+        gone = [one for one in moved if one.state not in (State.DISPATCHING, State.QUEUED)]
         if gone:
             self._publish(RequestsWithdrawn(tuple(gone)))
         if State.REJECTED in by_state:
@@ -168,18 +179,21 @@ class Dispatcher:
                     LOG.warning("request %s: %s", request_id, why)
         return self._record_outcome(outcome, round_id, tried)
 
-    def _tokens_for(self, request_ids: Sequence[str]) -> dict[Owner, str]:
-        """Return fresh tokens of those owners of requests who gave a trust."""
+    def _ask_keystone(
+        self, request_ids: Sequence[str]
+    ) -> tuple[dict[Owner, str], dict[Owner, str]]:
+        """Return which owners of requests are gone, and fresh tokens of those who gave a trust."""
         with self._store.reading() as uow:
             owners = {(r.project_id, r.user_id) for r in uow.requests.find(request_ids).values()}
             trusts = {(t.project_id, t.user_id): t.trust_id for t in uow.trusts.all()}
+        gone = self._owners.gone(owners)
         tokens: dict[Owner, str] = {}
-        for owner in sorted(owners & trusts.keys()):
+        for owner in sorted(owners & trusts.keys() - gone.keys()):
             try:
                 tokens[owner] = self._identity.token_from_trust(trusts[owner])
             except NotFound as error:
                 LOG.warning("%s: the token of the request itself is used", error)
-        return tokens
+        return gone, tokens
 
     def _record_outcome(
         self, outcome: Mapping[str, tuple[Event, str]], round_id: str, tried: str
@@ -202,6 +216,25 @@ class Dispatcher:
         if back:
             self._publish(QuotaReleased(tuple(back)))
         return back
+
+
+def _overtaken(request: Request, view: ServerView | None, now: datetime) -> Move | None:
+    """Return the move of a request that is not to be sent: Nova does not wait for it any more.
+
+    A second build of a server that Nova has already would destroy it.
+    """
+    status = ABSENT if view is None else view.status
+    event = missed(request, status)
+    if event is None:
+        return None
+    why = "deleted by its user" if event is Event.REMOVED else "Nova had it already"
+    host = Unchanged.HOST if view is None else view.host
+    return transition(request, event, now, why=why, host=host)
+
+
+def _needs_no_body(move: Move) -> bool:
+    """Tell whether nobody will send the body any more: a refusal is sent with it, too."""
+    return move.step is not None and move.step.event in _NOT_SENT
 
 
 def _pack(

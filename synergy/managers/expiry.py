@@ -1,24 +1,58 @@
 """Ends shared servers whose lifetime is over, after a warning.
 
 Why: lifetimes make fairness enforceable and start times predictable. Only a server on the shared
-quota has an end; a private one is never looked at. Must not know why a lifetime is what it is.
+quota has an end; a private one is never looked at. What cannot be undone has brakes: nothing is
+ended by a clock that was set, nor when more servers than expected are due at once, and a server
+that Nova refuses to end keeps no other from ending. Must not know why a lifetime is what it is.
 """
 
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from enum import StrEnum
+from typing import Any, Final
 
 from oslo_config import cfg
 
-from synergy.core.errors import NotFound
+from synergy.core.errors import Conflict, NotFound, SynergyError, UpstreamUnavailable
 from synergy.core.events import Fact, ServersActive, ServersExpireSoon
 from synergy.core.lifecycle import Event, transition
-from synergy.core.model import ExpiryAction, Project, QuotaKind, Request
-from synergy.managers.base import Manager, Publish
-from synergy.ports import Clock, Compute, Reading, ServerStatus, Store, Writing
+from synergy.core.model import ExpiryAction, Project, QuotaKind, Request, ServerStatus, State
+from synergy.managers.base import Json, Manager, Publish, command
+from synergy.managers.render import instant_json
+from synergy.managers.watched_clock import Standing, WatchedClock
+from synergy.ports import Brake, Compute, Reading, ServerView, Store, Writing
 
 LOG = logging.getLogger(__name__)
+LONGEST_RETRY_S: Final = 3600.0
+DONE_LOOK_S: Final = 300.0  # a user may start a server again that was stopped
+TRIES: Final = 5  # looks at a server after which `delete_after_s` counts
+SILENT: Final = 5  # servers in a row for which Nova does not answer, then the others wait
+NO_ONE: Final[frozenset[str]] = frozenset()
+
+
+class Suspension(StrEnum):
+    """Why no server is ended."""
+
+    CLOCK = "clock"
+    MOST_PER_PASS = "most_per_pass"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Rest:
+    """A server whose end is under way.
+
+    until_s  when to look again, seconds of the monotonic clock
+    delay_s  how long the last refusal lets it rest
+    tries    how often it was looked at
+    why      why Nova refuses to end it, "" if it does not
+    """
+
+    until_s: float
+    delay_s: float = 0.0
+    tries: int = 0
+    why: str = ""
 
 
 class ExpiryManager(Manager):
@@ -42,23 +76,42 @@ class ExpiryManager(Manager):
             min=1,
             max=3600,
             mutable=True,
-            help="Seconds until an expiry that is not complete is looked at again.",
+            help="Seconds until an expiry that is not complete is looked at again. What Nova "
+            "refuses is tried again after as long, doubling up to an hour.",
+        ),
+        cfg.IntOpt(
+            "most_per_pass",
+            default=100,
+            min=1,
+            max=1_000_000,
+            mutable=True,
+            help="Most servers that one pass ends. When more are due at once, the pass ends this "
+            "many, logs an error and suspends expiry until a person runs `synergy expiry resume`. "
+            "Set it above the largest number of servers that end together in an ordinary way, "
+            "such as those of one multi-create.",
+        ),
+        cfg.FloatOpt(
+            "delete_after_s",
+            default=86_400.0,
+            min=0,
+            max=366 * 86_400,
+            mutable=True,
+            help="Seconds after its end at which a server that could not be shelved, stopped or "
+            "saved is deleted instead, so that it does not keep the shared quota for ever; 0 "
+            "never does that.",
         ),
     )
 
     def __init__(
-        self,
-        conf: Any,
-        clock: Clock,
-        publish: Publish,
-        store: Store,
-        compute: Compute,
+        self, conf: Any, clock: WatchedClock, publish: Publish, store: Store, compute: Compute
     ) -> None:
         self._conf, self._clock, self._publish = conf, clock, publish
         self._store, self._compute = store, compute
         self._due_at: datetime | None = None  # nothing ends or is announced before
         self._warned: set[str] = set()
         self._images: dict[str, str] = {}  # server -> image that must be complete first
+        self._rests: dict[str, _Rest] = {}
+        self._resumed: frozenset[str] = NO_ONE  # due when a person resumed: no brake for these
 
     def on_event(self, event: Fact) -> None:
         if isinstance(event, ServersActive):
@@ -71,33 +124,66 @@ class ExpiryManager(Manager):
         self._due_at = None
 
     def task(self) -> float | None:
-        now = self._clock.now()
-        if self._due_at is None or self._due_at <= now:
-            self._due_at = self._look(now)
-        return (self._due_at - now).total_seconds()
+        standing = self._clock.standing()
+        if self._due_at is None or self._due_at <= standing.at or not standing.agrees:
+            self._due_at = self._look(standing)
+        return (self._due_at - standing.at).total_seconds()
 
-    def _look(self, now: datetime) -> datetime:
+    def _look(self, standing: Standing) -> datetime:
         """Announce and end what is due, and return when to look again at the latest."""
+        now = standing.at
         with self._store.writing() as uow:
-            self._mark_overdue(uow, now)
-            expiring = uow.requests.expiring()
+            uow.safety.save_mark(self._clock.mark())
+            left = self._mark_overdue(uow, now) if standing.agrees else 0
+            expiring = uow.requests.expiring() if standing.agrees else []
             projects = {p.project_id: p for p in uow.projects.all()} if expiring else {}
             soon = self._due_to_warn(uow, now)
             next_end = uow.requests.next_expiry()
+            suspended = not standing.agrees or uow.safety.brake() is not None
             uow.commit()
         if soon:
             self._publish(ServersExpireSoon(tuple(soon)))
-        unfinished = self._end(expiring, projects)
-        dues = [now + timedelta(seconds=self._conf.retry_s if unfinished else self._conf.rate_s)]
-        if next_end is not None:
+        self._end(expiring, projects, now)
+        if left:
+            return now  # a person let them go: the next pass follows at once
+        dues = [now + timedelta(seconds=self._next_look_s(suspended))]
+        if next_end is not None and not suspended:
             lead_at = next_end - timedelta(seconds=self._conf.warning_s)
             dues.append(lead_at if lead_at > now else next_end)
         return min(dues)
 
-    def _mark_overdue(self, uow: Writing, now: datetime) -> None:
-        """Move what is over to EXPIRING; the intent is stored before Nova is asked."""
-        ending = [r for r in uow.requests.ending(now) if r.quota is QuotaKind.SHARED]
-        uow.requests.save([transition(request, Event.TTL_REACHED, now) for request in ending])
+    def _next_look_s(self, suspended: bool) -> float:
+        now_s = self._clock.monotonic_s()
+        waits_s = [rest.until_s - now_s for rest in self._rests.values()]
+        often_s = self._conf.retry_s if suspended else self._conf.rate_s
+        return max(1.0, min([float(often_s), *waits_s]))
+
+    def _mark_overdue(self, uow: Writing, now: datetime) -> int:
+        """Move what is over to EXPIRING; the intent is stored before Nova is asked.
+
+        Puts the brake on when more than `most_per_pass` are due that no person let go. Returns how
+        many are left that a person did let go.
+        """
+        if uow.safety.brake() is not None:
+            return 0
+        most = self._conf.most_per_pass
+        due = _due(uow, now)
+        allowed = [request for request in due if request.request_id in self._resumed]
+        rest = [request for request in due if request.request_id not in self._resumed]
+        chosen = (allowed or rest)[:most]
+        uow.requests.save([transition(request, Event.TTL_REACHED, now) for request in chosen])
+        if allowed:
+            self._resumed -= {request.request_id for request in chosen}
+            return len(due) - len(chosen)
+        self._resumed = NO_ONE
+        if len(rest) > most:
+            uow.safety.put_on(Brake(since=now, due=len(rest)))
+            LOG.error(
+                "%d servers are due to end at once, more than [expiry] most_per_pass: %d are "
+                "ended, and expiry is suspended. Look at `synergy expiry show`; if all of them "
+                "shall end, run `synergy expiry resume`", len(rest), most,
+            )  # fmt: skip
+        return 0
 
     def _due_to_warn(self, uow: Reading, now: datetime) -> list[Request]:
         if self._conf.warning_s <= 0:
@@ -109,23 +195,56 @@ class ExpiryManager(Manager):
             LOG.debug("server %s expires at %s", request.request_id, request.expires_at)
         return soon
 
-    def _end(self, expiring: Sequence[Request], projects: Mapping[str, Project]) -> bool:
-        """Do to each server what its project wants; tell whether something is left to do."""
-        if not expiring:
-            return False
-        views = self._compute.servers([request.request_id for request in expiring])
-        unfinished = False
-        for request in expiring:
+    # --- ending -----------------------------------------------------------------------------------
+
+    def _end(
+        self, expiring: Sequence[Request], projects: Mapping[str, Project], now: datetime
+    ) -> None:
+        """Do to each server what its project wants, those apart that rest."""
+        present = {request.request_id for request in expiring}
+        self._rests = {key: rest for key, rest in self._rests.items() if key in present}
+        now_s = self._clock.monotonic_s()
+        due = [r for r in expiring if self._rest_of(r).until_s <= now_s]
+        views = self._compute.servers([request.request_id for request in due]) if due else {}
+        refused: list[tuple[Request, str]] = []
+        silent = 0
+        for request in due:
+            if silent >= SILENT:
+                LOG.warning("Nova answers for none of %d servers: the others wait", silent)
+                break
+            action = self._action(request, projects.get(request.project_id), now)
             view = views.get(request.request_id)
-            if view is None:
-                continue  # gone: the notification or the reconcile will say so
-            project = projects.get(request.project_id)
-            action = project.expiry_action if project else ExpiryAction.DELETE
-            if action is ExpiryAction.STOP and view.status is ServerStatus.STOPPED:
-                continue
-            unfinished = True
+            try:
+                self._end_one(request, action, view)
+                silent = 0
+            except Exception as error:  # of this server alone: it keeps no other from ending
+                silent += isinstance(error, UpstreamUnavailable)
+                if self._refuse(request, action, error):
+                    refused.append((request, str(error)))
+        if refused:
+            self._record_refused(refused, now)
+
+    def _rest_of(self, request: Request) -> _Rest:
+        return self._rests.get(request.request_id, _Rest(until_s=float("-inf")))
+
+    def _action(self, request: Request, project: Project | None, now: datetime) -> ExpiryAction:
+        """Return what to do to a server; what was tried in vain for long is deleted instead."""
+        wished = project.expiry_action if project else ExpiryAction.DELETE
+        after_s, ends_at = self._conf.delete_after_s, request.expires_at
+        if not after_s or ends_at is None or self._rest_of(request).tries < TRIES:
+            return wished
+        in_vain = now >= ends_at + timedelta(seconds=after_s)
+        return ExpiryAction.DELETE if in_vain else wished
+
+    def _end_one(self, request: Request, action: ExpiryAction, view: ServerView | None) -> None:
+        """End a server unless it is as its project wants it; look later what became of it."""
+        done = view is None or view.status in _DONE.get(action, ())
+        if not done:
             self._act(request, action)
-        return unfinished
+        self._rests[request.request_id] = _Rest(
+            until_s=self._clock.monotonic_s() + (DONE_LOOK_S if done else self._conf.retry_s),
+            tries=self._rest_of(request).tries + 1,
+        )
 
     def _act(self, request: Request, action: ExpiryAction) -> None:
         server_id = request.request_id
@@ -138,6 +257,49 @@ class ExpiryManager(Manager):
                 self._compute.delete_server(server_id)
         except NotFound:
             LOG.info("server %s was gone before it could expire", server_id)
+
+    def _refuse(self, request: Request, action: ExpiryAction, error: Exception) -> bool:
+        """Let a server rest that could not be ended, and tell whether the cause is a new one."""
+        before = self._rest_of(request)
+        delay_s = min(max(self._conf.retry_s, 2 * before.delay_s), LONGEST_RETRY_S)
+        if isinstance(error, Conflict) and action is not ExpiryAction.DELETE:
+            self._confirm(request)
+        rest = _Rest(
+            until_s=self._clock.monotonic_s() + delay_s,
+            delay_s=delay_s,
+            tries=before.tries + 1,
+            why=str(error) or type(error).__name__,
+        )
+        self._rests[request.request_id] = rest
+        if rest.why == before.why:
+            return False
+        expected = isinstance(error, SynergyError)
+        LOG.error(
+            "server %s cannot be ended now, and is tried again: %s", request.request_id, rest.why,
+            exc_info=None if expected else error,
+        )  # fmt: skip
+        return True
+
+    def _confirm(self, request: Request) -> None:
+        """Confirm a resize that waits for its user, or he keeps the server by never doing it."""
+        try:
+            self._compute.confirm_resize(request.request_id)
+        except SynergyError as error:
+            LOG.debug("no resize of server %s to confirm: %s", request.request_id, error)
+
+    def _record_refused(self, refused: Sequence[tuple[Request, str]], now: datetime) -> None:
+        """Let the users read why their servers are not ended yet."""
+        why_of = {request.request_id: why for request, why in refused}
+        with self._store.writing() as uow:
+            found = uow.requests.find(list(why_of)).values()
+            uow.requests.save(
+                [
+                    transition(one, Event.END_REFUSED, now, why=why_of[one.request_id])
+                    for one in found
+                    if one.state is State.EXPIRING
+                ]
+            )
+            uow.commit()
 
     def _saved(self, request: Request) -> bool:
         """Tell whether the server's image is complete, starting it first."""
@@ -155,3 +317,93 @@ class ExpiryManager(Manager):
         if ready:
             del self._images[server_id]
         return ready
+
+    # --- commands ---------------------------------------------------------------------------------
+
+    @command(beside=True)
+    def do_show(self) -> Json:
+        """Show whether servers are ended, how many are due, and which Nova refuses to end."""
+        standing = self._clock.standing()
+        with self._store.reading() as uow:
+            brake = uow.safety.brake()
+            due = len(_due(uow, standing.at))
+            due_by_wall = len(_due(uow, standing.wall)) if not standing.agrees else due
+            expiring, next_end = len(uow.requests.expiring()), uow.requests.next_expiry()
+        reason = _suspension(standing, brake)
+        now_s = self._clock.monotonic_s()
+        return {
+            "suspended": reason is not None,
+            "reason": reason.value if reason else None,
+            "text": _text(standing, brake, due, due_by_wall),
+            "since": instant_json(brake.since) if brake else None,
+            "due": due,
+            "due_on_resume": due_by_wall,
+            "expiring": expiring,
+            "next_end": instant_json(next_end),
+            "most_per_pass": self._conf.most_per_pass,
+            "clock": {
+                "trusted": standing.agrees,
+                "wall": instant_json(standing.wall),
+                "now": instant_json(standing.at),
+                "off_s": standing.off_s,
+            },
+            "refused": [
+                {
+                    "id": key,
+                    "why": rest.why,
+                    "next_try_at": instant_json(
+                        standing.at + timedelta(seconds=max(0.0, rest.until_s - now_s))
+                    ),
+                }
+                for key, rest in sorted(self._rests.items())
+                if rest.why
+            ],
+        }
+
+    @command()
+    def do_resume(self) -> Json:
+        """End what is due, all of it, and believe the wall clock: a person has looked at both."""
+        standing = self._clock.standing()
+        if not standing.agrees:
+            LOG.warning("the wall clock, %+.0f s off, is accepted by command", standing.off_s)
+            standing = self._clock.accept()
+        with self._store.writing() as uow:
+            uow.safety.release()
+            uow.safety.save_mark(self._clock.mark())
+            due = _due(uow, standing.at)
+            uow.commit()
+        LOG.warning("expiry is resumed by command: %d server(s) are due", len(due))
+        self._resumed = frozenset(request.request_id for request in due)
+        self._due_at = None
+        return self.do_show()
+
+
+_DONE: Final[Mapping[ExpiryAction, tuple[ServerStatus, ...]]] = {
+    ExpiryAction.STOP: (ServerStatus.STOPPED, ServerStatus.SHELVED),
+    ExpiryAction.SHELVE: (ServerStatus.SHELVED,),
+}
+
+
+def _due(uow: Reading, now: datetime) -> list[Request]:
+    return [one for one in uow.requests.ending(now) if one.quota is QuotaKind.SHARED]
+
+
+def _suspension(standing: Standing, brake: Brake | None) -> Suspension | None:
+    if not standing.agrees:
+        return Suspension.CLOCK
+    return Suspension.MOST_PER_PASS if brake else None
+
+
+def _text(standing: Standing, brake: Brake | None, due: int, due_by_wall: int) -> str:
+    """Return in a sentence what a person has to know."""
+    if not standing.agrees:
+        return (
+            f"No server is ended: the wall clock is {standing.off_s:+.0f} s off, it was set. Mend "
+            f"it, or, if it is right now, resume: {due_by_wall} server(s) are due by it."
+        )
+    if brake:
+        return (
+            f"No server is ended: {brake.due} were due at once, more than most_per_pass. Resume "
+            f"to end the {due} that are due."
+        )
+    return f"Servers are ended as they become due; {due} are due now."

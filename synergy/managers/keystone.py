@@ -12,13 +12,13 @@ from typing import Any, Final, TypeVar
 from oslo_config import cfg
 
 from synergy.core.errors import InvalidInput, NotFound, in_words
-from synergy.core.events import Fact, RequestsQueued, TokensRefused
+from synergy.core.events import Fact, OwnersGone, RequestsQueued, TokensRefused
 from synergy.managers.base import Json, Manager, Publish, command
-from synergy.ports import Conductor, Credentials, Identity, Store, Trust
+from synergy.managers.owners import Owner, Owners
+from synergy.ports import Conductor, Credentials, Identity, Store, Trust, Wake
 
 LOG = logging.getLogger(__name__)
 T = TypeVar("T")
-Owner = tuple[str, str]  # project_id, user_id
 _MOST_FAILURES: Final = 3  # in a row, before the service itself seems to be away
 _AT_ONCE: Final = 100  # requests of one user whose tokens are looked at together
 
@@ -53,12 +53,24 @@ class KeystoneManager(Manager):
         store: Store,
         identity: Identity,
         conductor: Conductor,
+        owners: Owners,
+        wake: Wake,
     ) -> None:
         self._conf, self._publish, self._store = conf, publish, store
         self._identity, self._conductor = identity, conductor
+        self._owners, self._wake = owners, wake
         self._trusted: set[Owner] | None = None
         self._asked: dict[Owner, list[str]] = {}  # owner -> requests, the latest last
         self._sweep = True
+        self._changed = False  # Keystone told of something since owners were asked about
+
+    def setup(self) -> None:
+        self._identity.on_change(self._on_change)
+
+    def _on_change(self) -> None:
+        self._changed = True
+        self._owners.forget()
+        self._wake()
 
     def on_event(self, event: Fact) -> None:
         if isinstance(event, RequestsQueued):
@@ -72,8 +84,12 @@ class KeystoneManager(Manager):
         self._trusted = None
 
     def task(self) -> float | None:
+        if self._sweep or self._changed:
+            self._tell_gone()
+            self._changed = False
         if not self._conf.use_trusts:
             self._asked.clear()
+            self._sweep = True
             return None
         if self._trusted is None or self._sweep:
             self._tidy()
@@ -103,6 +119,14 @@ class KeystoneManager(Manager):
                     self._asked[item] = self._asked.pop(item)
             else:
                 failed_in_a_row = 0
+
+    def _tell_gone(self) -> None:
+        """Tell whose requests wait although they may have no servers any more."""
+        with self._store.reading() as uow:
+            owners = uow.requests.waiting_owners()
+        gone = self._owners.gone(owners)
+        if gone:
+            self._publish(OwnersGone(tuple((*owner, why) for owner, why in gone.items())))
 
     def _tidy(self) -> None:
         """Ask for the trusts that are missing, and delete those that nobody waits on."""

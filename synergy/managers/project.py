@@ -12,7 +12,8 @@ from typing import Any
 
 from oslo_config import cfg
 
-from synergy.core.errors import Conflict, InvalidInput, NotFound
+from synergy.core.batches import PASSING
+from synergy.core.errors import Conflict, InvalidInput, NotFound, SynergyError
 from synergy.core.events import ProjectsChanged
 from synergy.core.model import (
     NOTHING,
@@ -22,13 +23,15 @@ from synergy.core.model import (
     ExpiryAction,
     Handover,
     OnBuildFailure,
+    OnLost,
     OnPrivateFull,
     Project,
     Resources,
 )
 from synergy.managers.base import Json, Manager, Publish, command
+from synergy.managers.keeping import keep_servers
 from synergy.managers.render import IF_MATCH, check_revision, project_json, user_json
-from synergy.ports import Compute, Identity, Intake, Reading, Store, Wake, Writing
+from synergy.ports import Clock, Compute, Identity, Intake, Reading, Store, Wake, Writing
 
 LOG = logging.getLogger(__name__)
 
@@ -50,6 +53,7 @@ _SETTINGS: dict[str, Any] = {
     "ttl_s": {"type": "integer", "minimum": 1, "maximum": 366 * 86_400},
     "expiry_action": {"enum": [one.value for one in ExpiryAction]},
     "on_build_failure": {"enum": [one.value for one in OnBuildFailure]},
+    "on_lost": {"enum": [one.value for one in OnLost]},
     "max_waiting": {"type": "integer", "minimum": 0, "maximum": 10_000_000},
     "max_waiting_per_user": {"type": "integer", "minimum": 0, "maximum": 10_000_000},
     "suspended": {"type": "boolean"},
@@ -65,6 +69,7 @@ _KINDS: dict[str, Any] = {
     "on_private_full": OnPrivateFull,
     "expiry_action": ExpiryAction,
     "on_build_failure": OnBuildFailure,
+    "on_lost": OnLost,
 }
 
 
@@ -73,6 +78,15 @@ class ProjectManager(Manager):
 
     name = "project"
     options = (
+        cfg.StrOpt(
+            "on_owner_gone",
+            default="cancel",
+            choices=["cancel", "build"],
+            mutable=True,
+            help="What to do with a waiting request whose user or project was deleted or disabled "
+            "in Keystone meanwhile. cancel: it is cancelled with that reason. build: it is built "
+            "in its turn, with the token that it came with.",
+        ),
         cfg.StrOpt(
             "on_quota_drift",
             default="adopt",
@@ -87,6 +101,7 @@ class ProjectManager(Manager):
     def __init__(
         self,
         conf: Any,
+        clock: Clock,
         wake: Wake,
         publish: Publish,
         store: Store,
@@ -94,9 +109,10 @@ class ProjectManager(Manager):
         compute: Compute,
         intake: Intake,
     ) -> None:
-        self._conf, self._wake = conf, wake
+        self._conf, self._clock, self._wake = conf, clock, wake
         self._publish, self._store = publish, store
         self._identity, self._compute, self._intake = identity, compute, intake
+        self._troubles: dict[str, str] = {}  # what was told of each project that cannot be handled
 
     def setup(self) -> None:
         self._announce()
@@ -104,17 +120,40 @@ class ProjectManager(Manager):
 
     def task(self) -> float | None:
         """Finish what a crash cut, and follow names and users in Keystone."""
+        try:
+            self._follow_keystone()
+        finally:  # Keystone may be away; what a crash cut is finished all the same
+            self._follow_nova_in_all()
+        return None
+
+    def _follow_nova_in_all(self) -> None:
         with self._store.reading() as uow:
             projects = uow.projects.all()
+        troubles, self._troubles = self._troubles, {}
         for project in projects:
-            if project.handover is Handover.TAKING:
-                self._lift(project)
-            elif project.handover is Handover.RETURNING:
-                self._give_back(project)
-            else:
-                self._check_lifted(project)
-        self._follow_keystone()
-        return None
+            try:
+                self._follow_nova(project)
+            except PASSING:
+                raise
+            except Exception as error:  # of this project alone: the others go on
+                said = self._troubles[project.project_id] = str(error) or type(error).__name__
+                if said != troubles.get(project.project_id):
+                    expected = isinstance(error, SynergyError)
+                    LOG.error(
+                        "project %s cannot be followed in Nova: %s", project.name, said,
+                        exc_info=None if expected else error,
+                    )  # fmt: skip
+
+    def _follow_nova(self, project: Project) -> None:
+        """Finish the move of a project's quota, or find out whether somebody undid it."""
+        if project.handover is Handover.RETURNING:
+            self._give_back(project)
+        elif project.gone:
+            return  # there is no quota to move, nor to look at
+        elif project.handover is Handover.TAKING:
+            self._lift(project)
+        else:
+            self._check_lifted(project)
 
     def _announce(self) -> None:
         with self._store.reading() as uow:
@@ -130,7 +169,7 @@ class ProjectManager(Manager):
         views = {view.project_id: view for view in self._identity.projects()}
         with self._store.reading() as uow:
             present = [p.project_id for p in uow.projects.all() if p.project_id in views]
-        users_of = {project_id: self._identity.users_of(project_id) for project_id in present}
+        users_of = self._users_of(present)
         changed = set()
         with self._store.writing() as uow:
             known: dict[str, dict[str, Association]] = {}
@@ -140,11 +179,11 @@ class ProjectManager(Manager):
             busy = _busy(uow, associations)
             for project in uow.projects.all():
                 view = views.get(project.project_id)
-                if view is None:
-                    LOG.error("managed project %s is gone from Keystone: remove it", project.name)
-                    continue
-                if project.project_id not in users_of:
-                    continue  # managed since Keystone was asked
+                if project.gone != (view is None):
+                    project = self._mark(uow, project, gone=view is None)
+                    changed.add(project.project_id)
+                if view is None or project.project_id not in users_of:
+                    continue  # gone, or managed since Keystone was asked
                 if view.name != project.name:
                     uow.projects.save(replace(project, name=view.name))
                     changed.add(project.project_id)
@@ -154,6 +193,29 @@ class ProjectManager(Manager):
             uow.commit()
         if changed:
             self._publish(ProjectsChanged(frozenset(changed)))
+
+    def _users_of(self, project_ids: Sequence[str]) -> dict[str, Mapping[str, str]]:
+        """Return the users of each project that Keystone tells them of."""
+        found = {}
+        for project_id in project_ids:
+            try:
+                found[project_id] = self._identity.users_of(project_id)
+            except (NotFound, InvalidInput) as error:
+                LOG.warning("users of project %s are not known: %s", project_id, error)
+        return found
+
+    def _mark(self, uow: Writing, project: Project, *, gone: bool) -> Project:
+        """Note that Keystone knows a project no longer, or again."""
+        marked = replace(project, gone=gone)
+        uow.projects.save(marked)
+        if gone:
+            LOG.error(
+                "managed project %s is gone from Keystone: end its servers, and run `synergy "
+                "project remove %s`", project.name, project.project_id,
+            )  # fmt: skip
+        else:
+            LOG.warning("managed project %s is back in Keystone", project.name)
+        return replace(marked, generation=project.generation + 1)
 
     # --- moving the private quota -----------------------------------------------------------------
 
@@ -171,12 +233,17 @@ class ProjectManager(Manager):
         self._announce()
         try:
             self._compute.restore_quota(project.project_id, project.nova_quota)
-        except NotFound:
+        except (NotFound, InvalidInput) as error:
+            if not isinstance(error, NotFound) and self._in_keystone(project.project_id):
+                raise
             LOG.info("project %s is gone: its quota has nowhere to go back to", project.name)
         with self._store.writing() as uow:
             uow.projects.remove(project.project_id)
             uow.commit()
         self._publish(ProjectsChanged(frozenset({project.project_id})))
+
+    def _in_keystone(self, project_id: str) -> bool:
+        return any(view.project_id == project_id for view in self._identity.projects())
 
     def _check_lifted(self, project: Project) -> None:
         """Find out whether somebody set a limit in Nova since it was lifted."""
@@ -288,9 +355,17 @@ class ProjectManager(Manager):
         self._publish(ProjectsChanged(frozenset({found.project_id})))
         return self.do_show(found.project_id)
 
-    @command({"project": _NAME, "if_match": IF_MATCH}, required=["project"])
-    def do_remove(self, project: str, if_match: Sequence[str] | None = None) -> Json:
-        """Manage a project no longer: Nova gets back the quota it had."""
+    @command(
+        {"project": _NAME, "servers": {"enum": ["keep", "expire"]}, "if_match": IF_MATCH},
+        required=["project"],
+    )
+    def do_remove(
+        self, project: str, servers: str = "keep", if_match: Sequence[str] | None = None
+    ) -> Json:
+        """Manage a project no longer: Nova gets back the quota it had.
+
+        Its shared servers are kept, and have no end any more, or expire at the end they have.
+        """
         with self._store.writing() as uow:
             found = _find(uow.projects.all(), project)
             check_revision(project_json(found), if_match)
@@ -300,6 +375,9 @@ class ProjectManager(Manager):
                     f"project {found.name!r} has {waiting} waiting request(s): cancel them or let "
                     "them start, then remove it"
                 )
+            if servers == "keep":
+                kept = keep_servers(uow, found.project_id, self._clock.now())
+                LOG.info("%d shared server(s) of project %s have no end now", kept, found.name)
             leaving = replace(found, handover=Handover.RETURNING)
             uow.projects.save(leaving)
             uow.commit()

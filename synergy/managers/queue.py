@@ -5,6 +5,7 @@ its requests and never before. Must not know how a request is chosen or built.
 """
 
 import logging
+import uuid
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -27,6 +28,7 @@ from synergy.core.errors import (
 )
 from synergy.core.events import (
     Fact,
+    OwnersGone,
     ProjectsChanged,
     QuotaChanged,
     QuotaHeld,
@@ -34,9 +36,18 @@ from synergy.core.events import (
     RequestsRefused,
     RequestsWithdrawn,
     TokensRefused,
+    ZonesGone,
 )
 from synergy.core.lifecycle import Event, Move, transition
-from synergy.core.model import OnPrivateFull, Project, QuotaKind, Request, RequestClass, State
+from synergy.core.model import (
+    AVAILABILITY_ZONE,
+    OnPrivateFull,
+    Project,
+    QuotaKind,
+    Request,
+    RequestClass,
+    State,
+)
 from synergy.core.never import Ceilings
 from synergy.core.quota import QuotaTree
 from synergy.managers.base import Json, Manager, Publish, command
@@ -76,7 +87,15 @@ class QueueManager(Manager):
     """From the edge into the store."""
 
     name = "queue"
-    listens = (ProjectsChanged, QuotaChanged, QuotaHeld, RequestsWithdrawn, TokensRefused)
+    listens = (
+        OwnersGone,
+        ProjectsChanged,
+        QuotaChanged,
+        QuotaHeld,
+        RequestsWithdrawn,
+        TokensRefused,
+        ZonesGone,
+    )
     options = (
         cfg.IntOpt(
             "commit_size",
@@ -137,6 +156,10 @@ class QueueManager(Manager):
             self._never_why.clear()
         elif isinstance(event, TokensRefused):
             self._refuse(event.request_ids, f"its token would not last: {event.why}")
+        elif isinstance(event, OwnersGone):
+            self._cancel_gone(event)
+        elif isinstance(event, ZonesGone):
+            self._refuse_zones(event.zones)
         elif isinstance(event, QuotaHeld | RequestsWithdrawn):
             self._refusals.left |= any(r.state in REFUSALS for r in event.requests)
             if self._waiting is not None:
@@ -372,6 +395,49 @@ class QueueManager(Manager):
         if waiting:
             self._publish(RequestsWithdrawn(tuple(waiting)))
             self._refusals.left = True
+
+    def _cancel_gone(self, event: OwnersGone) -> None:
+        """Cancel what waits for owners who are gone; page by page, since all of it may."""
+        waiting = tuple(lifecycle.WAITING)
+        for project_id, user_id, why in event.owners:
+            while True:
+                with self._store.writing() as uow:
+                    page = uow.requests.search(
+                        states=waiting, project_id=project_id, user_id=user_id, limit=1000
+                    )
+                    now = self._clock.now()
+                    uow.requests.save(
+                        [transition(one, Event.CANCELLED, now, why=why) for one in page]
+                    )
+                    uow.commit()
+                if not page:
+                    break
+                LOG.warning(
+                    "%d request(s) of user %s in project %s are cancelled: %s",
+                    len(page), user_id, project_id, why,
+                )  # fmt: skip
+                self._refusals.left = True
+                queued = tuple(one for one in page if one.state is State.QUEUED)
+                if queued:
+                    self._publish(RequestsWithdrawn(queued))
+
+    def _refuse_zones(self, zones: frozenset[str]) -> None:
+        """Refuse what waits for zones that exist no longer: Nova would build it elsewhere."""
+        found: dict[str, list[str]] = {}
+        with self._store.reading() as uow:
+            for line in uow.requests.lines():
+                zone = dict(line.request_class.constraints).get(AVAILABILITY_ZONE)
+                if zone not in zones:
+                    continue
+                ids = [
+                    str(uuid.UUID(bytes=line.ids[start : start + 16]))
+                    for start in range(0, len(line.ids), 16)
+                ]
+                refused = f"its availability zone {zone} does not exist any more"
+                LOG.warning("%d request(s) are refused: %s", len(ids), refused)
+                found[refused] = found.get(refused, []) + ids
+        for why, ids in found.items():
+            self._refuse(ids, why)
 
     # --- commands ---------------------------------------------------------------------------------
 

@@ -102,6 +102,7 @@ def project_json(project: Project) -> dict[str, Any]:
         "ttl_s": project.ttl_s,
         "expiry_action": project.expiry_action.value,
         "on_build_failure": project.on_build_failure.value,
+        "on_lost": project.on_lost.value,
         "max_waiting": project.max_waiting,
         "max_waiting_per_user": project.max_waiting_per_user,
         "suspended": project.suspended,
@@ -110,6 +111,7 @@ def project_json(project: Project) -> dict[str, Any]:
         "borrow_limit": limit_json(project.borrow_limit),
         "lend_limit": limit_json(project.lend_limit),
         "handover": project.handover.value,
+        "gone": project.gone,
         "revision": str(project.generation),
     }
 

@@ -50,8 +50,10 @@ from synergy.managers.base import Json, Manager, Publish, command
 from synergy.managers.changes import ChangeDesk
 from synergy.managers.dispatch import Dispatcher
 from synergy.managers.hosts import HOST_CHECK_S, HostRoom
+from synergy.managers.owners import Owners
 from synergy.managers.ranking import SitePoints
 from synergy.managers.trials import GROUP_CHECK_S, GroupTurns, Hostless, classes_of
+from synergy.managers.zones import Zones
 from synergy.ports import (
     Changes,
     Clock,
@@ -137,12 +139,13 @@ class SchedulerManager(Manager):
         compute: Compute,
         identity: Identity,
         site_factors: Mapping[str, SiteFactor],
+        owners: Owners,
     ) -> None:
         self._conf, self._clock = conf, clock
         self._store, self._compute = store, compute
         self.counts: Counter[str] = Counter()
         self._dispatcher = Dispatcher(
-            clock, publish, store, conductor, compute, identity, self.counts
+            clock, publish, store, conductor, compute, identity, owners, self.counts
         )
         self._changes, self._wake = changes, wake
         self._desk = ChangeDesk(clock, publish, store, changes, self.counts)
@@ -160,6 +163,7 @@ class SchedulerManager(Manager):
         self._told: dict[str, int] = {}
         self._told_s = float("-inf")
         self._again = False
+        self._zones = Zones(compute, clock, publish)
         self._hostless, self._turns = Hostless(), GroupTurns(compute)
         self._fragmented = False  # something that was chosen found no host
 
@@ -301,6 +305,7 @@ class SchedulerManager(Manager):
         resting = classes_of(busy, waiting) | self._hostless.resting(
             self._clock.now(), self._in_flight
         )
+        resting |= self._zones.resting(waiting)
         room: HostRoom | None = None
         self._fragmented = False
         while True:

@@ -48,6 +48,7 @@ from synergy.ports.growth import (
 )
 from synergy.ports.store import (
     SORT_KEYS,
+    Brake,
     ClassLine,
     Hold,
     LedgerEntry,
@@ -69,6 +70,7 @@ __all__ = [
     "HOURS_KEPT_DAYS",
     "SORT_KEYS",
     "Archive",
+    "Brake",
     "BuildRequest",
     "Change",
     "ChangeKind",

@@ -6,7 +6,7 @@ on Nova: a build message may carry several servers, must reach the conductor at 
 acknowledged only after its requests are committed.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -220,6 +220,7 @@ class NoticeKind(StrEnum):
     SHELVED = "shelved"
     UNSHELVED = "unshelved"
     RESIZED = "resized"  # confirmed, or reverted
+    CHANGED = "changed"  # it is elsewhere, or was built anew: Nova is asked
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -280,13 +281,16 @@ class Compute(Protocol):
         builds again on another host looks the same to its user, and is none of them."""
 
     def servers_of(
-        self, project_id: str, *, changed_since: datetime | None = None
+        self, project_id: str | None, *, changed_since: datetime | None = None
     ) -> Iterator[ServerView]:
-        """Walk a project's servers that are not deleted; with `changed_since` those that changed
-        since then, deleted ones included."""
+        """Walk a project's servers that are not deleted, or everybody's for None; with
+        `changed_since` those that changed since then, deleted ones included."""
 
     def delete_server(self, server_id: str) -> None:
         """Start the deletion; nothing happens when it is gone."""
+
+    def set_error(self, server_id: str) -> None:
+        """Show the server as failed; nothing is done to it. Raises NotFound."""
 
     def shelve_server(self, server_id: str) -> None:
         """Shelve and offload."""
@@ -294,11 +298,17 @@ class Compute(Protocol):
     def stop_server(self, server_id: str) -> None:
         """Power off; the host keeps the server's resources."""
 
+    def confirm_resize(self, server_id: str) -> None:
+        """Keep the new flavor of a server. Raises Conflict when no resize waits for that."""
+
     def snapshot_server(self, server_id: str, image_name: str) -> str:
         """Start an image of the server, and return the image's id."""
 
     def image_is_ready(self, image_id: str) -> bool:
         """Tell whether the image is complete. Raises NotFound when it failed."""
+
+    def zones(self) -> frozenset[str]:
+        """Return the names of the availability zones."""
 
     def hosts(self) -> Sequence[Host]:
         """Return every compute host, up or not, disabled ones as not up."""
@@ -363,6 +373,9 @@ class Identity(Protocol):
     def users_of(self, project_id: str) -> Mapping[str, str]:
         """Return the users with a role on the project: id -> name."""
 
+    def gone(self, owners: Collection[tuple[str, str]]) -> Mapping[tuple[str, str], str]:
+        """Return why some of these (project_id, user_id) can act no longer: deleted, disabled."""
+
     def on_change(self, wake: Wake) -> None:
         """Call `wake` when projects, users or roles changed, where Keystone tells so."""
 
@@ -403,7 +416,7 @@ class CloudUser(Protocol):
         """Ask for another flavor."""
 
     def confirm_resize(self, server_id: str) -> None:
-        """Keep the new flavor."""
+        """Keep the new flavor. Raises Conflict when no resize waits for that."""
 
     def revert_resize(self, server_id: str) -> None:
         """Go back to the old flavor."""

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, Protocol
 
+from synergy.core.clockwatch import Mark
 from synergy.core.lifecycle import Event, Move, Step
 from synergy.core.model import (
     Association,
@@ -55,6 +56,14 @@ class Trust:
     project_id: str
     user_id: str
     trust_id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Brake:
+    """No server is ended any more until a person says so: `due` of them were at once."""
+
+    since: datetime
+    due: int
 
 
 SORT_KEYS: Final = (
@@ -144,13 +153,14 @@ class ReadableRequests(Protocol):
         """Return (class, end of life, count) of what holds quota; None: its life has not begun."""
 
     def ending(self, by: datetime) -> list[Request]:
-        """Return the active servers whose lifetime is over by then, the first to end first."""
+        """Return the servers, running or failed, whose lifetime is over by then, the first to end
+        first."""
 
     def expiring(self) -> list[Request]:
         """Return the servers whose lifetime is over and that are not gone yet."""
 
     def next_expiry(self) -> datetime | None:
-        """Return the earliest end of an active shared server."""
+        """Return the earliest end of a shared server that runs or failed."""
 
     def projects_with(self, states: Sequence[State]) -> list[str]:
         """Return the ids of projects that have requests in one of these states."""
@@ -271,6 +281,29 @@ class Trusts(ReadableTrusts, Protocol):
         """Forget a trust."""
 
 
+class ReadableSafety(Protocol):
+    """What keeps servers from being ended wrongly, to be read."""
+
+    def mark(self) -> Mark | None:
+        """Return how far the time had come, None before anybody stored it."""
+
+    def brake(self) -> Brake | None:
+        """Return the brake that is on, None when none is."""
+
+
+class Safety(ReadableSafety, Protocol):
+    """What keeps servers from being ended wrongly, to be read and written."""
+
+    def save_mark(self, mark: Mark) -> None:
+        """Write how far the time has come."""
+
+    def put_on(self, brake: Brake) -> None:
+        """Let nothing be ended from now on."""
+
+    def release(self) -> None:
+        """Take the brake off, if one is on."""
+
+
 class Reading(Protocol):
     """A transaction that reads: it never waits for a writer, and cannot write."""
 
@@ -297,6 +330,10 @@ class Reading(Protocol):
     @property
     def archive(self) -> ReadableArchive:
         """Records that nothing works with any longer."""
+
+    @property
+    def safety(self) -> ReadableSafety:
+        """What keeps servers from being ended wrongly."""
 
 
 class Writing(Protocol):
@@ -329,6 +366,10 @@ class Writing(Protocol):
     @property
     def archive(self) -> Archive:
         """Records that nothing works with any longer."""
+
+    @property
+    def safety(self) -> Safety:
+        """What keeps servers from being ended wrongly."""
 
     def commit(self) -> None:
         """Make it last. Raises Conflict or UpstreamUnavailable, and then nothing is written."""

@@ -10,6 +10,7 @@ from oslo_config import cfg
 from synergy.core.errors import InvalidInput, NotFound
 from synergy.db.store import SqlStore
 from synergy.managers.base import Json, Manager, Supervisor, assemble, supervisor_json
+from synergy.managers.owners import Owners
 from synergy.ports import Clock
 from synergy.service.bus import Bus
 from synergy.service.periodic import Worker
@@ -37,6 +38,8 @@ class Host:
         self._conf, self._bus = conf, Bus()
         self._workers: dict[str, Worker] = {}
         common = {"clock": clock, "publish": self._bus.publish, "store": store, **needs}
+        if "identity" in needs:
+            common["owners"] = Owners(needs["identity"], clock, conf["project"])
         made = assemble(
             classes,
             lambda name: {**common, "conf": conf[name], "wake": lambda: self._wake(name)},

@@ -23,6 +23,7 @@ from synergy.db import engine as database
 from synergy.db.store import SqlStore
 from synergy.db.vault import Vault, read_keys
 from synergy.drivers.clock import SystemClock
+from synergy.managers.watched_clock import WatchedClock, boot_id
 from synergy.service import logs
 from synergy.service.host import Host
 from synergy.service.options import (
@@ -147,9 +148,11 @@ def _service(conf: cfg.ConfigOpts) -> Any:
 
         def start(self) -> None:
             self._door: Door | None = None
-            clock = SystemClock()
+            clock = WatchedClock(SystemClock(), boot_id=boot_id())
             vault = Vault(read_keys(Path(conf.database.keys_file)))
             self._store = SqlStore(database.open_engine(conf.database), vault)
+            with self._store.reading() as uow:
+                clock.go_on_from(uow.safety.mark())
             installed, factors = manager_classes(), site_factors()
             self._cloud = cloud_plugins()[conf.cloud].open_cloud(conf, clock)
             self._host = Host(

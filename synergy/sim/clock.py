@@ -1,4 +1,4 @@
-"""A clock that moves only when it is told to."""
+"""Clocks that move only when they are told to: the world's, and a host's that may be wrong."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Final
@@ -27,3 +27,19 @@ class VirtualClock:
     def move_to(self, instant: datetime) -> None:
         """Go forward; time never goes back."""
         self._now = max(self._now, instant)
+
+
+class HostClock:
+    """The clocks of one host: the wall clock may be set, the monotonic one goes on."""
+
+    def __init__(self, world: VirtualClock) -> None:
+        self._world = world
+        self.off = timedelta()
+
+    def now(self) -> datetime:
+        """Return what the wall clock shows."""
+        return self._world.now() + self.off
+
+    def monotonic_s(self) -> float:
+        """Return the virtual seconds since the start."""
+        return self._world.monotonic_s()

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from oslo_config import cfg
 
@@ -35,12 +35,14 @@ from synergy.managers.expiry import ExpiryManager
 from synergy.managers.fairshare import FairShareManager
 from synergy.managers.keystone import KeystoneManager
 from synergy.managers.nova import NovaManager
+from synergy.managers.owners import Owners
 from synergy.managers.project import ProjectManager
 from synergy.managers.queue import QueueManager
 from synergy.managers.quota import QuotaManager
 from synergy.managers.scheduler import SchedulerManager
+from synergy.managers.watched_clock import WatchedClock
 from synergy.ports import SiteFactor
-from synergy.sim.clock import VirtualClock
+from synergy.sim.clock import HostClock, VirtualClock
 from synergy.sim.guard import Guarded
 
 # Whoever is due at one instant runs in this order: what ends, news, sizes, then decisions.
@@ -56,6 +58,7 @@ MANAGERS: tuple[type[Manager], ...] = (
 )
 SETTLED = timedelta(hours=1)  # who was woken, or waits for others to finish, is due before that
 Settings = Mapping[str, Mapping[str, Any]]
+NO_TIME: Final = timedelta()
 
 
 class Engine:
@@ -71,15 +74,26 @@ class Engine:
         clock: VirtualClock | None = None,
         cloud: tuple[EmbeddedNova, EmbeddedIdentity] | None = None,
         site_factors: Mapping[str, SiteFactor] | None = None,
+        boot_id: str = "virtual",
+        off: timedelta = NO_TIME,
     ) -> None:
-        """Start Synergy, beside a fresh cloud or, after a crash, beside one that goes on."""
+        """Start Synergy, beside a fresh cloud or, after a crash, beside one that goes on.
+
+        boot_id  which start of its machine it is
+        off      by how much the wall clock of its host is ahead of the world
+        """
         self.clock = clock or VirtualClock()
+        self.host_clock = HostClock(self.clock)
+        self.host_clock.off = off
         rng = random.Random(seed)
         if cloud is None:
             identity = EmbeddedIdentity(spec, self.clock, rng)
             cloud = EmbeddedNova(spec, self.clock, identity, rng), identity
         self.nova, self.identity = cloud
         self.store = store
+        self._watched = WatchedClock(self.host_clock, boot_id=boot_id)
+        with store.reading() as uow:
+            self._watched.go_on_from(uow.safety.mark())
         self._site_factors = dict(site_factors or {})
         self.tolerant = False  # go on when a manager fails, as the service does
         self._heap: list[tuple[datetime, int, Callable[[], None]]] = []
@@ -94,9 +108,10 @@ class Engine:
             for option, value in settings.get(name, {}).items():
                 conf.set_override(option, value, group=name)
         self._conf = conf
+        self._owners = Owners(self.identity, self._watched, conf["project"])
         self.managers = assemble(classes, self.needs_of)
         self.supervisors = {
-            name: Supervisor(manager, conf[name], self.clock)
+            name: Supervisor(manager, conf[name], self._watched)
             for name, manager in self.managers.items()
         }
         for name, supervisor in self.supervisors.items():
@@ -112,10 +127,11 @@ class Engine:
             "compute": self.nova,
             "notices": EmbeddedNotices(self.nova),
             "identity": self.identity,
+            "owners": self._owners,
         }
         return {
             "conf": self._conf[name],
-            "clock": self.clock,
+            "clock": self._watched,
             "publish": self.publish,
             "wake": lambda: self._wake(name),
             "store": self.store,

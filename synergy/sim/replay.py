@@ -143,7 +143,7 @@ def settings(discipline: str, order: str) -> Settings:
     weights = {"weight_age": 0, "weight_fairshare": 0} if order == "submit" else {}
     return {
         "project": rarely,
-        "expiry": rarely | {"warning_s": 0.0},
+        "expiry": rarely | {"warning_s": 0.0, "most_per_pass": 1_000_000},
         "queue": rarely | {"commit_size": 10_000},
         "nova": rarely | {"reconcile_s": _RARELY_S, "settle_s": 86_400.0},
         "quota": rarely,

@@ -4,11 +4,11 @@ What the embedded cloud does differently from Nova is a defect of the embedded c
 test offers the ports and `settle()`, which lets what was begun come to its end.
 """
 
-from datetime import UTC
+from datetime import UTC, datetime
 
 import pytest
 
-from synergy.core.errors import InvalidInput, NotFound
+from synergy.core.errors import Conflict, InvalidInput, NotFound
 from synergy.core.model import BuildFailure, Resources, total
 from synergy.drivers.embedded.spec import FlavorSpec
 from synergy.ports import ChangeKind, NoticeKind, Parcel, ServerStatus
@@ -339,3 +339,37 @@ def test_projects_of_several_domains_are_listed_and_found(cloud):
     assert set(cloud.identity.users_of(views["A"].project_id).values()) == {"alice", "anna"}
     with pytest.raises(NotFound, match="'nobody'"):
         cloud.identity.find_project("nobody")
+
+
+def test_what_changed_is_listed_of_all_projects_at_once(cloud):
+    managed(cloud)
+    since = datetime.now(UTC) if cloud.vcpus > 16 else None
+    mine = cloud.user.create_server(
+        project="C", user="carol", flavor="small", name="s", metadata={}, count=1
+    )
+    cloud.settle()
+    since = since or cloud.user.show_server(mine[0]).created_at
+    listed = {view.server_id: view for view in cloud.compute.servers_of(None, changed_since=since)}
+    assert mine[0] in listed
+    cloud.user.delete_server_as_user(mine[0])
+    listed = {view.server_id: view for view in cloud.compute.servers_of(None, changed_since=since)}
+    assert listed[mine[0]].status is ServerStatus.DELETED
+
+
+def test_a_server_can_be_shown_as_failed_and_no_resize_of_it_be_confirmed(cloud):
+    (server,) = ask(cloud, project="C", user="carol")
+    cloud.settle()
+    with pytest.raises(Conflict):
+        cloud.compute.confirm_resize(server)
+    cloud.compute.set_error(server)
+    assert cloud.user.show_server(server).status is ServerStatus.ERROR
+
+
+def test_zones_and_gone_owners_are_told(cloud):
+    assert "nova" in cloud.compute.zones()
+    project = cloud.identity.find_project("A").project_id
+    (user, *_) = cloud.identity.users_of(project)
+    nobody = "0" * 32
+    gone = cloud.identity.gone([(project, user), (nobody, user)])
+    assert list(gone) == [(nobody, user)]
+    assert "project was deleted" in gone[nobody, user]

@@ -41,7 +41,8 @@ def set_project(call: Call) -> Any:
 def remove_project(call: Call) -> Any:
     """Manage a project no longer: Nova gets back the quota it had."""
     project_id = _found(call, "projects:delete")["id"]
-    call.run("project", "remove", project=project_id, if_match=call.if_match)
+    servers = call.query.get("servers")
+    call.run("project", "remove", project=project_id, servers=servers, if_match=call.if_match)
     return None
 
 
@@ -145,6 +146,7 @@ ROUTES: Final = (
         summary="Manage a project no longer: Nova gets back the quota it had.",
         rule="projects:delete",
         handler=remove_project,
+        query={"servers": {"type": "string", "enum": ["keep", "expire"], "default": "keep"}},
         status=204,
         matches=True,
     ),

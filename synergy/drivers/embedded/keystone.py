@@ -1,7 +1,7 @@
 """The embedded cloud's Keystone: projects of several domains, users, tokens, trusts."""
 
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -30,6 +30,8 @@ class EmbeddedIdentity:
         self._tokens: dict[str, Token] = {}
         self._wakes: list[Wake] = []
         self.trusts: dict[str, Token] = {}
+        self.disabled: set[str] = set()  # ids of projects and users
+        self._deleted_users: set[str] = set()
 
     def projects(self) -> Sequence[ProjectView]:
         """Return every project of every domain."""
@@ -50,6 +52,28 @@ class EmbeddedIdentity:
     def users_of(self, project_id: str) -> Mapping[str, str]:
         """Return the users with a role on the project: id -> name."""
         return dict(self._project(project_id).users)
+
+    def gone(self, owners: Collection[tuple[str, str]]) -> Mapping[tuple[str, str], str]:
+        """Return why some of these (project_id, user_id) can act no longer."""
+        found = {owner: self._why_gone(*owner) for owner in owners}
+        return {owner: why for owner, why in found.items() if why}
+
+    def _why_gone(self, project_id: str, user_id: str) -> str:
+        if project_id not in self._projects:
+            return "its project was deleted in Keystone"
+        if user_id in self._deleted_users:
+            return "its user was deleted in Keystone"
+        if project_id in self.disabled:
+            return "its project is disabled in Keystone"
+        return "its user is disabled in Keystone" if user_id in self.disabled else ""
+
+    def remove_user(self, user_id: str) -> None:
+        """Delete a user, as an administrator of Keystone would: all roles go too."""
+        self._deleted_users.add(user_id)
+        for project_id, project in list(self._projects.items()):
+            users = {one: name for one, name in project.users.items() if one != user_id}
+            self._projects[project_id] = replace(project, users=users)
+        self._changed()
 
     def on_change(self, wake: Wake) -> None:
         """Call `wake` when projects, users or roles changed."""

@@ -14,7 +14,13 @@ from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
-from synergy.core.errors import HandOverFailed, InvalidInput, NotFound, UpstreamUnavailable
+from synergy.core.errors import (
+    Conflict,
+    HandOverFailed,
+    InvalidInput,
+    NotFound,
+    UpstreamUnavailable,
+)
 from synergy.core.model import Constraints, Resources, total
 from synergy.drivers import nova_message
 from synergy.drivers.embedded.changes import EmbeddedChanges
@@ -279,14 +285,15 @@ class EmbeddedNova:
         return {key for key, one in found.items() if one.status is ServerStatus.SCHEDULING}
 
     def servers_of(
-        self, project_id: str, *, changed_since: datetime | None = None
+        self, project_id: str | None, *, changed_since: datetime | None = None
     ) -> Iterator[ServerView]:
-        """Walk a project's servers; with `changed_since` those that changed, deleted ones too."""
+        """Walk a project's servers, or everybody's; with `changed_since` those that changed,
+        deleted ones too."""
         self._answer()
         with self._lock:
-            found = [s for s in self._servers.values() if s.project_id == project_id]
+            found = [s for s in self._servers.values() if project_id in (None, s.project_id)]
             if changed_since is not None:
-                gone = [s for s in self._deleted.values() if s.project_id == project_id]
+                gone = [s for s in self._deleted.values() if project_id in (None, s.project_id)]
                 found = [
                     s for s in (*found, *gone) if self._changed_at[s.server_id] >= changed_since
                 ]
@@ -303,6 +310,12 @@ class EmbeddedNova:
             self._drop(server)
             if server.status is not ServerStatus.SCHEDULING:
                 self._notify(NoticeKind.DELETED, server_id)  # a held server tells nobody
+
+    def set_error(self, server_id: str) -> None:
+        """Show the server as failed; nothing is done to it. Raises NotFound."""
+        self._answer()
+        with self._lock:
+            self._put(replace(self._server(server_id), status=ServerStatus.ERROR))
 
     def shelve_server(self, server_id: str) -> None:
         """Shelve and offload."""
@@ -348,6 +361,17 @@ class EmbeddedNova:
             Flavor(name=name, demand=one.demand(), extra_specs=one.extra_specs)
             for name, one in self._flavors.items()
         ]
+
+    def zones(self) -> frozenset[str]:
+        """Return the names of the availability zones."""
+        self._answer()
+        with self._lock:
+            return self._placement.zones()
+
+    def set_zone(self, host: str, zone: str | None) -> None:
+        """Move a host to another zone, as an administrator of Nova would."""
+        with self._lock:
+            self._placement.set_zone(host, zone)
 
     def hosts(self) -> Sequence[Host]:
         """Return every compute host, up or not."""
@@ -558,8 +582,11 @@ class EmbeddedNova:
             self._failures[change.server_id] = f"Synergy rejected this request: {reason}"
 
     def confirm_resize(self, server_id: str) -> None:
-        """Keep the new flavor. Raises NotFound."""
-        self._end_resize(server_id, self._server(server_id))
+        """Keep the new flavor. Raises NotFound, or Conflict when no resize waits for that."""
+        server = self._server(server_id)
+        if server_id not in self._before_resize:
+            raise Conflict(f"server {server_id!r} waits for no resize to be confirmed")
+        self._end_resize(server_id, server)
 
     def revert_resize(self, server_id: str) -> None:
         """Go back to the old flavor. Raises NotFound."""

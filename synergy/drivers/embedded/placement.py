@@ -4,10 +4,11 @@ Must not know servers' states or users. Whoever calls holds the lock of the clou
 """
 
 from collections.abc import Collection, Iterator
+from dataclasses import replace
 
 from synergy.core.errors import NotFound
 from synergy.core.model import Constraints, Resources
-from synergy.drivers.embedded.spec import HostSpec
+from synergy.drivers.embedded.spec import DEFAULT_ZONE, HostSpec
 from synergy.ports import Host
 
 
@@ -30,6 +31,14 @@ class EmbeddedPlacement:
             Host(name=name, capacity=capacity, up=name not in self._down)
             for name, capacity in self._capacity.items()
         ]
+
+    def zones(self) -> frozenset[str]:
+        """Return the zones that hosts are in."""
+        return frozenset(host.availability_zone or DEFAULT_ZONE for host in self._hosts.values())
+
+    def set_zone(self, host: str, zone: str | None) -> None:
+        """Move a host to another zone."""
+        self._hosts[host] = replace(self._hosts[host], availability_zone=zone)
 
     def used_on(self, host: str) -> Resources:
         """Return what is held of a host."""

@@ -31,14 +31,18 @@ class OpenStackCompute:
         return self._nova.still_waiting(server_ids)
 
     def servers_of(
-        self, project_id: str, *, changed_since: datetime | None = None
+        self, project_id: str | None, *, changed_since: datetime | None = None
     ) -> Iterator[ServerView]:
-        """Walk a project's servers; with `changed_since` also those deleted since."""
+        """Walk a project's servers, or everybody's; with `changed_since` also those deleted."""
         return self._nova.servers_of(project_id, changed_since=changed_since)
 
     def delete_server(self, server_id: str) -> None:
         """Start the deletion; nothing happens when it is gone."""
         self._nova.delete_server(server_id)
+
+    def set_error(self, server_id: str) -> None:
+        """Show the server as failed."""
+        self._nova.set_error(server_id)
 
     def shelve_server(self, server_id: str) -> None:
         """Shelve and offload."""
@@ -47,6 +51,10 @@ class OpenStackCompute:
     def stop_server(self, server_id: str) -> None:
         """Power off."""
         self._nova.stop_server(server_id)
+
+    def confirm_resize(self, server_id: str) -> None:
+        """Keep the new flavor."""
+        self._nova.confirm_resize(server_id)
 
     def snapshot_server(self, server_id: str, image_name: str) -> str:
         """Start an image of the server, and return the image's id."""
@@ -59,6 +67,10 @@ class OpenStackCompute:
     def flavors(self) -> Sequence[Flavor]:
         """Return the public flavors."""
         return self._nova.flavors()
+
+    def zones(self) -> frozenset[str]:
+        """Return the names of the availability zones."""
+        return self._nova.zones()
 
     def hosts(self) -> Sequence[Host]:
         """Return every compute host."""

@@ -3,7 +3,7 @@
 Must not know why a trust is needed. Trusts of others are never looked at.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Final
 
 from keystoneauth1 import exceptions as auth_errors
@@ -61,6 +61,19 @@ class Identity:
                 scope_project_id=project_id, effective=True, include_names=True
             )
             return {one.user["id"]: one.user.get("name", "") for one in found if one.user}
+
+    def gone(self, owners: Collection[tuple[str, str]]) -> Mapping[tuple[str, str], str]:
+        """Return why some of these (project_id, user_id) can act no longer."""
+        identity = self._cloud.identity
+        users = {user_id: _standing(identity.get_user, user_id) for _, user_id in owners}
+        projects = {key: _standing(identity.get_project, key) for key, _ in owners}
+        return {
+            (project_id, user_id): f"its project {projects[project_id]} in Keystone"
+            if projects[project_id]
+            else f"its user {users[user_id]} in Keystone"
+            for project_id, user_id in owners
+            if projects[project_id] or users[user_id]
+        }
 
     def on_change(self, wake: Wake) -> None:
         """Call `wake` when Keystone tells that projects, users or roles changed."""
@@ -152,3 +165,12 @@ def _view(project: Any, domains: Mapping[str, str]) -> ProjectView:
         parent_id=project.parent_id if nested else None,
         enabled=bool(project.is_enabled),
     )
+
+
+def _standing(get: Callable[[str], Any], key: str) -> str:
+    """Return what became of a user or a project, "" while it can act."""
+    try:
+        with asking(KEYSTONE):
+            return "" if get(key).is_enabled else "is disabled"
+    except NotFound:
+        return "was deleted"

@@ -31,6 +31,14 @@ _VERSIONED: Final[Mapping[str, NoticeKind]] = {
     "instance.unshelve.end": NoticeKind.UNSHELVED,
     "instance.resize_confirm.end": NoticeKind.RESIZED,
     "instance.resize_revert.end": NoticeKind.RESIZED,
+    "instance.force_delete.end": NoticeKind.DELETED,
+    "instance.evacuate": NoticeKind.CHANGED,
+    "instance.rebuild.end": NoticeKind.CHANGED,
+    "instance.rebuild.error": NoticeKind.CHANGED,
+    "instance.live_migration_post_dest.end": NoticeKind.CHANGED,
+    "instance.resize_finish.end": NoticeKind.CHANGED,
+    "instance.restore.end": NoticeKind.CHANGED,
+    "instance.soft_delete.end": NoticeKind.CHANGED,
 }
 _LEGACY: Final[Mapping[str, NoticeKind]] = {
     "compute.instance.create.end": NoticeKind.BOOTED,
@@ -41,6 +49,14 @@ _LEGACY: Final[Mapping[str, NoticeKind]] = {
     "compute.instance.unshelve.end": NoticeKind.UNSHELVED,
     "compute.instance.resize.confirm.end": NoticeKind.RESIZED,
     "compute.instance.resize.revert.end": NoticeKind.RESIZED,
+    "compute.instance.force_delete.end": NoticeKind.DELETED,
+    "compute.instance.evacuate": NoticeKind.CHANGED,
+    "compute.instance.rebuild.end": NoticeKind.CHANGED,
+    "compute.instance.rebuild.error": NoticeKind.CHANGED,
+    "compute.instance.live_migration.post.dest.end": NoticeKind.CHANGED,
+    "compute.instance.finish_resize.end": NoticeKind.CHANGED,
+    "compute.instance.restore.end": NoticeKind.CHANGED,
+    "compute.instance.soft_delete.end": NoticeKind.CHANGED,
 }
 _PUBLISHER: Final = re.compile(r"(?:nova-compute:|compute\.)(.+)")
 _FAILURES: Final = (NoticeKind.FAILED, NoticeKind.ATTEMPT_FAILED)

@@ -79,10 +79,12 @@ class NovaApi:
             return True
 
     def servers_of(
-        self, project_id: str, *, changed_since: datetime | None = None
+        self, project_id: str | None, *, changed_since: datetime | None = None
     ) -> Iterator[ServerView]:
-        """Walk a project's servers; with `changed_since` also those deleted since."""
-        query: dict[str, Any] = {"project_id": project_id, "limit": _PAGE}
+        """Walk a project's servers, or everybody's; with `changed_since` also those deleted."""
+        query: dict[str, Any] = {"limit": _PAGE}
+        if project_id is not None:
+            query["project_id"] = project_id
         if changed_since is not None:
             query["changes_since"] = changed_since.isoformat()
         with asking(NOVA):
@@ -100,10 +102,20 @@ class NovaApi:
         self._flavors = time.monotonic(), found
         return found
 
+    def zones(self) -> frozenset[str]:
+        """Return the names of the availability zones, those without a living host included."""
+        with asking(NOVA):
+            return frozenset(one.name for one in self._cloud.compute.availability_zones())
+
     def delete_server(self, server_id: str) -> None:
         """Start the deletion; nothing happens when it is gone."""
         with asking(NOVA):
             self._cloud.compute.delete_server(server_id, ignore_missing=True)
+
+    def set_error(self, server_id: str) -> None:
+        """Show the server as failed; nothing is done to it."""
+        with asking(NOVA):
+            self._cloud.compute.reset_server_state(server_id, "error")
 
     def shelve_server(self, server_id: str) -> None:
         """Shelve; Nova offloads by itself."""
@@ -114,6 +126,11 @@ class NovaApi:
         """Power off."""
         with asking(NOVA):
             self._cloud.compute.stop_server(server_id)
+
+    def confirm_resize(self, server_id: str) -> None:
+        """Keep the new flavor of a server whose user did not decide."""
+        with asking(NOVA):
+            self._cloud.compute.confirm_server_resize(server_id)
 
     def snapshot_server(self, server_id: str, image_name: str) -> str:
         """Start an image of the server, and return the image's id."""

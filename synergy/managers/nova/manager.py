@@ -13,6 +13,7 @@ from synergy.core.events import Fact, ProjectsChanged
 from synergy.managers.base import Json, Manager, Publish, command
 from synergy.managers.nova.failed_builds import FailedBuilds
 from synergy.managers.nova.following import Following
+from synergy.managers.nova.lost_builds import LostBuilds
 from synergy.managers.nova.moves import Moves
 from synergy.managers.nova.notifications import Notifications
 from synergy.managers.nova.reconcile import Reconcile
@@ -30,11 +31,12 @@ class NovaManager(Manager):
     options = (
         cfg.FloatOpt(
             "reconcile_s",
-            default=300.0,
+            default=60.0,
             min=1,
             max=86_400,
             mutable=True,
-            help="Seconds between two looks at what changed in Nova and no notification told.",
+            help="Seconds between two looks at what changed in Nova and no notification told: one "
+            "question for all projects.",
         ),
         cfg.FloatOpt(
             "full_reconcile_s",
@@ -53,6 +55,16 @@ class NovaManager(Manager):
             help="Seconds after which a request whose hand-over was broken off is handed over "
             "again if Nova still waits for it. Longer than Nova's conductor ever needs for what "
             "it took from its queue: two copies of a request destroy a server.",
+        ),
+        cfg.FloatOpt(
+            "lost_s",
+            default=600.0,
+            min=1,
+            max=7 * 86_400,
+            mutable=True,
+            help="Seconds without a sign of life after which a request that the conductor has is "
+            "lost: its user and the operator are told, and its project's on_lost says what else is "
+            "done.",
         ),
         cfg.IntOpt(
             "commit_size",
@@ -76,16 +88,21 @@ class NovaManager(Manager):
         conductor: Conductor,
     ) -> None:
         self._conf, self._clock, self._wake, self._notices = conf, clock, wake, notices
-        self._moves = Moves(publish, store)
-        following = Following(clock, store, self._moves)
-        self._notifications = Notifications(conf, store, notices, compute, self._moves, following)
+        self._moves = Moves(clock, publish, store)
+        following = Following(clock, store, compute, self._moves)
+        self._notifications = Notifications(conf, clock, store, notices, self._moves, following)
         self._failed_builds = FailedBuilds(store, compute, self._moves, following)
-        self._settling = Settling(conf, clock, publish, store, compute, conductor, self._moves)
+        self._lost_builds = LostBuilds(
+            conf, clock, store, compute, conductor, self._moves, following
+        )
+        self._settling = Settling(
+            conf, clock, publish, store, compute, conductor, self._moves, following
+        )
         self._reconcile = Reconcile(
-            clock, store, compute, self._moves, following, self._notifications.drain
+            conf, clock, store, compute, self._moves, following, self._notifications.drain
         )
         self._reconciled_s = self._compared_s = self._settled_s = float("-inf")
-        self._asked_s = self._cleaned_s = float("-inf")
+        self._asked_s = self._cleaned_s = self._sought_s = float("-inf")
 
     def setup(self) -> None:
         self._notices.on_arrival(self._wake)
@@ -106,6 +123,9 @@ class NovaManager(Manager):
         if now_s >= self._settled_s + settle_every_s:
             self._settling.settle()
             self._settled_s = now_s
+        if now_s >= self._sought_s + settle_every_s:
+            self._lost_builds.look()
+            self._sought_s = now_s
         told = self._notifications
         if told.broken and now_s >= self._asked_s + BROKEN_ASK_S:
             told.broken = self._failed_builds.ask(told.broken)
@@ -117,9 +137,12 @@ class NovaManager(Manager):
             self._reconciled_s + conf.reconcile_s,
             self._settled_s + settle_every_s,
             self._cleaned_s + settle_every_s,
+            self._sought_s + settle_every_s,
         ]
         if told.broken:
             dues_s.append(self._asked_s + BROKEN_ASK_S)
+        if told.doubts:
+            dues_s.append(now_s + BROKEN_ASK_S)
         return float(min(dues_s) - now_s)
 
     def reconcile(self, *, full: bool = True) -> None:
@@ -136,7 +159,12 @@ class NovaManager(Manager):
         self.reconcile()
         return dict(self._moves.drift)
 
-    @command()
+    @command(beside=True)
+    def do_lost(self) -> Json:
+        """List the requests that the conductor has and of which nothing is heard."""
+        return sorted(self._lost_builds.ids)
+
+    @command(beside=True)
     def do_drift(self) -> Json:
         """Show how many differences from Nova were mended since the start."""
         return dict(self._moves.drift)

@@ -6,19 +6,20 @@ Why: a notification and a look at Nova lead to the same moves. Must not know whi
 import logging
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from datetime import datetime
 from typing import Final
 
 from synergy.core.errors import IllegalTransition
 from synergy.core.events import BuildsFailed, QuotaReleased, RequestsWithdrawn, ServersActive
-from synergy.core.lifecycle import TERMINAL, WAITING, Event, Move, holds_quota, transition
+from synergy.core.lifecycle import WAITING, Event, Move, Unchanged, holds_quota, transition
 from synergy.core.model import BuildFailure, Request, State
+from synergy.core.reconcile import possible_instant
 from synergy.managers.base import Publish
-from synergy.ports import Store, Writing
+from synergy.ports import Clock, Store, Writing
 
 LOG = logging.getLogger(__name__)
 PAGE: Final = 1000
+_TO_BE_SENT: Final = WAITING | {State.DISPATCHING}
 
 
 class Moves:
@@ -28,18 +29,27 @@ class Moves:
     builds_failed builds were given up since somebody last set it back
     """
 
-    def __init__(self, publish: Publish, store: Store) -> None:
-        self._publish, self._store = publish, store
+    def __init__(self, clock: Clock, publish: Publish, store: Store) -> None:
+        self._clock, self._publish, self._store = clock, publish, store
         self.drift: Counter[str] = Counter()
         self.builds_failed = False
 
     def apply(
-        self, request: Request, event: Event, at: datetime, *, host: str | None, why: str
+        self,
+        request: Request,
+        event: Event,
+        at: datetime,
+        *,
+        why: str,
+        host: str | Unchanged | None = Unchanged.HOST,
     ) -> Move | None:
-        """Move a request by what happened `at`, which may be before it became known."""
-        seen = replace(request, host=host) if event is Event.BOOTED else request
+        """Move a request by what happened `at`, as far as that is possible, and left it on `host`.
+
+        Returns None, and counts it, when that cannot happen to it.
+        """
+        happened_at = possible_instant(request, at, self._clock.now())
         try:
-            return transition(seen, event, at, why=why)
+            return transition(request, event, happened_at, why=why, host=host)
         except IllegalTransition as error:
             self.drift["illegal"] += 1
             LOG.warning("%s; Nova and Synergy disagree, the reconcile will tell", error)
@@ -89,8 +99,8 @@ class Moves:
 
 
 def forget_bodies(uow: Writing, requests: Iterable[Request]) -> None:
-    """Delete the bodies of those that ended."""
-    gone = [r.request_id for r in requests if r.state in TERMINAL]
+    """Delete the bodies of those that nobody will send any more."""
+    gone = [r.request_id for r in requests if r.state not in _TO_BE_SENT]
     if gone:
         uow.requests.forget_bodies(gone)
 

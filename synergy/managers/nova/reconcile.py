@@ -5,29 +5,32 @@ reconcile is due.
 """
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime, timedelta
-from typing import Final
+from collections.abc import Callable, Collection, Mapping, Sequence
+from datetime import datetime
+from typing import Any
 
+from synergy.core.batches import PASSING, handle_apart
+from synergy.core.errors import SynergyError
 from synergy.core.lifecycle import Event, Move, transition
 from synergy.core.model import OnPrivateFull, Project, QuotaKind, Request, RequestClass
-from synergy.managers.nova.following import OPEN, RUNNING, Following
+from synergy.core.reconcile import RUNNING
+from synergy.managers.nova.following import OPEN, Following
 from synergy.managers.nova.moves import Moves
+from synergy.managers.nova.notifications import OVERLAP
 from synergy.ports import Clock, Compute, ServerStatus, ServerView, Store, Writing
 
 LOG = logging.getLogger(__name__)
-OVERLAP_S: Final = 300.0  # how far Nova's clock may be behind ours
-LOST_S: Final = 600.0  # a server that waits for its conductor that long was lost on the way
 
 
 class Reconcile:
-    """Looks at projects whole, or at what changed in them.
+    """Looks at projects whole, or at what changed in all of them.
 
     drain  takes in the notifications that came meanwhile
     """
 
     def __init__(
         self,
+        conf: Any,
         clock: Clock,
         store: Store,
         compute: Compute,
@@ -35,42 +38,74 @@ class Reconcile:
         following: Following,
         drain: Callable[[], None],
     ) -> None:
-        self._clock, self._store, self._compute = clock, store, compute
+        self._conf, self._clock, self._store, self._compute = conf, clock, store, compute
         self._moves, self._following, self._drain = moves, following, drain
         self._compared: set[str] = set()  # projects that were compared since the start
         self._looked_at: datetime | None = None  # when the last look at changes began
-        self._lost: set[str] = set()  # told already
+        self._stray: set[str] = set()  # told already
 
     def reconcile(self, *, full: bool = True) -> bool:
-        """Compare open requests with Nova, and adopt servers that ran before.
+        """Compare requests with Nova, and adopt servers that ran before.
 
         `full` compares every one, also the waiting ones, of whose deletion Nova never tells;
-        otherwise only what changed in Nova since the last time is looked at. Returns whether all
-        were compared.
+        otherwise only what changed in Nova since the last time is looked at, in one question for
+        all projects. Returns whether all were compared.
         """
-        began_at = self._clock.now()
+        began_at, looked_at = self._clock.now(), self._looked_at
         with self._store.reading() as uow:
             managed = {project.project_id: project for project in uow.projects.all()}
             others = set(uow.requests.projects_with(OPEN)) - managed.keys()
-        since = None
-        if self._looked_at is not None and not full:
-            since = self._looked_at - timedelta(seconds=OVERLAP_S)
-        for project_id in (*managed, *sorted(others)):
-            if since is None or project_id not in self._compared:
-                views = self._compare_all(project_id)
-            else:
-                views = {
-                    view.server_id: view
-                    for view in self._compute.servers_of(project_id, changed_since=since)
-                }
-                self._compare(views, list(views))
+        every = managed.keys() | others
+        whole = every if full or looked_at is None else every - self._compared
+        failed = {
+            project_id
+            for project_id in sorted(whole)
+            if not self._each(project_id, managed, self._compare_all)
+        }
+        if looked_at is not None and not full:
+            self._look_at_changes(looked_at - OVERLAP, managed, every)
+        self._looked_at, self._compared = began_at, every - failed
+        return full or looked_at is None
+
+    def _each(
+        self,
+        project_id: str,
+        managed: Mapping[str, Project],
+        compare: Callable[[str], dict[str, ServerView]],
+    ) -> bool:
+        """Compare one project, and tell whether that went well: its fault is not the others'."""
+        try:
+            views = compare(project_id)
             if project_id in managed:
                 self._adopt_servers(managed[project_id], views)
-        self._looked_at, self._compared = began_at, managed.keys() | others
-        return since is None
+        except PASSING:
+            raise
+        except Exception as error:
+            expected = isinstance(error, SynergyError)
+            LOG.error(
+                "project %s cannot be compared with Nova now: %s", project_id, error,
+                exc_info=None if expected else error,
+            )  # fmt: skip
+            return False
+        return True
+
+    def _look_at_changes(
+        self, since: datetime, managed: Mapping[str, Project], every: Collection[str]
+    ) -> None:
+        """Compare what changed in Nova, of everybody's servers in one question."""
+        changed: dict[str, dict[str, ServerView]] = {}
+        for view in self._compute.servers_of(None, changed_since=since):
+            if view.project_id in every:
+                changed.setdefault(view.project_id, {})[view.server_id] = view
+
+        def compare(project_id: str) -> dict[str, ServerView]:
+            return self._compare(changed[project_id], list(changed[project_id]))
+
+        for project_id in sorted(changed):
+            self._each(project_id, managed, compare)
 
     def _compare_all(self, project_id: str) -> dict[str, ServerView]:
-        """Compare each open request of a project with its server, and return Nova's servers.
+        """Compare each request of a project with its server, and return Nova's servers.
 
         Requests are read first: what Nova does not list then, and does not show when it is asked
         for it, is gone.
@@ -78,41 +113,50 @@ class Reconcile:
         pages = self._moves.pages(OPEN, project_id)
         open_ids = [request.request_id for page in pages for request in page]
         views = {view.server_id: view for view in self._compute.servers_of(project_id)}
-        known = views | dict(self._compute.servers([one for one in open_ids if one not in views]))
-        self._compare(known, open_ids)
+        missing = [one for one in open_ids if one not in views]
+        known = views | dict(self._compute.servers(missing))
+        self._compare(known, [*views, *missing])
         return views
 
-    def _compare(self, views: Mapping[str, ServerView], request_ids: Sequence[str]) -> None:
+    def _compare(
+        self, views: dict[str, ServerView], request_ids: Sequence[str]
+    ) -> dict[str, ServerView]:
         """Mend what differs from Nova and no notification told, also none that came meanwhile."""
         self._drain()
         self._following.compare(views, request_ids)
+        return views
 
     def _adopt_servers(self, project: Project, views: Mapping[str, ServerView]) -> None:
         """Take over the servers that a project had before, on its private quota."""
-        running = [view for view in views.values() if view.status in RUNNING]
-        waiting = [view for view in views.values() if self._looks_lost(view)]
-        with self._store.writing() as uow:
-            known = uow.requests.known([view.server_id for view in (*running, *waiting)])
-            entries = [
-                (self._adopted(uow, view), b"") for view in running if view.server_id not in known
-            ]
-            uow.requests.add(entries)
-            uow.commit()
-        if entries:
-            self._moves.drift["adopted"] += len(entries)
-            LOG.info("%d server(s) of project %s adopted", len(entries), project.name)
-        lost = {view.server_id for view in waiting} - known - self._lost
-        for server_id in sorted(lost):
+        living = [view for view in views.values() if _lives(view)]
+        waiting = [view for view in views.values() if self._looks_stray(view)]
+        if not living and not waiting:
+            return
+        with self._store.reading() as uow:
+            known = uow.requests.known([view.server_id for view in (*living, *waiting)])
+        unknown = [view for view in living if view.server_id not in known]
+        handle_apart(unknown, lambda part: self._adopt(project, part), _set_aside)
+        stray = {view.server_id for view in waiting} - known - self._stray
+        for server_id in sorted(stray):
             self._moves.drift["lost"] += 1
             LOG.error(
                 "server %s of project %s waits for a conductor, but its request never came here: "
                 "delete it and ask again", server_id, project.name,
             )  # fmt: skip
-        self._lost |= lost
+        self._stray |= stray
 
-    def _looks_lost(self, view: ServerView) -> bool:
+    def _adopt(self, project: Project, views: Sequence[ServerView]) -> None:
+        with self._store.writing() as uow:
+            known = uow.requests.known([view.server_id for view in views])
+            fresh = [view for view in views if view.server_id not in known]
+            uow.requests.add([(self._adopted(uow, view), b"") for view in fresh])
+            uow.commit()
+        self._moves.drift["adopted"] += len(fresh)
+        LOG.info("%d server(s) of project %s adopted", len(fresh), project.name)
+
+    def _looks_stray(self, view: ServerView) -> bool:
         waited_s = (self._clock.now() - view.created_at).total_seconds()
-        return view.status is ServerStatus.SCHEDULING and waited_s > LOST_S
+        return view.status is ServerStatus.SCHEDULING and waited_s > self._conf.lost_s
 
     def _adopted(self, uow: Writing, view: ServerView) -> Move:
         now = self._clock.now()
@@ -131,9 +175,19 @@ class Reconcile:
             user_id=view.user_id,
             server_name=view.name,
             flavor=view.flavor,
-            queued_at=view.created_at,
+            queued_at=min(view.created_at, now),
             changed_at=now,
             ttl_s=0,
             host=view.host,
         )
         return transition(request, Event.ADOPTED, now, why="ran before its project was managed")
+
+
+def _lives(view: ServerView) -> bool:
+    """Tell whether a server holds something that has to be counted."""
+    failed = view.status is ServerStatus.ERROR and view.launched_at and view.host
+    return view.status in RUNNING or bool(failed)
+
+
+def _set_aside(view: ServerView, error: Exception) -> None:
+    LOG.error("server %s cannot be adopted", view.server_id, exc_info=error)

@@ -13,7 +13,8 @@ from synergy.core.events import RequestsQueued
 from synergy.core.lifecycle import Event, Move, transition
 from synergy.core.model import Request, State
 from synergy.managers.base import Publish
-from synergy.managers.nova.moves import Moves
+from synergy.managers.nova.following import Following
+from synergy.managers.nova.moves import Moves, forget_bodies
 from synergy.ports import Clock, Compute, Conductor, Store
 
 LOG = logging.getLogger(__name__)
@@ -31,9 +32,11 @@ class Settling:
         compute: Compute,
         conductor: Conductor,
         moves: Moves,
+        following: Following,
     ) -> None:
         self._conf, self._clock, self._publish, self._store = conf, clock, publish, store
-        self._compute, self._conductor, self._moves = compute, conductor, moves
+        self._compute, self._conductor = compute, conductor
+        self._moves, self._following = moves, following
 
     def settle(self) -> None:
         """Ask Nova what became of every request that a crash or an error left in DISPATCHING.
@@ -60,6 +63,7 @@ class Settling:
         if unsent and self._conductor.backlog():
             LOG.info("%d request(s) may still be on their way to the conductor", len(unsent))
             requests = [r for r in requests if r.request_id not in unsent]
+        views = self._compute.servers([request.request_id for request in requests])
         now, moves = self._clock.now(), []
         with self._store.writing() as uow:
             found = uow.requests.find([request.request_id for request in requests])
@@ -72,8 +76,8 @@ class Settling:
                     event, why = Event.HANDED_OVER, "it was sent"
                 moves.append(transition(request, event, now, why=why))
             uow.requests.save(moves)
-            uow.requests.forget_bodies(
-                [m.request.request_id for m in moves if m.request.state is State.BUILDING]
-            )
+            forget_bodies(uow, [move.request for move in moves])
             uow.commit()
+        sent = [m.request.request_id for m in moves if m.request.state is State.BUILDING]
+        self._following.compare(views, sent, drifted=False)
         return [replace(move, request=move.as_saved()) for move in moves]

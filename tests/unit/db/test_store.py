@@ -193,8 +193,8 @@ def test_a_database_without_tables_and_one_from_the_future_are_told_apart(tmp_pa
         ConfigurationInvalid, match="revision 'none'.*run synergy-manage db upgrade"
     ):
         database.check(engine)
-    assert database.upgrade(engine) == "0005"
-    assert database.check(engine) == "0005"
+    assert database.upgrade(engine) == "0006"
+    assert database.check(engine) == "0006"
     with engine.begin() as connection:
         connection.exec_driver_sql("UPDATE alembic_version SET version_num = '9999'")
     for attempt in (database.check, database.upgrade):
@@ -213,7 +213,7 @@ def test_an_upgrade_keeps_usage_and_everything_else(tmp_path):
             "INSERT INTO marks VALUES ('usage_charged', 1767268800000000)",
         ):
             connection.exec_driver_sql(statement)
-    assert database.upgrade(engine) == "0005"
+    assert database.upgrade(engine) == "0006"
     with SqlStore(engine, Vault([new_key()])).reading() as uow:
         history = uow.usage.load()
         (association,) = uow.projects.associations()

@@ -1,0 +1,56 @@
+"""A world whose Synergy may start anew, on a machine whose clock may be wrong."""
+
+import random
+from datetime import timedelta
+
+from synergy.drivers.embedded.keystone import EmbeddedIdentity
+from synergy.drivers.embedded.nova import EmbeddedNova
+from synergy.sim.clock import VirtualClock
+from synergy.sim.engine import Engine
+from tests.builders import Fragile, World, spec
+
+HOUR_S, DAY_S = 3600.0, 86_400.0
+# What is not looked at here works seldom, so that days pass quickly.
+QUIET = {
+    name: {"rate_s": 3600.0}
+    for name in ("project", "queue", "quota", "keystone", "fairshare", "scheduler")
+}
+QUIET["nova"] = {"rate_s": 3600.0, "settle_s": 14_400.0, "reconcile_s": 300.0}
+
+
+class Started(World):
+    """A world whose Synergy may start anew, also on a machine whose clock is wrong."""
+
+    def __init__(self, store, settings=QUIET):
+        self._settings = settings
+        clock, rng = VirtualClock(), random.Random(7)
+        identity = EmbeddedIdentity(spec(), clock, rng)
+        nova = Fragile(EmbeddedNova(spec(), clock, identity, rng))
+        super().__init__(
+            Engine(spec(), settings, store=store, seed=7, clock=clock, cloud=(nova, identity))
+        )
+        self.engine.tolerant = True
+
+    def restart(self, **more):
+        cloud, clock = (self.nova, self.engine.identity), self.engine.clock
+        self.engine = Engine(
+            spec(), self._settings, store=self.store, seed=7, clock=clock, cloud=cloud, **more
+        )
+        self.engine.tolerant = True
+
+    def set_clock(self, off_s):
+        self.engine.host_clock.off = timedelta(seconds=off_s)
+
+    def running(self, count=3, *, project="A", **settings):
+        self.add(project, **{"default_quota": "shared", "ttl_s": 7200} | settings)
+        self.run(2)
+        ids = self.create(project=project, count=count)
+        self.run(20)
+        assert self.states(ids) == ["ACTIVE"] * count
+        return ids
+
+    def shown(self):
+        return self.command("expiry", "show")
+
+    def exist(self, ids):
+        return [one in self.nova.servers(ids) for one in ids]
