@@ -7,7 +7,7 @@ DEMO_ARGS ?=
 # One process for each processor; a file stays in one, since its tests share what they start.
 BESIDE ?= -n auto --dist loadfile
 
-.PHONY: all demo test test-slow openstack endurance openstack-down lint bench doc sample wheel clean
+.PHONY: all demo test test-slow openstack endurance openstack-down lint bench soak doc sample wheel clean
 all: lint test
 
 # A folder and a Python with its venv module are all that is needed; Debian splits the module off.
@@ -53,7 +53,11 @@ lint: $(VENV)/.installed
 	$(BIN)/mypy
 
 bench: $(VENV)/.installed
-	@for script in benchmarks/bench_*.py; do $(BIN)/python $$script || exit 1; done
+	@for script in $(filter-out benchmarks/bench_soak.py,$(wildcard benchmarks/bench_*.py)); do $(BIN)/python $$script || exit 1; done
+
+# Half an hour of churn in a real service: what grows, and what it burns while it has nothing to do.
+soak: $(VENV)/.installed
+	$(BIN)/python benchmarks/bench_soak.py
 
 sample: $(VENV)/.installed
 	$(BIN)/oslo-config-generator --config-file etc/synergy/config-generator.conf

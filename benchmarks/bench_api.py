@@ -48,8 +48,8 @@ auth_strategy = none
 class Service:
     """That process."""
 
-    def __init__(self, folder: Path) -> None:
-        (folder / "cloud.yaml").write_text(CLOUD)
+    def __init__(self, folder: Path, cloud: str = CLOUD) -> None:
+        (folder / "cloud.yaml").write_text(cloud)
         self._conf = folder / "synergy.conf"
         self._conf.write_text(CONF)
         for words in (("keys", "create"), ("db", "upgrade")):
@@ -69,6 +69,13 @@ class Service:
                 raise SystemExit(self._log.read_text())
             time.sleep(0.1)
         self._url = self._log.read_text().partition(told)[2].split()[0]
+
+    @property
+    def pid(self):
+        return self._process.pid
+
+    def log(self):
+        return self._log.read_text()
 
     def ask(self, path, body=None):
         request = urllib.request.Request(

@@ -3,21 +3,23 @@
 Why: the embedded cloud has no API of its own over the network. Must not know how it is built.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
+from synergy.core.errors import NotFound
 from synergy.managers.base import Json, Manager, command
-from synergy.ports import CloudUser, Edge
+from synergy.ports import CloudUser, Edge, Outages
 
 _NAME = {"type": "string", "minLength": 1, "maxLength": 255}
 
 
 class EmbeddedManager(Manager):
-    """Creates and deletes servers as a user would."""
+    """Does to servers what a user would, and lets the cloud fail."""
 
     name = "embedded"
 
-    def __init__(self, cloud_user: CloudUser, edge: Edge) -> None:
-        self._cloud_user, self._edge = cloud_user, edge
+    def __init__(self, cloud_user: CloudUser, edge: Edge, outages: Outages) -> None:
+        self._cloud_user, self._edge, self._outages = cloud_user, edge, outages
 
     @command(
         {
@@ -54,6 +56,38 @@ class EmbeddedManager(Manager):
         """Delete a server as its user would."""
         self._cloud_user.delete_server_as_user(server_id)
         return {"deleted": server_id}
+
+    @command(
+        {"server_ids": {"type": "array", "items": _NAME, "maxItems": 1000}},
+        required=["server_ids"],
+    )
+    def do_delete_servers(self, server_ids: Sequence[str]) -> Json:
+        """Delete many servers as their users would; those that are gone already are told."""
+        gone = []
+        for server_id in server_ids:
+            try:
+                self._cloud_user.delete_server_as_user(server_id)
+            except NotFound:
+                gone.append(server_id)
+        return {"deleted": [one for one in server_ids if one not in gone], "gone": gone}
+
+    @command({"server_id": _NAME, "flavor": _NAME}, required=["server_id", "flavor"])
+    def do_resize_server(self, server_id: str, flavor: str) -> Json:
+        """Ask for another flavor; once it is there, it has to be confirmed."""
+        self._cloud_user.resize_server(server_id, flavor)
+        return {"resizing": server_id}
+
+    @command({"server_id": _NAME}, required=["server_id"])
+    def do_confirm_resize(self, server_id: str) -> Json:
+        """Keep the new flavor of a resized server."""
+        self._cloud_user.confirm_resize(server_id)
+        return {"resized": server_id}
+
+    @command({"nova": {"type": "boolean"}, "keystone": {"type": "boolean"}})
+    def do_set_down(self, nova: bool = False, keystone: bool = False) -> Json:
+        """Let Nova's API or Keystone answer nothing; without arguments both answer again."""
+        self._outages.set_down(nova=nova, keystone=keystone)
+        return {"nova": nova, "keystone": keystone}
 
     @command({"server_id": _NAME}, required=["server_id"])
     def do_show_server(self, server_id: str) -> Json:

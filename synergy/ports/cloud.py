@@ -441,6 +441,13 @@ class Edge(Protocol):
         """Put a message there."""
 
 
+class Outages(Protocol):
+    """Lets parts of an embedded cloud fail and come back, to see what Synergy does meanwhile."""
+
+    def set_down(self, *, nova: bool, keystone: bool) -> None:
+        """Let Nova's API and Keystone answer nothing, or answer again."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cloud:
     """What a plugin of the namespace synergy.clouds opens: ports by name, and how to let go."""

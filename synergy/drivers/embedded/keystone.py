@@ -1,12 +1,13 @@
 """The embedded cloud's Keystone: projects of several domains, users, tokens, trusts."""
 
 import random
+import threading
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from synergy.core.errors import InvalidInput, NotFound
+from synergy.core.errors import InvalidInput, NotFound, UpstreamUnavailable
 from synergy.drivers.embedded.spec import CloudSpec, ProjectSpec
 from synergy.ports import Clock, ProjectView, Wake
 
@@ -27,18 +28,26 @@ class EmbeddedIdentity:
     def __init__(self, spec: CloudSpec, clock: Clock, rng: random.Random) -> None:
         self._spec, self._clock, self._rng = spec, clock, rng
         self._projects = {project.project_id: project for project in spec.projects}
-        self._tokens: dict[str, Token] = {}
+        self._tokens: dict[str, Token] = {}  # the first to expire first
+        self._lock = threading.Lock()
+        self.down = False
         self._wakes: list[Wake] = []
         self.trusts: dict[str, Token] = {}
         self.disabled: set[str] = set()  # ids of projects and users
         self._deleted_users: set[str] = set()
 
+    def _answer(self) -> None:
+        if self.down:
+            raise UpstreamUnavailable("Keystone does not answer")
+
     def projects(self) -> Sequence[ProjectView]:
         """Return every project of every domain."""
+        self._answer()
         return [_view(project) for project in self._projects.values()]
 
     def find_project(self, name_or_id: str) -> ProjectView:
         """Return one project. Raises NotFound, or InvalidInput when a name is not unique."""
+        self._answer()
         if name_or_id in self._projects:
             return _view(self._projects[name_or_id])
         named = [p for p in self._projects.values() if p.name == name_or_id]
@@ -55,6 +64,7 @@ class EmbeddedIdentity:
 
     def gone(self, owners: Collection[tuple[str, str]]) -> Mapping[tuple[str, str], str]:
         """Return why some of these (project_id, user_id) can act no longer."""
+        self._answer()
         found = {owner: self._why_gone(*owner) for owner in owners}
         return {owner: why for owner, why in found.items() if why}
 
@@ -84,6 +94,7 @@ class EmbeddedIdentity:
             wake()
 
     def _project(self, project_id: str) -> ProjectSpec:
+        self._answer()
         if project_id not in self._projects:
             raise NotFound(f"Keystone knows no project {project_id!r}")
         return self._projects[project_id]
@@ -121,11 +132,12 @@ class EmbeddedIdentity:
 
     def _issue(self, user_id: str, project_id: str, *, from_trust: bool) -> str:
         token = f"gAAAAA{self._rng.getrandbits(96):024x}"
-        ends = self._clock.now() + timedelta(seconds=self._spec.token_ttl_s)
-        self._tokens[token] = Token(user_id, project_id, ends, from_trust)
-        if len(self._tokens) > 4096:
-            now = self._clock.now()
-            self._tokens = {t: who for t, who in self._tokens.items() if who.expires_at > now}
+        now = self._clock.now()
+        ends = now + timedelta(seconds=self._spec.token_ttl_s)
+        with self._lock:
+            while self._tokens and next(iter(self._tokens.values())).expires_at <= now:
+                del self._tokens[next(iter(self._tokens))]
+            self._tokens[token] = Token(user_id, project_id, ends, from_trust)
         return token
 
     def check_token(self, token: str) -> Token | None:
@@ -135,6 +147,7 @@ class EmbeddedIdentity:
 
     def create_trust(self, token: str, *, project_id: str, roles: Sequence[str]) -> str:
         """Let the token's user trust Synergy. Raises InvalidInput."""
+        self._answer()
         found = self.check_token(token)
         if found is None:
             raise InvalidInput("the user's token is expired or unknown: no trust can be made of it")
@@ -148,15 +161,18 @@ class EmbeddedIdentity:
 
     def trusts_of(self, user_id: str, project_id: str) -> Sequence[str]:
         """Return the trusts that a user gave Synergy for a project."""
+        self._answer()
         whose = user_id, project_id
         return [key for key, one in self.trusts.items() if (one.user_id, one.project_id) == whose]
 
     def delete_trust(self, trust_id: str) -> None:
         """Delete a trust; nothing happens when it is gone."""
+        self._answer()
         self.trusts.pop(trust_id, None)
 
     def token_from_trust(self, trust_id: str) -> str:
         """Return a fresh token that acts as the trusting user. Raises NotFound."""
+        self._answer()
         trust = self.trusts.get(trust_id)
         if trust is None:
             raise NotFound(f"trust {trust_id!r} does not exist")

@@ -50,11 +50,12 @@ from synergy.ports import (
 )
 
 _ABORTED: Final = "Build of instance aborted."
+_MOST_DELETED: Final = 10_000  # that are remembered; Nova's own are archived some day, too
 _BREAKS: Final = ("build_error", "reschedule")  # the faults that break a build on its host
 
 
 class EmbeddedNova:
-    """Implements the ports Intake, Conductor, Notices, Compute and CloudUser."""
+    """Implements the ports Intake, Conductor, Notices, Compute, CloudUser and Outages."""
 
     def __init__(
         self,
@@ -251,11 +252,16 @@ class EmbeddedNova:
     def _drop(self, server: ServerView) -> None:
         """Forget a server; Nova tells later that it was there, unless it never left the API."""
         del self._servers[server.server_id]
-        if server.status is not ServerStatus.SCHEDULING:
-            self._deleted[server.server_id] = replace(
-                server, status=ServerStatus.DELETED, host=None
-            )
-            self._changed_at[server.server_id] = self._clock.now()
+        self._before_resize.pop(server.server_id, None)
+        self._failures.pop(server.server_id, None)
+        if server.status is ServerStatus.SCHEDULING:
+            del self._changed_at[server.server_id]
+            return
+        self._deleted[server.server_id] = replace(server, status=ServerStatus.DELETED, host=None)
+        self._changed_at[server.server_id] = self._clock.now()
+        if len(self._deleted) > _MOST_DELETED:
+            oldest = next(iter(self._deleted))
+            del self._deleted[oldest], self._changed_at[oldest]
 
     def _notify(self, kind: NoticeKind, server_id: str, **more: Any) -> None:
         if self.faults.strikes("lost_notice"):
@@ -384,6 +390,10 @@ class EmbeddedNova:
         with self._lock:
             return self._placement.used_on(name)
 
+    def set_down(self, *, nova: bool, keystone: bool) -> None:
+        """Let Nova's API and Keystone answer nothing, or answer again."""
+        self.faults.api_down, self._identity.down = nova, keystone
+
     def set_host_up(self, name: str, up: bool) -> None:
         """Let a host fail or come back."""
         with self._lock:
@@ -398,7 +408,8 @@ class EmbeddedNova:
     def placed(self, server_ids: Sequence[str]) -> set[str]:
         """Return those of the servers that hold an allocation."""
         self._answer()
-        return self._placement.placed(server_ids)
+        with self._lock:
+            return self._placement.placed(server_ids)
 
     def quota(self, project_id: str, *, fresh: bool = True) -> Limits:
         """Return Nova's limits of a project by resource class; None is unlimited."""
@@ -467,7 +478,8 @@ class EmbeddedNova:
         context = self._identity.request_context(user, view)
         spec = self._flavors[flavor]
         demand = spec.demand()
-        held = [s for s in self._servers.values() if s.project_id == view.project_id]
+        with self._lock:
+            held = [s for s in self._servers.values() if s.project_id == view.project_id]
         used = self.used_by(view.project_id)
         self._quotas.check(view.project_id, used, demand, servers=len(held), count=count)
         ids = [self._new_id() for _ in range(count)]
@@ -554,7 +566,9 @@ class EmbeddedNova:
     def _perform(self, change: Change) -> None:
         """Find a host; a resized server holds the larger of both until its user decided."""
         with self._lock:
-            server = self._servers[change.server_id]
+            server = self._servers.get(change.server_id)
+            if server is None:
+                return  # deleted meanwhile
             self._placement.release(change.server_id)
             needed = change.demand
             if change.kind is ChangeKind.RESIZE:
@@ -578,24 +592,30 @@ class EmbeddedNova:
 
     def _reject(self, change: Change, reason: str) -> None:
         with self._lock:
+            if change.server_id not in self._servers:
+                return  # deleted meanwhile
             self._put(replace(self._servers[change.server_id], in_task=False))
             self._failures[change.server_id] = f"Synergy rejected this request: {reason}"
 
     def confirm_resize(self, server_id: str) -> None:
         """Keep the new flavor. Raises NotFound, or Conflict when no resize waits for that."""
-        server = self._server(server_id)
-        if server_id not in self._before_resize:
-            raise Conflict(f"server {server_id!r} waits for no resize to be confirmed")
-        self._end_resize(server_id, server)
+        self._resized(server_id)
+        self._end_resize(server_id, self._server(server_id))
 
     def revert_resize(self, server_id: str) -> None:
-        """Go back to the old flavor. Raises NotFound."""
+        """Go back to the old flavor. Raises NotFound, or Conflict when no resize waits for that."""
+        self._end_resize(server_id, self._resized(server_id))
+
+    def _resized(self, server_id: str) -> ServerView:
+        """Return what a server was before its resize. Raises NotFound and Conflict."""
         self._server(server_id)
-        self._end_resize(server_id, self._before_resize[server_id])
+        if server_id not in self._before_resize:
+            raise Conflict(f"server {server_id!r} waits for no resize to be confirmed")
+        return self._before_resize[server_id]
 
     def _end_resize(self, server_id: str, final: ServerView) -> None:
         with self._lock:
-            self._before_resize.pop(server_id)
+            del self._before_resize[server_id]
             host = self._placement.host_of(server_id)
             self._placement.release(server_id)
             self._placement.allocate(server_id, host, final.demand)

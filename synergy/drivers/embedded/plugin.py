@@ -45,5 +45,6 @@ def open_cloud(conf: cfg.ConfigOpts, clock: Clock) -> Cloud:
         "identity": identity,
         "cloud_user": nova,
         "edge": nova,
+        "outages": nova,
     }
     return Cloud(ports=ports)

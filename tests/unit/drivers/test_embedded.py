@@ -4,11 +4,12 @@ import random
 
 import pytest
 
-from synergy.core.errors import HandOverFailed, InvalidInput, UpstreamUnavailable
+from synergy.core.errors import Conflict, HandOverFailed, InvalidInput, UpstreamUnavailable
 from synergy.core.model import Resources
 from synergy.drivers.embedded.keystone import EmbeddedIdentity
 from synergy.drivers.embedded.nova import EmbeddedNova
 from synergy.drivers.embedded.spec import HostSpec, read_spec
+from synergy.managers.embedded import EmbeddedManager
 from synergy.ports import Handed, Parcel, ServerStatus
 from synergy.sim.clock import VirtualClock
 from tests.builders import project_spec, spec, world
@@ -114,3 +115,68 @@ def test_a_file_that_describes_no_cloud_is_refused_by_name(tmp_path, text, told)
         read_spec(path)
     with pytest.raises(InvalidInput, match="No such file"):
         read_spec(tmp_path / "none.yaml")
+
+
+@pytest.fixture
+def player(made):
+    """The manager that plays the user."""
+    made.nova.lift_quota("project-A")
+    return EmbeddedManager(made.nova, made.nova, made.nova)
+
+
+def test_nova_and_keystone_are_down_on_demand_and_come_back(made, player):
+    player.execute("set_down", nova=True, keystone=True)
+    with pytest.raises(UpstreamUnavailable, match="Nova's API does not answer"):
+        made.nova.hosts()
+    for ask in (
+        made.engine.identity.projects,
+        lambda: made.engine.identity.find_project("A"),
+        lambda: made.engine.identity.users_of("project-A"),
+        lambda: made.engine.identity.gone([("project-A", "alice")]),
+        lambda: made.engine.identity.token_from_trust("t"),
+        lambda: made.create(),
+    ):
+        with pytest.raises(UpstreamUnavailable, match="Keystone does not answer"):
+            ask()
+    player.execute("set_down")
+    assert made.nova.hosts()
+    assert made.engine.identity.projects()
+
+
+def test_many_servers_are_deleted_at_once_and_those_that_are_gone_are_named(made, player):
+    ids = made.create(count=3)
+    player.execute("delete_server", server_id=ids[1])
+    told = player.execute("delete_servers", server_ids=ids)
+    assert told == {"deleted": [ids[0], ids[2]], "gone": [ids[1]]}
+
+
+def test_a_server_is_resized_and_the_resize_confirmed(made, player):
+    (server,) = made.create()
+    made.run(10)
+    with pytest.raises(Conflict, match="waits for no resize to be confirmed"):
+        player.execute("confirm_resize", server_id=server)
+    player.execute("resize_server", server_id=server, flavor="large")
+    player.execute("confirm_resize", server_id=server)
+    assert made.nova.show_server(server).flavor == "large"
+
+
+def test_a_change_of_a_server_that_is_gone_meanwhile_is_dropped(made):
+    made.add(default_quota="shared")
+    (server,) = made.create()
+    made.run(10)
+    made.nova.resize_server(server, "large")  # waits to be decided on
+    made.nova.delete_server_as_user(server)
+    made.run(100)
+    assert made.engine.supervisors["scheduler"].report.last_error == ""
+    assert made.nova.used_by("project-A") == Resources()
+
+
+@pytest.mark.slow
+def test_what_is_deleted_and_what_has_expired_is_forgotten(made, player):
+    for _ in range(11):  # most of them find no host, and are deleted in ERROR
+        player.execute("delete_servers", server_ids=made.create(count=1000))
+    found = list(made.nova.servers_of("project-A", changed_since=made.engine.clock.at(0)))
+    assert len(found) == len(made.nova._changed_at) == 10_000
+    made.run(2 * spec().token_ttl_s)
+    made.create()
+    assert len(made.engine.identity._tokens) == 1
