@@ -16,8 +16,9 @@ from oslo_config import cfg
 from benchmarks.common import show
 from synergy.core.model import Resources
 from synergy.db.engine import DATABASE_OPTIONS, open_engine, upgrade
+from synergy.db.key_file import new_key
 from synergy.db.store import SqlStore
-from synergy.db.vault import Vault, new_key
+from synergy.db.vault import Vault
 from synergy.drivers.embedded.spec import CloudSpec, FlavorSpec, HostSpec, ProjectSpec
 from synergy.sim.engine import Engine
 
@@ -34,7 +35,7 @@ def engine_on(folder: Path, commit_size: int) -> Engine:
     conf.register_opts(DATABASE_OPTIONS, group="database")
     conf(args=[], project="synergy", default_config_files=[], default_config_dirs=[])
     conf.set_override("connection", f"sqlite:///{folder}/{commit_size}.sqlite", group="database")
-    opened = open_engine(conf.database)
+    opened = open_engine(conf.database, create=True)
     upgrade(opened)
     store = SqlStore(opened, Vault([new_key()]))
     engine = Engine(CLOUD, {"queue": {"commit_size": commit_size}}, store=store, seed=1)

@@ -29,8 +29,9 @@ from lab.steps import Lab
 from synergy.core.events import RequestsQueued
 from synergy.core.model import Resources
 from synergy.db.engine import DATABASE_OPTIONS, open_engine, upgrade
+from synergy.db.key_file import new_key
 from synergy.db.store import SqlStore
-from synergy.db.vault import Vault, new_key
+from synergy.db.vault import Vault
 from synergy.drivers import nova_message
 from synergy.drivers.clock import SystemClock
 from synergy.drivers.embedded.spec import CloudSpec, FlavorSpec, HostSpec, ProjectSpec
@@ -96,7 +97,7 @@ def engine_on(folder, rpc) -> Engine:
     conf.register_opts(DATABASE_OPTIONS, group="database")
     conf(args=[], project="synergy", default_config_files=[], default_config_dirs=[])
     conf.set_override("connection", f"sqlite:///{folder}/relay.sqlite", group="database")
-    opened = open_engine(conf.database)
+    opened = open_engine(conf.database, create=True)
     upgrade(opened)
     store = SqlStore(opened, Vault([new_key()]))
     clock = SystemClock()

@@ -10,7 +10,8 @@ from synergy.api.app import ROUTES, create_app
 from synergy.api.policies import new_enforcer
 from synergy.api.schemas import COMPONENTS
 from synergy.core.errors import NotFound
-from synergy.managers.base import supervisor_json
+from synergy.managers.health import health_of
+from synergy.managers.supervisor import supervisor_json
 
 ROUTE_OF = {route.name: route for route in ROUTES}
 
@@ -25,6 +26,9 @@ class WorldServices:
         if name not in self._supervisors:
             raise NotFound(f"manager {name!r} is not loaded")
         return self._supervisors[name]
+
+    def health(self):
+        return health_of(one.report for one in self._supervisors.values())
 
     def managers(self):
         return [supervisor_json(one) for one in self._supervisors.values()]
@@ -84,6 +88,9 @@ class Api:
         status, found, _ = self.ask("GET", path, **headers)
         assert status == 200, found
         return found
+
+    def raw_text(self, path):
+        return self._client.get(path, headers=self.headers).get_data(as_text=True)
 
     def raw(self, method, path, **options):
         answer = self._client.open(path, method=method, headers=self.headers, **options)

@@ -36,18 +36,24 @@ def upgrade() -> None:
     amounts = sa.table(
         "usage_amounts", sa.column("association_id"), sa.column("bucket"), sa.column("amount")
     )
-    op.execute(
-        amounts.insert().from_select(
-            ["association_id", "bucket", "amount"],
-            sa.select(usage.c.association_id, sa.literal(FADING), usage.c.raw_usage),
+    # What was moved and dropped by a run that was killed on MariaDB is not moved again.
+    tables = sa.inspect(op.get_bind()).get_table_names()
+    if "usage" in tables:
+        op.execute(amounts.delete())
+        op.execute(
+            amounts.insert().from_select(
+                ["association_id", "bucket", "amount"],
+                sa.select(usage.c.association_id, sa.literal(FADING), usage.c.raw_usage),
+            )
         )
-    )
-    op.execute(
-        "INSERT INTO usage_state (state_id, left_factor, charged_at) "
-        "SELECT 1, 1.0, at FROM marks WHERE name = 'usage_charged'"
-    )
-    op.drop_table("usage")
-    op.drop_table("marks")
+        op.drop_table("usage")
+    if "marks" in tables:
+        op.execute("DELETE FROM usage_state")
+        op.execute(
+            "INSERT INTO usage_state (state_id, left_factor, charged_at) "
+            "SELECT 1, 1.0, at FROM marks WHERE name = 'usage_charged'"
+        )
+        op.drop_table("marks")
     op.add_column("projects", sa.Column("priority", sa.Integer(), nullable=True))
     op.add_column("associations", sa.Column("priority", sa.Integer(), nullable=True))
     op.add_column(

@@ -11,7 +11,7 @@ from synergy.api.services import Services
 from synergy.core.errors import SynergyError
 
 _BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
-_STATUSES = ("CREATED", "ACTIVE", "RUNNING", "DEGRADED", "ERROR", "DESTROYED")
+_STATUSES = ("CREATED", "STOPPED", "RUNNING", "DEGRADED", "STALLED", "ERROR", "DESTROYED")
 _SHARED = ("total", "shared", "shared_used", "shared_free", "lent", "shortfall")
 
 
@@ -79,12 +79,16 @@ class _OfService(Collector):
         failures = CounterMetricFamily(
             "synergy_manager_failures", "Failed runs of a manager.", labels=["manager"]
         )
+        lag_s = GaugeMetricFamily(
+            "synergy_manager_lag_seconds", "How late a run of a manager is.", labels=["manager"]
+        )
         for one in self._services.managers():
+            lag_s.add_metric([one["name"]], one["lag_s"])
             for name in _STATUSES:
                 status.add_metric([one["name"], name], float(one["status"] == name))
             runs.add_metric([one["name"]], one["runs"])
             failures.add_metric([one["name"]], one["failures"])
-        yield from (status, runs, failures)
+        yield from (status, runs, failures, lag_s)
 
     def _ending(self) -> Iterator[Any]:
         """Yield what an operator is to be woken for: nothing ends, or something is lost."""

@@ -131,10 +131,12 @@ _MANAGER: Final[dict[str, Schema]] = {
     "name": STRING,
     "status": {
         "type": "string",
-        "enum": ["CREATED", "ACTIVE", "RUNNING", "DEGRADED", "ERROR", "DESTROYED"],
+        "enum": ["CREATED", "STOPPED", "RUNNING", "DEGRADED", "STALLED", "ERROR", "DESTROYED"],
     },
     "runs": COUNT, "failures": COUNT, "last_run_at": or_null(INSTANT),
     "last_duration_s": or_null(NUMBER), "next_run_at": or_null(INSTANT), "last_error": STRING,
+    "needed": BOOLEAN, "autostart": BOOLEAN, "stopped_means": STRING, "hindrance": STRING,
+    "lag_s": NUMBER, "running_s": or_null(NUMBER), "unable_s": NUMBER, "stall_s": NUMBER,
     "commands": {
         "type": "array",
         "items": wrapped(name=STRING, help=STRING, arguments={"type": "object"}),
@@ -234,8 +236,10 @@ COMPONENTS: Final[Mapping[str, Schema]] = {
     ),
     "Health": wrapped(
         live=BOOLEAN, ready=BOOLEAN, healthy=BOOLEAN,
+        why={"type": "array", "items": STRING},
         managers={"type": "object", "additionalProperties": STRING},
     ),
+    "Liveness": wrapped(live=BOOLEAN),
     "Versions": wrapped(
         versions={
             "type": "array",

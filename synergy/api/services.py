@@ -7,6 +7,9 @@ from typing import Any, Protocol
 class Services(Protocol):
     """Managers by name, and their commands."""
 
+    def health(self) -> Any:
+        """Return whether the service is ready and healthy, why not, and each manager's status."""
+
     def managers(self) -> list[Any]:
         """Return what is to be shown of every manager."""
 

@@ -12,7 +12,9 @@ from synergy.cli.command import client_of
 from synergy.cli.render import lines, pairs, rows
 from synergy.client import ApiError
 
-_COLUMNS = ("name", "status", "runs", "failures", "last_run_at", "next_run_at", "last_error")
+_COLUMNS = (
+    "name", "status", "runs", "failures", "last_run_at", "next_run_at", "lag_s", "last_error"
+)  # fmt: skip
 
 
 class ListManagers(Lister):

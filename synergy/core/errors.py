@@ -76,6 +76,18 @@ class Overloaded(SynergyError):
     code = "overloaded"
 
 
+class StoreUnavailable(UpstreamUnavailable):
+    """The database does not answer, is locked, or its file is gone; nothing was written."""
+
+    code = "store_unavailable"
+
+
+class Deposed(StoreUnavailable):
+    """Another process took the database over: this one changes nothing any longer."""
+
+    code = "deposed"
+
+
 class HandOverFailed(UpstreamUnavailable):
     """A build request could not be handed to the conductor, and nothing was published."""
 

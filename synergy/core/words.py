@@ -108,6 +108,11 @@ def _place(tree: ShareTree, computed: FairShare, row: int) -> str:
     return f"{ahead} of {users} users {'goes' if ahead == 1 else 'go'} before you"
 
 
+def scheduling_stopped(*, stopped: bool) -> str:
+    """Say to whoever waits that no request starts at all, "" when that is not so."""
+    return "Scheduling is stopped: no waiting request starts until it goes on." if stopped else ""
+
+
 def why_waiting(
     reason: Reason | None, bounds: Sequence[Bound], names: Mapping[str, str], *, ahead: int | None
 ) -> str:

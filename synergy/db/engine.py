@@ -5,9 +5,9 @@ Must not know tables.
 
 import logging
 import re
+import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any, Final
 
 from alembic.config import Config
@@ -17,25 +17,23 @@ from alembic.util import CommandError
 from oslo_config import cfg
 from oslo_db import exception as db_error
 from oslo_db.sqlalchemy import enginefacade
-from oslo_db.sqlalchemy.exc_filters import register_engine
-from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
-from sqlalchemy.dialects.sqlite.base import SQLiteCompiler
+from sqlalchemy import Connection, Engine, make_url
 from sqlalchemy.exc import ArgumentError, StatementError
-from sqlalchemy.pool import QueuePool
 
 from alembic import command
 from synergy.core.errors import (
     ConfigurationInvalid,
     Conflict,
     InvalidInput,
+    StoreUnavailable,
     SynergyError,
-    UpstreamUnavailable,
 )
 from synergy.db.migrations import migrations_folder
+from synergy.db.sqlite import READS, open_sqlite
 
-READS: Final = "synergy_reads"  # execution option of a transaction that does not write
 CHARACTERS: Final = "CHARACTER SET utf8mb4 COLLATE utf8mb4_bin"  # of MariaDB and MySQL
 LOG = logging.getLogger(__name__)
+__all__ = ["READS"]  # of `sqlite`, for those who open transactions
 DATABASE_OPTIONS = (
     cfg.StrOpt(
         "connection",
@@ -65,60 +63,31 @@ DATABASE_OPTIONS = (
 )
 
 
-def open_engine(conf: Any) -> Engine:
-    """Return an engine for the options of [database]. Raises ConfigurationInvalid."""
+def open_engine(conf: Any, *, create: bool = False) -> Engine:
+    """Return an engine for the options of [database]. Raises ConfigurationInvalid.
+
+    create  make a file of SQLite that is not there; nobody but `db upgrade` does
+    """
     try:
         url = make_url(conf.connection)
     except ArgumentError as error:
         raise ConfigurationInvalid(
             ["[database] connection is not a database URL such as sqlite:///synergy.sqlite"]
         ) from error
-    sqlite = url.get_backend_name() == "sqlite"
-    if sqlite and url.database and not Path(url.database).absolute().parent.is_dir():
-        raise ConfigurationInvalid(
-            [f"[database] connection: the folder of {url.database} does not exist; make it first"]
-        )
-    if sqlite:
-        return _open_sqlite(url, conf)
+    if url.get_backend_name() == "sqlite":
+        return open_sqlite(url, conf, create=create)
     context = enginefacade.transaction_context()
     context.configure(connection=conf.connection, max_retries=0)
     try:
         engine: Engine = context.writer.get_engine()
+    except ModuleNotFoundError as error:
+        missing = (
+            f"[database] connection: {url.drivername} needs the Python package {error.name!r}, "
+            "which is not installed: install it beside Synergy"
+        )
+        raise ConfigurationInvalid([missing]) from error
     except (ImportError, ArgumentError, db_error.DBError) as error:
         raise ConfigurationInvalid([f"[database] connection cannot be used: {error}"]) from error
-    return engine
-
-
-class _WithHints(SQLiteCompiler):
-    """Writes the hints of a statement, INDEXED BY, which SQLAlchemy leaves out for SQLite."""
-
-    def get_from_hint_text(self, table: Any, text: str | None) -> str | None:
-        return text
-
-
-def _open_sqlite(url: URL, conf: Any) -> Engine:
-    """Readers beside one writer (WAL), and transactions that take the write lock at once.
-
-    oslo.db opens SQLite anew for every transaction, which costs more than the transaction: only
-    its translation of errors is used.
-    """
-    engine = create_engine(url, poolclass=QueuePool, pool_size=16)
-    engine.dialect.statement_compiler = _WithHints
-    register_engine(engine)
-
-    @event.listens_for(engine, "connect")
-    def connected(connection: Any, _record: Any) -> None:
-        connection.isolation_level = None  # BEGIN is said below
-        connection.execute(f"PRAGMA busy_timeout = {int(conf.sqlite_busy_s * 1000)}")
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute(f"PRAGMA synchronous = {'FULL' if conf.sqlite_synchronous else 'OFF'}")
-        connection.execute("PRAGMA foreign_keys = ON")
-
-    @event.listens_for(engine, "begin")
-    def begun(connection: Connection) -> None:
-        reads = connection.get_execution_options().get(READS)
-        connection.exec_driver_sql("BEGIN" if reads else "BEGIN IMMEDIATE")
-
     return engine
 
 
@@ -149,21 +118,48 @@ def translated() -> Iterator[None]:
     except (db_error.DBDuplicateEntry, db_error.DBReferenceError) as error:
         raise Conflict(f"the database refused a row: {_said(error)}") from error
     except (db_error.DBDeadlock, db_error.DBConnectionError) as error:
-        raise UpstreamUnavailable(f"database: {error}") from error
+        raise StoreUnavailable(_in_one_sentence(error)) from error
     except _DATA_ERRORS as error:
         raise _invalid(error) from error
-    except (db_error.DBError, StatementError) as error:
+    except (db_error.DBError, StatementError, sqlite3.Error) as error:
         inner = getattr(error, "inner_exception", None) or getattr(error, "orig", None) or error
         if isinstance(inner, SynergyError):  # a value that a column's own type refused
             raise inner from error
         if _ODD_VALUE.search(_said(error)) or isinstance(inner, ValueError | TypeError):
             raise _invalid(error) from error
-        if "database is locked" in str(error):
-            raise UpstreamUnavailable(
-                "the SQLite database is locked by another process; stop it, or give each service "
-                "its own [database] connection"
-            ) from error
-        raise UpstreamUnavailable(f"database: {error}") from error
+        raise StoreUnavailable(_in_one_sentence(error)) from error
+
+
+_SENTENCES: Final = {
+    "database is locked": (
+        "the SQLite database is locked by another process; stop it, or give each service its own "
+        "[database] connection"
+    ),
+    "file is not a database": (
+        "the file of [database] connection is no SQLite database: correct the path, or restore the "
+        "file from a backup"
+    ),
+    "disk image is malformed": (
+        "the SQLite database is damaged: stop Synergy, and restore the file from a backup"
+    ),
+    "database or disk is full": "the disk of the SQLite database is full: make room",
+    "readonly database": (
+        "the SQLite database cannot be written to: give its file and folder to who runs Synergy"
+    ),
+    "unable to open database file": (
+        "the SQLite database cannot be opened: let who runs Synergy read and write its file and "
+        "folder"
+    ),
+}
+
+
+def _in_one_sentence(error: Exception) -> str:
+    """Say what is wrong with the database, without the statement that met it."""
+    text = str(error)
+    known = next((said for told, said in _SENTENCES.items() if told in text), None)
+    if known is not None:
+        return known
+    return f"database: {_said(error)}"
 
 
 def _invalid(error: Exception) -> InvalidInput:
@@ -229,6 +225,18 @@ def upgrade(engine: Engine) -> str:
 
 def _head(engine: Engine) -> str:
     return ScriptDirectory.from_config(_alembic(engine)).get_current_head() or ""
+
+
+def examine(engine: Engine) -> None:
+    """Walk through a database that is a file. Raises StoreUnavailable when it is damaged."""
+    if engine.dialect.name == "sqlite":
+        with translated(), engine.connect() as connection:
+            found = connection.exec_driver_sql("PRAGMA quick_check(1)").scalar_one()
+        if found != "ok":
+            raise StoreUnavailable(
+                f"the SQLite database is damaged ({str(found).splitlines()[0]}): stop Synergy, and "
+                "restore the file from a backup"
+            )
 
 
 def check(engine: Engine, *, may_upgrade: bool = False) -> str:

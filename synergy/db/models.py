@@ -552,3 +552,24 @@ class ExpiryBrakeRow(Base):
     brake_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     since: Mapped[datetime] = mapped_column(Instant)
     due: Mapped[int]
+
+
+class LeadershipRow(Base):
+    """Who acts on this database; one row for each name, kept when nobody does.
+
+    machine, started  tell whether the process still lives, for who asks on the same machine
+    sealing_key       fingerprint of the key that it seals with
+    """
+
+    __tablename__ = "leadership"
+    name: Mapped[str] = mapped_column(String(32), primary_key=True)
+    term: Mapped[int] = mapped_column(BigInteger)
+    holder: Mapped[str] = mapped_column(String(36))
+    role: Mapped[str] = mapped_column(String(64))
+    host: Mapped[str] = mapped_column(String(255))
+    pid: Mapped[int] = mapped_column(BigInteger)
+    machine: Mapped[str] = mapped_column(String(64))
+    started: Mapped[int] = mapped_column(BigInteger)
+    since: Mapped[datetime] = mapped_column(Instant)
+    beat_at: Mapped[datetime] = mapped_column(Instant)
+    sealing_key: Mapped[str] = mapped_column(String(16))

@@ -324,20 +324,6 @@ class SqlRequests:
         for part in _parts(request_ids):
             self._connection.execute(_FORGET, {"ids": part})
 
-    def reseal_bodies(self) -> int:
-        """Seal every kept body and quarantined message with the first key; return how many."""
-        count = 0
-        for table, key in (
-            (BodyRow, BodyRow.request_id),
-            (QuarantineRow, QuarantineRow.message_id),
-        ):
-            for found, sealed in self._connection.execute(select(key, table.sealed)).all():
-                self._connection.execute(
-                    update(table).where(key == found).values(sealed=self._vault.reseal(sealed))
-                )
-                count += 1
-        return count
-
     def with_body(self, state: State) -> list[Request]:
         return self._values(self._connection.execute(_WITH_BODY, {"state": state}))
 

@@ -5,7 +5,7 @@ may be asked of the cloud meanwhile. Must not know what is stored.
 """
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from oslo_db.exception import DBReferenceError
@@ -21,6 +21,8 @@ from synergy.db.rollups import SqlRollups
 from synergy.db.rows import DamageLog
 from synergy.db.safety import SqlSafety
 from synergy.db.vault import Vault
+
+Check = Callable[[Connection], None]
 
 
 class SqlReading:
@@ -43,9 +45,21 @@ class SqlReading:
 class SqlWriting(SqlReading):
     """The repositories on one connection; see `ports.Writing`."""
 
+    def __init__(
+        self,
+        connection: Connection,
+        cache: ClassCache,
+        vault: Vault,
+        damage: DamageLog,
+        check: Check,
+    ) -> None:
+        super().__init__(connection, cache, vault, damage)
+        self._check = check
+
     def commit(self) -> None:
-        """Make it last. Raises Conflict or UpstreamUnavailable, and then nothing is written."""
+        """Make it last. Raises Conflict or StoreUnavailable, and then nothing is written."""
         with translated():
+            self._check(self._connection)
             self._connection.commit()
         self._classes.committed()
 
@@ -53,7 +67,9 @@ class SqlWriting(SqlReading):
 class SqlStore:
     """Opens transactions on one database; see `ports.Store`."""
 
-    def __init__(self, engine: Engine, vault: Vault) -> None:
+    def __init__(self, engine: Engine, vault: Vault, check: Check = lambda _: None) -> None:
+        """check  is called before each commit; what it raises keeps anything from being written"""
+        self._check = check
         self._engine, self._vault, self._cache = engine, vault, ClassCache()
         self.damage = DamageLog()
         self._writes = threading.local()
@@ -76,7 +92,7 @@ class SqlStore:
         with translated(), self._engine.connect() as connection:
             self._writes.open = True
             try:
-                yield SqlWriting(connection, self._cache, self._vault, self.damage)
+                yield SqlWriting(connection, self._cache, self._vault, self.damage, self._check)
             except DBReferenceError:
                 self._cache.forget()  # a class that was known may have been collected
                 raise

@@ -1,17 +1,13 @@
-"""The contract of a manager plugin, and its supervision.
+"""The contract of a manager plugin.
 
 Why: the service host and the simulator run the same managers, one with threads, one without. A
-manager gets what it needs through its constructor; `Supervisor` turns whatever it raises into a
-status and a back-off. Must not know threads or how managers are found.
+manager gets what it needs through its constructor, and raises what it cannot handle: `supervisor`
+turns that into a status and a back-off. Must not know threads or how managers are found.
 """
 
 import inspect
-import logging
-import threading
-from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
-from datetime import datetime, timedelta
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from enum import StrEnum
 from functools import cache
 from typing import Any, ClassVar, Final, TypeVar
@@ -21,15 +17,9 @@ from oslo_config import cfg
 
 from synergy.core.errors import ConfigurationInvalid, InvalidInput, NotFound
 from synergy.core.events import Fact
-from synergy.ports import Clock
-
-LOG = logging.getLogger(__name__)
 
 Json = Any
 Publish = Callable[[Fact], None]
-FIRST_BACKOFF_S: Final = 1.0
-LONGEST_BACKOFF_S: Final = 300.0
-LONGEST_INBOX: Final = 10_000  # events; a manager that is paused for long reads the store instead
 
 COMMON_OPTIONS: Final = (
     cfg.BoolOpt(
@@ -53,6 +43,16 @@ COMMON_OPTIONS: Final = (
         mutable=True,
         help="Shortest time in seconds between two runs that events ask for.",
     ),
+    cfg.FloatOpt(
+        "stall_s",
+        default=300.0,
+        min=1,
+        max=86_400,
+        mutable=True,
+        help="Seconds after which a run that has not ended makes the manager STALLED. The service "
+        "is not ready while a manager that it needs is stalled, or was unable to do its work for "
+        "as long as this.",
+    ),
 )
 
 
@@ -60,10 +60,11 @@ class Status(StrEnum):
     """What a manager is doing."""
 
     CREATED = "CREATED"
-    ACTIVE = "ACTIVE"  # loaded but paused
+    STOPPED = "STOPPED"  # set up, but not to run until it is started
     RUNNING = "RUNNING"
     DEGRADED = "DEGRADED"  # its last run failed; it will be tried again
-    ERROR = "ERROR"  # its set-up failed
+    STALLED = "STALLED"  # its thread is dead, or its run takes far too long
+    ERROR = "ERROR"  # its set-up failed; it will be tried again
     DESTROYED = "DESTROYED"
 
 
@@ -113,11 +114,17 @@ class Manager:
     A subclass names in its constructor, by parameter name, what it needs of: `conf` (its own
     option group), `clock`, `publish`, `wake`, `store`, and the ports of the cloud. All of
     its methods are called by one thread at a time.
+
+    needed         the service is not ready without it
+    stopped_means  what does not happen while it is stopped: "no waiting request starts"
     """
 
     name: ClassVar[str]
     options: ClassVar[Sequence[cfg.Opt]] = ()
     listens: ClassVar[tuple[type[Fact], ...]] = ()
+    needed: ClassVar[bool] = False
+    stopped_means: ClassVar[str] = ""
+    status: Callable[[], Status] = staticmethod(lambda: Status.RUNNING)  # set by its supervisor
 
     def setup(self) -> None:
         """Get ready before the first run; raising leaves the manager in ERROR."""
@@ -131,6 +138,10 @@ class Manager:
 
     def on_event(self, event: Fact) -> None:
         """Take in an event of a class in `listens`; `task` follows."""
+
+    def hindrance(self) -> str:
+        """Return what keeps the manager from its work although its runs succeed, or ""."""
+        return ""
 
     def destroy(self) -> None:
         """Let go of what `setup` took."""
@@ -195,186 +206,3 @@ def assemble(
     if problems:
         raise ConfigurationInvalid(problems)
     return made
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Report:
-    """What REST and CLI show of a manager."""
-
-    name: str
-    status: Status = Status.CREATED
-    runs: int = 0
-    failures: int = 0
-    last_run_at: datetime | None = None
-    last_duration_s: float | None = None
-    next_run_at: datetime | None = None
-    last_error: str = ""
-
-
-class Supervisor:
-    """Runs one manager: its inbox, status, failures and next run. Has no thread of its own."""
-
-    def __init__(self, manager: Manager, conf: Any, clock: Clock) -> None:
-        """conf is the manager's option group, read anew each time since it may change."""
-        self.manager = manager
-        self._conf, self._clock = conf, clock
-        self._last_run_s = float("-inf")
-        self._inbox: deque[Fact] = deque(maxlen=LONGEST_INBOX)
-        self._lost_events = False
-        self._autostart = False
-        self._set_up = False
-        self._turn = threading.RLock()
-        self._report = Report(name=manager.name)
-        self._backoff_s = 0.0
-
-    @property
-    def report(self) -> Report:
-        """Return the present status."""
-        return self._report
-
-    @property
-    def paused(self) -> bool:
-        """Tell whether the manager is not to run."""
-        return self._report.status not in (Status.RUNNING, Status.DEGRADED)
-
-    def setup(self, *, autostart: bool) -> None:
-        """Set the manager up; a failure is logged, leaves it in ERROR, and is tried again."""
-        with self._turn:
-            self._autostart = autostart
-            try:
-                self.manager.setup()
-            except Exception as error:
-                self._back_off(error, "manager %s could not be set up and will be tried again")
-                self._note(status=Status.ERROR)
-            else:
-                self._set_up, self._backoff_s = True, 0.0
-                self._note(status=Status.RUNNING if autostart else Status.ACTIVE, last_error="")
-
-    def start(self) -> None:
-        """Let a paused manager run; one in ERROR is set up again."""
-        if self._report.status is Status.ERROR:
-            self.setup(autostart=True)
-        elif self.paused and self._report.status is not Status.DESTROYED:
-            self._note(status=Status.RUNNING)
-
-    def stop(self) -> None:
-        """Pause the manager after the run it may be in; events wait in its inbox."""
-        with self._turn:
-            if not self.paused:
-                self._backoff_s = 0.0
-                self._note(status=Status.ACTIVE, next_run_at=None)
-
-    def destroy(self) -> None:
-        """End the manager for good."""
-        with self._turn:
-            try:
-                self.manager.destroy()
-            except Exception:
-                LOG.exception("manager %s could not be destroyed cleanly", self.manager.name)
-            self._note(status=Status.DESTROYED, next_run_at=None)
-
-    def deliver(self, event: Fact) -> bool:
-        """Put an event into the inbox if the manager listens to its class."""
-        wanted = isinstance(event, self.manager.listens)
-        if wanted:
-            self._lost_events |= len(self._inbox) == LONGEST_INBOX
-            self._inbox.append(event)
-        return wanted
-
-    def execute(self, name: str, arguments: Mapping[str, Json]) -> Json:
-        """Run a command: beside the manager's runs if it may, else between two of them."""
-        declared = self.manager.commands().get(name)
-        if declared is not None and declared.beside:
-            return self.manager.execute(name, **arguments)
-        with self._turn:
-            return self.manager.execute(name, **arguments)
-
-    def run(self) -> float:
-        """Take in the inbox, run the task, and return in how many seconds to come back.
-
-        Within `debounce_s` of the last run nothing happens yet, and the inbox stays full.
-        What the manager raises is logged once with its traceback until it succeeds again.
-        """
-        with self._turn:
-            if self._report.status is Status.ERROR and not self._set_up:
-                self.setup(autostart=self._autostart)
-            if self.paused:
-                return self._backoff_s or float(self._conf.rate_s)
-            began_s, began_at = self._clock.monotonic_s(), self._clock.now()
-            rest_s = self._last_run_s + self._conf.debounce_s - began_s
-            if rest_s > 0:
-                return float(rest_s)
-            self._last_run_s = began_s
-            try:
-                if self._lost_events:
-                    self.manager.resync()
-                    self._lost_events = False
-                while self._inbox:
-                    self.manager.on_event(self._inbox.popleft())
-                wanted_s = self.manager.task()
-            except Exception as error:
-                delay_s = self._failed(error)
-            else:
-                delay_s = self._succeeded(wanted_s)
-            self._note(
-                runs=self._report.runs + 1,
-                last_run_at=began_at,
-                last_duration_s=self._clock.monotonic_s() - began_s,
-                next_run_at=self._clock.now() + timedelta(seconds=delay_s),
-            )
-            return delay_s
-
-    def died(self, error: BaseException) -> None:
-        """Note that the thread that ran the manager is gone."""
-        LOG.error("the thread of manager %s died: %s", self.manager.name, _in_words(error))
-        self._note(status=Status.ERROR, last_error=_in_words(error), next_run_at=None)
-
-    def in_backoff(self) -> bool:
-        """Tell whether the manager rests after a failure; events do not run it meanwhile."""
-        return self._backoff_s > 0
-
-    def _failed(self, error: Exception) -> float:
-        self._lost_events = True  # the one that was at hand, if it was an event that failed
-        self._back_off(error, "manager %s failed and will be tried again")
-        self._note(status=Status.DEGRADED)
-        return self._backoff_s
-
-    def _back_off(self, error: Exception, told: str) -> None:
-        text = _in_words(error)
-        if text != self._report.last_error:
-            LOG.error(told, self.manager.name, exc_info=error)
-        doubled = max(FIRST_BACKOFF_S, self._backoff_s * 2)
-        self._backoff_s = min(doubled, LONGEST_BACKOFF_S)
-        self._note(last_error=text, failures=self._report.failures + 1)
-
-    def _succeeded(self, wanted_s: float | None) -> float:
-        if self._report.status is Status.DEGRADED:
-            LOG.info("manager %s works again", self.manager.name)
-        self._backoff_s = 0.0
-        self._note(status=Status.RUNNING, last_error="")
-        rate_s = float(self._conf.rate_s)
-        return rate_s if wanted_s is None else max(0.0, min(wanted_s, rate_s))
-
-    def _note(self, **changes: Any) -> None:
-        self._report = replace(self._report, **changes)
-
-
-def supervisor_json(supervisor: Supervisor) -> Json:
-    """Return what REST and CLI show of a manager."""
-    shown = asdict(supervisor.report)
-    for key in ("last_run_at", "next_run_at"):
-        shown[key] = shown[key].isoformat() if shown[key] else None
-    shown["commands"] = [
-        {"name": command.name, "help": command.help, "arguments": command.schema}
-        for command in supervisor.manager.commands().values()
-    ]
-    return shown
-
-
-def _in_words(error: BaseException) -> str:
-    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-
-
-def deliver_to(supervisors: Iterable[Supervisor], event: Fact) -> list[Supervisor]:
-    """Deliver an event to everyone who listens, and return who was given it."""
-    return [supervisor for supervisor in supervisors if supervisor.deliver(event)]

@@ -17,6 +17,7 @@ class EmbeddedManager(Manager):
     """Does to servers what a user would, and lets the cloud fail."""
 
     name = "embedded"
+    stopped_means = "nothing: it only takes commands"
 
     def __init__(self, cloud_user: CloudUser, edge: Edge, outages: Outages) -> None:
         self._cloud_user, self._edge, self._outages = cloud_user, edge, outages

@@ -59,6 +59,7 @@ class ExpiryManager(Manager):
     """Warns, then deletes, shelves, stops or saves."""
 
     name = "expiry"
+    stopped_means = "no shared server ends at the end of its lifetime"
     listens = (ServersActive,)
     options = (
         cfg.FloatOpt(

@@ -87,6 +87,8 @@ class FairShareManager(Manager):
     """Charges usage, decays it, and publishes factors."""
 
     name = "fairshare"
+    needed = True
+    stopped_means = "usage is not charged, and priorities keep their fair-share factors"
     listens = (ProjectsChanged, QuotaHeld, QuotaReleased)
     options = (
         cfg.StrOpt(

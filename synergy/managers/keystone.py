@@ -27,6 +27,10 @@ class KeystoneManager(Manager):
     """One trust for each user and project with waiting requests."""
 
     name = "keystone"
+    needed = True
+    stopped_means = (
+        "no trust is made, so a request whose token expires while it waits is not started"
+    )
     listens = (RequestsQueued,)
     options = (
         cfg.BoolOpt(

@@ -77,6 +77,10 @@ class ProjectManager(Manager):
     """Managed projects and their users."""
 
     name = "project"
+    needed = True
+    stopped_means = (
+        "changes of projects and users in Keystone, and of quotas in Nova, are not followed"
+    )
     options = (
         cfg.StrOpt(
             "on_owner_gone",

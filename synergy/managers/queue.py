@@ -87,6 +87,8 @@ class QueueManager(Manager):
     """From the edge into the store."""
 
     name = "queue"
+    needed = True
+    stopped_means = "new requests stay in the broker and are not queued"
     listens = (
         OwnersGone,
         ProjectsChanged,

@@ -35,6 +35,8 @@ class QuotaManager(Manager):
     """Capacity from Placement, private quotas from Nova and the store."""
 
     name = "quota"
+    needed = True
+    stopped_means = "the shared quota keeps its size, whatever hosts and quotas do"
     listens = (ProjectsChanged,)
 
     def __init__(

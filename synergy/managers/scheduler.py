@@ -17,7 +17,7 @@ from typing import Any, Final
 import numpy as np
 from oslo_config import cfg
 
-from synergy.core import priority
+from synergy.core import priority, words
 from synergy.core.accounts import held_of, user_node
 from synergy.core.errors import Conflict, UpstreamUnavailable
 from synergy.core.events import (
@@ -30,6 +30,7 @@ from synergy.core.events import (
     RequestsQueued,
     RequestsWithdrawn,
 )
+from synergy.core.lifecycle import WAITING
 from synergy.core.model import BuildFailure, QuotaKind, Request, Resources, State
 from synergy.core.never import NeverFits
 from synergy.core.queue import Waiting, WaitingQueue
@@ -46,7 +47,7 @@ from synergy.core.schedule import (
 from synergy.core.shares import Floats
 from synergy.managers import ranking
 from synergy.managers.answers import Answers, Latest, reason_of
-from synergy.managers.base import Json, Manager, Publish, command
+from synergy.managers.base import Json, Manager, Publish, Status, command
 from synergy.managers.changes import ChangeDesk
 from synergy.managers.dispatch import Dispatcher
 from synergy.managers.hosts import HOST_CHECK_S, HostRoom
@@ -81,6 +82,8 @@ class SchedulerManager(Manager):
     """Rounds over the waiting queue."""
 
     name = "scheduler"
+    needed = True
+    stopped_means = "no waiting request starts"
     listens = (
         RequestsQueued,
         RequestsWithdrawn,
@@ -115,6 +118,15 @@ class SchedulerManager(Manager):
             max=3600,
             mutable=True,
             help="Shortest time in seconds between two rounds that events ask for.",
+        ),
+        cfg.FloatOpt(
+            "stall_s",
+            default=60.0,
+            min=1,
+            max=86_400,
+            mutable=True,
+            help="Seconds after which a round that has not ended makes the scheduler STALLED. The "
+            "service is not ready while it was unable to decide for as long as this.",
         ),
         cfg.IntOpt(
             "round_size",
@@ -169,6 +181,9 @@ class SchedulerManager(Manager):
 
     def setup(self) -> None:
         self._changes.on_arrival(self._wake)
+
+    def hindrance(self) -> str:
+        return "" if self._state is not None else "nothing is known of the cloud's capacity yet"
 
     # --- keeping the queue current ----------------------------------------------------------------
 
@@ -426,7 +441,15 @@ class SchedulerManager(Manager):
     @command({"request_id": _ID}, required=["request_id"], beside=True)
     def do_explain(self, request_id: str) -> Json:
         """Tell why a request waits, its place, its priority, and what would unblock it."""
-        return self._answers.explain(self._latest, request_id)
+        answer = self._answers.explain(self._latest, request_id)
+        if answer["state"] in WAITING and (stopped := self._stopped()):
+            answer["text"] = f"{stopped} {answer['text']}"
+        return answer
+
+    def _stopped(self) -> str:
+        """Return why no round follows the last one, in words for who waits, or ""."""
+        goes_on = self.status() in (Status.RUNNING, Status.DEGRADED)
+        return words.scheduling_stopped(stopped=not goes_on)
 
     @command(
         {
@@ -487,7 +510,10 @@ class SchedulerManager(Manager):
             raise UpstreamUnavailable("no round has looked at the queue yet: ask again in a minute")
         kind = self._answers.what_if(project_id, user_id, flavor, dict(metadata or {}))
         tree = QuotaTree(state, tuple(sorted({*latest.tree.resource_classes, *kind.demand})))
-        return self._answers.simulate(latest, tree, kind, count)
+        answer = self._answers.simulate(latest, tree, kind, count)
+        if stopped := self._stopped():
+            answer |= {"starts_now": 0, "text": f"{stopped} {answer['text']}"}
+        return answer
 
 
 def _seconds(request: Request) -> float:

@@ -24,7 +24,7 @@ from synergy.core.errors import SynergyError, UpstreamUnavailable
 LOG = logging.getLogger(__name__)
 LONGEST_ANSWER_S: Final = 60.0
 _LIMITS: Final = BodyLimits(body_bytes=16 * 1024**2, body_s=10, answer_s=LONGEST_ANSWER_S)
-_CALLS: Final = ("managers", "manager", "start_manager", "stop_manager", "execute")
+_CALLS: Final = ("health", "managers", "manager", "start_manager", "stop_manager", "execute")
 _ERRORS: Final = {
     cls.code: cls
     for cls in vars(errors).values()
@@ -88,6 +88,10 @@ class BehindDoor:
 
     def __init__(self, path: str) -> None:
         self._path = path
+
+    def health(self) -> Any:
+        """Return whether the service is ready and healthy, and why not."""
+        return self._ask("health")
 
     def managers(self) -> list[Any]:
         """Return what is to be shown of every manager."""

@@ -2,15 +2,17 @@
 
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from oslo_config import cfg
 
 from synergy.core.errors import InvalidInput, NotFound
 from synergy.db.store import SqlStore
-from synergy.managers.base import Json, Manager, Supervisor, assemble, supervisor_json
+from synergy.managers.base import Json, Manager, assemble
+from synergy.managers.health import health_of
 from synergy.managers.owners import Owners
+from synergy.managers.supervisor import Supervisor, supervisor_json
 from synergy.ports import Clock
 from synergy.service.bus import Bus
 from synergy.service.periodic import Worker
@@ -36,6 +38,7 @@ class Host:
         Raises ConfigurationInvalid listing every missing need.
         """
         self._conf, self._bus = conf, Bus()
+        self._troubles: Callable[[], list[str]] = list
         self._workers: dict[str, Worker] = {}
         common = {"clock": clock, "publish": self._bus.publish, "store": store, **needs}
         if "identity" in needs:
@@ -73,7 +76,33 @@ class Host:
                     "manager %s did not end in %s s; its work is in the store", name, GRACE_S
                 )
 
+    def revive(self) -> None:
+        """Give every manager whose thread died another one."""
+        for worker in self._workers.values():
+            worker.revive()
+
+    def end_rest(self, kind: type[Exception]) -> None:
+        """Run the managers again that rest after a failure of this kind: what it was is over."""
+        for worker in self._workers.values():
+            if worker.supervisor.rests_for(kind):
+                worker.supervisor.end_rest()
+                worker.wake()
+
+    def wake_all(self) -> None:
+        """Run every manager soon, since its options may have changed."""
+        for worker in self._workers.values():
+            worker.wake()
+
+    def watched_by(self, troubles: Callable[[], list[str]]) -> None:
+        """Let `troubles` tell what is wrong with the service besides its managers."""
+        self._troubles = troubles
+
     # --- what the API offers ----------------------------------------------------------------------
+
+    def health(self) -> Json:
+        """Return whether the service is ready and healthy, and why not; waits for no manager."""
+        reports = [worker.supervisor.report for worker in self._workers.values()]
+        return health_of(reports, self._troubles())
 
     def managers(self) -> list[Json]:
         """Return what is to be shown of every manager."""

@@ -65,7 +65,7 @@ class Seldom(logging.Filter):
 
 def set_up(conf: cfg.ConfigOpts) -> None:
     """Log as [DEFAULT] tells."""
-    quiet = ["alembic=WARN", "uvicorn=WARN"]
+    quiet = ["alembic=WARN", "uvicorn=WARN", "oslo_config=ERROR"]  # `reload` tells what changed
     log.set_defaults(default_log_levels=[*log.get_default_log_levels(), *quiet])
     log.setup(conf, PROJECT)
     for handler in logging.getLogger().handlers:

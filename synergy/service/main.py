@@ -1,30 +1,39 @@
-"""The entry point of synergy-service: checks everything, then runs until it is told to stop."""
+"""The entry point of synergy-service: checks everything, then runs until it is told to stop.
+
+Why one process: its managers share the memory of one round, and nothing is left behind that a
+signal, a kill or a supervisor such as systemd would have to reach separately.
+"""
 
 import gc
 import logging
+import signal
 import socket
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 from oslo_config import cfg
-from oslo_service import backend
-from sqlalchemy import make_url
-from tooz import coordination
+from sqlalchemy import Engine
 
 from synergy.api.app import LANE_OF, served
 from synergy.api.authentication import NONE
 from synergy.api.errors import Wsgi
 from synergy.api.policies import new_enforcer
+from synergy.api.server import ApiServer
 from synergy.api.services import Services
-from synergy.core.errors import ConfigurationInvalid, SynergyError
+from synergy.core.errors import ConfigurationInvalid, StoreUnavailable, SynergyError
 from synergy.db import engine as database
+from synergy.db.key_file import read_keys
+from synergy.db.leadership import Leadership
+from synergy.db.reseal import opens_any
 from synergy.db.store import SqlStore
-from synergy.db.vault import Vault, read_keys
+from synergy.db.vault import Vault
 from synergy.drivers.clock import SystemClock
 from synergy.managers.watched_clock import WatchedClock, boot_id
 from synergy.service import logs
+from synergy.service.door import Door
 from synergy.service.host import Host
 from synergy.service.options import (
     cloud_plugins,
@@ -33,6 +42,9 @@ from synergy.service.options import (
     problems_of,
     site_factors,
 )
+from synergy.service.reload import Change, Reloader
+from synergy.service.signals import Signals
+from synergy.service.watch import Watch
 
 LOG = logging.getLogger(__name__)
 
@@ -52,7 +64,7 @@ def read_configuration(conf: cfg.ConfigOpts, argv: Sequence[str]) -> None:
 def check(conf: cfg.ConfigOpts) -> None:
     """Try everything the service needs. Raises ConfigurationInvalid with all that is missing."""
     problems = problems_of(conf)
-    for attempt in (check_keys, check_database, _check_cloud):
+    for attempt in (check_keys, check_database, check_seals, _check_cloud):
         try:
             attempt(conf)
         except ConfigurationInvalid as error:
@@ -72,9 +84,36 @@ def check_keys(conf: cfg.ConfigOpts) -> None:
 
 def check_database(conf: cfg.ConfigOpts) -> None:
     """Compare the tables with what this Synergy needs. Raises ConfigurationInvalid."""
-    engine = database.open_engine(conf.database)
-    try:
+    with opened_database(conf) as engine:
         database.check(engine)
+
+
+def check_seals(conf: cfg.ConfigOpts) -> None:
+    """Try the keys on what is stored. Raises ConfigurationInvalid when they open nothing of it.
+
+    Tells nothing when keys or database cannot be used: the checks of those do.
+    """
+    try:
+        vault = Vault(read_keys(Path(conf.database.keys_file)))
+        with opened_database(conf) as engine:
+            database.check(engine)
+            opens = opens_any(engine, vault)
+    except SynergyError:
+        return
+    if not opens:
+        wrong = (
+            f"encryption key file {conf.database.keys_file} opens none of the messages that the "
+            "database keeps: put the file back that sealed them"
+        )
+        raise ConfigurationInvalid([wrong])
+
+
+@contextmanager
+def opened_database(conf: cfg.ConfigOpts, *, create: bool = False) -> Iterator[Engine]:
+    """Open the database for a moment. Raises ConfigurationInvalid."""
+    engine = database.open_engine(conf.database, create=create)
+    try:
+        yield engine
     finally:
         engine.dispose()
 
@@ -83,25 +122,6 @@ def _check_cloud(conf: cfg.ConfigOpts) -> None:
     plugin = cloud_plugins().get(conf.cloud)
     if plugin is not None:
         plugin.open_cloud(conf, SystemClock())
-
-
-def take_lock(conf: cfg.ConfigOpts) -> Any:
-    """Keep other services off the database. Raises ConfigurationInvalid when one holds it."""
-    url = make_url(conf.database.connection)
-    sqlite = url.get_backend_name() == "sqlite" and url.database
-    beside = Path(url.database).absolute().parent if sqlite and url.database else Path.cwd()
-    folder = Path(conf.lock_folder).absolute() if conf.lock_folder else beside
-    coordinator = coordination.get_coordinator(f"file://{folder}", b"synergy-service")
-    coordinator.start()
-    name = Path(url.database).name if sqlite and url.database else url.database or "synergy"
-    lock = coordinator.get_lock(f"{name}-service".encode())
-    if not lock.acquire(blocking=False):
-        coordinator.stop()
-        where = url.render_as_string(hide_password=True)
-        raise ConfigurationInvalid(
-            [f"database {where} is locked by another synergy-service: stop that one first"]
-        )
-    return lock
 
 
 def check_address(conf: Any) -> None:
@@ -136,86 +156,120 @@ def api_of(services: Services, conf: cfg.ConfigOpts) -> Wsgi:
     )
 
 
-def _service(conf: cfg.ConfigOpts) -> Any:
-    """Return the oslo.service that opens everything in the process it is started in."""
-    from oslo_service import service
+class Service:
+    """Everything that runs in the process, opened in order and closed in the other."""
 
-    from synergy.api.server import ApiServer
-    from synergy.service.door import Door
+    def __init__(self, conf: cfg.ConfigOpts, leadership: Leadership, vault: Vault) -> None:
+        self._conf, self._leadership, self._vault = conf, leadership, vault
+        self._opened = ExitStack()
 
-    class Service(service.Service):  # type: ignore[misc]
-        """Host and API."""
+    def start(self, on_deposed: Callable[[], None]) -> None:
+        """Open and start everything. Raises ConfigurationInvalid, OSError."""
+        conf, opened = self._conf, self._opened
+        clock = WatchedClock(SystemClock(), boot_id=boot_id())
+        engine = database.open_engine(conf.database)
+        store = SqlStore(engine, self._vault, check=self._leadership.check)
+        opened.callback(store.close)
+        with store.reading() as uow:
+            clock.go_on_from(uow.safety.mark())
+        installed, factors = manager_classes(), site_factors()
+        cloud = cloud_plugins()[conf.cloud].open_cloud(conf, clock)
+        opened.callback(cloud.close)
+        self._host = host = Host(
+            conf,
+            {name: installed[name] for name in conf.managers},
+            clock=clock,
+            store=store,
+            needs={
+                **cloud.ports,
+                "site_factors": {name: factors[name]() for name in conf.site_factors},
+            },
+        )
+        watch = Watch(host, self._leadership, self._vault, on_deposed)
+        host.watched_by(watch.troubles)
+        watch.start()
+        opened.callback(watch.stop)
+        opened.callback(host.stop)
+        host.start()
+        if conf.api.socket:
+            door = Door(host, conf.api.socket)
+            door.start()
+            opened.callback(door.stop)
+        api = ApiServer(api_of(host, conf), LANE_OF, conf.api)
+        api.start()
+        opened.callback(api.join)
+        opened.callback(api.stop)
+        # What lives as long as the service is not looked through again: a full collection
+        # would keep the relay's thread from running for a tenth of a second.
+        gc.collect()
+        gc.freeze()
 
-        def start(self) -> None:
-            self._door: Door | None = None
-            clock = WatchedClock(SystemClock(), boot_id=boot_id())
-            vault = Vault(read_keys(Path(conf.database.keys_file)))
-            self._store = SqlStore(database.open_engine(conf.database), vault)
-            with self._store.reading() as uow:
-                clock.go_on_from(uow.safety.mark())
-            installed, factors = manager_classes(), site_factors()
-            self._cloud = cloud_plugins()[conf.cloud].open_cloud(conf, clock)
-            self._host = Host(
-                conf,
-                {name: installed[name] for name in conf.managers},
-                clock=clock,
-                store=self._store,
-                needs={
-                    **self._cloud.ports,
-                    "site_factors": {name: factors[name]() for name in conf.site_factors},
-                },
-            )
-            self._host.start()
-            if conf.api.socket:
-                self._door = Door(self._host, conf.api.socket)
-                self._door.start()
-            self._api = ApiServer(api_of(self._host, conf), LANE_OF, conf.api)
-            self._api.start()
-            # What lives as long as the service is not looked through again: a full collection
-            # would keep the relay's thread from running for a tenth of a second.
-            gc.collect()
-            gc.freeze()
-            super().start()
+    def follow(self, changes: Sequence[Change]) -> None:
+        """Let everybody see the options that changed."""
+        if any(one.mutable for one in changes):
+            self._host.wake_all()
 
-        def stop(self, graceful: bool = False) -> None:
-            LOG.info("synergy-service stops")
-            self._api.stop()
-            if self._door is not None:
-                self._door.stop()
-            self._host.stop()
-            self._cloud.close()
-            self._store.close()
-            super().stop(graceful)
-
-        def wait(self) -> None:
-            self._api.join()
-
-    return Service()
+    def stop(self) -> None:
+        """Stop and close everything that was opened."""
+        LOG.info("synergy-service stops")
+        self._opened.close()
 
 
 def run(argv: Sequence[str]) -> int:
     """Run the service, and return its exit code."""
-    backend.init_backend(backend.BackendType.THREADING)
-    from oslo_service import service
-
     try:
         conf = new_conf()
         read_configuration(conf, argv)
         logs.set_up(conf)
         check(conf)
-        lock = take_lock(conf)
+        vault = Vault.of_file(Path(conf.database.keys_file))
+        leadership = take_leadership(conf, vault)
     except ConfigurationInvalid as error:
         tell(error)
         return 1
     try:
         check_address(conf.api)
-        launcher = service.launch(conf, _service(conf), workers=1, restart_method="mutate")
-        return int(launcher.wait() or 0)
+        return _serve(conf, argv, leadership, vault)
     except ConfigurationInvalid as error:
         tell(error)
         return 1
     finally:
-        lock.release()
+        _leave(leadership)
+
+
+def take_leadership(conf: cfg.ConfigOpts, vault: Vault) -> Leadership:
+    """Keep other services off the database. Raises ConfigurationInvalid telling who holds it."""
+    # Connections of its own: it must not wait for one while all of the managers' are busy.
+    engine = database.open_engine(conf.database)
+    leadership = Leadership(engine, SystemClock(), role="synergy-service")
+    try:
+        leadership.take(vault.sealing_key)
+    except SynergyError as error:
+        raise ConfigurationInvalid([str(error)]) from error
+    return leadership
+
+
+def _serve(conf: cfg.ConfigOpts, argv: Sequence[str], leadership: Leadership, vault: Vault) -> int:
+    service, reload = Service(conf, leadership, vault), Reloader(conf, argv, read_configuration)
+    signals = Signals(
+        {
+            signal.SIGTERM: lambda: signals.end(0),
+            signal.SIGINT: lambda: signals.end(0),
+            signal.SIGHUP: lambda: service.follow(reload()),
+        }
+    )
+    try:
+        service.start(on_deposed=lambda: signals.end(1))
+        return signals.wait()
+    finally:
+        service.stop()
+
+
+def _leave(leadership: Leadership) -> None:
+    try:
+        leadership.leave()
+    except StoreUnavailable as error:
+        LOG.warning("the database was not told that this service stopped: %s", error)
 
 
 def tell(error: ConfigurationInvalid) -> None:

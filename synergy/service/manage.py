@@ -1,27 +1,43 @@
-"""The entry point of synergy-manage: database, keys and configuration, without the service."""
+"""The entry point of synergy-manage: database, keys and configuration, without the service.
+
+What it writes is safe beside a running service, or refused while one runs.
+"""
 
 import json
+import os
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from oslo_config import cfg
+from sqlalchemy import Engine, inspect
 
 from synergy.core.errors import ConfigurationInvalid, Conflict, SynergyError
 from synergy.db import engine as database
-from synergy.db.store import SqlStore
-from synergy.db.vault import Vault, new_key, read_keys, write_keys
+from synergy.db.key_file import create_keys, locked_keys, new_key, read_keys, write_keys
+from synergy.db.leadership import BEAT_S, Leadership, holder_of
+from synergy.db.models import LeadershipRow
+from synergy.db.reseal import count_sealed, reseal
+from synergy.db.vault import Vault
+from synergy.drivers.clock import SystemClock
 from synergy.ports import Finding
 from synergy.service.main import (
     check,
     check_database,
     check_keys,
+    check_seals,
+    opened_database,
     read_configuration,
     tell,
 )
 from synergy.service.options import cloud_plugins, new_conf, problems_of
+
+FOLLOW_S: Final = 5 * BEAT_S
+FOLLOW_STEP_S: Final = 0.2
 
 
 def _say(text: str) -> None:
@@ -29,37 +45,127 @@ def _say(text: str) -> None:
 
 
 def _db_upgrade(conf: cfg.ConfigOpts) -> None:
-    """Create or upgrade the tables."""
-    engine = database.open_engine(conf.database)
-    _say(f"database is at revision {database.upgrade(engine)}")
+    """Create or upgrade the tables. Stop the service first; a run that was cut is run again."""
+    with opened_database(conf, create=True) as engine, _alone(engine, "db upgrade"):
+        _say(f"database is at revision {database.upgrade(engine)}")
+
+
+@contextmanager
+def _alone(engine: Engine, what: str) -> Iterator[None]:
+    """Keep services off the database. Raises Conflict telling who uses it.
+
+    A database without the table of leaders is older than any service that could be asked.
+    """
+    if not inspect(engine).has_table(LeadershipRow.__tablename__):
+        yield
+        return
+    leadership = Leadership(engine, SystemClock(), role=f"synergy-manage {what}")
+    leadership.take()
+    try:
+        yield
+    finally:
+        leadership.leave()
 
 
 def _db_check(conf: cfg.ConfigOpts) -> None:
-    """Tell whether the tables fit this version of Synergy."""
-    revision = database.check(database.open_engine(conf.database))
-    _say(f"database is at revision {revision}, as this Synergy needs")
+    """Tell whether the tables fit this version of Synergy, and whether the file is whole."""
+    with opened_database(conf) as engine:
+        database.examine(engine)
+        _say(f"database is at revision {database.check(engine)}, as this Synergy needs")
+        if holder := holder_of(engine, SystemClock()):
+            _say(f"it is in use by {holder}")
 
 
 def _keys_create(conf: cfg.ConfigOpts) -> None:
     """Make the key file."""
     path = Path(conf.database.keys_file)
-    if path.exists():
-        raise Conflict(f"{path} exists: use synergy-manage keys rotate to change the key")
-    write_keys(path, [new_key()])
+    kept = 0 if conf.action.force else _kept(conf)
+    if kept and not os.path.lexists(path):
+        raise Conflict(
+            f"the database keeps {kept} sealed message(s), which a new key does not open: put the "
+            f"key file that sealed them back as {path}, or give them up with --force"
+        )
+    create_keys(path)
     _say(f"made {path}")
 
 
+def _kept(conf: cfg.ConfigOpts) -> int:
+    """Return how many sealed messages the database keeps; none when there is no database yet."""
+    try:
+        with opened_database(conf) as engine:
+            database.check(engine)
+            return count_sealed(engine, Vault([new_key()])).unreadable
+    except SynergyError:
+        return 0
+
+
 def _keys_rotate(conf: cfg.ConfigOpts) -> None:
-    """Seal everything with a new key, then drop the old ones. Stop the service first."""
+    """Seal everything with a new key, also beside a running service; old keys stay in the file."""
     path = Path(conf.database.keys_file)
-    keys = [new_key(), *read_keys(path)]
-    write_keys(path, keys)  # from here on both keys open, whatever happens
-    store = SqlStore(database.open_engine(conf.database), Vault(keys))
-    with store.writing() as uow:
-        count = uow.requests.reseal_bodies()
-        uow.commit()
-    write_keys(path, keys[:1])
-    _say(f"sealed {count} message(s) with a new key")
+    with opened_database(conf) as engine, locked_keys(path):
+        database.check(engine)
+        keys = [new_key(), *read_keys(path)]
+        write_keys(path, keys)  # from here on every key opens, whatever happens
+        _wait_for_service(engine, keys[0])
+        _reseal(engine, keys)
+
+
+def _keys_reseal(conf: cfg.ConfigOpts) -> None:
+    """Seal with the newest key what a rotate left behind that was cut short."""
+    path = Path(conf.database.keys_file)
+    with opened_database(conf) as engine, locked_keys(path):
+        database.check(engine)
+        _reseal(engine, read_keys(path))
+
+
+def _reseal(engine: Engine, keys: Sequence[str]) -> None:
+    vault = Vault(keys)
+    _say(f"sealed {reseal(engine, vault)} message(s) with the newest key")
+    left = count_sealed(engine, vault)
+    if left.unreadable:
+        _say(f"{left.unreadable} message(s) open with none of the keys, and stay as they are")
+    if left.older:
+        _say(f"{left.older} message(s) came meanwhile: run synergy-manage keys reseal")
+    elif len(keys) > 1:
+        _say("the old keys stay until: synergy-manage keys prune")
+
+
+def _wait_for_service(engine: Engine, key: str) -> None:
+    """Give a running service the time to see that the key file changed."""
+    deadline_s = time.monotonic() + FOLLOW_S
+    while (holder := holder_of(engine, SystemClock())) and holder.seals_with_another(key):
+        if time.monotonic() > deadline_s:
+            _say(f"{holder} has not taken the new key over yet; what it seals stays readable")
+            return
+        time.sleep(FOLLOW_STEP_S)
+
+
+def _keys_prune(conf: cfg.ConfigOpts) -> None:
+    """Drop the old keys. Refused while anything needs one, or a service seals with one."""
+    path = Path(conf.database.keys_file)
+    with opened_database(conf) as engine, locked_keys(path):
+        database.check(engine)
+        keys = read_keys(path)
+        vault = Vault(keys)
+        _check_prunable(engine, vault)
+        holder = holder_of(engine, SystemClock())
+        if holder and holder.seals_with_another(keys[0]):
+            raise Conflict(f"{holder} still seals with an old key: send it SIGHUP, and try again")
+        write_keys(path, keys[:1])
+        try:
+            _check_prunable(engine, vault)  # what was being written a moment ago
+        except Conflict:
+            write_keys(path, keys)
+            raise
+        _say(f"dropped {len(keys) - 1} old key(s)")
+
+
+def _check_prunable(engine: Engine, vault: Vault) -> None:
+    older = count_sealed(engine, vault).older
+    if older:
+        raise Conflict(
+            f"{older} stored message(s) need an old key: run synergy-manage keys reseal first"
+        )
 
 
 def _config_validate(conf: cfg.ConfigOpts) -> None:
@@ -78,6 +184,7 @@ def _findings(conf: cfg.ConfigOpts) -> Iterator[Finding]:
     for name, attempt, mend in (
         ("key", check_keys, "synergy-manage keys create"),
         ("database", check_database, "synergy-manage db upgrade"),
+        ("sealed messages", check_seals, "put the key file back that sealed them"),
     ):
         try:
             attempt(conf)
@@ -111,7 +218,12 @@ def _doctor(conf: cfg.ConfigOpts) -> None:
 
 _ACTIONS: dict[str, dict[str, Callable[[cfg.ConfigOpts], None]]] = {
     "db": {"upgrade": _db_upgrade, "check": _db_check},
-    "keys": {"create": _keys_create, "rotate": _keys_rotate},
+    "keys": {
+        "create": _keys_create,
+        "rotate": _keys_rotate,
+        "reseal": _keys_reseal,
+        "prune": _keys_prune,
+    },
     "config": {"validate": _config_validate},
 }
 
@@ -121,7 +233,13 @@ def _add_actions(subparsers: Any) -> None:
         parser = subparsers.add_parser(topic, help=", ".join(actions))
         below = parser.add_subparsers(dest="verb", required=True, metavar="ACTION")
         for verb, action in actions.items():
-            below.add_parser(verb, help=action.__doc__).set_defaults(run=action)
+            made = below.add_parser(verb, help=action.__doc__)
+            made.set_defaults(run=action)
+            if action is _keys_create:
+                made.add_argument(
+                    "--force", action="store_true",
+                    help="Make a key although the database keeps messages that it does not open.",
+                )  # fmt: skip
     doctor = subparsers.add_parser("doctor", help=_doctor.__doc__)
     doctor.set_defaults(run=_doctor)
     doctor.add_argument(

@@ -4,6 +4,7 @@ Must not open anything.
 """
 
 import os
+import re
 import ssl
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -11,7 +12,6 @@ from typing import Any
 
 from oslo_config import cfg
 from oslo_log import log
-from oslo_service import _options as service_options
 from stevedore import ExtensionManager
 
 from synergy.api.authentication import KEYSTONE, NONE, STRATEGIES
@@ -25,6 +25,10 @@ CLOUD_NAMESPACE = "synergy.clouds"
 LONGEST_SOCKET = 107  # of a UNIX socket's address on Linux
 OTHERS = ("keystone_authtoken", "oslo_policy", "oslo_middleware")  # read by their own libraries
 FACTOR_NAMESPACE = "synergy.priority_factors"
+
+_WRONG_VALUE = re.compile(
+    r"Value for option \S+ from LocationInfo\(.*detail='(?P<file>.*)'\) is not valid: (?P<why>.*)"
+)
 
 SERVICE_OPTIONS = (
     cfg.ListOpt(
@@ -51,11 +55,6 @@ SERVICE_OPTIONS = (
         default=[],
         help="Names of the site's own priority factors, from the entry points "
         "synergy.priority_factors; each adds points to the priority of a request.",
-    ),
-    cfg.StrOpt(
-        "lock_folder",
-        help="Folder for the lock that keeps a second service off the same database. Default: the "
-        "folder of an SQLite database, else the current folder.",
     ),
 )
 API_OPTIONS = (
@@ -200,7 +199,6 @@ def new_conf() -> cfg.ConfigOpts:
     """Return a configuration with every option registered and nothing read."""
     conf = cfg.ConfigOpts()
     log.register_options(conf)
-    conf.register_opts(service_options.service_opts)
     for group, options in groups().items():
         conf.register_opts(options, group=None if group == "DEFAULT" else group)
     return conf
@@ -302,8 +300,14 @@ def _wrong_values(conf: cfg.ConfigOpts, own: Mapping[str, Iterable[cfg.Opt]]) ->
             try:
                 _ = conf[option.dest] if group == "DEFAULT" else conf[group][option.dest]
             except (ValueError, cfg.ConfigFileValueError) as error:
-                found.append(f"[{group}] {option.name}: {error}")
+                found.append(f"[{group}] {option.name}: {_reason(error)}")
     return found
+
+
+def _reason(error: Exception) -> str:
+    """Return why a value is wrong, and the file, without how oslo.config writes a place."""
+    said = _WRONG_VALUE.fullmatch(str(error))
+    return f"{said['why']} (in {said['file']})" if said else str(error)
 
 
 def _unknown_names(conf: cfg.ConfigOpts, own: Mapping[str, Iterable[cfg.Opt]]) -> list[str]:
@@ -314,7 +318,7 @@ def _unknown_names(conf: cfg.ConfigOpts, own: Mapping[str, Iterable[cfg.Opt]]) -
         cfg.ConfigParser(path, sections).parse()
         for group, values in sections.items():
             if group == "DEFAULT":
-                continue  # shared with oslo.log and oslo.service
+                continue  # shared with oslo.log
             if group in OTHERS:
                 continue
             if group not in own:

@@ -3,7 +3,7 @@
 import logging
 import threading
 
-from synergy.managers.base import Supervisor
+from synergy.managers.supervisor import Supervisor
 
 LOG = logging.getLogger(__name__)
 
@@ -15,12 +15,20 @@ class Worker:
         self.supervisor = supervisor
         self._changed = threading.Condition()
         self._woken = False
-        self._stopping = False
-        name = f"manager-{supervisor.manager.name}"
-        self._thread = threading.Thread(target=self._loop, name=name, daemon=True)
+        self._started = self._stopping = False
+        self._thread = self._new_thread(0.0)
+        supervisor.on_thread(self._lives)
+
+    def _new_thread(self, rest_s: float) -> threading.Thread:
+        name = f"manager-{self.supervisor.manager.name}"
+        return threading.Thread(target=self._loop, args=(rest_s,), name=name, daemon=True)
+
+    def _lives(self) -> bool:
+        return self._thread.is_alive() or not self._started or self._stopping
 
     def start(self) -> None:
         """Begin to run the manager."""
+        self._started = True
         self._thread.start()
 
     def wake(self) -> None:
@@ -28,6 +36,13 @@ class Worker:
         with self._changed:
             self._woken = True
             self._changed.notify()
+
+    def revive(self) -> None:
+        """Give the manager a new thread if the one that it had is dead."""
+        if not self._lives():
+            LOG.warning("manager %s gets a new thread", self.supervisor.manager.name)
+            self._thread = self._new_thread(self.supervisor.rest_s)
+            self._thread.start()
 
     def stop(self) -> None:
         """Ask the thread to end after the run it may be in."""
@@ -41,16 +56,18 @@ class Worker:
             self._thread.join(timeout_s)
         return not self._thread.is_alive()
 
-    def _loop(self) -> None:
+    def _loop(self, rest_s: float) -> None:
         try:
+            self._wait(rest_s)
             while not self._stopping:
-                delay_s = self.supervisor.run()
-                with self._changed:
-                    self._changed.wait_for(self._is_due, delay_s)
-                    self._woken = False
-        except BaseException as error:
+                self._wait(self.supervisor.run())
+        except BaseException as error:  # told with its traceback; `revive` starts another thread
             self.supervisor.died(error)
-            raise
+
+    def _wait(self, delay_s: float) -> None:
+        with self._changed:
+            self._changed.wait_for(self._is_due, delay_s)
+            self._woken = False
 
     def _is_due(self) -> bool:
         return self._stopping or (self._woken and not self.supervisor.in_backoff())

@@ -18,19 +18,14 @@ from oslo_config import cfg
 from synergy.core.errors import SynergyError
 from synergy.core.events import Fact
 from synergy.db.engine import DATABASE_OPTIONS, open_engine, upgrade
+from synergy.db.key_file import new_key
 from synergy.db.store import SqlStore
-from synergy.db.vault import Vault, new_key
+from synergy.db.vault import Vault
 from synergy.drivers.embedded.keystone import EmbeddedIdentity
 from synergy.drivers.embedded.notices import EmbeddedNotices
 from synergy.drivers.embedded.nova import EmbeddedNova
 from synergy.drivers.embedded.spec import CloudSpec
-from synergy.managers.base import (
-    Manager,
-    Supervisor,
-    assemble,
-    deliver_to,
-    register_options,
-)
+from synergy.managers.base import Manager, assemble, register_options
 from synergy.managers.expiry import ExpiryManager
 from synergy.managers.fairshare import FairShareManager
 from synergy.managers.keystone import KeystoneManager
@@ -40,6 +35,7 @@ from synergy.managers.project import ProjectManager
 from synergy.managers.queue import QueueManager
 from synergy.managers.quota import QuotaManager
 from synergy.managers.scheduler import SchedulerManager
+from synergy.managers.supervisor import Supervisor, deliver_to
 from synergy.managers.watched_clock import WatchedClock
 from synergy.ports import SiteFactor
 from synergy.sim.clock import HostClock, VirtualClock
@@ -230,7 +226,7 @@ def temporary_store(folder: Path | None = None) -> Iterator[SqlStore]:
         conf.set_override("connection", f"sqlite:///{place}/synergy.sqlite", group="database")
         conf.set_override("sqlite_synchronous", False, group="database")
         conf.set_override("sqlite_busy_s", 0.1, group="database")  # it is ours alone
-        engine = open_engine(conf.database)
+        engine = open_engine(conf.database, create=True)
         upgrade(engine)
         store = SqlStore(engine, Vault([new_key()]))
         try:

@@ -14,7 +14,8 @@ from synergy.core.lifecycle import HOLDS_QUOTA, TERMINAL
 from synergy.core.model import Resources, State
 from synergy.drivers.embedded.keystone import EmbeddedIdentity
 from synergy.drivers.embedded.nova import EmbeddedNova
-from synergy.managers.base import LONGEST_INBOX, Status
+from synergy.managers.base import Status
+from synergy.managers.supervisor import LONGEST_INBOX
 from synergy.ports import Handed, Receipt
 from synergy.sim.clock import VirtualClock
 from synergy.sim.engine import Engine, temporary_store
@@ -334,12 +335,24 @@ def test_what_the_broker_did_not_confirm_is_not_sent_twice(made, told):
     assert made.command("quota", "show")["shared_used"]["VCPU"] == 1
 
 
-def test_back_off_doubles_up_to_five_minutes(made):
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (RuntimeError("a defect"), [1, 2, 4, 8, 16, 32, 64, 128, 256, 300, 300, 300]),
+        (UpstreamUnavailable("Nova does not answer"), [1, 2, 4, 8, 15, 15, 15]),
+    ],
+)
+def test_back_off_doubles_up_to_five_minutes_and_less_where_somebody_comes_back(
+    made, error, expected
+):
     made.run(1)
-    made.nova.faults.api_down = True
+
+    def failing(real):
+        raise error
+
+    made.nova.answer("hosts", failing)
     quota = made.engine.supervisors["quota"]
-    delays = [round(quota.run()) for _ in range(12)]
-    assert delays == [1, 2, 4, 8, 16, 32, 64, 128, 256, 300, 300, 300]
+    assert [round(quota.run()) for _ in expected] == expected
 
 
 actions = st.lists(

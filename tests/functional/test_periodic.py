@@ -6,7 +6,8 @@ from types import SimpleNamespace
 import pytest
 
 from synergy.drivers.clock import SystemClock
-from synergy.managers.base import Manager, Supervisor
+from synergy.managers.base import Manager
+from synergy.managers.supervisor import Supervisor
 from synergy.service.periodic import Worker
 from tests.patience import until
 
@@ -26,7 +27,7 @@ def worker_of():
     made = []
 
     def make(manager, **options):
-        conf = SimpleNamespace(**{"rate_s": 3600.0, "debounce_s": 0.0} | options)
+        conf = SimpleNamespace(**{"rate_s": 3600.0, "debounce_s": 0.0, "stall_s": 300.0} | options)
         supervisor = Supervisor(manager, conf, SystemClock())
         supervisor.setup(autostart=True)
         made.append(Worker(supervisor))

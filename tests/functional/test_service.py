@@ -160,7 +160,7 @@ def test_a_day_with_the_service_from_the_command_line(service):
     service.execute("embedded", "delete_server", f"server_id={ids[0]}")
     service.until(lambda: service.json("request", "show", ids[0])["state"] == "DELETED")
 
-    assert service.json("manager", "stop", "scheduler")["status"] == "ACTIVE"
+    assert service.json("manager", "stop", "scheduler")["status"] == "STOPPED"
     assert service.json("manager", "start", "scheduler")["status"] == "RUNNING"
     refused = service.cli("project", "remove", "science", ok=False)
     assert "cancel them or let them start" in refused.stderr
@@ -227,20 +227,35 @@ def test_sigterm_ends_it_within_seconds_and_a_restart_goes_on(service):
     assert again.stop() == 0
 
 
-def test_sighup_takes_over_what_may_change(service):
+def test_sighup_takes_over_what_may_change_and_restarts_nothing(service):
+    service.cli("project", "add", "science", "--default-quota", "shared")
+    (server,) = service.execute(
+        "embedded", "create_server", "project=science", "user=bob", "flavor=small"
+    )
+    service.until(lambda: states(service) == {"ACTIVE"})
     text = service.path.read_text()
+    for wrong in (f"{text}\n[scheduler]\nrate_s = often\n", f"{text}\n[schedular]\nrate_s = 0.3\n"):
+        told = service.text().count("the configuration stays as it was")
+        service.path.write_text(wrong)
+        os.kill(service.process.pid, signal.SIGHUP)
+        service.until(
+            lambda told=told: service.text().count("the configuration stays as it was") > told
+        )
     service.path.write_text(f"{text}\n[scheduler]\nrate_s = 0.3\n")
     runs = service.json("manager", "show", "scheduler")["runs"]
     os.kill(service.process.pid, signal.SIGHUP)
-    service.until(lambda: service.text().count("the API listens") == 2)  # a new process answers
-    service.execute("embedded", "create_server", "project=science", "user=bob", "flavor=small")
-    service.cli("project", "add", "science")  # wakes it, so that it sees the new rate
+    service.until(lambda: "[scheduler] rate_s changed from 60.0 to 0.3" in service.text())
     service.until(lambda: service.json("manager", "show", "scheduler")["runs"] > runs + 8)
+    shown = service.execute("embedded", "show_server", f"server_id={server}")
+    assert shown["status"] == "ACTIVE"  # the embedded cloud lives in the process
+    assert service.text().count("the API listens") == 1
+    assert service.process.poll() is None
 
 
 def test_a_second_service_on_the_same_database_is_turned_away(service):
     done = run("synergy-service", "--config-file", service.path, cwd=service.folder, ok=False)
-    assert "is locked by another synergy-service: stop that one first" in done.stderr
+    assert "the database is in use by synergy-service on host" in done.stderr
+    assert f"process {service.process.pid}, since" in done.stderr
     assert done.returncode == 1
 
 
@@ -298,7 +313,7 @@ def test_keys_rotate_and_old_bodies_still_open(tmp_path):
     path = prepare(tmp_path)
     before = (tmp_path / "synergy.keys").read_text()
     done = run("synergy-manage", "--config-file", path, "keys", "rotate", cwd=tmp_path)
-    assert "sealed 0 message(s) with a new key" in done.stdout
+    assert "sealed 0 message(s) with the newest key" in done.stdout
     assert (tmp_path / "synergy.keys").read_text() != before
     again = run("synergy-manage", "--config-file", path, "keys", "create", cwd=tmp_path, ok=False)
     assert "exists: use synergy-manage keys rotate" in again.stderr

@@ -8,7 +8,6 @@ from synergy.api.routing import EVERYONE, Call, Lane, Route
 from synergy.api.schemas import ref
 
 API_VERSION: Final = "1.0"
-_WELL: Final = ("RUNNING", "ACTIVE")
 
 
 def versions(_call: Call) -> Any:
@@ -22,11 +21,13 @@ def versions(_call: Call) -> Any:
 
 
 def health(call: Call) -> Any:
-    """Tell whether the service lives, is ready, and well; 503 when it is not well."""
-    states = {one["name"]: one["status"] for one in call.services.managers()}
-    ready = all(state not in ("CREATED", "ERROR", "DESTROYED") for state in states.values())
-    healthy = ready and all(state in _WELL for state in states.values())
-    return {"live": True, "ready": ready, "healthy": healthy, "managers": states}
+    """Tell whether the service is ready, and well, and why not."""
+    return {"live": True, **call.services.health()}
+
+
+def live(_call: Call) -> Any:
+    """Tell that the service lives; nothing is asked for that."""
+    return {"live": True}
 
 
 def metrics(call: Call) -> Any:
@@ -47,11 +48,11 @@ def routes(others: Sequence[Route]) -> tuple[Route, ...]:
               "Tell whether every manager is well; 503 when one is not.", health, "Health",
               lane=Lane.HEALTH),
         _open("/healthcheck/live", "healthcheck_live",
-              "Tell whether the service lives: whoever can ask is answered.", health, "Health",
+              "Tell whether the service lives: whoever can ask is answered.", live, "Liveness",
               lane=Lane.HEALTH),
         _open("/healthcheck/ready", "healthcheck_ready",
-              "Tell whether every manager was set up; 503 before.", health, "Health",
-              lane=Lane.HEALTH),
+              "Tell whether the service does its work; 503 and the reason while not.", health,
+              "Health", lane=Lane.HEALTH),
         Route(
             method="GET",
             path="/metrics",

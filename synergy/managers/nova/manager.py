@@ -27,6 +27,10 @@ class NovaManager(Manager):
     """Notifications, and the reconcile that mends what they missed."""
 
     name = "nova"
+    needed = True
+    stopped_means = (
+        "what Nova tells is not stored: servers that boot, fail or end stay as they were"
+    )
     listens = (ProjectsChanged,)
     options = (
         cfg.FloatOpt(

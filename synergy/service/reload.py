@@ -1,0 +1,114 @@
+"""Takes a changed configuration file over while the service runs, and tells what changed.
+
+Why: nothing of a running service may depend on a file that is wrong. So the file is read into a
+configuration of its own first and checked like at a start; only then the mutable options take
+their new values, all together, and what needs a restart is named. Must not know who reads options.
+"""
+
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from oslo_config import cfg
+
+from synergy.core.errors import ConfigurationInvalid
+from synergy.service.options import OTHERS, groups, new_conf, problems_of
+
+LOG = logging.getLogger(__name__)
+MASKED: Final = "***"
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """An option whose value in the file is not the one in use; secrets are masked."""
+
+    group: str
+    option: str
+    old: str
+    new: str
+    mutable: bool
+
+
+class Reloader:
+    """Reads the files of a configuration again, each time it is called."""
+
+    def __init__(
+        self,
+        conf: cfg.ConfigOpts,
+        argv: Sequence[str],
+        read: Callable[[cfg.ConfigOpts, Sequence[str]], None],
+    ) -> None:
+        """argv  what the configuration was read with
+        read  reads files and arguments, and raises ConfigurationInvalid
+        """
+        self._conf, self._argv, self._read = conf, argv, read
+        self._of_libraries = _of_libraries(conf)  # they read their options once
+
+    def __call__(self) -> list[Change]:
+        """Take over what may change, log what changed, and return it.
+
+        Raises nothing: a file that is wrong changes nothing and is logged as one error.
+        """
+        fresh = new_conf()
+        try:
+            self._read(fresh, self._argv)
+            problems = problems_of(fresh)
+            if problems:
+                raise ConfigurationInvalid(problems)
+            changes = [*_changes(self._conf, fresh), *self._changes_of_libraries(fresh)]
+            self._conf.mutate_config_files()
+        except (ConfigurationInvalid, cfg.Error) as error:
+            changes, wrong = [], str(error)
+        else:
+            wrong = ""
+        if wrong:
+            LOG.error("the configuration stays as it was, since the new one is wrong: %s", wrong)
+            return []
+        # Whoever read an option while the files were read may have cached its old value again;
+        # this drops every cached value, and overrides nothing.
+        self._conf.clear_override("managers")
+        _tell(changes)
+        return changes
+
+    def _changes_of_libraries(self, fresh: cfg.ConfigOpts) -> Iterator[Change]:
+        before, after = self._of_libraries, _of_libraries(fresh)
+        for group, option in sorted({*before, *after}):
+            if before.get((group, option)) != after.get((group, option)):
+                yield Change(group, option, MASKED, MASKED, mutable=False)
+
+
+def _tell(changes: Sequence[Change]) -> None:
+    for one in changes:
+        if one.mutable:
+            LOG.info("[%s] %s changed from %s to %s", one.group, one.option, one.old, one.new)
+        else:
+            LOG.warning(
+                "[%s] %s is %s in the file, and stays %s until the service is restarted",
+                one.group, one.option, one.new, one.old,
+            )  # fmt: skip
+    if not changes:
+        LOG.info("the configuration was read again, and nothing changed")
+
+
+def _changes(conf: cfg.ConfigOpts, fresh: cfg.ConfigOpts) -> Iterator[Change]:
+    for group, options in groups().items():
+        for option in options:
+            old, new = (_value(one, group, option.dest) for one in (conf, fresh))
+            if old != new:
+                shown = (MASKED, MASKED) if option.secret else (str(old), str(new))
+                yield Change(group, option.name, *shown, mutable=bool(option.mutable))
+
+
+def _value(conf: cfg.ConfigOpts, group: str, name: str) -> Any:
+    return conf[name] if group == "DEFAULT" else conf[group][name]
+
+
+def _of_libraries(conf: cfg.ConfigOpts) -> dict[tuple[str, str], list[str]]:
+    found: dict[tuple[str, str], list[str]] = {}
+    for path in conf.config_file or ():
+        sections: dict[str, dict[str, list[str]]] = {}
+        cfg.ConfigParser(path, sections).parse()
+        for group in OTHERS:
+            found |= {(group, name): value for name, value in sections.get(group, {}).items()}
+    return found
