@@ -155,6 +155,12 @@ _NEXT_EXPIRY: Final = select(func.min(RequestRow.expires_at)).where(
     _LIVING, RequestRow.expires_at.between(EPOCH, LATEST)
 )
 
+_WAITING_COUNTS: Final = (
+    select(RequestRow.project_id, RequestRow.user_id, func.count())
+    .where(RequestRow.project_id.in_(_IDS), RequestRow.state.in_(WAITING))
+    .group_by(RequestRow.project_id, RequestRow.user_id)
+)
+
 
 class SqlRequests:
     """The repository of requests; see `ports.Requests`."""
@@ -466,6 +472,21 @@ class SqlRequests:
         if user_id is not None:
             query = query.where(RequestRow.user_id == user_id)
         return self._connection.execute(query).scalar_one()
+
+    def waiting_counts(self, project_ids: Sequence[str]) -> dict[tuple[str, str], int]:
+        return {
+            (project_id, user_id): count
+            for part in _parts(project_ids)
+            for project_id, user_id, count in self._connection.execute(
+                _WAITING_COUNTS, {"ids": part}
+            )
+        }
+
+    def ids_of(self, states: Sequence[State], project_id: str | None = None) -> list[str]:
+        query = select(RequestRow.request_id).where(RequestRow.state.in_(states))
+        if project_id is not None:
+            query = query.where(RequestRow.project_id == project_id)
+        return list(self._connection.scalars(query))
 
     def projects_with(self, states: Sequence[State]) -> list[str]:
         query = select(RequestRow.project_id).where(RequestRow.state.in_(states)).distinct()

@@ -6,7 +6,6 @@ its requests and never before. Must not know how a request is chosen or built.
 
 import logging
 import uuid
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
@@ -31,7 +30,6 @@ from synergy.core.events import (
     OwnersGone,
     ProjectsChanged,
     QuotaChanged,
-    QuotaHeld,
     RequestsQueued,
     RequestsRefused,
     RequestsWithdrawn,
@@ -51,6 +49,7 @@ from synergy.core.model import (
 from synergy.core.never import Ceilings
 from synergy.core.quota import QuotaTree
 from synergy.managers.base import Json, Manager, Publish, command
+from synergy.managers.limits import Room, WaitingLimits
 from synergy.managers.refusals import REFUSALS, Refusals
 from synergy.managers.render import (
     IF_MATCH,
@@ -59,16 +58,17 @@ from synergy.managers.render import (
     request_json,
     step_json,
 )
+from synergy.managers.withdrawn import DeletedWaiting
 from synergy.ports import (
     SORT_KEYS,
     BuildRequest,
     Clock,
+    Compute,
     Conductor,
     Delivery,
     Handed,
     Intake,
     Parcel,
-    Reading,
     Store,
     Wake,
     Writing,
@@ -93,7 +93,6 @@ class QueueManager(Manager):
         OwnersGone,
         ProjectsChanged,
         QuotaChanged,
-        QuotaHeld,
         RequestsWithdrawn,
         TokensRefused,
         ZonesGone,
@@ -132,6 +131,7 @@ class QueueManager(Manager):
         store: Store,
         intake: Intake,
         conductor: Conductor,
+        compute: Compute,
     ) -> None:
         self._conf, self._clock, self._publish, self._wake = conf, clock, publish, wake
         self._store, self._intake, self._conductor = store, intake, conductor
@@ -140,7 +140,7 @@ class QueueManager(Manager):
         self._never_why: dict[RequestClass, str] = {}
         self._associations: dict[tuple[str, str], int] = {}
         self._newcomers: set[str] = set()  # projects with a user that this batch made known
-        self._waiting: Counter[tuple[str, str]] | None = None
+        self._limits = WaitingLimits(clock, store, DeletedWaiting(clock, publish, store, compute))
         self._damaged: Mapping[str, str] = {}  # managed projects whose rows cannot be read
         self._batch: Sequence[Delivery] = ()
         self._conflicts = 0  # runs in a row that another writer broke off
@@ -162,13 +162,12 @@ class QueueManager(Manager):
             self._cancel_gone(event)
         elif isinstance(event, ZonesGone):
             self._refuse_zones(event.zones)
-        elif isinstance(event, QuotaHeld | RequestsWithdrawn):
+        elif isinstance(event, RequestsWithdrawn):
             self._refusals.left |= any(r.state in REFUSALS for r in event.requests)
-            if self._waiting is not None:
-                self._waiting.subtract((r.project_id, r.user_id) for r in event.requests)
 
     def resync(self) -> None:
-        self._projects = self._waiting = None
+        self._projects = None
+        self._limits.forget()
         self._associations.clear()
         self._never_why.clear()
         self._refusals.left = True
@@ -208,15 +207,13 @@ class QueueManager(Manager):
     def _store_part(self, part: Sequence[Delivery], passing: list[BuildRequest]) -> None:
         """Store messages in one transaction, then tell everyone."""
         self._newcomers.clear()
-        try:
-            with self._store.writing() as uow:
-                self._refresh(uow)
-                entries, unmanaged = self._admit_all(uow, part)
-                uow.requests.add(entries)
-                uow.commit()
-        except Exception:
-            self.resync()  # what was counted was not stored
-            raise
+        managed = self._managed()
+        builds = [build for delivery in part for build in delivery.requests]
+        self._limits.make_room(builds, managed)
+        with self._store.writing() as uow:
+            entries, unmanaged = self._admit_all(uow, part, managed)
+            uow.requests.add(entries)
+            uow.commit()
         passing += unmanaged
         if self._newcomers:
             self._publish(ProjectsChanged(frozenset(self._newcomers)))
@@ -255,19 +252,15 @@ class QueueManager(Manager):
         if failed:
             raise HandOverFailed(failed)
 
-    def _refresh(self, uow: Reading) -> None:
+    def _managed(self) -> Mapping[str, Project]:
         if self._projects is None:
-            self._projects = {project.project_id: project for project in uow.projects.all()}
-            self._damaged = uow.projects.damaged()
-        if self._waiting is None:
-            self._waiting = Counter()
-            for project_id in self._projects:
-                for key in uow.requests.waiting_owners():
-                    if key[0] == project_id:
-                        self._waiting[key] = uow.requests.waiting_count(*key)
+            with self._store.reading() as uow:
+                self._projects = {project.project_id: project for project in uow.projects.all()}
+                self._damaged = uow.projects.damaged()
+        return self._projects
 
     def _admit_all(
-        self, uow: Writing, batch: Sequence[Delivery]
+        self, uow: Writing, batch: Sequence[Delivery], managed: Mapping[str, Project]
     ) -> tuple[list[tuple[Move, bytes]], list[BuildRequest]]:
         entries: list[tuple[Move, bytes]] = []
         passing: list[BuildRequest] = []
@@ -278,15 +271,16 @@ class QueueManager(Manager):
             else:
                 builds += delivery.requests
         seen = uow.requests.known([build.server_id for build in builds])
+        room = self._limits.room(uow, builds, managed)
         for build in builds:
             if build.server_id in seen:
                 continue  # delivered again
             seen.add(build.server_id)
-            project = (self._projects or {}).get(build.project_id)
+            project = managed.get(build.project_id)
             if project is None:
                 passing.append(build)
             else:
-                entries.append((self._admit(uow, build, project), build.body))
+                entries.append((self._admit(uow, build, project, room), build.body))
         return entries, passing
 
     def _why_damaged(self, delivery: Delivery) -> str:
@@ -301,7 +295,7 @@ class QueueManager(Manager):
         if uow.requests.quarantine(delivery.message_id, delivery.body, why, self._clock.now()):
             LOG.error("message %s is QUARANTINED: %s", ascii(delivery.message_id)[1:-1], why)
 
-    def _admit(self, uow: Writing, build: BuildRequest, project: Project) -> Move:
+    def _admit(self, uow: Writing, build: BuildRequest, project: Project, room: Room) -> Move:
         """Return the first step of a request: into the queue, or refused with a reason."""
         now = self._clock.now()
         reason = ""
@@ -332,7 +326,7 @@ class QueueManager(Manager):
             ttl_s=asked.ttl_s,
             constraints=bound_to(asked, build.constraints),
         )
-        reason = reason or self._never(kind) or self._too_many(project, build.user_id)
+        reason = reason or self._never(kind) or room.why_none(project, build.user_id)
         request = Request(
             request_id=build.server_id,
             class_id=uow.requests.class_id(kind),
@@ -348,8 +342,7 @@ class QueueManager(Manager):
         )
         if reason:
             return transition(request, Event.REFUSED, now, why=reason)
-        if self._waiting is not None:
-            self._waiting[project.project_id, build.user_id] += 1
+        room.add(project.project_id, build.user_id)
         return transition(request, Event.ADMITTED, now)
 
     def _association_id(self, uow: Writing, build: BuildRequest) -> int:
@@ -375,16 +368,6 @@ class QueueManager(Manager):
             why = self._quota.why(user_node(kind.association_id), kind)
             self._never_why[kind] = f"never_fits: {why}" if why else ""
         return self._never_why[kind]
-
-    def _too_many(self, project: Project, user_id: str) -> str:
-        waiting: Mapping[tuple[str, str], int] = self._waiting or {}
-        mine = waiting.get((project.project_id, user_id), 0)
-        if mine >= project.max_waiting_per_user:
-            return f"user_limit: {mine} requests of this user wait already"
-        ours = sum(count for (owner, _), count in waiting.items() if owner == project.project_id)
-        if ours >= project.max_waiting:
-            return f"project_limit: {ours} requests of project {project.name} wait already"
-        return ""
 
     def _refuse(self, request_ids: Sequence[str], why: str) -> None:
         """Refuse those that still wait; their users are told in the next run."""

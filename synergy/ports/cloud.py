@@ -286,6 +286,10 @@ class Compute(Protocol):
         """Walk a project's servers that are not deleted, or everybody's for None; with
         `changed_since` those that changed since then, deleted ones included."""
 
+    def unbuilt(self, project_id: str | None = None) -> Iterator[Sequence[str]]:
+        """Walk, page by page, the ids of the servers that are not built yet, of one project or of
+        all; each page is one question."""
+
     def delete_server(self, server_id: str) -> None:
         """Start the deletion; nothing happens when it is gone."""
 

@@ -168,6 +168,12 @@ class ReadableRequests(Protocol):
     def waiting_count(self, project_id: str, user_id: str | None = None) -> int:
         """Return how many requests of a project, or of one of its users, wait."""
 
+    def waiting_counts(self, project_ids: Sequence[str]) -> dict[tuple[str, str], int]:
+        """Return how many requests wait of each (project_id, user_id) of these projects."""
+
+    def ids_of(self, states: Sequence[State], project_id: str | None = None) -> list[str]:
+        """Return the ids of the requests in these states, of one project or of all."""
+
     def waiting_owners(self) -> dict[tuple[str, str], str]:
         """Return (project_id, user_id) -> one request_id, for everyone with a waiting request."""
 

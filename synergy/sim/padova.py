@@ -98,7 +98,12 @@ def settings(algorithm: str) -> dict[str, dict[str, Any]]:
         },
         "scheduler": {"debounce_s": 0.0, "rate_s": 600.0},
         "queue": {"rate_s": 600.0},
-        "nova": {"rate_s": 600.0, "reconcile_s": 21_600.0, "settle_s": 86_400.0},
+        "nova": {
+            "rate_s": 600.0,
+            "reconcile_s": 21_600.0,
+            "settle_s": 86_400.0,
+            "sweep_s": 21_600.0,
+        },
         "quota": {"rate_s": 600.0},
         "project": {"rate_s": 3600.0},
         "keystone": {"rate_s": 3600.0},

@@ -373,3 +373,18 @@ def test_zones_and_gone_owners_are_told(cloud):
     gone = cloud.identity.gone([(project, user), (nobody, user)])
     assert list(gone) == [(nobody, user)]
     assert "project was deleted" in gone[nobody, user]
+
+
+def test_servers_that_are_not_built_yet_are_listed_in_pages_until_they_are_deleted(cloud):
+    project = managed(cloud)
+    ids = ask(cloud, count=3)
+    ask(cloud, project="C", user="carol")
+    cloud.settle()
+
+    def unbuilt(*of):
+        return {server for page in cloud.compute.unbuilt(*of) for server in page}
+
+    assert unbuilt() == unbuilt(project.project_id) == set(ids)
+    assert unbuilt(cloud.identity.find_project("C").project_id) == set()
+    cloud.user.delete_server_as_user(ids[0])
+    assert unbuilt() == set(ids[1:])

@@ -49,6 +49,8 @@ from synergy.ports import (
     Wake,
 )
 
+_PAGE: Final = 1000
+_UNBUILT: Final = (ServerStatus.SCHEDULING, ServerStatus.BUILDING)
 _ABORTED: Final = "Build of instance aborted."
 _MOST_DELETED: Final = 10_000  # that are remembered; Nova's own are archived some day, too
 _BREAKS: Final = ("build_error", "reschedule")  # the faults that break a build on its host
@@ -304,6 +306,18 @@ class EmbeddedNova:
                     s for s in (*found, *gone) if self._changed_at[s.server_id] >= changed_since
                 ]
         yield from found
+
+    def unbuilt(self, project_id: str | None = None) -> Iterator[Sequence[str]]:
+        """Walk, page by page, the ids of the servers that are not built yet."""
+        with self._lock:
+            ids = [
+                server.server_id
+                for server in self._servers.values()
+                if server.status in _UNBUILT and project_id in (None, server.project_id)
+            ]
+        for start in range(0, max(1, len(ids)), _PAGE):
+            self._answer()
+            yield ids[start : start + _PAGE]
 
     def delete_server(self, server_id: str) -> None:
         """Delete a server; nothing happens when it is gone."""

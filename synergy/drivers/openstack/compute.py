@@ -36,6 +36,10 @@ class OpenStackCompute:
         """Walk a project's servers, or everybody's; with `changed_since` also those deleted."""
         return self._nova.servers_of(project_id, changed_since=changed_since)
 
+    def unbuilt(self, project_id: str | None = None) -> Iterator[Sequence[str]]:
+        """Walk, page by page, the ids of the servers that are not built yet."""
+        return self._nova.unbuilt(project_id)
+
     def delete_server(self, server_id: str) -> None:
         """Start the deletion; nothing happens when it is gone."""
         self._nova.delete_server(server_id)

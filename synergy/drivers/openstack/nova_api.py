@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
+from itertools import islice
 from typing import Any, Final
 
 from synergy.core.errors import NotFound
@@ -90,6 +91,16 @@ class NovaApi:
         with asking(NOVA):
             for server in self._cloud.compute.servers(all_projects=True, **query):
                 yield view_of(server)
+
+    def unbuilt(self, project_id: str | None = None) -> Iterator[Sequence[str]]:
+        """Walk, page by page, the ids of the servers that are not built yet, held ones included."""
+        query: dict[str, Any] = {"status": "BUILD", "limit": _PAGE}
+        if project_id is not None:
+            query["project_id"] = project_id
+        with asking(NOVA):
+            listed = self._cloud.compute.servers(details=False, all_projects=True, **query)
+            while page := [server.id for server in islice(listed, _PAGE)]:
+                yield page
 
     def flavors(self) -> Sequence[Flavor]:
         """Return the public flavors, at most FLAVORS_KEPT_S old."""

@@ -18,6 +18,7 @@ from synergy.managers.nova.moves import Moves
 from synergy.managers.nova.notifications import Notifications
 from synergy.managers.nova.reconcile import Reconcile
 from synergy.managers.nova.settling import Settling
+from synergy.managers.withdrawn import DeletedWaiting
 from synergy.ports import Clock, Compute, Conductor, Notices, Store, Wake
 
 BROKEN_ASK_S: Final = 1.0  # what Nova does after a broken attempt it tells in no notification
@@ -70,6 +71,15 @@ class NovaManager(Manager):
             "lost: its user and the operator are told, and its project's on_lost says what else is "
             "done.",
         ),
+        cfg.FloatOpt(
+            "sweep_s",
+            default=20.0,
+            min=1,
+            max=7 * 86_400,
+            mutable=True,
+            help="Seconds between two looks at which waiting servers their users deleted, of which "
+            "Nova tells nobody. A look costs a question for every 1000 servers that wait.",
+        ),
         cfg.IntOpt(
             "commit_size",
             default=500,
@@ -105,6 +115,7 @@ class NovaManager(Manager):
         self._reconcile = Reconcile(
             conf, clock, store, compute, self._moves, following, self._notifications.drain
         )
+        self._deleted_waiting = DeletedWaiting(clock, publish, store, compute)
         self._reconciled_s = self._compared_s = self._settled_s = float("-inf")
         self._asked_s = self._cleaned_s = self._sought_s = float("-inf")
 
@@ -147,6 +158,7 @@ class NovaManager(Manager):
             dues_s.append(self._asked_s + BROKEN_ASK_S)
         if told.doubts:
             dues_s.append(now_s + BROKEN_ASK_S)
+        dues_s.append(now_s + self._deleted_waiting.step(conf.sweep_s))
         return float(min(dues_s) - now_s)
 
     def reconcile(self, *, full: bool = True) -> None:
