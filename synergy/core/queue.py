@@ -63,8 +63,12 @@ class Line:
         """Return where the member stands or would stand, counting from `first`."""
         low = bisect_left(self.queued_at_s, queued_at_s, lo=first)
         high = bisect_right(self.queued_at_s, queued_at_s, lo=low)
-        while low < high and self.id_at(low) < request_id:
-            low += 1
+        while low < high:  # those of one batch have one instant, and are in the order of their ids
+            middle = (low + high) // 2
+            if self.id_at(middle) < request_id:
+                low = middle + 1
+            else:
+                high = middle
         return low
 
     def stands_at(self, place: int, request_id: bytes, queued_at_s: float) -> bool:
