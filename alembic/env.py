@@ -41,8 +41,9 @@ def _code_of(error: BaseException | None) -> int | None:
     return None
 
 
-with context.config.attributes["engine"].begin() as connection:
-    prepare_database(connection)
+engine = context.config.attributes["engine"]
+prepare_database(engine)
+with engine.begin() as connection:
     context.configure(connection=connection, target_metadata=Base.metadata, render_as_batch=True)
     with context.begin_transaction():
         context.run_migrations()

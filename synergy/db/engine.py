@@ -17,7 +17,7 @@ from alembic.util import CommandError
 from oslo_config import cfg
 from oslo_db import exception as db_error
 from oslo_db.sqlalchemy import enginefacade
-from sqlalchemy import Connection, Engine, make_url
+from sqlalchemy import Connection, Engine, inspect, make_url
 from sqlalchemy.exc import ArgumentError, StatementError
 
 from alembic import command
@@ -31,6 +31,8 @@ from synergy.core.errors import (
 from synergy.db.migrations import migrations_folder
 from synergy.db.sqlite import READS, open_sqlite
 
+_OF_MYSQL: Final = ("mysql", "mariadb")
+_KEY_OF_TEXTS: Final = ("projects", "domain_id", "domains", "fk_projects_domain_id")
 CHARACTERS: Final = "CHARACTER SET utf8mb4 COLLATE utf8mb4_bin"  # of MariaDB and MySQL
 LOG = logging.getLogger(__name__)
 __all__ = ["READS"]  # of `sqlite`, for those who open transactions
@@ -77,7 +79,9 @@ def open_engine(conf: Any, *, create: bool = False) -> Engine:
     if url.get_backend_name() == "sqlite":
         return open_sqlite(url, conf, create=create)
     context = enginefacade.transaction_context()
-    context.configure(connection=conf.connection, max_retries=0)
+    if url.get_backend_name() in _OF_MYSQL:  # whatever the URL says: a lesser one refuses names
+        url = url.update_query_dict({"charset": "utf8mb4"})
+    context.configure(connection=url.render_as_string(hide_password=False), max_retries=0)
     try:
         engine: Engine = context.writer.get_engine()
     except ModuleNotFoundError as error:
@@ -122,7 +126,7 @@ def translated() -> Iterator[None]:
     except _DATA_ERRORS as error:
         raise _invalid(error) from error
     except (db_error.DBError, StatementError, sqlite3.Error) as error:
-        inner = getattr(error, "inner_exception", None) or getattr(error, "orig", None) or error
+        inner = _innermost(error)
         if isinstance(inner, SynergyError):  # a value that a column's own type refused
             raise inner from error
         if _ODD_VALUE.search(_said(error)) or isinstance(inner, ValueError | TypeError):
@@ -167,45 +171,64 @@ def _invalid(error: Exception) -> InvalidInput:
     said = _said(error)
     found = _COLUMN.search(said)
     column = next((name for name in found.groups() if name), "") if found else ""
-    place = f"column {column.strip('`')}" if column else "a column"
+    place = f"column {column.rpartition('.')[2].strip('`')}" if column else "a column"
     return InvalidInput(f"the database cannot store a value in {place}: {said}")
 
 
-def _said(error: Exception) -> str:
-    inner = getattr(error, "inner_exception", None) or getattr(error, "orig", None) or error
-    return ascii(str(getattr(inner, "orig", None) or inner).split("\n", 1)[0])[1:201].rstrip("'\"")
+def _said(error: BaseException) -> str:
+    """Return what the driver itself said, on one line, without the statement and its values."""
+    return ascii(str(_innermost(error)).split("\n", 1)[0])[1:201].rstrip("'\"")
 
 
-def prepare_database(connection: Connection) -> None:
+def _innermost(error: BaseException) -> BaseException:
+    """Return what the driver, or a column's type, raised: oslo.db and SQLAlchemy both wrap it."""
+    while True:
+        inner = getattr(error, "inner_exception", None) or getattr(error, "orig", None)
+        if not isinstance(inner, BaseException):
+            return error
+        error = inner
+
+
+def prepare_database(engine: Engine) -> None:
     """Let the tables that migrations make keep every character, and tell ids apart as other
     databases do: a database of MariaDB or MySQL is made with the server's default, which may be
     latin1, and its usual collations do not tell U3 from u3."""
-    if connection.dialect.name not in ("mysql", "mariadb"):
+    if engine.dialect.name not in _OF_MYSQL:
         return
-    name = connection.dialect.identifier_preparer.quote(str(connection.engine.url.database))
+    name = engine.dialect.identifier_preparer.quote(str(engine.url.database))
     try:
-        with connection.begin_nested():
+        with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
             connection.exec_driver_sql(f"ALTER DATABASE {name} {CHARACTERS}")
     except (db_error.DBError, StatementError) as error:
         LOG.warning("the default of the database stays: %s; its tables are converted", _said(error))
 
 
 def convert_tables(connection: Connection) -> None:
-    """Let the tables that are there keep every character; nothing happens where they do."""
-    if connection.dialect.name not in ("mysql", "mariadb"):
+    """Let the tables that are there keep every character; nothing happens where they do.
+
+    A key of texts forbids to convert either of its ends, so it is taken away meanwhile. MariaDB
+    commits each step by itself: what is missing after a crash is put back by the next try.
+    """
+    if connection.dialect.name not in _OF_MYSQL:
         return
     odd = connection.exec_driver_sql(
         "SELECT table_name FROM information_schema.tables WHERE table_schema = DATABASE() "
         "AND table_type = 'BASE TABLE' AND table_collation <> 'utf8mb4_bin'"
     )
     tables = [str(row[0]) for row in odd.all()]
-    quote = connection.dialect.identifier_preparer.quote
-    connection.exec_driver_sql("SET FOREIGN_KEY_CHECKS = 0")  # both sides of a key are converted
-    try:
-        for table in tables:
-            connection.exec_driver_sql(f"ALTER TABLE {quote(table)} CONVERT TO {CHARACTERS}")
-    finally:
-        connection.exec_driver_sql("SET FOREIGN_KEY_CHECKS = 1")
+    table, column, referred, key = _KEY_OF_TEXTS
+    known = {one["name"] for one in inspect(connection).get_foreign_keys(table)}
+    if tables and key in known:
+        connection.exec_driver_sql(f"ALTER TABLE {table} DROP FOREIGN KEY {key}")
+        known.remove(key)
+    for one in tables:
+        quoted = connection.dialect.identifier_preparer.quote(one)
+        connection.exec_driver_sql(f"ALTER TABLE {quoted} CONVERT TO {CHARACTERS}")
+    if key not in known:
+        connection.exec_driver_sql(
+            f"ALTER TABLE {table} ADD CONSTRAINT {key} FOREIGN KEY ({column}) "
+            f"REFERENCES {referred} ({column})"
+        )
 
 
 def _alembic(engine: Engine) -> Config:

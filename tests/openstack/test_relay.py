@@ -8,6 +8,7 @@ import threading
 import time
 from urllib.parse import urlsplit
 
+import kombu
 import pytest
 
 from lab import configuration
@@ -17,6 +18,7 @@ from synergy.drivers.nova_rpc.broker import Durability
 from synergy.drivers.nova_rpc.publisher import CONFIRM_S
 from synergy.drivers.nova_rpc.relay import Relay
 from tests.builders import NOON
+from tests.messages import CONTEXT, SURROGATE, build_message, change_message, enveloped, replaced
 from tests.openstack.gate import Gate
 from tests.patience import until
 
@@ -60,6 +62,56 @@ def test_requests_of_managed_projects_are_taken_and_all_others_pass(sides):
     assert relay.fetch(limit=10) == []
 
 
+def test_no_odd_message_ends_a_connection_or_stops_those_behind_it(sides, caplog):
+    caplog.set_level("WARNING")
+    relay = sides.relay(prefetch=1000)
+    relay.manage(frozenset({"managed"}))
+    fields = ("_unique_id", "_msg_id", "_reply_q", "_context_project_id", "method", "args")
+    odd = [
+        replaced(message, (field,), value)
+        for project in ("managed", "other")
+        for message in (
+            build_message(context=CONTEXT | {"project_id": project}),
+            change_message(project_id=project),
+        )
+        for field in fields
+        for value in ([1], {"a": [1]}, 5, SURROGATE, "x" * 5000)
+    ]
+    raw = [b"", b"\xff\xfe", b"[" * 100_000, b"null", b'{"oslo.message": "[1]"}']
+    with sides.queue_on_core() as queue:
+        for body in (*map(enveloped, odd), *raw):
+            sides.publish(body)
+        (other,) = sides.create("other")
+        (mine,) = sides.create("managed")
+        passed = []
+        while other.encode() not in b"".join(passed[-1:]):
+            body = next_of(queue).body
+            passed.append(body if isinstance(body, bytes) else body.encode())
+        found = []
+        until(lambda: found.extend(relay.fetch(limit=1000)) or any(
+            build.server_id == mine for delivery in found for build in delivery.requests
+        ))  # fmt: skip
+    assert set(raw) <= set(passed)
+    assert all(delivery.unreadable for delivery in found if len(delivery.requests) != 1)
+    assert not [r for r in caplog.records if "tried again in" in r.getMessage()]
+    assert len(caplog.records) < 20
+
+
+def test_no_odd_answer_ends_the_connection_of_answers(sides, caplog):
+    sides.serve()
+    relay = sides.relay()
+    api = sides.api(timeout=15)
+    context = {"project_id": "other", "auth_token": "t"}
+    with kombu.Connection(sides.core_url.replace("rabbit:", "pyamqp:")) as connection:
+        for body in (b"", b"\xff", enveloped({"_msg_id": [1]}), enveloped({"_msg_id": {"a": 1}})):
+            connection.Producer().publish(
+                body, exchange="", routing_key=relay._reply_queue, content_type="a/b",
+                content_encoding="utf-8",
+            )  # fmt: skip
+    assert api.call(context, "attach_volume", number=4) == 8
+    assert not [r for r in caplog.records if "tried again in" in r.getMessage()]
+
+
 def test_what_is_handed_over_reaches_the_conductor_as_it_is(sides):
     sides.serve()
     relay = sides.relay()
@@ -78,7 +130,7 @@ def test_casts_and_calls_pass_with_answers_and_errors(sides):
     relay = sides.relay()
     relay.manage(frozenset({"managed"}))
     api = sides.api(timeout=15)
-    context = {"project_id": "managed", "auth_token": "t"}
+    context = {"project_id": "other", "auth_token": "t"}
     api.cast(context, "migrate_server", instance="i")
     until(lambda: sides.conductor.got == [("migrate", {"instance": "i"})])
     assert api.call(context, "attach_volume", number=21) == 42

@@ -260,6 +260,6 @@ def test_without_settings_it_lists_everything_that_is_missing(tmp_path, on_edge)
         timeout=60, check=False,
     )  # fmt: skip
     assert done.returncode == 1
-    assert "[openstack] edge_url must look like rabbit://" in done.stderr
+    assert "[openstack] edge_url: it must look like rabbit://" in done.stderr
     assert "[openstack] core_url is not set" in done.stderr
     assert "Traceback" not in done.stderr

@@ -3,6 +3,9 @@
 Must not know what a message means.
 """
 
+import logging
+import random
+import ssl
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -10,7 +13,9 @@ import amqp.exceptions
 import kombu.exceptions
 from kombu.connection import Connection
 
-HEARTBEAT_S: Final = 30.0
+from synergy.drivers.nova_rpc.address import Address, Host, Tls, read_address
+
+LOG = logging.getLogger(__name__)
 ANSWER_S: Final = 10.0
 FOREIGN: Final = (
     OSError,
@@ -19,15 +24,70 @@ FOREIGN: Final = (
 )  # what a broker that is away, or refuses, makes kombu raise
 
 
-def connect(url: str, *, heartbeat_s: float = HEARTBEAT_S) -> Any:
-    """Return a connection, not opened yet. A question that the broker leaves open ANSWER_S raises
-    TimeoutError."""
-    return Connection(  # type: ignore[no-untyped-call]
-        url.replace("rabbit://", "pyamqp://", 1),
-        heartbeat=heartbeat_s,
-        connect_timeout=ANSWER_S,
-        transport_options={"read_timeout": ANSWER_S, "write_timeout": ANSWER_S},
-    )
+class Broker:
+    """The hosts of one address: the one that served last is tried first, then those behind it."""
+
+    def __init__(self, address: Address) -> None:
+        self.address = address
+        self._hosts = list(address.hosts)
+        if address.shuffled:
+            random.shuffle(self._hosts)
+
+    @classmethod
+    def of(cls, url: "str | Broker") -> "Broker":
+        """Return the broker of a URL. Raises InvalidInput."""
+        return url if isinstance(url, Broker) else cls(read_address(url))
+
+    def connect(self, *, heartbeat_s: float | None = None) -> Any:
+        """Return an open connection to the first host that answers; raises what the last of them
+        made kombu raise. A question that the broker leaves open ANSWER_S raises TimeoutError."""
+        wanted_s = self.address.heartbeat_s if heartbeat_s is None else heartbeat_s
+        for _ in range(len(self._hosts) - 1):
+            try:
+                return self._open(self._hosts[0], wanted_s)
+            except FOREIGN as error:
+                LOG.warning("%s: %s does not answer: %s", self, self._hosts[0].name, error)
+                self._hosts.append(self._hosts.pop(0))
+        try:
+            return self._open(self._hosts[0], wanted_s)
+        except FOREIGN:
+            self._hosts.append(self._hosts.pop(0))
+            raise
+
+    def _open(self, host: Host, heartbeat_s: float) -> Any:
+        connection = Connection(  # type: ignore[no-untyped-call]
+            hostname=f"[{host.name}]" if ":" in host.name else host.name,
+            port=host.port,
+            userid=host.user,
+            password=host.password,
+            virtual_host=self.address.vhost,
+            transport="pyamqp",
+            ssl=_tls_options(self.address.tls, host.name),
+            heartbeat=heartbeat_s,
+            connect_timeout=ANSWER_S,
+            transport_options={"read_timeout": ANSWER_S, "write_timeout": ANSWER_S},
+        )
+        connection.ensure_connection(max_retries=0)  # type: ignore[no-untyped-call]
+        return connection
+
+    def __str__(self) -> str:
+        """Return what may be logged."""
+        return str(self.address)
+
+
+def _tls_options(tls: Tls | None, host: str) -> Any:
+    """Return what amqp wants to know: certificates are verified, and have to name the host."""
+    if tls is None:
+        return False
+    options = {
+        "cert_reqs": ssl.CERT_REQUIRED,
+        "server_hostname": host,
+        "ca_certs": tls.ca_file,
+        "certfile": tls.cert_file,
+        "keyfile": tls.key_file,
+        "tls_minimum_version": ssl.TLSVersion[tls.version] if tls.version else None,
+    }
+    return {name: value for name, value in options.items() if value is not None}
 
 
 def body_of(message: Any) -> bytes:

@@ -10,11 +10,10 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Final, Generic, TypeVar
 
-from synergy.drivers.nova_rpc.broker import FOREIGN, connect
+from synergy.drivers.nova_rpc.broker import FOREIGN, Broker
 
 LOG = logging.getLogger(__name__)
 T = TypeVar("T")
-FIRST_REST_S: Final = 1.0
 LONGEST_REST_S: Final = 30.0
 DRAIN_S: Final = 0.02  # how long a consumer waits for a message before it looks at what to do else
 
@@ -135,28 +134,30 @@ class Consumer(threading.Thread):
     def __init__(
         self,
         name: str,
-        url: str,
+        url: str | Broker,
         begin: Callable[[Any], None],
         turn: Callable[[Any], None] | None = None,
         end: Callable[[Any], None] | None = None,
     ) -> None:
         super().__init__(name=name, daemon=True)
-        self._url, self._begin, self._turn, self._end = url, begin, turn, end
+        self._broker = Broker.of(url)
+        self._begin, self._turn, self._end = begin, turn, end
         self._stopped = threading.Event()
         self.ready = threading.Event()
         self.trouble = ""  # why there is no connection now
 
     def run(self) -> None:
         """Consume until stopped."""
-        rest_s = FIRST_REST_S
+        rest_s = self._broker.address.reconnect_s
         while not self._stopped.is_set():
             try:
-                with connect(self._url) as connection:
+                with self._broker.connect() as connection:
                     self._consume(connection)
             except Exception as error:  # the thread must not end while it is said to run
                 if not isinstance(error, FOREIGN):
                     LOG.exception("%s failed", self.name)
-                rest_s = FIRST_REST_S if self.ready.is_set() else min(rest_s * 2, LONGEST_REST_S)
+                first_s = self._broker.address.reconnect_s
+                rest_s = first_s if self.ready.is_set() else min(rest_s * 2, LONGEST_REST_S)
                 self.ready.clear()
                 self.trouble = f"{type(error).__name__}: {error}"
                 LOG.error("%s: %s; tried again in %.0f s", self.name, self.trouble, rest_s)

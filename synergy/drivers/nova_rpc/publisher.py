@@ -18,7 +18,7 @@ import amqp.basic_message
 import amqp.exceptions
 
 from synergy.core.errors import HandOverFailed, HandOverUnknown
-from synergy.drivers.nova_rpc.broker import FOREIGN, connect
+from synergy.drivers.nova_rpc.broker import FOREIGN, Broker
 
 LOG = logging.getLogger(__name__)
 CONFIRM_S: Final = 10.0  # a broker that does not confirm within that is not waited for
@@ -76,8 +76,8 @@ class Stream:
     trouble  why nothing can be sent now, "" while it can
     """
 
-    def __init__(self, url: str) -> None:
-        self._url = url
+    def __init__(self, url: str | Broker) -> None:
+        self._broker = Broker.of(url)
         self._connection: Any = None
         self._channel: Any = None
         self._last_tag = 0
@@ -150,7 +150,7 @@ class Stream:
             except FOREIGN as error:
                 LOG.debug("an idle connection died: %s", error)
         self._break(f"{NO_ANSWER}: the connection is closed")
-        self._connection = connect(self._url, heartbeat_s=0)
+        self._connection = self._broker.connect(heartbeat_s=0)
         self._channel = self._connection.channel()
         self._channel.confirm_select()
         self._last_tag = 0
@@ -240,7 +240,7 @@ def _refused(error: Any, outgoing: Outgoing) -> str:
 class Publisher:
     """Publishes and waits for the confirmation; from any thread, one caller at a time."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str | Broker) -> None:
         self._stream = Stream(url)
         self._lock = threading.Lock()
 

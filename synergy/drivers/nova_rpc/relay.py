@@ -30,7 +30,7 @@ from synergy.core.errors import (
 from synergy.drivers import envelope, nova_message
 from synergy.drivers.complaints import Complaints
 from synergy.drivers.envelope import Opened
-from synergy.drivers.nova_rpc.broker import Durability, body_of, declare, declare_fanout
+from synergy.drivers.nova_rpc.broker import Broker, Durability, body_of, declare, declare_fanout
 from synergy.drivers.nova_rpc.consumer import Consumer, Inbox, Unacknowledged
 from synergy.drivers.nova_rpc.publisher import Fate, Outgoing, Published, Publisher, Stream
 from synergy.ports import Change, Delivery, Wake
@@ -63,8 +63,8 @@ class Relay:
 
     def __init__(
         self,
-        edge_url: str,
-        core_url: str,
+        edge_url: str | Broker,
+        core_url: str | Broker,
         *,
         still_waiting: StillWaiting,
         durability: Durability,

@@ -9,7 +9,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Final
 
@@ -17,7 +17,7 @@ from oslo_config import cfg
 
 from synergy.core.errors import InvalidInput, SynergyError
 from synergy.drivers.envelope import open_body
-from synergy.drivers.nova_rpc import broker
+from synergy.drivers.nova_rpc import address, broker
 from synergy.drivers.nova_rpc.relay import FANOUT, TOPIC
 from synergy.drivers.openstack import session as sessions
 from synergy.drivers.openstack.identity import Identity
@@ -210,18 +210,30 @@ class _Patient:
 
     # --- brokers ----------------------------------------------------------------------------------
 
-    def _url(self, name: str) -> str:
-        return str(self._group[name] or self._group.core_url)
+    def _broker(self, name: str) -> broker.Broker:
+        url = self._group[name] or self._group.core_url
+        options = {option.name: self._group[option.name] for option in address.OPTIONS}
+        return broker.Broker(address.read_address(url, options))
 
     def vhost(self, name: str) -> str:
-        """Connect."""
-        with broker.connect(self._url(name)) as connection:
-            connection.ensure_connection(max_retries=1, timeout=10)
-            return f"connected to {connection.hostname}, vhost {connection.virtual_host}"
+        """Connect to each host, as any of them may be the one that is left."""
+        whole = self._broker(name).address
+        away = []
+        for host in whole.hosts:
+            try:
+                with broker.Broker(replace(whole, hosts=(host,))).connect():
+                    pass
+            except broker.FOREIGN as error:
+                if len(whole.hosts) == 1:
+                    raise
+                away.append(f"{host.name}:{host.port}: {error}")
+        if away:
+            raise _Ill(f"of {whole}, away is {'; '.join(away)}", BROKER)
+        return f"connected to {whole}"
 
     def _queue(self, name: str) -> tuple[int, int]:
         """Return how many messages wait for a conductor and how many listen."""
-        with broker.connect(self._url(name)) as connection:
+        with self._broker(name).connect() as connection:
             try:
                 found = connection.channel().queue_declare(TOPIC, passive=True)
             except broker.FOREIGN as error:
@@ -290,9 +302,9 @@ class _Patient:
         topics = [f"{topic}.info" for topic in self._group.nova_topics]
         exchange = self._group.nova_exchange
         with (
-            _listening(self._url("edge_url")) as (edge, on_edge),
-            _listening(self._url("core_url")) as (core, on_core),
-            _listening(self._url("notifications_url")) as (notes, on_notes),
+            _listening(self._broker("edge_url")) as (edge, on_edge),
+            _listening(self._broker("core_url")) as (core, on_core),
+            _listening(self._broker("notifications_url")) as (notes, on_notes),
         ):
             for channel, queue in (edge, core):
                 channel.exchange_declare(
@@ -317,9 +329,9 @@ class _Patient:
 
 
 @contextmanager
-def _listening(url: str) -> Iterator[tuple[tuple[Any, str], Callable[[], list[str]]]]:
+def _listening(place: broker.Broker) -> Iterator[tuple[tuple[Any, str], Callable[[], list[str]]]]:
     """Give a channel with a queue of our own, gone afterwards, and what returns its messages."""
-    with broker.connect(url) as connection:
+    with place.connect() as connection:
         channel = connection.channel()
         queue = str(channel.queue_declare("", exclusive=True, auto_delete=True).queue)
 

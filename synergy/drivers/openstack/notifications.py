@@ -14,7 +14,7 @@ from typing import Any, Final
 from synergy.core.errors import InvalidInput, UpstreamUnavailable, in_words
 from synergy.drivers import envelope, nova_message, reading
 from synergy.drivers.complaints import Complaints
-from synergy.drivers.nova_rpc.broker import Durability, body_of, declare
+from synergy.drivers.nova_rpc.broker import Broker, Durability, body_of, declare
 from synergy.drivers.nova_rpc.consumer import Consumer, Inbox, Unacknowledged
 from synergy.drivers.reading import DATA, inside, read_fields, shown, storable
 from synergy.ports import Notice, NoticeKind, Wake
@@ -122,7 +122,13 @@ class NovaNotices:
     """See `ports.Notices`: one queue for each topic, named after pool and topic."""
 
     def __init__(
-        self, url: str, *, exchange: str, topics: Sequence[str], pool: str, durability: Durability
+        self,
+        url: str | Broker,
+        *,
+        exchange: str,
+        topics: Sequence[str],
+        pool: str,
+        durability: Durability,
     ) -> None:
         self._exchange, self._topics, self._pool = exchange, tuple(topics), pool
         self._durability = durability
@@ -186,7 +192,7 @@ class KeystoneNotices:
     """Tells that something changed in Keystone; who is told reads anew what it needs."""
 
     def __init__(
-        self, url: str, *, exchange: str, topic: str, pool: str, durability: Durability
+        self, url: str | Broker, *, exchange: str, topic: str, pool: str, durability: Durability
     ) -> None:
         self._exchange, self._topic, self._pool = exchange, topic, pool
         self._durability = durability

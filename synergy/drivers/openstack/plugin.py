@@ -1,13 +1,14 @@
 """Opens a real OpenStack for the service: the entry point `openstack` of `synergy.clouds`."""
 
 from collections.abc import Iterator
+from functools import partial
 from typing import Any, Final
-from urllib.parse import urlsplit
 
 from oslo_config import cfg
 
-from synergy.core.errors import ConfigurationInvalid
-from synergy.drivers.nova_rpc.broker import Durability
+from synergy.core.errors import ConfigurationInvalid, InvalidInput
+from synergy.drivers.nova_rpc import address
+from synergy.drivers.nova_rpc.broker import Broker, Durability
 from synergy.drivers.nova_rpc.driver import NovaRpc, ServerChanges
 from synergy.drivers.openstack import doctor
 from synergy.drivers.openstack import session as sessions
@@ -33,7 +34,9 @@ OPTIONS: Final = (
     cfg.StrOpt(
         "edge_url",
         secret=True,
-        help="The vhost that nova-api publishes to, such as rabbit://user:password@host:5672/edge.",
+        help="The vhost that nova-api publishes to, such as rabbit://user:password@host:5672/edge, "
+        "or with several hosts and TLS: rabbit://user:password@host1:5671,user:password@host2:5671/"
+        "edge?ssl=1.",
     ),
     cfg.StrOpt(
         "core_url",
@@ -46,6 +49,7 @@ OPTIONS: Final = (
         secret=True,
         help="The vhost that Nova and Keystone publish notifications to. Default: core_url.",
     ),
+    *address.OPTIONS,
     cfg.BoolOpt(
         "quorum_queues",
         default=False,
@@ -130,17 +134,17 @@ def open_cloud(conf: cfg.ConfigOpts, clock: Clock) -> Cloud:
     )
     remembered = Remembered(quotas, kept_s=group.quota_kept_s, monotonic_s=clock.monotonic_s)
     durability = durability_of(group)
-    notifications_url = group.notifications_url or group.core_url
+    broker_of = partial(broker_at, group)
     keystone = KeystoneNotices(
-        notifications_url, exchange=group.keystone_exchange, topic=group.keystone_topic,
-        pool=group.pool, durability=durability,
+        broker_of("notifications_url"), exchange=group.keystone_exchange,
+        topic=group.keystone_topic, pool=group.pool, durability=durability,
     )  # fmt: skip
     notices = NovaNotices(
-        notifications_url, exchange=group.nova_exchange, topics=group.nova_topics,
+        broker_of("notifications_url"), exchange=group.nova_exchange, topics=group.nova_topics,
         pool=group.pool, durability=durability,
     )  # fmt: skip
     rpc = NovaRpc(
-        group.edge_url, group.core_url, still_waiting=nova.still_waiting,
+        broker_of("edge_url"), broker_of("core_url"), still_waiting=nova.still_waiting,
         durability=durability, prefetch=group.prefetch,
     )  # fmt: skip
 
@@ -173,21 +177,37 @@ def durability_of(group: Any) -> Durability:
     )
 
 
+def options_of(group: Any) -> dict[str, Any]:
+    """Return what holds for every broker whose URL does not say it itself."""
+    return {option.name: group[option.name] for option in address.OPTIONS}
+
+
+def broker_at(group: Any, name: str) -> Broker:
+    """Return the broker of an option. Raises InvalidInput."""
+    url = group[name] or group.core_url
+    return Broker(address.read_address(url, options_of(group)))
+
+
+def _places(one: address.Address) -> list[tuple[str, int]]:
+    return [(host.name, host.port) for host in one.hosts]
+
+
 def _problems(group: Any) -> list[str]:
     """Return what is wrong with the addresses of the brokers."""
-    found = []
+    found: list[str] = []
+    read: dict[str, address.Address] = {}
     for name in BROKER_URLS:
         url = group[name]
         if not url:
             if name != "notifications_url":
                 found.append(f"[openstack] {name} is not set")
             continue
-        parts = urlsplit(url)
-        if parts.scheme != "rabbit" or not parts.hostname:
-            found.append(
-                f"[openstack] {name} must look like rabbit://user:password@host:5672/vhost"
-            )
-    if group.edge_url and group.edge_url == group.core_url:
+        try:
+            read[name] = address.read_address(url, options_of(group))
+        except InvalidInput as error:
+            found.append(f"[openstack] {name}: {error}")
+    places = {name: (set(_places(one)), one.vhost) for name, one in read.items()}
+    if "edge_url" in places and places["edge_url"] == places.get("core_url"):
         found.append(
             "[openstack] edge_url and core_url are the same: nova-api needs a vhost of its own, "
             "or Synergy would relay to itself"

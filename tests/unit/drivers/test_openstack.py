@@ -209,7 +209,7 @@ def test_quotas_of_others_are_remembered_for_a_while():
     ("values", "told"),
     [
         ({"edge_url": ""}, "edge_url is not set"),
-        ({"edge_url": "http://host/edge"}, "edge_url must look like rabbit://"),
+        ({"edge_url": "http://host/edge"}, "edge_url: it must look like rabbit://"),
         ({"core_url": BROKERS["edge_url"]}, "edge_url and core_url are the same"),
         ({"auth_type": ""}, "auth_type is not set"),
         ({"auth_type": "nosuch"}, "nosuch"),

@@ -1,0 +1,73 @@
+"""The cache of classes holds what is committed, in whatever order numbers were given and kept."""
+
+from contextlib import suppress
+
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from sqlalchemy import insert
+
+from synergy.db.models import ClassRow
+from synergy.db.store import SqlStore
+from synergy.sim.engine import temporary_store
+from tests.builders import kind, rid
+from tests.unit.db.test_store import put
+
+
+class RolledBack(Exception):
+    pass
+
+
+def write(store, number, vcpus, *, commits):
+    with suppress(RolledBack):
+        if commits:
+            put(store, number, request_class=kind(vcpus))
+            return
+        with store.writing() as uow:
+            class_id = uow.requests.class_id(kind(vcpus))
+            assert uow.requests._classes.get(class_id) == kind(vcpus)
+            list(uow.requests.lines())
+            raise RolledBack
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(st.lists(st.tuples(st.integers(1, 4), st.booleans(), st.integers(0, 1)), max_size=12))
+def test_no_class_is_mixed_up_however_transactions_of_two_writers_end(history):
+    with temporary_store() as first:
+        with first.writing() as uow:
+            uow.projects.association("p", "u", "alice")
+            uow.commit()
+        stores = (first, SqlStore(first._engine, first._vault))
+        wanted = {}
+        for number, (vcpus, commits, which) in enumerate(history, start=1):
+            write(stores[which], number, vcpus, commits=commits)
+            if commits:
+                wanted[rid(number)] = vcpus
+            for store in stores:
+                with store.reading() as uow:
+                    found = uow.requests.search()
+                    lines = [line.request_class for line in uow.requests.lines()]
+                assert {r.request_id: r.demand["VCPU"] for r in found} == wanted
+                assert {one.demand["VCPU"] for one in lines} == set(wanted.values())
+
+
+def test_a_class_with_a_smaller_number_may_be_committed_later():
+    with temporary_store() as store:
+        with store.writing() as uow:
+            uow.projects.association("p", "u", "alice")
+            uow.commit()
+        late = SqlStore(store._engine, store._vault)
+        for class_id in (50, 7):  # the other writer took 7 first, and committed last
+            with late.writing() as uow:
+                values = {
+                    name: getattr(kind(class_id), name)
+                    for name in ("association_id", "demand", "quota", "on_private_full", "qos", "nice")
+                }  # fmt: skip
+                uow._connection.execute(
+                    insert(ClassRow).values(
+                        class_id=class_id, digest=str(class_id), constraints=[], **values
+                    )
+                )
+                uow.commit()
+            with store.reading() as uow:
+                uow.requests._classes.load()
+                assert uow.requests._classes.get(class_id) == kind(class_id)
