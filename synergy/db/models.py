@@ -37,6 +37,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from sqlalchemy.types import TypeEngine
 
 from synergy.core.errors import InvalidInput
+from synergy.core.ids import as_stored
 from synergy.core.lifecycle import Event
 from synergy.core.model import (
     DefaultQuota,
@@ -206,6 +207,18 @@ class Key(TypeDecorator[str]):
         return value
 
 
+class ServerId(Key):
+    """The uuid of a server: whoever names it, in whatever spelling, means the stored one."""
+
+    cache_ok = True
+
+    def __init__(self) -> None:
+        super().__init__(36)
+
+    def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
+        return super().process_bind_param(None if value is None else as_stored(value), dialect)
+
+
 class Label(TypeDecorator[str]):
     """A name that only people read: cut to its column, without what a database cannot keep."""
 
@@ -334,7 +347,7 @@ class RequestRow(Base):
         _of_servers("released_at", "released_at", "held_from"),
     )
     seq: Mapped[int] = mapped_column(BigId, primary_key=True, autoincrement=True)
-    request_id: Mapped[str] = mapped_column(Key(36), unique=True)
+    request_id: Mapped[str] = mapped_column(ServerId(), unique=True)
     class_id: Mapped[int] = mapped_column(ForeignKey("request_classes.class_id"))
     batch_id: Mapped[str | None] = mapped_column(Key(64))
     project_id: Mapped[str] = mapped_column(Key(64))
@@ -360,7 +373,7 @@ class BodyRow(Base):
     """A request's message, compressed and encrypted; gone once the conductor has it."""
 
     __tablename__ = "request_bodies"
-    request_id: Mapped[str] = mapped_column(Key(36), primary_key=True)
+    request_id: Mapped[str] = mapped_column(ServerId(), primary_key=True)
     sealed: Mapped[bytes] = mapped_column(Sealed)
 
 
@@ -370,7 +383,7 @@ class StepRow(Base):
     __tablename__ = "ledger"
     __table_args__ = (Index(None, "project_id", "seq"), Index(None, "event", "seq"))
     seq: Mapped[int] = mapped_column(BigId, primary_key=True, autoincrement=True)
-    request_id: Mapped[str] = mapped_column(Key(36), index=True)
+    request_id: Mapped[str] = mapped_column(ServerId(), index=True)
     project_id: Mapped[str] = mapped_column(Key(64), server_default="")
     at: Mapped[datetime] = mapped_column(Instant)
     from_state: Mapped[State] = mapped_column(Word(State, 16))
