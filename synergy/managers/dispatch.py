@@ -16,7 +16,7 @@ from synergy.core.admission import retry_delay_s
 from synergy.core.batches import handle_apart
 from synergy.core.errors import NotFound, in_words
 from synergy.core.events import QuotaHeld, QuotaReleased, RequestsRefused, RequestsWithdrawn
-from synergy.core.lifecycle import TRANSITIONS, Event, Move, Unchanged, transition
+from synergy.core.lifecycle import Event, Move, Unchanged, transition
 from synergy.core.model import Request, State
 from synergy.core.reasons import Reason
 from synergy.core.reconcile import ABSENT, missed
@@ -82,20 +82,20 @@ class Dispatcher:
         return [request for request in back if request.state is State.QUEUED]
 
     def _set_aside(self, request_id: str, error: Exception) -> None:
-        """Keep a request that cannot be dispatched for a person; the others of its round go on."""
+        """Keep a request that cannot be dispatched for a person; the others of its round go on.
+
+        One in DISPATCHING may have been sent: Nova is asked about it before anything else is done.
+        """
         why = in_words(error)
-        LOG.error("request %s is QUARANTINED: %s", request_id, why, exc_info=error)
         with self._store.writing() as uow:
             request = uow.requests.find([request_id]).get(request_id)
-            if request is None or (request.state, Event.UNREADABLE) not in TRANSITIONS:
+            if request is None or request.state is not State.QUEUED:
+                LOG.error("request %s may have been sent: %s", request_id, why, exc_info=error)
                 return
-            move = transition(request, Event.UNREADABLE, self._clock.now(), why=why)
-            uow.requests.save([move])
+            uow.requests.save([transition(request, Event.UNREADABLE, self._clock.now(), why=why)])
             uow.commit()
-        if request.state is State.QUEUED:
-            self._publish(RequestsWithdrawn((request,)))
-        else:
-            self._publish(QuotaReleased((move.as_saved(),)))
+        LOG.error("request %s is QUARANTINED: %s", request_id, why, exc_info=error)
+        self._publish(RequestsWithdrawn((request,)))
 
     def _record(
         self,

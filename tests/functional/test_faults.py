@@ -312,7 +312,7 @@ def test_a_hand_over_that_broke_off_is_settled_by_the_reconcile(made, sent):
     made.nova.answer("build", breaking)
     made.nova.faults.lost_notice = 1
     (server,) = made.create()
-    made.run(60)
+    made.run(30)
     assert made.states([server]) == ["DISPATCHING"]
     made.run(600)
     assert made.states([server]) == ["ACTIVE"]
@@ -327,7 +327,7 @@ def test_what_the_broker_did_not_confirm_is_not_sent_twice(made, told):
     made.nova.faults.unconfirmed = 1
     made.nova.faults.lost_notice = 0 if told else 1
     (server,) = made.create()
-    made.run(60)
+    made.run(30)
     assert made.states([server]) == ["ACTIVE" if told else "DISPATCHING"]
     made.run(600)
     assert made.states([server]) == ["ACTIVE"]
