@@ -57,6 +57,13 @@ class _OfService(Collector):
             for state, count in sorted(counts.items()):
                 family.add_metric([state], count)
             yield family
+        aside = self._ask("archive", "quarantined")
+        if aside is not None:
+            for name, text in (
+                ("quarantined", "Messages that are kept aside for a person."),
+                ("quarantine_max", "How many of them are kept; older ones leave with an error."),
+            ):
+                yield GaugeMetricFamily(f"synergy_{name}", text, value=aside[name])
         yield from self._round()
         yield from self._ending()
         quota = self._ask("quota", "show")

@@ -123,6 +123,18 @@ class SqlArchive:
         query = select(func.count()).select_from(of.table).where(at < before, *of.finished)
         return self._connection.execute(query).scalar_one()
 
+    def oldest(self, kind: str, most: int, limit: int) -> list[str]:
+        surplus = min(self.size(kind) - most, limit)
+        if surplus <= 0:
+            return []
+        of = KINDS[kind]
+        query = select(getattr(of.table, of.key)).order_by(getattr(of.table, of.at)).limit(surplus)
+        return [str(key) for key in self._connection.scalars(query)]
+
+    def size(self, kind: str) -> int:
+        query = select(func.count()).select_from(KINDS[kind].table)
+        return self._connection.execute(query).scalar_one()
+
     def move(self, kind: str, keys: Sequence[str]) -> int:
         of = KINDS[kind]
         key = getattr(of.table, of.key)

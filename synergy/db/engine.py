@@ -57,6 +57,15 @@ DATABASE_OPTIONS = (
         max=600,
         help="Seconds to wait for another process that writes to the same SQLite file.",
     ),
+    cfg.IntOpt(
+        "keep_days",
+        default=400,
+        min=0,
+        max=36_500,
+        mutable=True,
+        help="Days after which finished requests, their part of the ledger, and messages that are "
+        "kept aside move into the archive; usage stays in reports. 0 keeps them for ever.",
+    ),
     cfg.BoolOpt(
         "sqlite_synchronous",
         default=True,
@@ -146,7 +155,17 @@ _SENTENCES: Final = {
     "disk image is malformed": (
         "the SQLite database is damaged: stop Synergy, and restore the file from a backup"
     ),
-    "database or disk is full": "the disk of the SQLite database is full: make room",
+    **dict.fromkeys(
+        (
+            "database or disk is full",
+            "disk I/O error",
+            "No space left on device",  # PostgreSQL, and MariaDB with its own number
+            "could not extend file",
+            "' is full",
+        ),
+        "the disk of the database is full: nothing was changed; free some space there (deleting "
+        "rows needs some too), and try again",
+    ),
     "readonly database": (
         "the SQLite database cannot be written to: give its file and folder to who runs Synergy"
     ),

@@ -259,6 +259,10 @@ class SqlRollups:
             ],
         )  # fmt: skip
 
+    def has_hours(self, before: datetime) -> bool:
+        first = self._connection.execute(select(func.min(HourRow.begins_at))).scalar_one()
+        return first is not None and first < before
+
     def forget_hours(self, before: datetime, limit: int) -> int:
         first = self._connection.execute(select(func.min(HourRow.begins_at))).scalar_one()
         if first is None or first >= before:

@@ -39,7 +39,6 @@ LOG = logging.getLogger(__name__)
 _ID: Final = {"type": "string", "minLength": 1, "maxLength": 64}
 _INSTANT: Final = {"type": "string", "format": "date-time", "maxLength": 40}
 ROLLED_EVERY_S: Final = 60.0
-BUCKETS_AT_ONCE: Final = 24  # hours or days that one pass sums up
 CLOCK_STEP_S: Final = 10.0  # by more than this the wall clock was set, not late
 
 
@@ -165,7 +164,7 @@ class FairShareManager(Manager):
     def _sum_up(self, tariff: Tariff, now: datetime) -> bool:
         """Sum up some hours or days that are over; tell whether more are left."""
         try:
-            return all(rollups.advance(self._store, tariff, now) for _ in range(BUCKETS_AT_ONCE))
+            return rollups.advance(self._store, tariff, now)
         except Conflict as error:
             LOG.info("%s: it is tried again", error)
             return False

@@ -7,7 +7,7 @@ moves back how far they are believed. Must not know reports or shares.
 
 import logging
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -22,11 +22,13 @@ from synergy.ports import (
     Series,
     Store,
     UsageLine,
+    Writing,
 )
 
 LOG = logging.getLogger(__name__)
 SETTLED: Final = timedelta(minutes=1)  # after which facts of an hour are hardly missing any more
 ENTRIES_AT_ONCE: Final = 50_000  # of the ledger
+BUCKETS_AT_ONCE: Final = 48  # hours or days that one call sums up
 ROWS_AT_ONCE: Final = 2000  # sums that one transaction writes
 
 
@@ -58,7 +60,7 @@ def priced(held: Iterable[Consumption], tariff: Tariff, begins_at: datetime) -> 
 
 
 def advance(store: Store, tariff: Tariff, now: datetime) -> bool:
-    """Count what is new in the ledger, and sum up one hour or day; tell whether more is left.
+    """Count what is new in the ledger, and sum up some hours or days; tell whether more are left.
 
     Raises Conflict when another process does it, and then nothing is written.
     """
@@ -67,25 +69,46 @@ def advance(store: Store, tariff: Tariff, now: datetime) -> bool:
         news = uow.rollups.news(before, ENTRIES_AT_ONCE)
         until = hour_of(now - SETTLED)
         begin = _rolled_until(uow, before, news, until)
-        bucket = next_bucket(begin, until, oldest_hour(now))
-        sums = _sums(uow, tariff, bucket) if bucket is not None else {}
-    rolled_until = begin if bucket is None else bucket[1]
-    for level, lines in sums.items():
-        _write(store, level, lines)
+        hours_from = begin if before.hours_from is None else min(before.hours_from, begin)
+        sums: list[_Sums] = []
+        rolled_until = begin
+        while len(sums) < BUCKETS_AT_ONCE and sum(len(one.lines) for one in sums) < ROWS_AT_ONCE:
+            bucket = next_bucket(rolled_until, until, oldest_hour(now))
+            if bucket is None:
+                break
+            sums += _sums(uow, tariff, bucket)
+            rolled_until = bucket[1]
+            if bucket[1] - bucket[0] > HOUR:
+                hours_from = bucket[1]  # a day that is long ago is summed up without its hours
     after = replace(
         before,
         rolled_until=rolled_until,
-        hours_from=_hours_from(before, begin, bucket),
+        hours_from=hours_from,
         ledger_seq=news.ledger_seq,
         newest_seq=news.newest_seq,
     )
-    if after != before:
+    if sums or after != before:
+        _write(store, sums, before, after, news)
+    counted = news.ledger_seq >= before.newest_seq
+    return not counted or next_bucket(rolled_until, until, oldest_hour(now)) is not None
+
+
+def count_only(store: Store) -> None:
+    """Count what is new in the ledger, all of it in two calls, and sum up nothing."""
+    more = True
+    while more:
+        with store.reading() as uow:
+            before = uow.rollups.growth()
+            news = uow.rollups.news(before, ENTRIES_AT_ONCE)
+        held = before.rolled_until and _held_until(before.rolled_until, before, news)
+        after = replace(
+            before, rolled_until=held, ledger_seq=news.ledger_seq, newest_seq=news.newest_seq
+        )
         with store.writing() as uow:
             uow.rollups.count(news)
             uow.rollups.save_growth(before, after)
             uow.commit()
-    counted = news.ledger_seq >= before.newest_seq
-    return not counted or next_bucket(rolled_until, until, oldest_hour(now)) is not None
+        more = news.ledger_seq < before.newest_seq
 
 
 def _rolled_until(uow: Reading, growth: Growth, news: News, until: datetime) -> datetime:
@@ -93,36 +116,38 @@ def _rolled_until(uow: Reading, growth: Growth, news: News, until: datetime) -> 
     if growth.rolled_until is None:
         first = uow.rollups.first_held_at()
         return until if first is None else min(day_of(first), until)
-    held = min(growth.rolled_until, until)
-    if news.first_at is not None:
-        held = min(held, hour_of(news.first_at))
-    if growth.purged_until is not None:
-        held = max(held, growth.purged_until)  # the days before are all that is left
+    held = _held_until(min(growth.rolled_until, until), growth, news)
     if held < growth.rolled_until:
         LOG.info("usage from %s on is summed up anew", held.isoformat())
     return held
 
 
-def _hours_from(
-    growth: Growth, begin: datetime, bucket: tuple[datetime, datetime] | None
-) -> datetime:
-    """Return from when on every hour is summed up: a day that is long ago is so without them."""
-    if bucket is not None and bucket[1] - bucket[0] > HOUR:
-        return bucket[1]
-    return begin if growth.hours_from is None else min(growth.hours_from, begin)
+def _held_until(rolled_until: datetime, growth: Growth, news: News) -> datetime:
+    held = rolled_until if news.first_at is None else min(rolled_until, hour_of(news.first_at))
+    if growth.purged_until is None:
+        return held
+    return max(held, growth.purged_until)  # the days before are all that is left
 
 
-def _sums(
-    uow: Reading, tariff: Tariff, bucket: tuple[datetime, datetime]
-) -> dict[Level, tuple[datetime, list[UsageLine]]]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Sums:
+    """The sums of one hour or day, or a part of them; `begun`: others are written already."""
+
+    level: Level
+    begins_at: datetime
+    lines: Sequence[UsageLine]
+    begun: bool = False
+
+
+def _sums(uow: Reading, tariff: Tariff, bucket: tuple[datetime, datetime]) -> Iterator[_Sums]:
     """Return the sums of an hour, and of the day that ends with it."""
     begin, end = bucket
-    found = {}
     if end - begin <= HOUR:
-        found[Level.HOURS] = hour_of(begin), _lines(uow, tariff, hour_of(begin), end)
+        lines = _lines(uow, tariff, hour_of(begin), end)
+        yield _Sums(level=Level.HOURS, begins_at=hour_of(begin), lines=lines)
     if day_of(end) == end:
-        found[Level.DAYS] = end - DAY, _lines(uow, tariff, end - DAY, end)
-    return found
+        lines = _lines(uow, tariff, end - DAY, end)
+        yield _Sums(level=Level.DAYS, begins_at=end - DAY, lines=lines)
 
 
 def _lines(uow: Reading, tariff: Tariff, begin: datetime, end: datetime) -> list[UsageLine]:
@@ -145,13 +170,39 @@ def _plus(one: UsageLine, other: UsageLine) -> UsageLine:
     )
 
 
-def _write(store: Store, level: Level, sums: tuple[datetime, Sequence[UsageLine]]) -> None:
-    """Write the sums of an hour or a day. Nobody believes them before `rolled_until` says so, so
-    they need not be one transaction, and a rest of an attempt that broke off is overwritten."""
-    begins_at, lines = sums
-    for start in range(0, max(1, len(lines)), ROWS_AT_ONCE):
+def _write(store: Store, sums: Sequence[_Sums], before: Growth, after: Growth, news: News) -> None:
+    """Write sums, and how far they hold. Nobody believes them before `rolled_until` says so: many
+    rows are several short transactions, and the rest of an attempt that broke off is overwritten.
+    """
+    *first, last = _portions(sums) or [[]]
+    for portion in first:
         with store.writing() as uow:
-            if start == 0:
-                uow.rollups.forget_bucket(level, begins_at)
-            uow.rollups.add_lines(level, lines[start : start + ROWS_AT_ONCE])
+            _write_portion(uow, portion)
             uow.commit()
+    with store.writing() as uow:
+        _write_portion(uow, last)
+        uow.rollups.count(news)
+        uow.rollups.save_growth(before, after)
+        uow.commit()
+
+
+def _portions(sums: Sequence[_Sums]) -> list[list[_Sums]]:
+    """Return the sums in portions of at most ROWS_AT_ONCE rows."""
+    found: list[list[_Sums]] = [[]]
+    left = ROWS_AT_ONCE
+    for one in sums:
+        for start in range(0, max(1, len(one.lines)), ROWS_AT_ONCE):
+            part = replace(one, lines=one.lines[start : start + ROWS_AT_ONCE], begun=start > 0)
+            if len(part.lines) > left:
+                found.append([])
+                left = ROWS_AT_ONCE
+            found[-1].append(part)
+            left -= len(part.lines)
+    return found
+
+
+def _write_portion(uow: Writing, portion: Sequence[_Sums]) -> None:
+    for one in portion:
+        if not one.begun:
+            uow.rollups.forget_bucket(one.level, one.begins_at)
+        uow.rollups.add_lines(one.level, one.lines)

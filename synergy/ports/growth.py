@@ -105,6 +105,9 @@ class ReadableRollups(Protocol):
     ) -> list[UsageLine]:
         """Return the sums of hours or days; `summed`: one line of a series, from its begin."""
 
+    def has_hours(self, before: datetime) -> bool:
+        """Tell whether there are sums of hours from before an instant."""
+
     def first_held_at(self) -> datetime | None:
         """Return when quota was held for the first time."""
 
@@ -143,6 +146,12 @@ class ReadableArchive(Protocol):
 
     def due_count(self, kind: str, before: datetime) -> int:
         """Return how many those are."""
+
+    def oldest(self, kind: str, most: int, limit: int) -> list[str]:
+        """Return the keys of the oldest records of a kind beyond the `most` that are to stay."""
+
+    def size(self, kind: str) -> int:
+        """Return how many records of a kind are not archived."""
 
     def counts(self, before: datetime | None = None) -> dict[str, int]:
         """Count the archived records by kind: all, or those from before an instant."""

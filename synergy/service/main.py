@@ -182,6 +182,7 @@ class Service:
             store=store,
             needs={
                 **cloud.ports,
+                "database": conf.database,
                 "site_factors": {name: factors[name]() for name in conf.site_factors},
             },
         )

@@ -25,6 +25,7 @@ from synergy.db.reseal import count_sealed, reseal
 from synergy.db.vault import Vault
 from synergy.drivers.clock import SystemClock
 from synergy.ports import Finding
+from synergy.service import growth
 from synergy.service.main import (
     check,
     check_database,
@@ -240,6 +241,8 @@ def _add_actions(subparsers: Any) -> None:
                     "--force", action="store_true",
                     help="Make a key although the database keeps messages that it does not open.",
                 )  # fmt: skip
+        if topic == "db":
+            growth.add_actions(below)
     doctor = subparsers.add_parser("doctor", help=_doctor.__doc__)
     doctor.set_defaults(run=_doctor)
     doctor.add_argument(

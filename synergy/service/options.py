@@ -42,6 +42,7 @@ SERVICE_OPTIONS = (
             "fairshare",
             "scheduler",
             "expiry",
+            "archive",
         ],
         help="Names of the managers to load, from the entry points synergy.managers.",
     ),

@@ -1,0 +1,204 @@
+"""synergy-manage db archive, purge and rebuild-usage: what keeps a database small, by hand.
+
+Why: an operator who finds a database of years must not wait for the service to archive it. Each
+step is a transaction of its own, so a command that is cut short is run again. Must not know tables.
+"""
+
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, Final
+
+from oslo_config import cfg
+
+from synergy.core.errors import Conflict, InvalidInput
+from synergy.db import engine as database
+from synergy.db.key_file import read_keys
+from synergy.db.store import SqlStore
+from synergy.db.vault import Vault
+from synergy.managers import rollups
+from synergy.managers.charging import read_tariff
+
+_AT_ONCE: Final = 200
+_PROGRESS_EVERY_S: Final = 2.0
+
+
+@contextmanager
+def _store_of(conf: cfg.ConfigOpts) -> Iterator[SqlStore]:
+    engine = database.open_engine(conf.database)
+    database.check(engine)
+    store = SqlStore(engine, Vault(read_keys(Path(conf.database.keys_file))))
+    try:
+        yield store
+    finally:
+        store.close()
+
+
+def instant_of(text: str, now: datetime) -> datetime:
+    """Return the instant that an operator wrote. Raises InvalidInput."""
+    try:
+        at = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise InvalidInput(
+            f"--before {text!r} is not a date such as 2026-01-31, or an instant such as "
+            "2026-01-31T12:00:00+00:00"
+        ) from error
+    at = at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
+    if at > now:
+        raise InvalidInput(f"--before {text} is not over yet: it is {now.isoformat()} now")
+    return at
+
+
+def _archive(conf: cfg.ConfigOpts) -> None:
+    """Move finished requests, and what belongs to them, into the archive."""
+    now = datetime.now(UTC)
+    if conf.action.before is not None:
+        before = instant_of(conf.action.before, now)
+    elif conf.database.keep_days:
+        before = now - timedelta(days=conf.database.keep_days)
+    else:
+        raise InvalidInput(
+            "[database] keep_days is 0, so everything is kept: say --before DATE to archive what "
+            "was finished before it"
+        )
+    with _store_of(conf) as store:
+        for _ in range(2):  # the newest entries are counted in the second pass
+            rollups.count_only(store)
+        if conf.action.dry_run:
+            with store.reading() as uow:
+                due = {kind: uow.archive.due_count(kind, before) for kind in uow.archive.kinds}
+            _report(conf, "would archive", due, before)
+            return
+        with store.reading() as uow:
+            kinds = list(uow.archive.kinds)
+        counts = dict.fromkeys(kinds, 0)
+        progress = _Progress(conf, "archived")
+        for kind in kinds:
+            while limit := _left(conf, counts):
+                with store.reading() as uow:
+                    keys = uow.archive.due(kind, before, limit)
+                if not keys:
+                    break
+                with store.writing() as uow:
+                    moved = uow.archive.move(kind, keys)
+                    uow.commit()
+                if not moved:
+                    break  # the service was quicker
+                counts[kind] += moved
+                progress.tell(counts)
+        _report(conf, "archived", counts, before)
+
+
+def _purge(conf: cfg.ConfigOpts) -> None:
+    """Delete archived records for good; usage before stays by the day."""
+    before = instant_of(conf.action.before, datetime.now(UTC))
+    with _store_of(conf) as store:
+        with store.reading() as uow:
+            due = uow.archive.counts(before)
+        if conf.action.dry_run:
+            _report(conf, "would purge", due, before)
+            return
+        progress, counts = _Progress(conf, "purged"), {"rows": 0}
+        while limit := _left(conf, counts):
+            with store.writing() as uow:
+                gone = uow.archive.purge(before, limit)
+                uow.commit()
+            if not gone:
+                break
+            counts["rows"] += gone
+            progress.tell(counts)
+        _report(conf, "purged", counts, before)
+
+
+def _rebuild(conf: cfg.ConfigOpts) -> None:
+    """Sum usage up anew from the spans of all requests, archived ones too."""
+    now, tariff = datetime.now(UTC), read_tariff(conf.fairshare)
+    with _store_of(conf) as store:
+        with store.writing() as uow:
+            growth = uow.rollups.growth()
+            anew = replace(growth, rolled_until=growth.purged_until, hours_from=None)
+            uow.rollups.save_growth(growth, anew)
+            uow.commit()
+        progress, counts = _Progress(conf, "summed up"), {"hours and days": 0}
+        while True:
+            try:
+                if not rollups.advance(store, tariff, now):
+                    break
+            except Conflict:
+                continue  # the service sums up too
+            counts["hours and days"] += 1
+            progress.tell(counts)
+        _report(conf, "summed up", counts, now)
+
+
+def _left(conf: cfg.ConfigOpts, counts: dict[str, int]) -> int:
+    """Return how many rows the next step may take."""
+    most: int | None = conf.action.max_rows
+    return _AT_ONCE if most is None else max(0, min(_AT_ONCE, most - sum(counts.values())))
+
+
+class _Progress:
+    """Tells a person now and then how far it is."""
+
+    def __init__(self, conf: cfg.ConfigOpts, done: str) -> None:
+        self._quiet, self._done = conf.action.format == "json", done
+        self._told_s = time.monotonic()
+
+    def tell(self, counts: dict[str, int]) -> None:
+        if not self._quiet and time.monotonic() >= self._told_s + _PROGRESS_EVERY_S:
+            self._told_s = time.monotonic()
+            sys.stderr.write(f"{self._done} so far: {_in_words(counts)}\n")
+
+
+def _in_words(counts: dict[str, int]) -> str:
+    return ", ".join(f"{count} {kind}" for kind, count in sorted(counts.items())) or "nothing"
+
+
+def _report(conf: cfg.ConfigOpts, done: str, counts: dict[str, int], before: datetime) -> None:
+    if conf.action.format == "json":
+        text = json.dumps({"before": before.isoformat(), "action": done, "counts": counts})
+    else:
+        text = f"{done}, before {before.isoformat()}: {_in_words(counts)}"
+    sys.stdout.write(f"{text}\n")
+
+
+_ACTIONS: Final[dict[str, Callable[[cfg.ConfigOpts], None]]] = {
+    "archive": _archive,
+    "purge": _purge,
+    "rebuild-usage": _rebuild,
+}
+
+
+def _count(text: str) -> int:
+    if not text.isdigit() or not 1 <= int(text) <= 10**12:
+        raise ValueError(text)
+    return int(text)
+
+
+_count.__name__ = "number of rows from 1 on"
+
+
+def add_actions(below: Any) -> None:
+    """Add the commands below `synergy-manage db`."""
+    for verb, action in _ACTIONS.items():
+        parser = below.add_parser(verb, help=action.__doc__)
+        parser.set_defaults(run=action)
+        parser.add_argument("-f", "--format", choices=["text", "json"], default="text")
+        if action is _rebuild:
+            continue
+        parser.add_argument(
+            "--before", metavar="DATE", required=action is _purge,
+            help="What was finished before this date or instant, in UTC."
+            + ("" if action is _purge else " Default: [database] keep_days ago."),
+        )  # fmt: skip
+        parser.add_argument(
+            "--max-rows", type=_count, metavar="N", help="Stop after this many records."
+        )
+        parser.add_argument(
+            "--dry-run", action="store_true", help="Tell how many records it would be."
+        )
