@@ -48,10 +48,10 @@ auth_strategy = none
 class Service:
     """That process."""
 
-    def __init__(self, folder: Path, cloud: str = CLOUD) -> None:
+    def __init__(self, folder: Path, cloud: str = CLOUD, *, settings: str = "") -> None:
         (folder / "cloud.yaml").write_text(cloud)
         self._conf = folder / "synergy.conf"
-        self._conf.write_text(CONF)
+        self._conf.write_text(CONF + settings)
         for words in (("keys", "create"), ("db", "upgrade")):
             subprocess.run(
                 [BIN / "synergy-manage", "--config-file", self._conf, *words],

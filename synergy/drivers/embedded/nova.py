@@ -53,6 +53,7 @@ _PAGE: Final = 1000
 _UNBUILT: Final = (ServerStatus.SCHEDULING, ServerStatus.BUILDING)
 _ABORTED: Final = "Build of instance aborted."
 _MOST_DELETED: Final = 10_000  # that are remembered; Nova's own are archived some day, too
+_RESIZABLE: Final = frozenset({ServerStatus.ACTIVE, ServerStatus.STOPPED})
 _BREAKS: Final = ("build_error", "reschedule")  # the faults that break a build on its host
 
 
@@ -547,8 +548,11 @@ class EmbeddedNova:
     # --- resize and unshelve ----------------------------------------------------------------------
 
     def resize_server(self, server_id: str, flavor: str) -> None:
-        """Ask for another flavor. Raises NotFound."""
+        """Ask for another flavor. Raises NotFound, and Conflict as Nova does where a server is not
+        there yet, or something else is done to it."""
         server = self._server(server_id)
+        if server.status not in _RESIZABLE or server.in_task:
+            raise Conflict(f"server {server_id!r} cannot be resized while it is {server.status}")
         if flavor not in self._flavors:
             raise NotFound(f"flavor {flavor!r} does not exist")
         self._ask_for(server, ChangeKind.RESIZE, flavor)

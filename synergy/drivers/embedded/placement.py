@@ -66,7 +66,8 @@ class EmbeddedPlacement:
         return max(room, key=lambda name: (room[name].get("VCPU", 0), name), default=None)
 
     def allocate(self, server_id: str, host: str, demand: Resources) -> None:
-        """Let a server hold a demand on a host."""
+        """Let a server hold a demand on a host, instead of what it held before."""
+        self.release(server_id)
         self._allocations[server_id] = (host, demand)
         self._free[host] -= demand
 

@@ -8,6 +8,7 @@ from synergy.core.errors import Conflict, HandOverFailed, InvalidInput, Upstream
 from synergy.core.model import Resources
 from synergy.drivers.embedded.keystone import EmbeddedIdentity
 from synergy.drivers.embedded.nova import EmbeddedNova
+from synergy.drivers.embedded.placement import EmbeddedPlacement
 from synergy.drivers.embedded.spec import HostSpec, read_spec
 from synergy.managers.embedded import EmbeddedManager
 from synergy.ports import Handed, Parcel, ServerStatus
@@ -169,6 +170,27 @@ def test_a_change_of_a_server_that_is_gone_meanwhile_is_dropped(made):
     made.run(100)
     assert made.engine.supervisors["scheduler"].report.last_error == ""
     assert made.nova.used_by("project-A") == Resources()
+
+
+def test_a_server_that_is_not_there_yet_cannot_be_resized_and_holds_its_host_once(made):
+    server, delivery = held(made)
+    with pytest.raises(Conflict, match="cannot be resized while it is SCHEDULING"):
+        made.nova.resize_server(server, "large")
+    made.nova.build([Parcel(delivery.requests[0].body)])
+    with pytest.raises(Conflict, match="cannot be resized while it is BUILDING"):
+        made.nova.resize_server(server, "large")
+    made.run(10)
+    made.nova.delete_server_as_user(server)
+    assert all(made.nova.used_on(host.name) == Resources() for host in made.nova.hosts())
+
+
+def test_a_server_holds_one_allocation_however_often_it_is_placed():
+    placement = EmbeddedPlacement([HostSpec(name="h", inventory=Resources.of(VCPU=8))])
+    for vcpus in (2, 4):
+        placement.allocate("s", "h", Resources.of(VCPU=vcpus))
+    assert placement.used_on("h") == Resources.of(VCPU=4)
+    placement.release("s")
+    assert placement.used_on("h") == Resources()
 
 
 @pytest.mark.slow
