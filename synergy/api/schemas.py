@@ -34,8 +34,10 @@ AMOUNTS: Final = {
 }
 WANTED_AMOUNTS: Final = {
     "type": "object",
-    "description": "Amounts by Placement resource class.",
-    "patternProperties": {_CLASS: {"type": "integer", "minimum": 0, "maximum": 2**53 - 1}},
+    "description": "Amounts by Placement resource class; null: not bounded. What is absent stays.",
+    "patternProperties": {
+        _CLASS: {"type": ["integer", "null"], "minimum": 0, "maximum": 2**53 - 1},
+    },
     "additionalProperties": False,
     "maxProperties": 100,
 }
@@ -158,8 +160,13 @@ COMPONENTS: Final[Mapping[str, Schema]] = {
             "borrow_limit": or_null(AMOUNTS), "lend_limit": or_null(AMOUNTS),
             "handover": _words(Handover), "gone": BOOLEAN, "revision": STRING,
             "users": {"type": "array", "items": ref("User")},
+            "effects": ref("Effects"),
         },
         ["id", "name", "domain_id", *SETTINGS, "handover", "gone", "revision"],
+    ),
+    "Effects": wrapped(
+        shared_before=AMOUNTS, shared_after=AMOUNTS, shortfall=AMOUNTS, would_wait=COUNT,
+        unknown=AMOUNTS, text=STRING,
     ),
     "User": object_of(_USER, list(_USER)),
     "Request": object_of(

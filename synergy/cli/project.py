@@ -42,15 +42,32 @@ _NUMBERS: Final = {
     "max_waiting_per_user": "Most requests of one user that may wait.",
 }
 _LIMITS: Final = {
-    "private": "Private quota.",
+    "private": "Private quota; classes that are not named stay. CLASS=none: no limit of its own.",
     "max_private_servers": "Most servers on the private quota; 'none' for no limit.",
     "borrow_limit": "Most that may be held on the shared quota; 'none' for no limit.",
     "lend_limit": "Most of the private quota that is lent while idle; 'none' for no limit.",
 }
 
 
-def _limit(text: str) -> dict[str, int] | None:
+class _Amounts(argparse.Action):
+    """Adds up repeated options; a class that is named twice has its last amount."""
+
+    def __call__(
+        self, parser: Any, namespace: Any, values: Any, option_string: str | None = None
+    ) -> None:
+        before = getattr(namespace, self.dest, None)
+        both = values if values is None or before is None else {**before, **values}
+        setattr(namespace, self.dest, both)
+
+
+def _limit(text: str) -> dict[str, int | None] | None:
     return None if text == "none" else vector(text)
+
+
+def _amount_of_numbers(text: str) -> int:
+    if not text.isdecimal() or not text.isascii() or len(text) > 16:
+        raise argparse.ArgumentTypeError(f"{text!r} must be a whole number from 0")
+    return int(text)
 
 
 def _count(text: str) -> int | None:
@@ -74,14 +91,17 @@ def _add_settings(parser: argparse.ArgumentParser) -> None:
         help="Shares among the projects, or users, beside it; 'parent': none of its own.",
     )
     for name, text in _NUMBERS.items():
-        parser.add_argument(f"--{name.replace('_', '-')}", type=int, metavar="N", help=text)
+        parser.add_argument(
+            f"--{name.replace('_', '-')}", type=_amount_of_numbers, metavar="N", help=text
+        )
     for name, (choices, text) in _CHOICES.items():
         parser.add_argument(f"--{name.replace('_', '-')}", choices=choices, help=text)
     for name, text in _LIMITS.items():
         of_servers = name == "max_private_servers"
         parser.add_argument(
             f"--{name.replace('_', '-')}",
-            type=_count if of_servers else _limit,
+            type=_count if of_servers else vector if name == "private" else _limit,
+            action="store" if of_servers else _Amounts,
             default=argparse.SUPPRESS,
             metavar="N" if of_servers else "CLASS=N,...",
             help=text,
@@ -91,6 +111,14 @@ def _add_settings(parser: argparse.ArgumentParser) -> None:
         action=argparse.BooleanOptionalAction,
         help="Let its requests wait, or no longer.",
     )
+    parser.add_argument(
+        "--dry-run", action="store_true", help="Change nothing, and tell what would happen."
+    )
+    parser.add_argument(
+        "--force",
+        action="store_true",
+        help="Do it although the private quotas then exceed the cloud, or no host has a class.",
+    )
 
 
 def _settings(parsed: argparse.Namespace) -> dict[str, Any]:
@@ -99,8 +127,15 @@ def _settings(parsed: argparse.Namespace) -> dict[str, Any]:
     return given | {name: getattr(parsed, name) for name in _LIMITS if hasattr(parsed, name)}
 
 
+def _how(parsed: argparse.Namespace) -> dict[str, bool]:
+    return {name: True for name in ("dry_run", "force") if getattr(parsed, name)}
+
+
 def _shown(project: Mapping[str, Any]) -> Any:
-    return pairs(project, users=lines(project.get("users", []), "{name}: {raw_shares} share(s)"))
+    shown = pairs(project, users=lines(project.get("users", []), "{name}: {raw_shares} share(s)"))
+    if "effects" not in project:
+        return shown
+    return pairs({"would_happen": project["effects"]["text"], **project})
 
 
 class ListProjects(Lister):
@@ -134,7 +169,8 @@ class AddProject(_OneProject):
     settings = True
 
     def take_action(self, parsed: argparse.Namespace) -> Any:
-        return _shown(client_of(self).projects.add(parsed.project, **_settings(parsed)))
+        settings: dict[str, Any] = _settings(parsed) | _how(parsed)
+        return _shown(client_of(self).projects.add(parsed.project, **settings))
 
 
 class SetProject(_OneProject):
@@ -146,7 +182,7 @@ class SetProject(_OneProject):
         settings = _settings(parsed)
         if not settings:
             raise ApiError("nothing to set: give one of the options, such as --raw-shares")
-        return _shown(client_of(self).projects.set(parsed.project, **settings))
+        return _shown(client_of(self).projects.set(parsed.project, **(settings | _how(parsed))))
 
 
 class RemoveProject(Command):

@@ -1,5 +1,7 @@
 """JSON to the columns and rows that cliff prints: words for people, values for programs."""
 
+import argparse
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -66,10 +68,18 @@ def lines(found: Sequence[Any], form: str) -> str:
     )
 
 
-def vector(text: str) -> dict[str, int]:
-    """Read VCPU=4,MEMORY_MB=8192. Raises ValueError, which argparse shows."""
-    amounts = {}
-    for part in text.split(",") if text else ():
-        name, _, amount = part.partition("=")
-        amounts[name.strip()] = int(amount)
+_PART = re.compile(r"\s*([A-Z][A-Z0-9_]{0,254})\s*=\s*([0-9]{1,16}|none)\s*", re.ASCII)
+
+
+def vector(text: str) -> dict[str, int | None]:
+    """Read VCPU=4,MEMORY_MB=none. Raises ArgumentTypeError."""
+    amounts: dict[str, int | None] = {}
+    for part in text.split(","):
+        found = _PART.fullmatch(part)
+        if found is None:
+            raise argparse.ArgumentTypeError(
+                f"{part!r} must name a resource class and a whole number from 0, or none, such as "
+                "VCPU=4, VCPU=0 or VCPU=none"
+            )
+        amounts[found[1]] = None if found[2] == "none" else int(found[2])
     return amounts

@@ -52,6 +52,15 @@ class Resources(Mapping[str, int]):
                 )
         return cls.of({name: amount for name, amount in amounts.items() if isinstance(amount, int)})
 
+    @classmethod
+    def limit(cls, amounts: Mapping[str, object], *, of: str = "limit") -> Self:
+        """Build a limit from untrusted input, keeping zeros: a class that is absent has no limit.
+
+        Raises InvalidInput.
+        """
+        cls.demand(amounts, of=of)
+        return cls(tuple(sorted((n, a) for n, a in amounts.items() if isinstance(a, int))))
+
     def __getitem__(self, name: str) -> int:
         for known, amount in self.amounts:
             if known == name:

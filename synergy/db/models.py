@@ -117,7 +117,7 @@ class Vector(Careful):
         return None if value is None else json.dumps(dict(value.amounts), sort_keys=True)
 
     def process_result_value(self, value: str | None, dialect: Dialect) -> Resources | None:
-        return None if value is None else Resources.demand(json.loads(value))
+        return None if value is None else Resources.limit(json.loads(value))
 
 
 class Word(Careful):

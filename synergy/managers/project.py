@@ -12,6 +12,7 @@ from typing import Any
 
 from oslo_config import cfg
 
+from synergy.core.accounts import quota_nodes
 from synergy.core.batches import PASSING
 from synergy.core.errors import Conflict, InvalidInput, NotFound, SynergyError
 from synergy.core.events import ProjectsChanged
@@ -28,8 +29,10 @@ from synergy.core.model import (
     Project,
     Resources,
 )
+from synergy.core.quota import QuotaState
 from synergy.managers.base import Json, Manager, Publish, command
 from synergy.managers.keeping import keep_servers
+from synergy.managers.quota_change import effects_of, look, merged
 from synergy.managers.render import IF_MATCH, check_revision, project_json, user_json
 from synergy.ports import Clock, Compute, Identity, Intake, Reading, Store, Wake, Writing
 
@@ -37,7 +40,7 @@ LOG = logging.getLogger(__name__)
 
 _LIMIT = {
     "type": ["object", "null"],
-    "additionalProperties": {"type": "integer", "minimum": 0},
+    "additionalProperties": {"type": ["integer", "null"], "minimum": 0},
 }
 _SHARES: dict[str, Any] = {  # bounds are for numbers only, a pattern for text only
     "type": ["integer", "string"],
@@ -63,6 +66,8 @@ _SETTINGS: dict[str, Any] = {
     "lend_limit": _LIMIT,
 }
 _OF_USERS = ("raw_shares", "priority")
+_VECTORS = ("private", "borrow_limit", "lend_limit")
+_HOW: dict[str, Any] = {"force": {"type": "boolean"}, "dry_run": {"type": "boolean"}}
 _NAME = {"type": "string", "minLength": 1, "maxLength": 255}
 _KINDS: dict[str, Any] = {
     "default_quota": DefaultQuota,
@@ -317,24 +322,34 @@ class ProjectManager(Manager):
             users = [a for a in uow.projects.associations() if a.project_id == found.project_id]
         return project_json(found) | {"users": [user_json(user) for user in users]}
 
-    @command({"project": _NAME, **_SETTINGS}, required=["project"])
-    def do_add(self, project: str, **settings: Any) -> Json:
-        """Manage a project: its quota moves into Synergy and its requests are queued."""
+    @command({"project": _NAME, **_SETTINGS, **_HOW}, required=["project"])
+    def do_add(
+        self, project: str, force: bool = False, dry_run: bool = False, **settings: Any
+    ) -> Json:
+        """Manage a project: its quota moves into Synergy and its requests are queued.
+
+        Refused, unless forced, when the private quotas would exceed the cloud, or a resource class
+        is named that no host has. A dry run tells what would happen.
+        """
         view = self._identity.find_project(project)
-        values = _read_settings(settings)
-        if "private" not in values:
-            limits = self._compute.quota(view.project_id)
-            values["private"] = self._private_quota(view.project_id, limits)
-        if "max_private_servers" not in values:
-            values["max_private_servers"] = self._compute.server_limit(view.project_id)
+        limits = self._compute.quota(view.project_id)
         made = Project(
             project_id=view.project_id,
             name=view.name,
             domain_id=view.domain_id,
             parent_id=view.parent_id,
             nova_quota=dict(self._compute.quota_record(view.project_id)),
-            **values,
+            private=self._private_quota(view.project_id, limits),
+            max_private_servers=self._compute.server_limit(view.project_id),
         )
+        state = self._quota_state()
+        made = _changed(made, settings, state)
+        with self._store.reading() as uow:
+            effects = effects_of(uow, state, None, made)
+        if dry_run:
+            return project_json(made) | {"effects": effects.json()}
+        if not force:
+            effects.check()
         users = self._identity.users_of(view.project_id)
         with self._store.writing() as uow:
             if view.domain_id not in {domain.domain_id for domain in uow.projects.domains()}:
@@ -346,18 +361,46 @@ class ProjectManager(Manager):
         self._lift(made)
         return self.do_show(view.project_id)
 
-    @command({"project": _NAME, **_SETTINGS, "if_match": IF_MATCH}, required=["project"])
-    def do_set(self, project: str, if_match: Sequence[str] | None = None, **settings: Any) -> Json:
-        """Change a managed project's shares, limits or treatment."""
+    @command({"project": _NAME, **_SETTINGS, **_HOW, "if_match": IF_MATCH}, required=["project"])
+    def do_set(
+        self,
+        project: str,
+        if_match: Sequence[str] | None = None,
+        force: bool = False,
+        dry_run: bool = False,
+        **settings: Any,
+    ) -> Json:
+        """Change a managed project's shares, limits or treatment; what is not named stays.
+
+        Refused, unless forced, when the private quotas would exceed the cloud, or a resource class
+        is named that no host has. A dry run tells what would happen.
+        """
         if not settings:
             raise InvalidInput(f"nothing to set: give one of {', '.join(_SETTINGS)}")
-        with self._store.writing() as uow:
+        # Whatever concerns no quota is changed without asking the cloud, which may be away.
+        sized = dry_run or any(name in settings for name in _VECTORS)
+        state = self._quota_state() if sized else QuotaState()
+        with self._store.reading() as uow:
             found = _find(uow.projects.all(), project)
             check_revision(project_json(found), if_match)
-            uow.projects.save(replace(found, **_read_settings(settings)))
+            changed = _changed(found, settings, state)
+            effects = effects_of(uow, state, found, changed) if sized else None
+        if effects is not None and dry_run:
+            return project_json(changed) | {"effects": effects.json()}
+        if effects is not None and not force:
+            effects.check()
+        with self._store.writing() as uow:
+            uow.projects.save(changed)
             uow.commit()
         self._publish(ProjectsChanged(frozenset({found.project_id})))
         return self.do_show(found.project_id)
+
+    def _quota_state(self) -> QuotaState:
+        with self._store.reading() as uow:
+            projects = uow.projects.all()
+            nodes = quota_nodes(uow.projects.domains(), projects, uow.projects.associations())
+        managed = frozenset(project.project_id for project in projects)
+        return look(self._compute, self._identity, managed, nodes)
 
     @command(
         {"project": _NAME, "servers": {"enum": ["keep", "expire"]}, "if_match": IF_MATCH},
@@ -476,17 +519,24 @@ def _find(projects: Sequence[Project], name_or_id: str) -> Project:
     return found[0]
 
 
+def _changed(project: Project, settings: Mapping[str, Any], state: QuotaState) -> Project:
+    """Return a project with settings changed; of a vector, what is not named stays."""
+    values = _read_settings({n: v for n, v in settings.items() if n not in _VECTORS})
+    for name in _VECTORS:
+        if name in settings:
+            values[name] = merged(name, getattr(project, name), settings[name], state)
+    if "private" in values:
+        values["private"] = Resources.of(values["private"] or NOTHING)
+    return replace(project, **values)
+
+
 def _read_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
     values: dict[str, Any] = {}
     for name, value in settings.items():
         if name in _KINDS:
             values[name] = _KINDS[name](value)
-        elif name in ("private", "borrow_limit", "lend_limit"):
-            values[name] = None if value is None else Resources.demand(value, of=name)
         elif name == "raw_shares":
             values[name] = None if value == "parent" else value
         else:
             values[name] = value
-    if values.get("private", NOTHING) is None:
-        raise InvalidInput("private must name amounts by resource class")
     return values

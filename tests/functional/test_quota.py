@@ -97,7 +97,8 @@ def test_the_change_that_caused_a_shortfall_is_told(caplog):
         made.run(61)  # it is no news any more, and is still shown
         assert caplog.text.count("exceed the cloud") == 1
         assert made.command("quota", "show")["shortfall_causes"] == quota["shortfall_causes"]
-        made.command("project", "set", project="A", private={"VCPU": 6, "MEMORY_MB": 16_384})
+        raised = {"VCPU": 6, "MEMORY_MB": 16_384}
+        made.command("project", "set", project="A", private=raised, force=True)
         made.run(2)
         assert "exceed the cloud by VCPU=4" in caplog.text
         assert "project A: private quota VCPU 4 -> 6" in caplog.text
@@ -268,7 +269,7 @@ def test_a_quota_set_beyond_the_cloud_rejects_nothing_that_waits():
         made.create("large", count=2)
         made.run(10)
         (waiting,) = made.create("medium")
-        made.command("project", "set", project="A", private={"VCPU": 99_999})
+        made.command("project", "set", project="A", private={"VCPU": 99_999}, force=True)
         made.run(120)
         assert made.states([waiting]) == ["QUEUED"]
         assert made.reason(waiting) == "shared_quota_disabled"

@@ -3,7 +3,7 @@
 from typing import Any, Final
 
 from synergy.api.routing import PAGING, Answer, Call, Route, object_of, page_of, visible
-from synergy.api.schemas import NAME, SETTINGS, USER_SETTINGS, listed, ref, wrapped
+from synergy.api.schemas import BOOLEAN, NAME, SETTINGS, USER_SETTINGS, listed, ref, wrapped
 from synergy.core.errors import NotFound
 
 
@@ -92,6 +92,10 @@ def _user(shown: Any) -> Answer:
     return Answer({"user": shown}, shown["revision"])
 
 
+HOW: Final = {
+    "force": {**BOOLEAN, "description": "Do it although it hurts; otherwise it is refused."},
+    "dry_run": {**BOOLEAN, "description": "Change nothing, and tell what would happen."},
+}
 _ONE: Final = wrapped(project=ref("Project"))
 _ONE_USER: Final = wrapped(user=ref("User"))
 ROUTES: Final = (
@@ -113,7 +117,7 @@ ROUTES: Final = (
         rule="projects:create",
         general=True,
         handler=add_project,
-        body=object_of({"project": NAME, **SETTINGS}, ["project"]),
+        body=object_of({"project": NAME, **SETTINGS, **HOW}, ["project"]),
         answer=_ONE,
         status=201,
         matches=True,
@@ -135,7 +139,7 @@ ROUTES: Final = (
         summary="Change a managed project.",
         rule="projects:update",
         handler=set_project,
-        body=object_of(SETTINGS) | {"minProperties": 1},
+        body=object_of({**SETTINGS, **HOW}) | {"minProperties": 1},
         answer=_ONE,
         matches=True,
     ),

@@ -1,0 +1,166 @@
+"""Tells in numbers what a change of a project does to the shared quota, before it is made.
+
+Why: one wrong amount turns the shared quota of the whole cloud off. The numbers come from the same
+functions that size the shared quota, so what is told is what would happen. Must not change
+anything.
+"""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from synergy.core.accounts import domain_node, held_of, project_node
+from synergy.core.errors import Conflict, NotFound
+from synergy.core.model import NOTHING, Project, QuotaKind, Resources, total
+from synergy.core.quota import Owner, QuotaNode, QuotaState, SharedSize
+from synergy.ports import Compute, Identity, Reading
+
+_LIMITS = ("private", "borrow_limit", "lend_limit")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Effects:
+    """What a change does.
+
+    would_wait  waiting requests that the shared quota could hold, and could not any longer
+    unknown     what the change newly names of resource classes that no host has
+    """
+
+    before: SharedSize
+    after: SharedSize
+    would_wait: int
+    unknown: Resources
+
+    def words(self) -> list[str]:
+        """Return a sentence part for each resource class that changes."""
+        names = sorted({*self.before.shared, *self.after.shared})
+        told = [
+            f"shared {name} {self.before.shared.get(name, 0)} -> {self.after.shared.get(name, 0)}"
+            for name in names
+            if self.before.shared.get(name, 0) != self.after.shared.get(name, 0)
+        ]
+        told += [f"{name} short by {amount}" for name, amount in self.after.shortfall.items()]
+        told += [f"{self.would_wait} requests would wait"] if self.would_wait else []
+        return told
+
+    def check(self) -> None:
+        """Raise Conflict, saying how to go on, when the change can hurt the whole cloud."""
+        go_on = "; correct it, or say force"
+        if self.unknown:
+            raise Conflict(f"no host has {', '.join(sorted(self.unknown))}{go_on}")
+        worse = self.after.shortfall - self.before.shortfall
+        if worse.at_least_zero():
+            raise Conflict(
+                f"the private quotas would exceed the cloud: {', '.join(self.words())}{go_on}"
+            )
+
+    def json(self) -> dict[str, Any]:
+        """Return the effects as the API shows them."""
+        return {
+            "shared_before": dict(self.before.shared),
+            "shared_after": dict(self.after.shared),
+            "shortfall": dict(self.after.shortfall),
+            "would_wait": self.would_wait,
+            "unknown": dict(self.unknown),
+            "text": ", ".join(self.words()) or "the shared quota stays as it is",
+        }
+
+
+def look(
+    compute: Compute, identity: Identity, managed: Collection[str], nodes: tuple[QuotaNode, ...]
+) -> QuotaState:
+    """Return the cloud as it is now, asked for outside any transaction.
+
+    Raises UpstreamUnavailable: nothing that can hurt is done without knowing what it does.
+    """
+    hosts, owners = compute.hosts(), []
+    for view in identity.projects():
+        if view.project_id in managed:
+            continue
+        try:
+            limits = compute.quota(view.project_id, fresh=False)
+            unlimited = frozenset(name for name, limit in limits.items() if limit is None)
+            used = compute.used_by(view.project_id) if unlimited else NOTHING
+        except NotFound:
+            continue  # removed since it was listed
+        private = Resources.of({n: limit for n, limit in limits.items() if limit is not None})
+        owners.append(
+            Owner(
+                project_id=view.project_id, name=view.name, private=private, used=used,
+                unlimited=unlimited,
+            )
+        )  # fmt: skip
+    return QuotaState(
+        total=total(host.capacity for host in hosts if host.up),
+        installed=total(host.capacity for host in hosts),
+        nodes=nodes,
+        unmanaged=tuple(owners),
+        limited=compute.limited_classes(),
+    )
+
+
+def effects_of(uow: Reading, state: QuotaState, before: Project | None, after: Project) -> Effects:
+    """Return what it does to replace a project, or to take a new one in."""
+    held = [held_of(*entry) for entry in uow.requests.held()]
+    was, becomes = state.size(held), _with(state, after).size(held)
+    waiting = 0
+    for line in uow.requests.lines():
+        kind = line.request_class
+        if kind.quota is QuotaKind.SHARED and kind.demand.fits_in(was.shared):
+            waiting += 0 if kind.demand.fits_in(becomes.shared) else len(line.queued_at_s)
+    named = total(_new_amounts(before, after, name) for name in _LIMITS)
+    return Effects(before=was, after=becomes, would_wait=waiting, unknown=state.no_host_has(named))
+
+
+def _new_amounts(before: Project | None, after: Project, name: str) -> Resources:
+    known: Mapping[str, int] = (getattr(before, name) if before else None) or {}
+    amounts: Resources = getattr(after, name) or NOTHING
+    return Resources.of({key: value for key, value in amounts.items() if known.get(key) != value})
+
+
+def _with(state: QuotaState, project: Project) -> QuotaState:
+    """Return the state with a project as it would be."""
+    node = QuotaNode(
+        node_id=project_node(project.project_id),
+        parent_id=_parent(state, project),
+        private=project.private,
+        max_servers=project.max_private_servers,
+        borrow_limit=project.borrow_limit,
+        lend_limit=project.lend_limit,
+    )
+    if any(one.node_id == node.node_id for one in state.nodes):
+        nodes = tuple(
+            replace(node, parent_id=one.parent_id) if one.node_id == node.node_id else one
+            for one in state.nodes
+        )
+    else:
+        nodes = (*state.nodes, node)
+    others = tuple(one for one in state.unmanaged if one.project_id != project.project_id)
+    return replace(state, nodes=nodes, unmanaged=others)
+
+
+def _parent(state: QuotaState, project: Project) -> str:
+    known = {node.node_id for node in state.nodes}
+    wanted = domain_node(project.domain_id)
+    return wanted if wanted in known else state.nodes[0].node_id
+
+
+def merged(
+    name: str, known: Resources | None, given: Mapping[str, int | None] | None, state: QuotaState
+) -> Resources | None:
+    """Return a limit with some classes changed; those that are not named stay as they are.
+
+    name   of the setting, for errors
+    known  None bounds nothing, an empty one bounds every class to 0
+    given  None bounds nothing any longer; a class with None is not bounded any longer
+    """
+    if not given:
+        return None if given is None else known
+    amounts: dict[str, int | None]
+    if known is not None and not known:
+        amounts = dict.fromkeys(state.resource_classes(), 0)
+    else:
+        amounts = dict(known or {})
+    amounts |= given
+    left = {key: amount for key, amount in amounts.items() if amount is not None}
+    return None if amounts and not left else Resources.limit(left, of=name)
