@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from synergy.core.errors import InvalidInput
@@ -256,3 +256,52 @@ def test_what_no_quota_bounds_a_private_server_takes_from_what_is_there():
     assert tree.resources(book.pool_free()) == Resources.of(VCPU=6, DISK_GB=40)
     assert book.blocks_private(1, tree.amounts(Resources.of(VCPU=3))) is not None
     assert book.blocks_shared(1, tree.amounts(Resources.of(DISK_GB=41))) is not None
+
+
+history = st.lists(
+    st.tuples(
+        st.sampled_from(["own", "borrow", "end", "quota"]),
+        st.sampled_from(["a", "b", "c"]),
+        st.integers(0, 6),
+    ),
+    max_size=40,
+)
+
+
+@settings(max_examples=300)
+@given(history)
+def test_the_guarantees_fit_beside_what_is_borrowed_whatever_quotas_are_set(steps):
+    """An operator sets quotas below use, or as high as what nobody uses or owns allows: in every
+    state everybody could start all that he owns at once. Each state is computed anew."""
+    whole, quotas = 10, {"a": 5, "b": 3, "c": 0}
+    held = {(name, own): [] for name in quotas for own in (True, False)}
+
+    def now():
+        owners = [
+            node(name, private=vcpus(amount), lend_limit=NOTHING) for name, amount in quotas.items()
+        ]
+        return book(whole, *owners, held=[
+            Held(name, **{"private" if own else "shared": vcpus(sum(servers))})
+            for (name, own), servers in held.items()
+        ])  # fmt: skip
+
+    for act, name, amount in steps:
+        found = now()
+        row, demand = found.tree.row[name], np.array([amount])
+        if act == "own" and found.blocks_private(row, demand) is None:
+            held[name, True].append(amount)
+        elif act == "borrow" and found.blocks_shared(row, demand) is None:
+            held[name, False].append(amount)
+        elif act == "end" and held[name, amount % 2 == 0]:
+            held[name, amount % 2 == 0].pop()
+        elif act == "quota":
+            more = amount - max(quotas[name], sum(held[name, True]))
+            if more <= int(found.pool_free()[0]):
+                quotas[name] = amount
+        used = {n: sum(held[n, True]) for n in quotas}
+        borrowed = sum(sum(held[n, False]) for n in quotas)
+        assert borrowed + sum(max(quotas[n], used[n]) for n in quotas) <= whole
+        found = now()
+        for n in quotas:
+            room = quotas[n] - used[n]
+            assert room <= 0 or found.blocks_private(found.tree.row[n], np.array([room])) is None
