@@ -23,7 +23,9 @@ class SynergyApp(App):
     is asked without a token, which a service on the embedded cloud takes.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, argv: Sequence[str] = ()) -> None:
+        """argv  tells which kind of authentication is asked for, and so which options there are"""
+        self._argv = list(argv)
         super().__init__(
             description="A fair, shared queue for OpenStack clouds.",
             version=VersionInfo("synergy").release_string(),
@@ -36,9 +38,9 @@ class SynergyApp(App):
     ) -> argparse.ArgumentParser:
         from openstack.config import OpenStackConfig
 
-        parser: argparse.ArgumentParser = super().build_option_parser(
-            description, version, argparse_kwargs
-        )
+        # Without this `usage report --end` would be taken for the beginning of --endpoint.
+        exact = {**(argparse_kwargs or {}), "allow_abbrev": False}
+        parser: argparse.ArgumentParser = super().build_option_parser(description, version, exact)
         parser.add_argument(
             "--endpoint",
             metavar="URL",
@@ -48,7 +50,7 @@ class SynergyApp(App):
         )
         # Values come from clouds.yaml and the environment as well, once a subcommand needs them.
         self._clouds = OpenStackConfig()
-        self._clouds.register_argparse_arguments(parser, sys.argv[1:])
+        self._clouds.register_argparse_arguments(parser, self._argv)
         return parser
 
     @property
@@ -77,8 +79,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     from openstack.exceptions import ConfigException
 
     try:
-        app = SynergyApp()
+        given = sys.argv[1:] if argv is None else list(argv)
+        app = SynergyApp(given)
     except ConfigException as error:  # clouds.yaml is read while options are declared
         sys.stderr.write(f"{error}\n")
         return 1
-    return int(app.run(sys.argv[1:] if argv is None else list(argv)))
+    return int(app.run(given))

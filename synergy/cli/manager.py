@@ -48,11 +48,21 @@ class StartManager(_OneManager):
 
 
 class StopManager(_OneManager):
-    """Pause a manager."""
+    """Stop a manager after the run it may be in, and tell what that means until it is started."""
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        parser = super().get_parser(prog_name)
+        parser.add_argument(
+            "--dry-run", action="store_true", help="Stop nothing, and tell what it would mean."
+        )
+        return parser
 
     def take_action(self, parsed: argparse.Namespace) -> Any:
-        shown = client_of(self).managers.stop(parsed.manager)
-        return pairs({name: value for name, value in shown.items() if name in _COLUMNS})
+        managers = client_of(self).managers
+        shown = managers.show if parsed.dry_run else managers.stop
+        told = (*_COLUMNS, "stopped_means")
+        found = shown(parsed.manager)
+        return pairs({name: value for name, value in found.items() if name in told})
 
 
 class ExecuteManager(Command):
