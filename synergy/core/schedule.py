@@ -28,6 +28,7 @@ _OWN: Final = QUOTAS.index(QuotaKind.PRIVATE)
 _SHARED: Final = QUOTAS.index(QuotaKind.SHARED)
 _REJECT: Final = ON_FULL.index(OnPrivateFull.REJECT)
 _FIRST_CHUNK: Final = 256
+_UNKNOWN: Final = 2
 LONGEST_LIFETIME_S: Final = 366 * 86_400.0  # what a request without end counts with
 
 
@@ -228,18 +229,21 @@ class _Round:
         self.priority = np.broadcast_to(priority.total(self.terms), len(waiting))
         self.reason = np.full(len(waiting), _CODE[Reason.PRIORITY], dtype=np.int8)
         self.may_own, self.may_borrow = may_own(waiting), may_borrow(waiting)
-        self.waits_for = np.where(self.may_borrow, _SHARED, _OWN).astype(np.int8)
+        self.waits_for = np.full(len(waiting), _SHARED, dtype=np.int8)
+        self.waits_for[~self.may_borrow] = _OWN
         self.taken = np.zeros(len(waiting), dtype=np.int64)
         self.decisions: list[Decision] = []
 
     def run(self) -> Plan:
         waiting, snapshot = self.waiting, self.snapshot
         open_ = self._reject_never()
-        open_ &= self._close(
-            snapshot.suspended[waiting.association], Reason.PROJECT_SUSPENDED, open_
-        )
-        unknown = snapshot.leaf[waiting.association] == 0  # users who came a moment ago
-        open_ &= self._close(unknown, Reason.PENDING_EVALUATION, open_)
+        # By association first: a queue has many classes of each.
+        closed = np.where(snapshot.leaf == 0, _UNKNOWN, 0) + snapshot.suspended
+        by_class = closed.astype(np.int8)[waiting.association]
+        if by_class.any():
+            open_ &= self._close((by_class & 1) > 0, Reason.PROJECT_SUSPENDED, open_)
+            # users who came a moment ago
+            open_ &= self._close(by_class == _UNKNOWN, Reason.PENDING_EVALUATION, open_)
         open_ &= self._close(snapshot.fragmented[waiting.shape], Reason.FRAGMENTED, open_)
         for reason in set(snapshot.resting.values()):
             rest = [key for key, why in snapshot.resting.items() if why is reason]
@@ -319,9 +323,12 @@ class _Round:
 
     def _shared(self, open_: Bools) -> None:
         book, policy = self.book, self.policy
-        open_ &= self._left() > 0
-        open_ &= self._may_ever_borrow(open_)
-        self.reason[open_] = _CODE[Reason.PRIORITY]
+        if self.decisions:
+            open_ &= self._left() > 0
+        either = open_ & self.may_own
+        if either.any():
+            open_ &= self._may_ever_borrow(either)
+            self.reason[either & open_] = _CODE[Reason.PRIORITY]
         open_ &= self._close_disabled(open_)
         open_ &= self._close_limited(open_)
         rows = np.flatnonzero(open_)
@@ -350,18 +357,16 @@ class _Round:
         full = rows[~would_fit & (self.reason[rows] == _CODE[Reason.PRIORITY])]
         self.reason[full] = _CODE[Reason.NO_FREE_QUOTA]
 
-    def _may_ever_borrow(self, open_: Bools) -> Bools:
+    def _may_ever_borrow(self, either: Bools) -> Bools:
         """Leave those that may use either quota, and could never use the shared one, to wait for
         their private quota."""
-        either = np.flatnonzero(open_ & self.may_own)
-        stay = np.ones(len(open_), dtype=np.bool_)
-        if len(either):
-            tree = self.book.tree
-            leaf = self.snapshot.leaf[self.waiting.association[either]]
-            limit = np.minimum(tree.borrow_ceiling[leaf], tree.pool_ceiling)
-            demand = self.snapshot.demand[self.waiting.shape[either]]
-            owning = either[((demand > limit) & (demand > 0)).any(axis=1)]
-            stay[owning], self.waits_for[owning] = False, _OWN
+        rows, stay = np.flatnonzero(either), np.ones(len(either), dtype=np.bool_)
+        tree = self.book.tree
+        leaf = self.snapshot.leaf[self.waiting.association[rows]]
+        limit = np.minimum(tree.borrow_ceiling[leaf], tree.pool_ceiling)
+        demand = self.snapshot.demand[self.waiting.shape[rows]]
+        owning = rows[((demand > limit) & (demand > 0)).any(axis=1)]
+        stay[owning], self.waits_for[owning] = False, _OWN
         return stay
 
     def _close_disabled(self, open_: Bools) -> Bools:
@@ -424,10 +429,13 @@ class _Order(Iterator[int]):
             self._ranks = np.broadcast_to(priority.total(terms), len(round_.waiting))
         self._chunk: list[tuple[float, float, bytes, int]] = []
         self._heap: list[tuple[float, float, bytes, int]] = []
-        touched = round_.taken[rows] > 0  # by the other quota: the columns are about their heads
-        self._rest = rows[~touched] if touched.any() else rows
-        for row in map(int, rows[touched]):
-            self._line_up(row)
+        self._rest = rows
+        if round_.decisions:
+            # The columns are about heads; those of these classes were taken, by the other quota.
+            touched = round_.taken[rows] > 0
+            self._rest = rows[~touched]
+            for row in map(int, rows[touched]):
+                self._line_up(row)
 
     def __iter__(self) -> Iterator[int]:
         return self
