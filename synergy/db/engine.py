@@ -79,6 +79,8 @@ def open_engine(conf: Any, *, create: bool = False) -> Engine:
 
     create  make a file of SQLite that is not there; nobody but `db upgrade` does
     """
+    # oslo.db logs what it does not know with a traceback; `translated` says it to whoever asked.
+    logging.getLogger("oslo_db.sqlalchemy.exc_filters").setLevel(logging.CRITICAL)
     try:
         url = make_url(conf.connection)
     except ArgumentError as error:

@@ -222,3 +222,29 @@ def test_no_key_is_pruned_while_a_service_seals_with_it(used, monkeypatch, capsy
     used.service.beat(used.vault.sealing_key)
     assert used.command("keys", "prune") == 0
     assert row_of(used.engine)["sealing_key"] == fingerprint(used.vault._keys[0])
+
+
+@pytest.mark.parametrize(
+    ("damage", "told"),
+    [
+        (lambda whole: b"no database at all " * 100, "is no SQLite database: correct the path"),
+        (lambda whole: whole[:9000], "the SQLite database is damaged"),
+        (None, "does not exist: run synergy-manage db upgrade"),
+    ],
+)
+def test_a_database_file_that_is_damaged_or_missing_is_one_sentence(
+    used, tmp_path, capsys, caplog, damage, told
+):
+    used.service.leave()
+    used.engine.dispose()
+    file = tmp_path / "db"
+    whole = file.read_bytes()
+    for one in tmp_path.glob("db*"):
+        one.unlink()
+    if damage is not None:
+        file.write_bytes(damage(whole))
+    assert used.command("db", "check") == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert told in line
+    assert "Traceback" not in caplog.text
+    assert file.exists() == (damage is not None)  # asking makes no empty file
