@@ -4,8 +4,9 @@ import argparse
 import time
 from typing import Any, Final, cast
 
-from cliff.lister import Lister
+from cliff import lister, show
 
+from synergy.cli.render import Harmless
 from synergy.client import ApiError, Client
 
 CLEAR_SCREEN: Final = "\x1b[2J\x1b[H"
@@ -56,6 +57,22 @@ def positive(text: str) -> int | None:
     if not text.isdecimal() or int(text) == 0:
         raise argparse.ArgumentTypeError(f"{text!r} must be a whole number from 1, or 'all'")
     return int(text)
+
+
+class Lister(lister.Lister):
+    """A list in which nothing is obeyed by whatever shows it."""
+
+    def produce_output(self, parsed_args: argparse.Namespace, column_names: Any, data: Any) -> int:
+        self.formatter = cast(Any, Harmless(self.formatter, parsed_args.formatter))
+        return int(super().produce_output(parsed_args, column_names, data))
+
+
+class ShowOne(show.ShowOne):
+    """One thing, in which nothing is obeyed by whatever shows it."""
+
+    def produce_output(self, parsed_args: argparse.Namespace, column_names: Any, data: Any) -> int:
+        self.formatter = cast(Any, Harmless(self.formatter, parsed_args.formatter))
+        return int(super().produce_output(parsed_args, column_names, data))
 
 
 class WatchedLister(Lister):

@@ -3,9 +3,7 @@
 import argparse
 from typing import Any
 
-from cliff.show import ShowOne
-
-from synergy.cli.command import client_of
+from synergy.cli.command import ShowOne, client_of
 from synergy.cli.render import lines, pairs
 
 

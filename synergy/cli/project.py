@@ -5,10 +5,8 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from cliff.command import Command
-from cliff.lister import Lister
-from cliff.show import ShowOne
 
-from synergy.cli.command import client_of
+from synergy.cli.command import Lister, ShowOne, client_of
 from synergy.cli.render import lines, pairs, rows, vector
 from synergy.client import ApiError
 

@@ -2,11 +2,16 @@
 
 import argparse
 import re
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
 
 from cliff.columns import FormattableColumn
 
+from synergy.client.plain import csv_cell, plain, plain_lines, shell_word
+
+_FORMS: Final[Mapping[str, Callable[[str], str]]] = {
+    "table": str, "csv": csv_cell, "value": str, "shell": shell_word
+}  # fmt: skip
 Table = tuple[tuple[str, ...], list[tuple[Any, ...]]]
 
 
@@ -46,6 +51,38 @@ def cell(value: Any) -> Any:
 def _shown(value: Any) -> Any:
     plain = value is not None and not isinstance(value, Mapping | list)
     return value if plain or isinstance(value, Shown) else Shown(value)
+
+
+class Harmless:
+    """A formatter of cliff whose cells are not obeyed by what shows them: a terminal, a spreadsheet
+    or a shell. Names come from users. JSON and YAML escape by themselves."""
+
+    def __init__(self, formatter: Any, form: str) -> None:
+        self._formatter, self._form = formatter, form
+
+    def emit_list(self, names: Sequence[str], data: Any, *rest: Any) -> None:
+        """Write rows."""
+        shown = [tuple(harmless(value, self._form) for value in row) for row in data]
+        self._formatter.emit_list(names, shown, *rest)
+
+    def emit_one(self, names: Sequence[str], data: Any, *rest: Any) -> None:
+        """Write the values of one thing."""
+        shown = tuple(harmless(value, self._form) for value in data)
+        self._formatter.emit_one(names, shown, *rest)
+
+
+def harmless(value: Any, form: str) -> Any:
+    """Return a cell as a form of output may show it."""
+    if form not in _FORMS:
+        return value
+    column = isinstance(value, FormattableColumn)
+    if form == "table":
+        shown = value.human_readable() if column else value
+        return plain_lines(shown) if isinstance(shown, str) else shown
+    raw = value.machine_readable() if column else value
+    if raw is None or isinstance(raw, int | float):
+        return raw
+    return _FORMS[form](plain(str(raw)))
 
 
 def rows(found: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> Table:

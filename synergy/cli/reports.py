@@ -3,10 +3,15 @@
 import argparse
 from typing import Any, Final
 
-from cliff.lister import Lister
-from cliff.show import ShowOne
-
-from synergy.cli.command import WatchedLister, add_limit, add_project, client_of, project_id_of
+from synergy.cli.command import (
+    Lister,
+    ShowOne,
+    WatchedLister,
+    add_limit,
+    add_project,
+    client_of,
+    project_id_of,
+)
 from synergy.cli.render import lines, pairs, rows
 
 _SHARES: Final = (

@@ -5,9 +5,9 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from cliff.command import Command
-from cliff.show import ShowOne
 
 from synergy.cli.command import (
+    ShowOne,
     WatchedLister,
     add_limit,
     add_project,

@@ -3,10 +3,7 @@
 import argparse
 from typing import Any, Final
 
-from cliff.lister import Lister
-from cliff.show import ShowOne
-
-from synergy.cli.command import client_of
+from synergy.cli.command import Lister, ShowOne, client_of
 from synergy.cli.project import shares
 from synergy.cli.render import pairs, rows
 from synergy.client import ApiError

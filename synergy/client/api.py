@@ -6,6 +6,8 @@ from typing import Any, Final
 from keystoneauth1.adapter import Adapter
 from keystoneauth1.exceptions import ClientException
 
+from synergy.client.plain import plain
+
 VERSION: Final = "v1"
 _MARKERS: Final = ("number", "id", "user_id")  # what a page ends with, by the kind of its entries
 
@@ -91,5 +93,5 @@ def _error_of(response: Any, body: Any) -> ApiError:
     if not told:
         text = f"the API answered {response.status_code}"
         return ApiError(text, status=response.status_code, request_id=request_id)
-    text = "; ".join(f"{one['detail']} ({one['code']})" for one in told)
+    text = plain("; ".join(f"{one['detail']} ({one['code']})" for one in told))
     return ApiError(text, status=response.status_code, code=told[0]["code"], request_id=request_id)
