@@ -1,13 +1,13 @@
 """Checks bodies and queries against JSON Schema, and turns query strings into values."""
 
-import json
 from collections.abc import Mapping
-from typing import Any, NoReturn
+from typing import Any
 
 from flask import Request
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import best_match
 
+from synergy.api.body import read_object
 from synergy.api.routing import Route, Schema, object_of, unique
 from synergy.core.errors import InvalidInput
 
@@ -22,10 +22,7 @@ class Checker:
 
     def body_of(self, request: Request) -> dict[str, Any]:
         """Return the JSON object of a request; nothing is an empty one. Raises InvalidInput."""
-        raw = request.get_data(cache=False)
-        body = _parsed(raw) if raw else {}
-        if not isinstance(body, dict):
-            raise InvalidInput("the body must be a JSON object")
+        body = read_object(request.get_data(cache=False), request.headers.get("Content-Type", ""))
         if self._route.body is None:
             if body:
                 raise InvalidInput(f"{self._route.method} {self._route.path} takes no body")
@@ -40,23 +37,6 @@ class Checker:
             query[name] = _read(name, texts, self._route.query.get(name, {}))
         _check(self._query, query)
         return query
-
-
-def _parsed(raw: bytes) -> Any:
-    try:
-        return json.loads(raw, parse_constant=_no_number, parse_float=_number)
-    except (ValueError, RecursionError) as error:
-        raise InvalidInput(f"the body is not JSON: {error}"[:200]) from error
-
-
-def _number(text: str) -> float | int:
-    """To JSON Schema 4.0 is an integer."""
-    number = float(text)
-    return int(number) if number.is_integer() else number
-
-
-def _no_number(text: str) -> NoReturn:
-    raise ValueError(f"{text} is no number of JSON")
 
 
 def _read(name: str, texts: list[str], schema: Schema) -> Any:
