@@ -24,3 +24,12 @@ class Services(Protocol):
 
     def execute(self, name: str, command: str, arguments: Mapping[str, Any]) -> Any:
         """Run a manager's command. Raises NotFound, InvalidInput, and what the command raises."""
+
+    def begin_change(self, entry: Mapping[str, Any]) -> int:
+        """Write down a change that is about to be made. Raises UpstreamUnavailable."""
+
+    def settle_change(self, number: int, settled: Mapping[str, Any]) -> None:
+        """Write down what became of it. Raises UpstreamUnavailable."""
+
+    def changes(self, filters: Mapping[str, Any]) -> list[Any]:
+        """Return changes that were asked for. Raises InvalidInput."""

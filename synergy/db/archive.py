@@ -24,6 +24,7 @@ from synergy.db.models import (
     EPOCH,
     MICROSECOND,
     ArchiveRow,
+    AuditRow,
     Base,
     BodyRow,
     ClassRow,
@@ -99,6 +100,13 @@ KINDS: Final[Mapping[str, Kind]] = {
         children={},
         left_out=frozenset({"sealed"}),  # tokens and passwords
     ),
+    "audit": Kind(
+        table=AuditRow,
+        key="seq",
+        at="at",
+        finished=(AuditRow.seq < select(func.max(AuditRow.seq)).scalar_subquery(),),
+        children={},
+    ),
 }
 
 
@@ -138,7 +146,7 @@ class SqlArchive:
     def move(self, kind: str, keys: Sequence[str]) -> int:
         of = KINDS[kind]
         key = getattr(of.table, of.key)
-        chosen = key.in_(list(keys))
+        chosen = key.in_([key.type.python_type(one) for one in keys])
         rows = self._rows(of.table, chosen, *of.finished)
         if not rows:
             return 0

@@ -36,6 +36,7 @@ from sqlalchemy.dialects import mysql
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from sqlalchemy.types import TypeEngine
 
+from synergy.core.audit import AuditOutcome
 from synergy.core.errors import InvalidInput
 from synergy.core.ids import as_stored
 from synergy.core.lifecycle import Event
@@ -390,6 +391,35 @@ class StepRow(Base):
     to_state: Mapped[State] = mapped_column(Word(State, 16))
     event: Mapped[Event] = mapped_column(Word(Event, 32))
     round_id: Mapped[str | None] = mapped_column(Key(36))
+    why: Mapped[str] = mapped_column(Prose)
+
+
+class AuditRow(Base):
+    """Who changed what through the API: written before the change, settled after it."""
+
+    __tablename__ = "audit"
+    __table_args__ = (
+        Index(None, "user_id", "seq"),
+        Index(None, "project_id", "seq"),
+        Index(None, "operation", "seq"),
+        Index(None, "outcome", "seq"),
+        Index(None, "at"),
+    )
+    seq: Mapped[int] = mapped_column(BigId, primary_key=True, autoincrement=True)
+    at: Mapped[datetime] = mapped_column(Instant)
+    request_id: Mapped[str] = mapped_column(Label(64))
+    user_id: Mapped[str | None] = mapped_column(Label(64))
+    user_name: Mapped[str | None] = mapped_column(Label(255))
+    project_id: Mapped[str | None] = mapped_column(Label(64))
+    roles: Mapped[list[Any]] = mapped_column(Document)
+    address: Mapped[str] = mapped_column(Label(64))
+    operation: Mapped[str] = mapped_column(Label(64))
+    target: Mapped[str] = mapped_column(Label(1024))
+    asked: Mapped[dict[str, Any]] = mapped_column(Document)
+    before: Mapped[dict[str, Any] | None] = mapped_column(Document)
+    after: Mapped[dict[str, Any] | None] = mapped_column(Document)
+    outcome: Mapped[AuditOutcome] = mapped_column(Word(AuditOutcome, 16))
+    status: Mapped[int | None]
     why: Mapped[str] = mapped_column(Prose)
 
 

@@ -237,7 +237,7 @@ class SqlRequests:
             sort_key=sort_key,
             descending=descending,
             limit=limit,
-            place=None if after is None else pages.place_of(after, sort_key),
+            place=None if after is None else pages.place_of(after, sort_key, project_id),
         )
         found: list[Request] = []
         while len(found) < limit:  # again where damaged rows left a page short

@@ -153,11 +153,18 @@ class RequestPages:
     def __init__(self, connection: Connection, columns: Sequence[Any]) -> None:
         self._connection, self._rows = connection, select(*columns)
 
-    def place_of(self, request_id: str, sort_key: str) -> tuple[Any, int]:
-        """Return where a request is in an order. Raises NotFound."""
+    def place_of(
+        self, request_id: str, sort_key: str, project_id: str | None = None
+    ) -> tuple[Any, int]:
+        """Return where a request is in an order. Raises NotFound.
+
+        project_id  where a request of another project is, is not told
+        """
         query = select(SORTED_BY[sort_key], RequestRow.seq).where(
             RequestRow.request_id == request_id
         )
+        if project_id is not None:
+            query = query.where(RequestRow.project_id == project_id)
         found = self._connection.execute(query).first()
         if found is None:
             raise NotFound(f"marker: request {request_id!r} does not exist")

@@ -13,6 +13,7 @@ from sqlalchemy import Connection, Engine
 
 from synergy.db.accounting import SqlTrusts, SqlUsage
 from synergy.db.archive import SqlArchive
+from synergy.db.audit import SqlAudit
 from synergy.db.classes import ClassCache, Classes
 from synergy.db.engine import READS, translated
 from synergy.db.projects import SqlProjects
@@ -40,6 +41,7 @@ class SqlReading:
         self.rollups = SqlRollups(connection, self._classes, damage)
         self.archive = SqlArchive(connection, self._classes, damage)
         self.safety = SqlSafety(connection)
+        self.audit = SqlAudit(connection)
 
 
 class SqlWriting(SqlReading):

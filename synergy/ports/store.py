@@ -3,12 +3,13 @@
 Must not know SQL.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
+from synergy.core.audit import AuditEntry, AuditOutcome
 from synergy.core.clockwatch import Mark
 from synergy.core.lifecycle import Event, Move, Step
 from synergy.core.model import (
@@ -310,6 +311,42 @@ class Safety(ReadableSafety, Protocol):
         """Take the brake off, if one is on."""
 
 
+class ReadableAudit(Protocol):
+    """Who changed what through the API, to be read."""
+
+    def search(
+        self,
+        *,
+        user_id: str | None = None,
+        project_id: str | None = None,
+        operation: str | None = None,
+        outcome: AuditOutcome | None = None,
+        since: datetime | None = None,
+        limit: int = 1000,
+        after: int = 0,
+    ) -> list[tuple[int, AuditEntry]]:
+        """Return changes with their numbers, oldest first, behind number `after`."""
+
+
+class Audit(ReadableAudit, Protocol):
+    """Who changed what through the API, to be read and written."""
+
+    def add(self, entry: AuditEntry) -> int:
+        """Write a change down, and return its number."""
+
+    def settle(
+        self,
+        number: int,
+        outcome: AuditOutcome,
+        *,
+        status: int,
+        why: str,
+        before: Mapping[str, Any] | None,
+        after: Mapping[str, Any] | None,
+    ) -> None:
+        """Write what became of a change."""
+
+
 class Reading(Protocol):
     """A transaction that reads: it never waits for a writer, and cannot write."""
 
@@ -340,6 +377,10 @@ class Reading(Protocol):
     @property
     def safety(self) -> ReadableSafety:
         """What keeps servers from being ended wrongly."""
+
+    @property
+    def audit(self) -> ReadableAudit:
+        """Who changed what through the API."""
 
 
 class Writing(Protocol):
@@ -376,6 +417,10 @@ class Writing(Protocol):
     @property
     def safety(self) -> Safety:
         """What keeps servers from being ended wrongly."""
+
+    @property
+    def audit(self) -> Audit:
+        """Who changed what through the API."""
 
     def commit(self) -> None:
         """Make it last. Raises Conflict or UpstreamUnavailable, and then nothing is written."""

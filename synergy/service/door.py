@@ -24,7 +24,10 @@ from synergy.core.errors import SynergyError, UpstreamUnavailable
 LOG = logging.getLogger(__name__)
 LONGEST_ANSWER_S: Final = 60.0
 _LIMITS: Final = BodyLimits(body_bytes=16 * 1024**2, body_s=10, answer_s=LONGEST_ANSWER_S)
-_CALLS: Final = ("health", "managers", "manager", "start_manager", "stop_manager", "execute")
+_CALLS: Final = (
+    "health", "managers", "manager", "start_manager", "stop_manager", "execute", "begin_change",
+    "settle_change", "changes",
+)  # fmt: skip
 _ERRORS: Final = {
     cls.code: cls
     for cls in vars(errors).values()
@@ -114,6 +117,19 @@ class BehindDoor:
         """Run a command. Raises what the command raises, and UpstreamUnavailable."""
         return self._ask("execute", name, command, dict(arguments))
 
+    def begin_change(self, entry: Mapping[str, Any]) -> int:
+        """Write down a change that is about to be made. Raises UpstreamUnavailable."""
+        return int(self._ask("begin_change", dict(entry)))
+
+    def settle_change(self, number: int, settled: Mapping[str, Any]) -> None:
+        """Write down what became of it. Raises UpstreamUnavailable."""
+        self._ask("settle_change", number, dict(settled))
+
+    def changes(self, filters: Mapping[str, Any]) -> list[Any]:
+        """Return changes that were asked for. Raises InvalidInput."""
+        found: list[Any] = self._ask("changes", dict(filters))
+        return found
+
     def _ask(self, call: str, *arguments: Any) -> Any:
         connection = _UnixConnection(self._path)
         try:
@@ -121,9 +137,8 @@ class BehindDoor:
             response = connection.getresponse()
             raw = response.read()
         except (OSError, http.client.HTTPException) as error:
-            raise UpstreamUnavailable(
-                f"synergy-service does not answer at [api] socket {self._path}: {error}"
-            ) from error
+            LOG.warning("synergy-service does not answer at %s: %s", self._path, error)
+            raise UpstreamUnavailable("synergy-service does not answer at [api] socket") from error
         finally:
             connection.close()
         if response.status != 200:

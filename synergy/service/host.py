@@ -14,6 +14,7 @@ from synergy.managers.health import health_of
 from synergy.managers.owners import Owners
 from synergy.managers.supervisor import Supervisor, supervisor_json
 from synergy.ports import Clock
+from synergy.service.audit import AuditLog
 from synergy.service.bus import Bus
 from synergy.service.periodic import Worker
 
@@ -39,6 +40,7 @@ class Host:
         """
         self._conf, self._bus = conf, Bus()
         self._troubles: Callable[[], list[str]] = list
+        self._audit = AuditLog(store, clock)
         self._workers: dict[str, Worker] = {}
         common = {"clock": clock, "publish": self._bus.publish, "store": store, **needs}
         if "identity" in needs:
@@ -129,6 +131,18 @@ class Host:
         if not all(isinstance(key, str) and key.isidentifier() for key in arguments):
             raise InvalidInput(f"{name} {command}: argument names must be identifiers")
         return self._worker(name).supervisor.execute(command, arguments)
+
+    def begin_change(self, entry: Mapping[str, Json]) -> int:
+        """Write down a change that is about to be made. Raises UpstreamUnavailable."""
+        return self._audit.begin(entry)
+
+    def settle_change(self, number: int, settled: Mapping[str, Json]) -> None:
+        """Write down what became of it. Raises UpstreamUnavailable."""
+        self._audit.settle(number, settled)
+
+    def changes(self, filters: Mapping[str, Json]) -> list[Json]:
+        """Return changes that were asked for. Raises InvalidInput."""
+        return self._audit.list(filters)
 
     def _worker(self, name: str) -> Worker:
         if name not in self._workers:
