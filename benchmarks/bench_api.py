@@ -42,6 +42,7 @@ cloud_file = cloud.yaml
 [api]
 port = 0
 auth_strategy = none
+costly_per_minute = 1000000
 """
 
 

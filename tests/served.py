@@ -1,17 +1,19 @@
 """The API over a world without threads, asked by anybody the test makes up."""
 
 import json
+import time
 
 from jsonschema import Draft202012Validator
 from oslo_config import cfg
 from oslo_policy import opts
 
-from synergy.api.app import ROUTES, create_app
+from synergy.api.app import ROUTES, create_app, served
 from synergy.api.policies import new_enforcer
 from synergy.api.schemas import COMPONENTS
 from synergy.core.errors import NotFound
 from synergy.managers.health import health_of
 from synergy.managers.supervisor import supervisor_json
+from synergy.service.audit import AuditLog
 
 ROUTE_OF = {route.name: route for route in ROUTES}
 
@@ -21,6 +23,7 @@ class WorldServices:
 
     def __init__(self, world):
         self._supervisors = world.engine.supervisors
+        self._audit = AuditLog(world.store, world.engine.clock)
 
     def _named(self, name):
         if name not in self._supervisors:
@@ -44,6 +47,15 @@ class WorldServices:
         self._named(name).stop()
         return self.manager(name)
 
+    def begin_change(self, entry):
+        return self._audit.begin(json.loads(json.dumps(entry)))
+
+    def settle_change(self, number, settled):
+        self._audit.settle(number, json.loads(json.dumps(settled)))
+
+    def changes(self, filters):
+        return json.loads(json.dumps(self._audit.list(filters)))
+
     def execute(self, name, command, arguments):
         return json.loads(json.dumps(self._named(name).execute(command, arguments)))
 
@@ -51,17 +63,30 @@ class WorldServices:
 class Api:
     """A client that checks every answer against the schema that the API publishes."""
 
-    def __init__(self, world, *, strategy="keystone", policy_file=None):
+    def __init__(
+        self, world, *, strategy="keystone", policy_file=None, costly_per_minute=10_000,
+        monotonic_s=time.monotonic,
+    ):  # fmt: skip
         conf = cfg.ConfigOpts()
         conf([], project="synergy", default_config_files=[], default_config_dirs=[])
         for group, options in opts.list_opts():
             conf.register_opts(options, group=group)
         if policy_file:
             conf.set_override("policy_file", str(policy_file), group="oslo_policy")
-        enforcer = new_enforcer(conf)
-        self.app = create_app(WorldServices(world), enforcer, strategy=strategy)
+        self._conf, self._strategy, self._enforcer = conf, strategy, new_enforcer(conf)
+        self.services = WorldServices(world)
+        self.app = create_app(
+            self.services, self._enforcer, strategy=strategy, costly_per_minute=costly_per_minute,
+            monotonic_s=monotonic_s,
+        )  # fmt: skip
         self._client = self.app.test_client()
         self.as_nobody()
+
+    def whole(self):
+        """Return the application with everything that stands before it, except Keystone."""
+        return served(
+            self.services, self._enforcer, self._conf, strategy=self._strategy, longest_body=10_000
+        )
 
     def as_nobody(self):
         self.headers = {}

@@ -10,21 +10,30 @@ from flask import Flask, Response, g, jsonify, request
 from oslo_middleware import HTTPProxyToWSGI, RequestId
 
 from synergy.api import authentication, errors
+from synergy.api.local import only_local
 from synergy.api.metrics import Metrics
+from synergy.api.pace import Pace
 from synergy.api.policies import Caller, Enforcer
-from synergy.api.routing import Answer, Call, LaneTable, Route
+from synergy.api.routing import Answer, Call, Lane, LaneTable, Route
 from synergy.api.schema import Checker
+from synergy.api.schemas import COMPONENTS
 from synergy.api.services import Services
-from synergy.api.v1 import expiry, managers, projects, reports, requests, service
+from synergy.api.trail import Trail
+from synergy.api.v1 import audit, expiry, managers, projects, reports, requests, service
+from synergy.api.visibility import Visibility
 
 LOG = logging.getLogger(__name__)
 _TAG: Final = re.compile(r'"([^"]*)"')
 LONGEST_BODY: Final = 1024 * 1024
+COSTLY_PER_MINUTE: Final = 120
+REFUSALS_PER_MINUTE: Final = 60  # of one caller, that are written down
 _NOUNS: Final = (
     *managers.ROUTES, *projects.ROUTES, *requests.ROUTES, *expiry.ROUTES, *reports.ROUTES,
+    *audit.ROUTES,
 )  # fmt: skip
 ROUTES: Final[tuple[Route, ...]] = (*service.routes(_NOUNS), *_NOUNS)
 LANE_OF: Final = LaneTable(ROUTES)
+VISIBILITY: Final = Visibility(COMPONENTS)
 
 
 def create_app(
@@ -33,6 +42,8 @@ def create_app(
     *,
     strategy: str,
     longest_body: int = LONGEST_BODY,
+    costly_per_minute: int = COSTLY_PER_MINUTE,
+    monotonic_s: Callable[[], float] = time.monotonic,
 ) -> Flask:
     """Return the application; `strategy` says who tells whose a request is."""
     app = Flask("synergy.api")
@@ -40,13 +51,18 @@ def create_app(
     app.json.sort_keys = False  # type: ignore[attr-defined]
     app.url_map.strict_slashes = False
     errors.register(app)
-    metrics = Metrics(services)
+    metrics, pace = Metrics(services), Pace(costly_per_minute, monotonic_s)
+    refusals = Pace(REFUSALS_PER_MINUTE, monotonic_s)
+
+    def trails(who: Mapping[str, Any]) -> Trail:
+        return Trail(services, who, refusals)
+
     for route in ROUTES:
         app.add_url_rule(
             route.flask_path,
             endpoint=route.name,
             methods=[route.method],
-            view_func=_view(route, services, enforcer, strategy, metrics),
+            view_func=_view(route, services, enforcer, strategy, metrics, pace, trails),
         )
 
     @app.before_request
@@ -63,50 +79,116 @@ def create_app(
 
 
 def served(
-    services: Services, enforcer: Enforcer, conf: Any, *, strategy: str, longest_body: int
+    services: Services,
+    enforcer: Enforcer,
+    conf: Any,
+    *,
+    strategy: str,
+    longest_body: int,
+    costly_per_minute: int = COSTLY_PER_MINUTE,
 ) -> errors.Wsgi:
     """Return the whole WSGI application: request ids, proxies, Keystone, then the routes.
 
     conf  has [keystone_authtoken] and [oslo_middleware]
     """
     app: errors.Wsgi = create_app(
-        services, enforcer, strategy=strategy, longest_body=longest_body
+        services,
+        enforcer,
+        strategy=strategy,
+        longest_body=longest_body,
+        costly_per_minute=costly_per_minute,
     ).wsgi_app
     if strategy == authentication.KEYSTONE:
         open_paths = {route.path for route in ROUTES if route.rule is None}
         app = authentication.behind_keystone(app, conf, open_paths)
     app = HTTPProxyToWSGI(app, conf)
+    if strategy == authentication.NONE:
+        app = only_local(app)  # outside the proxy's: what it says of others is not believed
     wrapped: errors.Wsgi = RequestId(app)
     return wrapped
 
 
 def _view(
-    route: Route, services: Services, enforcer: Enforcer, strategy: str, metrics: Metrics
+    route: Route,
+    services: Services,
+    enforcer: Enforcer,
+    strategy: str,
+    metrics: Metrics,
+    pace: Pace,
+    trails: Callable[[Mapping[str, Any]], Trail],
 ) -> Callable[..., Any]:
     checker = Checker(route)
 
     def view(**at: str) -> Any:
         context, known = authentication.context_of(request.environ, strategy)
         caller = Caller(context, enforcer, known=known)
+        g.caller = caller
         if route.rule is not None:
             caller.identify()
-        call = Call(
-            services=services,
-            caller=caller,
-            at=at,
-            query=checker.query_of(request),
-            body=checker.body_of(request),
-            if_match=_revisions(request.headers.get("If-Match")),
-            url=request.path,
-            metrics=metrics.text,
-            secured=strategy != authentication.NONE,
-        )
-        if route.rule is not None and route.general:
-            caller.authorize(route.rule)
-        return _answered(route, route.handler(call))
+        if route.lane is Lane.COSTLY:
+            pace.check(caller.user_id or request.remote_addr or "", f"{route.method} {route.path}")
+
+        def called() -> Call:
+            return Call(
+                services=services,
+                caller=caller,
+                at=at,
+                query=checker.query_of(request),
+                body=checker.body_of(request),
+                if_match=_revisions(request.headers.get("If-Match")),
+                url=request.path,
+                metrics=metrics.text,
+                secured=strategy != authentication.NONE,
+            )
+
+        if route.method == "GET":
+            return _answered(route, _handled(route, called()), caller)
+        return _changed(route, called, caller, trails)
 
     view.__doc__ = route.summary
     return view
+
+
+def _handled(route: Route, call: Call) -> Any:
+    if route.rule is not None and route.general:
+        call.caller.authorize(route.rule)
+    return route.handler(call)
+
+
+def _changed(
+    route: Route,
+    called: Callable[[], Call],
+    caller: Caller,
+    trails: Callable[[Mapping[str, Any]], Trail],
+) -> Response:
+    """Make a change, and leave its trail, be it made or refused."""
+    who = {
+        **caller.identity(),
+        "address": request.remote_addr or "",
+        "operation": route.name,
+        "target": request.path,
+        "asked": {},
+    }
+    trail = trails(who)
+    with trail.followed():
+        call = called()
+    if not route.is_change(call):
+        return _answered(route, _handled(route, call), caller)
+    trail = trails({**who, "asked": call.body})
+    with trail.followed():
+        if route.rule is not None and route.general:
+            caller.authorize(route.rule)
+        trail.begin(lambda: route.before(call) if route.before is not None else None)
+        found = route.handler(call)
+        body = found.body if isinstance(found, Answer) else found
+        trail.done(204 if body is None else route.status, _noun(body))
+    return _answered(route, found, caller)
+
+
+def _noun(body: Any) -> Mapping[str, Any] | None:
+    """Return what an answer shows, such as {"project": {...}}."""
+    shown = next(iter(body.values())) if isinstance(body, Mapping) and len(body) == 1 else body
+    return shown if isinstance(shown, Mapping) else None
 
 
 def _revisions(if_match: str | None) -> list[str] | None:
@@ -116,13 +198,14 @@ def _revisions(if_match: str | None) -> list[str] | None:
     return _TAG.findall(if_match)
 
 
-def _answered(route: Route, found: Any) -> Response:
+def _answered(route: Route, found: Any, caller: Caller) -> Response:
     body = found.body if isinstance(found, Answer) else found
     if body is None:
         return Response(status=204)
     if isinstance(body, bytes):
         return Response(body, content_type=route.media_type)
-    answer = jsonify(body)
+    operates = route.rule is None or caller.operates
+    answer = jsonify(body if operates else VISIBILITY.to_project(route.answer, body))
     answer.status_code = _status(route, body)
     if isinstance(found, Answer) and found.revision is not None:
         answer.set_etag(found.revision)

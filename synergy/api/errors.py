@@ -2,11 +2,12 @@
 
 import json
 import logging
+import math
 from collections.abc import Callable, Iterable
 from http import HTTPStatus
 from typing import Any, Final
 
-from flask import Flask, Response, jsonify
+from flask import Flask, Response, g, jsonify
 from werkzeug.exceptions import HTTPException
 
 from synergy.core.errors import (
@@ -36,6 +37,7 @@ HTTP_STATUS: Final[dict[type[SynergyError], int]] = {
 }
 RETRY_AFTER_S: Final = 30
 REACHED: Final = "synergy.reached"
+_AWAY: Final = "Synergy, or something that it depends on, does not answer now: try again later"
 _FOREIGN: Final = {  # what keystonemiddleware answers by itself
     401: (Unauthenticated.code, "the token in X-Auth-Token is not valid, or has expired"),
     503: (UpstreamUnavailable.code, "Keystone cannot be asked now whose the token is"),
@@ -62,7 +64,14 @@ def register(app: Flask) -> None:
         if status == 500:
             LOG.error("request failed", exc_info=error)
             return _answer(500, error.code, "an internal error was logged")
-        return _answer(status, error.code, str(error))
+        detail = str(error)
+        if isinstance(error, UpstreamUnavailable) and not _operates():
+            LOG.warning("a request could not be answered: %s", detail)
+            detail = _AWAY
+        answer = _answer(status, error.code, detail)
+        if isinstance(error, TooManyRequests):
+            answer.headers["Retry-After"] = str(math.ceil(error.retry_after_s))
+        return answer
 
     @app.errorhandler(HTTPException)
     def http(error: HTTPException) -> Response:
@@ -80,6 +89,12 @@ def register(app: Flask) -> None:
     def unknown(error: Exception) -> Response:
         LOG.error("request failed", exc_info=error)
         return _answer(500, "internal_error", "an internal error was logged")
+
+
+def _operates() -> bool:
+    """Tell whether the caller may read how the service is built: addresses, drivers, names."""
+    caller = g.get("caller")
+    return caller is not None and bool(caller.operates)
 
 
 def _answer(status: int, code: str, detail: str) -> Response:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from synergy.api.errors import HTTP_STATUS
-from synergy.api.routing import Route
+from synergy.api.routing import Lane, Route
 from synergy.api.schemas import COMPONENTS, ref
 
 _TOKEN = {"keystone": {"type": "apiKey", "in": "header", "name": "X-Auth-Token"}}
@@ -84,7 +84,9 @@ def _responses(route: Route) -> dict[str, Any]:
     }
     expected = {400, 404, 405, 413, *HTTP_STATUS.values()}
     if route.rule is None:
-        expected -= {401, 403}
+        expected -= {401}
+    if route.lane is not Lane.COSTLY:
+        expected -= {429}
     found = {str(route.status): good}
     if route.path.startswith("/healthcheck"):
         found["503"] = good

@@ -94,6 +94,8 @@ RULES: Final[tuple[Rule, ...]] = (
          "GET /v1/events"),
     Rule("events:get_all", _ADMIN_OR_SERVICE, "List what happened to everybody's requests.",
          "GET /v1/events"),
+    Rule("audit:get", "rule:synergy:admin", "List who changed what through the API.",
+         "GET /v1/audit"),
     Rule("rounds:get", _ADMIN_OR_SERVICE, "Show the last round and its counters.",
          "GET /v1/rounds/latest"),
     Rule("metrics:get", _ADMIN_OR_SERVICE, "Read the metrics.", "GET /metrics"),
@@ -131,6 +133,22 @@ class Caller:
         self._context, self._enforcer, self._known = context, enforcer, known
         self.project_id: str | None = context.project_id
         self.user_id: str | None = context.user_id
+
+    def identity(self) -> dict[str, Any]:
+        """Return who asks, for the audit."""
+        context = self._context
+        return {
+            "request_id": context.request_id or "",
+            "user_id": context.user_id,
+            "user_name": context.user_name,
+            "project_id": context.project_id,
+            "roles": list(context.roles or ()),
+        }
+
+    @property
+    def operates(self) -> bool:
+        """Tell whether the caller may see what belongs to no single project, such as hosts."""
+        return self._known and self.may("requests:get_all")
 
     def may(self, rule: str, **target: str | None) -> bool:
         """Tell whether a rule lets the caller do something to a target."""

@@ -100,6 +100,9 @@ class Route:
     matches     If-Match is honoured, and the answer has an ETag
     general     the rule depends on nothing but the caller; others need the thing first
     lane        the threads that answer it
+    before      what the route changes, as it is before; None where it makes something new
+    harmless    tells of one call that it changes nothing; every other call that is no GET has an
+                entry in the audit
     """
 
     method: str
@@ -116,6 +119,12 @@ class Route:
     matches: bool = False
     general: bool = False
     lane: Lane = Lane.ORDINARY
+    before: Callable[[Call], Mapping[str, Any]] | None = None
+    harmless: Callable[[Call], bool] | None = None
+
+    def is_change(self, call: Call) -> bool:
+        """Tell whether a call changes anything."""
+        return self.method != "GET" and not (self.harmless is not None and self.harmless(call))
 
     @property
     def flask_path(self) -> str:
@@ -188,6 +197,27 @@ def visible(call: Call, rule: str, seen_by: str, missing: str, **target: str | N
     if not call.caller.may(seen_by, **target):
         raise NotFound(missing)
     call.caller.authorize(rule, **target)
+
+
+def project_named(call: Call, asked: str) -> Any:
+    """Return a managed project by id or name, among those that the caller may see.
+
+    A name is looked up among these only: how many others have it is not told. Raises NotFound.
+    """
+    call.caller.identify()
+    seen = [
+        project
+        for project in call.run("project", "list")
+        if asked in (project["id"], project["name"])
+        and call.caller.may("projects:get", project_id=project["id"])
+    ]
+    found = [project for project in seen if project["id"] == asked] or seen
+    if not found:
+        raise NotFound(f"project {asked!r} is not managed by Synergy")
+    if len(found) > 1:
+        ids = ", ".join(project["id"] for project in found)
+        raise InvalidInput(f"project name {asked!r} is not unique: give one of {ids}")
+    return call.run("project", "show", project=found[0]["id"])
 
 
 def unique(values: Sequence[str], name: str) -> str:

@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from synergy.api.routing import INSTANT, TEXT, Schema, object_of
+from synergy.api.visibility import foreign_text, operators_only
+from synergy.core.audit import AuditOutcome
 from synergy.core.lifecycle import Event
 from synergy.core.model import (
     DefaultQuota,
@@ -100,12 +102,12 @@ _REQUEST: Final[dict[str, Schema]] = {
     "qos": STRING, "nice": {"type": "integer"}, "ttl_s": COUNT, "batch_id": or_null(STRING),
     "class_id": {"type": "integer"}, "queued_at": or_null(INSTANT), "active_at": or_null(INSTANT),
     "expires_at": or_null(INSTANT), "retry_at": or_null(INSTANT), "attempts": COUNT,
-    "host": or_null(STRING), "why": STRING, "revision": STRING,
+    "host": operators_only(or_null(STRING)), "why": foreign_text(STRING), "revision": STRING,
     "reason": or_null(_words(Reason)),
 }  # fmt: skip
 _STEP: Final[dict[str, Schema]] = {
     "at": INSTANT, "from": _words(State), "to": _words(State), "event": _words(Event),
-    "round_id": or_null(STRING), "why": STRING,
+    "round_id": or_null(STRING), "why": foreign_text(STRING),
 }  # fmt: skip
 SETTINGS: Final[dict[str, Schema]] = {
     "raw_shares": SHARES,
@@ -141,7 +143,9 @@ _MANAGER: Final[dict[str, Schema]] = {
     "lag_s": NUMBER, "running_s": or_null(NUMBER), "unable_s": NUMBER, "stall_s": NUMBER,
     "commands": {
         "type": "array",
-        "items": wrapped(name=STRING, help=STRING, arguments={"type": "object"}),
+        "items": wrapped(
+            name=STRING, help=STRING, arguments={"type": "object"}, changes=BOOLEAN
+        ),
     },
 }  # fmt: skip
 
@@ -197,10 +201,12 @@ COMPONENTS: Final[Mapping[str, Schema]] = {
         estimated_first_start=or_null(INSTANT), estimated_last_start=or_null(INSTANT), **_ROUND,
     ),
     "Quota": wrapped(
-        total=or_null(AMOUNTS), private_unmanaged=or_null(AMOUNTS), shared=AMOUNTS,
-        shortfall=or_null(AMOUNTS), lent=or_null(AMOUNTS), shared_used=or_null(AMOUNTS),
-        shared_free=AMOUNTS, shortfall_causes={"type": ["object", "null"]},
-        warnings={"type": ["array", "null"], "items": STRING},
+        total=operators_only(or_null(AMOUNTS)), private_unmanaged=operators_only(or_null(AMOUNTS)),
+        shared=AMOUNTS, shortfall=operators_only(or_null(AMOUNTS)),
+        lent=operators_only(or_null(AMOUNTS)), shared_used=operators_only(or_null(AMOUNTS)),
+        shared_free=AMOUNTS,
+        shortfall_causes=operators_only({"type": ["object", "null"]}),
+        warnings=operators_only({"type": ["array", "null"], "items": STRING}),
         projects={
             "type": "array",
             "items": wrapped(
@@ -232,9 +238,18 @@ COMPONENTS: Final[Mapping[str, Schema]] = {
         begin=INSTANT, end=INSTANT, project_id=or_null(STRING), project=or_null(STRING),
         user_id=or_null(STRING), user=or_null(STRING), quota=or_null(_words(QuotaKind)),
         servers=COUNT, resource_hours=HOURS, billed_hours=NUMBER,
-        promised_share=or_null(NUMBER), delivered_share=or_null(NUMBER),
+        promised_share=operators_only(or_null(NUMBER)),
+        delivered_share=operators_only(or_null(NUMBER)),
     ),
     "Event": wrapped(number=COUNT, project_id=STRING, request_id=STRING, **_STEP),
+    "Change": wrapped(
+        number=COUNT, at=INSTANT, request_id=STRING, user_id=or_null(STRING),
+        user_name=or_null(STRING), project_id=or_null(STRING),
+        roles={"type": "array", "items": STRING}, address=STRING, operation=STRING, target=STRING,
+        asked={"type": "object"}, before={"type": ["object", "null"]},
+        after={"type": ["object", "null"]}, outcome=_words(AuditOutcome),
+        status=or_null({"type": "integer"}), why=STRING,
+    ),
     "Round": wrapped(
         waiting=or_null(COUNT), classes=COUNT, round_id=or_null(STRING), round_at=or_null(INSTANT),
         rounds=COUNT, dispatched=COUNT, conflicts=COUNT, unknown=COUNT, changes_passed=COUNT,

@@ -16,10 +16,12 @@ from typing import Any, Final
 
 import uvicorn
 
+from synergy.api.authentication import NONE
 from synergy.api.errors import Wsgi
 from synergy.api.gateway import BodyLimits, Gateway, LaneOf
 from synergy.api.lanes import LaneThreads
 from synergy.api.listener import ConnectionLimits, Connections, Listener, listen
+from synergy.api.local import is_loopback
 
 LOG = logging.getLogger(__name__)
 LONGEST_STOP_S: Final = 2
@@ -109,6 +111,12 @@ class ApiServer:
                 idle_s=conf.idle_s,
             ),
         )
+        if conf.auth_strategy == NONE and not is_loopback(self.address[0]):
+            self._listener.close()
+            raise ValueError(
+                f"[api] host {conf.host} is {self.address[0]}, which is not loopback, as "
+                "auth_strategy=none needs"
+            )
         lanes = {
             "health": LaneThreads("health", 2),
             "metrics": LaneThreads("metrics", 1),

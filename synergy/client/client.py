@@ -18,6 +18,7 @@ from keystoneauth1.session import Session
 
 from synergy.client.api import VERSION, Api
 from synergy.client.types import (
+    Change,
     Event,
     Explanation,
     Manager,
@@ -192,7 +193,7 @@ class Requests(_Noun):
 
 
 class Reports(_Noun):
-    """/v1/quotas, shares, priorities, usage, events, expiry and rounds"""
+    """/v1/quotas, shares, priorities, usage, events, expiry, audit and rounds"""
 
     def quota(self, project_id: str | None = None) -> Quota:
         """Return the shared quota, and what projects own and hold."""
@@ -221,6 +222,10 @@ class Reports(_Noun):
     def resume_expiry(self) -> dict[str, Any]:
         """Let servers be ended again: all that are due, by the wall clock as it is."""
         return cast(dict[str, Any], self._api.post("/expiry/resume", {})["expiry"])
+
+    def audit(self, *, limit: int | None = None, **filters: Any) -> Iterator[Change]:
+        """Walk who changed what through the API, oldest first."""
+        return self._api.pages("/audit", "audit", limit, **filters)
 
     def latest_round(self) -> dict[str, Any]:
         """Return the last round and its counters."""

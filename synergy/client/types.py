@@ -193,3 +193,24 @@ Event = TypedDict(
         "why": str,
     },
 )
+
+
+class Change(TypedDict):
+    """A change that somebody asked for through the API, and what became of it."""
+
+    number: int
+    at: str
+    request_id: str
+    user_id: str | None
+    user_name: str | None
+    project_id: str | None
+    roles: list[str]
+    address: str
+    operation: str
+    target: str
+    asked: dict[str, Any]
+    before: dict[str, Any] | None
+    after: dict[str, Any] | None
+    outcome: str
+    status: int | None
+    why: str

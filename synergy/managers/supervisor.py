@@ -311,7 +311,12 @@ def supervisor_json(supervisor: Supervisor) -> Json:
     for key in ("last_run_at", "next_run_at"):
         shown[key] = shown[key].isoformat() if shown[key] else None
     shown["commands"] = [
-        {"name": command.name, "help": command.help, "arguments": command.schema}
+        {
+            "name": command.name,
+            "help": command.help,
+            "arguments": command.schema,
+            "changes": not command.beside,  # what may run beside the manager's work only reads
+        }
         for command in supervisor.manager.commands().values()
     ]
     return shown

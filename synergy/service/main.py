@@ -153,6 +153,7 @@ def api_of(services: Services, conf: cfg.ConfigOpts) -> Wsgi:
         conf,
         strategy=strategy,
         longest_body=conf.api.longest_body_bytes,
+        costly_per_minute=conf.api.costly_per_minute,
     )
 
 

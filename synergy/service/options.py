@@ -15,6 +15,7 @@ from oslo_log import log
 from stevedore import ExtensionManager
 
 from synergy.api.authentication import KEYSTONE, NONE, STRATEGIES
+from synergy.api.local import is_loopback
 from synergy.api.policies import Enforcer, new_enforcer
 from synergy.core.errors import ConfigurationInvalid
 from synergy.db.engine import DATABASE_OPTIONS
@@ -140,6 +141,14 @@ API_OPTIONS = (
         max=1024**3,
         help="Longest body of a request, in bytes; a longer one is answered with 413.",
     ),
+    cfg.IntOpt(
+        "costly_per_minute",
+        default=120,
+        min=1,
+        max=1_000_000,
+        help="Costly requests (usage, events, priorities, explain, simulate) that one user may "
+        "send a minute, and as many at once after a minute of rest; more are answered with 429.",
+    ),
     cfg.StrOpt(
         "socket",
         help="Path of a UNIX socket at which the service answers the WSGI application of other "
@@ -233,11 +242,17 @@ def problems_of(conf: cfg.ConfigOpts) -> list[str]:
 def _api_problems(conf: cfg.ConfigOpts) -> list[str]:
     found = []
     host, strategy = _value(conf, "api", "host"), _value(conf, "api", "auth_strategy")
-    loopback = host in (None, "localhost", "::1") or str(host).startswith("127.")
-    if strategy == NONE and not loopback:
+    if strategy == NONE and host is not None and not is_loopback(str(host)):
         found.append(
             f"[api] host is {host}, but must be a loopback address with auth_strategy=none: "
             "whoever reaches the port is an administrator"
+        )
+    cloud = cloud_plugins().get(_value(conf, None, "cloud"))
+    if strategy == NONE and cloud is not None and not getattr(cloud, "SIMULATED", False):
+        found.append(
+            f"[api] auth_strategy is none, but [DEFAULT] cloud is {conf.cloud}: beside a real "
+            "cloud Keystone has to say who asks; give auth_strategy=keystone and "
+            "[keystone_authtoken]"
         )
     if strategy == KEYSTONE and not _keystone_is_told(conf):
         found.append(

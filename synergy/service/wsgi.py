@@ -13,7 +13,7 @@ from synergy.core.errors import ConfigurationInvalid
 from synergy.service import logs
 from synergy.service.door import BehindDoor
 from synergy.service.main import api_of, read_configuration
-from synergy.service.options import new_conf
+from synergy.service.options import new_conf, problems_of
 
 
 def create() -> Wsgi:
@@ -22,10 +22,11 @@ def create() -> Wsgi:
     files = [path for path in os.environ.get("SYNERGY_CONFIG_FILES", "").split(":") if path]
     read_configuration(conf, [part for path in files for part in ("--config-file", path)])
     logs.set_up(conf)
+    problems = problems_of(conf)
     if not conf.api.socket:
-        raise ConfigurationInvalid(
-            ["[api] socket is missing: the application reaches synergy-service through it"]
-        )
+        problems.append("[api] socket is missing: the application reaches synergy-service by it")
+    if problems:
+        raise ConfigurationInvalid(problems)
     return api_of(BehindDoor(conf.api.socket), conf)
 
 

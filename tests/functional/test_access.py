@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from synergy.api.app import ROUTES
+from synergy.api.app import ROUTES, VISIBILITY
+from synergy.api.visibility import FOREIGN_TEXT, OPERATORS_ONLY
 from tests.builders import world
 from tests.served import Api
 
@@ -21,6 +22,8 @@ WHO = {
     "other project": lambda api: api.as_("manager", "member", "reader", project="project-B"),
     "no token": lambda api: api.as_nobody(),
 }
+FIELDS = {"fields for admin and service only": OPERATORS_ONLY,
+          "fields worded anew for a project": FOREIGN_TEXT}  # fmt: skip
 BODIES = {
     "add_project": {"project": "C"},
     "set_project": {"raw_shares": 2},
@@ -72,7 +75,16 @@ def read_table():
 
 def test_the_table_has_every_route_and_everybody():
     assert list(read_table()) == [f"{route.method} {route.path}" for route in ROUTES]
-    assert all(list(row) == list(WHO) for row in read_table().values())
+    assert all(list(row) == [*WHO, *FIELDS] for row in read_table().values())
+
+
+@pytest.mark.parametrize("route", ROUTES, ids=lambda route: route.name)
+def test_the_table_names_the_fields_that_a_project_does_not_see(route):
+    marked = list(VISIBILITY.fields(route.answer)) if route.rule is not None else []
+    row = read_table()[f"{route.method} {route.path}"]
+    for column, mark in FIELDS.items():
+        expected = " ".join(place for place, found in marked if found == mark)
+        assert row[column] == expected
 
 
 @pytest.mark.parametrize("route", ROUTES, ids=lambda route: route.name)
@@ -83,4 +95,5 @@ def test_everybody_gets_what_the_table_says(made, route):
         path = prepared(made, route)
         status, _ = become(api).raw(route.method, path, json=BODIES.get(route.name))
         found[who] = str(status)
-    assert found == read_table()[f"{route.method} {route.path}"]
+    row = read_table()[f"{route.method} {route.path}"]
+    assert found == {who: row[who] for who in WHO}

@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from synergy.client import ApiError, connect
-from tests.functional.test_service import BIN, Running, free_port, prepare, run
+from tests.functional.test_service import BIN, Running, configure, free_port, prepare, run
 
 
 @pytest.fixture(scope="module")
@@ -172,6 +172,9 @@ def test_it_speaks_tls(tmp_path):
         ({"auth_strategy": "keystone"}, "[keystone_authtoken] auth_url and auth_type are missing"),
         ({"auth_strategy": "open"}, "[api] auth_strategy"),
         ({"tls_cert_file": __file__, "tls_key_file": __file__}, "cannot be used"),
+        ({"host": "127.evil.example"}, "must be a loopback address with auth_strategy=none"),
+        ({"host": "localhost.evil"}, "must be a loopback address with auth_strategy=none"),
+        ({"host": "0.0.0.0"}, "must be a loopback address with auth_strategy=none"),
         ({"socket": "/nowhere/door"}, "[api] socket /nowhere/door: its folder does not exist"),
         ({"socket": f"/tmp/{'x' * 120}"}, "a path may have 107 bytes at most"),
     ],
@@ -180,6 +183,38 @@ def test_a_wrong_setting_of_the_api_is_told_before_it_starts(tmp_path, changes, 
     path = prepare(tmp_path, api=changes)
     done = run("synergy-service", "--config-file", path, cwd=tmp_path, ok=False)
     assert told in done.stderr
+
+
+def test_none_is_refused_beside_a_real_cloud(tmp_path):
+    path = prepare(tmp_path)
+    path.write_text(path.read_text().replace("cloud = embedded", "cloud = openstack"))
+    done = run("synergy-service", "--config-file", path, cwd=tmp_path, ok=False)
+    assert "auth_strategy is none, but [DEFAULT] cloud is openstack" in done.stderr
+
+
+@pytest.mark.parametrize("changes", [{"host": "0.0.0.0"}, {"host": "0x7f.1"}])
+def test_behind_uwsgi_what_is_wrong_is_told_too(tmp_path, changes):
+    path = configure(tmp_path, api={"socket": tmp_path / "door", **changes})
+    done = run("python", "-c", "import synergy.service.wsgi", cwd=tmp_path, ok=False,
+               SYNERGY_CONFIG_FILES=str(path))  # fmt: skip
+    assert "must be a loopback address" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [{"Host": "evil.example"}, {"Origin": "http://evil.example"}, {"X-Forwarded-For": "10.0.0.1"},
+     {"Sec-Fetch-Site": "cross-site"}],
+)  # fmt: skip
+def test_no_page_of_another_site_reaches_the_embedded_cloud(service, uwsgi, headers):
+    for url in (service.url, uwsgi):
+        request = urllib.request.Request(
+            f"{url}/v1/managers/queue/stop", method="POST", headers=headers
+        )
+        with pytest.raises(urllib.error.HTTPError) as refused:
+            urllib.request.urlopen(request, timeout=20)
+        with refused.value as answer:
+            assert answer.code == 403
+    assert service.get("/healthcheck")["healthy"]
 
 
 def test_the_client_walks_pages_and_raises_what_the_api_says(service):

@@ -10,6 +10,7 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
+from lab.settings import SECRET
 from tests import patience
 from tests.openstack import options
 
@@ -35,6 +36,7 @@ class Beside:
 
     def __init__(self, settings, folder, **sections):
         self.settings, self.folder, self._process = settings, folder, None
+        self._issued = None
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port = probe.getsockname()[1]
@@ -44,7 +46,17 @@ class Beside:
                 "connection": f"sqlite:///{folder}/synergy.sqlite",
                 "keys_file": folder / "keys",
             },
-            "api": {"port": self.port, "auth_strategy": "none"},
+            "api": {"port": self.port, "costly_per_minute": 1_000_000},
+            "keystone_authtoken": {
+                "auth_type": "password",
+                "auth_url": f"{settings.url('keystone')}/v3",
+                "www_authenticate_uri": f"{settings.url('keystone')}/v3",
+                "username": "synergy",
+                "password": SECRET,
+                "project_name": "service",
+                "user_domain_id": "default",
+                "project_domain_id": "default",
+            },
             "openstack": options.beside(settings),
         }
         self.configure(**sections)
@@ -106,10 +118,28 @@ class Beside:
             f"http://127.0.0.1:{self.port}{path}",
             method=method,
             data=None if body is None else json.dumps(body).encode(),
-            headers={"Content-Type": "application/json"},
+            headers={"Content-Type": "application/json", "X-Auth-Token": self._token()},
         )
         with urllib.request.urlopen(request, timeout=60) as answer:
             return json.loads(answer.read() or b"null")
+
+    def _token(self):
+        """Return an administrator's token of Keystone, asked for once."""
+        if self._issued is None:
+            user = {"name": "admin", "domain": {"id": "default"}, "password": SECRET}
+            project = {"name": "admin", "domain": {"id": "default"}}
+            asked = {
+                "identity": {"methods": ["password"], "password": {"user": user}},
+                "scope": {"project": project},
+            }
+            request = urllib.request.Request(
+                f"{self.settings.url('keystone')}/v3/auth/tokens",
+                data=json.dumps({"auth": asked}).encode(),
+                headers={"Content-Type": "application/json"},
+            )
+            with urllib.request.urlopen(request, timeout=60) as answer:
+                self._issued = answer.headers["X-Subject-Token"]
+        return self._issued
 
     def command(self, manager, name, **arguments):
         return self.ask("POST", f"/v1/managers/{manager}/commands/{name}", arguments)["result"]

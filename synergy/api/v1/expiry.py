@@ -36,6 +36,7 @@ ROUTES: Final = (
         rule="expiry:resume",
         general=True,
         handler=resume_expiry,
+        before=lambda call: show_expiry(call)["expiry"],
         answer=_ONE,
     ),
 )

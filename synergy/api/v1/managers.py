@@ -36,6 +36,16 @@ def execute(call: Call) -> Any:
     return {"result": found}
 
 
+def _as_it_is(call: Call) -> Any:
+    return call.services.manager(call.at["manager"])
+
+
+def _only_reads(call: Call) -> bool:
+    """Tell whether a command only reads; one that does not exist changes nothing either."""
+    commands = call.services.manager(call.at["manager"])["commands"]
+    return not any(one["changes"] for one in commands if one["name"] == call.at["command"])
+
+
 _ONE: Final = wrapped(manager=ref("Manager"))
 ROUTES: Final = (
     Route(
@@ -66,6 +76,7 @@ ROUTES: Final = (
         rule="managers:control",
         general=True,
         handler=start_manager,
+        before=_as_it_is,
         answer=_ONE,
     ),
     Route(
@@ -76,6 +87,7 @@ ROUTES: Final = (
         rule="managers:control",
         general=True,
         handler=stop_manager,
+        before=_as_it_is,
         answer=_ONE,
     ),
     Route(
@@ -86,6 +98,7 @@ ROUTES: Final = (
         rule="managers:execute",
         general=True,
         handler=execute,
+        harmless=_only_reads,
         body={"type": "object", "description": "The arguments; the manager tells their schema."},
         answer=wrapped(result={}),
     ),

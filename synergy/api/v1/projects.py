@@ -2,7 +2,7 @@
 
 from typing import Any, Final
 
-from synergy.api.routing import PAGING, Answer, Call, Route, object_of, page_of, visible
+from synergy.api.routing import PAGING, Answer, Call, Route, object_of, page_of, project_named
 from synergy.api.schemas import BOOLEAN, NAME, SETTINGS, USER_SETTINGS, listed, ref, wrapped
 from synergy.core.errors import NotFound
 
@@ -73,11 +73,21 @@ def set_user(call: Call) -> Any:
 
 def _found(call: Call, rule: str) -> Any:
     """Return the project of the path. Raises NotFound also for one that is not to be seen."""
-    asked = call.at["project"]
-    found = call.run("project", "show", project=asked)
-    missing = f"project {asked!r} is not managed by Synergy"
-    visible(call, rule, "projects:get", missing, project_id=found["id"])
+    found = project_named(call, call.at["project"])
+    call.caller.authorize(rule, project_id=found["id"])
     return found
+
+
+def _only_tries(call: Call) -> bool:
+    return bool(call.body.get("dry_run"))
+
+
+def _project_before(call: Call) -> Any:
+    return show_project(call).body["project"]
+
+
+def _user_before(call: Call) -> Any:
+    return show_user(call).body["user"]
 
 
 def _matching(call: Call) -> dict[str, Any]:
@@ -139,6 +149,8 @@ ROUTES: Final = (
         summary="Change a managed project.",
         rule="projects:update",
         handler=set_project,
+        before=_project_before,
+        harmless=_only_tries,
         body=object_of({**SETTINGS, **HOW}) | {"minProperties": 1},
         answer=_ONE,
         matches=True,
@@ -151,6 +163,7 @@ ROUTES: Final = (
         rule="projects:delete",
         handler=remove_project,
         query={"servers": {"type": "string", "enum": ["keep", "expire"], "default": "keep"}},
+        before=_project_before,
         status=204,
         matches=True,
     ),
@@ -181,6 +194,7 @@ ROUTES: Final = (
         summary="Change a user's shares or priority within a project.",
         rule="users:update",
         handler=set_user,
+        before=_user_before,
         body=object_of(USER_SETTINGS) | {"minProperties": 1},
         answer=_ONE_USER,
         matches=True,

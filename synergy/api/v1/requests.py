@@ -12,10 +12,13 @@ from synergy.api.routing import (
     Route,
     next_page,
     object_of,
+    project_named,
     visible,
 )
 from synergy.api.schemas import listed, ref, wrapped
+from synergy.api.visibility import public_why
 from synergy.core.errors import InvalidInput, NotFound
+from synergy.core.lifecycle import Event
 from synergy.core.model import QuotaKind, State
 from synergy.ports import SORT_KEYS
 
@@ -37,7 +40,11 @@ def show_request(call: Call) -> Any:
 def explain_request(call: Call) -> Any:
     """Tell why a request waits, its place and priority, and what would unblock it."""
     found = _found(call, "requests:explain")
-    return {"explanation": call.run("scheduler", "explain", request_id=found["id"])}
+    explained = call.run("scheduler", "explain", request_id=found["id"])
+    if found["why"] and not call.caller.operates:
+        shown = public_why(found["why"], event=Event(found["history"][-1]["event"]))
+        explained["text"] = explained["text"].replace(found["why"], shown)
+    return {"explanation": explained}
 
 
 def hold_request(call: Call) -> Any:
@@ -67,11 +74,8 @@ def simulate(call: Call) -> Any:
     asked = body.pop("project", None) or call.caller.project_id
     if asked is None:
         raise InvalidInput("project is missing: your token is of none, so say for which")
-    found = call.run("project", "show", project=asked)
-    missing = f"project {asked!r} is not managed by Synergy"
-    visible(
-        call, "requests:simulate", "projects:get", missing, project_id=found["id"],
-    )  # fmt: skip
+    found = project_named(call, asked)
+    call.caller.authorize("requests:simulate", project_id=found["id"])
     users = {user["user_id"] for user in found["users"] if user["active"]}
     mine = call.caller.user_id if call.caller.user_id in users else None
     seen = call.run("scheduler", "simulate", project_id=found["id"], user_id=mine, **body)
@@ -87,6 +91,10 @@ def _found(call: Call, rule: str) -> Any:
         project_id=found["project_id"], user_id=found["user_id"],
     )  # fmt: skip
     return found
+
+
+def _request_before(call: Call) -> Any:
+    return show_request(call).body["request"]
 
 
 def _moved(call: Call, command: str, **arguments: Any) -> Answer:
@@ -105,7 +113,7 @@ def _shown(call: Call, request: dict[str, Any]) -> Answer:
 
 
 def _complete(call: Call, found: list[dict[str, Any]]) -> None:
-    """Add why requests wait, and leave out where they run for those who may not know."""
+    """Add why requests wait."""
     waiting = [one["id"] for one in found if one["state"] in (State.QUEUED, State.HELD)]
     reasons: dict[str, Any] = {}
     if waiting:
@@ -113,10 +121,8 @@ def _complete(call: Call, found: list[dict[str, Any]]) -> None:
             reasons = call.run("scheduler", "reasons", request_ids=waiting)
         except NotFound:
             reasons = {}  # this process runs no scheduler
-    sees_hosts = call.caller.may("requests:get_all")  # as in Nova, only who operates the cloud
     for one in found:
         one["reason"] = reasons.get(one["id"])
-        one["host"] = one["host"] if sees_hosts else None
 
 
 _ONE: Final = wrapped(request=ref("Request"))
@@ -130,6 +136,7 @@ def _action(name: str, summary: str, handler: Any, body: Any = None) -> Route:
         summary=summary,
         rule=f"requests:{name}",
         handler=handler,
+        before=_request_before,
         body=body,
         answer=_ONE,
         matches=True,
@@ -194,6 +201,7 @@ ROUTES: Final = (
         summary="Tell whether servers would start now; nothing is created.",
         rule="requests:simulate",
         handler=simulate,
+        harmless=lambda _: True,
         lane=Lane.COSTLY,
         body=object_of(
             {
