@@ -52,7 +52,7 @@ def optional(form: Form, default: Any = None) -> Form:
 
 def read_fields(table: Table, source: Any, of: str) -> dict[str, Any]:
     """Return the fields of a table from an object. Raises InvalidInput naming what is wrong."""
-    if not isinstance(source, Mapping):
+    if not isinstance(source, dict):
         raise InvalidInput(f"{of} is {shown(source)}, but must be an object")
     found = {}
     for name, form in table.items():
@@ -83,16 +83,16 @@ def usable_fields(table: Table, source: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
-def inside(source: Any, *names: str, of: str) -> Mapping[str, Any]:
+def inside(source: Any, *names: str, of: str) -> dict[str, Any]:
     """Return the object that lies at the end of a path. Raises InvalidInput."""
     place = of
     for name in names:
-        if not isinstance(source, Mapping):
+        if not isinstance(source, dict):
             raise InvalidInput(f"{place} is {shown(source)}, but must be an object")
         if name not in source:
             raise InvalidInput(f"{place}: there is no {name!r}")
         source, place = source[name], place if name == DATA else f"{place}.{name}"
-    if not isinstance(source, Mapping):
+    if not isinstance(source, dict):
         raise InvalidInput(f"{place} is {shown(source)}, but must be an object")
     return source
 
@@ -179,7 +179,7 @@ def _instant(value: Any) -> datetime:
 
 
 def _texts(value: Any) -> dict[str, str]:
-    if not isinstance(value, Mapping) or len(value) > _MOST_ENTRIES:
+    if not isinstance(value, dict) or len(value) > _MOST_ENTRIES:
         raise ValueError
     for key, text in value.items():
         if len(_of_text(key)) > 255 or len(_of_text(text)) > 65_535:
