@@ -25,6 +25,7 @@ from synergy.db.models import (
     MICROSECOND,
     ArchiveRow,
     AuditRow,
+    AuditRow,
     Base,
     BodyRow,
     ClassRow,
@@ -92,6 +93,13 @@ KINDS: Final[Mapping[str, Kind]] = {
             ),
         ),
         children={"ledger": (StepRow, "request_id")},
+    ),
+    "audit": Kind(
+        table=AuditRow,
+        key="seq",
+        at="at",
+        finished=(AuditRow.seq < select(func.max(AuditRow.seq)).scalar_subquery(),),
+        children={},
     ),
     "quarantine": Kind(
         table=QuarantineRow,
