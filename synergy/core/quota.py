@@ -7,7 +7,7 @@ know priorities, order or requests. "No limit" is None in values, UNLIMITED in c
 
 from collections.abc import Iterable, Mapping, Sequence
 from copy import copy
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Final
 
@@ -112,16 +112,6 @@ class QuotaState:
     def no_host_has(self, amounts: Resources) -> Resources:
         """Return those of the amounts whose resource class no host has, up or not."""
         return Resources.of({n: a for n, a in amounts.items() if not self.installed.get(n)})
-
-    def with_private(self, node_id: str, private: Resources) -> "QuotaState":
-        """Return the state as it would be with another private quota of one node."""
-        return replace(
-            self,
-            nodes=tuple(
-                replace(node, private=private) if node.node_id == node_id else node
-                for node in self.nodes
-            ),
-        )
 
     def size(self, held: Iterable["Held"] = ()) -> SharedSize:
         """Return the shared quota of the capacity that is up, beside what is held."""

@@ -12,7 +12,6 @@ from typing import Any
 
 from oslo_config import cfg
 
-from synergy.core.accounts import quota_nodes
 from synergy.core.batches import PASSING
 from synergy.core.errors import Conflict, InvalidInput, NotFound, SynergyError
 from synergy.core.events import ProjectsChanged
@@ -32,7 +31,8 @@ from synergy.core.model import (
 from synergy.core.quota import QuotaState
 from synergy.managers.base import Json, Manager, Publish, command
 from synergy.managers.keeping import keep_servers
-from synergy.managers.quota_change import effects_of, look, merged
+from synergy.managers.quota_change import effects_of, merged
+from synergy.managers.quota_survey import QuotaSurvey
 from synergy.managers.render import IF_MATCH, check_revision, project_json, user_json
 from synergy.ports import Clock, Compute, Identity, Intake, Reading, Store, Wake, Writing
 
@@ -121,6 +121,7 @@ class ProjectManager(Manager):
         self._conf, self._clock, self._wake = conf, clock, wake
         self._publish, self._store = publish, store
         self._identity, self._compute, self._intake = identity, compute, intake
+        self._survey = QuotaSurvey(clock, store, compute, identity)
         self._troubles: dict[str, str] = {}  # what was told of each project that cannot be handled
 
     def setup(self) -> None:
@@ -342,7 +343,7 @@ class ProjectManager(Manager):
             private=self._private_quota(view.project_id, limits),
             max_private_servers=self._compute.server_limit(view.project_id),
         )
-        state = self._quota_state()
+        state = self._survey.look().state
         made = _changed(made, settings, state)
         with self._store.reading() as uow:
             effects = effects_of(uow, state, None, made)
@@ -379,7 +380,7 @@ class ProjectManager(Manager):
             raise InvalidInput(f"nothing to set: give one of {', '.join(_SETTINGS)}")
         # Whatever concerns no quota is changed without asking the cloud, which may be away.
         sized = dry_run or any(name in settings for name in _VECTORS)
-        state = self._quota_state() if sized else QuotaState()
+        state = self._survey.look().state if sized else QuotaState()
         with self._store.reading() as uow:
             found = _find(uow.projects.all(), project)
             check_revision(project_json(found), if_match)
@@ -394,13 +395,6 @@ class ProjectManager(Manager):
             uow.commit()
         self._publish(ProjectsChanged(frozenset({found.project_id})))
         return self.do_show(found.project_id)
-
-    def _quota_state(self) -> QuotaState:
-        with self._store.reading() as uow:
-            projects = uow.projects.all()
-            nodes = quota_nodes(uow.projects.domains(), projects, uow.projects.associations())
-        managed = frozenset(project.project_id for project in projects)
-        return look(self._compute, self._identity, managed, nodes)
 
     @command(
         {"project": _NAME, "servers": {"enum": ["keep", "expire"]}, "if_match": IF_MATCH},

@@ -11,23 +11,23 @@ from typing import Any, Final
 
 import numpy as np
 
-from synergy.core.accounts import held_of, project_node, quota_nodes
-from synergy.core.errors import InvalidInput, NotFound, UpstreamUnavailable
+from synergy.core.accounts import held_of, project_node
+from synergy.core.errors import UpstreamUnavailable
 from synergy.core.events import ProjectsChanged, QuotaChanged
-from synergy.core.model import NOTHING, Project, Resources, total
+from synergy.core.model import NOTHING, Resources
 from synergy.core.quota import Held, Owner, QuotaBook, QuotaState, QuotaTree, SharedSize
 from synergy.core.shares import Ints
 from synergy.core.shortfall import Balance, causes
 from synergy.managers.base import Json, Manager, Publish, command
+from synergy.managers.quota_survey import QuotaSurvey, Survey
 from synergy.managers.render import limit_json
-from synergy.ports import Clock, Compute, Host, Identity, Limits, Reading, Store
+from synergy.ports import Clock, Compute, Identity, Reading, Store
 
 _ID: Final = {"type": "string", "minLength": 1, "maxLength": 64}
 _OF_ADMINISTRATORS: Final = (
     "total", "private_unmanaged", "shortfall", "lent", "shared_used", "shortfall_causes",
     "warnings",
 )  # fmt: skip
-USE_KEPT_S: Final = 600.0  # what bounded projects use matters only once it exceeds their limits
 LOG = logging.getLogger(__name__)
 
 
@@ -47,31 +47,21 @@ class QuotaManager(Manager):
         compute: Compute,
         identity: Identity,
     ) -> None:
-        self._clock, self._publish, self._store = clock, publish, store
-        self._compute, self._identity = compute, identity
+        self._publish, self._store, self._compute = publish, store, compute
+        self._survey = QuotaSurvey(clock, store, compute, identity)
         self._state: QuotaState | None = None
         self._size = SharedSize(shared=NOTHING, shortfall=NOTHING)
         self._balance: Balance | None = None
         self._causes: dict[str, list[str]] = {}  # of the shortfall, by resource class
         self._warnings: list[str] = []
-        self._use: dict[str, tuple[float, Limits, Resources]] = {}  # when asked, monotonic
 
     def task(self) -> float | None:
-        with self._store.reading() as uow:
-            projects = uow.projects.all()
-            nodes = quota_nodes(uow.projects.domains(), projects, uow.projects.associations())
-        hosts = self._compute.hosts()
-        state = QuotaState(
-            total=total(host.capacity for host in hosts if host.up),
-            installed=total(host.capacity for host in hosts),
-            hosts=tuple(dict.fromkeys(host.capacity for host in hosts)),
-            unmanaged=self._unmanaged(projects),
-            nodes=nodes,
-            limited=self._compute.limited_classes(),
-        )
+        # While there is a shortfall every project is asked about anew: one of them may be its cure.
+        survey = self._survey.look(fresh=bool(self._size.shortfall))
+        state = survey.state
         with self._store.reading() as uow:
             held = _held(uow)
-        size, balance = state.size(held), _balance(state, hosts, projects, held)
+        size, balance = state.size(held), _balance(survey, held)
         self._tell_shortfall(size.shortfall, balance)
         self._warn(balance)
         if self._state is None or size.shared != self._size.shared:
@@ -111,45 +101,6 @@ class QuotaManager(Manager):
                 LOG.warning("%s", text)
         self._warnings = found
 
-    def _unmanaged(self, managed: Sequence[Project]) -> tuple[Owner, ...]:
-        """Return all other projects, with their Nova quotas.
-
-        While there is a shortfall they are asked for anew, since one of them may be its cure.
-        """
-        ours = {project.project_id for project in managed}
-        owners = []
-        for view in self._identity.projects():
-            if view.project_id in ours:
-                continue
-            try:
-                owners.append(self._owner(view.project_id, view.name))
-            except (NotFound, InvalidInput):
-                self._use.pop(view.project_id, None)  # removed since it was listed
-        return tuple(owners)
-
-    def _owner(self, project_id: str, name: str) -> Owner:
-        limits = self._compute.quota(project_id, fresh=bool(self._size.shortfall))
-        used = self._used_by(project_id, limits)
-        return Owner(
-            project_id=project_id,
-            name=name,
-            private=Resources.of({n: v for n, v in limits.items() if v is not None}),
-            used=used,
-            unlimited=frozenset(n for n in {*limits, *used} if limits.get(n) is None),
-        )
-
-    def _used_by(self, project_id: str, limits: Limits) -> Resources:
-        """Return what a project uses; where limits bound it, as it was a while ago."""
-        now_s = self._clock.monotonic_s()
-        asked_s, then, used = self._use.get(project_id, (float("-inf"), {}, NOTHING))
-        bounded = all(
-            limit is not None and used.get(name, 0) <= limit for name, limit in limits.items()
-        )
-        if self._size.shortfall or not bounded or limits != then or now_s > asked_s + USE_KEPT_S:
-            used = self._compute.used_by(project_id)
-            self._use[project_id] = (now_s, dict(limits), used)
-        return used
-
     @command({"project_id": _ID}, beside=True)
     def do_show(self, project_id: str | None = None) -> Json:
         """Show the cloud's capacity, the shared quota, and what each project holds.
@@ -179,19 +130,9 @@ def _held(uow: Reading) -> list[Held]:
     return [held_of(*entry) for entry in uow.requests.held()]
 
 
-def size_if(
-    uow: Reading, state: QuotaState, project_id: str, private: Resources
-) -> tuple[SharedSize, SharedSize]:
-    """Return the shared quota as it is, and as it would be with another private quota of a managed
-    project; what is held now stays held."""
-    held = _held(uow)
-    return state.size(held), state.with_private(project_node(project_id), private).size(held)
-
-
-def _balance(
-    state: QuotaState, hosts: Sequence[Host], managed: Sequence[Project], held: Sequence[Held]
-) -> Balance:
+def _balance(survey: Survey, held: Sequence[Held]) -> Balance:
     """Return who owns what, managed or not."""
+    state = survey.state
     names = {*state.resource_classes(), *(name for one in held for name in one.private)}
     tree = QuotaTree(state, tuple(sorted(names)))
     book = QuotaBook(tree, held)
@@ -204,11 +145,11 @@ def _balance(
             used=tree.resources(book.private_used[row]),
             unlimited=unlimited,
         )
-        for project in managed
+        for project in survey.managed
         if (row := tree.row.get(project_node(project.project_id))) is not None
     ]
     return Balance(
-        capacity={host.name: host.capacity for host in hosts if host.up},
+        capacity={host.name: host.capacity for host in survey.hosts if host.up},
         owners={owner.project_id: owner for owner in (*state.unmanaged, *owners)},
     )
 

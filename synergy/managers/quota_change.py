@@ -5,15 +5,15 @@ functions that size the shared quota, so what is told is what would happen. Must
 anything.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 from synergy.core.accounts import domain_node, held_of, project_node
-from synergy.core.errors import Conflict, NotFound
+from synergy.core.errors import Conflict
 from synergy.core.model import NOTHING, Project, QuotaKind, Resources, total
-from synergy.core.quota import Owner, QuotaNode, QuotaState, SharedSize
-from synergy.ports import Compute, Identity, Reading
+from synergy.core.quota import QuotaNode, QuotaState, SharedSize
+from synergy.ports import Reading
 
 _LIMITS = ("private", "borrow_limit", "lend_limit")
 
@@ -64,39 +64,6 @@ class Effects:
             "unknown": dict(self.unknown),
             "text": ", ".join(self.words()) or "the shared quota stays as it is",
         }
-
-
-def look(
-    compute: Compute, identity: Identity, managed: Collection[str], nodes: tuple[QuotaNode, ...]
-) -> QuotaState:
-    """Return the cloud as it is now, asked for outside any transaction.
-
-    Raises UpstreamUnavailable: nothing that can hurt is done without knowing what it does.
-    """
-    hosts, owners = compute.hosts(), []
-    for view in identity.projects():
-        if view.project_id in managed:
-            continue
-        try:
-            limits = compute.quota(view.project_id, fresh=False)
-            unlimited = frozenset(name for name, limit in limits.items() if limit is None)
-            used = compute.used_by(view.project_id) if unlimited else NOTHING
-        except NotFound:
-            continue  # removed since it was listed
-        private = Resources.of({n: limit for n, limit in limits.items() if limit is not None})
-        owners.append(
-            Owner(
-                project_id=view.project_id, name=view.name, private=private, used=used,
-                unlimited=unlimited,
-            )
-        )  # fmt: skip
-    return QuotaState(
-        total=total(host.capacity for host in hosts if host.up),
-        installed=total(host.capacity for host in hosts),
-        nodes=nodes,
-        unmanaged=tuple(owners),
-        limited=compute.limited_classes(),
-    )
 
 
 def effects_of(uow: Reading, state: QuotaState, before: Project | None, after: Project) -> Effects:

@@ -6,8 +6,9 @@ import pytest
 
 from synergy.cli import project as cli
 from synergy.cli.render import vector
-from synergy.core.errors import Conflict
-from tests.builders import world
+from synergy.core.errors import Conflict, InvalidInput
+from synergy.managers.quota_survey import QuotaSurvey
+from tests.builders import Fragile, world
 from tests.served import Api
 
 
@@ -60,6 +61,28 @@ def test_a_dry_run_tells_and_changes_nothing(made):
     assert [one["name"] for one in made.command("project", "list")] == ["A", "C"]
 
 
+def test_a_dry_run_counts_what_a_pass_counts(made):
+    """An owner whose quota was set below its use counts with its use, whoever asks."""
+    made.nova.set_quota("project-B", {"VCPU": 8, "MEMORY_MB": 65_536})
+    made.create("large", project="B")
+    made.nova.set_quota("project-B", {"VCPU": 0})
+    made.run(61)
+    effects = set_(made, private={"VCPU": 4}, dry_run=True)["effects"]
+    assert effects["shared_before"]["VCPU"] == made.command("quota", "show")["shared"]["VCPU"]
+
+
+def test_a_project_that_nova_knows_no_longer_keeps_no_other_from_being_changed(made):
+    def quota(real, project_id, fresh=True):
+        if project_id == "project-B":
+            raise InvalidInput("Nova: project-B is not a valid project id (HTTP 400)")
+        return real(project_id, fresh=fresh)
+
+    cloud = Fragile(made.nova)
+    cloud.answer("quota", quota)
+    survey = QuotaSurvey(made.engine.clock, made.store, cloud, made.engine.identity)
+    assert "project-B" not in {owner.project_id for owner in survey.look().state.unmanaged}
+
+
 @pytest.mark.parametrize("setting", ["private", "borrow_limit", "lend_limit"])
 def test_a_resource_class_that_no_host_has_is_refused(made, setting):
     with pytest.raises(Conflict, match="no host has FOO"):
@@ -94,7 +117,7 @@ def test_the_api_takes_force_and_dry_run_and_nulls(made):
     assert (status, found["errors"][0]["code"]) == (409, "conflict")
     asked = {"private": {"VCPU": 99_999}, "dry_run": True}
     status, found, _ = api.ask("PATCH", "/v1/projects/C", asked)
-    assert (status, found["project"]["effects"]["shared_after"]) != (200, {})
+    assert (status, found["project"]["effects"]["shared_after"].get("VCPU", 0)) == (200, 0)
     assert "VCPU short by" in found["project"]["effects"]["text"]
     status, found, _ = api.ask("PATCH", "/v1/projects/C", {"private": {"MEMORY_MB": None}})
     assert (status, found["project"]["private"]) == (200, {"VCPU": 4})

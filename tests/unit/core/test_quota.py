@@ -110,14 +110,6 @@ def test_a_quota_of_a_class_that_no_host_has_takes_nothing_from_the_others():
     assert state.no_host_has(Resources.of(VCPU=1, FOO=4)) == Resources.of(FOO=4)
 
 
-def test_what_would_be_if_a_private_quota_were_set():
-    state = QuotaState(total=vcpus(16), nodes=(ROOT, node("p", private=vcpus(8))))
-    held = [Held("p", private=vcpus(5))]
-    assert state.size(held).shared == vcpus(8)
-    assert state.with_private("p", vcpus(2)).size(held).shared == vcpus(11)
-    assert state.with_private("p", vcpus(99)).size(held).shortfall == vcpus(83)
-
-
 def test_what_comes_back_to_its_owner_bit_by_bit_is_not_borrowed_again():
     found = book(8, node("a", private=vcpus(8), lend_limit=None), node("c"),
                  held=[Held("c", shared=vcpus(7))])  # fmt: skip
