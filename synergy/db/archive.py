@@ -25,7 +25,6 @@ from synergy.db.models import (
     MICROSECOND,
     ArchiveRow,
     AuditRow,
-    AuditRow,
     Base,
     BodyRow,
     ClassRow,

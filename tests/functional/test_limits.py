@@ -5,7 +5,7 @@ from collections import Counter
 import pytest
 
 from synergy.core.errors import UpstreamUnavailable
-from synergy.managers.limits import NEAR
+from synergy.managers.queue.limits import NEAR
 from synergy.sim.engine import Engine, temporary_store
 from tests.builders import Fragile, World, project_spec, spec, world
 

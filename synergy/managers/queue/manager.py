@@ -49,8 +49,8 @@ from synergy.core.model import (
 from synergy.core.never import Ceilings
 from synergy.core.quota import QuotaTree
 from synergy.managers.base import Json, Manager, Publish, command
-from synergy.managers.limits import Room, WaitingLimits
-from synergy.managers.refusals import REFUSALS, Refusals
+from synergy.managers.queue.limits import Room, WaitingLimits
+from synergy.managers.queue.refusals import REFUSALS, Refusals
 from synergy.managers.render import (
     IF_MATCH,
     check_revision,
