@@ -107,13 +107,6 @@ KINDS: Final[Mapping[str, Kind]] = {
         children={},
         left_out=frozenset({"sealed"}),  # tokens and passwords
     ),
-    "audit": Kind(
-        table=AuditRow,
-        key="seq",
-        at="at",
-        finished=(AuditRow.seq < select(func.max(AuditRow.seq)).scalar_subquery(),),
-        children={},
-    ),
 }
 
 
