@@ -47,6 +47,8 @@ def read_keys(path: Path) -> list[str]:
         _check_file(path, os.fstat(descriptor))
         _check_folder(path.absolute().parent)
         text = os.read(descriptor, _LONGEST_BYTES).decode("ascii", "replace")
+    except OSError as error:  # its folder was taken away meanwhile, or the disk is damaged
+        raise _invalid(path, f"cannot be read: {error.strerror}") from error
     finally:
         os.close(descriptor)
     keys = [line.strip() for line in text.splitlines()]

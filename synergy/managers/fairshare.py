@@ -9,7 +9,7 @@ computes the factors that this can change. Must not know the queue.
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 import numpy as np
@@ -304,7 +304,8 @@ class FairShareManager(Manager):
         """
         now = self._clock.now()
         ends_at = min(now, read_instant("end", end)) if end else now
-        begins_at = read_instant("begin", begin) if begin else ends_at - timedelta(days=7)
+        week = min(timedelta(days=7), ends_at - datetime.min.replace(tzinfo=UTC))  # of year 1, too
+        begins_at = read_instant("begin", begin) if begin else ends_at - week
         return reports.usage_report(
             self._store,
             charging.read_tariff(self._conf),

@@ -53,12 +53,13 @@ def read_configuration(conf: cfg.ConfigOpts, argv: Sequence[str]) -> None:
     """Read files and arguments. Raises ConfigurationInvalid listing everything that is wrong."""
     try:
         conf(args=list(argv), project=logs.PROJECT)
-    except cfg.ConfigFilesNotFoundError as error:
-        raise ConfigurationInvalid([str(error)]) from error
-    except cfg.ConfigFileParseError as error:
-        raise ConfigurationInvalid([str(error)]) from error
     except cfg.Error as error:
         raise ConfigurationInvalid([str(error)]) from error
+    except OSError as error:  # a folder, or a file that this user may not read
+        told = f"configuration file {error.filename} cannot be read: {error.strerror}"
+        raise ConfigurationInvalid([told]) from error
+    except UnicodeDecodeError as error:
+        raise ConfigurationInvalid([f"a configuration file is no text: {error}"]) from error
 
 
 def check(conf: cfg.ConfigOpts) -> None:

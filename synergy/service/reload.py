@@ -58,7 +58,7 @@ class Reloader:
                 raise ConfigurationInvalid(problems)
             changes = [*_changes(self._conf, fresh), *self._changes_of_libraries(fresh)]
             self._conf.mutate_config_files()
-        except (ConfigurationInvalid, cfg.Error) as error:
+        except (ConfigurationInvalid, cfg.Error, OSError, ValueError) as error:
             changes, wrong = [], str(error)
         else:
             wrong = ""

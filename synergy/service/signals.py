@@ -1,14 +1,16 @@
 """Turns the signals of the process into calls on its main thread, one after the other.
 
 Why: a handler may run between any two instructions, so it does nothing but note which signal came.
-Must not know what a signal means.
+A handler that fails ends nothing. Must not know what a signal means.
 """
 
+import logging
 import signal
 from collections.abc import Callable, Mapping
 from queue import SimpleQueue
 from typing import Any
 
+LOG = logging.getLogger(__name__)
 Handler = Callable[[], None]
 
 
@@ -35,4 +37,7 @@ class Signals:
             noted = self._noted.get()
             if not isinstance(noted, signal.Signals):
                 return noted
-            self._handlers[noted]()
+            try:
+                self._handlers[noted]()
+            except Exception:  # a signal such as SIGHUP must not end what it was to change
+                LOG.exception("signal %s could not be handled", noted.name)

@@ -52,16 +52,15 @@ class Watch:
 
     def _loop(self) -> None:
         while not self._ending.wait(BEAT_S):
-            try:
-                self.look()
-            except Exception:
-                LOG.exception("the service could not look after itself")
+            self.look()
 
     def look(self) -> None:
         """Look once."""
-        self._follow_keys()
-        self._beat()
-        self._host.revive()
+        for part in (self._beat, self._follow_keys, self._host.revive):
+            try:
+                part()
+            except Exception:  # none of them may keep the others from being done
+                LOG.exception("the service could not look after itself")
         self._looked_s = time.monotonic()
 
     def _follow_keys(self) -> None:

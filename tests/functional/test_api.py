@@ -179,6 +179,23 @@ def test_an_end_may_be_put_off(made, api):
     assert "EXTENDED" in [step["event"] for step in steps]
 
 
+def test_an_end_cannot_be_put_off_beyond_what_a_database_keeps(made, api):
+    running, _ = waiting(made)
+    year_s = 366 * 86_400
+    for _ in range(67):
+        assert api.ask("POST", f"/v1/requests/{running}/extend", {"by_s": year_s})[0] == 200
+    status, told, _ = api.ask("POST", f"/v1/requests/{running}/extend", {"by_s": year_s})
+    assert status == 400
+    assert "none may live longer than 2147483647 s" in told["errors"][0]["detail"]
+    assert made.get(running).ttl_s < 2**31
+
+
+@pytest.mark.parametrize("end", ["0001-01-01T00:00:00Z", "0001-01-03T00:00:00Z"])
+def test_usage_may_be_asked_up_to_the_first_days_of_all(api, end):
+    assert api.raw("GET", f"/v1/usage?end={end}")[0] in (200, 400)
+    assert api.raw("GET", f"/v1/usage?begin=0001-01-01&end={end}")[0] in (200, 400)
+
+
 def test_what_if_tells_what_then_happens(made, api):
     running, queued = waiting(made)
     api.as_("member", "reader", project=OWN, user="ua")

@@ -278,6 +278,20 @@ def test_the_database_of_somebody_else_in_the_same_file_is_written_to_by_nobody(
         assert uow.projects.associations() == []
 
 
+def test_keys_that_cannot_be_looked_at_do_not_keep_the_service_from_staying_leader(opened, caplog):
+    class Unreadable(Vault):
+        def refresh(self):
+            raise OSError("Input/output error")
+
+    watch = Watch(opened.host, opened.leadership, Unreadable([new_key()]), lambda: None)
+    with sqlite3.connect(opened.path) as other:
+        before = other.execute("SELECT beat_at FROM leadership").fetchone()
+        watch.look()
+        assert other.execute("SELECT beat_at FROM leadership").fetchone() > before
+    assert "could not look after itself" in caplog.text
+    assert watch.troubles() == []
+
+
 def test_the_watch_takes_a_new_key_over_and_tells_of_a_file_that_is_wrong(opened, tmp_path, caplog):
     caplog.set_level(logging.INFO)
     path = tmp_path / "keys"

@@ -1,12 +1,15 @@
 """SIGHUP: values that may change do so in place, a wrong file changes nothing, secrets stay."""
 
 import logging
+import signal
+from pathlib import Path
 
 import pytest
 
 from synergy.service.main import read_configuration
 from synergy.service.options import new_conf
 from synergy.service.reload import Reloader
+from synergy.service.signals import Signals
 
 GOOD = """
 [DEFAULT]
@@ -75,12 +78,20 @@ def test_what_needs_a_restart_is_named_and_no_secret_is_told(file, running, capl
         ("[scheduler]", "[scheduler", "Invalid section"),
         ("[scheduler]", "[scheduler]\n???", "at "),
         (GOOD, None, "Failed to find some config files"),
+        (GOOD, Path, "Is a directory"),
+        (GOOD, b"[scheduler]\nrate_s = \xff\xfe\x80", "is no text"),
+        (GOOD, b"\x00\x7fELF\x02", "at "),
     ],
 )
 def test_a_wrong_file_changes_nothing_and_is_one_error(file, running, caplog, old, new, told):
     conf, reload = running
     if new is None:
         file.unlink()
+    elif new is Path:
+        file.unlink()
+        file.mkdir()
+    elif isinstance(new, bytes):
+        file.write_bytes(new)
     else:
         file.write_text(GOOD.replace("backfill_depth = 5", "backfill_depth = 6").replace(old, new))
     assert reload() == []
@@ -89,3 +100,23 @@ def test_a_wrong_file_changes_nothing_and_is_one_error(file, running, caplog, ol
     assert record.levelname == "ERROR"
     assert "the configuration stays as it was, since the new one is wrong: " in caplog.text
     assert told in caplog.text
+
+
+def test_a_signal_whose_handling_fails_ends_nothing(caplog):
+    handled = []
+
+    def fail():
+        handled.append("HUP")
+        raise OSError("the disk is gone")
+
+    before = signal.getsignal(signal.SIGHUP)
+    signals = Signals({signal.SIGHUP: fail})
+    try:
+        signal.raise_signal(signal.SIGHUP)
+        signal.raise_signal(signal.SIGHUP)
+        signals.end(3)
+        assert signals.wait() == 3
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    assert handled == ["HUP", "HUP"]
+    assert "signal SIGHUP could not be handled" in caplog.text

@@ -79,6 +79,7 @@ _ID = {"type": "string", "minLength": 1, "maxLength": 64}
 _NAME = {"type": "string", "minLength": 1, "maxLength": 255}
 _BY = {"enum": ["user", "admin"]}
 HELD_BY_ADMIN: Final = "held_by_admin"
+LONGEST_TTL_S: Final = 2**31 - 1  # databases keep it in 32 bits
 MOST_CONFLICTS: Final = 3  # of one batch in a row that may be another writer's doing
 BATCHES_AT_ONCE: Final = 10  # then commands have their turn
 
@@ -563,6 +564,11 @@ class QueueManager(Manager):
                 raise IllegalTransition(
                     f"request {request_id} is {request.state} and has no end to extend: only a "
                     "running server on the shared quota has one"
+                )
+            if request.ttl_s + by_s > LONGEST_TTL_S:
+                raise InvalidInput(
+                    f"by_s is {by_s}, but request {request_id} lives {request.ttl_s} s already, and "
+                    f"none may live longer than {LONGEST_TTL_S} s"
                 )
             later = request.expires_at + timedelta(seconds=by_s)
             longer = replace(request, expires_at=later, ttl_s=request.ttl_s + by_s)
