@@ -28,10 +28,22 @@ class _File:
         """Let no connection make an empty file in the place of one that is gone."""
         if self._opened is not None:
             self.check()
-        elif not self._create and not self._path.exists():
+        elif self._path.exists():
+            self._check_names()
+        elif not self._create:
             raise StoreUnavailable(
                 f"database file {self._path} does not exist: run synergy-manage db upgrade, or "
                 "correct [database] connection"
+            )
+
+    def _check_names(self) -> None:
+        """Let nobody open the file by a second name: the log of SQLite lies beside the name, so
+        who uses the other name would neither see nor lock what this one does, and damage it."""
+        names = self._path.stat().st_nlink
+        if names > 1:
+            raise StoreUnavailable(
+                f"database file {self._path} has {names} names (hard links), by which it could be "
+                "damaged: remove the others (find -samefile lists them), or copy the file instead"
             )
 
     def connected(self) -> None:

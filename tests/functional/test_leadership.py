@@ -10,7 +10,7 @@ from uuid import uuid4
 
 import pytest
 
-from synergy.core.errors import Conflict, Deposed
+from synergy.core.errors import Conflict, Deposed, StoreUnavailable
 from synergy.db import engine as database
 from synergy.db.key_file import new_key
 from synergy.db.leadership import LAPSE_S, Leadership, holder_of
@@ -76,6 +76,22 @@ def test_a_second_service_is_told_who_holds_the_database_and_since_when(database
         assert "stop that one first" in str(caught.value)
     first.leave()
     assert leader(databases.open(), clock).take() == 2
+
+
+def test_a_file_of_sqlite_with_a_second_name_is_opened_by_neither(tmp_path):
+    """Each name has a log of its own, so the lock of one service is not seen by the other."""
+    settings = conf_for(tmp_path / "db")
+    first = database.open_engine(settings, create=True)
+    database.upgrade(first)
+    (tmp_path / "other").hardlink_to(tmp_path / "db")
+    for name in ("other", "db"):
+        second = database.open_engine(conf_for(tmp_path / name))
+        with pytest.raises(StoreUnavailable, match="has 2 names"):
+            leader(second).take()
+        second.dispose()
+    (tmp_path / "other").unlink()
+    assert leader(database.open_engine(settings)).take() == 1
+    first.dispose()
 
 
 def test_whose_process_is_gone_is_followed_at_once(databases):

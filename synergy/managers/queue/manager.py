@@ -567,8 +567,8 @@ class QueueManager(Manager):
                 )
             if request.ttl_s + by_s > LONGEST_TTL_S:
                 raise InvalidInput(
-                    f"by_s is {by_s}, but request {request_id} lives {request.ttl_s} s already, and "
-                    f"none may live longer than {LONGEST_TTL_S} s"
+                    f"by_s is {by_s}, but request {request_id} lives {request.ttl_s} s already, "
+                    f"and none may live longer than {LONGEST_TTL_S} s"
                 )
             later = request.expires_at + timedelta(seconds=by_s)
             longer = replace(request, expires_at=later, ttl_s=request.ttl_s + by_s)
