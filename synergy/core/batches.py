@@ -5,11 +5,12 @@ is, nor what becomes of one that is set aside.
 """
 
 from collections.abc import Callable, Sequence
-from typing import TypeVar
+from typing import Final, Generic, TypeVar
 
 from synergy.core.errors import Conflict, IllegalTransition, UpstreamUnavailable
 
 T = TypeVar("T")
+MOST_CONFLICTS: Final = 3  # of one batch in a row that may be another writer's doing
 PASSING = (UpstreamUnavailable, Conflict)  # of nobody's making: the batch is worth another try
 
 
@@ -43,3 +44,30 @@ def handle_apart(
         middle = len(items) // 2
         handle_apart(items[:middle], handle, set_aside, passing=passing)
         handle_apart(items[middle:], handle, set_aside, passing=passing)
+
+
+class RetriedBatch(Generic[T]):
+    """A batch that its owner handles again, by `handle_apart`, until nothing is raised.
+
+    A conflict is taken for another writer's doing, but not for ever: after MOST_CONFLICTS in a row
+    it is an item's.
+    """
+
+    def __init__(self) -> None:
+        self._conflicts = 0
+
+    def handle(
+        self,
+        items: Sequence[T],
+        handle: Callable[[Sequence[T]], None],
+        set_aside: Callable[[T, Exception], None],
+    ) -> None:
+        """See `handle_apart`."""
+        lasting = self._conflicts >= MOST_CONFLICTS
+        passing = (UpstreamUnavailable,) if lasting else PASSING
+        try:
+            handle_apart(items, handle, set_aside, passing=passing)
+        except Conflict:
+            self._conflicts += 1
+            raise
+        self._conflicts = 0

@@ -22,6 +22,11 @@ Constraints = tuple[tuple[str, str], ...]
 RESOURCE_CLASS: Final = re.compile(r"[A-Z][A-Z0-9_]{0,254}")
 
 
+def zone_in(constraints: Iterable[tuple[str, str]]) -> str | None:
+    """Return the availability zone that constraints name, None for any."""
+    return dict(constraints).get(AVAILABILITY_ZONE)
+
+
 @dataclass(frozen=True, slots=True)
 class Resources(Mapping[str, int]):
     """Amounts by Placement resource class (Slurm: TRES); a class that is absent counts 0.

@@ -12,8 +12,8 @@ from dataclasses import replace
 from datetime import datetime
 
 from synergy.core.accounts import held_of, user_node
-from synergy.core.batches import PASSING, handle_apart
-from synergy.core.errors import Conflict, HandOverUnknown, UpstreamUnavailable, in_words
+from synergy.core.batches import RetriedBatch
+from synergy.core.errors import HandOverUnknown, in_words
 from synergy.core.events import QuotaHeld
 from synergy.core.lifecycle import IN_NOVA, Event, Move, holds_quota, transition
 from synergy.core.model import QuotaKind, Request, Resources, State
@@ -23,7 +23,6 @@ from synergy.managers.base import Publish
 from synergy.ports import Change, ChangeKind, Changes, Clock, Store, Writing
 
 LOG = logging.getLogger(__name__)
-MOST_CONFLICTS = 3  # of one change in a row that may be another writer's doing
 _AT_ONCE = 100
 TreeFor = Callable[[Sequence[str]], QuotaTree]
 
@@ -42,7 +41,7 @@ class ChangeDesk:
         self._clock, self._publish, self._counts = clock, publish, counts
         self._store, self._changes = store, changes
         self._batch: list[Change] = []
-        self._conflicts = 0  # in a row, of the change that is at hand
+        self._tries: RetriedBatch[Change] = RetriedBatch()
 
     def decide_all(self, tree_for: TreeFor) -> None:
         """Decide on everything that arrived; what cannot be sent now is decided anew next time."""
@@ -52,28 +51,10 @@ class ChangeDesk:
             if not self._batch:
                 return
             while self._batch:
-                self._decide_or_set_aside(self._batch[0], tree_for)
+                self._tries.handle(
+                    self._batch[:1], lambda one: self._decide(one[0], tree_for), self._set_aside
+                )
                 del self._batch[0]
-                self._conflicts = 0
-
-    def _decide_or_set_aside(self, change: Change, tree_for: TreeFor) -> None:
-        """Decide on a change; one that cannot be handled is kept for a person, and others go on."""
-
-        def decide(batch: Sequence[Change]) -> None:
-            for one in batch:
-                self._decide(one, tree_for)
-
-        lasting = self._conflicts >= MOST_CONFLICTS  # then it is no other writer, but the change
-        try:
-            handle_apart(
-                [change],
-                decide,
-                self._set_aside,
-                passing=(UpstreamUnavailable,) if lasting else PASSING,
-            )
-        except Conflict:
-            self._conflicts += 1
-            raise
 
     def _set_aside(self, change: Change, error: Exception) -> None:
         why = f"{change.kind} of server {change.server_id}: {in_words(error)}"

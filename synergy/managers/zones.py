@@ -4,13 +4,12 @@ Why: Nova checks a zone when a server is asked for, and not again when it is sch
 that is gone by then it builds the server anywhere. Must not know what becomes of such requests.
 """
 
-from collections.abc import Iterable
 from typing import Final
 
 import numpy as np
 
 from synergy.core.events import ZonesGone
-from synergy.core.model import AVAILABILITY_ZONE
+from synergy.core.model import zone_in
 from synergy.core.queue import Waiting
 from synergy.core.reasons import Reason
 from synergy.managers.base import Publish
@@ -50,8 +49,3 @@ class Zones:
             zones = self._compute.zones()
             self._listed = now_s, zones
         return asked - zones
-
-
-def zone_in(constraints: Iterable[tuple[str, str]]) -> str | None:
-    """Return the zone that constraints name, None for any."""
-    return dict(constraints).get(AVAILABILITY_ZONE)

@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final, Protocol
+from uuid import UUID
 
 from synergy.core.audit import AuditEntry, AuditOutcome
 from synergy.core.clockwatch import Mark
@@ -22,6 +23,7 @@ from synergy.core.model import (
     Resources,
     State,
 )
+from synergy.core.queue import ID_BYTES
 from synergy.core.usage import Charged, History
 from synergy.ports.growth import Archive, ReadableArchive, ReadableRollups, Rollups
 
@@ -48,6 +50,11 @@ class ClassLine:
     request_class: RequestClass
     ids: bytes
     queued_at_s: Sequence[float]
+
+    def request_ids(self) -> list[str]:
+        """Return the members' ids as they are written."""
+        starts = range(0, len(self.ids), ID_BYTES)
+        return [str(UUID(bytes=self.ids[start : start + ID_BYTES])) for start in starts]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

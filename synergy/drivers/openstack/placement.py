@@ -11,7 +11,7 @@ from typing import Any, Final
 from openstack.exceptions import raise_from_response
 
 from synergy.core.errors import ConfigurationInvalid, InvalidInput, NotFound
-from synergy.core.model import AVAILABILITY_ZONE, TRAIT, Constraints, Resources, total
+from synergy.core.model import AVAILABILITY_ZONE, TRAIT, Constraints, Resources, total, zone_in
 from synergy.drivers.openstack.session import asking
 from synergy.ports import Host
 
@@ -110,7 +110,7 @@ class Placement:
             ("limit", str(_MOST_CANDIDATES)),
         ]
         groups = [self._found_aggregates()] if self._aggregates else []
-        zone = dict(constraints).get(AVAILABILITY_ZONE)
+        zone = zone_in(constraints)
         if zone is not None:
             groups.append(self._aggregates_of_zone(zone))
         query += [

@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from synergy.core.batches import PASSING, handle_apart
+from synergy.core.batches import MOST_CONFLICTS, PASSING, RetriedBatch, handle_apart
+from synergy.core.errors import Conflict
 
 
 class Transaction:
@@ -47,3 +48,20 @@ def test_what_is_no_items_fault_goes_on_to_the_caller_at_once(error):
     with pytest.raises(error):
         handle_apart(range(8), work.handle, work.set_aside)
     assert (work.tries, work.aside) == (1, [])
+
+
+def test_a_conflict_that_lasts_is_an_items_fault_and_one_that_ends_is_not():
+    tried, aside = RetriedBatch(), []
+
+    def handle(part):
+        if "bad" in part:
+            raise Conflict("a row changed")
+
+    for _ in range(MOST_CONFLICTS):
+        with pytest.raises(Conflict):
+            tried.handle(["good", "bad"], handle, lambda item, error: aside.append(item))
+    assert aside == []
+    tried.handle(["good", "bad"], handle, lambda item, error: aside.append(item))
+    assert aside == ["bad"]
+    with pytest.raises(Conflict):  # what follows is counted anew
+        tried.handle(["bad"], handle, lambda item, error: aside.append(item))

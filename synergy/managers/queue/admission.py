@@ -1,0 +1,114 @@
+"""Decides how a request begins: in the queue, or refused with a reason.
+
+Must not know messages, nor the broker they come from.
+"""
+
+from typing import Any
+
+from synergy.core.accounts import user_node
+from synergy.core.admission import Wishes, bound_to, wishes
+from synergy.core.errors import InvalidInput
+from synergy.core.lifecycle import Event, Move, transition
+from synergy.core.model import OnPrivateFull, Project, QuotaKind, Request, RequestClass
+from synergy.core.never import Ceilings
+from synergy.core.quota import QuotaState, QuotaTree
+from synergy.managers.queue.limits import Room
+from synergy.ports import BuildRequest, Clock, Writing
+
+
+class Admission:
+    """Remembers what was found out about owners and classes.
+
+    newcomers  projects with a user that the present transaction makes known
+    """
+
+    def __init__(self, conf: Any, clock: Clock) -> None:
+        self._conf, self._clock = conf, clock
+        self._ceilings: Ceilings | None = None
+        self._never_why: dict[RequestClass, str] = {}
+        self._associations: dict[tuple[str, str], int] = {}
+        self.newcomers: set[str] = set()
+
+    def forget(self) -> None:
+        """Find out anew: projects may have changed."""
+        self._associations.clear()
+        self._never_why.clear()
+
+    def go_by(self, state: QuotaState) -> None:
+        """Judge by this state of the cloud what can never fit."""
+        self._ceilings = Ceilings(QuotaTree(state, state.resource_classes()))
+        self._never_why.clear()
+
+    def first_step(self, uow: Writing, build: BuildRequest, project: Project, room: Room) -> Move:
+        """Return the first step of a request: into the queue, or refused with a reason."""
+        now = self._clock.now()
+        reason = ""
+        try:
+            asked = wishes(
+                project,
+                metadata=build.metadata,
+                extra_specs=build.extra_specs,
+                user_data_quota=build.user_data_quota,
+                qos_names=self._conf.qos_names,
+            )
+        except InvalidInput as error:
+            reason = str(error)
+            asked = Wishes(
+                quota=QuotaKind.SHARED,
+                on_private_full=OnPrivateFull.REJECT,
+                ttl_s=project.ttl_s,
+                qos="normal",
+                nice=0,
+            )
+        kind = RequestClass(
+            association_id=self._association_id(uow, build),
+            demand=build.demand,
+            quota=asked.quota,
+            on_private_full=asked.on_private_full,
+            qos=asked.qos,
+            nice=asked.nice,
+            ttl_s=asked.ttl_s,
+            constraints=bound_to(asked, build.constraints),
+        )
+        reason = reason or self._never(kind) or room.why_none(project, build.user_id)
+        request = Request(
+            request_id=build.server_id,
+            class_id=uow.requests.class_id(kind),
+            request_class=kind,
+            project_id=project.project_id,
+            user_id=build.user_id,
+            server_name=build.server_name,
+            flavor=build.flavor,
+            batch_id=build.batch_id,
+            queued_at=now,
+            changed_at=now,
+            ttl_s=asked.ttl_s,
+        )
+        if reason:
+            return transition(request, Event.REFUSED, now, why=reason)
+        room.add(project.project_id, build.user_id)
+        return transition(request, Event.ADMITTED, now)
+
+    def _association_id(self, uow: Writing, build: BuildRequest) -> int:
+        """Return the (project, user) leaf; one that this transaction makes is not remembered, as
+        it may roll back."""
+        owner = (build.project_id, build.user_id)
+        if owner not in self._associations:
+            self._associations |= {
+                (a.project_id, a.user_id): a.association_id
+                for a in uow.projects.associations()
+                if a.active
+            }
+        if owner in self._associations:
+            return self._associations[owner]
+        self.newcomers.add(build.project_id)
+        return uow.projects.association(*owner, build.user_name).association_id
+
+    def _never(self, kind: RequestClass) -> str:
+        """Return why the class can never fit, "" if it may or nothing is known yet."""
+        if self._ceilings is None:
+            return ""
+        if kind not in self._never_why:
+            why = self._ceilings.why(user_node(kind.association_id), kind)
+            self._never_why[kind] = f"never_fits: {why}" if why else ""
+        return self._never_why[kind]
