@@ -9,8 +9,9 @@ from oslo_config import cfg
 from synergy.core.errors import InvalidInput, UpstreamUnavailable
 from synergy.core.model import Resources, ServerStatus
 from synergy.db.engine import DATABASE_OPTIONS, open_engine, upgrade
+from synergy.db.key_file import new_key
 from synergy.db.store import SqlStore
-from synergy.db.vault import Vault, new_key
+from synergy.db.vault import Vault
 from synergy.drivers.embedded.spec import HostSpec
 from synergy.ports import Handed, Parcel, Receipt
 from synergy.sim.engine import temporary_store
