@@ -6,6 +6,7 @@ bound, `listener` and `gateway` do.
 """
 
 import asyncio
+import asyncio.sslproto
 import logging
 import resource
 import socket
@@ -25,6 +26,7 @@ from synergy.api.local import is_loopback
 
 LOG = logging.getLogger(__name__)
 LONGEST_STOP_S: Final = 2
+_TLS_BUFFER_BYTES: Final = 16 * 1024  # one record of TLS
 _ACCEPTED_AT_ONCE: Final = 64  # then those that were accepted before have their turn
 
 
@@ -161,7 +163,12 @@ class ApiServer:
 
 
 def tls_of(cert_file: str, key_file: str) -> ssl.SSLContext:
-    """Return what TLS needs. Raises OSError when the files cannot be used."""
+    """Return what TLS needs. Raises OSError when the files cannot be used.
+
+    asyncio gives each TLS connection a buffer of 256 KB before its handshake, and a handshake that
+    fails leaves it in a cycle until the next full collection: a flood of them took 800 MB.
+    """
+    asyncio.sslproto.SSLProtocol.max_size = _TLS_BUFFER_BYTES
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.options |= ssl.OP_NO_RENEGOTIATION

@@ -81,8 +81,7 @@ API_OPTIONS = (
         min=16,
         max=65_536,
         help="Most connections at a time, and half of the process's file descriptors at most. When "
-        "there are more, the one that has kept us waiting for longest is closed. A TLS connection "
-        "takes up to 300 KB of memory.",
+        "there are more, the one that has kept us waiting for longest is closed.",
     ),
     cfg.IntOpt(
         "connections_per_address",

@@ -1,5 +1,6 @@
 """The API's server among strangers: what they may hold, and who is answered meanwhile."""
 
+import gc
 import http.client
 import json
 import logging
@@ -12,6 +13,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from benchmarks.common import resident_bytes
 from synergy.api.app import LANE_OF, ROUTES
 from synergy.api.routing import Lane
 from synergy.api.server import ApiServer
@@ -153,6 +155,21 @@ def test_handshakes_that_are_never_finished_keep_nobody_out(tmp_path):
         served.lives()
         until(lambda: all(is_over(one) for one in silent + half))
         served.lives()
+
+
+def test_handshakes_that_fail_leave_little_behind(tmp_path):
+    """What a failed handshake leaves is collected late: it must be small."""
+    cert, key = certificate(tmp_path)
+    with serving(tls_cert_file=cert, tls_key_file=key, connections=16) as served:
+        gc.disable()
+        try:
+            before = resident_bytes()
+            for _ in range(400):
+                served.connect()
+            served.lives()
+            assert resident_bytes() - before < 60_000_000  # it was 400 buffers of 256 KB
+        finally:
+            gc.enable()
 
 
 def test_only_tls_of_today_is_spoken(tmp_path):
