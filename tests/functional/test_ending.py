@@ -269,7 +269,7 @@ def test_what_cannot_be_shelved_for_a_day_is_deleted(made):
 
 def fail_in_nova(made, server):
     nova = made.nova
-    nova._put(
+    nova.fleet.put(
         replace(nova.show_server(server), status=ServerStatus.ERROR, fault="its reboot failed")
     )
 
@@ -279,7 +279,9 @@ def test_a_server_that_failed_once_ends_with_its_lifetime(made):
     fail_in_nova(made, server)
     made.run(1200)
     assert made.states([server]) == ["ERROR"]
-    made.nova._put(replace(made.nova.show_server(server), status=ServerStatus.ACTIVE, fault=""))
+    made.nova.fleet.put(
+        replace(made.nova.show_server(server), status=ServerStatus.ACTIVE, fault="")
+    )
     made.run(1200)
     assert made.states([server]) == ["ACTIVE"]
     made.run(7200)

@@ -29,13 +29,13 @@ def made():
 
 def put(one: World, server: str, **changes) -> None:
     """Let something happen to a server in Nova that no notification tells."""
-    one.nova._put(replace(one.nova.show_server(server), **changes))
+    one.nova.fleet.put(replace(one.nova.show_server(server), **changes))
 
 
 def tell(one: World, kind: NoticeKind, server: str, off_s: float = 0.0, **more) -> None:
     """Let a host tell something, whose clock may be off."""
     at = one.engine.clock.now() + timedelta(seconds=off_s)
-    one.nova._notices.append(Notice(kind=kind, server_id=server, at=at, **more))
+    one.nova.fleet.notices.append(Notice(kind=kind, server_id=server, at=at, **more))
     one.engine._wake("nova")
 
 
@@ -63,7 +63,7 @@ def write(one: World, server: str, state: State) -> None:
 def show(one: World, server: str, status: ServerStatus) -> None:
     """Let Nova show a server as `status`, without a word."""
     if status is ServerStatus.DELETED:
-        one.nova._drop(one.nova.show_server(server))
+        one.nova.fleet.drop(one.nova.show_server(server))
     else:
         put(one, server, status=status, host="node1" if status in RUNNING else None)
 
@@ -278,9 +278,9 @@ def test_ten_thousand_deletions_are_not_asked_for_one_by_one(made):
         uow.commit()
     view = made.nova.show_server(server)
     for one in ids:
-        made.nova._deleted[one] = replace(view, server_id=one, status=ServerStatus.DELETED)
-        made.nova._changed_at[one] = made.engine.clock.now()
-        made.nova._notices.append(
+        made.nova.fleet.deleted[one] = replace(view, server_id=one, status=ServerStatus.DELETED)
+        made.nova.fleet.changed_at[one] = made.engine.clock.now()
+        made.nova.fleet.notices.append(
             Notice(kind=NoticeKind.DELETED, server_id=one, at=made.engine.clock.now())
         )
     asked, listed = [], []

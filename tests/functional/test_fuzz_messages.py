@@ -128,7 +128,7 @@ class Cloud:
         for body in bodies:
             self.sent += 1
             w.nova.publish(f"m{self.sent}", body)
-        w.nova._notices.extend(notices)
+        w.nova.fleet.notices.extend(notices)
         (good,) = w.create("small", project="B")
         w.run(6)
         assert w.states([good]) == ["ACTIVE"]

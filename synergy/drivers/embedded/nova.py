@@ -1,4 +1,4 @@
-"""The embedded cloud's Nova and Placement: servers that boot in time, on hosts that fill up.
+"""The embedded cloud's Nova: servers that boot in time, on hosts that fill up.
 
 What Nova was seen to do (held servers count in no quota, a deleted held server tells nobody, a
 second build of an active server orphans it) happens here too. Failures come on demand through
@@ -11,11 +11,10 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
-from typing import Any, Final
+from typing import Final
 from uuid import UUID
 
 from synergy.core.errors import (
-    Conflict,
     HandOverFailed,
     InvalidInput,
     NotFound,
@@ -25,13 +24,14 @@ from synergy.core.model import Constraints, Resources, total
 from synergy.drivers import nova_message
 from synergy.drivers.embedded.changes import EmbeddedChanges
 from synergy.drivers.embedded.faults import Faults
+from synergy.drivers.embedded.fleet import Fleet
 from synergy.drivers.embedded.keystone import EmbeddedIdentity
 from synergy.drivers.embedded.placement import EmbeddedPlacement
 from synergy.drivers.embedded.quotas import EmbeddedQuotas
+from synergy.drivers.embedded.resizes import Resizes
 from synergy.drivers.embedded.spec import CloudSpec
 from synergy.drivers.embedded.timers import Timers
 from synergy.ports import (
-    Change,
     ChangeKind,
     Clock,
     Credentials,
@@ -50,10 +50,7 @@ from synergy.ports import (
 )
 
 _PAGE: Final = 1000
-_UNBUILT: Final = (ServerStatus.SCHEDULING, ServerStatus.BUILDING)
 _ABORTED: Final = "Build of instance aborted."
-_MOST_DELETED: Final = 10_000  # that are remembered; Nova's own are archived some day, too
-_RESIZABLE: Final = frozenset({ServerStatus.ACTIVE, ServerStatus.STOPPED})
 _BREAKS: Final = ("build_error", "reschedule")  # the faults that break a build on its host
 
 
@@ -74,22 +71,17 @@ class EmbeddedNova:
         self._flavors = {flavor.name: flavor for flavor in spec.flavors}
         self._placement = EmbeddedPlacement(spec.hosts)
         self._quotas = EmbeddedQuotas(spec.projects)
-        self._servers: dict[str, ServerView] = {}
-        self._deleted: dict[str, ServerView] = {}
-        self._changed_at: dict[str, datetime] = {}
         self._managed: frozenset[str] = frozenset()
         self._inbox: deque[tuple[str, bytes]] = deque()
         self._unacked: dict[str, bytes] = {}
-        self._notices: deque[Notice] = deque()
         self._timers = Timers(clock)
         self._images: dict[str, bool] = {}
         self._created = 0
         self._request_wakes: list[Wake] = []
-        self._notice_wakes: list[Wake] = []
-        self._before_resize: dict[str, ServerView] = {}
-        self._failures: dict[str, str] = {}
         self.faults = Faults()
-        self.changes = EmbeddedChanges(self._perform, self._reject, self.faults)
+        self.fleet = Fleet(clock, self.faults)
+        self._resizes = Resizes(self._lock, self.fleet, self._placement, self._flavors)
+        self.changes = EmbeddedChanges(self._resizes.perform, self._resizes.reject, self.faults)
         self.orphans: list[str] = []
 
     # --- time -------------------------------------------------------------------------------------
@@ -177,7 +169,7 @@ class EmbeddedNova:
             raise HandOverFailed(receipt.why)
 
     def _conduct(self, server_id: str, order: nova_message.Order, token: str) -> None:
-        server, forced = self._servers.get(server_id), order.forced_host
+        server, forced = self.fleet.present.get(server_id), order.forced_host
         if server is None:
             return  # deleted while it waited: nothing to build
         if server.status is not ServerStatus.SCHEDULING:
@@ -211,14 +203,14 @@ class EmbeddedNova:
             self._fail(server, "No valid host was found. ")
             return
         self._placement.allocate(server.server_id, host, server.demand)
-        self._put(replace(server, status=ServerStatus.BUILDING, host=host))
+        self.fleet.put(replace(server, status=ServerStatus.BUILDING, host=host))
         breaks = next((name for name in _BREAKS if self.faults.strikes(name)), "")
         self._timers.after(
             self._spec.boot_s, lambda: self._built(server.server_id, breaks, constraints)
         )
 
     def _built(self, server_id: str, breaks: str, constraints: Constraints) -> None:
-        server = self._servers.get(server_id)
+        server = self.fleet.present.get(server_id)
         if server is None or server.status is not ServerStatus.BUILDING:
             return
         if breaks:
@@ -229,49 +221,30 @@ class EmbeddedNova:
                 self._put_in_error(gone, _ABORTED)
             return
         active = replace(server, status=ServerStatus.ACTIVE, launched_at=self._clock.now())
-        self._put(active)
-        self._notify(NoticeKind.BOOTED, server_id, host=server.host)
+        self.fleet.put(active)
+        self.fleet.notify(NoticeKind.BOOTED, server_id, host=server.host)
 
     def _broken(self, server: ServerView) -> ServerView:
         """A build broke on its host: Nova tells so, but not that it gives up or tries elsewhere."""
-        self._notify(NoticeKind.ATTEMPT_FAILED, server.server_id, host=server.host, detail=_ABORTED)
+        self.fleet.notify(
+            NoticeKind.ATTEMPT_FAILED, server.server_id, host=server.host, detail=_ABORTED
+        )
         self._placement.release(server.server_id)
         return replace(server, host=None)
 
     def _fail(self, server: ServerView, fault: str) -> None:
         failed = self._put_in_error(server, fault)
-        self._notify(NoticeKind.FAILED, server.server_id, detail=fault, failure=failed.failure)
+        self.fleet.notify(NoticeKind.FAILED, server.server_id, detail=fault, failure=failed.failure)
 
     def _put_in_error(self, server: ServerView, fault: str) -> ServerView:
         failure = nova_message.failure_of(fault)
         failed = replace(server, status=ServerStatus.ERROR, fault=fault, failure=failure)
-        self._put(failed)
+        self.fleet.put(failed)
         return failed
 
-    def _put(self, server: ServerView) -> None:
-        self._servers[server.server_id] = server
-        self._changed_at[server.server_id] = self._clock.now()
-
     def _drop(self, server: ServerView) -> None:
-        """Forget a server; Nova tells later that it was there, unless it never left the API."""
-        del self._servers[server.server_id]
-        self._before_resize.pop(server.server_id, None)
-        self._failures.pop(server.server_id, None)
-        if server.status is ServerStatus.SCHEDULING:
-            del self._changed_at[server.server_id]
-            return
-        self._deleted[server.server_id] = replace(server, status=ServerStatus.DELETED, host=None)
-        self._changed_at[server.server_id] = self._clock.now()
-        if len(self._deleted) > _MOST_DELETED:
-            oldest = next(iter(self._deleted))
-            del self._deleted[oldest], self._changed_at[oldest]
-
-    def _notify(self, kind: NoticeKind, server_id: str, **more: Any) -> None:
-        if self.faults.strikes("lost_notice"):
-            return
-        self._notices.append(Notice(kind=kind, server_id=server_id, at=self._clock.now(), **more))
-        for wake in self._notice_wakes:
-            wake()
+        self.fleet.drop(server)
+        self._resizes.forget(server.server_id)
 
     # --- Nova's API and Placement -----------------------------------------------------------------
 
@@ -286,7 +259,7 @@ class EmbeddedNova:
         """Return those of the servers that exist."""
         self._answer()
         with self._lock:
-            return {one: self._servers[one] for one in server_ids if one in self._servers}
+            return {one: self.fleet.present[one] for one in server_ids if one in self.fleet.present}
 
     def still_waiting(self, server_ids: Iterable[str]) -> set[str]:
         """Return those of the servers for which no conductor has done anything yet."""
@@ -300,22 +273,13 @@ class EmbeddedNova:
         deleted ones too."""
         self._answer()
         with self._lock:
-            found = [s for s in self._servers.values() if project_id in (None, s.project_id)]
-            if changed_since is not None:
-                gone = [s for s in self._deleted.values() if project_id in (None, s.project_id)]
-                found = [
-                    s for s in (*found, *gone) if self._changed_at[s.server_id] >= changed_since
-                ]
+            found = self.fleet.of(project_id, changed_since=changed_since)
         yield from found
 
     def unbuilt(self, project_id: str | None = None) -> Iterator[Sequence[str]]:
         """Walk, page by page, the ids of the servers that are not built yet."""
         with self._lock:
-            ids = [
-                server.server_id
-                for server in self._servers.values()
-                if server.status in _UNBUILT and project_id in (None, server.project_id)
-            ]
+            ids = self.fleet.unbuilt(project_id)
         for start in range(0, max(1, len(ids)), _PAGE):
             self._answer()
             yield ids[start : start + _PAGE]
@@ -324,40 +288,40 @@ class EmbeddedNova:
         """Delete a server; nothing happens when it is gone."""
         self._answer()
         with self._lock:
-            server = self._servers.get(server_id)
+            server = self.fleet.present.get(server_id)
             self._placement.release(server_id)
             if server is None:
                 return
             self._drop(server)
             if server.status is not ServerStatus.SCHEDULING:
-                self._notify(NoticeKind.DELETED, server_id)  # a held server tells nobody
+                self.fleet.notify(NoticeKind.DELETED, server_id)  # a held server tells nobody
 
     def set_error(self, server_id: str) -> None:
         """Show the server as failed; nothing is done to it. Raises NotFound."""
         self._answer()
         with self._lock:
-            self._put(replace(self._server(server_id), status=ServerStatus.ERROR))
+            self.fleet.put(replace(self.fleet.get(server_id), status=ServerStatus.ERROR))
 
     def shelve_server(self, server_id: str) -> None:
         """Shelve and offload."""
         self._answer()
         with self._lock:
-            server = self._server(server_id)
+            server = self.fleet.get(server_id)
             self._placement.release(server_id)
-            self._put(replace(server, status=ServerStatus.SHELVED, host=None))
-            self._notify(NoticeKind.SHELVED, server_id)
+            self.fleet.put(replace(server, status=ServerStatus.SHELVED, host=None))
+            self.fleet.notify(NoticeKind.SHELVED, server_id)
 
     def stop_server(self, server_id: str) -> None:
         """Power off; the host keeps the server's resources."""
         self._answer()
         with self._lock:
-            self._put(replace(self._server(server_id), status=ServerStatus.STOPPED))
+            self.fleet.put(replace(self.fleet.get(server_id), status=ServerStatus.STOPPED))
 
     def snapshot_server(self, server_id: str, image_name: str) -> str:
         """Start an image of the server, and return the image's id."""
         self._answer()
         with self._lock:
-            self._server(server_id)
+            self.fleet.get(server_id)
             image_id = str(UUID(int=self._rng.getrandbits(128), version=4))
             self._images[image_id] = False
             self._timers.after(self._spec.boot_s, lambda: self._images.update({image_id: True}))
@@ -369,11 +333,6 @@ class EmbeddedNova:
         if image_id not in self._images:
             raise NotFound(f"image {image_id!r} does not exist")
         return self._images[image_id]
-
-    def _server(self, server_id: str) -> ServerView:
-        if server_id not in self._servers:
-            raise NotFound(f"server {server_id!r} does not exist")
-        return self._servers[server_id]
 
     def flavors(self) -> Sequence[Flavor]:
         """Return the flavors of the description."""
@@ -468,7 +427,7 @@ class EmbeddedNova:
             return total(
                 demand
                 for server_id, demand in self._placement.held()
-                if self._servers[server_id].project_id == project_id
+                if self.fleet.present[server_id].project_id == project_id
             )
 
     # --- what a user does -------------------------------------------------------------------------
@@ -494,7 +453,7 @@ class EmbeddedNova:
         spec = self._flavors[flavor]
         demand = spec.demand()
         with self._lock:
-            held = [s for s in self._servers.values() if s.project_id == view.project_id]
+            held = self.fleet.of(view.project_id)
         used = self.used_by(view.project_id)
         self._quotas.check(view.project_id, used, demand, servers=len(held), count=count)
         ids = [self._new_id() for _ in range(count)]
@@ -522,7 +481,7 @@ class EmbeddedNova:
                     status=ServerStatus.SCHEDULING,
                     created_at=now,
                 )
-                self._put(waiting)
+                self.fleet.put(waiting)
         if view.project_id in self._managed:
             self.publish(f"m-{ids[0]}", body)
         else:
@@ -537,121 +496,53 @@ class EmbeddedNova:
 
     def delete_server_as_user(self, server_id: str) -> None:
         """Delete a server, waiting or running. Raises NotFound."""
-        self._server(server_id)
+        self.fleet.get(server_id)
         self.delete_server(server_id)
 
     def show_server(self, server_id: str) -> ServerView:
         """Return a server. Raises NotFound."""
         self.catch_up()
-        return self._server(server_id)
+        return self.fleet.get(server_id)
 
     # --- resize and unshelve ----------------------------------------------------------------------
 
     def resize_server(self, server_id: str, flavor: str) -> None:
         """Ask for another flavor. Raises NotFound, and Conflict as Nova does where a server is not
         there yet, or something else is done to it."""
-        server = self._server(server_id)
-        if server.status not in _RESIZABLE or server.in_task:
-            raise Conflict(f"server {server_id!r} cannot be resized while it is {server.status}")
-        if flavor not in self._flavors:
-            raise NotFound(f"flavor {flavor!r} does not exist")
-        self._ask_for(server, ChangeKind.RESIZE, flavor)
+        self._ask_for(ChangeKind.RESIZE, server_id, flavor)
 
     def unshelve_server(self, server_id: str) -> None:
         """Ask for a shelved server. Raises NotFound."""
-        server = self._server(server_id)
-        self._ask_for(server, ChangeKind.UNSHELVE, server.flavor)
+        self._ask_for(ChangeKind.UNSHELVE, server_id, None)
 
-    def _ask_for(self, server: ServerView, kind: ChangeKind, flavor: str) -> None:
-        spec = self._flavors[flavor]
-        change = Change(
-            message_id=f"c-{self._rng.getrandbits(64):016x}",
-            kind=kind,
-            server_id=server.server_id,
-            project_id=server.project_id,
-            flavor=flavor,
-            demand=nova_message.demand_of(
-                spec.as_dict(), spec.extra_specs, boots_from_volume=False
-            ),
-            body=b"",
-        )
-        self._put(replace(server, in_task=True))
-        if server.project_id in self._managed:
+    def _ask_for(self, kind: ChangeKind, server_id: str, flavor: str | None) -> None:
+        message_id = f"c-{self._rng.getrandbits(64):016x}"
+        change = self._resizes.asked(kind, server_id, flavor, message_id)
+        if change.project_id in self._managed:
             self.changes.arrive(change)
         else:
-            self._perform(change)
-
-    def _perform(self, change: Change) -> None:
-        """Find a host; a resized server holds the larger of both until its user decided."""
-        with self._lock:
-            server = self._servers.get(change.server_id)
-            if server is None:
-                return  # deleted meanwhile
-            self._placement.release(change.server_id)
-            needed = change.demand
-            if change.kind is ChangeKind.RESIZE:
-                names = {*server.demand, *change.demand}
-                needed = Resources.of(
-                    {n: max(server.demand.get(n, 0), change.demand.get(n, 0)) for n in names}
-                )
-            host = self._placement.best_host(needed)
-            if host is None:
-                if server.host is not None:
-                    self._placement.allocate(server.server_id, server.host, server.demand)
-                self._reject(change, "No valid host was found. ")
-                return
-            self._placement.allocate(server.server_id, host, needed)
-            if change.kind is ChangeKind.UNSHELVE:
-                self._put(replace(server, status=ServerStatus.ACTIVE, host=host, in_task=False))
-                self._notify(NoticeKind.UNSHELVED, server.server_id, host=host)
-                return
-            self._before_resize[server.server_id] = server
-            self._put(replace(server, flavor=change.flavor, demand=change.demand, host=host))
-
-    def _reject(self, change: Change, reason: str) -> None:
-        with self._lock:
-            if change.server_id not in self._servers:
-                return  # deleted meanwhile
-            self._put(replace(self._servers[change.server_id], in_task=False))
-            self._failures[change.server_id] = f"Synergy rejected this request: {reason}"
+            self._resizes.perform(change)
 
     def confirm_resize(self, server_id: str) -> None:
         """Keep the new flavor. Raises NotFound, or Conflict when no resize waits for that."""
-        self._resized(server_id)
-        self._end_resize(server_id, self._server(server_id))
+        self._resizes.confirm(server_id)
 
     def revert_resize(self, server_id: str) -> None:
         """Go back to the old flavor. Raises NotFound, or Conflict when no resize waits for that."""
-        self._end_resize(server_id, self._resized(server_id))
-
-    def _resized(self, server_id: str) -> ServerView:
-        """Return what a server was before its resize. Raises NotFound and Conflict."""
-        self._server(server_id)
-        if server_id not in self._before_resize:
-            raise Conflict(f"server {server_id!r} waits for no resize to be confirmed")
-        return self._before_resize[server_id]
-
-    def _end_resize(self, server_id: str, final: ServerView) -> None:
-        with self._lock:
-            del self._before_resize[server_id]
-            host = self._placement.host_of(server_id)
-            self._placement.release(server_id)
-            self._placement.allocate(server_id, host, final.demand)
-            self._put(replace(final, host=host, in_task=False))
-            self._notify(NoticeKind.RESIZED, server_id, host=host)
+        self._resizes.revert(server_id)
 
     def last_failure(self, server_id: str) -> str:
         """Return why the last thing that was asked of a server failed."""
-        return self._failures.get(server_id, "")
+        return self._resizes.last_failure(server_id)
 
     # --- notifications ----------------------------------------------------------------------------
 
     def on_notice(self, wake: Wake) -> None:
         """Call `wake` when a notification arrives."""
-        self._notice_wakes.append(wake)
+        self.fleet.on_notice(wake)
 
-    def take_notices(self, limit: int) -> list[Notice]:
+    def take_notices(self, limit: int) -> Sequence[Notice]:
         """Return up to `limit` notifications."""
         self.catch_up()
         with self._lock:
-            return [self._notices.popleft() for _ in range(min(limit, len(self._notices)))]
+            return self.fleet.take_notices(limit)

@@ -198,7 +198,7 @@ def test_what_is_deleted_and_what_has_expired_is_forgotten(made, player):
     for _ in range(11):  # most of them find no host, and are deleted in ERROR
         player.execute("delete_servers", server_ids=made.create(count=1000))
     found = list(made.nova.servers_of("project-A", changed_since=made.engine.clock.at(0)))
-    assert len(found) == len(made.nova._changed_at) == 10_000
+    assert len(found) == len(made.nova.fleet.changed_at) == 10_000
     made.run(2 * spec().token_ttl_s)
     made.create()
     assert len(made.engine.identity._tokens) == 1
