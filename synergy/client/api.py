@@ -46,11 +46,14 @@ class Api:
         while left is None or left > 0:
             size = 1000 if left is None else min(left, 1000)
             page = self.get(path, **query, limit=size, marker=marker)
-            yield from page[plural]
-            if page["next"] is None:
+            entries = objects_in(page, plural)
+            yield from entries
+            if part_of(page, "next") is None or not entries:
                 return
-            marker = next(page[plural][-1][key] for key in _MARKERS if key in page[plural][-1])
-            left = None if left is None else left - len(page[plural])
+            marker = next((entries[-1][key] for key in _MARKERS if key in entries[-1]), None)
+            if marker is None:
+                raise _not_synergys(plural)
+            left = None if left is None else left - len(entries)
 
     def post(self, path: str, body: Mapping[str, Any] | None = None, **options: Any) -> Any:
         """Return the JSON body of a POST."""
@@ -77,21 +80,57 @@ class Api:
             ) from error
         try:
             body = response.json() if response.content else None
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise ApiError(
                 f"{response.url} answered {response.status_code} without JSON: it is not Synergy",
                 status=response.status_code,
             ) from error
         if response.status_code >= 400:
             raise _error_of(response, body)
+        if not isinstance(body, dict | None):
+            raise ApiError(f"{response.url} answered no JSON object: it is not Synergy")
         return body
+
+
+def part_of(answer: Any, name: str) -> Any:
+    """Return a part of an answer. Raises ApiError when it is not there."""
+    if not isinstance(answer, dict) or name not in answer:
+        raise _not_synergys(name)
+    return answer[name]
+
+
+def object_in(answer: Any, name: str) -> dict[str, Any]:
+    """Return an object of an answer. Raises ApiError when there is none."""
+    found = part_of(answer, name)
+    if not isinstance(found, dict):
+        raise _not_synergys(name)
+    return found
+
+
+def objects_in(answer: Any, name: str) -> list[dict[str, Any]]:
+    """Return a list of objects of an answer. Raises ApiError when there is none."""
+    found = part_of(answer, name)
+    if not isinstance(found, list) or not all(isinstance(one, dict) for one in found):
+        raise _not_synergys(name)
+    return found
+
+
+def _not_synergys(name: str) -> ApiError:
+    return ApiError(
+        f"the answer has no usable {name!r}: who answers at the endpoint is not Synergy, or is of "
+        "another version than this client"
+    )
 
 
 def _error_of(response: Any, body: Any) -> ApiError:
     told = body.get("errors") if isinstance(body, dict) else None
     request_id = response.headers.get("X-Openstack-Request-Id", "")
-    if not told:
-        text = f"the API answered {response.status_code}"
+    if not told or not isinstance(told, list) or not all(_is_error(one) for one in told):
+        text = f"the API answered {response.status_code} without a reason: is it Synergy?"
         return ApiError(text, status=response.status_code, request_id=request_id)
     text = plain("; ".join(f"{one['detail']} ({one['code']})" for one in told))
     return ApiError(text, status=response.status_code, code=told[0]["code"], request_id=request_id)
+
+
+def _is_error(told: Any) -> bool:
+    return isinstance(told, dict) and {"detail", "code"} <= told.keys()

@@ -16,7 +16,7 @@ from keystoneauth1.adapter import Adapter
 from keystoneauth1.noauth import NoAuth
 from keystoneauth1.session import Session
 
-from synergy.client.api import VERSION, Api
+from synergy.client.api import VERSION, Api, object_in, objects_in, part_of
 from synergy.client.types import (
     Change,
     Event,
@@ -83,24 +83,24 @@ class Managers(_Noun):
 
     def list(self) -> list[Manager]:
         """Return every manager."""
-        return cast(list[Manager], self._api.get("/managers")["managers"])
+        return cast(list[Manager], objects_in(self._api.get("/managers"), "managers"))
 
     def show(self, name: str) -> Manager:
         """Return one."""
-        return cast(Manager, self._api.get(f"/managers/{_part(name)}")["manager"])
+        return cast(Manager, object_in(self._api.get(f"/managers/{_part(name)}"), "manager"))
 
     def start(self, name: str) -> Manager:
         """Let a paused one run."""
-        return cast(Manager, self._api.post(f"/managers/{_part(name)}/start")["manager"])
+        return cast(Manager, object_in(self._api.post(f"/managers/{_part(name)}/start"), "manager"))
 
     def stop(self, name: str) -> Manager:
         """Pause one."""
-        return cast(Manager, self._api.post(f"/managers/{_part(name)}/stop")["manager"])
+        return cast(Manager, object_in(self._api.post(f"/managers/{_part(name)}/stop"), "manager"))
 
     def execute(self, name: str, command: str, arguments: Mapping[str, Any] | None = None) -> Any:
         """Run a command, and return its answer."""
         path = f"/managers/{_part(name)}/commands/{_part(command)}"
-        return self._api.post(path, arguments)["result"]
+        return part_of(self._api.post(path, arguments), "result")
 
 
 class Projects(_Noun):
@@ -112,18 +112,18 @@ class Projects(_Noun):
 
     def show(self, project: str) -> Project:
         """Return one with its users."""
-        return cast(Project, self._api.get(f"/projects/{_part(project)}")["project"])
+        return cast(Project, object_in(self._api.get(f"/projects/{_part(project)}"), "project"))
 
     def add(self, project: str, **settings: Any) -> Project:
         """Manage a project."""
         body = {"project": project, **settings}
-        return cast(Project, self._api.post("/projects", body)["project"])
+        return cast(Project, object_in(self._api.post("/projects", body), "project"))
 
     def set(self, project: str, *, revision: str | None = None, **settings: Any) -> Project:
         """Change a project; with a revision only if it is still at that one."""
         path = f"/projects/{_part(project)}"
         changed = self._api.patch(path, settings, revision=revision)
-        return cast(Project, changed["project"])
+        return cast(Project, object_in(changed, "project"))
 
     def remove(self, project: str, *, servers: str = "keep", revision: str | None = None) -> None:
         """Manage a project no longer; its shared servers: keep them, or let them expire."""
@@ -140,7 +140,7 @@ class Projects(_Noun):
     ) -> User:
         """Change a user's raw_shares or priority."""
         path = f"/projects/{_part(project)}/users/{_part(user)}"
-        return cast(User, self._api.patch(path, settings, revision=revision)["user"])
+        return cast(User, object_in(self._api.patch(path, settings, revision=revision), "user"))
 
 
 class Requests(_Noun):
@@ -157,12 +157,12 @@ class Requests(_Noun):
 
     def show(self, request_id: str) -> Request:
         """Return one with its history."""
-        return cast(Request, self._api.get(f"/requests/{_part(request_id)}")["request"])
+        return cast(Request, object_in(self._api.get(f"/requests/{_part(request_id)}"), "request"))
 
     def explain(self, request_id: str) -> Explanation:
         """Tell why it waits, and until when."""
         found = self._api.get(f"/requests/{_part(request_id)}/explain")
-        return cast(Explanation, found["explanation"])
+        return cast(Explanation, object_in(found, "explanation"))
 
     def hold(self, request_id: str, *, revision: str | None = None) -> Request:
         """Keep it from starting."""
@@ -183,13 +183,13 @@ class Requests(_Noun):
     def simulate(self, flavor: str, **asked: Any) -> Simulation:
         """Tell whether servers would start now; asked may hold project, count and metadata."""
         found = self._api.post("/simulate", {"flavor": flavor, **asked})
-        return cast(Simulation, found["simulation"])
+        return cast(Simulation, object_in(found, "simulation"))
 
     def _act(
         self, request_id: str, action: str, body: Mapping[str, Any], revision: str | None
     ) -> Request:
         path = f"/requests/{_part(request_id)}/{action}"
-        return cast(Request, self._api.post(path, body, revision=revision)["request"])
+        return cast(Request, object_in(self._api.post(path, body, revision=revision), "request"))
 
 
 class Reports(_Noun):
@@ -197,11 +197,13 @@ class Reports(_Noun):
 
     def quota(self, project_id: str | None = None) -> Quota:
         """Return the shared quota, and what projects own and hold."""
-        return cast(Quota, self._api.get("/quotas", project_id=project_id)["quota"])
+        return cast(Quota, object_in(self._api.get("/quotas", project_id=project_id), "quota"))
 
     def shares(self, project_id: str | None = None) -> list[Share]:
         """Return the share tree, or a project's rows of it."""
-        return cast(list[Share], self._api.get("/shares", project_id=project_id)["shares"])
+        return cast(
+            list[Share], objects_in(self._api.get("/shares", project_id=project_id), "shares")
+        )
 
     def priorities(self, *, limit: int | None = None, **filters: Any) -> Iterator[Priority]:
         """Walk queued requests with the terms of their priorities."""
@@ -209,7 +211,7 @@ class Reports(_Noun):
 
     def usage(self, **query: Any) -> list[Usage]:
         """Return rows of usage; query may hold project_id, begin, end, period and group_by."""
-        return cast(list[Usage], self._api.get("/usage", **query)["usage"])
+        return cast(list[Usage], objects_in(self._api.get("/usage", **query), "usage"))
 
     def events(self, *, limit: int | None = None, **filters: Any) -> Iterator[Event]:
         """Walk what happened to requests, oldest first."""
@@ -217,11 +219,11 @@ class Reports(_Noun):
 
     def expiry(self) -> dict[str, Any]:
         """Return whether servers are ended, or why not."""
-        return cast(dict[str, Any], self._api.get("/expiry")["expiry"])
+        return object_in(self._api.get("/expiry"), "expiry")
 
     def resume_expiry(self) -> dict[str, Any]:
         """Let servers be ended again: all that are due, by the wall clock as it is."""
-        return cast(dict[str, Any], self._api.post("/expiry/resume", {})["expiry"])
+        return object_in(self._api.post("/expiry/resume", {}), "expiry")
 
     def audit(self, *, limit: int | None = None, **filters: Any) -> Iterator[Change]:
         """Walk who changed what through the API, oldest first."""
@@ -229,7 +231,7 @@ class Reports(_Noun):
 
     def latest_round(self) -> dict[str, Any]:
         """Return the last round and its counters."""
-        return cast(dict[str, Any], self._api.get("/rounds/latest")["round"])
+        return object_in(self._api.get("/rounds/latest"), "round")
 
 
 def _part(text: str) -> str:
