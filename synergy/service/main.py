@@ -56,6 +56,8 @@ def read_configuration(conf: cfg.ConfigOpts, argv: Sequence[str]) -> None:
     except cfg.Error as error:
         raise ConfigurationInvalid([str(error)]) from error
     except OSError as error:  # a folder, or a file that this user may not read
+        if error.filename is None:
+            raise  # of what --help prints
         told = f"configuration file {error.filename} cannot be read: {error.strerror}"
         raise ConfigurationInvalid([told]) from error
     except UnicodeDecodeError as error:

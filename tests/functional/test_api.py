@@ -341,9 +341,12 @@ def test_a_null_limit_is_no_limit_from_the_start(made, api):
     status, found, _ = api.ask("POST", "/v1/projects", asked)
     assert (status, found["project"]["lend_limit"]) == (201, None)
     assert found["project"]["borrow_limit"] == {"VCPU": 2}
-    changed = api.ask("PATCH", "/v1/projects/C", {"borrow_limit": None, "lend_limit": {}})[1]
+    nothing = {"borrow_limit": None, "lend_limit": {"VCPU": 0}}
+    changed = api.ask("PATCH", "/v1/projects/C", nothing)[1]
     assert changed["project"]["borrow_limit"] is None
-    assert changed["project"]["lend_limit"] == {}
+    assert changed["project"]["lend_limit"] == {"VCPU": 0}
+    changed = api.ask("PATCH", "/v1/projects/C", {"lend_limit": {}})[1]  # names nothing
+    assert changed["project"]["lend_limit"] == {"VCPU": 0}
 
 
 def test_projects_and_users_are_walked_page_by_page(made, api):

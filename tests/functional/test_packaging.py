@@ -37,6 +37,7 @@ def test_a_wheel_in_an_empty_environment_runs_every_console_script(tmp_path):
             run(binaries / line, "--help", cwd=tmp_path)
     manage = [binaries / "synergy-manage", "--config-file", conf]
     run(*manage, "keys", "create", cwd=tmp_path)
-    assert "0005" in run(*manage, "db", "upgrade", cwd=tmp_path)
+    head = max(path.name[:4] for path in (ROOT / "alembic" / "versions").glob("[0-9]*.py"))
+    assert head in run(*manage, "db", "upgrade", cwd=tmp_path)
     assert "as this Synergy needs" in run(*manage, "db", "check", cwd=tmp_path)
     run(binaries / "synergy", "demo", "--hours", "0.2", cwd=tmp_path)

@@ -1,0 +1,63 @@
+"""Runs a command so that Ctrl-C, or whoever reads its output and goes away, ends it quietly.
+
+Why: the console scripts name this module, which imports next to nothing, so that an interrupt while
+all the others are loaded is caught as well. Must not know what the commands do.
+"""
+
+import os
+import signal
+import sys
+from importlib import import_module
+
+_BY_SIGNAL = 128  # a shell shows a command that a signal ended as this, and the signal
+
+
+def synergy() -> int:
+    """Run `synergy`."""
+    return run("synergy", "synergy.cli.main")
+
+
+def service() -> int:
+    """Run `synergy-service`."""
+    return run("synergy-service", "synergy.service.main")
+
+
+def manage() -> int:
+    """Run `synergy-manage`."""
+    return run("synergy-manage", "synergy.service.manage")
+
+
+def run(name: str, module: str) -> int:
+    """Call `main` of a module, and return the exit code."""
+    for stream in ("stdout", "stderr"):
+        if getattr(sys, stream) is None:  # whoever called closed it
+            setattr(sys, stream, open(os.devnull, "w"))  # noqa: SIM115
+    try:
+        code = _code_of(module)
+        sys.stdout.flush()  # here, where what goes wrong can be told
+    except KeyboardInterrupt:
+        return _BY_SIGNAL + signal.SIGINT
+    except BrokenPipeError:
+        _write_nowhere()
+        return _BY_SIGNAL + signal.SIGPIPE
+    except OSError as error:
+        _write_nowhere()
+        sys.stderr.write(f"{name}: {error}\n")
+        return 1
+    return code
+
+
+def _code_of(module: str) -> int:
+    try:
+        code = import_module(module).main()
+    except SystemExit as leaving:
+        code = leaving.code
+    if isinstance(code, str):
+        sys.stderr.write(f"{code}\n")
+        return 1
+    return int(code or 0)
+
+
+def _write_nowhere() -> None:
+    """Let Python's last flush, of what could not be written, succeed."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,0 +1,61 @@
+"""Whatever happens to its streams, or on Ctrl-C, a command ends without a traceback."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+COMMANDS = ["synergy", "manage", "service"]
+
+
+def started(command, *arguments, **streams):
+    code = f"import sys; from synergy.entry import {command}; sys.exit({command}())"
+    return subprocess.Popen(
+        [sys.executable, "-c", code, *arguments], stderr=subprocess.PIPE, text=True, **streams
+    )
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_reader_that_goes_away_ends_it_quietly(command):
+    process = started(command, "--help", stdout=subprocess.PIPE)
+    process.stdout.close()
+    _, said = process.communicate(timeout=60)
+    assert said == ""
+    assert process.returncode in (0, 141)  # the help of cliff counts as shown
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="the system has no full device")
+def test_a_full_disk_is_one_sentence(command):
+    with open("/dev/full", "w") as full:
+        process = started(command, "--help", stdout=full)
+        _, said = process.communicate(timeout=60)
+    assert process.returncode == 1
+    (line,) = said.splitlines()
+    assert "No space left on device" in line
+
+
+def test_an_interrupt_while_modules_are_loaded_is_no_traceback(tmp_path):
+    (tmp_path / "interrupted.py").write_text("raise KeyboardInterrupt")
+    code = "import sys; from synergy.entry import run; sys.exit(run('x', 'interrupted'))"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False,
+        timeout=60,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (130, "")
+
+
+def test_a_closed_output_is_nothing_to_fail_over():
+    done = subprocess.run(
+        ["/bin/sh", "-c", 'exec "$0" -c "$1" --help >&-', sys.executable,
+         "import sys; from synergy.entry import synergy; sys.exit(synergy())"],
+        capture_output=True, text=True, check=False, timeout=60,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_what_is_loaded_before_an_interrupt_is_caught_is_next_to_nothing():
+    code = "import sys, synergy.entry; print([m for m in sys.modules if m.startswith('synergy')])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "['synergy', 'synergy.entry']"
