@@ -60,6 +60,7 @@ class Kind:
     """A kind of record: its rows, and when they are finished.
 
     key, at    the columns that name a record and tell its age
+    key_type   makes the key of the name of a record, which is a text
     finished   what else has to hold
     children   table and column of the rows that belong to it, by name in the record
     left_out   columns that the archive must not hold
@@ -68,6 +69,7 @@ class Kind:
     table: type[Base]
     key: str
     at: str
+    key_type: type = str
     finished: tuple[ColumnElement[bool], ...] = ()
     children: Mapping[str, tuple[type[Base], str]]
     left_out: frozenset[str] = frozenset()
@@ -97,6 +99,7 @@ KINDS: Final[Mapping[str, Kind]] = {
         table=AuditRow,
         key="seq",
         at="at",
+        key_type=int,
         finished=(AuditRow.seq < select(func.max(AuditRow.seq)).scalar_subquery(),),
         children={},
     ),
@@ -146,7 +149,7 @@ class SqlArchive:
     def move(self, kind: str, keys: Sequence[str]) -> int:
         of = KINDS[kind]
         key = getattr(of.table, of.key)
-        chosen = key.in_([key.type.python_type(one) for one in keys])
+        chosen = key.in_([of.key_type(one) for one in keys])
         rows = self._rows(of.table, chosen, *of.finished)
         if not rows:
             return 0
