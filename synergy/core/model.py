@@ -20,6 +20,7 @@ SERVER_GROUP: Final = "server_group"
 TRAIT: Final = "trait:"  # followed by the name of a trait, as in the extra specs of a flavor
 Constraints = tuple[tuple[str, str], ...]
 RESOURCE_CLASS: Final = re.compile(r"[A-Z][A-Z0-9_]{0,254}")
+_USUAL: Final = frozenset({"VCPU", "MEMORY_MB", "DISK_GB"})  # resource classes of every flavor
 
 
 def zone_in(constraints: Iterable[tuple[str, str]]) -> str | None:
@@ -48,14 +49,17 @@ class Resources(Mapping[str, int]):
     @classmethod
     def demand(cls, amounts: Mapping[str, object], *, of: str = "resources") -> Self:
         """Build from untrusted input. Raises InvalidInput naming `of`, the class and the value."""
+        found = []
         for name, amount in amounts.items():
-            if not RESOURCE_CLASS.fullmatch(name):
+            if name not in _USUAL and not RESOURCE_CLASS.fullmatch(name):
                 raise InvalidInput(f"{of}: {name!r} is not a resource class such as VCPU")
             if isinstance(amount, bool) or not isinstance(amount, int) or not 0 <= amount < 2**53:
                 raise InvalidInput(
                     f"{of}: {name} is {amount!r}, but must be an integer from 0 to 2^53 - 1"
                 )
-        return cls.of({name: amount for name, amount in amounts.items() if isinstance(amount, int)})
+            if amount:
+                found.append((name, amount))
+        return cls(tuple(sorted(found)))
 
     @classmethod
     def limit(cls, amounts: Mapping[str, object], *, of: str = "limit") -> Self:

@@ -12,7 +12,7 @@ from typing import Any
 import orjson
 
 from synergy.core.errors import InvalidInput
-from synergy.drivers.reading import ID, OUTLINE, usable_fields
+from synergy.drivers.reading import MSG_ID, OUTLINE, usable_fields
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,5 +105,5 @@ class Answer:
 def answer_of(body: bytes) -> Answer:
     """Return the outside of a reply. Raises InvalidInput."""
     message = open_body(body).message
-    msg_id = usable_fields({"_msg_id": ID}, message)["_msg_id"]
+    msg_id = usable_fields(MSG_ID, message)["_msg_id"]
     return Answer(msg_id or "", bool(message.get("ending", True)))

@@ -94,7 +94,7 @@ def _split(message: Opened) -> tuple[BuildRequest, ...]:
             f"it has {len(message.body):,} bytes, but must have at most {_LONGEST_BODY:,}"
         )
     args = inside(inner, "args", of="the message")
-    specs, builds = (_list(args, name) for name in ("request_specs", "build_requests"))
+    specs, builds = _list(args, "request_specs"), _list(args, "build_requests")
     if len(builds) != len(specs):
         raise InvalidInput(f"{len(specs)} request_specs but {len(builds)} build_requests")
     if not specs:
@@ -152,7 +152,7 @@ def _one(
         batch_id=instance["reservation_id"],
         metadata=instance["metadata"],
         extra_specs=flavor["extra_specs"],
-        constraints=constraints_of(raw_spec),
+        constraints=constraints_of(raw_spec, flavor["extra_specs"]),
         user_data_quota=_quota_in_user_data(instance["user_data"]),
     )
 
@@ -170,7 +170,7 @@ def changed_project(opened: Opened) -> str | None:
         instance = inside(opened.message, "args", "instance", DATA, of="the message")
     except InvalidInput:
         return None
-    found = usable_fields({"project_id": reading.ID}, instance)["project_id"]
+    found = usable_fields(reading.OWNER, instance)["project_id"]
     return str(found) if found else None
 
 
@@ -229,7 +229,7 @@ def demand_of(
     return Resources.demand(amounts, of=f"flavor {shown(flavor['name'])}")
 
 
-def constraints_of(spec: Mapping[str, Any]) -> Constraints:
+def constraints_of(spec: Mapping[str, Any], extra_specs: Mapping[str, str]) -> Constraints:
     """Return what binds the choice of a host: a zone, a server group, the traits of flavor and
     image. Raises InvalidInput.
 
@@ -239,15 +239,16 @@ def constraints_of(spec: Mapping[str, Any]) -> Constraints:
     found = {TRAIT + name: "required" for name in _image_traits(spec)}
     found |= {
         key: value
-        for key, value in _flavor_of(spec)["extra_specs"].items()
+        for key, value in extra_specs.items()
         if key.startswith(TRAIT) and value in ("required", "forbidden")
     }
     placement = read_fields(reading.PLACEMENT, spec, "request spec")
     if placement["availability_zone"]:
         found[AVAILABILITY_ZONE] = placement["availability_zone"]
-    hints = read_fields(reading.HINTS, spec.get("scheduler_hints") or {}, "scheduler_hints")
-    if hints["group"]:
-        found[SERVER_GROUP] = hints["group"][0]
+    if spec.get("scheduler_hints"):
+        hints = read_fields(reading.HINTS, spec["scheduler_hints"], "scheduler_hints")
+        if hints["group"]:
+            found[SERVER_GROUP] = hints["group"][0]
     return tuple(sorted(found.items()))
 
 
@@ -363,7 +364,7 @@ def order_of(body: bytes) -> Order:
         server_ids=tuple(
             read_fields(reading.SERVER, spec, "request spec")["instance_uuid"] for spec in specs
         ),
-        constraints=constraints_of(specs[0]),
+        constraints=constraints_of(specs[0], _flavor_of(specs[0])["extra_specs"]),
         forced_host=str(hosts[0]) if hosts else None,
         token=_credentials(message.message).token,
     )
