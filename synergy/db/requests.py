@@ -60,6 +60,7 @@ _CHANGING: Final = (
 _VALUE_COLUMNS: Final = (*_FIXED, *_CHANGING, "generation")
 _STEP: Final = tuple(Step.__dataclass_fields__)
 _COLUMNS: Final = [getattr(RequestRow, name) for name in _VALUE_COLUMNS]
+_CLASS_ID: Final = _VALUE_COLUMNS.index("class_id")
 _HOLDING: Final = and_(*HOLDING)
 _SAVE: Final = (
     update(RequestRow)
@@ -536,6 +537,8 @@ class SqlRequests:
         return Request(request_class=self._classes.get(values["class_id"]), **values)
 
     def _values(self, rows: Iterable[Any]) -> list[Request]:
+        rows = list(rows)
+        self._classes.read_ahead({row[_CLASS_ID] for row in rows})
         return _REQUEST_READER.all_made(rows, self._damage, self._value)
 
 

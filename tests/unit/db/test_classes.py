@@ -2,9 +2,10 @@
 
 from contextlib import suppress
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sqlalchemy import insert
+from sqlalchemy import event, insert
 
 from synergy.db.models import ClassRow
 from synergy.db.store import SqlStore
@@ -71,3 +72,19 @@ def test_a_class_with_a_smaller_number_may_be_committed_later():
             with store.reading() as uow:
                 uow.requests._classes.load()
                 assert uow.requests._classes.get(class_id) == kind(class_id)
+
+
+@pytest.mark.parametrize("classes", [2, 40])
+def test_a_list_asks_once_for_the_classes_of_its_rows_that_it_does_not_know(classes):
+    with temporary_store() as store:
+        with store.writing() as uow:
+            uow.projects.association("p", "u", "alice")
+            uow.commit()
+        for number in range(1, classes + 1):
+            put(store, number, request_class=kind(number))
+        fresh, asked = SqlStore(store._engine, store._vault), []
+        event.listen(store._engine, "before_cursor_execute", lambda *given: asked.append(given[2]))
+        with fresh.reading() as uow:
+            found = uow.requests.search()
+    assert [one.demand["VCPU"] for one in found] == list(range(1, classes + 1))
+    assert sum("FROM request_classes" in statement for statement in asked) == 1
