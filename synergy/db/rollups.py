@@ -45,8 +45,15 @@ from synergy.db.models import (
     SpanRow,
     StepRow,
 )
-from synergy.db.rows import Damaged, DamageLog
-from synergy.ports import Consumption, Growth, News, Series, UsageLine
+from synergy.db.rows import Damaged, DamageLog, RowReader
+from synergy.ports import (
+    UNREADABLE_GROWTH,
+    Consumption,
+    Growth,
+    News,
+    Series,
+    UsageLine,
+)
 
 CHUNK: Final = 500  # bound parameters of one statement
 _HOUR_US: Final = 3_600_000_000
@@ -64,6 +71,11 @@ _SERIES: Final = (
     SeriesRow.qos, SeriesRow.demand,
 )  # fmt: skip
 _GROWTH: Final = tuple(Growth.__dataclass_fields__)
+_GROWTH_COLUMNS: Final = [GrowthRow.growth_id, *(getattr(GrowthRow, name) for name in _GROWTH)]
+_GROWTH_ROW: Final = select(*_GROWTH_COLUMNS)
+_GROWTH_OF: Final = RowReader(
+    _GROWTH_COLUMNS, lambda row: Growth(**dict(zip(_GROWTH, row[1:], strict=True)))
+)
 
 
 def series_of(kind: RequestClass, project_id: str, user_id: str) -> Series:
@@ -115,10 +127,14 @@ class SqlRollups:
         self._connection, self._classes, self._damage = connection, classes, damage
 
     def growth(self) -> Growth:
-        row = self._connection.execute(
-            select(*(getattr(GrowthRow, name) for name in _GROWTH))
-        ).one()
-        return Growth(**dict(zip(_GROWTH, row, strict=True)))
+        row = self._connection.execute(_GROWTH_ROW).first()
+        try:
+            if row is None:
+                raise Damaged("it is missing")
+            return _GROWTH_OF.one(row)
+        except Damaged as error:
+            self._damage.note(GrowthRow.__tablename__, 1, f"{error}; nothing is summed up any more")
+            return UNREADABLE_GROWTH
 
     # --- spans ------------------------------------------------------------------------------------
 

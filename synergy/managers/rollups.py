@@ -15,6 +15,7 @@ from synergy.core.rollup import DAY, HOUR, Coverage, Level, day_of, hour_of, nex
 from synergy.managers.charging import Tariff
 from synergy.ports import (
     HOURS_KEPT_DAYS,
+    UNREADABLE_GROWTH,
     Consumption,
     Growth,
     News,
@@ -66,6 +67,8 @@ def advance(store: Store, tariff: Tariff, now: datetime) -> bool:
     """
     with store.reading() as uow:
         before = uow.rollups.growth()
+        if before is UNREADABLE_GROWTH:
+            return False
         news = uow.rollups.news(before, ENTRIES_AT_ONCE)
         until = hour_of(now - SETTLED)
         begin = _rolled_until(uow, before, news, until)
@@ -99,6 +102,8 @@ def count_only(store: Store) -> None:
     while more:
         with store.reading() as uow:
             before = uow.rollups.growth()
+            if before is UNREADABLE_GROWTH:
+                return
             news = uow.rollups.news(before, ENTRIES_AT_ONCE)
         held = before.rolled_until and _held_until(before.rolled_until, before, news)
         after = replace(

@@ -37,6 +37,7 @@ from synergy.ports.cloud import (
 )
 from synergy.ports.growth import (
     HOURS_KEPT_DAYS,
+    UNREADABLE_GROWTH,
     Archive,
     Consumption,
     Growth,
@@ -70,6 +71,7 @@ from synergy.ports.store import (
 __all__ = [
     "HOURS_KEPT_DAYS",
     "SORT_KEYS",
+    "UNREADABLE_GROWTH",
     "Archive",
     "Brake",
     "BuildRequest",

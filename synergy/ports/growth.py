@@ -65,6 +65,17 @@ class Growth:
     purged_until: datetime | None
 
 
+# What is said instead of a row that cannot be read: no sum is believed, and nothing is counted
+# twice. Reports are read from the spans then.
+UNREADABLE_GROWTH: Final = Growth(
+    rolled_until=None,
+    hours_from=None,
+    ledger_seq=2**63 - 1,
+    newest_seq=2**63 - 1,
+    purged_until=None,
+)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class News:
     """What the ledger tells since it was counted.

@@ -23,6 +23,7 @@ from synergy.db.store import SqlStore
 from synergy.db.vault import Vault
 from synergy.managers import rollups
 from synergy.managers.charging import read_tariff
+from synergy.ports import UNREADABLE_GROWTH
 
 _AT_ONCE: Final = 200
 _PROGRESS_EVERY_S: Final = 2.0
@@ -121,6 +122,12 @@ def _rebuild(conf: cfg.ConfigOpts) -> None:
     with _store_of(conf) as store:
         with store.writing() as uow:
             growth = uow.rollups.growth()
+            if growth is UNREADABLE_GROWTH:
+                raise Conflict(
+                    "the row of table growth cannot be read, so nobody knows which sums are all "
+                    "that is left: put it back from a backup. Reports are read from the spans "
+                    "meanwhile"
+                )
             anew = replace(growth, rolled_until=growth.purged_until, hours_from=None)
             uow.rollups.save_growth(growth, anew)
             uow.commit()
