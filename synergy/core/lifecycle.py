@@ -95,6 +95,12 @@ TRANSITIONS: Final[Mapping[tuple[State, Event], State]] = {
     **{(s, E.REMOVED): S.DELETED for s in IN_NOVA},
 }
 
+# What only people ask for, in the words of the commands.
+_WISHES: Final[Mapping[Event, str]] = {
+    E.PAUSED: "held",
+    E.RESUMED: "released",
+    E.EXTENDED: "extended",
+}
 ABSORBED: Final[frozenset[tuple[State, Event]]] = frozenset(
     {  # late or repeated facts that change nothing
         (S.BUILDING, E.HANDED_OVER),
@@ -109,7 +115,8 @@ ABSORBED: Final[frozenset[tuple[State, Event]]] = frozenset(
         *((s, E.ATTEMPT_FAILED) for s in (S.ACTIVE, S.EXPIRING, S.ERROR, S.PARKED)),
         (S.PARKED, E.PARKED),
         *((s, E.UNPARKED) for s in (*HOLDS_QUOTA, S.ERROR)),
-        *((s, e) for s in TERMINAL for e in E if e is not E.REVIVED),
+        # A wish is no fact: who asks for it is told that nothing happens.
+        *((s, e) for s in TERMINAL for e in E if e not in (E.REVIVED, *_WISHES)),
     }
 )
 
@@ -155,6 +162,16 @@ class Unchanged(Enum):
     HOST = 0
 
 
+def _why_not(request: Request, event: Event) -> str:
+    if event not in _WISHES:
+        return f"request {request.request_id}: {event} cannot happen while it is {request.state}"
+    takes = " or ".join(state for state, takes in TRANSITIONS if takes is event)
+    return (
+        f"request {request.request_id} is {request.state}: only one that is {takes} can be "
+        f"{_WISHES[event]}"
+    )
+
+
 def transition(
     request: Request,
     event: Event,
@@ -174,9 +191,7 @@ def transition(
         return Move(request, None)
     target = TRANSITIONS.get((request.state, event))
     if target is None:
-        raise IllegalTransition(
-            f"request {request.request_id}: {event} cannot happen while it is {request.state}"
-        )
+        raise IllegalTransition(_why_not(request, event))
     on = request.host if host is Unchanged.HOST else host
     changes: dict[str, Any] = {"state": target, "changed_at": at, "why": why, "host": on}
     held, holds = holds_quota(request), _holds_quota(target, on)

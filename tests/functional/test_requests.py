@@ -409,3 +409,14 @@ def test_the_quota_in_use_is_the_sum_of_what_holds_it(made):
         assert expected.fits_in(Resources.of(shown["shared"]))
         on_hosts = sum((made.nova.used_on(host.name) for host in made.nova.hosts()), Resources())
         assert on_hosts == sum((r.demand for r in holding), Resources())
+
+
+def test_a_hold_or_release_that_can_change_nothing_is_refused(made):
+    made.add(default_quota="shared")
+    made.command("project", "set", project="A", suspended=True)
+    (ended,) = made.create(count=1)
+    made.run(1)
+    made.command("queue", "cancel", request_id=ended)
+    for name, words in (("hold", "QUEUED can be held"), ("release", "QUARANTINED can be released")):
+        with pytest.raises(IllegalTransition, match=f"is CANCELLED: only one that is .*{words}"):
+            made.command("queue", name, request_id=ended)

@@ -90,3 +90,18 @@ def test_the_diagram_has_an_arrow_for_every_pair_of_states():
     drawn = diagram()
     for (source, _), target in TRANSITIONS.items():
         assert f"{source} -> {target} " in drawn
+
+
+@pytest.mark.parametrize(
+    ("event", "words"),
+    [(Event.PAUSED, "held"), (Event.RESUMED, "released"), (Event.EXTENDED, "extended")],
+)
+def test_who_asks_for_what_cannot_happen_is_told_when_it_can(event, words):
+    before = request(state=State.CANCELLED)
+    with pytest.raises(IllegalTransition) as caught:
+        transition(before, event, NOON)
+    said = str(caught.value)
+    assert said.startswith(f"request {before.request_id} is CANCELLED: only one that is ")
+    assert said.endswith(f" can be {words}")
+    takes = said.removesuffix(f" can be {words}").partition("only one that is ")[2].split(" or ")
+    assert takes == [state for state in State if TRANSITIONS.get((state, event))]
