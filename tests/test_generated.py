@@ -23,3 +23,11 @@ def test_a_sample_is_current(tmp_path, tool, settings, sample):
         check=True, capture_output=True, timeout=120, cwd=ROOT,
     )  # fmt: skip
     assert made.read_text() == (folder / sample).read_text(), "run: make sample"
+
+
+def test_each_value_that_an_option_takes_is_explained():
+    sample = (ROOT / "etc" / "synergy" / "synergy.conf.sample").read_text()
+    ours = [part for part in sample.split("# From ")[1:] if part.startswith("synergy\n")]
+    assert "".join(ours).count("# Possible values:") > 10
+    for part in ours:
+        assert "No description" not in part, "give the option's choices as (value, description)"

@@ -15,8 +15,8 @@ from oslo_context.context import RequestContext
 from synergy.api.errors import REACHED, Wsgi, shaped
 
 LOG = logging.getLogger(__name__)
-KEYSTONE, NONE = "keystone", "none"
-STRATEGIES: Final = (KEYSTONE, NONE)
+KEYSTONE: Final = "keystone"
+NONE: Final = "none"
 _EVERY_ROLE: Final = ("admin", "manager", "member", "reader", "service")
 
 

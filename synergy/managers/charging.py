@@ -21,12 +21,18 @@ OPTIONS: Final = (
     cfg.StrOpt(
         "decay",
         default="half_life",
-        choices=["half_life", "periods"],
+        choices=[
+            ("half_life", "All the time, as in Slurm, by decay_half_life_s."),
+            (
+                "periods",
+                (
+                    "By whole periods of period_length_s, of which the last `periods` count, each "
+                    "decay_weight times as much as the one after it, as in the first Synergy."
+                ),
+            ),
+        ],
         mutable=True,
-        help="How past usage fades. half_life: all the time, as in Slurm, by decay_half_life_s. "
-        "periods: by whole periods of period_length_s, of which the last `periods` count, each "
-        "decay_weight times as much as the one after it, as in the first Synergy. A change of mode "
-        "keeps what counts at that moment.",
+        help="How past usage fades. A change of mode keeps what counts at that moment.",
     ),
     cfg.FloatOpt(
         "decay_half_life_s",
@@ -64,10 +70,16 @@ OPTIONS: Final = (
     cfg.StrOpt(
         "usage_reset_period",
         default=ResetPeriod.NONE.value,
-        choices=[one.value for one in ResetPeriod],
+        choices=[
+            (ResetPeriod.NONE.value, "Never."),
+            (ResetPeriod.DAILY.value, "Each day."),
+            (ResetPeriod.WEEKLY.value, "Each Sunday."),
+            (ResetPeriod.MONTHLY.value, "The first day of each month."),
+            (ResetPeriod.QUARTERLY.value, "The first of January, April, July and October."),
+            (ResetPeriod.YEARLY.value, "The first of January."),
+        ],
         mutable=True,
-        help="When all usage is cleared: at midnight each day, at the start of each Sunday, or of "
-        "the first day of each month, quarter or year. The manager's command `reset` "
+        help="At which midnights all usage is cleared. `synergy manager execute fairshare reset` "
         "clears it now.",
     ),
     cfg.Opt(

@@ -93,18 +93,41 @@ class FairShareManager(Manager):
         cfg.StrOpt(
             "algorithm",
             default=Algorithm.FAIR_TREE.value,
-            choices=[one.value for one in Algorithm],
+            choices=[
+                (
+                    Algorithm.FAIR_TREE.value,
+                    (
+                        "Users are ranked depth first through the account tree, as in Slurm: the "
+                        "order inside a project never depends on other projects."
+                    ),
+                ),
+                (
+                    Algorithm.CLASSIC.value,
+                    (
+                        "2^-(usage / shares / dampening); a user's usage is mixed with that of the "
+                        "projects above."
+                    ),
+                ),
+                (
+                    Algorithm.CLASSIC_DEPTH_OBLIVIOUS.value,
+                    (
+                        "Classic as with Slurm's DEPTH_OBLIVIOUS: deeply nested projects are not "
+                        "at a disadvantage."
+                    ),
+                ),
+            ],
             mutable=True,
             help="How factors are made of shares and usage.",
         ),
         cfg.StrOpt(
             "ties",
             default=Ties.MERGE.value,
-            choices=[one.value for one in Ties],
+            choices=[
+                (Ties.MERGE.value, "Their users are ranked as one list, as Slurm documents it."),
+                (Ties.SLURM.value, "One account after the other, as Slurm's program does it."),
+            ],
             mutable=True,
-            help="fair_tree: what becomes of sibling accounts with equal level_fs. merge: their "
-            "users are ranked as one list, as Slurm documents it. slurm: one account after the "
-            "other, as Slurm's program does it.",
+            help="With algorithm=fair_tree: what becomes of sibling accounts with equal level_fs.",
         ),
         cfg.FloatOpt(
             "dampening",
@@ -112,7 +135,8 @@ class FairShareManager(Manager):
             min=1,
             max=1000,
             mutable=True,
-            help="Classic only: FairShareDampeningFactor.",
+            help="With a classic algorithm: Slurm's FairShareDampeningFactor; the larger, the less "
+            "do shares and usage matter to the factor.",
         ),
         cfg.FloatOpt(
             "debounce_s",

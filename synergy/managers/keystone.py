@@ -42,11 +42,18 @@ class KeystoneManager(Manager):
         cfg.StrOpt(
             "without_trust",
             default="keep",
-            choices=["keep", "refuse"],
+            choices=[
+                (
+                    "keep",
+                    (
+                        "It is dispatched with its own token, which works while that lives, or "
+                        "where Nova sends service-user tokens along."
+                    ),
+                ),
+                ("refuse", "Its server ends in ERROR with the reason."),
+            ],
             help="What to do with a waiting request whose token makes no trust, since it comes "
-            "from a trust or from an application credential. keep: it is dispatched with its own "
-            "token, which works while that lives, or where Nova sends service-user tokens along. "
-            "refuse: its server ends in ERROR with the reason.",
+            "from a trust or from an application credential.",
         ),
     )
 

@@ -90,20 +90,29 @@ class ProjectManager(Manager):
         cfg.StrOpt(
             "on_owner_gone",
             default="cancel",
-            choices=["cancel", "build"],
+            choices=[
+                ("cancel", "It is cancelled with that reason."),
+                ("build", "It is built in its turn, with the token that it came with."),
+            ],
             mutable=True,
             help="What to do with a waiting request whose user or project was deleted or disabled "
-            "in Keystone meanwhile. cancel: it is cancelled with that reason. build: it is built "
-            "in its turn, with the token that it came with.",
+            "in Keystone meanwhile.",
         ),
         cfg.StrOpt(
             "on_quota_drift",
             default="adopt",
-            choices=["adopt", "report"],
+            choices=[
+                ("adopt", "It becomes the private quota, and Nova's limit is lifted again."),
+                (
+                    "report",
+                    (
+                        "It stays in force beside the private quota, and an error is logged in "
+                        "every run."
+                    ),
+                ),
+            ],
             mutable=True,
-            help="What to do when somebody sets the quota of a managed project in Nova. adopt: it "
-            "becomes the private quota, and Nova's limit is lifted again. report: it stays in "
-            "force beside the private quota, and an error is logged in every run.",
+            help="What to do when somebody sets the quota of a managed project in Nova.",
         ),
     )
 

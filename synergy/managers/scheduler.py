@@ -97,10 +97,19 @@ class SchedulerManager(Manager):
         cfg.StrOpt(
             "discipline",
             default=Discipline.GREEDY.value,
-            choices=[one.value for one in Discipline],
+            choices=[
+                (
+                    Discipline.FIFO.value,
+                    "Nobody overtakes the first request that the shared quota cannot hold.",
+                ),
+                (
+                    Discipline.GREEDY.value,
+                    "What does not fit is passed over, up to backfill_depth times.",
+                ),
+            ],
             mutable=True,
-            help="fifo: nobody overtakes the first request that does not fit. "
-            "greedy: pass over it, up to backfill_depth times.",
+            help="How a round goes through the requests that wait for the shared quota, which are "
+            "in the order of their priority.",
         ),
         cfg.IntOpt(
             "backfill_depth",

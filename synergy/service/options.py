@@ -14,7 +14,7 @@ from oslo_config import cfg
 from oslo_log import log
 from stevedore import ExtensionManager
 
-from synergy.api.authentication import KEYSTONE, NONE, STRATEGIES
+from synergy.api.authentication import KEYSTONE, NONE
 from synergy.api.local import is_loopback
 from synergy.api.policies import Enforcer, new_enforcer
 from synergy.core.errors import ConfigurationInvalid
@@ -123,10 +123,23 @@ API_OPTIONS = (
     cfg.StrOpt(
         "auth_strategy",
         default=KEYSTONE,
-        choices=STRATEGIES,
-        help="keystone: each request needs a token, which Keystone is asked about as "
-        "[keystone_authtoken] tells; policy decides what it may do. none: whoever reaches the "
-        "port is an administrator; for the embedded cloud, on a loopback address only.",
+        choices=[
+            (
+                KEYSTONE,
+                (
+                    "Each request needs a token, which Keystone is asked about as "
+                    "[keystone_authtoken] tells; policy decides what it may do."
+                ),
+            ),
+            (
+                NONE,
+                (
+                    "Whoever reaches the port is an administrator; for the embedded cloud, on a "
+                    "loopback address only."
+                ),
+            ),
+        ],
+        help="How callers of the API say who they are.",
     ),
     cfg.StrOpt(
         "tls_cert_file",
@@ -322,7 +335,15 @@ def _wrong_values(conf: cfg.ConfigOpts, own: Mapping[str, Iterable[cfg.Opt]]) ->
 def _reason(error: Exception) -> str:
     """Return why a value is wrong, and the file, without how oslo.config writes a place."""
     said = _WRONG_VALUE.fullmatch(str(error))
-    return f"{said['why']} (in {said['file']})" if said else str(error)
+    return f"{_in_words(said['why'])} (in {said['file']})" if said else _in_words(str(error))
+
+
+def _in_words(why: str) -> str:
+    """Say what Python's number parsers mean."""
+    why = re.sub(
+        r"invalid literal for int\(\) with base 10: (.+)", r"\1 is not a whole number", why
+    )
+    return re.sub(r"could not convert string to float: (.+)", r"\1 is not a number", why)
 
 
 def _unknown_names(conf: cfg.ConfigOpts, own: Mapping[str, Iterable[cfg.Opt]]) -> list[str]:

@@ -35,7 +35,7 @@ OPTIONS: Final = (
     cfg.StrOpt("ssl_key_file", help="File with the key of that certificate."),
     cfg.StrOpt(
         "ssl_version",
-        choices=_VERSIONS,
+        choices=[(_VERSIONS[0], "TLS 1.2 or later."), (_VERSIONS[1], "TLS 1.3 or later.")],
         help="Lowest version of TLS that is spoken. Default: what the system allows.",
     ),
     cfg.IntOpt(
@@ -56,7 +56,7 @@ OPTIONS: Final = (
     cfg.StrOpt(
         "kombu_failover_strategy",
         default="round-robin",
-        choices=["round-robin", "shuffle"],
+        choices=[("round-robin", "As they stand in the URL."), ("shuffle", "By chance.")],
         help="In which order the hosts of a URL are tried when one is away.",
     ),
 )  # fmt: skip

@@ -28,7 +28,11 @@ OPTIONS: Final = (
     cfg.StrOpt(
         "interface",
         default="internal",
-        choices=["public", "internal", "admin"],
+        choices=[
+            ("public", "Those that users reach."),
+            ("internal", "Those of the network of the services."),
+            ("admin", "Those that are registered for administrators."),
+        ],
         help="Which endpoints of the service catalogue to use.",
     ),
     cfg.StrOpt(
@@ -91,9 +95,11 @@ OPTIONS: Final = (
     cfg.StrOpt(
         "quota_driver",
         default="quota_sets",
-        choices=["quota_sets", "unified_limits"],
-        help="Where Nova's limits are: os-quota-sets (nova.quota.DbQuotaDriver), or Keystone's "
-        "unified limits (nova.quota.UnifiedLimitsDriver).",
+        choices=[
+            ("quota_sets", "In Nova's os-quota-sets (nova.quota.DbQuotaDriver)."),
+            ("unified_limits", "In Keystone's unified limits (nova.quota.UnifiedLimitsDriver)."),
+        ],
+        help="Where Nova's limits are, as [quota] driver of nova.conf says.",
     ),
     cfg.FloatOpt(
         "quota_kept_s",
