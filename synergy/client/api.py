@@ -75,8 +75,8 @@ class Api:
             )
         except ClientException as error:
             raise Unreachable(
-                f"the Synergy API does not answer: {error}; is synergy-service running, is the "
-                "endpoint right, and does Keystone know you?"
+                f"the Synergy API does not answer: {_in_short(error)}; is synergy-service running, "
+                "is the endpoint right, and does Keystone know you?"
             ) from error
         try:
             body = response.json() if response.content else None
@@ -120,6 +120,13 @@ def _not_synergys(name: str) -> ApiError:
         f"the answer has no usable {name!r}: who answers at the endpoint is not Synergy, or is of "
         "another version than this client"
     )
+
+
+def _in_short(error: Exception) -> str:
+    """Return what happened, without the objects of urllib3 that it happened in."""
+    words, _, cause = str(error).partition(": HTTP")
+    reason = cause.rpartition("[Errno ")[2].partition("] ")[2].rstrip("\"')")
+    return f"{words} ({reason})" if reason else words
 
 
 def _error_of(response: Any, body: Any) -> ApiError:

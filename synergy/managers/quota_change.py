@@ -45,7 +45,7 @@ class Effects:
 
     def check(self) -> None:
         """Raise Conflict, saying how to go on, when the change can hurt the whole cloud."""
-        go_on = "; correct it, or say force"
+        go_on = "; correct it, or use force (--force)"
         if self.unknown:
             raise Conflict(f"no host has {', '.join(sorted(self.unknown))}{go_on}")
         worse = self.after.shortfall - self.before.shortfall
@@ -56,9 +56,10 @@ class Effects:
 
     def json(self) -> dict[str, Any]:
         """Return the effects as the API shows them."""
+        names = sorted({*self.before.shared, *self.after.shared})
         return {
-            "shared_before": dict(self.before.shared),
-            "shared_after": dict(self.after.shared),
+            "shared_before": {name: self.before.shared.get(name, 0) for name in names},
+            "shared_after": {name: self.after.shared.get(name, 0) for name in names},
             "shortfall": dict(self.after.shortfall),
             "would_wait": self.would_wait,
             "unknown": dict(self.unknown),

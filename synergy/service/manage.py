@@ -183,7 +183,11 @@ def _findings(conf: cfg.ConfigOpts) -> Iterator[Finding]:
     if not problems:
         yield Finding(name="configuration", well=True, said="complete and valid")
     for name, attempt, mend in (
-        ("key", check_keys, "synergy-manage keys create"),
+        (
+            "key",
+            check_keys,
+            "synergy-manage keys create; or put the old file back, if there was one",
+        ),
         ("database", check_database, "synergy-manage db upgrade"),
         ("sealed messages", check_seals, "put the key file back that sealed them"),
     ):

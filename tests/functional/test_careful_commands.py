@@ -40,7 +40,7 @@ def test_a_shortfall_is_refused_with_numbers_unless_it_is_forced(made):
         set_(made, private={"VCPU": 99_999})
     assert "shared VCPU 12 -> 0" in str(caught.value)
     assert "20 requests would wait" in str(caught.value)
-    assert "say force" in str(caught.value)
+    assert "use force (--force)" in str(caught.value)
     assert shared(made) == 12
     assert set_(made, private={"VCPU": 99_999}, force=True)["private"]["VCPU"] == 99_999
     assert shared(made) == 0

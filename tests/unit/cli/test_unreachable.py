@@ -1,0 +1,21 @@
+"""What a person reads when nobody answers."""
+
+import socket
+
+import pytest
+
+from synergy.client import connect
+from synergy.client.api import Unreachable
+
+
+def test_a_service_that_is_away_is_told_in_words_and_not_in_objects():
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))  # bound and not listening: nobody else can answer there
+        endpoint = f"http://127.0.0.1:{taken.getsockname()[1]}"
+        with pytest.raises(Unreachable) as caught:
+            connect(endpoint).managers.list()
+    said = str(caught.value)
+    assert f"Unable to establish connection to {endpoint}/v1/managers (Connection refused)" in said
+    assert "is synergy-service running" in said
+    assert "HTTPConnection" not in said
+    assert "Errno" not in said
