@@ -1,0 +1,147 @@
+"""What the pages tell people to type is what the commands take.
+
+Lines of code blocks have to parse as they stand, apart from placeholders; commands within a sentence
+have to exist, and so have their options.
+"""
+
+import argparse
+import re
+import shlex
+from importlib.metadata import entry_points
+from pathlib import Path
+
+import pytest
+
+from synergy.cli.main import SynergyApp
+from synergy.service import manage
+
+ROOT = Path(__file__).parents[3]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "doc" / "source").glob("*.rst"))]
+PROGRAM = re.compile(r"(?:\$ )?(?:\S*/)?(openstack synergy|synergy-manage|synergy)\s+(.*)")
+GONE = "DEFAULT lock_folder"  # a release note says so
+COMMANDS = {entry.name: entry for entry in entry_points(group="synergy.cli")}
+IN_OPENSTACK = {entry.name for entry in entry_points(group="openstack.synergy.v1")}
+
+
+def lines_of(text):
+    """The commands that stand in lines of code of their own, without their comments."""
+    joined = re.sub(r"\\\n\s*", " ", text)
+    for line in re.findall(r"^ {2,}(\S.*)$", joined, re.M):
+        found = PROGRAM.fullmatch(re.sub(r"\s+# .*", "", line).strip())
+        if found:
+            yield found.group(1), found.group(2)
+
+
+def mentions_of(text):
+    """The commands that a sentence or a table names, between backticks."""
+    for quoted in re.findall(r"``?([^`]+)``?", text):
+        found = PROGRAM.fullmatch(" ".join(quoted.split()))
+        if found:
+            yield found.group(1), found.group(2)
+
+
+def every(kind):
+    return [
+        pytest.param(program, words, id=f"{page.name}: {program} {words}")
+        for page in PAGES
+        for program, words in kind(page.read_text())
+    ]
+
+
+class Refused(Exception):
+    """What argparse has to say."""
+
+
+def strict(parser):
+    """Let a parser, and those below it, raise where it would print and exit."""
+
+    def refuse(message):
+        raise Refused(message)
+
+    parser.error = refuse
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for below in action.choices.values():
+                strict(below)
+    return parser
+
+
+def manage_parser():
+    parser = strict(argparse.ArgumentParser(prog="synergy-manage", add_help=False))
+    parser.add_argument("--config-file", action="append")
+    manage._add_actions(parser.add_subparsers(dest="action", required=True))
+    return strict(parser)
+
+
+def command_of(program, words):
+    """The parser of a command of `synergy`, and the words that are left for it."""
+    for count in range(min(3, len(words)), 0, -1):
+        name = "_".join(words[:count]).rstrip("_")
+        if name in COMMANDS:
+            if program == "openstack synergy":
+                assert f"synergy_{name}" in IN_OPENSTACK
+            made = COMMANDS[name].load()(SynergyApp([]), None)
+            return strict(made.get_parser(name)), words[count:]
+    if words[:1] in (["complete"], ["help"]):  # cliff's own
+        return argparse.ArgumentParser(), words[1:]
+    raise Refused(f"there is no command {words}")
+
+
+def parse(program, line):
+    """Parse a line as its program does; what is optional in it is taken as said."""
+    words = shlex.split(re.sub(r"[\[\]]", "", line))
+    if program == "synergy-manage":
+        manage_parser().parse_args(in_numbers(words))
+    elif words != ["--help"]:
+        parser, rest = command_of(program, words)
+        if "--help" not in rest:
+            parser.parse_args(in_numbers(rest))
+
+
+def in_numbers(words):
+    return ["7" if word in ("N", "SECONDS") else word for word in words]
+
+
+@pytest.mark.parametrize(("program", "line"), every(lines_of))
+def test_a_line_that_can_be_copied_parses(program, line):
+    parse(program, line)
+
+
+@pytest.mark.parametrize(("program", "words"), every(mentions_of))
+def test_a_command_in_a_sentence_exists_with_its_options(program, words):
+    if program == "synergy-manage":
+        manage_parser().parse_args(words.split())
+        return
+    first, verbs, *rest = [*words.split(), ""]
+    for verb in verbs.split("|"):
+        parser, _ = command_of(program, [first, verb])
+        for option in [one for word in rest if word.startswith("--") for one in word.split("|")]:
+            assert option in parser._option_string_actions
+
+
+def test_an_option_of_the_configuration_that_a_page_names_exists():
+    sample = (ROOT / "etc" / "synergy" / "synergy.conf.sample").read_text()
+    parts = re.split(r"^\[(\w+)\]$", sample, flags=re.M)[1:]
+    known = {
+        section: set(re.findall(r"^#(\w+) =", text, re.M))
+        for section, text in zip(parts[::2], parts[1::2], strict=True)
+    }
+    named = [
+        (page.name, section, option)
+        for page in [*PAGES, *sorted((ROOT / "releasenotes" / "notes").glob("*.yaml"))]
+        for section, option in re.findall(r"``\[(\w+)\]\s+(\w+)", page.read_text())
+        if section in known and f"{section} {option}" != GONE
+    ]
+    assert len(named) > 20
+    assert [one for one in named if one[2] not in known[one[1]]] == []
+
+
+def test_a_page_that_names_what_is_not_there_is_noticed():
+    assert list(lines_of("::\n\n    $ synergy quota show --nothing   # why\n")) == [
+        ("synergy", "quota show --nothing")
+    ]
+    for line in ("quota show --nothing", "quota tell", "request extend ID"):
+        with pytest.raises(Refused):
+            parse("synergy", line)
+    with pytest.raises(Refused):
+        parse("synergy-manage", "db heal")
