@@ -11,8 +11,9 @@ from alembic import command
 from synergy.core.errors import InvalidInput
 from synergy.core.model import Resources
 from synergy.db import engine as database
+from synergy.db.key_file import new_key
 from synergy.db.store import SqlStore
-from synergy.db.vault import Vault, new_key
+from synergy.db.vault import Vault
 from synergy.sim.engine import temporary_store
 from tests.builders import NOON, kind, rid
 from tests.unit.db.test_store import conf_for, put
