@@ -121,16 +121,19 @@ def _lines(file: BinaryIO, name: str) -> Iterator[tuple[int, str]]:
     """Yield every row with the number of its line: no comments, no empty lines."""
     text = io.TextIOWrapper(file, encoding="utf-8", errors="replace")
     line_number = 0
-    while line := text.readline(_LONGEST_LINE + 1):
-        line_number += 1
-        if len(line) > _LONGEST_LINE:
-            raise InvalidInput(
-                f"{name}, line {line_number} has more than {_LONGEST_LINE} characters: it is no "
-                "workload in SWF"
-            )
-        row = line.strip().removeprefix(_BYTE_ORDER_MARK).strip()  # also where logs were joined
-        if row and not row.startswith(";"):
-            yield line_number, row
+    try:
+        while line := text.readline(_LONGEST_LINE + 1):
+            line_number += 1
+            if len(line) > _LONGEST_LINE:
+                raise InvalidInput(
+                    f"{name}, line {line_number} has more than {_LONGEST_LINE} characters: it is "
+                    "no workload in SWF"
+                )
+            row = line.strip().removeprefix(_BYTE_ORDER_MARK).strip()  # also where logs were joined
+            if row and not row.startswith(";"):
+                yield line_number, row
+    finally:
+        text.detach()  # or it closes the file, which is still to be read when a row is bad
 
 
 class _Log:

@@ -342,3 +342,17 @@ def test_the_command_says_on_standard_error_how_far_it_is_and_nothing_else(tmp_p
     assert said
     assert all(line.partition(" ")[0].isdecimal() and "of 10 ended" in line for line in said)
     assert said[-1].split()[1] == "100%"
+
+
+@pytest.mark.parametrize("content", [b"1 2 3\n", bytes(range(1, 256)) * 40, b"x" * 70_000])
+def test_a_bad_row_of_a_packed_log_is_named_as_that_of_a_plain_one(tmp_path, content):
+    plain, packed = tmp_path / "log", tmp_path / "log.gz"
+    plain.write_bytes(content)
+    packed.write_bytes(gzip.compress(content))
+    told = []
+    for path in (plain, packed):
+        with pytest.raises(InvalidInput) as caught:
+            swf.read(path)
+        told.append(str(caught.value).replace("log.gz", "log"))
+    assert told[0] == told[1]
+    assert "log, line 1" in told[0]
