@@ -95,9 +95,12 @@ def test_a_build_that_is_tried_elsewhere_keeps_its_quota(drivers, service, conne
     # The driver that breaks shows far more memory, so that Nova tries its host first.
     drivers(fake1="FakeRescheduleDriver", fake2="MediumFakeDriver")
     until(lambda: memory_mb(connect, "fake1") > memory_mb(connect, "fake2"))
-    server = create(connect)
-    until(lambda: service.states(server) == ["ACTIVE"])
-    events = story(service, server)
+    for _ in range(5):  # Nova's scheduler may not have heard of it yet, and choose the other one
+        server = create(connect)
+        until(lambda made=server: service.states(made) == ["ACTIVE"])
+        events = story(service, server)
+        if "ATTEMPT_FAILED" in dict(events):
+            break
     assert [event for event, _ in events] == [
         "ADMITTED", "SELECTED", "HANDED_OVER", "ATTEMPT_FAILED", "BOOTED",
     ]  # fmt: skip
