@@ -31,28 +31,30 @@ _Period = tuple[datetime, datetime]
 
 @dataclass(slots=True)
 class _Sum:
-    servers: int = 0
-    held_us: dict[Series, int] = field(default_factory=dict)
-    weighted_us: dict[Series, float] = field(default_factory=dict)
+    """What was held of some series, by their numbers: to hash a series takes longer than the rest
+    of a line."""
 
-    def add(self, line: UsageLine, *, first: bool) -> None:
+    servers: int = 0
+    held_us: dict[int, int] = field(default_factory=dict)
+    weighted_us: dict[int, float] = field(default_factory=dict)
+
+    def add(self, number: int, line: UsageLine, *, first: bool) -> None:
         """Add a line; `first` tells that the period begins with it."""
         self.servers += line.started + (line.running if first else 0)
-        self.held_us[line.series] = self.held_us.get(line.series, 0) + line.held_us
-        weighted_us = self.weighted_us.get(line.series, 0.0) + line.weighted_us
-        self.weighted_us[line.series] = weighted_us
+        self.held_us[number] = self.held_us.get(number, 0) + line.held_us
+        self.weighted_us[number] = self.weighted_us.get(number, 0.0) + line.weighted_us
 
-    def resource_hours(self) -> dict[str, float]:
+    def resource_hours(self, series: Sequence[Series]) -> dict[str, float]:
         """Return the amounts by resource class."""
         found: dict[str, int] = {}
-        for series, held_us in self.held_us.items():
-            for name, amount in series.demand.amounts:
+        for number, held_us in self.held_us.items():
+            for name, amount in series[number].demand.amounts:
                 found[name] = found.get(name, 0) + amount * held_us
         return {name: round(us / _HOUR_US, 6) for name, us in sorted(found.items())}
 
-    def billed_hours(self, rate: Mapping[Series, float]) -> float:
+    def billed_hours(self, rates: Sequence[float]) -> float:
         """Return the cost."""
-        return sum(rate[series] * us for series, us in self.weighted_us.items()) / _HOUR_US
+        return sum(rates[number] * us for number, us in self.weighted_us.items()) / _HOUR_US
 
 
 def usage_report(
@@ -75,15 +77,18 @@ def usage_report(
     with store.reading() as uow:
         names = {p.project_id: p.name for p in uow.projects.all()}
         users = {a.user_id: a.user_name for a in uow.projects.associations()}
-        by_user = "user" in group_by
-        lines = list(_lines(uow, tariff, periods, project_id, by_user=by_user))
-    rate = {series: _rate(series, tariff) for series in {line.series for line in lines}}
+        by = {f"by_{name}": name in group_by for name in ("project", "user")}
+        lines = list(_lines(uow, tariff, periods, project_id, by))
+    series, by_period = _by_period(lines, periods, group_by)
+    rates = [_rate(one, tariff) for one in series]
+    shared_rates = [
+        rate if one.quota is QuotaKind.SHARED else 0.0
+        for one, rate in zip(series, rates, strict=True)
+    ]
     rows: list[dict[str, Any]] = []
-    for (period_begin, period_end), sums in zip(
-        periods, _by_period(lines, periods, group_by), strict=True
-    ):
-        billed = {key: entry.billed_hours(rate) for key, entry in sums.items()}
-        shared = sum(_of_shared(entry).billed_hours(rate) for entry in sums.values())
+    for (period_begin, period_end), sums in zip(periods, by_period, strict=True):
+        billed = {key: entry.billed_hours(rates) for key, entry in sums.items()}
+        shared = sum(entry.billed_hours(shared_rates) for entry in sums.values())
         for key in sorted(sums, key=lambda key: tuple(part or "" for part in key)):
             project, user, quota = key
             whole = project is not None and user is None  # shares are promised to projects
@@ -98,7 +103,7 @@ def usage_report(
                     "user": users.get(user or ""),
                     "quota": quota,
                     "servers": sums[key].servers,
-                    "resource_hours": sums[key].resource_hours(),
+                    "resource_hours": sums[key].resource_hours(series),
                     "billed_hours": round(billed[key], 6),
                     "promised_share": (promised or {}).get(project or "") if comparable else None,
                     "delivered_share": billed[key] / shared if comparable and shared else None,
@@ -112,33 +117,30 @@ def _lines(
     tariff: Tariff,
     periods: Sequence[_Period],
     project_id: str | None,
-    *,
-    by_user: bool,
+    by: Mapping[str, bool],
 ) -> Iterator[UsageLine]:
     """Read what was held in the periods from the coarsest sums that are exact."""
     coverage = coverage_of(uow.rollups.growth())
     for part in parts_of(periods, coverage):
         if part.level is Level.PRORATED:
-            yield from _prorated(uow, part, project_id, by_user=by_user)
+            yield from _prorated(uow, part, project_id, by)
         elif part.level is Level.SPANS:
             held = uow.rollups.consumption(part.begin, part.end, project_id=project_id)
             yield from priced(held, tariff, part.begin)
         else:
             yield from uow.rollups.lines(
                 part.level, part.begin, part.end,
-                project_id=project_id, by_user=by_user, summed=part.whole,
+                project_id=project_id, summed=part.whole, **by,
             )  # fmt: skip
 
 
 def _prorated(
-    uow: Reading, part: Part, project_id: str | None, *, by_user: bool
+    uow: Reading, part: Part, project_id: str | None, by: Mapping[str, bool]
 ) -> Iterator[UsageLine]:
     """Return the share of its day that a part has: the spans are purged, the days are left."""
     day = day_of(part.begin)
     ratio = (part.end - part.begin) / DAY
-    for line in uow.rollups.lines(
-        Level.DAYS, day, day + DAY, project_id=project_id, by_user=by_user
-    ):
+    for line in uow.rollups.lines(Level.DAYS, day, day + DAY, project_id=project_id, **by):
         yield replace(
             line,
             begins_at=part.begin,
@@ -149,25 +151,26 @@ def _prorated(
 
 def _by_period(
     lines: Iterable[UsageLine], periods: Sequence[_Period], group_by: Sequence[str]
-) -> list[dict[_Key, _Sum]]:
+) -> tuple[list[Series], list[dict[_Key, _Sum]]]:
+    """Return the series by their numbers, and the sums of each period by group."""
     begins = [begin for begin, _ in periods]
     found: list[dict[_Key, _Sum]] = [{} for _ in periods]
-    keys: dict[Series, _Key] = {}
+    numbers: dict[Series, int] = {}
+    keys: list[_Key] = []
+    last, number = None, 0
     for line in lines:
-        key = keys.get(line.series)
-        if key is None:
-            key = keys[line.series] = _key(line.series, group_by)
+        if line.series is not last:  # lines come series by series
+            last = line.series
+            number = numbers.setdefault(last, len(numbers))
+            if number == len(keys):
+                keys.append(_key(last, group_by))
         index = bisect_right(begins, line.begins_at) - 1
-        entry = found[index].get(key)
+        sums, key = found[index], keys[number]
+        entry = sums.get(key)
         if entry is None:
-            entry = found[index][key] = _Sum()
-        entry.add(line, first=line.begins_at == begins[index])
-    return found
-
-
-def _of_shared(entry: _Sum) -> _Sum:
-    kept = {s: us for s, us in entry.weighted_us.items() if s.quota is QuotaKind.SHARED}
-    return _Sum(weighted_us=kept)
+            entry = sums[key] = _Sum()
+        entry.add(number, line, first=line.begins_at == begins[index])
+    return list(numbers), found
 
 
 def _rate(series: Series, tariff: Tariff) -> float:

@@ -16,7 +16,7 @@ HOURS_KEPT_DAYS: Final = 45  # usage by the hour; a report by hours has 400 peri
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Series:
-    """What usage is summed up by; user_id "" is everybody of the project."""
+    """What usage is summed up by; user_id "" is everybody of the project, project_id "" of all."""
 
     project_id: str
     user_id: str
@@ -111,10 +111,15 @@ class ReadableRollups(Protocol):
         end: datetime,
         *,
         project_id: str | None = None,
+        by_project: bool = True,
         by_user: bool = False,
         summed: bool = False,
     ) -> list[UsageLine]:
-        """Return the sums of hours or days; `summed`: one line of a series, from its begin."""
+        """Return the sums of hours or days.
+
+        by_project  False: the series of all projects that differ in nothing else are one
+        summed      one line of a series, from its begin
+        """
 
     def has_hours(self, before: datetime) -> bool:
         """Tell whether there are sums of hours from before an instant."""

@@ -2,12 +2,14 @@
 
 import random
 from collections import defaultdict
+from dataclasses import replace
 from datetime import UTC, timedelta
 
 import pytest
 
 from synergy.core.errors import Conflict
 from synergy.core.model import QuotaKind
+from synergy.core.rollup import Level
 from synergy.core.usage import HalfLife, ResetPeriod
 from synergy.managers import rollups
 from synergy.managers.charging import Tariff
@@ -115,6 +117,28 @@ def test_the_periods_of_a_report_add_up_to_the_whole(store, period):
         hours[row["project_id"]] += row["resource_hours"].get("VCPU", 0)
     whole = exact(histories.held, begin, stop, ("project",))
     assert dict(hours) == pytest.approx({key[1]: h for key, (_, h, _) in whole.items()}, abs=1e-3)
+
+
+def test_lines_without_projects_are_the_sums_of_those_of_each_project(store):
+    histories, end = Histories(store, 6), NOON + timedelta(days=9)
+    for _ in range(30):
+        histories.live(NOON, end)
+    catch_up(store, end)
+    asked = Level.DAYS, NOON.replace(hour=0), end.replace(hour=0)
+    sums, lines = defaultdict(lambda: [0, 0, 0, 0.0]), {}
+    with store.reading() as uow:
+        for line in uow.rollups.lines(*asked):
+            key = replace(line.series, project_id="", association_id=0), line.begins_at
+            amounts = line.running, line.started, line.held_us, line.weighted_us
+            sums[key] = [sum(pair) for pair in zip(sums[key], amounts, strict=True)]
+        each, together = uow.rollups.lines(*asked), uow.rollups.lines(*asked, by_project=False)
+    for line in together:
+        assert (line.series, line.begins_at) not in lines
+        lines[line.series, line.begins_at] = [
+            line.running, line.started, line.held_us, pytest.approx(line.weighted_us),
+        ]  # fmt: skip
+    assert dict(sums) == lines
+    assert len(together) < len(each)
 
 
 def test_what_is_told_late_is_in_the_report_although_its_hours_were_summed_up(store):
