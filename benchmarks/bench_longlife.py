@@ -16,10 +16,10 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 import urllib.parse
 import urllib.request
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -72,6 +72,7 @@ cloud_file = cloud.yaml
 [api]
 port = 0
 auth_strategy = none
+costly_per_minute = 100000
 """
 STEPS = (
     ("RECEIVED", "QUEUED", "ADMITTED"), ("QUEUED", "DISPATCHING", "SELECTED"),
@@ -238,11 +239,9 @@ def measured(service: Service, reads: dict[str, str], count: int) -> dict[str, A
                 service.ask(path)
                 taken.append((time.perf_counter() - began_s) * 1e3)
 
-        readers = [threading.Thread(target=read) for _ in range(READERS)]
-        for reader in readers:
-            reader.start()
-        for reader in readers:
-            reader.join()
+        with ThreadPoolExecutor(READERS) as readers:
+            for reader in [readers.submit(read) for _ in range(READERS)]:
+                reader.result()  # a read that failed ends the measurement
         taken.sort()
         found[name] = {
             "p50_ms": statistics.median(taken),
