@@ -7,12 +7,13 @@ turns that into a status and a back-off. Must not know threads or how managers a
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cache
 from typing import Any, ClassVar, Final, TypeVar
 
-import jsonschema
+from jsonschema import Draft202012Validator
+from jsonschema.exceptions import best_match
 from oslo_config import cfg
 
 from synergy.core.errors import ConfigurationInvalid, InvalidInput, NotFound
@@ -82,6 +83,18 @@ class Command:
     method: str
     rule: str
     beside: bool = False
+    validator: Draft202012Validator = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        # Once: to make a validator, and to check that a schema is one, takes longer than a command.
+        object.__setattr__(self, "validator", Draft202012Validator(self.schema))
+
+    def check(self, arguments: Mapping[str, Json], of: str) -> None:
+        """Raise InvalidInput naming the command and the argument, unless all are as declared."""
+        error = best_match(self.validator.iter_errors(arguments))
+        if error is not None:
+            place = ".".join(str(part) for part in error.absolute_path) or "arguments"
+            raise InvalidInput(f"{of} {self.name}: {place}: {error.message}") from error
 
 
 M = TypeVar("M", bound=Callable[..., Json])
@@ -167,11 +180,7 @@ class Manager:
         if found is None:
             known = ", ".join(sorted(self.commands())) or "none"
             raise NotFound(f"manager {self.name!r} has no command {name!r}; it has: {known}")
-        try:
-            jsonschema.validate(arguments, found.schema)
-        except jsonschema.ValidationError as error:
-            place = ".".join(str(part) for part in error.absolute_path) or "arguments"
-            raise InvalidInput(f"{self.name} {name}: {place}: {error.message}") from error
+        found.check(arguments, self.name)
         return getattr(self, found.method)(**arguments)
 
 
