@@ -1,4 +1,7 @@
-"""The running lab, for the tests that need a real OpenStack; `make openstack` brings it up."""
+"""What all tests share: a log that no other test turned off, and the running lab, for the tests that
+need a real OpenStack; `make openstack` brings it up."""
+
+import logging
 
 import pytest
 from oslo_config import cfg
@@ -7,6 +10,22 @@ from lab.settings import SECRET, read_settings
 from lab.steps import Lab
 from synergy.drivers.clock import SystemClock
 from tests.openstack import options
+
+
+@pytest.fixture(autouse=True)
+def _quiet_only_for_itself():
+    """A command that keeps its process quiet must not keep the log from the tests behind it."""
+    levels = {
+        name: logger.level
+        for name, logger in list(logging.root.manager.loggerDict.items())
+        if isinstance(logger, logging.Logger)
+    }
+    level = logging.root.level
+    yield
+    logging.root.setLevel(level)
+    for name, logger in list(logging.root.manager.loggerDict.items()):
+        if isinstance(logger, logging.Logger) and logger.level != levels.get(name, 0):
+            logger.setLevel(levels.get(name, logging.NOTSET))
 
 
 @pytest.fixture(scope="session")

@@ -42,7 +42,7 @@ from synergy.db.models import (
     Unreadable,
 )
 from synergy.db.rollups import HOLDING, SqlRollups, series_of
-from synergy.db.rows import Damaged, DamageLog, RowReader
+from synergy.db.rows import Damaged, DamageLog, RowReader, texts
 from synergy.db.search import SORTED_BY, Filters, LedgerPages, Page, RequestPages
 from synergy.db.vault import Vault
 from synergy.ports import ClassLine, Hold, LedgerEntry
@@ -487,11 +487,11 @@ class SqlRequests:
         query = select(RequestRow.request_id).where(RequestRow.state.in_(states))
         if project_id is not None:
             query = query.where(RequestRow.project_id == project_id)
-        return list(self._connection.scalars(query))
+        return texts(self._connection.scalars(query))
 
     def projects_with(self, states: Sequence[State]) -> list[str]:
         query = select(RequestRow.project_id).where(RequestRow.state.in_(states)).distinct()
-        return list(self._connection.scalars(query.order_by(RequestRow.project_id)))
+        return texts(self._connection.scalars(query.order_by(RequestRow.project_id)))
 
     def waiting_owners(self) -> dict[tuple[str, str], str]:
         owner = RequestRow.project_id, RequestRow.user_id

@@ -29,6 +29,12 @@ class Damaged(Exception):
     """A row cannot be read; the text says which column holds what."""
 
 
+def texts(values: Iterable[Any]) -> list[str]:
+    """Return the ids among what a column of ids holds: SQLite keeps other kinds of values there
+    too, and a question about one of those would end with an error for all."""
+    return [value for value in values if isinstance(value, str)]
+
+
 class DamageLog:
     """Tells of each damaged row once, and counts them by table."""
 

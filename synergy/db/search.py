@@ -34,6 +34,7 @@ from synergy.db.models import (
     RequestRow,
     StepRow,
 )
+from synergy.db.rows import texts
 
 MOST_SORTED: Final = 10_000  # rows; more than these are read in the order of an index
 _BY_STATE: Final = "ix_requests_state_seq"
@@ -218,7 +219,7 @@ class RequestPages:
             query = query.where(column <= at if page.descending else column >= at)
         if page.filters.project_id is not None:
             query = query.where(AssociationRow.project_id == page.filters.project_id)
-        return list(self._connection.scalars(query))
+        return texts(self._connection.scalars(query))
 
     def _walk(self, page: Page) -> Select[Any]:
         """Return the statement that reads a page in the order of an index."""

@@ -345,3 +345,18 @@ def test_on_mariadb_an_upgrade_that_was_cut_at_any_step_can_be_run_again(request
             with made._engine.begin() as connection:
                 connection.exec_driver_sql(f"UPDATE alembic_version SET version_num = '{cut}'")
             assert database.upgrade(made._engine) == database.check(made._engine)
+
+
+def test_an_id_that_is_no_text_ends_no_walk_through_the_others():
+    with temporary_store() as store:
+        with store.writing() as uow:
+            uow.projects.association("p", "u", "ulla")
+            uow.commit()
+        one, two = put(store), put(store, number=2)
+        with store._engine.begin() as connection:
+            connection.exec_driver_sql(
+                "UPDATE requests SET request_id = X'ff00' WHERE request_id = ?", (one.request_id,)
+            )
+        with store.reading() as uow:
+            ids = uow.requests.ids_of([State.QUEUED])
+            assert list(uow.requests.find(ids)) == [two.request_id]
