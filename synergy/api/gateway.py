@@ -27,6 +27,7 @@ Message = MutableMapping[str, Any]
 LaneOf = Callable[[str, str], str]  # method and path to the name of a lane
 _PIECE: Final = 64 * 1024
 _BODIES: Final = 64 * 1024 * 1024  # bytes of unfinished bodies together, unless one may be longer
+_DROPPED: Final = 64 * 1024 * 1024  # bytes of a refused body that are read and dropped at most
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,7 +114,11 @@ class Gateway:
         """Return the answer to a request; None when nobody waits for it any more."""
         try:
             async with asyncio.timeout(self._limits.body_s):
-                body = await self._whole_body(scope, receive)
+                try:
+                    body = await self._whole_body(scope, receive)
+                except _Refused:
+                    await _drop_rest(receive)
+                    raise
         except TimeoutError:
             told = f"the body did not arrive within {self._limits.body_s:g} s"
             return _refusal(408, told, close=True)
@@ -163,6 +168,17 @@ class Gateway:
             self._bodies -= held
 
 
+async def _drop_rest(receive: Callable[[], Awaitable[Message]]) -> None:
+    """Take what still comes of a refused body, or who sends would see a reset instead of the
+    answer: many clients read only once they have sent everything."""
+    dropped = 0
+    while dropped <= _DROPPED:
+        message = await receive()
+        dropped += len(message.get("body", b""))
+        if message["type"] == "http.disconnect" or not message.get("more_body", False):
+            return
+
+
 class _Refused(Exception):
     def __init__(self, reply: Reply) -> None:
         super().__init__()
@@ -170,8 +186,7 @@ class _Refused(Exception):
 
 
 def _refusal(status: int, detail: str, *, code: str = "", close: bool = False) -> Reply:
-    """Return an error in the one shape. Without `close` what still comes is read and dropped, or
-    who sends would see a reset instead of the answer."""
+    """Return an error in the one shape; `close` ends the connection with it."""
     code = code or HTTPStatus(status).phrase.lower().replace(" ", "_")
     body = json.dumps(body_of(status, code, detail)).encode()
     headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]

@@ -202,7 +202,7 @@ def test_the_api_answers_every_error_in_one_shape(untouched):
         ("POST", "/v1/projects", b"{", 400, "invalid_input"),
         ("POST", "/v1/projects", b"[]", 400, "invalid_input"),
         ("POST", "/v1/projects", b"x" * 20_000_000, 413, "request_entity_too_large"),
-        ("POST", "/v1/nosuch", b"x" * 20_000_000, 404, "not_found"),
+        ("POST", "/v1/nosuch", b"x" * 20_000_000, 413, "request_entity_too_large"),
         ("DELETE", "/v1/managers", None, 405, "method_not_allowed"),
     ):
         request = urllib.request.Request(untouched.url + path, data=body, method=method)
@@ -288,7 +288,7 @@ def test_everything_that_is_wrong_is_listed_at_once(tmp_path):
     )
     done = run("synergy-service", "--config-file", path, cwd=tmp_path, ok=False)
     for told in (
-        "[DEFAULT] managers: 'flying' is not installed; there are embedded, expiry",
+        "[DEFAULT] managers: 'flying' is not installed; there are archive, embedded, expiry",
         "[queue] commit_size: ",
         "[scheduler] discipline: ",
         "[scheduler] has no option 'colour'",
