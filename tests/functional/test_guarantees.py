@@ -184,6 +184,7 @@ def live(seed, steps):
         assert not any(made.command("quota", "show")["shared_used"].values())
 
 
+@pytest.mark.slow
 @settings(max_examples=3, deadline=None)
 @given(st.integers(0, 2**32))
 def test_the_guarantees_hold_whatever_happens(seed):
