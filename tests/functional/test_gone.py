@@ -291,7 +291,7 @@ def opened(path: Path, key: str) -> SqlStore:
     conf(args=[], project="synergy", default_config_files=[], default_config_dirs=[])
     conf.set_override("connection", f"sqlite:///{path}", group="database")
     conf.set_override("sqlite_synchronous", False, group="database")
-    engine = open_engine(conf.database)
+    engine = open_engine(conf.database, create=True)
     upgrade(engine)
     return SqlStore(engine, Vault([key]))
 
