@@ -246,7 +246,7 @@ def test_a_resize_that_its_user_never_confirms_ends_all_the_same(made):
     (server,) = made.running(1, ttl_s=100, expiry_action="shelve")
 
     def as_nova(real, server_id):
-        if server_id in made.nova.cloud._before_resize:
+        if made.nova.cloud.servers([server_id])[server_id].in_task:
             raise Conflict("Nova: it is in vm_state resized (HTTP 409)")
         return real(server_id)
 
