@@ -134,7 +134,7 @@ def test_more_slow_connections_than_there_may_be_keep_nobody_out(first):
                 served.connect().sendall(first)
         served.lives()
         assert served.ask("/v1/projects")[0] == 200
-        assert len(served.open) <= 16 + 64
+        until(lambda: len(served.open) <= 16 + 64)  # it ends them one after the other
 
 
 def test_one_address_does_not_take_every_connection():
