@@ -175,7 +175,7 @@ def states(service):
     [
         (
             ["manager", "show", "nosuch"],
-            "manager 'nosuch' is not loaded; there are embedded, expiry",
+            "manager 'nosuch' is not loaded; there are archive, embedded, expiry",
         ),
         (["manager", "execute", "queue", "fly"], "has no command 'fly'"),
         (["manager", "execute", "queue", "list", "limit"], "must have the form NAME=VALUE"),
