@@ -17,6 +17,7 @@ from sqlalchemy import (
     JSON,
     BigInteger,
     Boolean,
+    ColumnElement,
     Dialect,
     Double,
     ForeignKey,
@@ -31,6 +32,7 @@ from sqlalchemy import (
     false,
     text,
     true,
+    type_coerce,
 )
 from sqlalchemy.dialects import mysql
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
@@ -105,6 +107,12 @@ class Instant(Careful):
         if type(value) is not int or not 0 <= value < LATEST_US:
             raise ValueError(value)
         return EPOCH + timedelta(microseconds=value)
+
+
+def is_instant(column: Any) -> ColumnElement[bool]:
+    """Return the condition that a column holds an instant: SQLite compares text and whatever else
+    lies there too, and a sum or a bound over one damaged row would be wrong for all."""
+    return type_coerce(column, Instant).between(EPOCH, LATEST)
 
 
 class Vector(Careful):

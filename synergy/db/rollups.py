@@ -45,6 +45,7 @@ from synergy.db.models import (
     SeriesRow,
     SpanRow,
     StepRow,
+    is_instant,
 )
 from synergy.db.rows import Damaged, DamageLog, RowReader
 from synergy.ports import (
@@ -110,13 +111,18 @@ _OPEN: Final = (
 )
 _CLOSED: Final = (
     select(*_OF_REQUEST, *_amounts(RequestRow))
-    .where(RequestRow.released_at > _BEGIN, RequestRow.held_from < _END)
+    .where(
+        RequestRow.released_at > _BEGIN, RequestRow.held_from < _END,
+        is_instant(RequestRow.released_at),
+    )
     .group_by(*_OF_REQUEST)
 )
 _EARLIER: Final = (
     select(*_SERIES, SpanRow.host, *_amounts(SpanRow))
     .join(SeriesRow, SeriesRow.series_id == SpanRow.series_id)
-    .where(SpanRow.released_at > _BEGIN, SpanRow.held_from < _END)
+    .where(
+        SpanRow.released_at > _BEGIN, SpanRow.held_from < _END, is_instant(SpanRow.released_at)
+    )
     .group_by(SpanRow.series_id, *_SERIES, SpanRow.host)
 )
 
@@ -170,26 +176,26 @@ class SqlRollups:
         the end, or what was released after the begin. SQLite cannot know which."""
         oldest, newest = self._connection.execute(
             select(
-                select(func.min(table.held_from)).where(table.held_from.is_not(None))
+                select(func.min(table.held_from)).where(is_instant(table.held_from))
                 .scalar_subquery(),
-                select(func.max(table.released_at)).where(table.released_at.is_not(None))
+                select(func.max(table.released_at)).where(is_instant(table.released_at))
                 .scalar_subquery(),
             )
         ).one()  # fmt: skip
         name = table.__tablename__
-        early = oldest is not None and newest is not None
-        if early and given["end"] - oldest < newest - given["begin"]:
+        known = isinstance(oldest, datetime) and isinstance(newest, datetime)
+        if known and given["end"] - oldest < newest - given["begin"]:
             return f"INDEXED BY ix_{name}_held_from_released_at"
         return f"INDEXED BY ix_{name}_released_at_held_from"
 
     def first_held_at(self) -> datetime | None:
         firsts = [
             self._connection.execute(
-                select(func.min(table.held_from)).where(table.held_from.is_not(None))
+                select(func.min(table.held_from)).where(is_instant(table.held_from))
             ).scalar_one()
             for table in (RequestRow, SpanRow)
         ]
-        return min((one for one in firsts if one is not None), default=None)
+        return min((one for one in firsts if isinstance(one, datetime)), default=None)
 
     def add_spans(self, spans: Sequence[tuple[Series, str | None, datetime, datetime]]) -> None:
         """Keep spans (series, host, held_from, released_at) that no request tells any longer."""
@@ -370,12 +376,17 @@ class SqlRollups:
         at_us = type_coerce(StepRow.at, BigInteger)
         hour = (at_us - at_us % _HOUR_US).label("hour")
         hours = self._connection.execute(
-            select(type_coerce(hour, Instant), func.min(StepRow.seq)).where(*counted).group_by(hour)
+            select(type_coerce(hour, Instant), func.min(StepRow.seq))
+            .where(*counted, is_instant(StepRow.at))
+            .group_by(hour)
         )
+        first_at = self._connection.execute(
+            select(func.min(StepRow.at)).where(after, is_instant(StepRow.at))
+        ).scalar()
         return News(
-            first_at=self._connection.execute(select(func.min(StepRow.at)).where(after)).scalar(),
+            first_at=first_at if isinstance(first_at, datetime) else None,
             finished=self._finished(*counted),
-            first_seqs={row[0]: row[1] for row in hours},
+            first_seqs={row[0]: row[1] for row in hours if isinstance(row[0], datetime)},
             ledger_seq=max(until, growth.ledger_seq),
             newest_seq=newest,
         )

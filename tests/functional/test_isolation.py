@@ -2,6 +2,7 @@
 the others start."""
 
 import logging
+from datetime import UTC, datetime
 from itertools import product
 from uuid import UUID
 
@@ -12,6 +13,7 @@ from synergy.core.lifecycle import IN_NOVA
 from synergy.core.model import State
 from synergy.db.models import Base
 from synergy.ports import ChangeKind
+from synergy.sim.clock import VirtualClock
 from tests import messages
 from tests.builders import rid, world
 from tests.messages import ODD_VALUES, enveloped, paths, replaced, without
@@ -209,8 +211,12 @@ VICTIMS = {  # which rows are spoilt: never those of project B, whose servers ha
 }
 
 
+LATE_IN_THE_DAY = datetime(2026, 1, 1, 23, 59, 30, tzinfo=UTC)  # soon the day is summed up
+
+
 def spoil_and_watch(table, column):
-    with world(settings={"fairshare": {"rate_s": 5}}) as w:
+    clock = VirtualClock(LATE_IN_THE_DAY)
+    with world(settings={"fairshare": {"rate_s": 5}}, clock=clock) as w:
         for project in ("A", "B"):
             w.add(project, **SHARED)
         w.run(1)
@@ -219,17 +225,18 @@ def spoil_and_watch(table, column):
         w.command("project", "set", project="A", suspended=True)
         for nice in range(1, 4):
             w.create("small", project="A", synergy__nice=str(nice))
-        w.run(5)
+        w.run(90)
         spoilt = 0
-        counted = column == next(iter(Base.metadata.tables[table].primary_key)).name
-        for value in WRONG:
+        names = [one.name for one in Base.metadata.tables[table].primary_key]
+        counted, key = names == [column], ", ".join(names)
+        for turn, value in enumerate(WRONG):
             if counted and value == LARGEST:
                 continue  # after which SQLite gives numbers at random
-            where = VICTIMS.get(table, "1")
-            try:
+            rows = f"FROM {table} WHERE {VICTIMS.get(table, '1')}"
+            try:  # a different row for each value, as far as there are as many
                 damage(
-                    w, f"UPDATE {table} SET {column} = {value} WHERE rowid = (SELECT rowid FROM "
-                    f"{table} WHERE {where} ORDER BY random() LIMIT 1)",
+                    w, f"UPDATE {table} SET {column} = {value} WHERE ({key}) = (SELECT {key} {rows}"
+                    f" ORDER BY {key} LIMIT 1 OFFSET {turn} % max(1, (SELECT count(*) {rows})))",
                 )  # fmt: skip
             except Exception:
                 continue  # this database does not take the value
@@ -246,9 +253,13 @@ def lists_are_served(w):
     for manager, name in (
         ("queue", "list"), ("queue", "events"), ("queue", "counts"), ("queue", "quarantine"),
         ("project", "list"), ("fairshare", "shares"), ("scheduler", "priorities"),
-        ("scheduler", "status"), ("quota", "show"), ("keystone", "trusts"),
+        ("scheduler", "status"), ("quota", "show"), ("keystone", "trusts"), ("expiry", "show"),
     ):  # fmt: skip
         w.command(manager, name)
+    for period in ("none", "hour", "day", "month"):
+        for grouped in (["project", "quota"], ["user", "project"], ["quota"]):
+            w.command("fairshare", "usage", period=period, group_by=grouped,
+                      begin="2025-12-31T00:00:00Z")  # fmt: skip
 
 
 @pytest.mark.parametrize(("table", "column"), OFTEN)
