@@ -54,7 +54,7 @@ def _operation(route: Route, *, secured: bool) -> dict[str, Any]:
         )
     if route.body is not None:
         found["requestBody"] = {
-            "required": bool(route.body.get("required") or route.body.get("minProperties")),
+            "required": bool(route.body.get("required") or route.body.get("anyOf")),
             "content": {"application/json": {"schema": route.body}},
         }
     return found

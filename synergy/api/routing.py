@@ -170,6 +170,12 @@ def object_of(properties: Mapping[str, Schema], required: Sequence[str] = ()) ->
     }
 
 
+def change_of(settings: Mapping[str, Schema], how: Mapping[str, Schema]) -> dict[str, Any]:
+    """Return the schema of a change: at least one setting, and how it is to be made."""
+    changes = [{"required": [name]} for name in settings]
+    return object_of({**settings, **how}) | {"anyOf": changes}
+
+
 def next_page(call: Call, found: Sequence[Mapping[str, Any]], *, key: str = "id") -> str | None:
     """Return where the next page is, None when this was the last."""
     limit = call.query.get("limit", LIMIT["default"])

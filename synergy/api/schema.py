@@ -51,11 +51,12 @@ def _read(name: str, texts: list[str], schema: Schema) -> Any:
 
 
 def _check(validator: Draft202012Validator, value: Mapping[str, Any]) -> None:
-    error = best_match(validator.iter_errors(value))
+    errors = list(validator.iter_errors(value))
+    error = best_match(errors)
     if error is not None:
+        if all(one.validator == "anyOf" and not one.absolute_path for one in errors):
+            known = ", ".join(name for one in errors[0].validator_value for name in one["required"])
+            raise InvalidInput(f"nothing to set: give one of {known}")
         place = ".".join(str(part) for part in error.absolute_path)
-        if error.validator == "minProperties":
-            known = ", ".join(error.schema["properties"])
-            raise InvalidInput(f"nothing is given: give one of {known}")
         told = f"{place}: {error.message}" if place else error.message
         raise InvalidInput(told[:400])

@@ -215,6 +215,29 @@ class Key(TypeDecorator[str]):
             )
         return value
 
+    def coerce_compared_value(self, op: Any, value: Any) -> TypeEngine[Any]:
+        """Return the type of what this column is compared with."""
+        return Sought()
+
+
+class Sought(TypeDecorator[str]):
+    """An id that is looked for: one that could not be stored is in no row, and no error."""
+
+    impl = String
+    cache_ok = True
+
+    def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
+        return None if value is None else ODD.sub("\ufffd", value)
+
+
+class SoughtServer(Sought):
+    """The uuid of a server that is looked for, in whatever spelling."""
+
+    cache_ok = True
+
+    def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
+        return super().process_bind_param(None if value is None else as_stored(value), dialect)
+
 
 class ServerId(Key):
     """The uuid of a server: whoever names it, in whatever spelling, means the stored one."""
@@ -226,6 +249,10 @@ class ServerId(Key):
 
     def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
         return super().process_bind_param(None if value is None else as_stored(value), dialect)
+
+    def coerce_compared_value(self, op: Any, value: Any) -> TypeEngine[Any]:
+        """Return the type of what this column is compared with."""
+        return SoughtServer()
 
 
 class Label(TypeDecorator[str]):

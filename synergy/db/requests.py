@@ -37,6 +37,7 @@ from synergy.db.models import (
     QuarantineRow,
     RequestRow,
     SeriesRow,
+    SoughtServer,
     SpanRow,
     StepRow,
     Unreadable,
@@ -68,7 +69,7 @@ _SAVE: Final = (
     .values({name: bindparam(f"new_{name}") for name in (*_CHANGING, "generation")})
 )
 _REQUESTS: Final = select(*_COLUMNS)
-_IDS: Final[BindParameter[Any]] = bindparam("ids", expanding=True)
+_IDS: Final[BindParameter[Any]] = bindparam("ids", expanding=True, type_=SoughtServer())
 _KNOWN: Final = select(RequestRow.request_id).where(RequestRow.request_id.in_(_IDS))
 _FIND: Final = _REQUESTS.where(RequestRow.request_id.in_(_IDS))
 _BODIES: Final = select(BodyRow.request_id, BodyRow.sealed).where(BodyRow.request_id.in_(_IDS))

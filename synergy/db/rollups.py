@@ -112,7 +112,8 @@ _OPEN: Final = (
 _CLOSED: Final = (
     select(*_OF_REQUEST, *_amounts(RequestRow))
     .where(
-        RequestRow.released_at > _BEGIN, RequestRow.held_from < _END,
+        RequestRow.released_at > _BEGIN,
+        RequestRow.held_from < _END,
         is_instant(RequestRow.released_at),
     )
     .group_by(*_OF_REQUEST)
@@ -120,9 +121,7 @@ _CLOSED: Final = (
 _EARLIER: Final = (
     select(*_SERIES, SpanRow.host, *_amounts(SpanRow))
     .join(SeriesRow, SeriesRow.series_id == SpanRow.series_id)
-    .where(
-        SpanRow.released_at > _BEGIN, SpanRow.held_from < _END, is_instant(SpanRow.released_at)
-    )
+    .where(SpanRow.released_at > _BEGIN, SpanRow.held_from < _END, is_instant(SpanRow.released_at))
     .group_by(SpanRow.series_id, *_SERIES, SpanRow.host)
 )
 

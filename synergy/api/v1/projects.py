@@ -2,7 +2,16 @@
 
 from typing import Any, Final
 
-from synergy.api.routing import PAGING, Answer, Call, Route, object_of, page_of, project_named
+from synergy.api.routing import (
+    PAGING,
+    Answer,
+    Call,
+    Route,
+    change_of,
+    object_of,
+    page_of,
+    project_named,
+)
 from synergy.api.schemas import BOOLEAN, NAME, SETTINGS, USER_SETTINGS, listed, ref, wrapped
 from synergy.core.errors import NotFound
 
@@ -151,7 +160,7 @@ ROUTES: Final = (
         handler=set_project,
         before=_project_before,
         harmless=_only_tries,
-        body=object_of({**SETTINGS, **HOW}) | {"minProperties": 1},
+        body=change_of(SETTINGS, HOW),
         answer=_ONE,
         matches=True,
     ),
@@ -195,7 +204,7 @@ ROUTES: Final = (
         rule="users:update",
         handler=set_user,
         before=_user_before,
-        body=object_of(USER_SETTINGS) | {"minProperties": 1},
+        body=change_of(USER_SETTINGS, {}),
         answer=_ONE_USER,
         matches=True,
     ),

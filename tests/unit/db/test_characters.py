@@ -2,13 +2,13 @@
 
 from contextlib import contextmanager
 from dataclasses import replace
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 from sqlalchemy import text
 
 from alembic import command
-from synergy.core.errors import InvalidInput
+from synergy.core.errors import InvalidInput, NotFound
 from synergy.core.model import Resources
 from synergy.db import engine as database
 from synergy.db.key_file import new_key
@@ -100,6 +100,18 @@ def test_a_display_name_is_cut_and_an_id_is_refused_on_every_database_alike(stor
             put(store, 2, **changes)
     with store.reading() as uow:
         assert uow.requests.known([rid(2)]) == set()
+
+
+@pytest.mark.parametrize("odd", ["d" * 70, "a\0b", "\ud800", "req-" + str(UUID(int=1))])
+def test_what_no_row_can_hold_is_looked_for_and_not_found(store, odd):
+    put(store, 1)
+    with store.reading() as uow:
+        assert uow.requests.known([odd]) == set()
+        assert uow.requests.find([odd, rid(1)]).keys() == {rid(1)}
+        assert uow.requests.search(project_id=odd, limit=10) == []
+        assert uow.requests.search(batch_id=odd, limit=10) == []
+        with pytest.raises(NotFound, match="does not exist"):
+            uow.requests.get(odd)
 
 
 def test_a_reason_of_any_kind_is_kept_as_far_as_it_fits(store):
