@@ -45,7 +45,9 @@ def setup(_app):
         if isinstance(cls, type) and issubclass(cls, errors.SynergyError)
     ]
     _write("errors.inc", _table("Error codes", ("code", "meaning"), sorted(found)))
-    _write("reasons.inc", [f"* ``{reason.value}``" for reason in Reason])
+    reasons = [(f"``{reason}``", reason.meaning, reason.unblocked_by) for reason in Reason]
+    headers = ("reason", "what it means", "what ends the wait")
+    _write("reasons.inc", _table("Why a request waits", headers, reasons))
     commands = [
         (name, command.name, command.help, f"``{command.rule}``")
         for name, cls in sorted(manager_classes().items())

@@ -1,23 +1,102 @@
-"""Why a request waits: stable codes, the same in API, CLI, metrics and log."""
+"""Why a request waits: each reason with its code, its meaning, and what ends the wait.
+
+Why: the API, the command line, metrics, the log and the reference page give the same reasons, so
+each of them is declared once, here. Must not know how a reason is found.
+"""
 
 from enum import StrEnum
+from typing import Self
 
 
 class Reason(StrEnum):
-    """Exactly one for every request that waits (DESIGN.md §7)."""
+    """Exactly one for every request that waits.
 
-    PENDING_EVALUATION = "pending_evaluation"
-    HELD_BY_USER = "held_by_user"
-    HELD_BY_ADMIN = "held_by_admin"
-    PROJECT_SUSPENDED = "project_suspended"
-    NEVER_FITS = "never_fits"
-    USER_LIMIT = "user_limit"
-    PROJECT_BORROW_LIMIT = "project_borrow_limit"
-    NO_FREE_QUOTA = "no_free_quota"
-    FRAGMENTED = "fragmented"
-    AWAITING_EXPIRY = "awaiting_expiry"
-    PRIORITY = "priority"
-    DISPATCH_RETRY = "dispatch_retry"
-    BROKER_DOWN = "broker_down"
-    NOVA_DOWN = "nova_down"
-    SHARED_QUOTA_DISABLED = "shared_quota_disabled"
+    The value is the stable code; `meaning` is the sentence that a user reads; `unblocked_by` says,
+    for the reference page, what has to happen.
+    """
+
+    meaning: str
+    unblocked_by: str
+
+    def __new__(cls, code: str, meaning: str, unblocked_by: str) -> Self:
+        """Make a member of its code, its meaning and what unblocks it."""
+        member = str.__new__(cls, code)
+        member._value_ = code
+        member.meaning, member.unblocked_by = meaning, unblocked_by
+        return member
+
+    PENDING_EVALUATION = (
+        "pending_evaluation",
+        "It came after the last round; the next one looks at it.",
+        "The next round.",
+    )
+    HELD_BY_USER = (
+        "held_by_user",
+        "It is held by its user, and waits until it is released.",
+        "``synergy request release``, by its user or an administrator.",
+    )
+    HELD_BY_ADMIN = (
+        "held_by_admin",
+        "It is held by an administrator, and waits until it is released.",
+        "``synergy request release``, by an administrator.",
+    )
+    PROJECT_SUSPENDED = (
+        "project_suspended",
+        "Its project is suspended: no new servers are started for it.",
+        "``synergy project set --no-suspended``.",
+    )
+    NEVER_FITS = (
+        "never_fits",
+        "It can never fit.",
+        "Nothing: it is rejected. Ask for a smaller flavor, or raise the limit that it exceeds.",
+    )
+    USER_LIMIT = (
+        "user_limit",
+        "Its user holds as much of the shared quota as the user may.",
+        "Servers of this user on the shared quota end.",
+    )
+    PROJECT_BORROW_LIMIT = (
+        "project_borrow_limit",
+        "Its account holds as much of the shared quota as it may borrow.",
+        "Servers of the account on the shared quota end, or its ``borrow_limit`` is raised.",
+    )
+    NO_FREE_QUOTA = (
+        "no_free_quota",
+        "There is not enough quota free.",
+        "Servers on the same quota end, or the quota grows.",
+    )
+    FRAGMENTED = (
+        "fragmented",
+        "There is enough quota free, but no single host has room for it.",
+        "Servers on one host end, or a host is added; Placement is asked again in every round.",
+    )
+    AWAITING_EXPIRY = (
+        "awaiting_expiry",
+        "Its quota is lent, and comes back when the borrowers' lifetimes end.",
+        "Servers of the borrowers end; what they give back is kept for it.",
+    )
+    PRIORITY = (
+        "priority",
+        "It would fit, but the round ended at others before it.",
+        "The requests before it start; its own priority grows with its age.",
+    )
+    DISPATCH_RETRY = (
+        "dispatch_retry",
+        "It could not be handed to Nova, and is tried again soon.",
+        "The end of its back-off, ``retry_at``.",
+    )
+    BROKER_DOWN = (
+        "broker_down",
+        "The message broker of Nova does not answer.",
+        "The broker answers again.",
+    )
+    NOVA_DOWN = (
+        "nova_down",
+        "Nova does not answer.",
+        "Nova answers again.",
+    )
+    SHARED_QUOTA_DISABLED = (
+        "shared_quota_disabled",
+        "The private quotas exceed the cloud: nothing is shared now.",
+        "Hosts are added or come back, or private quotas are lowered.",
+    )

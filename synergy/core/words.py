@@ -5,7 +5,6 @@ numbers come from.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Final
 
 import numpy as np
 
@@ -121,7 +120,7 @@ def why_waiting(
     names  of nodes of the account tree, for those that may be named
     ahead  how many requests go before it
     """
-    said = [_REASONS.get(reason, "It does not wait.") if reason else "It does not wait."]
+    said = [reason.meaning if reason else "It does not wait."]
     said += [_bound(bound, names) for bound in bounds]
     if ahead is not None and reason in (Reason.NO_FREE_QUOTA, Reason.PRIORITY):
         said.append("It is the first in line." if ahead == 0 else _behind(ahead))
@@ -144,22 +143,3 @@ def _bound(bound: Bound, names: Mapping[str, str]) -> str:
         f"It needs {needed}, and of {what} {max(0, bound.free):,} "
         f"of {bound.limit:,} {'is' if bound.free == 1 else 'are'} free."
     )
-
-
-_REASONS: Final = {
-    Reason.PENDING_EVALUATION: "It came after the last round; the next one looks at it.",
-    Reason.HELD_BY_USER: "It is held by its user, and waits until it is released.",
-    Reason.HELD_BY_ADMIN: "It is held by an administrator, and waits until it is released.",
-    Reason.PROJECT_SUSPENDED: "Its project is suspended: no new servers are started for it.",
-    Reason.NEVER_FITS: "It can never fit.",
-    Reason.USER_LIMIT: "Its user holds as much of the shared quota as the user may.",
-    Reason.PROJECT_BORROW_LIMIT: "Its account holds as much of the shared quota as it may borrow.",
-    Reason.NO_FREE_QUOTA: "There is not enough quota free.",
-    Reason.FRAGMENTED: "There is enough quota free, but no single host has room for it.",
-    Reason.AWAITING_EXPIRY: "Its quota is lent, and comes back when the borrowers' lifetimes end.",
-    Reason.PRIORITY: "It would fit, but the round ended at others before it.",
-    Reason.DISPATCH_RETRY: "It could not be handed to Nova, and is tried again soon.",
-    Reason.BROKER_DOWN: "The message broker of Nova does not answer.",
-    Reason.NOVA_DOWN: "Nova does not answer.",
-    Reason.SHARED_QUOTA_DISABLED: "The private quotas exceed the cloud: nothing is shared now.",
-}
