@@ -4,62 +4,30 @@ Why: clients are written against these, so they are checked against every answer
 null says that something does not apply, or is not the caller's to know.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from synergy.api.routing import INSTANT, TEXT, Schema, object_of
 from synergy.api.visibility import foreign_text, operators_only
 from synergy.core.audit import AuditOutcome
+from synergy.core.declared.fields import Setting, shown_schemas_of
+from synergy.core.declared.kinds import RESOURCE_CLASS_PATTERN, Amounts, Shares, or_null
+from synergy.core.declared.settings import PROJECT_SETTINGS, USER_SETTINGS
 from synergy.core.lifecycle import Event
-from synergy.core.model import (
-    DefaultQuota,
-    ExpiryAction,
-    Handover,
-    OnBuildFailure,
-    OnLost,
-    OnPrivateFull,
-    QuotaKind,
-    State,
-)
+from synergy.core.model import Handover, QuotaKind, State
 from synergy.core.reasons import Reason
 
 STRING: Final = {"type": "string"}
 NUMBER: Final = {"type": "number"}
 COUNT: Final = {"type": "integer", "minimum": 0}
 BOOLEAN: Final = {"type": "boolean"}
-_CLASS: Final = "^[A-Z][A-Z0-9_]{0,254}$"
-AMOUNTS: Final = {
-    "type": "object",
-    "description": "Amounts by Placement resource class.",
-    "patternProperties": {_CLASS: {"type": "integer"}},
-    "additionalProperties": False,
-}
-WANTED_AMOUNTS: Final = {
-    "type": "object",
-    "description": "Amounts by Placement resource class; null: not bounded. What is absent stays.",
-    "patternProperties": {
-        _CLASS: {"type": ["integer", "null"], "minimum": 0, "maximum": 2**53 - 1},
-    },
-    "additionalProperties": False,
-    "maxProperties": 100,
-}
+AMOUNTS: Final = Amounts().shown_schema()
 HOURS: Final = {
     "type": "object",
-    "patternProperties": {_CLASS: NUMBER},
+    "patternProperties": {RESOURCE_CLASS_PATTERN: NUMBER},
     "additionalProperties": False,
 }
-SHARES: Final = {
-    "description": "Shares among the siblings; parent: none of its own.",
-    "anyOf": [
-        {"type": "integer", "minimum": 0, "maximum": 2**31 - 2},
-        {"const": "parent", "type": "string"},
-    ],
-}
-
-
-def or_null(schema: Schema) -> dict[str, Any]:
-    """Return a schema that null fits too."""
-    return {"anyOf": [schema, {"type": "null"}]}
+SHARES: Final = Shares().schema()
 
 
 def _words(kinds: Any) -> dict[str, Any]:
@@ -80,6 +48,31 @@ def listed(plural: str, name: str, **more: Schema) -> dict[str, Any]:
     """Return the schema of a page of a list."""
     items = {"type": "array", "items": ref(name)}
     return wrapped(**{plural: items, "next": or_null(STRING), **more})
+
+
+def _shown(settings: Sequence[Setting]) -> dict[str, Schema]:
+    """Return the schemas of settings as answers show them; what only operators see is marked."""
+    schemas = shown_schemas_of(settings)
+    hidden = {one.name for one in settings if one.operators_only}
+    return {
+        name: operators_only(or_null(schema)) if name in hidden else schema
+        for name, schema in schemas.items()
+    }
+
+
+def project_schema(settings: Sequence[Setting]) -> dict[str, Any]:
+    """Return the schema of a project that has these settings; some answers show more of it."""
+    always: dict[str, Schema] = {
+        "id": STRING, "name": STRING, "domain_id": STRING, **_shown(settings),
+        "handover": _words(Handover), "gone": BOOLEAN, "revision": STRING,
+    }  # fmt: skip
+    users = {"type": "array", "items": ref("User")}
+    return object_of({**always, "users": users, "effects": ref("Effects")}, list(always))
+
+
+def user_schema(settings: Sequence[Setting]) -> dict[str, Any]:
+    """Return the schema of a user of a project who has these settings."""
+    return wrapped(user_id=STRING, name=STRING, **_shown(settings), active=BOOLEAN, revision=STRING)
 
 
 _ROUND: Final[dict[str, Schema]] = {
@@ -109,28 +102,6 @@ _STEP: Final[dict[str, Schema]] = {
     "at": INSTANT, "from": _words(State), "to": _words(State), "event": _words(Event),
     "round_id": or_null(STRING), "why": foreign_text(STRING),
 }  # fmt: skip
-SETTINGS: Final[dict[str, Schema]] = {
-    "raw_shares": SHARES,
-    "priority": or_null({"type": "integer", "minimum": 0, "maximum": 2**31 - 1}),
-    "default_quota": _words(DefaultQuota),
-    "on_private_full": _words(OnPrivateFull),
-    "ttl_s": {"type": "integer", "minimum": 1, "maximum": 366 * 86_400},
-    "expiry_action": _words(ExpiryAction),
-    "on_build_failure": _words(OnBuildFailure),
-    "on_lost": _words(OnLost),
-    "max_waiting": {"type": "integer", "minimum": 0, "maximum": 10_000_000},
-    "max_waiting_per_user": {"type": "integer", "minimum": 0, "maximum": 10_000_000},
-    "suspended": BOOLEAN,
-    "private": WANTED_AMOUNTS,
-    "max_private_servers": or_null({"type": "integer", "minimum": 0, "maximum": 2**31 - 1}),
-    "borrow_limit": or_null(WANTED_AMOUNTS),
-    "lend_limit": or_null(WANTED_AMOUNTS),
-}
-USER_SETTINGS: Final = {name: SETTINGS[name] for name in ("raw_shares", "priority")}
-_USER: Final[dict[str, Schema]] = {
-    "user_id": STRING, "name": STRING, "raw_shares": SHARES,
-    "priority": or_null({"type": "integer"}), "active": BOOLEAN, "revision": STRING,
-}  # fmt: skip
 _MANAGER: Final[dict[str, Schema]] = {
     "name": STRING,
     "status": {
@@ -158,21 +129,12 @@ COMPONENTS: Final[Mapping[str, Schema]] = {
         }
     ),
     "Manager": object_of(_MANAGER, list(_MANAGER)),
-    "Project": object_of(
-        {
-            "id": STRING, "name": STRING, "domain_id": STRING, **SETTINGS, "private": AMOUNTS,
-            "borrow_limit": or_null(AMOUNTS), "lend_limit": or_null(AMOUNTS),
-            "handover": _words(Handover), "gone": BOOLEAN, "revision": STRING,
-            "users": {"type": "array", "items": ref("User")},
-            "effects": ref("Effects"),
-        },
-        ["id", "name", "domain_id", *SETTINGS, "handover", "gone", "revision"],
-    ),
+    "Project": project_schema(PROJECT_SETTINGS),
     "Effects": wrapped(
         shared_before=AMOUNTS, shared_after=AMOUNTS, shortfall=AMOUNTS, would_wait=COUNT,
         unknown=AMOUNTS, text=STRING,
     ),
-    "User": object_of(_USER, list(_USER)),
+    "User": user_schema(USER_SETTINGS),
     "Request": object_of(
         {**_REQUEST, "history": {"type": "array", "items": wrapped(**_STEP)}}, list(_REQUEST)
     ),

@@ -11,6 +11,17 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any, Final, Self
 
+from synergy.core.declared.fields import setting
+from synergy.core.declared.kinds import (
+    DAY_S,
+    MOST,
+    Amounts,
+    Choice,
+    Flag,
+    Number,
+    OrNone,
+    Shares,
+)
 from synergy.core.errors import InvalidInput
 
 DEFAULT_PARTITION: Final = "default"
@@ -212,30 +223,71 @@ class Domain:
 class Project:
     """A managed project: its shares, its quotas and how its requests are treated.
 
-    raw_shares None is `parent`: its users compete with those of the projects around it. priority
-    counts in the association factor of its users; None is that of the project above, or 0.
-    max_private_servers bounds the servers on the private quota, whatever their size; None does not.
+    What is declared with `setting` is stored, shown and may be set: see `core.declared`.
+    raw_shares None is `parent`: its users compete with those of the projects around it.
     """
 
     project_id: str
     name: str
     domain_id: str
     parent_id: str | None = None  # the project above, where Keystone nests them
-    raw_shares: int | None = 1
-    priority: int | None = None
-    default_quota: DefaultQuota = DefaultQuota.PRIVATE_THEN_SHARED
-    on_private_full: OnPrivateFull = OnPrivateFull.QUEUE
-    ttl_s: int = 86_400
-    expiry_action: ExpiryAction = ExpiryAction.DELETE
-    on_build_failure: OnBuildFailure = OnBuildFailure.KEEP
-    on_lost: OnLost = OnLost.TELL
-    max_waiting: int = 10_000
-    max_waiting_per_user: int = 10_000
-    suspended: bool = False
-    private: Resources = NOTHING
-    max_private_servers: int | None = None
-    borrow_limit: Resources | None = None
-    lend_limit: Resources | None = NOTHING
+    raw_shares: int | None = setting(1, Shares(), "Shares among the projects beside it.")
+    priority: int | None = setting(
+        None,
+        OrNone(Number(0, MOST), "that of the project above, or 0"),
+        "Priority of the association factor; that of a user counts before the project's.",
+    )
+    default_quota: DefaultQuota = setting(
+        DefaultQuota.PRIVATE_THEN_SHARED,
+        Choice(DefaultQuota),
+        "Quota of requests that do not choose one.",
+    )
+    on_private_full: OnPrivateFull = setting(
+        OnPrivateFull.QUEUE,
+        Choice(OnPrivateFull),
+        "What becomes of a request that the private quota cannot hold now.",
+    )
+    ttl_s: int = setting(
+        DAY_S,
+        Number(1, 366 * DAY_S, "seconds"),
+        "Longest lifetime of a shared server, seconds.",
+    )
+    expiry_action: ExpiryAction = setting(
+        ExpiryAction.DELETE,
+        Choice(ExpiryAction),
+        "What is done to a shared server whose lifetime is over.",
+    )
+    on_build_failure: OnBuildFailure = setting(
+        OnBuildFailure.KEEP,
+        Choice(OnBuildFailure),
+        "What is done to a server whose build Nova gave up.",
+    )
+    on_lost: OnLost = setting(
+        OnLost.TELL,
+        Choice(OnLost),
+        "What is done to a server that Nova's conductor got and does not build.",
+    )
+    max_waiting: int = setting(10_000, Number(0, 10_000_000), "Most requests that may wait.")
+    max_waiting_per_user: int = setting(
+        10_000, Number(0, 10_000_000), "Most requests of one user that may wait."
+    )
+    suspended: bool = setting(False, Flag(), "Let its requests wait, or no longer.")
+    private: Resources = setting(
+        NOTHING, Amounts(), "Private quota; classes that are not named stay."
+    )
+    max_private_servers: int | None = setting(
+        None,
+        OrNone(Number(0, MOST), "no limit"),
+        "Most servers on the private quota, whatever their size.",
+    )
+    borrow_limit: Resources | None = setting(
+        None, OrNone(Amounts(), "no limit"), "Most that may be held on the shared quota."
+    )
+    lend_limit: Resources | None = setting(
+        NOTHING,
+        OrNone(Amounts(), "no limit"),
+        "Most of the private quota that is lent while idle.",
+    )
     nova_quota: Mapping[str, int | None] = field(default_factory=dict)  # put back on removal
     handover: Handover = Handover.TAKING
     gone: bool = False  # Keystone does not know it any more
@@ -254,8 +306,12 @@ class Association:
     project_id: str
     user_id: str
     user_name: str
-    raw_shares: int | None = 1
-    priority: int | None = None
+    raw_shares: int | None = setting(1, Shares(), "Shares among the project's users.")
+    priority: int | None = setting(
+        None,
+        OrNone(Number(0, MOST), "that of the project"),
+        "Priority of the association factor; it counts before the project's.",
+    )
     active: bool = True
 
 

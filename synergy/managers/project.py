@@ -13,18 +13,15 @@ from typing import Any
 from oslo_config import cfg
 
 from synergy.core.batches import PASSING
+from synergy.core.declared.fields import limits_of, read, schemas_of
+from synergy.core.declared.settings import PROJECT_SETTINGS, USER_SETTINGS
 from synergy.core.errors import Conflict, InvalidInput, NotFound, SynergyError
 from synergy.core.events import ProjectsChanged
 from synergy.core.model import (
     NOTHING,
     Association,
-    DefaultQuota,
     Domain,
-    ExpiryAction,
     Handover,
-    OnBuildFailure,
-    OnLost,
-    OnPrivateFull,
     Project,
     Resources,
 )
@@ -38,44 +35,11 @@ from synergy.ports import Clock, Compute, Identity, Intake, Reading, Store, Wake
 
 LOG = logging.getLogger(__name__)
 
-_LIMIT = {
-    "type": ["object", "null"],
-    "additionalProperties": {"type": ["integer", "null"], "minimum": 0},
-}
-_SHARES: dict[str, Any] = {  # bounds are for numbers only, a pattern for text only
-    "type": ["integer", "string"],
-    "minimum": 0,
-    "maximum": 2**31 - 2,
-    "pattern": "^parent$",
-}
-_SETTINGS: dict[str, Any] = {
-    "raw_shares": _SHARES,
-    "priority": {"type": ["integer", "null"], "minimum": 0, "maximum": 2**31 - 1},
-    "default_quota": {"enum": [one.value for one in DefaultQuota]},
-    "on_private_full": {"enum": [one.value for one in OnPrivateFull]},
-    "ttl_s": {"type": "integer", "minimum": 1, "maximum": 366 * 86_400},
-    "expiry_action": {"enum": [one.value for one in ExpiryAction]},
-    "on_build_failure": {"enum": [one.value for one in OnBuildFailure]},
-    "on_lost": {"enum": [one.value for one in OnLost]},
-    "max_waiting": {"type": "integer", "minimum": 0, "maximum": 10_000_000},
-    "max_waiting_per_user": {"type": "integer", "minimum": 0, "maximum": 10_000_000},
-    "suspended": {"type": "boolean"},
-    "private": {**_LIMIT, "type": "object"},
-    "max_private_servers": {"type": ["integer", "null"], "minimum": 0, "maximum": 2**31 - 1},
-    "borrow_limit": _LIMIT,
-    "lend_limit": _LIMIT,
-}
-_OF_USERS = ("raw_shares", "priority")
-_VECTORS = ("private", "borrow_limit", "lend_limit")
-_HOW: dict[str, Any] = {"force": {"type": "boolean"}, "dry_run": {"type": "boolean"}}
+_SETTINGS = schemas_of(PROJECT_SETTINGS)
+_USER_SETTINGS = schemas_of(USER_SETTINGS)
+_LIMITS = tuple(one.name for one in limits_of(PROJECT_SETTINGS))
 _NAME = {"type": "string", "minLength": 1, "maxLength": 255}
-_KINDS: dict[str, Any] = {
-    "default_quota": DefaultQuota,
-    "on_private_full": OnPrivateFull,
-    "expiry_action": ExpiryAction,
-    "on_build_failure": OnBuildFailure,
-    "on_lost": OnLost,
-}
+_HOW: dict[str, Any] = {"force": {"type": "boolean"}, "dry_run": {"type": "boolean"}}
 
 
 class ProjectManager(Manager):
@@ -388,7 +352,7 @@ class ProjectManager(Manager):
         if not settings:
             raise InvalidInput(f"nothing to set: give one of {', '.join(_SETTINGS)}")
         # Whatever concerns no quota is changed without asking the cloud, which may be away.
-        sized = dry_run or any(name in settings for name in _VECTORS)
+        sized = dry_run or any(name in settings for name in _LIMITS)
         state = self._survey.look().state if sized else QuotaState()
         with self._store.reading() as uow:
             found = _find(uow.projects.all(), project)
@@ -438,7 +402,7 @@ class ProjectManager(Manager):
         {
             "project": _NAME,
             "user": _NAME,
-            **{name: _SETTINGS[name] for name in _OF_USERS},
+            **_USER_SETTINGS,
             "if_match": IF_MATCH,
         },
         required=["project", "user"],
@@ -448,12 +412,12 @@ class ProjectManager(Manager):
     ) -> Json:
         """Change a user's shares or priority within a managed project."""
         if not settings:
-            raise InvalidInput(f"nothing to set: give one of {', '.join(_OF_USERS)}")
+            raise InvalidInput(f"nothing to set: give one of {', '.join(_USER_SETTINGS)}")
         with self._store.writing() as uow:
             found = _find(uow.projects.all(), project)
             association = _find_user(uow, found, user)
             check_revision(user_json(association), if_match)
-            changed = replace(association, **_read_settings(settings))
+            changed = replace(association, **read(settings, USER_SETTINGS))
             uow.projects.save_association(changed)
             uow.commit()
         self._publish(ProjectsChanged(frozenset({found.project_id})))
@@ -522,24 +486,13 @@ def _find(projects: Sequence[Project], name_or_id: str) -> Project:
     return found[0]
 
 
-def _changed(project: Project, settings: Mapping[str, Any], state: QuotaState) -> Project:
-    """Return a project with settings changed; of a vector, what is not named stays."""
-    values = _read_settings({n: v for n, v in settings.items() if n not in _VECTORS})
-    for name in _VECTORS:
-        if name in settings:
-            values[name] = merged(name, getattr(project, name), settings[name], state)
+def _changed(project: Project, given: Mapping[str, Any], state: QuotaState) -> Project:
+    """Return a project with settings changed; of a limit, what is not named stays."""
+    others = [one for one in PROJECT_SETTINGS if one.name not in _LIMITS]
+    values = read(given, others)
+    for name in _LIMITS:
+        if name in given:
+            values[name] = merged(name, getattr(project, name), given[name], state)
     if "private" in values:
         values["private"] = Resources.of(values["private"] or NOTHING)
     return replace(project, **values)
-
-
-def _read_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
-    values: dict[str, Any] = {}
-    for name, value in settings.items():
-        if name in _KINDS:
-            values[name] = _KINDS[name](value)
-        elif name == "raw_shares":
-            values[name] = None if value == "parent" else value
-        else:
-            values[name] = value
-    return values

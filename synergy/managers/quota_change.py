@@ -10,12 +10,14 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from synergy.core.accounts import domain_node, held_of, project_node
+from synergy.core.declared.fields import limits_of
+from synergy.core.declared.settings import PROJECT_SETTINGS
 from synergy.core.errors import Conflict
 from synergy.core.model import NOTHING, Project, QuotaKind, Resources, total
 from synergy.core.quota import QuotaNode, QuotaState, SharedSize
 from synergy.ports import Reading
 
-_LIMITS = ("private", "borrow_limit", "lend_limit")
+_LIMITS = tuple(one.name for one in limits_of(PROJECT_SETTINGS))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

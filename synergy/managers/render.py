@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 
+from synergy.core.declared.fields import Setting, as_json
+from synergy.core.declared.settings import PROJECT_SETTINGS, USER_SETTINGS
 from synergy.core.errors import InvalidInput, PreconditionFailed
 from synergy.core.fairshare import FairShare
 from synergy.core.lifecycle import Step
@@ -89,27 +91,15 @@ def step_json(step: Step) -> dict[str, Any]:
     }
 
 
-def project_json(project: Project) -> dict[str, Any]:
+def project_json(
+    project: Project, settings: Sequence[Setting] = PROJECT_SETTINGS
+) -> dict[str, Any]:
     """Return a managed project."""
     return {
         "id": project.project_id,
         "name": project.name,
         "domain_id": project.domain_id,
-        "raw_shares": raw_shares_json(project.raw_shares),
-        "priority": project.priority,
-        "default_quota": project.default_quota.value,
-        "on_private_full": project.on_private_full.value,
-        "ttl_s": project.ttl_s,
-        "expiry_action": project.expiry_action.value,
-        "on_build_failure": project.on_build_failure.value,
-        "on_lost": project.on_lost.value,
-        "max_waiting": project.max_waiting,
-        "max_waiting_per_user": project.max_waiting_per_user,
-        "suspended": project.suspended,
-        "private": dict(project.private),
-        "max_private_servers": project.max_private_servers,
-        "borrow_limit": limit_json(project.borrow_limit),
-        "lend_limit": limit_json(project.lend_limit),
+        **as_json(project, settings),
         "handover": project.handover.value,
         "gone": project.gone,
         "revision": str(project.generation),
@@ -146,13 +136,14 @@ def raw_shares_json(raw_shares: int | None) -> int | str:
     return "parent" if raw_shares is None else raw_shares
 
 
-def user_json(association: Association) -> dict[str, Any]:
+def user_json(
+    association: Association, settings: Sequence[Setting] = USER_SETTINGS
+) -> dict[str, Any]:
     """Return a user of a project with his shares."""
     shown = {
         "user_id": association.user_id,
         "name": association.user_name,
-        "raw_shares": raw_shares_json(association.raw_shares),
-        "priority": association.priority,
+        **as_json(association, settings),
         "active": association.active,
     }
     return shown | {"revision": hashlib.sha256(json.dumps(shown).encode()).hexdigest()[:16]}

@@ -12,7 +12,9 @@ from synergy.api.routing import (
     page_of,
     project_named,
 )
-from synergy.api.schemas import BOOLEAN, NAME, SETTINGS, USER_SETTINGS, listed, ref, wrapped
+from synergy.api.schemas import BOOLEAN, NAME, listed, ref, wrapped
+from synergy.core.declared.fields import schemas_of
+from synergy.core.declared.settings import PROJECT_SETTINGS, USER_SETTINGS
 from synergy.core.errors import NotFound
 
 
@@ -136,7 +138,7 @@ ROUTES: Final = (
         rule="projects:create",
         general=True,
         handler=add_project,
-        body=object_of({"project": NAME, **SETTINGS, **HOW}, ["project"]),
+        body=object_of({"project": NAME, **schemas_of(PROJECT_SETTINGS), **HOW}, ["project"]),
         answer=_ONE,
         status=201,
         matches=True,
@@ -160,7 +162,7 @@ ROUTES: Final = (
         handler=set_project,
         before=_project_before,
         harmless=_only_tries,
-        body=change_of(SETTINGS, HOW),
+        body=change_of(schemas_of(PROJECT_SETTINGS), HOW),
         answer=_ONE,
         matches=True,
     ),
@@ -204,7 +206,7 @@ ROUTES: Final = (
         rule="users:update",
         handler=set_user,
         before=_user_before,
-        body=change_of(USER_SETTINGS, {}),
+        body=change_of(schemas_of(USER_SETTINGS), {}),
         answer=_ONE_USER,
         matches=True,
     ),

@@ -3,7 +3,8 @@
 from typing import Any, Final
 
 from synergy.api.routing import ID, INSTANT, LIMIT, PAGING, Call, Lane, Route, next_page
-from synergy.api.schemas import listed, or_null, ref, wrapped
+from synergy.api.schemas import listed, ref, wrapped
+from synergy.core.declared.kinds import or_null
 from synergy.core.lifecycle import Event
 
 

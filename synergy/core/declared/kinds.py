@@ -1,0 +1,254 @@
+"""The kinds of value that people and programs give: what each may be, in JSON and in words.
+
+Why: the bounds of a value are checked, published, offered and documented in several places, which
+must agree. Must not know what a value is for, nor how any of those places look.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Final
+
+Schema = dict[str, Any]
+RESOURCE_CLASS_PATTERN: Final = "^[A-Z][A-Z0-9_]{0,254}$"
+MOST: Final = 2**31 - 1  # what a column of whole numbers holds
+DAY_S: Final = 86_400
+_MOST_OF_A_CLASS: Final = 2**53 - 1
+_MOST_CLASSES: Final = 100
+
+
+def or_null(schema: Mapping[str, Any]) -> Schema:
+    """Return a schema that null fits too."""
+    return {"anyOf": [dict(schema), {"type": "null"}]}
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """What a value may be.
+
+    schema        the JSON Schema of what may be given
+    shown_schema  the JSON Schema of what answers show
+    words         what may be given, in words
+    read, show    JSON to the value and back; `read` expects what fits the schema
+    note          a sentence about a special value, "" without one
+    nullable      whether the value may be None
+    """
+
+    nullable: ClassVar[bool] = False
+
+    @property
+    def note(self) -> str:
+        return ""
+
+    def schema(self) -> Schema:
+        """Return the JSON Schema of what may be given."""
+        raise NotImplementedError
+
+    def shown_schema(self) -> Schema:
+        """Return the JSON Schema of what answers show."""
+        return self.schema()
+
+    def words(self) -> str:
+        """Return what may be given, in words."""
+        raise NotImplementedError
+
+    def read(self, given: Any) -> Any:
+        """Return the value of what was given as JSON."""
+        return given
+
+    def show(self, value: Any) -> Any:
+        """Return a value as JSON."""
+        return value
+
+
+@dataclass(frozen=True, slots=True)
+class Number(Kind):
+    """A whole number between two bounds, both included."""
+
+    least: int
+    most: int
+    unit: str = ""
+
+    def schema(self) -> Schema:
+        return {"type": "integer", "minimum": self.least, "maximum": self.most}
+
+    def words(self) -> str:
+        of_unit = f" of {self.unit}" if self.unit else ""
+        return f"a whole number{of_unit}, {self.least} to {self.most}"
+
+
+@dataclass(frozen=True, slots=True)
+class Flag(Kind):
+    """True or false."""
+
+    def schema(self) -> Schema:
+        return {"type": "boolean"}
+
+    def words(self) -> str:
+        return "true or false"
+
+
+@dataclass(frozen=True, slots=True)
+class Choice(Kind):
+    """One of several words; a member of an enum where the words are one."""
+
+    among: Iterable[str]
+
+    @property
+    def texts(self) -> list[str]:
+        """The words."""
+        return [str(word) for word in self.among]
+
+    def schema(self) -> Schema:
+        return {"type": "string", "enum": self.texts}
+
+    def words(self) -> str:
+        return "one of " + ", ".join(f"``{word}``" for word in self.texts)
+
+    def read(self, given: Any) -> Any:
+        return next(word for word in self.among if word == given)
+
+    def show(self, value: Any) -> Any:
+        return str(value)
+
+
+@dataclass(frozen=True, slots=True)
+class Text(Kind):
+    """A line of text; control characters are in no name."""
+
+    longest: int = 255
+
+    def schema(self) -> Schema:
+        return {
+            "type": "string",
+            "minLength": 1,
+            "maxLength": self.longest,
+            "pattern": r"^[^\x00-\x1f]+$",
+        }
+
+    def words(self) -> str:
+        return f"text of at most {self.longest} characters"
+
+
+@dataclass(frozen=True, slots=True)
+class Instant(Kind):
+    """An instant in ISO 8601; whoever uses it reads it, and says what is wrong with it."""
+
+    def schema(self) -> Schema:
+        return {"type": "string", "format": "date-time", "minLength": 1, "maxLength": 40}
+
+    def words(self) -> str:
+        return "an instant such as 2026-01-31T12:00:00Z"
+
+
+@dataclass(frozen=True, slots=True)
+class Shares(Kind):
+    """Shares among siblings; None, `parent` in JSON, is none of its own."""
+
+    nullable: ClassVar[bool] = True
+
+    @property
+    def note(self) -> str:
+        return "parent: none of its own."
+
+    def schema(self) -> Schema:
+        return {
+            "anyOf": [
+                # The largest number that a column holds is how `parent` is stored.
+                {"type": "integer", "minimum": 0, "maximum": MOST - 1},
+                {"const": "parent", "type": "string"},
+            ]
+        }
+
+    def words(self) -> str:
+        return f"a whole number, 0 to {MOST - 1}, or ``parent``"
+
+    def read(self, given: Any) -> Any:
+        return None if given == "parent" else given
+
+    def show(self, value: Any) -> Any:
+        return "parent" if value is None else value
+
+
+@dataclass(frozen=True, slots=True)
+class Amounts(Kind):
+    """Amounts by Placement resource class. What is given changes the classes that it names: null
+    takes the bound of a class away, so the value depends on the one before, and is not read here.
+    """
+
+    def schema(self) -> Schema:
+        amount = {"type": ["integer", "null"], "minimum": 0, "maximum": _MOST_OF_A_CLASS}
+        return {
+            "type": "object",
+            "description": "Amounts by Placement resource class; null: not bounded. What is absent "
+            "stays.",
+            "patternProperties": {RESOURCE_CLASS_PATTERN: amount},
+            "additionalProperties": False,
+            "maxProperties": _MOST_CLASSES,
+        }
+
+    def shown_schema(self) -> Schema:
+        return {
+            "type": "object",
+            "description": "Amounts by Placement resource class.",
+            "patternProperties": {RESOURCE_CLASS_PATTERN: {"type": "integer"}},
+            "additionalProperties": False,
+        }
+
+    def words(self) -> str:
+        return "amounts by resource class"
+
+    def show(self, value: Any) -> Any:
+        return dict(value)
+
+
+@dataclass(frozen=True, slots=True)
+class OrNone(Kind):
+    """A kind or null; `means` says what null is: "no limit"."""
+
+    kind: Kind
+    means: str
+
+    nullable: ClassVar[bool] = True
+
+    @property
+    def note(self) -> str:
+        return f"null: {self.means}."
+
+    def schema(self) -> Schema:
+        return or_null(self.kind.schema())
+
+    def shown_schema(self) -> Schema:
+        return or_null(self.kind.shown_schema())
+
+    def words(self) -> str:
+        return f"{self.kind.words()}, or null"
+
+    def read(self, given: Any) -> Any:
+        return None if given is None else self.kind.read(given)
+
+    def show(self, value: Any) -> Any:
+        return None if value is None else self.kind.show(value)
+
+
+@dataclass(frozen=True, slots=True)
+class Several(Kind):
+    """A list of a kind."""
+
+    kind: Kind
+
+    def schema(self) -> Schema:
+        return {"type": "array", "items": self.kind.schema()}
+
+    def words(self) -> str:
+        return f"{self.kind.words()}; may be given several times"
+
+    def read(self, given: Any) -> Any:
+        return tuple(self.kind.read(one) for one in given)
+
+    def show(self, value: Any) -> Any:
+        return [self.kind.show(one) for one in value]
+
+
+def plain(kind: Kind) -> Kind:
+    """Return the kind without its null."""
+    return kind.kind if isinstance(kind, OrNone) else kind
