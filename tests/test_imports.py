@@ -14,7 +14,7 @@ ARROWS = {
     "synergy.drivers": {"synergy.core", "synergy.ports"},
     "synergy.db": {"synergy.core", "synergy.ports"},
     "synergy.api": {"synergy.core", "synergy.ports"},
-    "synergy.cli": {"synergy.client"},
+    "synergy.cli": {"synergy.client", "synergy.core.declared"},
     "synergy.client": set(),
     "synergy.calc": {"synergy.core"},
     # The demo persists through the service's own store, or it would show another service.

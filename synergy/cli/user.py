@@ -4,9 +4,10 @@ import argparse
 from typing import Any, Final
 
 from synergy.cli.command import Lister, ShowOne, client_of
-from synergy.cli.project import shares
+from synergy.cli.options import add_options, given, name_of
 from synergy.cli.render import pairs, rows
 from synergy.client import ApiError
+from synergy.core.declared.settings import USER_SETTINGS
 
 _COLUMNS: Final = ("user_id", "name", "raw_shares", "priority", "active")
 
@@ -30,19 +31,12 @@ class SetUser(ShowOne):
         parser: argparse.ArgumentParser = super().get_parser(prog_name)
         parser.add_argument("project", help="Name or id of the project.")
         parser.add_argument("user", help="Name or id of the user.")
-        parser.add_argument(
-            "--raw-shares", type=shares, metavar="N|parent",
-            help="Shares among the project's users; 'parent': none of its own.",
-        )  # fmt: skip
-        parser.add_argument(
-            "--priority", type=int, metavar="N",
-            help="Priority of the association factor; it counts before the project's.",
-        )  # fmt: skip
+        add_options(parser, USER_SETTINGS)
         return parser
 
     def take_action(self, parsed: argparse.Namespace) -> Any:
-        given = {"raw_shares": parsed.raw_shares, "priority": parsed.priority}
-        settings = {name: value for name, value in given.items() if value is not None}
+        settings = given(parsed, USER_SETTINGS)
         if not settings:
-            raise ApiError("nothing to set: give --raw-shares or --priority")
+            options = " or ".join(name_of(one) for one in USER_SETTINGS)
+            raise ApiError(f"nothing to set: give {options}")
         return pairs(client_of(self).projects.set_user(parsed.project, parsed.user, **settings))
