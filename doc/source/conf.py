@@ -1,8 +1,10 @@
-"""Sphinx configuration; the figures of the life-cycle and the errors are made from the code."""
+"""Sphinx configuration; the figures and tables of the pages are made from the code."""
 
+import json
 from pathlib import Path
 
 from synergy.core import errors
+from synergy.core.declared.settings import PROJECT_SETTINGS, USER_SETTINGS
 from synergy.core.lifecycle import ABSORBED, TERMINAL, TRANSITIONS, diagram
 from synergy.core.model import ServerStatus, State
 from synergy.core.reasons import Reason
@@ -30,7 +32,31 @@ def _table(title, headers, rows):
     return lines
 
 
+def settings_table(title, settings):
+    """Return the lines of a table of settings."""
+    rows = [
+        (
+            f"``{one.name}``",
+            f"{one.help} {one.kind.note}".strip(),
+            one.kind.words(),
+            f"``{json.dumps(one.kind.show(one.default))}``",
+            "operators" if one.operators_only else "the project's readers",
+        )
+        for one in settings
+    ]
+    headers = ("setting", "meaning", "what may be given", "default", "who sees it")
+    return _table(title, headers, rows)
+
+
+def reasons_table(reasons):
+    """Return the lines of a table of reasons."""
+    rows = [(f"``{one}``", one.meaning, one.unblocked_by) for one in reasons]
+    return _table("Why a request waits", ("reason", "what it means", "what ends the wait"), rows)
+
+
 def setup(_app):
+    _write("settings.inc", settings_table("Settings of a project", PROJECT_SETTINGS))
+    _write("user-settings.inc", settings_table("Settings of a user", USER_SETTINGS))
     rows = sorted((s.value, e.value, t.value) for (s, e), t in TRANSITIONS.items())
     _write("transitions.inc", _table("Every transition", ("from", "event", "to"), rows))
     late = sorted((s.value, e.value) for s, e in ABSORBED if s not in TERMINAL)
@@ -45,9 +71,7 @@ def setup(_app):
         if isinstance(cls, type) and issubclass(cls, errors.SynergyError)
     ]
     _write("errors.inc", _table("Error codes", ("code", "meaning"), sorted(found)))
-    reasons = [(f"``{reason}``", reason.meaning, reason.unblocked_by) for reason in Reason]
-    headers = ("reason", "what it means", "what ends the wait")
-    _write("reasons.inc", _table("Why a request waits", headers, reasons))
+    _write("reasons.inc", reasons_table(Reason))
     commands = [
         (name, command.name, command.help, f"``{command.rule}``")
         for name, cls in sorted(manager_classes().items())

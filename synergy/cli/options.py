@@ -5,7 +5,7 @@ setting or filter.
 """
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from synergy.cli.render import vector
@@ -40,19 +40,18 @@ def whole_number(text: str) -> int:
     return int(text)
 
 
-def _number_or(word: str, value: Any) -> Any:
-    def read(text: str) -> Any:
+def _or_word(word: str, value: Any, read: Callable[[str], Any]) -> Callable[[str], Any]:
+    """Return how an option is read that takes one word beside what `read` takes."""
+
+    def either(text: str) -> Any:
         if text == word:
             return value
-        if not text.isdecimal() or not text.isascii() or len(text) > 16:
-            raise argparse.ArgumentTypeError(f"{text!r} must be a whole number from 0, or {word!r}")
-        return int(text)
+        try:
+            return read(text)
+        except argparse.ArgumentTypeError as error:
+            raise argparse.ArgumentTypeError(f"{error}, or {word!r}") from error
 
-    return read
-
-
-def _vector_or_none(text: str) -> dict[str, int | None] | None:
-    return None if text == "none" else vector(text)
+    return either
 
 
 def name_of(argument: Argument) -> str:
@@ -77,13 +76,17 @@ def given(parsed: argparse.Namespace, table: Sequence[Argument]) -> dict[str, An
 def _of_kind(kind: Kind) -> tuple[str, dict[str, Any]]:
     """Return what a kind adds to the help, and how argparse reads it."""
     match kind:
-        case OrNone(Amounts(), means):
-            how = {"type": _vector_or_none, "action": _Amounts, "metavar": "CLASS=N,..."}
+        case OrNone(inner, means):
+            _, how = _of_kind(inner)
+            if "choices" in how:
+                how["metavar"] = "{" + ",".join([*how["choices"], "none"]) + "}"
+                how["choices"] = [*how["choices"], None]
+            how["type"] = _or_word("none", None, how.get("type", str))
+            if how.get("metavar") in ("N", "SECONDS"):
+                how["metavar"] += "|none"
             return f"'none': {means}", how
-        case OrNone(Number(), means):
-            return f"'none': {means}", {"type": _number_or("none", None), "metavar": "N|none"}
         case Shares():
-            how = {"type": _number_or("parent", "parent"), "metavar": "N|parent"}
+            how = {"type": _or_word("parent", "parent", whole_number), "metavar": "N|parent"}
             return "'parent': none of its own", how
         case Amounts():
             how = {"type": vector, "action": _Amounts, "metavar": "CLASS=N,..."}

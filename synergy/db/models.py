@@ -7,11 +7,11 @@ rows become values.
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from sqlalchemy import (
     JSON,
@@ -35,24 +35,17 @@ from sqlalchemy import (
     type_coerce,
 )
 from sqlalchemy.dialects import mysql
-from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+from sqlalchemy.orm import DeclarativeBase, Mapped, MappedColumn, mapped_column
 from sqlalchemy.types import TypeEngine
 
 from synergy.core.audit import AuditOutcome
+from synergy.core.declared import kinds
+from synergy.core.declared.fields import Setting
+from synergy.core.declared.settings import PROJECT_SETTINGS, USER_SETTINGS
 from synergy.core.errors import InvalidInput
 from synergy.core.ids import as_stored
 from synergy.core.lifecycle import Event
-from synergy.core.model import (
-    DefaultQuota,
-    ExpiryAction,
-    Handover,
-    OnBuildFailure,
-    OnLost,
-    OnPrivateFull,
-    QuotaKind,
-    Resources,
-    State,
-)
+from synergy.core.model import Handover, OnPrivateFull, QuotaKind, Resources, State
 
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 PARENT_SHARES: Final = 2**31 - 1
@@ -61,6 +54,8 @@ LATEST_US: Final = (LATEST - EPOCH) // timedelta(microseconds=1)
 LONGEST_PROSE: Final = 8000  # four bytes a character fit a TEXT of MariaDB twice
 ODD: Final = re.compile("[\0\ud800-\udfff]")  # what a text column of some database refuses
 MICROSECOND: Final = timedelta(microseconds=1)
+# Columns of words that their migrations made shorter than 32 characters.
+_SHORTER: Final = {"on_private_full": 16, "on_build_failure": 16, "on_lost": 16}
 BigId = BigInteger().with_variant(Integer, "sqlite")  # SQLite numbers only INTEGER keys itself
 
 
@@ -300,6 +295,35 @@ def _of_servers(given: str, *columns: str) -> Index:
     return Index(None, *columns, sqlite_where=known, postgresql_where=known)
 
 
+def column_of(kind: kinds.Kind, *, length: int = 32) -> MappedColumn[Any]:
+    """Return the column that keeps the values of a kind; a migration makes it in the database.
+
+    length  of the words of a choice
+    """
+    found: Any
+    match kinds.plain(kind):
+        case kinds.Number():
+            found = Integer
+        case kinds.Flag():
+            found = Flag
+        case kinds.Shares():
+            found = Shares
+        case kinds.Amounts():
+            found = Vector
+        case kinds.Text(longest):
+            found = Label(longest)
+        case kinds.Choice(among):
+            found = Word(cast(type[StrEnum], among), length)
+        case other:
+            raise TypeError(f"no column keeps a {other}")
+    return mapped_column(found, nullable=isinstance(kind, kinds.OrNone))
+
+
+def _add_settings(row: type[Base], settings: Sequence[Setting]) -> None:
+    for one in settings:
+        setattr(row, one.name, column_of(one.kind, length=_SHORTER.get(one.name, 32)))
+
+
 class DomainRow(Base):
     __tablename__ = "domains"
     domain_id: Mapped[str] = mapped_column(Key(64), primary_key=True)
@@ -315,27 +339,13 @@ class ProjectRow(Base):
     name: Mapped[str] = mapped_column(Label(255))
     domain_id: Mapped[str] = mapped_column(Key(64), ForeignKey("domains.domain_id"))
     parent_id: Mapped[str | None] = mapped_column(Key(64))
-    raw_shares: Mapped[int | None] = mapped_column(Shares, nullable=False)
-    priority: Mapped[int | None]
-    default_quota: Mapped[DefaultQuota] = mapped_column(Word(DefaultQuota, 32))
-    on_private_full: Mapped[OnPrivateFull] = mapped_column(Word(OnPrivateFull, 16))
-    ttl_s: Mapped[int]
-    expiry_action: Mapped[ExpiryAction] = mapped_column(Word(ExpiryAction, 32))
-    on_build_failure: Mapped[OnBuildFailure] = mapped_column(
-        Word(OnBuildFailure, 16), server_default=OnBuildFailure.KEEP.value
-    )
-    on_lost: Mapped[OnLost] = mapped_column(Word(OnLost, 16), server_default=OnLost.TELL.value)
-    max_waiting: Mapped[int]
-    max_waiting_per_user: Mapped[int]
-    suspended: Mapped[bool] = mapped_column(Flag)
-    private: Mapped[Resources] = mapped_column(Vector)
-    max_private_servers: Mapped[int | None]
-    borrow_limit: Mapped[Resources | None] = mapped_column(Vector)
-    lend_limit: Mapped[Resources | None] = mapped_column(Vector)
     nova_quota: Mapped[dict[str, Any]] = mapped_column(Document)
     handover: Mapped[Handover] = mapped_column(Word(Handover, 16))
     gone: Mapped[bool] = mapped_column(Flag, server_default=false())
     generation: Mapped[int] = mapped_column(default=0)
+
+
+_add_settings(ProjectRow, PROJECT_SETTINGS)
 
 
 class AssociationRow(Base):
@@ -345,9 +355,10 @@ class AssociationRow(Base):
     project_id: Mapped[str] = mapped_column(Key(64))
     user_id: Mapped[str] = mapped_column(Key(64))
     user_name: Mapped[str] = mapped_column(Label(255))
-    raw_shares: Mapped[int | None] = mapped_column(Shares, nullable=False)
-    priority: Mapped[int | None]
     active: Mapped[bool] = mapped_column(Flag, server_default=true())
+
+
+_add_settings(AssociationRow, USER_SETTINGS)
 
 
 class ClassRow(Base):

@@ -4,8 +4,9 @@ import argparse
 
 import pytest
 
-from synergy.cli import project as cli
+from synergy.cli.options import add_options, given
 from synergy.cli.render import vector
+from synergy.core.declared.settings import PROJECT_SETTINGS
 from synergy.core.errors import Conflict, InvalidInput
 from synergy.managers.quota_survey import QuotaSurvey
 from tests.builders import Fragile, world
@@ -139,9 +140,9 @@ def test_amounts_that_make_no_sense_are_refused_in_one_sentence(text):
 
 def test_repeated_options_add_up_and_none_and_zero_are_told_apart():
     parser = argparse.ArgumentParser()
-    cli._add_settings(parser)
-    given = ["--private", "VCPU=4", "--private", "MEMORY_MB=none,DISK_GB=0"]
-    parsed = parser.parse_args([*given, "--borrow-limit", "VCPU=1", "--borrow-limit", "none"])
-    assert cli._settings(parsed) == {
+    add_options(parser, PROJECT_SETTINGS)
+    words = ["--private", "VCPU=4", "--private", "MEMORY_MB=none,DISK_GB=0"]
+    parsed = parser.parse_args([*words, "--borrow-limit", "VCPU=1", "--borrow-limit", "none"])
+    assert given(parsed, PROJECT_SETTINGS) == {
         "private": {"VCPU": 4, "MEMORY_MB": None, "DISK_GB": 0}, "borrow_limit": None
     }  # fmt: skip
