@@ -1,33 +1,15 @@
 """The folders show the architecture: no module imports against the arrows of its folder."""
 
 import ast
+import csv
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parents[1]
-# folder -> what of Synergy it may import (itself is always allowed)
-ARROWS = {
-    "synergy.core": set(),
-    "synergy.ports": {"synergy.core"},
-    "synergy.managers": {"synergy.core", "synergy.ports"},
-    "synergy.drivers": {"synergy.core", "synergy.ports"},
-    "synergy.db": {"synergy.core", "synergy.ports"},
-    "synergy.api": {"synergy.core", "synergy.ports"},
-    "synergy.cli": {"synergy.client", "synergy.core.declared"},
-    "synergy.client": set(),
-    "synergy.calc": {"synergy.core"},
-    # The demo persists through the service's own store, or it would show another service.
-    "synergy.sim": {
-        "synergy.core",
-        "synergy.calc",  # how files and pipes are read
-        "synergy.ports",
-        "synergy.managers",
-        "synergy.db",
-        "synergy.drivers.embedded",
-    },
-    "synergy.service": {"synergy"},
-}
+# folder -> what of Synergy it may import (itself is always allowed), as the contributor pages say
+with (ROOT / "doc" / "source" / "contributor" / "arrows.csv").open() as table:
+    ARROWS = {row["folder"]: set(row["may import"].split()) for row in csv.DictReader(table)}
 STDLIB_AND_NUMPY_ONLY = "synergy.core"
 MODULES = sorted((ROOT / "synergy").rglob("*.py"))
 

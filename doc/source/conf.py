@@ -1,6 +1,7 @@
 """Sphinx configuration; the figures and tables of the pages are made from the code."""
 
 import json
+import sys
 from pathlib import Path
 
 from synergy.core import errors
@@ -10,6 +11,9 @@ from synergy.core.model import ServerStatus, State
 from synergy.core.reasons import Reason
 from synergy.core.reconcile import TABLE
 from synergy.service.options import manager_classes
+
+sys.path.insert(0, str(Path(__file__).parent))
+import facts
 
 project = "Synergy"
 copyright = "The Synergy developers"
@@ -79,3 +83,5 @@ def setup(_app):
     ]
     headers = ("manager", "command", "what it does", "policy rule")
     _write("commands.inc", _table("Commands of the managers", headers, commands))
+    headers = ("fact", "what it says", "published by", "heard by the managers")
+    _write("facts.inc", _table("Facts between managers", headers, facts.rows(manager_classes())))

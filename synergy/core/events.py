@@ -1,6 +1,7 @@
 """Typed facts that managers tell each other, after the commit that made them true."""
 
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 
@@ -125,3 +126,7 @@ class FactorsChanged(Fact):
         """Tell whether the other says the same."""
         same = np.array_equal(self.factors, other.factors)
         return same and np.array_equal(self.points, other.points)
+
+
+# No manager here listens to these: they are for the plugins of others, such as one that sends mail.
+FOR_OTHERS: Final = frozenset({RequestsRefused, ServersExpireSoon})

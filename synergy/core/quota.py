@@ -1,4 +1,6 @@
-"""Private quota, shared pool, lending and limits over the account tree (DESIGN.md §5).
+"""Private quota, shared pool, lending and limits over the account tree.
+
+The rules are in doc/source/concepts.rst.
 
 Why: one place says whether a request fits and which bound stops it. Private and shared use are
 accounted apart, so nothing that runs on the shared quota can touch a private guarantee. Must not

@@ -16,7 +16,7 @@ from synergy.cli.main import SynergyApp
 from synergy.service import manage
 
 ROOT = Path(__file__).parents[3]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "doc" / "source").glob("*.rst"))]
+PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "doc" / "source").rglob("*.rst"))]
 PROGRAM = re.compile(r"(?:\$ )?(?:\S*/)?(openstack synergy|synergy-manage|synergy)\s+(.*)")
 GONE = "DEFAULT lock_folder"  # a release note says so
 COMMANDS = {entry.name: entry for entry in entry_points(group="synergy.cli")}
