@@ -7,7 +7,7 @@ DEMO_ARGS ?=
 # One process for each processor; a file stays in one, since its tests share what they start.
 BESIDE ?= -n auto --dist loadfile
 
-.PHONY: all demo test test-slow openstack endurance openstack-down lint bench soak doc sample wheel clean
+.PHONY: all demo test test-slow functional openstack endurance openstack-down lint bench soak doc sample wheel constraints clean
 all: lint test
 
 # A folder and a Python with its venv module are all that is needed; Debian splits the module off.
@@ -19,10 +19,10 @@ $(BIN)/python:
 	  else echo "Python at $(PYTHON) has no venv module: install python3-venv, or set PYTHON=" >&2; exit 1; fi; }
 	@$(PYTHON) -m venv $(VENV)
 
-$(VENV)/.installed: requirements.txt test-requirements.txt setup.cfg setup.py pyproject.toml | $(BIN)/python
+$(VENV)/.installed: requirements.txt test-requirements.txt upper-constraints.txt setup.cfg setup.py pyproject.toml | $(BIN)/python
 	@echo "Installing into $(VENV) (about a minute the first time)"
 	@rm -rf synergy.egg-info build # what an older tree left there would hide new entry points
-	@$(BIN)/pip install --quiet --disable-pip-version-check -e . -r test-requirements.txt
+	@$(BIN)/pip install --quiet --disable-pip-version-check -c upper-constraints.txt -e . -r test-requirements.txt
 	@touch $@
 
 demo: $(VENV)/.installed
@@ -33,6 +33,9 @@ test: $(VENV)/.installed
 
 test-slow: $(VENV)/.installed
 	$(BIN)/python -m pytest $(BESIDE) -m slow
+
+functional: $(VENV)/.installed
+	$(BIN)/python -m pytest $(BESIDE) -m "not slow and not openstack" tests/functional
 
 # A real Keystone, Placement, Glance and Nova on RabbitMQ and MariaDB, below .openstack/.
 openstack: $(VENV)/.installed
@@ -70,6 +73,13 @@ doc: $(VENV)/.installed
 wheel: $(VENV)/.installed
 	$(BIN)/python -m build --wheel --outdir dist .
 
+# The newest releases that work together, found in an environment that has nothing else.
+constraints:
+	rm -rf build/constraints
+	$(PYTHON) -m venv build/constraints
+	build/constraints/bin/pip install --quiet --disable-pip-version-check -r requirements.txt -r test-requirements.txt
+	build/constraints/bin/pip freeze --quiet > upper-constraints.txt
+
 clean:
 	@test ! -d .openstack/run || $(PYTHON) -m lab down
-	rm -rf .openstack $(VENV) build dist doc/build demo-output *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .openstack $(VENV) build dist doc/build demo-output *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .tox .coverage htmlcov

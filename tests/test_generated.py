@@ -5,8 +5,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 
 ROOT = Path(__file__).parents[1]
+BOUNDS = "upper-constraints.txt"
 SAMPLES = [
     ("oslo-config-generator", "config-generator.conf", "synergy.conf.sample"),
     ("oslopolicy-sample-generator", "policy-generator.conf", "policy.yaml.sample"),
@@ -31,3 +33,17 @@ def test_each_value_that_an_option_takes_is_explained():
     assert "".join(ours).count("# Possible values:") > 10
     for part in ours:
         assert "No description" not in part, "give the option's choices as (value, description)"
+
+
+def requirements(name):
+    lines = (ROOT / name).read_text().splitlines()
+    return [Requirement(line) for line in lines if line and not line.startswith("#")]
+
+
+@pytest.mark.parametrize("name", ["requirements.txt", "test-requirements.txt"])
+def test_each_requirement_has_an_upper_bound_that_it_allows(name):
+    bounds = {one.name.lower().replace("_", "-"): one for one in requirements(BOUNDS)}
+    for wanted in requirements(name):
+        (bound,) = bounds[wanted.name.lower().replace("_", "-")].specifier
+        assert bound.operator == "==", bound
+        assert wanted.specifier.contains(bound.version), "run: make constraints"
