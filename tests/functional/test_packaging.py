@@ -4,6 +4,7 @@ import configparser
 import os
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -25,6 +26,7 @@ def run(*command, cwd=None):
 def test_a_wheel_in_an_empty_environment_runs_every_console_script(tmp_path):
     run(sys.executable, "-m", "build", "--wheel", "--outdir", tmp_path / "dist", ROOT)
     (wheel,) = (tmp_path / "dist").glob("synergy-*.whl")
+    assert "synergy/py.typed" in zipfile.ZipFile(wheel).namelist()  # others may check against it
     run(sys.executable, "-m", "venv", tmp_path / "empty")
     binaries = tmp_path / "empty" / "bin"
     run(binaries / "pip", "install", "--quiet", wheel)
