@@ -1,29 +1,70 @@
 """What is declared once is everywhere: in schemas, options, answers, columns and pages.
 
 The first tests hold our own tables against what is made of them; the last ones make the same of a
-table with one entry more, which is what happens when somebody adds a setting.
+table with an entry more, which is what happens when somebody adds a setting or a filter.
 """
 
 import argparse
 import importlib.util
+from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Annotated
 
 import pytest
 from jsonschema import Draft202012Validator
 
-from synergy.api.routing import change_of
+from synergy.api.routing import change_of, object_of
 from synergy.api.schemas import COMPONENTS, project_schema
-from synergy.api.v1 import projects
+from synergy.api.v1 import audit, projects, reports, requests
 from synergy.api.visibility import Visibility
+from synergy.cli.audit import ListAudit
+from synergy.cli.main import SynergyApp
 from synergy.cli.options import add_options, given, name_of
+from synergy.cli.reports import ListEvents
+from synergy.cli.request import ListRequests
 from synergy.client import types
 from synergy.core.declared.fields import Setting, read, schemas_of, setting, settings_of
-from synergy.core.declared.kinds import MOST, Choice, Flag, Number, OrNone, Text
+from synergy.core.declared.filters import (
+    CHANGE_FILTERS,
+    EVENT_FILTERS,
+    LIMIT,
+    MARKER,
+    NUMBER,
+    REQUEST_FILTERS,
+    SORT_KEYS,
+    SORTING,
+    Filter,
+    RequestFilters,
+    filters_of,
+    keywords_in,
+)
+from synergy.core.declared.kinds import (
+    MOST,
+    Choice,
+    Flag,
+    Instant,
+    Number,
+    OrNone,
+    Several,
+    Text,
+)
 from synergy.core.declared.settings import PROJECT_SETTINGS, USER_SETTINGS
-from synergy.core.model import Association, ExpiryAction, Project, Resources
-from synergy.db.models import AssociationRow, ProjectRow, column_of
+from synergy.core.errors import InvalidInput
+from synergy.core.model import Association, ExpiryAction, Project, Resources, State
+from synergy.db.models import (
+    AssociationRow,
+    AuditRow,
+    ClassRow,
+    ProjectRow,
+    RequestRow,
+    StepRow,
+    column_of,
+)
+from synergy.db.search import columns_of
 from synergy.managers.project import ProjectManager
+from synergy.managers.queue import QueueManager
 from synergy.managers.render import project_json, user_json
 
 ROOT = Path(__file__).parents[1]
@@ -125,6 +166,98 @@ def test_a_number_that_is_none_is_no_option(word):
         parsed([f"--ttl-s={word}"], PROJECT_SETTINGS)
     with pytest.raises(argparse.ArgumentError, match="whole number"):
         parsed([f"--raw-shares={word}"], PROJECT_SETTINGS)
+
+
+# --- filters --------------------------------------------------------------------------------------
+
+LISTS = {
+    "list_requests": (requests.ROUTES, "list", (*REQUEST_FILTERS, *SORTING, LIMIT, MARKER)),
+    "list_events": (reports.ROUTES, "events", (*EVENT_FILTERS, LIMIT, NUMBER)),
+    "list_audit": (audit.ROUTES, None, (*CHANGE_FILTERS, LIMIT, NUMBER)),
+}
+ENTRIES = {
+    **dict.fromkeys(REQUEST_FILTERS, RequestRow),
+    **dict.fromkeys(EVENT_FILTERS, StepRow),
+    **dict.fromkeys(CHANGE_FILTERS, AuditRow),
+}
+
+
+@pytest.mark.parametrize("name", LISTS)
+def test_a_list_is_asked_for_by_what_is_declared_and_by_nothing_else(name):
+    routes, command, table = LISTS[name]
+    query = next(route.query for route in routes if route.name == name)
+    assert set(query) == {one.name for one in table}
+    for one in table:
+        declared = {**one.kind.schema(), "description": one.help}
+        assert {part: query[one.name][part] for part in declared} == declared
+    if command is not None:
+        taken = QueueManager.commands()[command].schema["properties"]
+        assert taken == schemas_of(table)
+
+
+@pytest.mark.parametrize("name", LISTS)
+def test_the_page_has_a_row_for_each_filter(name):
+    *_, table = LISTS[name]
+    text = "\n".join(pages().arguments_table("Filters", table))
+    for one in table:
+        assert f"``{one.name}``" in text
+        assert one.help in text
+        assert one.kind.words() in text
+
+
+@pytest.mark.parametrize("command", [ListRequests, ListEvents, ListAudit])
+def test_each_filter_is_an_option_of_its_list(command):
+    table = {ListRequests: REQUEST_FILTERS, ListEvents: EVENT_FILTERS, ListAudit: CHANGE_FILTERS}
+    parser = command(SynergyApp([]), None).get_parser("x")
+    options = {option for action in parser._actions for option in action.option_strings}
+    assert {name_of(one) for one in table[command]} <= options
+
+
+@pytest.mark.parametrize("one", ENTRIES, ids=lambda one: f"{one.name}: {one.help}")
+def test_each_filter_is_about_a_field_that_is_stored(one):
+    if one.kind == Instant():
+        assert "at" in ENTRIES[one].__table__.c
+    elif one.field == "quota":
+        assert "quota" in ClassRow.__table__.c
+    else:
+        assert one.field in ENTRIES[one].__table__.c
+
+
+def test_each_filter_and_sort_key_of_one_column_has_an_index():
+    indexed = {tuple(index.columns.keys()) for index in RequestRow.__table__.indexes}
+    assert {(column.key, "seq") for column in columns_of(REQUEST_FILTERS).values()} <= indexed
+    several = {"state", "user_id", "project_id", "seq"}
+    assert {(field, "seq") for field in SORT_KEYS.values() if field not in several} <= indexed
+
+
+class MoreRequestFilters(RequestFilters, total=False):
+    host: Annotated[str | None, Filter(kind=Text(), help="Only servers on this host.")]
+    unsettled: Annotated[
+        Sequence[State],
+        Filter(kind=Several(Choice(State)), help="Not these.", name="not", field="state"),
+    ]
+
+
+def test_one_entry_more_is_one_filter_more():
+    more = filters_of(MoreRequestFilters)
+    assert more[: len(REQUEST_FILTERS)] == REQUEST_FILTERS
+    schema = object_of(schemas_of(more))
+    assert Draft202012Validator(schema).is_valid({"host": "n1", "not": ["QUEUED"]})
+    assert not Draft202012Validator(schema).is_valid({"not": ["QUEUEING"]})
+    assert not Draft202012Validator(object_of(schemas_of(REQUEST_FILTERS))).is_valid({"host": "n"})
+    words = ["--host", "n1", "--not", "QUEUED", "--not", "HELD"]
+    found = parsed(words, more)
+    assert found == {"host": "n1", "not": ["QUEUED", "HELD"]}
+    assert keywords_in(found, more) == {"host": "n1", "unsettled": (State.QUEUED, State.HELD)}
+    assert columns_of(more)["host"] is RequestRow.host
+
+
+def test_an_instant_is_read_or_refused_by_its_name():
+    assert keywords_in({"since": "2026-01-31T12:00:00Z"}, EVENT_FILTERS) == {
+        "since": datetime(2026, 1, 31, 12, tzinfo=UTC)
+    }
+    with pytest.raises(InvalidInput, match="since is 'noon', but must be an instant"):
+        keywords_in({"since": "noon"}, EVENT_FILTERS)
 
 
 # --- a setting that somebody adds -----------------------------------------------------------------

@@ -5,6 +5,12 @@ import sys
 from pathlib import Path
 
 from synergy.core import errors
+from synergy.core.declared.filters import (
+    CHANGE_FILTERS,
+    EVENT_FILTERS,
+    REQUEST_FILTERS,
+    SORTING,
+)
 from synergy.core.declared.settings import PROJECT_SETTINGS, USER_SETTINGS
 from synergy.core.lifecycle import ABSORBED, TERMINAL, TRANSITIONS, diagram
 from synergy.core.model import ServerStatus, State
@@ -52,6 +58,12 @@ def settings_table(title, settings):
     return _table(title, headers, rows)
 
 
+def arguments_table(title, table):
+    """Return the lines of a table of what a list may be filtered or sorted by."""
+    rows = [(f"``{one.name}``", one.help, one.kind.words()) for one in table]
+    return _table(title, ("parameter", "meaning", "what may be given"), rows)
+
+
 def reasons_table(reasons):
     """Return the lines of a table of reasons."""
     rows = [(f"``{one}``", one.meaning, one.unblocked_by) for one in reasons]
@@ -75,6 +87,12 @@ def setup(_app):
         if isinstance(cls, type) and issubclass(cls, errors.SynergyError)
     ]
     _write("errors.inc", _table("Error codes", ("code", "meaning"), sorted(found)))
+    for name, table in (
+        ("requests", (*REQUEST_FILTERS, *SORTING)),
+        ("events", EVENT_FILTERS),
+        ("audit", CHANGE_FILTERS),
+    ):
+        _write(f"filters-{name}.inc", arguments_table(f"/v1/{name}", table))
     _write("reasons.inc", reasons_table(Reason))
     commands = [
         (name, command.name, command.help, f"``{command.rule}``")

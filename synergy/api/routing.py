@@ -13,15 +13,17 @@ from urllib.parse import urlencode
 
 from synergy.api.policies import Caller
 from synergy.api.services import Services
+from synergy.core.declared import filters
+from synergy.core.declared.fields import schemas_of
+from synergy.core.declared.kinds import Instant, Text
 from synergy.core.errors import InvalidInput, NotFound, PolicyDenied
 
 Schema = Mapping[str, Any]
 EVERYONE: Final = None
-LONGEST_LIST: Final = 1000
-TEXT: Final = {"type": "string", "minLength": 1, "maxLength": 255, "pattern": r"^[^\x00-\x1f]+$"}
-ID: Final = {**TEXT, "maxLength": 64}
-INSTANT: Final = {"type": "string", "format": "date-time", "minLength": 1, "maxLength": 40}
-LIMIT: Final = {"type": "integer", "minimum": 1, "maximum": LONGEST_LIST, "default": 100}
+TEXT: Final = Text().schema()
+ID: Final = Text(64).schema()
+INSTANT: Final = Instant().schema()
+LIMIT: Final = {**schemas_of([filters.LIMIT])["limit"], "default": filters.USUAL_PAGE}
 PAGING: Final = {"limit": LIMIT, "marker": ID}
 
 

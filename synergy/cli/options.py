@@ -6,20 +6,30 @@ setting or filter.
 
 import argparse
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Final
 
+from synergy.cli.command import project_id_of, user_id_of
 from synergy.cli.render import vector
+from synergy.client import Client
 from synergy.core.declared.fields import Argument
 from synergy.core.declared.kinds import (
+    LONGEST_ID,
     Amounts,
     Choice,
     Flag,
+    Instant,
     Kind,
     Number,
     OrNone,
+    ProjectId,
+    RequestId,
     Several,
     Shares,
+    Text,
+    UserId,
 )
+
+_MOST_CHOICES: Final = 8  # longer lists of words would bury the rest of the help
 
 
 class _Amounts(argparse.Action):
@@ -55,22 +65,40 @@ def _or_word(word: str, value: Any, read: Callable[[str], Any]) -> Callable[[str
 
 
 def name_of(argument: Argument) -> str:
-    """Return the option of an argument, such as --ttl-s."""
-    return f"--{argument.name.replace('_', '-')}"
+    """Return the option of an argument: --ttl-s of ttl_s, --project of the id of one."""
+    of_thing = isinstance(argument.kind, ProjectId | UserId | RequestId)
+    name = argument.name.removesuffix("_id") if of_thing else argument.name
+    return f"--{name.replace('_', '-')}"
 
 
 def add_options(parser: argparse.ArgumentParser, table: Sequence[Argument]) -> None:
     """Add an option for each entry; one that is not given leaves nothing behind."""
     for one in table:
         note, how = _of_kind(one.kind)
-        said = "; ".join(text for text in (one.help.rstrip("."), note) if text)
+        said = "; ".join(text for text in (one.help.removesuffix("."), note) if text)
         text = f"{said}.".replace("%", "%%")
-        parser.add_argument(name_of(one), help=text, default=argparse.SUPPRESS, **how)
+        parser.add_argument(
+            name_of(one), dest=one.name, help=text, default=argparse.SUPPRESS, **how
+        )
 
 
 def given(parsed: argparse.Namespace, table: Sequence[Argument]) -> dict[str, Any]:
     """Return what was given of the entries, by name."""
     return {one.name: getattr(parsed, one.name) for one in table if hasattr(parsed, one.name)}
+
+
+def filters_given(
+    client: Client, parsed: argparse.Namespace, table: Sequence[Argument]
+) -> dict[str, Any]:
+    """Return what was given of filters, with the ids of projects and users that were named."""
+    found = given(parsed, table)
+    project = next((found.get(one.name) for one in table if isinstance(one.kind, ProjectId)), None)
+    for one in table:
+        if one.name in found and isinstance(one.kind, ProjectId):
+            found[one.name] = project_id_of(client, found[one.name])
+        elif one.name in found and isinstance(one.kind, UserId) and one.kind.by_name:
+            found[one.name] = user_id_of(client, project, found[one.name])
+    return found
 
 
 def _of_kind(kind: Kind) -> tuple[str, dict[str, Any]]:
@@ -93,12 +121,28 @@ def _of_kind(kind: Kind) -> tuple[str, dict[str, Any]]:
             return "CLASS=none: no limit of its own", how
         case Number(unit=unit):
             return "", {"type": whole_number, "metavar": unit.upper() or "N"}
+        case Choice() if len(kind.texts) > _MOST_CHOICES:
+            return "", {}  # the service tells which there are
         case Choice():
             return "", {"choices": kind.texts}
         case Flag():
             return "", {"action": argparse.BooleanOptionalAction}
-        case Several(inner):
-            note, how = _of_kind(inner)
-            return note or "may be given several times", {"action": "append", **how}
+        case Several():
+            return "may be given several times", {"action": "append"}
         case _:
-            return "", {}
+            return "", {"metavar": _metavar_of(kind)}
+
+
+def _metavar_of(kind: Kind) -> str | None:
+    """Return what stands for a text in the help; None leaves it to the option's name."""
+    match kind:
+        case ProjectId():
+            return "PROJECT"
+        case UserId(by_name=True):
+            return "USER"
+        case Text(longest) if longest <= LONGEST_ID:
+            return "ID"
+        case Instant():
+            return "INSTANT"
+        case _:
+            return None

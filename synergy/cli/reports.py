@@ -12,7 +12,9 @@ from synergy.cli.command import (
     client_of,
     project_id_of,
 )
+from synergy.cli.options import add_options, filters_given
 from synergy.cli.render import lines, pairs, rows
+from synergy.core.declared.filters import EVENT_FILTERS, NUMBER
 
 _SHARES: Final = (
     "id", "user", "raw_shares", "norm_shares", "raw_usage", "effective_usage", "level_fs",
@@ -22,6 +24,7 @@ _TERMS: Final = (
     "age", "association", "fairshare", "size", "partition", "qos", "tres", "site", "nice"
 )  # fmt: skip
 _EVENTS: Final = ("number", "at", "request_id", "project_id", "event", "from", "to", "why")
+_EVENT_FILTERS: Final = (*EVENT_FILTERS, NUMBER)
 _WHOSE: Final = ("begin", "end", "project", "user", "quota", "servers")
 _COST: Final = ("billed_hours", "promised_share", "delivered_share")
 
@@ -120,24 +123,14 @@ class ListEvents(WatchedLister):
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
-        add_project(parser)
-        parser.add_argument("--request", metavar="ID", help="Only of this request.")
-        parser.add_argument("--event", help="Only this event, such as BOOTED.")
-        parser.add_argument("--since", metavar="INSTANT", help="Such as 2026-01-31T12:00:00Z.")
-        parser.add_argument("--marker", type=int, metavar="N", help="Begin after this number.")
+        add_options(parser, _EVENT_FILTERS)
         add_limit(parser, "events")
         return parser
 
     def take_action(self, parsed: argparse.Namespace) -> Any:
         client = client_of(self)
-        found = client.reports.events(
-            limit=parsed.limit,
-            project_id=project_id_of(client, parsed.project),
-            request_id=parsed.request,
-            event=parsed.event,
-            since=parsed.since,
-            marker=parsed.marker,
-        )
+        filters = filters_given(client, parsed, _EVENT_FILTERS)
+        found = client.reports.events(limit=parsed.limit, **filters)
         return rows(list(found), _EVENTS)
 
 

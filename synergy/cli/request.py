@@ -6,25 +6,17 @@ from typing import Any, Final
 
 from cliff.command import Command
 
-from synergy.cli.command import (
-    ShowOne,
-    WatchedLister,
-    add_limit,
-    add_project,
-    client_of,
-    project_id_of,
-    user_id_of,
-)
+from synergy.cli.command import ShowOne, WatchedLister, add_limit, client_of
+from synergy.cli.options import add_options, filters_given
 from synergy.cli.render import cell, lines, pairs, rows
 from synergy.client import ApiError, Client
+from synergy.core.declared.filters import MARKER, REQUEST_FILTERS, SORTING
 
 _COLUMNS: Final = (
     "id", "name", "project_id", "state", "quota", "flavor", "queued_at", "reason"
 )  # fmt: skip
 _LONG: Final = (*_COLUMNS, "user_id", "demand", "expires_at", "host", "why")
-_SORT_KEYS: Final = (
-    "received", "queued_at", "changed_at", "name", "flavor", "state", "user_id", "project_id",
-)  # fmt: skip
+_FILTERS: Final = (*REQUEST_FILTERS, *SORTING, MARKER)
 
 
 class ListRequests(WatchedLister):
@@ -32,33 +24,15 @@ class ListRequests(WatchedLister):
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
-        add_project(parser)
-        parser.add_argument("--user", help="Only those of this user; a name or an id.")
-        parser.add_argument(
-            "--state", action="append", metavar="STATE",
-            help="Only those in this state, such as QUEUED; may be given several times.",
-        )  # fmt: skip
-        parser.add_argument("--quota", choices=["private", "shared"])
-        parser.add_argument("--flavor", help="Only those of this flavor.")
-        parser.add_argument("--name", help="Only servers of this name.")
-        parser.add_argument("--batch-id", metavar="ID", help="Only those created together.")
-        parser.add_argument("--sort-key", choices=_SORT_KEYS, help="The service sorts by this.")
-        parser.add_argument("--sort-dir", choices=["asc", "desc"])
-        parser.add_argument("--marker", metavar="ID", help="Begin after the request with this id.")
+        add_options(parser, _FILTERS)
         parser.add_argument("--long", action="store_true", help="Show more columns.")
         add_limit(parser, "requests")
         return parser
 
     def take_action(self, parsed: argparse.Namespace) -> Any:
         client = client_of(self)
-        names = ("quota", "flavor", "name", "batch_id", "sort_key", "sort_dir", "marker")
-        found = client.requests.list(
-            limit=parsed.limit,
-            states=parsed.state or (),
-            project_id=project_id_of(client, parsed.project),
-            user_id=user_id_of(client, parsed.project, parsed.user),
-            **{name: getattr(parsed, name) for name in names},
-        )
+        filters = filters_given(client, parsed, _FILTERS)
+        found = client.requests.list(limit=parsed.limit, states=filters.pop("state", ()), **filters)
         return rows(list(found), _LONG if parsed.long else _COLUMNS)
 
 

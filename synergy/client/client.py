@@ -151,7 +151,7 @@ class Requests(_Noun):
     ) -> Iterator[Request]:
         """Walk requests over all pages, up to `limit`.
 
-        filters  project_id, user_id, quota, flavor, name, batch_id, sort_key, sort_dir, marker
+        filters  parameters of GET /v1/requests, such as project_id, flavor or sort_key
         """
         return self._api.pages("/requests", "requests", limit, state=list(states), **filters)
 

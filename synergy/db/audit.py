@@ -2,12 +2,12 @@
 
 from collections.abc import Mapping
 from dataclasses import fields
-from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, Unpack
 
 from sqlalchemy import Connection, insert, select, update
 
 from synergy.core.audit import AuditEntry, AuditOutcome
+from synergy.core.declared.filters import CHANGE_FILTERS, ChangeFilters
 from synergy.db.models import AuditRow, Unreadable
 
 _NAMES: Final = tuple(field.name for field in fields(AuditEntry))
@@ -44,26 +44,17 @@ class SqlAudit:
         )
 
     def search(
-        self,
-        *,
-        user_id: str | None = None,
-        project_id: str | None = None,
-        operation: str | None = None,
-        outcome: AuditOutcome | None = None,
-        since: datetime | None = None,
-        limit: int = 1000,
-        after: int = 0,
+        self, *, limit: int = 1000, after: int = 0, **filters: Unpack[ChangeFilters]
     ) -> list[tuple[int, AuditEntry]]:
-        wanted = {
-            AuditRow.user_id: user_id,
-            AuditRow.project_id: project_id,
-            AuditRow.operation: operation,
-            AuditRow.outcome: outcome,
-        }
+        since = filters.pop("since", None)
+        wanted = [
+            getattr(AuditRow, one.field) == filters[one.argument]  # type: ignore[literal-required]
+            for one in CHANGE_FILTERS
+            if filters.get(one.argument) is not None
+        ]
         query = (
             select(AuditRow.seq, *_COLUMNS)
-            .where(AuditRow.seq > after)
-            .where(*(column == value for column, value in wanted.items() if value is not None))
+            .where(AuditRow.seq > after, *wanted)
             .order_by(AuditRow.seq)
             .limit(limit)
         )

@@ -41,6 +41,7 @@ from sqlalchemy.types import TypeEngine
 from synergy.core.audit import AuditOutcome
 from synergy.core.declared import kinds
 from synergy.core.declared.fields import Setting
+from synergy.core.declared.filters import REQUEST_FILTERS, SORT_KEYS
 from synergy.core.declared.settings import PROJECT_SETTINGS, USER_SETTINGS
 from synergy.core.errors import InvalidInput
 from synergy.core.ids import as_stored
@@ -375,6 +376,14 @@ class ClassRow(Base):
     constraints: Mapped[list[Any]] = mapped_column(Document)
 
 
+# What requests are filtered and sorted by, apart from what indexes of several columns serve.
+_WITH_AN_INDEX: Final = tuple(
+    field
+    for field in dict.fromkeys([*(one.field for one in REQUEST_FILTERS), *SORT_KEYS.values()])
+    if field not in ("project_id", "user_id", "state", "quota", "seq")
+)
+
+
 class RequestRow(Base):
     __tablename__ = "requests"
     __table_args__ = (
@@ -384,11 +393,7 @@ class RequestRow(Base):
         Index(None, "class_id"),  # a class goes once no row refers to it
         Index(None, "state", "seq"),
         Index(None, "project_id", "state", "seq"),
-        Index(None, "server_name", "seq"),
-        Index(None, "flavor", "seq"),
-        Index(None, "batch_id", "seq"),
-        Index(None, "queued_at", "seq"),
-        Index(None, "changed_at", "seq"),
+        *(Index(None, field, "seq") for field in _WITH_AN_INDEX),
         _of_servers("expires_at", "state", "expires_at"),
         _of_servers("held_from", "held_from", "released_at"),
         _of_servers("released_at", "released_at", "held_from"),

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime
 from itertools import groupby
-from typing import Any, Final
+from typing import Any, Final, Unpack
 
 from sqlalchemy import (
     BindParameter,
@@ -21,9 +21,10 @@ from sqlalchemy import (
     update,
 )
 
+from synergy.core.declared.filters import EventFilters, RequestFilters
 from synergy.core.errors import Conflict, NotFound, SealBroken
 from synergy.core.ids import as_stored
-from synergy.core.lifecycle import TERMINAL, WAITING, Event, Move, Step
+from synergy.core.lifecycle import TERMINAL, WAITING, Move, Step
 from synergy.core.model import QuotaKind, Request, RequestClass, Resources, State
 from synergy.db.classes import Classes
 from synergy.db.models import (
@@ -217,25 +218,16 @@ class SqlRequests:
     def search(
         self,
         *,
-        states: Sequence[State] = (),
-        project_id: str | None = None,
-        user_id: str | None = None,
-        quota: QuotaKind | None = None,
-        flavor: str | None = None,
-        name: str | None = None,
-        batch_id: str | None = None,
         sort_key: str = "received",
         descending: bool = False,
         limit: int = 1000,
         after: str | None = None,
+        **filters: Unpack[RequestFilters],
     ) -> list[Request]:
-        filters = Filters(
-            states=tuple(states), project_id=project_id, user_id=user_id, quota=quota,
-            flavor=flavor, name=name, batch_id=batch_id,
-        )  # fmt: skip
+        project_id = filters.get("project_id")
         pages = RequestPages(self._connection, (*_COLUMNS, SORTED_BY[sort_key], RequestRow.seq))
         page = Page(
-            filters=filters,
+            filters=Filters(**filters),
             sort_key=sort_key,
             descending=descending,
             limit=limit,
@@ -418,23 +410,12 @@ class SqlRequests:
         ]  # fmt: skip
 
     def events(
-        self,
-        *,
-        project_id: str | None = None,
-        request_id: str | None = None,
-        event: Event | None = None,
-        since: datetime | None = None,
-        limit: int = 1000,
-        after: int = 0,
+        self, *, limit: int = 1000, after: int = 0, **filters: Unpack[EventFilters]
     ) -> list[LedgerEntry]:
         pages = LedgerPages(self._connection, _ENTRY)
         found: list[LedgerEntry] = []
         while len(found) < limit:  # again where damaged rows left a page short
-            rows = pages.read(
-                project_id=project_id,
-                request_id=None if request_id is None else as_stored(request_id),
-                event=event, since=since, limit=limit - len(found), after=after,
-            )  # fmt: skip
+            rows = pages.read(limit=limit - len(found), after=after, **filters)
             if not rows:
                 break
             found += _ENTRY_READER.all(rows, self._damage)

@@ -8,7 +8,7 @@ decided here and not left to a database that has no statistics. Must not know va
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Any, Final, Self
+from typing import Any, Final, Self, Unpack, cast
 
 from sqlalchemy import (
     ColumnElement,
@@ -23,9 +23,16 @@ from sqlalchemy import (
     union_all,
 )
 
+from synergy.core.declared.filters import (
+    EVENT_FILTERS,
+    REQUEST_FILTERS,
+    SORT_KEYS,
+    EventFilters,
+    Filter,
+    RequestFilters,
+)
 from synergy.core.errors import NotFound
-from synergy.core.lifecycle import Event
-from synergy.core.model import QuotaKind, State
+from synergy.core.model import State
 from synergy.db.models import (
     AssociationRow,
     ClassRow,
@@ -39,75 +46,89 @@ from synergy.db.rows import texts
 MOST_SORTED: Final = 10_000  # rows; more than these are read in the order of an index
 _BY_STATE: Final = "ix_requests_state_seq"
 _BY_PROJECT: Final = "ix_requests_project_id_state_seq"
+_OF_ONE: Final = "ix_ledger_request_id"
 _BY_CLASS: Final = "ix_requests_class_id"
+_SERVED_TOGETHER: Final = frozenset({"states", "project_id", "user_id", "quota"})
+
+
+def columns_of(table: Sequence[Filter]) -> dict[str, Any]:
+    """Return the column of each filter that has one with an index of its own, by keyword."""
+    return {
+        one.argument: getattr(RequestRow, one.field)
+        for one in table
+        if one.argument not in _SERVED_TOGETHER
+    }
+
+
 # A filter of one column -> the column; its index has it first, then the order of arrival.
-_PLAIN: Final[Mapping[str, Any]] = {
-    "batch_id": RequestRow.batch_id,
-    "name": RequestRow.server_name,
-    "flavor": RequestRow.flavor,
+_PLAIN: Final[Mapping[str, Any]] = columns_of(REQUEST_FILTERS)
+SORTED_BY: Final[Mapping[str, Any]] = {
+    name: getattr(RequestRow, field) for name, field in SORT_KEYS.items()
 }
+_GROUPED: Final = ("state", "user_id", "project_id")  # of few values: one value after the other
 _ALONG: Final[Mapping[str, Any]] = {  # sort keys with an index of their own
-    "name": RequestRow.server_name,
-    "flavor": RequestRow.flavor,
-    "queued_at": RequestRow.queued_at,
-    "changed_at": RequestRow.changed_at,
+    name: column for name, column in SORTED_BY.items() if name not in (*_GROUPED, "received")
 }
-_GROUPED: Final[Mapping[str, Any]] = {  # sort keys of few values: one value after the other
-    "state": RequestRow.state,
-    "user_id": RequestRow.user_id,
-    "project_id": RequestRow.project_id,
-}
-SORTED_BY: Final[Mapping[str, Any]] = {"received": RequestRow.seq, **_ALONG, **_GROUPED}
 
 
 def _index_of(column: Any) -> str:
     return f"ix_requests_{column.key}_seq"
 
 
-@dataclass(frozen=True, kw_only=True)
 class Filters:
     """What requests are looked for by; None and () ask for nothing."""
 
-    states: tuple[State, ...] = ()
-    project_id: str | None = None
-    user_id: str | None = None
-    quota: QuotaKind | None = None
-    flavor: str | None = None
-    name: str | None = None
-    batch_id: str | None = None
+    def __init__(self, **filters: Unpack[RequestFilters]) -> None:
+        self._given: dict[str, Any] = {
+            name: value for name, value in filters.items() if value not in (None, (), [])
+        }
+        self.states: tuple[State, ...] = tuple(filters.get("states", ()))
+        self.project_id = filters.get("project_id")
+
+    def but(self, **filters: Unpack[RequestFilters]) -> Self:
+        """Return the filters with some of them replaced."""
+        return type(self)(**cast(RequestFilters, {**self._given, **filters}))
 
     def conditions(self) -> list[ColumnElement[bool]]:
         """Return what a row has to fulfil."""
-        found = [column == value for column, value in self._columns() if value is not None]
+        found = [column == value for column, value in self._columns()]
         if self.states:
             found.append(RequestRow.state.in_(self.states))
-        if self.quota is not None:
-            of_kind = select(ClassRow.class_id).where(ClassRow.quota == self.quota)
+        if (quota := self._given.get("quota")) is not None:
+            of_kind = select(ClassRow.class_id).where(ClassRow.quota == quota)
             found.append(RequestRow.class_id.in_(of_kind))
         return found
 
+    def value_of(self, name: str) -> Any:
+        """Return what a filter asks for, None for nothing."""
+        return self._given.get(name)
+
+    def plain(self) -> list[tuple[Any, Any]]:
+        """Return the columns with an index of their own, and what is looked for in them."""
+        return [(column, self._given[n]) for n, column in _PLAIN.items() if n in self._given]
+
     def _columns(self) -> list[tuple[Any, Any]]:
-        plain = [(column, getattr(self, name)) for name, column in _PLAIN.items()]
-        return [
-            *plain, (RequestRow.project_id, self.project_id), (RequestRow.user_id, self.user_id)
-        ]  # fmt: skip
+        others = ((RequestRow.project_id, "project_id"), (RequestRow.user_id, "user_id"))
+        return self.plain() + [
+            (column, self._given[name]) for column, name in others if name in self._given
+        ]
 
     def drivers(self) -> Iterator[tuple[str, list[ColumnElement[bool]]]]:
         """Return each index that finds the rows of a filter, and how it is asked."""
-        for name, column in _PLAIN.items():
-            if getattr(self, name) is not None:
-                yield _index_of(column), [column == getattr(self, name)]
+        for column, value in self.plain():
+            yield _index_of(column), [column == value]
         states = self.states or tuple(State)
-        if self.user_id is not None or self.quota is not None:
+        user_id, quota = self._given.get("user_id"), self._given.get("quota")
+        if user_id is not None or quota is not None:
             # A class belongs to one user and one quota: neither needs an index of its own, which
             # intake would have to write.
             kinds = select(ClassRow.class_id)
-            if self.user_id is not None:
+            if user_id is not None:
                 kinds = kinds.join(
                     AssociationRow, AssociationRow.association_id == ClassRow.association_id
-                ).where(AssociationRow.user_id == self.user_id)
-            if self.quota is not None:
-                kinds = kinds.where(ClassRow.quota == self.quota)
+                ).where(AssociationRow.user_id == user_id)
+            if quota is not None:
+                kinds = kinds.where(ClassRow.quota == quota)
             yield _BY_CLASS, [RequestRow.class_id.in_(kinds)]
         if self.project_id is not None:
             yield _BY_PROJECT, [
@@ -118,7 +139,7 @@ class Filters:
 
     def given(self) -> set[str]:
         """Return the names of the filters that ask for something."""
-        return {name for name in self.__dataclass_fields__ if getattr(self, name) not in (None, ())}
+        return set(self._given)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,11 +158,11 @@ class Page:
 
     def within(self, key: str, value: Any, limit: int) -> Self:
         """Return the page among the rows with one value of the sort key."""
-        given: dict[str, Any] = {"states": (value,)} if key == "state" else {key: value}
+        given = cast(RequestFilters, {"states": (value,)} if key == "state" else {key: value})
         seq = self.place[1] if self.place is not None and self.place[0] == value else None
         return replace(
             self,
-            filters=replace(self.filters, **given),
+            filters=self.filters.but(**given),
             sort_key="received",
             limit=limit,
             place=None if seq is None else (seq, seq),
@@ -210,7 +231,7 @@ class RequestPages:
         if page.sort_key == "state":
             states = sorted(page.filters.states or State, reverse=page.descending)
             return [s for s in states if at is None or (s <= at if page.descending else s >= at)]
-        asked = getattr(page.filters, page.sort_key)
+        asked = page.filters.value_of(page.sort_key)
         if asked is not None:
             return [asked]
         column = getattr(AssociationRow, page.sort_key)
@@ -227,9 +248,8 @@ class RequestPages:
         query = _ordered(self._rows.where(*filters.conditions()), page)
         if page.sort_key in _ALONG:
             return _along(query, _index_of(_ALONG[page.sort_key]))
-        for name, column in _PLAIN.items():
-            if getattr(filters, name) is not None:
-                return _along(query, _index_of(column))
+        for column, _ in filters.plain():
+            return _along(query, _index_of(column))
         if filters.project_id is None and not filters.states:
             # In the order of arrival, which is that of the table.
             return query.with_hint(RequestRow, "NOT INDEXED", "sqlite")
@@ -241,7 +261,7 @@ class RequestPages:
         index = _BY_STATE if filters.project_id is None else _BY_PROJECT
         parts = []
         for state in filters.states or tuple(State):
-            conditions = replace(filters, states=()).conditions()
+            conditions = filters.but(states=()).conditions()
             one = select(RequestRow.seq).where(RequestRow.state == state, *conditions)
             part = _along(_ordered(one, page), index).subquery()
             parts.append(select(part.c.seq))
@@ -253,7 +273,7 @@ class RequestPages:
 
 
 _SERVED_IN_ORDER: Final[tuple[set[str], ...]] = (
-    set(), {"states"}, {"project_id"}, {"project_id", "states"}, {"batch_id"}, {"name"}, {"flavor"}
+    set(), {"states"}, {"project_id"}, {"project_id", "states"}, *({name} for name in _PLAIN)
 )  # fmt: skip
 
 
@@ -292,29 +312,20 @@ class LedgerPages:
     def __init__(self, connection: Connection, columns: Sequence[Any]) -> None:
         self._connection, self._rows = connection, select(*columns)
 
-    def read(
-        self,
-        *,
-        project_id: str | None,
-        request_id: str | None,
-        event: Event | None,
-        since: datetime | None,
-        limit: int,
-        after: int,
-    ) -> list[Row[Any]]:
+    def read(self, *, limit: int, after: int, **filters: Unpack[EventFilters]) -> list[Row[Any]]:
         """Return the entries behind number `after` that fit."""
         query = self._rows.order_by(StepRow.seq).limit(limit)
+        since = filters.pop("since", None)
         if since is not None:
             after = max(after, self._number_before(since))
             query = query.where(StepRow.at >= since)
         query = query.where(StepRow.seq > after)
         given: dict[str, tuple[Any, Any]] = {}
-        if request_id is not None:
-            given["ix_ledger_request_id"] = StepRow.request_id, request_id
-        if project_id is not None:
-            given["ix_ledger_project_id_seq"] = StepRow.project_id, project_id
-        if event is not None:
-            given["ix_ledger_event_seq"] = StepRow.event, event
+        for one in EVENT_FILTERS:
+            value = filters.get(one.argument)
+            if value is not None:
+                index = _OF_ONE if one.field == "request_id" else f"ix_ledger_{one.field}_seq"
+                given[index] = getattr(StepRow, one.field), value
         query = query.where(*(column == value for column, value in given.values()))
         if given:
             query = _along(query, self._fewest(given, after), StepRow)
@@ -322,7 +333,9 @@ class LedgerPages:
 
     def _fewest(self, given: Mapping[str, tuple[Any, Any]], after: int) -> str:
         """Return the index with the fewest entries; all of them have the order of the numbers."""
-        if "ix_ledger_request_id" in given or len(given) == 1:
+        if _OF_ONE in given:
+            return _OF_ONE
+        if len(given) == 1:
             return next(iter(given))
         counts = {}
         for index, (column, value) in given.items():

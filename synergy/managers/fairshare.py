@@ -16,6 +16,7 @@ import numpy as np
 from oslo_config import cfg
 
 from synergy.core import accounts, fairshare, shares, usage, words
+from synergy.core.declared.kinds import read_instant
 from synergy.core.errors import Conflict
 from synergy.core.events import (
     Fact,
@@ -32,7 +33,7 @@ from synergy.core.usage import Charged, History, ResetPeriod
 from synergy.managers import charging, reports, rollups
 from synergy.managers.base import Json, Manager, Publish, command
 from synergy.managers.charging import Tariff
-from synergy.managers.render import instant_json, read_instant, shares_json
+from synergy.managers.render import instant_json, shares_json
 from synergy.ports import Clock, Reading, Store
 
 LOG = logging.getLogger(__name__)

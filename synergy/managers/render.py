@@ -4,12 +4,12 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, Final
 
 from synergy.core.declared.fields import Setting, as_json
 from synergy.core.declared.settings import PROJECT_SETTINGS, USER_SETTINGS
-from synergy.core.errors import InvalidInput, PreconditionFailed
+from synergy.core.errors import PreconditionFailed
 from synergy.core.fairshare import FairShare
 from synergy.core.lifecycle import Step
 from synergy.core.model import Association, Project, Request, Resources
@@ -29,17 +29,6 @@ def check_revision(shown: Mapping[str, Any], if_match: Sequence[str] | None) -> 
             f"it is at revision {shown['revision']}, and not {' or '.join(if_match) or 'any'}: "
             "read it again, and decide anew"
         )
-
-
-def read_instant(name: str, text: str) -> datetime:
-    """Read ISO 8601; without an offset it is UTC. Raises InvalidInput naming the parameter."""
-    try:
-        at = datetime.fromisoformat(text.replace(" ", "+"))
-        return at.astimezone(UTC) if at.tzinfo else at.replace(tzinfo=UTC)
-    except (ValueError, OverflowError) as error:
-        raise InvalidInput(
-            f"{name} is {text!r}, but must be an instant such as 2026-01-31T12:00:00Z"
-        ) from error
 
 
 def instant_json(at: datetime | None) -> str | None:

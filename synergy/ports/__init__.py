@@ -49,7 +49,6 @@ from synergy.ports.growth import (
     UsageLine,
 )
 from synergy.ports.store import (
-    SORT_KEYS,
     Brake,
     ClassLine,
     Hold,
@@ -70,7 +69,6 @@ from synergy.ports.store import (
 
 __all__ = [
     "HOURS_KEPT_DAYS",
-    "SORT_KEYS",
     "UNREADABLE_GROWTH",
     "Archive",
     "Brake",

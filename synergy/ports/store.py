@@ -7,12 +7,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final, Protocol
+from typing import Any, Protocol, Unpack
 from uuid import UUID
 
 from synergy.core.audit import AuditEntry, AuditOutcome
 from synergy.core.clockwatch import Mark
-from synergy.core.lifecycle import Event, Move, Step
+from synergy.core.declared.filters import ChangeFilters, EventFilters, RequestFilters
+from synergy.core.lifecycle import Move, Step
 from synergy.core.model import (
     Association,
     Domain,
@@ -74,11 +75,6 @@ class Brake:
     due: int
 
 
-SORT_KEYS: Final = (
-    "received", "queued_at", "changed_at", "name", "flavor", "state", "user_id", "project_id"
-)  # fmt: skip
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LedgerEntry:
     """A step with its number, which grows, and whose it is."""
@@ -103,21 +99,15 @@ class ReadableRequests(Protocol):
     def search(
         self,
         *,
-        states: Sequence[State] = (),
-        project_id: str | None = None,
-        user_id: str | None = None,
-        quota: QuotaKind | None = None,
-        flavor: str | None = None,
-        name: str | None = None,
-        batch_id: str | None = None,
         sort_key: str = "received",
         descending: bool = False,
         limit: int = 1000,
         after: str | None = None,
+        **filters: Unpack[RequestFilters],
     ) -> list[Request]:
         """Return requests, by default in the order in which they were received.
 
-        sort_key  one of SORT_KEYS; equal ones are in the order of their arrival
+        sort_key  one of `filters.SORT_KEYS`; equal ones are in the order of their arrival
         after     a request_id: begin behind it. Raises NotFound when it is gone
         """
 
@@ -143,14 +133,7 @@ class ReadableRequests(Protocol):
         """Return shared spans that last, or that ended after `at`."""
 
     def events(
-        self,
-        *,
-        project_id: str | None = None,
-        request_id: str | None = None,
-        event: Event | None = None,
-        since: datetime | None = None,
-        limit: int = 1000,
-        after: int = 0,
+        self, *, limit: int = 1000, after: int = 0, **filters: Unpack[EventFilters]
     ) -> list[LedgerEntry]:
         """Return rows of the ledger behind number `after`, oldest first."""
 
@@ -322,15 +305,7 @@ class ReadableAudit(Protocol):
     """Who changed what through the API, to be read."""
 
     def search(
-        self,
-        *,
-        user_id: str | None = None,
-        project_id: str | None = None,
-        operation: str | None = None,
-        outcome: AuditOutcome | None = None,
-        since: datetime | None = None,
-        limit: int = 1000,
-        after: int = 0,
+        self, *, limit: int = 1000, after: int = 0, **filters: Unpack[ChangeFilters]
     ) -> list[tuple[int, AuditEntry]]:
         """Return changes with their numbers, oldest first, behind number `after`."""
 

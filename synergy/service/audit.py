@@ -4,10 +4,15 @@ Must not know HTTP: what was asked and what became of it arrive as values.
 """
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 from synergy.core.audit import AuditEntry, AuditOutcome
-from synergy.managers.render import read_instant
+from synergy.core.declared.filters import (
+    CHANGE_FILTERS,
+    USUAL_PAGE,
+    ChangeFilters,
+    keywords_in,
+)
 from synergy.ports import Clock, Store
 
 Json = Any
@@ -38,16 +43,10 @@ class AuditLog:
 
     def list(self, filters: Mapping[str, Json]) -> list[Json]:
         """Return changes, oldest first; `marker` is the last number seen. Raises InvalidInput."""
-        wanted = dict(filters)
-        since, outcome = wanted.pop("since", None), wanted.pop("outcome", None)
+        wanted = cast(ChangeFilters, keywords_in(filters, CHANGE_FILTERS))
+        limit, after = filters.get("limit", USUAL_PAGE), filters.get("marker", 0)
         with self._store.reading() as uow:
-            found = uow.audit.search(
-                since=read_instant("since", since) if since else None,
-                outcome=AuditOutcome(outcome) if outcome else None,
-                after=wanted.pop("marker", 0),
-                limit=wanted.pop("limit", 100),
-                **wanted,
-            )
+            found = uow.audit.search(limit=limit, after=after, **wanted)
         return [_json(number, entry) for number, entry in found]
 
 

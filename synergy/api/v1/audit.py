@@ -2,9 +2,10 @@
 
 from typing import Any, Final
 
-from synergy.api.routing import ID, INSTANT, LIMIT, TEXT, Call, Route, next_page
+from synergy.api.routing import LIMIT, Call, Route, next_page
 from synergy.api.schemas import listed
-from synergy.core.audit import AuditOutcome
+from synergy.core.declared.fields import schemas_of
+from synergy.core.declared.filters import CHANGE_FILTERS, NUMBER
 
 
 def list_audit(call: Call) -> Any:
@@ -22,15 +23,7 @@ ROUTES: Final = (
         rule="audit:get",
         general=True,
         handler=list_audit,
-        query={
-            "user_id": ID,
-            "project_id": ID,
-            "operation": TEXT,
-            "outcome": {"type": "string", "enum": [one.value for one in AuditOutcome]},
-            "since": INSTANT,
-            "limit": LIMIT,
-            "marker": {"type": "integer", "minimum": 0, "maximum": 2**62},
-        },
+        query={**schemas_of([*CHANGE_FILTERS, NUMBER]), "limit": LIMIT},
         answer=listed("audit", "Change"),
     ),
 )

@@ -4,8 +4,9 @@ from typing import Any, Final
 
 from synergy.api.routing import ID, INSTANT, LIMIT, PAGING, Call, Lane, Route, next_page
 from synergy.api.schemas import listed, ref, wrapped
+from synergy.core.declared.fields import schemas_of
+from synergy.core.declared.filters import EVENT_FILTERS, NUMBER
 from synergy.core.declared.kinds import or_null
-from synergy.core.lifecycle import Event
 
 
 def show_quota(call: Call) -> Any:
@@ -107,14 +108,7 @@ ROUTES: Final = (
         rule="events:get",
         handler=list_events,
         lane=Lane.COSTLY,
-        query={
-            **_PROJECT,
-            "request_id": ID,
-            "event": {"type": "string", "enum": [event.value for event in Event]},
-            "since": INSTANT,
-            "limit": LIMIT,
-            "marker": {"type": "integer", "minimum": 0, "maximum": 2**62},
-        },
+        query={**schemas_of([*EVENT_FILTERS, NUMBER]), "limit": LIMIT},
         answer=listed("events", "Event"),
     ),
     Route(

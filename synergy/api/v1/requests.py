@@ -3,8 +3,7 @@
 from typing import Any, Final
 
 from synergy.api.routing import (
-    ID,
-    PAGING,
+    LIMIT,
     TEXT,
     Answer,
     Call,
@@ -17,10 +16,11 @@ from synergy.api.routing import (
 )
 from synergy.api.schemas import listed, ref, wrapped
 from synergy.api.visibility import public_why
+from synergy.core.declared.fields import schemas_of
+from synergy.core.declared.filters import MARKER, REQUEST_FILTERS, SORTING
 from synergy.core.errors import InvalidInput, NotFound
 from synergy.core.lifecycle import Event
-from synergy.core.model import QuotaKind, State
-from synergy.ports import SORT_KEYS
+from synergy.core.model import State
 
 
 def list_requests(call: Call) -> Any:
@@ -152,16 +152,8 @@ ROUTES: Final = (
         rule="requests:get",
         handler=list_requests,
         query={
-            "project_id": ID,
-            "user_id": ID,
-            "state": {"type": "array", "items": {"enum": [state.value for state in State]}},
-            "quota": {"type": "string", "enum": [kind.value for kind in QuotaKind]},
-            "flavor": TEXT,
-            "name": TEXT,
-            "batch_id": ID,
-            "sort_key": {"type": "string", "enum": list(SORT_KEYS)},
-            "sort_dir": {"type": "string", "enum": ["asc", "desc"]},
-            **PAGING,
+            **schemas_of([*REQUEST_FILTERS, *SORTING, MARKER]),
+            "limit": LIMIT,
         },
         answer=listed("requests", "Request"),
     ),

@@ -75,7 +75,9 @@ def as_json(value: object, table: Iterable[Argument]) -> dict[str, Any]:
 
 def read(given: Mapping[str, Any], table: Iterable[Argument]) -> dict[str, Any]:
     """Return the values of what was given and the table has, by name."""
-    return {one.name: one.kind.read(given[one.name]) for one in table if one.name in given}
+    return {
+        one.name: one.kind.read(given[one.name], one.name) for one in table if one.name in given
+    }
 
 
 def limits_of(table: Iterable[Setting]) -> tuple[Setting, ...]:

@@ -6,11 +6,15 @@ must agree. Must not know what a value is for, nor how any of those places look.
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any, ClassVar, Final
+
+from synergy.core.errors import InvalidInput
 
 Schema = dict[str, Any]
 RESOURCE_CLASS_PATTERN: Final = "^[A-Z][A-Z0-9_]{0,254}$"
 MOST: Final = 2**31 - 1  # what a column of whole numbers holds
+LONGEST_ID: Final = 64
 DAY_S: Final = 86_400
 _MOST_OF_A_CLASS: Final = 2**53 - 1
 _MOST_CLASSES: Final = 100
@@ -21,6 +25,17 @@ def or_null(schema: Mapping[str, Any]) -> Schema:
     return {"anyOf": [dict(schema), {"type": "null"}]}
 
 
+def read_instant(name: str, text: str) -> datetime:
+    """Read ISO 8601; without an offset it is UTC. Raises InvalidInput naming the parameter."""
+    try:
+        at = datetime.fromisoformat(text.replace(" ", "+"))
+        return at.astimezone(UTC) if at.tzinfo else at.replace(tzinfo=UTC)
+    except (ValueError, OverflowError) as error:
+        raise InvalidInput(
+            f"{name} is {text!r}, but must be an instant such as 2026-01-31T12:00:00Z"
+        ) from error
+
+
 @dataclass(frozen=True, slots=True)
 class Kind:
     """What a value may be.
@@ -28,7 +43,8 @@ class Kind:
     schema        the JSON Schema of what may be given
     shown_schema  the JSON Schema of what answers show
     words         what may be given, in words
-    read, show    JSON to the value and back; `read` expects what fits the schema
+    read, show    JSON to the value and back; `read` expects what fits the schema, and raises
+                  InvalidInput naming what the value is `of` where a schema cannot tell
     note          a sentence about a special value, "" without one
     nullable      whether the value may be None
     """
@@ -51,7 +67,7 @@ class Kind:
         """Return what may be given, in words."""
         raise NotImplementedError
 
-    def read(self, given: Any) -> Any:
+    def read(self, given: Any, of: str = "the value") -> Any:
         """Return the value of what was given as JSON."""
         return given
 
@@ -104,7 +120,7 @@ class Choice(Kind):
     def words(self) -> str:
         return "one of " + ", ".join(f"``{word}``" for word in self.texts)
 
-    def read(self, given: Any) -> Any:
+    def read(self, given: Any, of: str = "the value") -> Any:
         return next(word for word in self.among if word == given)
 
     def show(self, value: Any) -> Any:
@@ -130,14 +146,39 @@ class Text(Kind):
 
 
 @dataclass(frozen=True, slots=True)
+class ProjectId(Text):
+    """The id of a project; the command line takes a name too."""
+
+    longest: int = LONGEST_ID
+
+
+@dataclass(frozen=True, slots=True)
+class UserId(Text):
+    """The id of a user; the command line takes a name too, where it can look one up."""
+
+    longest: int = LONGEST_ID
+    by_name: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class RequestId(Text):
+    """The id of a request."""
+
+    longest: int = LONGEST_ID
+
+
+@dataclass(frozen=True, slots=True)
 class Instant(Kind):
-    """An instant in ISO 8601; whoever uses it reads it, and says what is wrong with it."""
+    """An instant in ISO 8601; without an offset it is UTC."""
 
     def schema(self) -> Schema:
         return {"type": "string", "format": "date-time", "minLength": 1, "maxLength": 40}
 
     def words(self) -> str:
         return "an instant such as 2026-01-31T12:00:00Z"
+
+    def read(self, given: Any, of: str = "the value") -> Any:
+        return read_instant(of, given)
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +203,7 @@ class Shares(Kind):
     def words(self) -> str:
         return f"a whole number, 0 to {MOST - 1}, or ``parent``"
 
-    def read(self, given: Any) -> Any:
+    def read(self, given: Any, of: str = "the value") -> Any:
         return None if given == "parent" else given
 
     def show(self, value: Any) -> Any:
@@ -223,8 +264,8 @@ class OrNone(Kind):
     def words(self) -> str:
         return f"{self.kind.words()}, or null"
 
-    def read(self, given: Any) -> Any:
-        return None if given is None else self.kind.read(given)
+    def read(self, given: Any, of: str = "the value") -> Any:
+        return None if given is None else self.kind.read(given, of)
 
     def show(self, value: Any) -> Any:
         return None if value is None else self.kind.show(value)
@@ -242,8 +283,8 @@ class Several(Kind):
     def words(self) -> str:
         return f"{self.kind.words()}; may be given several times"
 
-    def read(self, given: Any) -> Any:
-        return tuple(self.kind.read(one) for one in given)
+    def read(self, given: Any, of: str = "the value") -> Any:
+        return tuple(self.kind.read(one, of) for one in given)
 
     def show(self, value: Any) -> Any:
         return [self.kind.show(one) for one in value]

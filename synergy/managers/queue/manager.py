@@ -7,11 +7,24 @@ comes in and leaves. Must not know how a request is chosen or built.
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from oslo_config import cfg
 
 from synergy.core import lifecycle
+from synergy.core.declared.fields import schemas_of
+from synergy.core.declared.filters import (
+    EVENT_FILTERS,
+    LIMIT,
+    MARKER,
+    NUMBER,
+    REQUEST_FILTERS,
+    SORTING,
+    USUAL_PAGE,
+    EventFilters,
+    RequestFilters,
+    keywords_in,
+)
 from synergy.core.errors import IllegalTransition, InvalidInput
 from synergy.core.events import (
     Fact,
@@ -24,7 +37,7 @@ from synergy.core.events import (
     ZonesGone,
 )
 from synergy.core.lifecycle import Event, transition
-from synergy.core.model import QuotaKind, State
+from synergy.core.model import State
 from synergy.managers.base import Json, Manager, Publish, command
 from synergy.managers.queue.admission import Admission
 from synergy.managers.queue.intake import BuildIntake
@@ -34,15 +47,13 @@ from synergy.managers.queue.withdrawals import Withdrawals
 from synergy.managers.render import (
     IF_MATCH,
     check_revision,
-    read_instant,
     request_json,
     step_json,
 )
 from synergy.managers.withdrawn import DeletedWaiting
-from synergy.ports import SORT_KEYS, Clock, Compute, Conductor, Intake, Store, Wake
+from synergy.ports import Clock, Compute, Conductor, Intake, Store, Wake
 
 _ID = {"type": "string", "minLength": 1, "maxLength": 64}
-_NAME = {"type": "string", "minLength": 1, "maxLength": 255}
 _BY = {"enum": ["user", "admin"]}
 HELD_BY_ADMIN: Final = "held_by_admin"
 LONGEST_TTL_S: Final = 2**31 - 1  # databases keep it in 32 bits
@@ -141,41 +152,25 @@ class QueueManager(Manager):
     # --- commands ---------------------------------------------------------------------------------
 
     @command(
-        {
-            "project_id": _ID,
-            "user_id": _ID,
-            "state": {"type": "array", "items": {"enum": [state.value for state in State]}},
-            "quota": {"enum": [kind.value for kind in QuotaKind]},
-            "flavor": _NAME,
-            "name": _NAME,
-            "batch_id": _ID,
-            "sort_key": {"enum": list(SORT_KEYS)},
-            "sort_dir": {"enum": ["asc", "desc"]},
-            "limit": {"type": "integer", "minimum": 1, "maximum": 1000},
-            "marker": _ID,
-        },
+        schemas_of([*REQUEST_FILTERS, *SORTING, LIMIT, MARKER]),
         beside=True,
     )
     def do_list(
         self,
-        state: Sequence[str] = (),
-        quota: str | None = None,
         sort_key: str = "received",
         sort_dir: str = "asc",
-        limit: int = 100,
+        limit: int = USUAL_PAGE,
         marker: str | None = None,
-        **filters: str,
+        **given: Any,
     ) -> Json:
         """List requests, by default in the order in which they were received."""
         with self._store.reading() as uow:
             found = uow.requests.search(
-                states=[State(one) for one in state],
-                quota=QuotaKind(quota) if quota else None,
                 sort_key=sort_key,
                 descending=sort_dir == "desc",
                 limit=limit,
                 after=marker,
-                **filters,
+                **cast(RequestFilters, keywords_in(given, REQUEST_FILTERS)),
             )
         return [request_json(request) for request in found]
 
@@ -188,32 +183,16 @@ class QueueManager(Manager):
         return request_json(request) | {"history": [step_json(step) for step in steps]}
 
     @command(
-        {
-            "project_id": _ID,
-            "request_id": _ID,
-            "event": {"enum": [event.value for event in Event]},
-            "since": {"type": "string", "format": "date-time", "maxLength": 40},
-            "limit": {"type": "integer", "minimum": 1, "maximum": 1000},
-            "marker": {"type": "integer", "minimum": 0, "maximum": 2**62},
-        },
+        schemas_of([*EVENT_FILTERS, LIMIT, NUMBER]),
         beside=True,
     )
-    def do_events(
-        self,
-        event: str | None = None,
-        since: str | None = None,
-        limit: int = 100,
-        marker: int = 0,
-        **filters: str,
-    ) -> Json:
+    def do_events(self, limit: int = USUAL_PAGE, marker: int = 0, **given: Any) -> Json:
         """List what happened to requests, oldest first; `marker` is the last number seen."""
         with self._store.reading() as uow:
             found = uow.requests.events(
-                event=Event(event) if event else None,
-                since=read_instant("since", since) if since else None,
                 limit=limit,
                 after=marker,
-                **filters,
+                **cast(EventFilters, keywords_in(given, EVENT_FILTERS)),
             )
         return [
             {

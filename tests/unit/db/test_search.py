@@ -9,6 +9,7 @@ from itertools import combinations
 import pytest
 from sqlalchemy import event as listening
 
+from synergy.core.declared.filters import REQUEST_FILTERS
 from synergy.core.lifecycle import Event
 from synergy.core.model import QuotaKind, State
 from synergy.db.search import SORTED_BY, Filters, Page, RequestPages
@@ -27,6 +28,7 @@ FILTERS = {
     "name": "s3",
     "batch_id": "b2",
 }
+assert set(FILTERS) == {one.argument for one in REQUEST_FILTERS}
 FIELD_OF = {"received": None, "name": "server_name"}
 
 
@@ -45,9 +47,10 @@ def wanted(everything, filters, sort_key, descending):
     """Return the ids that a search is to find, by going through all of them."""
     found = [
         (number, one) for number, one in enumerate(everything)
-        if (not filters.states or one.state in filters.states)
-        and filters.quota in (None, one.quota) and filters.name in (None, one.server_name)
-        and all(getattr(filters, n) in (None, getattr(one, n))
+        if one.state in filters.get("states", State)
+        and filters.get("quota") in (None, one.quota)
+        and filters.get("name") in (None, one.server_name)
+        and all(filters.get(n) in (None, getattr(one, n))
                 for n in ("project_id", "user_id", "flavor", "batch_id"))
     ]  # fmt: skip
     name = FIELD_OF.get(sort_key, sort_key)
@@ -96,10 +99,10 @@ def test_every_filter_and_sort_key_finds_what_a_look_at_everything_finds(filled,
     chosen = [pair for size in (0, 1, 2) for pair in combinations(FILTERS, size)]
     chosen += rng.sample(list(combinations(FILTERS, 3)), 5)
     for names in chosen:
-        filters = Filters(**{name: FILTERS[name] for name in names})
+        filters = {name: FILTERS[name] for name in names}
         for sort_key in SORTED_BY:
             descending = rng.random() < 0.5
-            page = Page(filters=filters, sort_key=sort_key, descending=descending, limit=7,
+            page = Page(filters=Filters(**filters), sort_key=sort_key, descending=descending, limit=7,
                         most_sorted=most_sorted)  # fmt: skip
             expected = wanted(everything, filters, sort_key, descending)
             assert pages(store, page) == expected, (names, sort_key, descending)
