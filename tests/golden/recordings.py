@@ -2,10 +2,12 @@
 
 import gzip
 import json
+import os
 from pathlib import Path
 
 HERE = Path(__file__).parent
-BESIDE = HERE.parents[2] / "shared" / "slurm-golden"  # the whole recording, where it is there
+# More recordings of the same form, where there are any: a clone has a part of them only.
+BESIDE = Path(os.environ.get("SLURM_RECORDINGS", HERE.parents[2] / "shared" / "slurm-golden"))
 
 
 def recordings(folder, pattern="*"):

@@ -93,8 +93,8 @@ def test_fair_tree_ranks_users(entries, expected):
     assert factors(*entries) == pytest.approx(expected)
 
 
-# Source: slurm-golden, FORMULAS.md: two accounts with equal shares and equal usage, 10 and 30 in
-# one, 30 and 10 in the other, beside an idle user of the root account.
+# Source: what a slurmctld 22.05.8 gave, and what its documentation says: two accounts with equal
+# shares and equal usage, 10 and 30 in one, 30 and 10 in the other, beside an idle user of the root.
 TIED = [("A", "R", 1, 0), ("B", "R", 1, 0), ("r", "R", 1, 0),
         ("u1", "A", 1, 10), ("u2", "A", 1, 30), ("u3", "B", 1, 30), ("u4", "B", 1, 10)]  # fmt: skip
 
