@@ -7,7 +7,7 @@ DEMO_ARGS ?=
 # One process for each processor; a file stays in one, since its tests share what they start.
 BESIDE ?= -n auto --dist loadfile
 
-.PHONY: all demo test test-slow functional openstack endurance openstack-down lint bench soak doc sample wheel constraints clean
+.PHONY: all demo test test-slow functional openstack endurance openstack-down lint bench soak doc sample notes wheel constraints clean
 all: lint test
 
 # A folder and a Python with its venv module are all that is needed; Debian splits the module off.
@@ -69,6 +69,11 @@ sample: $(VENV)/.installed
 doc: $(VENV)/.installed
 	$(BIN)/python -m sphinx -q -W -b html doc/source doc/build/html
 	@echo "Documentation: doc/build/html/index.html"
+
+notes: $(VENV)/.installed
+	$(BIN)/reno -q lint .
+	@mkdir -p build
+	$(BIN)/reno -q report --output build/release-notes.rst .
 
 wheel: $(VENV)/.installed
 	$(BIN)/python -m build --wheel --outdir dist .
