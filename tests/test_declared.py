@@ -63,6 +63,7 @@ from synergy.db.models import (
     column_of,
 )
 from synergy.db.search import columns_of
+from synergy.managers.fairshare import FairShareManager
 from synergy.managers.project import ProjectManager
 from synergy.managers.queue import QueueManager
 from synergy.managers.render import project_json, user_json
@@ -76,6 +77,7 @@ COMMANDS = {Project: ("add", "set"), Association: ("set_user",)}
 ROUTES = {Project: ("add_project", "set_project"), Association: ("set_user",)}
 ROWS = {Project: ProjectRow, Association: AssociationRow}
 SHOWN = {Project: ("Project", types.Project), Association: ("User", types.User)}
+ALL_ROUTES = (*projects.ROUTES, *requests.ROUTES, *reports.ROUTES)
 PROJECT = Project(project_id="p", name="P", domain_id="d")
 USER = Association(association_id=1, project_id="p", user_id="u", user_name="U")
 
@@ -89,7 +91,7 @@ def pages():
 
 
 def body_of(name):
-    return next(route.body for route in projects.ROUTES if route.name == name)
+    return next(route.body for route in ALL_ROUTES if route.name == name)
 
 
 def parsed(words, table):
@@ -99,12 +101,31 @@ def parsed(words, table):
 
 
 @pytest.mark.parametrize(("cls", "one"), DECLARED)
-def test_the_api_hands_over_what_the_command_takes(cls, one):
+def test_the_command_and_the_api_take_it_in_the_same_words(cls, one):
     for command in COMMANDS[cls]:
         taken = ProjectManager.commands()[command].schema["properties"]
         for route in ROUTES[cls]:
             assert taken[one.name] == body_of(route)["properties"][one.name]
     assert one.help in taken[one.name]["description"]
+
+
+# route -> the command that gets its body or query, and what the API adds to that
+HANDED_OVER = {
+    "add_project": (ProjectManager, "add", set()),
+    "set_project": (ProjectManager, "set", {"project", "if_match"}),
+    "set_user": (ProjectManager, "set_user", {"project", "user", "if_match"}),
+    "extend_request": (QueueManager, "extend", {"request_id", "if_match"}),
+    "report_usage": (FairShareManager, "usage", set()),
+}
+
+
+@pytest.mark.parametrize("name", HANDED_OVER)
+def test_the_api_takes_exactly_what_the_command_behind_it_takes(name):
+    manager, command, added = HANDED_OVER[name]
+    route = next(route for route in ALL_ROUTES if route.name == name)
+    given = route.body["properties"] if route.body else route.query
+    taken = manager.commands()[command].schema["properties"]
+    assert given == {key: taken[key] for key in taken.keys() - added}
 
 
 @pytest.mark.parametrize(("cls", "one"), DECLARED)

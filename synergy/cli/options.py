@@ -25,6 +25,7 @@ from synergy.core.declared.kinds import (
     RequestId,
     Several,
     Shares,
+    Switch,
     Text,
     UserId,
 )
@@ -125,10 +126,13 @@ def _of_kind(kind: Kind) -> tuple[str, dict[str, Any]]:
             return "", {}  # the service tells which there are
         case Choice():
             return "", {"choices": kind.texts}
+        case Switch():
+            return "", {"action": "store_true"}
         case Flag():
             return "", {"action": argparse.BooleanOptionalAction}
-        case Several():
-            return "may be given several times", {"action": "append"}
+        case Several(inner):
+            _, how = _of_kind(inner)
+            return "may be given several times", {"action": "append", **how}
         case _:
             return "", {"metavar": _metavar_of(kind)}
 

@@ -10,25 +10,10 @@ from synergy.cli.command import Lister, ShowOne, client_of
 from synergy.cli.options import add_options, given
 from synergy.cli.render import lines, pairs, rows
 from synergy.client import ApiError
+from synergy.core.declared.commands import CAREFULLY, SERVERS
 from synergy.core.declared.settings import PROJECT_SETTINGS
 
 _COLUMNS: Final = ("id", "name", "raw_shares", "default_quota", "ttl_s", "private", "handover")
-
-
-def _add_settings(parser: argparse.ArgumentParser) -> None:
-    add_options(parser, PROJECT_SETTINGS)
-    parser.add_argument(
-        "--dry-run", action="store_true", help="Change nothing, and tell what would happen."
-    )
-    parser.add_argument(
-        "--force",
-        action="store_true",
-        help="Do it although the private quotas then exceed the cloud, or no host has a class.",
-    )
-
-
-def _how(parsed: argparse.Namespace) -> dict[str, bool]:
-    return {name: True for name in ("dry_run", "force") if getattr(parsed, name)}
 
 
 def _shown(project: Mapping[str, Any]) -> Any:
@@ -52,7 +37,7 @@ class _OneProject(ShowOne):
         parser: argparse.ArgumentParser = super().get_parser(prog_name)
         parser.add_argument("project", help="Name or id of the project.")
         if self.settings:
-            _add_settings(parser)
+            add_options(parser, [*PROJECT_SETTINGS, *CAREFULLY])
         return parser
 
 
@@ -69,7 +54,7 @@ class AddProject(_OneProject):
     settings = True
 
     def take_action(self, parsed: argparse.Namespace) -> Any:
-        settings: dict[str, Any] = given(parsed, PROJECT_SETTINGS) | _how(parsed)
+        settings = given(parsed, [*PROJECT_SETTINGS, *CAREFULLY])
         return _shown(client_of(self).projects.add(parsed.project, **settings))
 
 
@@ -82,7 +67,8 @@ class SetProject(_OneProject):
         settings = given(parsed, PROJECT_SETTINGS)
         if not settings:
             raise ApiError("nothing to set: give one of the options, such as --raw-shares")
-        return _shown(client_of(self).projects.set(parsed.project, **(settings | _how(parsed))))
+        settings |= given(parsed, CAREFULLY)
+        return _shown(client_of(self).projects.set(parsed.project, **settings))
 
 
 class RemoveProject(Command):
@@ -91,14 +77,8 @@ class RemoveProject(Command):
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser: argparse.ArgumentParser = super().get_parser(prog_name)
         parser.add_argument("project", help="Name or id of the project.")
-        parser.add_argument(
-            "--servers",
-            choices=["keep", "expire"],
-            default="keep",
-            help="What becomes of its servers on the shared quota. keep: they have no end any "
-            "more. expire: they are deleted at the end that they have.",
-        )
+        add_options(parser, [SERVERS])
         return parser
 
     def take_action(self, parsed: argparse.Namespace) -> None:
-        client_of(self).projects.remove(parsed.project, servers=parsed.servers)
+        client_of(self).projects.remove(parsed.project, **given(parsed, [SERVERS]))

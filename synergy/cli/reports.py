@@ -14,6 +14,7 @@ from synergy.cli.command import (
 )
 from synergy.cli.options import add_options, filters_given
 from synergy.cli.render import lines, pairs, rows
+from synergy.core.declared.commands import USAGE
 from synergy.core.declared.filters import EVENT_FILTERS, NUMBER
 
 _SHARES: Final = (
@@ -89,27 +90,12 @@ class ReportUsage(Lister):
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser: argparse.ArgumentParser = super().get_parser(prog_name)
-        add_project(parser)
-        parser.add_argument(
-            "--begin", metavar="INSTANT", help="Such as 2026-01-31T12:00:00Z; default: a week ago."
-        )
-        parser.add_argument("--end", metavar="INSTANT", help="Default: now.")
-        parser.add_argument("--period", choices=["none", "hour", "day", "week", "month"])
-        parser.add_argument(
-            "--group-by", action="append", choices=["project", "user", "quota"],
-            help="A row for each; may be given several times (default: project and quota).",
-        )  # fmt: skip
+        add_options(parser, USAGE)
         return parser
 
     def take_action(self, parsed: argparse.Namespace) -> Any:
         client = client_of(self)
-        found = client.reports.usage(
-            project_id=project_id_of(client, parsed.project),
-            begin=parsed.begin,
-            end=parsed.end,
-            period=parsed.period,
-            group_by=parsed.group_by,
-        )
+        found = client.reports.usage(**filters_given(client, parsed, USAGE))
         classes = sorted({name for one in found for name in one["resource_hours"]})
         hours = [
             {**one, **{f"{name}_hours": one["resource_hours"].get(name, 0.0) for name in classes}}

@@ -16,6 +16,8 @@ import numpy as np
 from oslo_config import cfg
 
 from synergy.core import accounts, fairshare, shares, usage, words
+from synergy.core.declared.commands import USAGE
+from synergy.core.declared.fields import schemas_of
 from synergy.core.declared.kinds import read_instant
 from synergy.core.errors import Conflict
 from synergy.core.events import (
@@ -38,7 +40,6 @@ from synergy.ports import Clock, Reading, Store
 
 LOG = logging.getLogger(__name__)
 _ID: Final = {"type": "string", "minLength": 1, "maxLength": 64}
-_INSTANT: Final = {"type": "string", "format": "date-time", "maxLength": 40}
 ROLLED_EVERY_S: Final = 60.0
 CLOCK_STEP_S: Final = 10.0  # by more than this the wall clock was set, not late
 
@@ -302,17 +303,7 @@ class FairShareManager(Manager):
         return {"computed_at": instant_json(standing.at), "shares": rows}
 
     @command(
-        {
-            "project_id": _ID,
-            "begin": _INSTANT,
-            "end": _INSTANT,
-            "period": {"enum": list(reports.PERIODS)},
-            "group_by": {
-                "type": "array",
-                "items": {"enum": list(reports.GROUPS)},
-                "uniqueItems": True,
-            },
-        },
+        schemas_of(USAGE),
         beside=True,
     )
     def do_usage(

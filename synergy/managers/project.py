@@ -13,6 +13,7 @@ from typing import Any
 from oslo_config import cfg
 
 from synergy.core.batches import PASSING
+from synergy.core.declared.commands import CAREFULLY, PROJECT, SERVERS, USER
 from synergy.core.declared.fields import limits_of, read, schemas_of
 from synergy.core.declared.settings import PROJECT_SETTINGS, USER_SETTINGS
 from synergy.core.errors import Conflict, InvalidInput, NotFound, SynergyError
@@ -38,8 +39,8 @@ LOG = logging.getLogger(__name__)
 _SETTINGS = schemas_of(PROJECT_SETTINGS)
 _USER_SETTINGS = schemas_of(USER_SETTINGS)
 _LIMITS = tuple(one.name for one in limits_of(PROJECT_SETTINGS))
-_NAME = {"type": "string", "minLength": 1, "maxLength": 255}
-_HOW: dict[str, Any] = {"force": {"type": "boolean"}, "dry_run": {"type": "boolean"}}
+_NAME = schemas_of([PROJECT])
+_HOW = schemas_of(CAREFULLY)
 
 
 class ProjectManager(Manager):
@@ -288,7 +289,7 @@ class ProjectManager(Manager):
         with self._store.reading() as uow:
             return [project_json(project) for project in uow.projects.all()]
 
-    @command({"project": _NAME}, required=["project"], beside=True)
+    @command(_NAME, required=["project"], beside=True)
     def do_show(self, project: str) -> Json:
         """Show a managed project with its users."""
         with self._store.reading() as uow:
@@ -296,7 +297,7 @@ class ProjectManager(Manager):
             users = [a for a in uow.projects.associations() if a.project_id == found.project_id]
         return project_json(found) | {"users": [user_json(user) for user in users]}
 
-    @command({"project": _NAME, **_SETTINGS, **_HOW}, required=["project"])
+    @command({**_NAME, **_SETTINGS, **_HOW}, required=["project"])
     def do_add(
         self, project: str, force: bool = False, dry_run: bool = False, **settings: Any
     ) -> Json:
@@ -335,7 +336,7 @@ class ProjectManager(Manager):
         self._lift(made)
         return self.do_show(view.project_id)
 
-    @command({"project": _NAME, **_SETTINGS, **_HOW, "if_match": IF_MATCH}, required=["project"])
+    @command({**_NAME, **_SETTINGS, **_HOW, "if_match": IF_MATCH}, required=["project"])
     def do_set(
         self,
         project: str,
@@ -370,7 +371,7 @@ class ProjectManager(Manager):
         return self.do_show(found.project_id)
 
     @command(
-        {"project": _NAME, "servers": {"enum": ["keep", "expire"]}, "if_match": IF_MATCH},
+        {**schemas_of([PROJECT, SERVERS]), "if_match": IF_MATCH},
         required=["project"],
     )
     def do_remove(
@@ -400,8 +401,7 @@ class ProjectManager(Manager):
 
     @command(
         {
-            "project": _NAME,
-            "user": _NAME,
+            **schemas_of([PROJECT, USER]),
             **_USER_SETTINGS,
             "if_match": IF_MATCH,
         },

@@ -21,8 +21,6 @@ from synergy.managers.render import instant_json
 from synergy.managers.rollups import coverage_of, priced
 from synergy.ports import Reading, Series, Store, UsageLine
 
-GROUPS: Final = ("project", "user", "quota")
-PERIODS: Final = ("none", "hour", "day", "week", "month")
 _MOST_PERIODS: Final = 400
 _HOUR_US: Final = 3_600_000_000.0
 _Key = tuple[str | None, str | None, str | None]

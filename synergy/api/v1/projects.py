@@ -12,7 +12,8 @@ from synergy.api.routing import (
     page_of,
     project_named,
 )
-from synergy.api.schemas import BOOLEAN, NAME, listed, ref, wrapped
+from synergy.api.schemas import NAME, listed, ref, wrapped
+from synergy.core.declared.commands import CAREFULLY, PROJECT, SERVERS
 from synergy.core.declared.fields import schemas_of
 from synergy.core.declared.settings import PROJECT_SETTINGS, USER_SETTINGS
 from synergy.core.errors import NotFound
@@ -113,10 +114,7 @@ def _user(shown: Any) -> Answer:
     return Answer({"user": shown}, shown["revision"])
 
 
-HOW: Final = {
-    "force": {**BOOLEAN, "description": "Do it although it hurts; otherwise it is refused."},
-    "dry_run": {**BOOLEAN, "description": "Change nothing, and tell what would happen."},
-}
+_HOW: Final = schemas_of(CAREFULLY)
 _ONE: Final = wrapped(project=ref("Project"))
 _ONE_USER: Final = wrapped(user=ref("User"))
 ROUTES: Final = (
@@ -138,7 +136,7 @@ ROUTES: Final = (
         rule="projects:create",
         general=True,
         handler=add_project,
-        body=object_of({"project": NAME, **schemas_of(PROJECT_SETTINGS), **HOW}, ["project"]),
+        body=object_of(schemas_of([PROJECT, *PROJECT_SETTINGS, *CAREFULLY]), ["project"]),
         answer=_ONE,
         status=201,
         matches=True,
@@ -162,7 +160,7 @@ ROUTES: Final = (
         handler=set_project,
         before=_project_before,
         harmless=_only_tries,
-        body=change_of(schemas_of(PROJECT_SETTINGS), HOW),
+        body=change_of(schemas_of(PROJECT_SETTINGS), _HOW),
         answer=_ONE,
         matches=True,
     ),
@@ -173,7 +171,7 @@ ROUTES: Final = (
         summary="Manage a project no longer: Nova gets back the quota it had.",
         rule="projects:delete",
         handler=remove_project,
-        query={"servers": {"type": "string", "enum": ["keep", "expire"], "default": "keep"}},
+        query={"servers": {**schemas_of([SERVERS])["servers"], "default": "keep"}},
         before=_project_before,
         status=204,
         matches=True,

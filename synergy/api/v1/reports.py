@@ -4,6 +4,7 @@ from typing import Any, Final
 
 from synergy.api.routing import ID, INSTANT, LIMIT, PAGING, Call, Lane, Route, next_page
 from synergy.api.schemas import listed, ref, wrapped
+from synergy.core.declared.commands import USAGE
 from synergy.core.declared.fields import schemas_of
 from synergy.core.declared.filters import EVENT_FILTERS, NUMBER
 from synergy.core.declared.kinds import or_null
@@ -87,17 +88,7 @@ ROUTES: Final = (
         rule="usage:get",
         handler=report_usage,
         lane=Lane.COSTLY,
-        query={
-            **_PROJECT,
-            "begin": INSTANT,
-            "end": INSTANT,
-            "period": {"type": "string", "enum": ["none", "hour", "day", "week", "month"]},
-            "group_by": {
-                "type": "array",
-                "items": {"type": "string", "enum": ["project", "user", "quota"]},
-                "uniqueItems": True,
-            },
-        },
+        query=schemas_of(USAGE),
         answer=wrapped(begin=INSTANT, end=INSTANT, usage={"type": "array", "items": ref("Usage")}),
     ),
     Route(

@@ -16,6 +16,7 @@ from synergy.api.routing import (
 )
 from synergy.api.schemas import listed, ref, wrapped
 from synergy.api.visibility import public_why
+from synergy.core.declared.commands import LONGER_BY
 from synergy.core.declared.fields import schemas_of
 from synergy.core.declared.filters import MARKER, REQUEST_FILTERS, SORTING
 from synergy.core.errors import InvalidInput, NotFound
@@ -184,7 +185,7 @@ ROUTES: Final = (
         "extend",
         "Let a running shared server live longer.",
         extend_request,
-        object_of({"by_s": {"type": "integer", "minimum": 1, "maximum": 366 * 86_400}}, ["by_s"]),
+        object_of(schemas_of([LONGER_BY]), ["by_s"]),
     ),
     Route(
         method="POST",

@@ -104,6 +104,11 @@ class Flag(Kind):
 
 
 @dataclass(frozen=True, slots=True)
+class Switch(Flag):
+    """True when it is given, and false otherwise."""
+
+
+@dataclass(frozen=True, slots=True)
 class Choice(Kind):
     """One of several words; a member of an enum where the words are one."""
 
@@ -273,12 +278,14 @@ class OrNone(Kind):
 
 @dataclass(frozen=True, slots=True)
 class Several(Kind):
-    """A list of a kind."""
+    """A list of a kind; of a `unique` one no value twice."""
 
     kind: Kind
+    unique: bool = False
 
     def schema(self) -> Schema:
-        return {"type": "array", "items": self.kind.schema()}
+        found: Schema = {"type": "array", "items": self.kind.schema()}
+        return found | ({"uniqueItems": True} if self.unique else {})
 
     def words(self) -> str:
         return f"{self.kind.words()}; may be given several times"

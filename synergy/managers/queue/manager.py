@@ -12,6 +12,7 @@ from typing import Any, Final, cast
 from oslo_config import cfg
 
 from synergy.core import lifecycle
+from synergy.core.declared.commands import LONGER_BY
 from synergy.core.declared.fields import schemas_of
 from synergy.core.declared.filters import (
     EVENT_FILTERS,
@@ -242,7 +243,7 @@ class QueueManager(Manager):
     @command(
         {
             "request_id": _ID,
-            "by_s": {"type": "integer", "minimum": 1, "maximum": 366 * 86_400},
+            **schemas_of([LONGER_BY]),
             "if_match": IF_MATCH,
         },
         required=["request_id", "by_s"],
