@@ -145,7 +145,12 @@ def _create_archive() -> None:
 
 
 def _count_what_is_there() -> None:
-    """Count and index the ledger that an older version wrote; usage is summed up by the service."""
+    """Count and index the ledger that an older version wrote; usage is summed up by the service.
+
+    MariaDB commits each statement: what an upgrade that was cut left there is made anew.
+    """
+    for table in ("growth", "finished_requests", "ledger_hours"):
+        op.execute(sa.table(table).delete())
     op.execute(
         "INSERT INTO growth (growth_id, ledger_seq, newest_seq) "
         "SELECT 1, COALESCE(MAX(seq), 0), COALESCE(MAX(seq), 0) FROM ledger"

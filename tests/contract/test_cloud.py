@@ -378,13 +378,15 @@ def test_zones_and_gone_owners_are_told(cloud):
 def test_servers_that_are_not_built_yet_are_listed_in_pages_until_they_are_deleted(cloud):
     project = managed(cloud)
     ids = ask(cloud, count=3)
-    ask(cloud, project="C", user="carol")
+    (passed,) = ask(cloud, project="C", user="carol")
     cloud.settle()
 
     def unbuilt(*of):
         return {server for page in cloud.compute.unbuilt(*of) for server in page}
 
-    assert unbuilt() == unbuilt(project.project_id) == set(ids)
+    # A real cloud may have others of other tests.
+    assert unbuilt(project.project_id) == set(ids) <= unbuilt() - {passed}
     assert unbuilt(cloud.identity.find_project("C").project_id) == set()
     cloud.user.delete_server_as_user(ids[0])
-    assert unbuilt() == set(ids[1:])
+    assert unbuilt(project.project_id) == set(ids[1:])
+    assert ids[0] not in unbuilt()

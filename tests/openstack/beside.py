@@ -114,6 +114,17 @@ class Beside:
                 self.kill()
 
     def ask(self, method, path, body=None):
+        """Ask the API as an administrator; a token that expired is replaced, as a client does."""
+        try:
+            return self._asked(method, path, body)
+        except urllib.error.HTTPError as error:
+            if error.code != 401:
+                raise
+            error.close()
+            self._issued = None
+            return self._asked(method, path, body)
+
+    def _asked(self, method, path, body):
         request = urllib.request.Request(
             f"http://127.0.0.1:{self.port}{path}",
             method=method,

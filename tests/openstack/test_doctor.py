@@ -90,7 +90,7 @@ def test_a_key_and_a_database_that_are_not_there_are_told(beside, tmp_path):
     nowhere = f"sqlite:///{tmp_path}/nowhere.sqlite"
     beside.configure(database={"connection": nowhere, "keys_file": tmp_path / "nowhere"})
     wrong = ill(beside, "--no-probe")
-    assert wrong["key"][1] == "synergy-manage keys create"
+    assert wrong["key"][1].startswith("synergy-manage keys create")
     assert wrong["database"][1] == "synergy-manage db upgrade"
 
 

@@ -17,7 +17,7 @@ from synergy.drivers import nova_message
 from synergy.drivers.nova_rpc.broker import Durability
 from synergy.drivers.nova_rpc.publisher import CONFIRM_S
 from synergy.drivers.nova_rpc.relay import Relay
-from tests.builders import NOON
+from tests.builders import NOON, rid
 from tests.messages import CONTEXT, SURROGATE, build_message, change_message, enveloped, replaced
 from tests.openstack.gate import Gate
 from tests.patience import until
@@ -375,19 +375,26 @@ def test_a_call_keeps_its_expiration(sides):
     assert inner["_reply_q"].startswith("reply_synergy_")
 
 
-def test_a_message_of_10_mb_is_taken_and_handed_over_whole(sides):
+@pytest.mark.parametrize(("ballast", "fits"), [(8_000_000, True), (10_000_000, False)])
+def test_a_message_of_8_mb_is_handed_over_whole_and_a_larger_one_is_set_aside(sides, ballast, fits):
     relay = sides.relay()
     relay.manage(frozenset({"managed"}))
     context = {"user_id": "u", "user_name": "u", "project_id": "managed", "project_name": "p",
                "roles": [], "auth_token": "t"}  # fmt: skip
-    flavor = {"name": "f", "vcpus": 1, "memory_mb": 1}
-    body = nova_message.compose(
-        context=context, servers=[("s", "s")], flavor=flavor, metadata={"big": "x" * 10_000_000},
-        created_at=NOON, unique_id="1" * 32,
-    )  # fmt: skip
+    envelope = json.loads(nova_message.compose(
+        context=context, servers=[(rid(1), "s")], flavor={"name": "f", "vcpus": 1, "memory_mb": 1},
+        metadata={}, created_at=NOON, unique_id="1" * 32,
+    ))  # fmt: skip
+    message = json.loads(envelope["oslo.message"])
+    message["args"]["of_a_newer_nova"] = "x" * ballast
+    body = json.dumps(envelope | {"oslo.message": json.dumps(message)}).encode()
     with sides.queue_on_core() as bound:
         sides.publish(body)
         (taken,) = fetched(relay)
+        assert taken.body == body
+        if not fits:
+            assert "must have at most 8,388,608" in taken.unreadable
+            return
         assert taken.requests[0].body == body
         relay.hand_over_one(taken.requests[0].body)
         assert next_of(bound).body.encode() == body
