@@ -19,7 +19,7 @@ from synergy.core.model import OnPrivateFull, QuotaKind, RequestClass, Resources
 from synergy.core.priority import Scales, Weights
 from synergy.core.queue import WaitingQueue
 from synergy.core.quota import QuotaBook, QuotaNode, QuotaState, QuotaTree
-from synergy.core.schedule import Snapshot, weighted_terms
+from synergy.core.rounds import Snapshot, weighted_terms
 
 USERS = 500
 NOW_S = 2e9
@@ -63,7 +63,6 @@ def snapshot_of(count: int) -> Snapshot:
         suspended=np.zeros(USERS, dtype=bool),
         book=QuotaBook(QuotaTree(state, waiting.resource_classes)),
         demand=waiting.demand,
-        fragmented=np.zeros(len(waiting.demand), dtype=bool),
         site=rng.random(count) * 100,
     )
 

@@ -18,7 +18,7 @@ from synergy.core import fairshare, shares
 from synergy.core.model import OnPrivateFull, QuotaKind, RequestClass, Resources
 from synergy.core.queue import WaitingQueue
 from synergy.core.quota import QuotaBook, QuotaNode, QuotaState, QuotaTree
-from synergy.core.schedule import Policy, Snapshot, schedule
+from synergy.core.rounds import NO_FACTS, Policy, Snapshot, decide
 
 PROJECTS = 100
 NOW_S = 2e9
@@ -87,11 +87,10 @@ def measure(count: int) -> dict[str, object]:
             suspended=np.zeros(ASSOCIATIONS, dtype=bool),
             book=book,
             demand=waiting.demand,
-            fragmented=np.zeros(len(waiting.demand), dtype=bool),
             points=np.zeros(ASSOCIATIONS),
             highest_points=0.0,
         )
-        plans.append(schedule(snapshot, Policy()))
+        plans.append(decide(snapshot, NO_FACTS, Policy()))
 
     one_round()
     round_s = timed_s(one_round, times=15)

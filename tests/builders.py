@@ -16,11 +16,12 @@ from synergy.core.model import (
     RequestClass,
     Resources,
     State,
+    zone_in,
 )
 from synergy.core.priority import Scales, Weights
 from synergy.core.queue import WaitingQueue
 from synergy.core.quota import Held, QuotaBook, QuotaNode, QuotaState, QuotaTree
-from synergy.core.schedule import Discipline, Plan, Policy, Snapshot, schedule
+from synergy.core.rounds import Discipline, Facts, Plan, Policy, Snapshot, decide
 from synergy.drivers.embedded.spec import CloudSpec, FlavorSpec, HostSpec, ProjectSpec
 from synergy.sim.engine import Engine, temporary_store
 
@@ -87,7 +88,6 @@ def snapshot_of(
     points: Mapping[int, float] | None = None,
     site: Sequence[float] | None = None,
     suspended: Sequence[int] = (),
-    fragmented: Sequence[int] = (),
 ) -> tuple[Snapshot, Policy]:
     """Return what a round looks at, and how it decides.
 
@@ -117,7 +117,6 @@ def snapshot_of(
     standing = np.zeros(10)
     for association, value in (points or {}).items():
         standing[association] = value
-    demand = waiting.demand.reshape(-1, 1)
     snapshot = Snapshot(
         waiting=waiting,
         at_s=at_s,
@@ -125,8 +124,7 @@ def snapshot_of(
         leaf=np.array([tree.row[name] for name in users]),
         suspended=np.isin(np.arange(10), suspended),
         book=QuotaBook(tree, held),
-        demand=demand,
-        fragmented=np.isin(demand[:, 0], fragmented),
+        demand=waiting.demand.reshape(-1, 1),
         points=standing,
         highest_points=float(standing.max()),
         site=0.0 if site is None else np.array(site),
@@ -141,11 +139,24 @@ def snapshot_of(
     return snapshot, policy
 
 
-def plan_of(jobs: Sequence[Job], **more: Any) -> tuple[Plan, dict[str, str]]:
+def facts_of(snapshot: Snapshot, *, fragmented: Sequence[int] = ()) -> Facts:
+    """A host with room for everything, but for demands of these VCPU."""
+    shapes = [snapshot.shape_at(shape) for shape in range(len(snapshot.demand))]
+    roomy = {"node0": Resources.of(VCPU=10**6, MEMORY_MB=10**9, DISK_GB=10**9)}
+    return Facts(
+        zones=frozenset(filter(None, map(zone_in, snapshot.waiting.placement))),
+        rooms={one: {} if one.demand.get("VCPU") in fragmented else roomy for one in shapes},
+    )
+
+
+def plan_of(
+    jobs: Sequence[Job], *, fragmented: Sequence[int] = (), **more: Any
+) -> tuple[Plan, dict[str, str]]:
     """Run one round and return its plan, and for each request what became of it or why it waits."""
     snapshot, policy = snapshot_of(jobs, **more)
     waiting = snapshot.waiting
-    plan = schedule(snapshot, policy)
+    plan = decide(snapshot, facts_of(snapshot, fragmented=fragmented), policy)
+    assert not plan.lacks
     told = {decision.request_id: str(decision.outcome) for decision in plan.decisions}
     for row in range(len(waiting)):
         for position in range(int(waiting.first[row]), int(waiting.end[row])):

@@ -75,6 +75,12 @@ class CheckRequest(ShowOne):
             "--property", action="append", default=[], metavar="KEY=VALUE",
             help="Metadata of the server, such as quota=shared; may be given several times.",
         )  # fmt: skip
+        parser.add_argument(
+            "--availability-zone", metavar="ZONE", help="The zone it would ask for. Default: any."
+        )
+        parser.add_argument(
+            "--server-group", metavar="ID", help="The server group it would belong to."
+        )
         return parser
 
     def take_action(self, parsed: argparse.Namespace) -> Any:
@@ -83,6 +89,9 @@ class CheckRequest(ShowOne):
             asked["project"] = parsed.project
         if parsed.property:
             asked["metadata"] = dict(_property(text) for text in parsed.property)
+        for name in ("availability_zone", "server_group"):
+            if getattr(parsed, name):
+                asked[name] = getattr(parsed, name)
         found = client_of(self).requests.simulate(parsed.flavor, **asked)
         return pairs(found, bounds=lines(found["bounds"], _BOUND))
 

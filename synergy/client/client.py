@@ -181,7 +181,8 @@ class Requests(_Noun):
         return self._act(request_id, "extend", {"by_s": by_s}, revision)
 
     def simulate(self, flavor: str, **asked: Any) -> Simulation:
-        """Tell whether servers would start now; asked may hold project, count and metadata."""
+        """Tell whether servers would start now; `asked` may hold project, count,
+        metadata, availability_zone and server_group."""
         found = self._api.post("/simulate", {"flavor": flavor, **asked})
         return cast(Simulation, object_in(found, "simulation"))
 

@@ -52,13 +52,6 @@ class OwnersGone(Fact):
 
 
 @dataclass(frozen=True, slots=True)
-class ZonesGone(Fact):
-    """These availability zones exist no longer, although requests wait for them."""
-
-    zones: frozenset[str]
-
-
-@dataclass(frozen=True, slots=True)
 class QuotaHeld(Fact):
     """These requests began to hold quota."""
 

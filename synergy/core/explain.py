@@ -17,7 +17,7 @@ from synergy.core import priority
 from synergy.core.model import QuotaKind, RequestClass, Resources
 from synergy.core.quota import UNLIMITED, QuotaBook
 from synergy.core.reasons import Reason
-from synergy.core.schedule import Plan, Policy, Snapshot, terms_on
+from synergy.core.rounds import Plan, Policy, Snapshot, terms_on
 from synergy.core.shares import Bools, Ints
 
 SERVERS: Final = "servers"  # the name of the limit among Keystone's; no resource class
@@ -170,7 +170,7 @@ def ahead(
     rivals: Bools = (plan.waits_for == plan.waits_for[row]) & (first < waiting.end)
     ranks = plan.priority
     if plan.quota_of(row) is QuotaKind.PRIVATE:
-        owner = np.array(snapshot.book.tree.owner)[snapshot.leaf[waiting.association]]
+        owner = np.array(plan.book.tree.owner)[snapshot.leaf[waiting.association]]
         rivals &= owner == owner[row]
         ranks = np.broadcast_to(
             priority.total(terms_on(QuotaKind.PRIVATE, plan.terms)), len(waiting)

@@ -10,8 +10,8 @@ columns that a snapshot copies, and any other change replaces the line.
 
 from array import array
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Final
 from uuid import UUID
 
@@ -24,6 +24,7 @@ from synergy.core.shares import Bools, Ints
 
 Int32s = npt.NDArray[np.int32]
 ID_BYTES: Final = 16
+WHAT_IF_CLASS: Final = 0  # no stored class has it
 QUOTAS: Final = tuple(QuotaKind)
 ON_FULL: Final = tuple(OnPrivateFull)
 _INT_COLUMNS: Final = (
@@ -87,6 +88,19 @@ class Line:
             bytes(ids), (*self.queued_at_s[first:place], queued_at_s, *self.queued_at_s[place:])
         )
 
+    def with_member(self, request_id: bytes, queued_at_s: float) -> "Line":
+        """Return the line with a member where it belongs, this one if that is the end."""
+        last = len(self.queued_at_s) - 1
+        if last < 0 or (queued_at_s, request_id) > (self.queued_at_s[last], self.id_at(last)):
+            self.append(request_id, queued_at_s)
+            return self
+        place = self.place_of(request_id, queued_at_s, 0)
+        return self.spliced(0, place, request_id, queued_at_s)
+
+    def part(self, first: int, end: int) -> "Line":
+        """Return a new line of the members [first, end)."""
+        return Line(bytes(self.ids[first * ID_BYTES : end * ID_BYTES]), self.queued_at_s[first:end])
+
     def without(self, first: int, place: int) -> "Line":
         """Return a new line from `first` on less the member at `place`."""
         ids = self.ids[first * ID_BYTES : place * ID_BYTES] + self.ids[(place + 1) * ID_BYTES :]
@@ -138,6 +152,90 @@ class Waiting:
     def request_count(self) -> int:
         """How many requests wait."""
         return int((self.end - self.first).sum())
+
+    def select(self, rows: Ints) -> "Waiting":
+        """Return the queue with only these of its classes, in this order."""
+        columns = {name: getattr(self, name)[rows] for name in (*_INT_COLUMNS, "head_queued_at_s")}
+        return replace(self, **columns, lines=[self.lines[row] for row in rows])
+
+    def without(self, taken: Ints) -> "Waiting":
+        """Return the queue less the oldest `taken` members of each class, shape (c,)."""
+        first = self.first + taken.astype(self.first.dtype)
+        rows = np.flatnonzero(first < self.end)
+        heads = [self.lines[row].queued_at_s[first[row]] for row in rows]
+        left = self.select(rows)
+        return replace(left, first=first[rows], head_queued_at_s=np.array(heads, dtype=np.float64))
+
+    def with_class(
+        self, kind: RequestClass, request_ids: Sequence[str], queued_at_s: float
+    ) -> tuple["Waiting", int]:
+        """Return the queue with more requests of one class, and the row of the class.
+
+        A class that does not wait yet becomes the last row and is called WHAT_IF_CLASS, so that no
+        answer about it is kept for another.
+        """
+        queue = WaitingQueue()
+        for request_id in request_ids:
+            queue.add(WHAT_IF_CLASS, kind, request_id, queued_at_s)
+        more = queue.snapshot()
+        row = self._row_of(more)
+        if row is None:
+            return self._joined(more), len(self)
+        line = self.lines[row].part(int(self.first[row]), int(self.end[row]))
+        for place, at_s in enumerate(more.lines[0].queued_at_s):
+            line = line.with_member(more.lines[0].id_at(place), at_s)
+        first, end, lines = self.first.copy(), self.end.copy(), list(self.lines)
+        first[row], end[row], lines[row] = 0, len(line.queued_at_s), line
+        return replace(self, first=first, end=end, lines=lines), row
+
+    def _row_of(self, one: "Waiting") -> int | None:
+        """Return the row that is of the same class as the only one of another queue."""
+        if one.qos_names[0] not in self.qos_names:
+            return None
+        if one.partition_names[0] not in self.partition_names:
+            return None
+        wanted = dict(zip(one.resource_classes, map(int, one.demand[0]), strict=True))
+        amounts = [wanted.pop(name, 0) for name in self.resource_classes]
+        if any(wanted.values()):
+            return None
+        equal = np.flatnonzero((self.demand == amounts).all(axis=1))
+        shapes = [shape for shape in equal if self.placement[shape] == one.placement[0]]
+        same = np.isin(self.shape, shapes)
+        same &= self.qos == self.qos_names.index(one.qos_names[0])
+        same &= self.partition == self.partition_names.index(one.partition_names[0])
+        for name in ("association", "quota", "on_full", "nice", "ttl_s"):
+            same &= getattr(self, name) == getattr(one, name)[0]
+        rows = np.flatnonzero(same)
+        return int(rows[0]) if len(rows) else None
+
+    def _joined(self, other: "Waiting") -> "Waiting":
+        """Return both queues as one: this one's rows first, and so its shapes and names."""
+        names = tuple(sorted({*self.resource_classes, *other.resource_classes}))
+        demand = np.zeros((len(self.demand) + len(other.demand), len(names)), dtype=np.int64)
+        for part, start in ((self, 0), (other, len(self.demand))):
+            columns_of = [names.index(name) for name in part.resource_classes]
+            demand[start : start + len(part.demand), columns_of] = part.demand
+        moved = {
+            "shape": len(self.demand),
+            "qos": len(self.qos_names),
+            "partition": len(self.partition_names),
+        }
+        columns = {
+            name: np.concatenate(
+                [getattr(self, name), getattr(other, name) + np.int32(moved.get(name, 0))]
+            )
+            for name in _INT_COLUMNS
+        }
+        return Waiting(
+            **columns,
+            head_queued_at_s=np.concatenate([self.head_queued_at_s, other.head_queued_at_s]),
+            lines=[*self.lines, *other.lines],
+            resource_classes=names,
+            demand=demand,
+            placement=(*self.placement, *other.placement),
+            qos_names=(*self.qos_names, *other.qos_names),
+            partition_names=(*self.partition_names, *other.partition_names),
+        )
 
 
 def may_own(waiting: Waiting) -> Bools:

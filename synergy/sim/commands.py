@@ -22,7 +22,7 @@ from rich.table import Table
 
 from synergy.core.fairshare import Algorithm
 from synergy.core.numbers import integer, number
-from synergy.core.schedule import Discipline
+from synergy.core.rounds import Discipline
 from synergy.sim import padova
 
 if TYPE_CHECKING:

@@ -27,7 +27,7 @@ from synergy.core.events import (
 )
 from synergy.core.model import Request, Resources, State
 from synergy.core.reasons import Reason
-from synergy.core.schedule import Discipline
+from synergy.core.rounds import Discipline
 from synergy.drivers.embedded.spec import CloudSpec, FlavorSpec, HostSpec, ProjectSpec
 from synergy.sim.engine import Engine, Settings, temporary_store
 from synergy.sim.observe import waits_of

@@ -203,7 +203,9 @@ def test_what_waits_for_a_zone_that_is_gone_is_refused_with_the_reason():
         one.command("project", "set", project="A", suspended=False)
         one.run(70)
         assert one.states(ids) == ["ACTIVE", "REJECTED", "ACTIVE"]
-        assert one.get(ids[1]).why == "its availability zone az2 does not exist any more"
+        assert one.get(ids[1]).why == (
+            "never_fits: asks for availability zone az2, which does not exist any more"
+        )
         assert one.nova.show_server(ids[1]).status is ServerStatus.ERROR
 
 

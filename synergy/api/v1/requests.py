@@ -206,6 +206,8 @@ ROUTES: Final = (
                     "maxProperties": 128,
                     "additionalProperties": {"type": "string", "maxLength": 255},
                 },
+                "availability_zone": TEXT,
+                "server_group": ID,
             },
             ["flavor"],
         ),

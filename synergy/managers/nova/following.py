@@ -12,8 +12,8 @@ from synergy.core.batches import handle_apart
 from synergy.core.lifecycle import IN_NOVA, WAITING, Event, Move, Unchanged
 from synergy.core.model import Request
 from synergy.core.reconcile import ABSENT, missed
-from synergy.managers.changes import resized
 from synergy.managers.nova.moves import PAGE, Moves, forget_bodies
+from synergy.managers.scheduler.changes import resized
 from synergy.ports import Clock, Compute, ServerStatus, ServerView, Store, Writing
 
 LOG = logging.getLogger(__name__)

@@ -35,7 +35,6 @@ from synergy.core.events import (
     RequestsQueued,
     RequestsWithdrawn,
     TokensRefused,
-    ZonesGone,
 )
 from synergy.core.lifecycle import Event, transition
 from synergy.core.model import State
@@ -72,7 +71,6 @@ class QueueManager(Manager):
         QuotaChanged,
         RequestsWithdrawn,
         TokensRefused,
-        ZonesGone,
     )
     options = (
         cfg.IntOpt(
@@ -134,8 +132,6 @@ class QueueManager(Manager):
             self._withdrawals.refuse(event.request_ids, why)
         elif isinstance(event, OwnersGone):
             self._withdrawals.cancel_of(event.owners)
-        elif isinstance(event, ZonesGone):
-            self._withdrawals.refuse_in(event.zones)
         elif isinstance(event, RequestsWithdrawn):
             self._refusals.left |= any(r.state in REFUSALS for r in event.requests)
 

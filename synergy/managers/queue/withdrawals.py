@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 
 from synergy.core.events import RequestsWithdrawn
 from synergy.core.lifecycle import WAITING, Event, transition
-from synergy.core.model import State, zone_in
+from synergy.core.model import State
 from synergy.managers.base import Publish
 from synergy.managers.queue.refusals import Refusals
 from synergy.ports import Clock, Store
@@ -64,16 +64,3 @@ class Withdrawals:
         if queued:
             self._publish(RequestsWithdrawn(queued))
         return True
-
-    def refuse_in(self, zones: frozenset[str]) -> None:
-        """Refuse what waits for zones that exist no longer: Nova would build it elsewhere."""
-        found: dict[str, list[str]] = {}
-        with self._store.reading() as uow:
-            for line in uow.requests.lines():
-                zone = zone_in(line.request_class.constraints)
-                if zone is not None and zone in zones:
-                    found.setdefault(zone, []).extend(line.request_ids())
-        for zone, request_ids in found.items():
-            why = f"its availability zone {zone} does not exist any more"
-            LOG.warning("%d request(s) are refused: %s", len(request_ids), why)
-            self.refuse(request_ids, why)

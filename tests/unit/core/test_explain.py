@@ -10,11 +10,12 @@ from hypothesis import strategies as st
 
 from synergy.core import explain
 from synergy.core.explain import Bound, End, Scope
-from synergy.core.forecast import ends_of, forecast, joined, without
+from synergy.core.forecast import ends_of, forecast
 from synergy.core.model import NOTHING, OnPrivateFull, QuotaKind, Resources
 from synergy.core.quota import Held, QuotaBook, QuotaNode, QuotaState, QuotaTree
 from synergy.core.reasons import Reason
-from synergy.core.schedule import schedule
+from synergy.core.rounds import NO_FACTS, decide
+from synergy.core.rounds.snapshot import demand_over
 from synergy.core.words import why_waiting
 from tests.builders import kind, rid, snapshot_of
 
@@ -93,7 +94,7 @@ def test_nobody_but_its_own_project_stands_before_a_request_for_a_private_quota(
     jobs = [(1, kind(2, association=2, **private), 99)]
     jobs += [(n, kind(2, **private), 90 - n) for n in (2, 3, 4)]
     snapshot, policy = snapshot_of(jobs, vcpus=4, nodes=nodes, fairshare={2: 1.0})
-    plan = schedule(snapshot, policy)
+    plan = decide(snapshot, NO_FACTS, policy)
     row = next(n for n in range(2) if snapshot.waiting.association[n] == 1)
     line = snapshot.waiting.lines[row]
     places = [
@@ -101,19 +102,6 @@ def test_nobody_but_its_own_project_stands_before_a_request_for_a_private_quota(
         for at in (1, 2)
     ]
     assert places == [0, 1]
-
-
-def test_what_if_rests_as_its_twin_does_and_lacks_a_host_as_its_shape_does():
-    snapshot, policy = made([(1, 1, 5)], 3)
-    (class_id,) = snapshot.waiting.class_id.tolist()
-    resting = replace(snapshot, resting={class_id: Reason.FRAGMENTED})
-    more = joined(resting, snapshot.waiting, kind(1, association=1, nice=4), [rid(9)])
-    assert schedule(more, policy).decisions == ()
-    fragmented = replace(snapshot, fragmented=np.array([True]), book=snapshot.book.copy())
-    more = joined(fragmented, snapshot.waiting, kind(1, association=2), [rid(9)])
-    assert schedule(more, policy).decisions == ()
-    larger = joined(fragmented, snapshot.waiting, kind(2, association=2), [rid(9)])
-    assert [d.request_id for d in schedule(larger, policy).decisions] == [rid(9)]
 
 
 def test_words_come_before_numbers():
@@ -147,7 +135,7 @@ def made(found, vcpus, ttl_s=100):
 @settings(max_examples=150)
 def test_the_place_of_a_request_is_where_the_round_would_come_to_it(found, vcpus):
     snapshot, policy = made(found, vcpus)
-    plan = schedule(snapshot, policy)
+    plan = decide(snapshot, NO_FACTS, policy)
     waiting = snapshot.waiting
     taken = {decision.request_id for decision in plan.decisions}
     ranks = []
@@ -168,14 +156,14 @@ def test_the_forecast_is_what_rounds_at_every_end_come_to(found, vcpus):
     """By brute force: a round a second, servers leaving when their lifetime is over."""
     ttl_s = 100
     snapshot, policy = made(found, vcpus, ttl_s)
-    plan = schedule(snapshot, policy)
+    plan = decide(snapshot, NO_FACTS, policy)
     everyone = frozenset(rid(n) for n in range(1, len(found) + 1))
     waiting_ids = everyone - {decision.request_id for decision in plan.decisions}
     told = forecast(
         snapshot, plan, ends_of(snapshot, plan), policy, wanted=waiting_ids, most_rounds=1000
     )
     running = [(d.class_row, snapshot.waiting, snapshot.at_s + ttl_s) for d in plan.decisions]
-    rest, starts = without(snapshot.waiting, plan.taken), {}
+    rest, starts = snapshot.waiting.without(plan.taken), {}
     for second in range(1, len(found) * ttl_s + 1):
         at_s = snapshot.at_s + second
         if not any(end_s == at_s for *_, end_s in running):
@@ -189,18 +177,18 @@ def test_the_forecast_is_what_rounds_at_every_end_come_to(found, vcpus):
             **{name: getattr(snapshot, name) for name in snapshot.__dataclass_fields__},
             "waiting": rest, "at_s": at_s, "book": fresh,
         })  # fmt: skip
-        round_ = schedule(now, policy)
+        round_ = decide(now, NO_FACTS, policy)
         for decision in round_.decisions:
             starts[decision.request_id] = at_s
             running.append((decision.class_row, rest, at_s + ttl_s))
-        rest = without(rest, round_.taken)
+        rest = rest.without(round_.taken)
     assert told.starts_s == starts
     assert set(starts) == waiting_ids
 
 
 def test_a_forecast_that_may_look_at_few_rounds_only_is_late_and_never_early():
     snapshot, policy = made([(1, 1, n) for n in range(20)], 4)
-    plan = schedule(snapshot, policy)
+    plan = decide(snapshot, NO_FACTS, policy)
     ends = [End(at_s=snapshot.at_s + 10 * n, leaf=0, demand=np.array([1])) for n in range(1, 5)]
     wanted = frozenset(rid(n) for n in range(1, 21)) - {d.request_id for d in plan.decisions}
     exact = forecast(snapshot, plan, ends, policy, wanted=wanted, most_rounds=100).starts_s
@@ -209,15 +197,15 @@ def test_a_forecast_that_may_look_at_few_rounds_only_is_late_and_never_early():
     assert all(rough[one] >= exact[one] for one in rough)
 
 
-def test_what_if_puts_the_asked_for_behind_the_equal_ones_that_wait():
-    snapshot, policy = made([(1, 1, 5), (2, 1, 3)], 3)
-    ids = [rid(90), rid(91)]
-    more = joined(snapshot, snapshot.waiting, kind(1, association=1), ids)
-    plan = schedule(more, policy)
-    assert {d.request_id for d in plan.decisions} == {rid(1), rid(2)}
-    roomy, _ = made([(1, 1, 5), (2, 1, 3)], 4)
-    plan = schedule(joined(roomy, roomy.waiting, kind(1, association=1), ids), policy)
-    assert {d.request_id for d in plan.decisions} == {rid(1), rid(2), rid(90)}
+def test_more_of_a_class_stand_behind_those_that_wait():
+    for vcpus, started in ((3, [1, 2]), (4, [1, 2, 90])):
+        snapshot, policy = made([(1, 1, 5), (2, 1, 3)], vcpus)
+        asked = kind(1, association=1)
+        waiting, row = snapshot.waiting.with_class(asked, [rid(90), rid(91)], snapshot.at_s)
+        assert row == len(waiting) - 1  # with a lifetime of its own, it is a class of its own
+        more = replace(snapshot, waiting=waiting, demand=demand_over(waiting, ("VCPU",)))
+        plan = decide(more, NO_FACTS, policy)
+        assert {d.request_id for d in plan.decisions} == {rid(n) for n in started}
 
 
 def test_when_enough_is_free_is_when_the_sum_suffices():

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from synergy.core.queue import WaitingQueue
-from synergy.managers.ranking import MOST_POINTS, SitePoints
+from synergy.managers.scheduler.ranking import MOST_POINTS, SitePoints
 from tests.builders import kind, rid
 
 

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from synergy.cli.main import main
 from synergy.core.errors import InvalidInput
-from synergy.core.schedule import Discipline
+from synergy.core.rounds import Discipline
 from synergy.sim import replay, swf
 from synergy.sim.engine import Engine, temporary_store
 from synergy.sim.replay import Fate, Outcome

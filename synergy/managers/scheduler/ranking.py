@@ -5,6 +5,7 @@ the queue's content or when rounds happen.
 """
 
 import logging
+import threading
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -89,11 +90,18 @@ class SitePoints:
 
     def __init__(self, factors: Mapping[str, SiteFactor]) -> None:
         self._factors = factors
+        self._lock = threading.Lock()  # a plugin is asked by one thread at a time
         self.associations: Mapping[int, Association] = {}
         self.errors: dict[str, str] = {}  # the last one by factor; "" once it works again
 
     def points(self, waiting: Waiting, at_s: float) -> Column:
         """Return the points to add, shape (c,), or 0 where there is no factor."""
+        if not self._factors:
+            return 0.0
+        with self._lock:
+            return self._sum(waiting, at_s)
+
+    def _sum(self, waiting: Waiting, at_s: float) -> Column:
         total: Column = 0.0
         for name, factor in self._factors.items():
             try:

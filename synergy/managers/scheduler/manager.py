@@ -1,7 +1,7 @@
 """Snapshots and decides, one round at a time.
 
-Why: one place knows what waits and when to look at it. The decision is `core.schedule`, acting on
-it is `dispatch`. Events are hints that keep the queue current between rounds: whatever goes wrong,
+Why: one place knows what waits and when to look at it. The decision is `core.rounds`, acting on it
+is `dispatch`. Events are hints that keep the queue current between rounds: whatever goes wrong,
 it is read anew from the store.
 """
 
@@ -12,13 +12,13 @@ from array import array
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from math import inf
 from typing import Any, Final
 
-import numpy as np
 from oslo_config import cfg
 
-from synergy.core import priority, words
-from synergy.core.accounts import held_of, user_node
+from synergy.core import words
+from synergy.core.accounts import held_of
 from synergy.core.errors import Conflict, UpstreamUnavailable
 from synergy.core.events import (
     BuildsFailed,
@@ -31,30 +31,23 @@ from synergy.core.events import (
     RequestsWithdrawn,
 )
 from synergy.core.lifecycle import WAITING
-from synergy.core.model import BuildFailure, QuotaKind, Request, Resources, State
+from synergy.core.model import BuildFailure, Request, State
 from synergy.core.never import NeverFits
-from synergy.core.queue import Waiting, WaitingQueue
-from synergy.core.quota import QuotaBook, QuotaState, QuotaTree
-from synergy.core.reasons import Reason
-from synergy.core.schedule import (
-    Decision,
-    Discipline,
-    Plan,
-    Policy,
-    Snapshot,
-    schedule,
-)
-from synergy.core.shares import Floats
-from synergy.managers import ranking
-from synergy.managers.answers import Answers, Latest, reason_of
+from synergy.core.queue import WaitingQueue
+from synergy.core.quota import Held, QuotaState, QuotaTree
+from synergy.core.rounds import Decision, Discipline, Outcome, Policy, Snapshot, build_snapshot
+from synergy.core.rounds.snapshot import NO_FACTORS
 from synergy.managers.base import Json, Manager, Publish, Status, command
-from synergy.managers.changes import ChangeDesk
-from synergy.managers.dispatch import Dispatcher
-from synergy.managers.hosts import HOST_CHECK_S, HostRoom
 from synergy.managers.owners import Owners
-from synergy.managers.ranking import SitePoints
-from synergy.managers.trials import GROUP_CHECK_S, GroupTurns, Hostless, classes_of
-from synergy.managers.zones import Zones
+from synergy.managers.scheduler import ranking
+from synergy.managers.scheduler.answers import Answers
+from synergy.managers.scheduler.backoff import NoHostBackoff
+from synergy.managers.scheduler.changes import ChangeDesk
+from synergy.managers.scheduler.dispatch import Dispatcher
+from synergy.managers.scheduler.facts import CloudFacts
+from synergy.managers.scheduler.latest import Latest, reason_of, suspended_associations
+from synergy.managers.scheduler.ranking import SitePoints
+from synergy.managers.scheduler.what_if import WhatIf
 from synergy.ports import (
     Changes,
     Clock,
@@ -69,6 +62,7 @@ from synergy.ports import (
 
 LOG = logging.getLogger(__name__)
 _ID: Final = {"type": "string", "minLength": 1, "maxLength": 64}
+_NAME: Final = {"type": "string", "minLength": 1, "maxLength": 255}
 CONFLICT_REST_S: Final = 1.0
 TELL_EVERY_S: Final = 60.0
 FACTORS_WAIT_S: Final = 10.0
@@ -163,7 +157,7 @@ class SchedulerManager(Manager):
         owners: Owners,
     ) -> None:
         self._conf, self._clock = conf, clock
-        self._store, self._compute = store, compute
+        self._store = store
         self.counts: Counter[str] = Counter()
         self._dispatcher = Dispatcher(
             clock, publish, store, conductor, compute, identity, owners, self.counts
@@ -179,14 +173,14 @@ class SchedulerManager(Manager):
         self._waits_since_s: float | None = None  # for the first factors
         self._site = SitePoints(site_factors)
         self._suspended: frozenset[int] | None = None
-        self._answers = Answers(clock, store, compute)
+        self._cloud = CloudFacts(compute, clock, self._in_flight)
+        self._what_if = WhatIf(clock, store, compute, self._cloud, self._site)
+        self._answers = Answers(clock, store, compute, self._what_if)
         self._latest: Latest | None = None
         self._told: dict[str, int] = {}
         self._told_s = float("-inf")
         self._again = False
-        self._zones = Zones(compute, clock, publish)
-        self._hostless, self._turns = Hostless(), GroupTurns(compute)
-        self._fragmented = False  # something that was chosen found no host
+        self._backoff = NoHostBackoff()
 
     def setup(self) -> None:
         self._changes.on_arrival(self._wake)
@@ -210,7 +204,7 @@ class SchedulerManager(Manager):
         elif isinstance(event, ProjectsChanged):
             self._suspended = None
         elif isinstance(event, BuildsFailed) and event.failure is BuildFailure.NO_VALID_HOST:
-            self._hostless.failed(event.requests, self._clock.now())
+            self._backoff.failed(event.requests, self._clock.now())
 
     def resync(self) -> None:
         """What a round changed in memory may not be in the store: read the queue anew."""
@@ -259,12 +253,11 @@ class SchedulerManager(Manager):
                 self.counts["conflicts"] += 1
                 self.resync()
                 return CONFLICT_REST_S
-        due_s = [HOST_CHECK_S] if self._fragmented else []
-        due_s += self._hostless.due_s(self._clock.now())
-        due_s += [GROUP_CHECK_S] if self._turns.waits else []
-        if self._delayed:
-            due_s.append(max(0.0, self._delayed[0][0] - self._clock.now().timestamp()))
-        return min(due_s, default=None)
+        due_s = min(
+            self._latest.plan.look_at_s if self._latest is not None else inf,
+            self._delayed[0][0] if self._delayed else inf,
+        )
+        return max(0.0, due_s - self._clock.now().timestamp()) if due_s < inf else None
 
     def _wait_for_factors(self) -> float:
         """Return how long to wait for the first factors: without them, the first round after each
@@ -277,7 +270,7 @@ class SchedulerManager(Manager):
         left_s = self._waits_since_s + FACTORS_WAIT_S - now_s
         if left_s <= 0:
             LOG.warning("nobody told fair-share factors in %.0f s: all count as 0", FACTORS_WAIT_S)
-            self._factors = FactorsChanged(np.zeros(0), np.zeros(0), 0.0)
+            self._factors = NO_FACTORS
         return left_s
 
     def _round(self, state: QuotaState) -> None:
@@ -286,19 +279,19 @@ class SchedulerManager(Manager):
             if self._queue is None:
                 self._queue = self._load(uow)
             if self._suspended is None:
-                self._suspended = _suspended(uow)
+                self._suspended = suspended_associations(uow)
                 self._site.associations = {a.association_id: a for a in uow.projects.associations()}
             held = uow.requests.held()
         self._wake_delayed(self._queue)
-        waiting = self._queue.snapshot()
-        snapshot, plan = self._decide(state, waiting, held)
+        policy = self._policy()
+        snapshot = self._snapshot(state, self._queue, [held_of(*entry) for entry in held])
+        plan = self._cloud.decide(snapshot, policy)
         self.counts["rounds"] += 1
-        rows = {int(class_id): row for row, class_id in enumerate(waiting.class_id)}
-        self._latest = Latest(round_id, self._clock.now(), snapshot, plan, self._policy(), rows)
+        self._latest = Latest.of(round_id, self._clock.now(), snapshot, plan, policy)
         self._again |= not plan.complete
         self._tell_reasons(self._latest)
         if plan.decisions:
-            self._act(self._queue, round_id, plan.decisions, waiting)
+            self._act(self._queue, self._latest)
 
     def _tell_reasons(self, latest: Latest) -> None:
         """Log how many wait and why, when it changed and not too often."""
@@ -312,43 +305,6 @@ class SchedulerManager(Manager):
         """Rounds are numbered by their instant, so that ids grow and never repeat."""
         return (int(self._clock.now().timestamp() * 1e6) << 32) + self.counts["rounds"]
 
-    def _decide(
-        self,
-        state: QuotaState,
-        waiting: Waiting,
-        held: Sequence[tuple[int, QuotaKind, Resources, int]],
-    ) -> tuple[Snapshot, Plan]:
-        """Decide, ask Placement which hosts have room for what was chosen, and decide again without
-        the shapes that no host has room for."""
-        tree = self._tree_for(state, waiting.resource_classes)
-        book_held = [held_of(*entry) for entry in held]
-        fragmented = np.zeros(len(waiting.demand), dtype=np.bool_)
-        site = self._site.points(waiting, self._clock.now().timestamp())
-        policy = self._policy()
-        busy = self._turns.busy(waiting, self._in_flight)
-        resting = classes_of(busy, waiting) | self._hostless.resting(
-            self._clock.now(), self._in_flight
-        )
-        resting |= self._zones.resting(waiting)
-        room: HostRoom | None = None
-        self._fragmented = False
-        while True:
-            book = QuotaBook(tree, book_held)
-            snapshot = self._snapshot(waiting, tree, book, fragmented, resting, site)
-            plan = schedule(snapshot, policy)
-            if not plan.decisions:
-                return snapshot, plan
-            if room is None:
-                room = HostRoom(
-                    self._compute, tree, snapshot.demand, waiting.placement, self._in_flight()
-                )
-            plan, lacking = room.sift(plan, waiting.shape)
-            if not lacking:
-                plan = self._turns.one_of_each(plan, waiting)
-                return snapshot, self._hostless.one_of_each(plan, waiting)
-            self._fragmented = True
-            fragmented[list(lacking)] = True
-
     def _in_flight(self) -> list[Request]:
         with self._store.reading() as uow:
             return uow.requests.search(states=[State.DISPATCHING, State.BUILDING], limit=_MOST_AWAY)
@@ -360,40 +316,21 @@ class SchedulerManager(Manager):
             self._never = NeverFits(self._tree)
         return self._tree
 
-    def _snapshot(
-        self,
-        waiting: Waiting,
-        tree: QuotaTree,
-        book: QuotaBook,
-        fragmented: Any,
-        resting: Mapping[int, Reason],
-        site: priority.Column,
-    ) -> Snapshot:
-        known = self._factors or FactorsChanged(np.zeros(0), np.zeros(0), 0.0)
-        width = max(1 + int(waiting.association.max(initial=0)), len(known.factors))
-        leaf = np.zeros(width, dtype=np.int64)
-        for association_id in np.unique(waiting.association):
-            leaf[association_id] = tree.row.get(user_node(int(association_id)), 0)
-        suspended = np.zeros(width, dtype=np.bool_)
-        suspended[[one for one in self._suspended or () if one < width]] = True
-        demand = np.zeros((len(waiting.demand), len(tree.resource_classes)), dtype=np.int64)
-        place = [tree.resource_classes.index(name) for name in waiting.resource_classes]
-        demand[:, place] = waiting.demand
-        return Snapshot(
+    def _snapshot(self, state: QuotaState, queue: WaitingQueue, held: Sequence[Held]) -> Snapshot:
+        waiting, now = queue.snapshot(), self._clock.now()
+        tree = self._tree_for(state, waiting.resource_classes)
+        snapshot = build_snapshot(
             waiting=waiting,
-            at_s=self._clock.now().timestamp(),
-            fairshare=_widened(known.factors, width),
-            points=_widened(known.points, width),
-            highest_points=known.highest_points,
-            leaf=leaf,
-            suspended=suspended,
-            book=book,
-            demand=demand,
-            fragmented=fragmented,
-            resting=resting,
-            never=self._never.among(waiting, leaf, demand),
-            site=site,
+            at_s=now.timestamp(),
+            tree=tree,
+            held=held,
+            factors=self._factors or NO_FACTORS,
+            suspended=self._suspended or (),
+            rests=self._backoff.rests(now, self._in_flight),
+            site=self._site.points(waiting, now.timestamp()),
         )
+        never = self._never.among(waiting, snapshot.leaf, snapshot.demand)
+        return replace(snapshot, never=never)
 
     def _policy(self) -> Policy:
         conf = self._conf
@@ -405,17 +342,16 @@ class SchedulerManager(Manager):
             scales=ranking.read_scales(conf),
         )
 
-    def _act(
-        self,
-        queue: WaitingQueue,
-        round_id: str,
-        decisions: Sequence[Decision],
-        waiting: Waiting,
-    ) -> None:
+    def _act(self, queue: WaitingQueue, latest: Latest) -> None:
+        class_ids = latest.snapshot.waiting.class_id
+        decisions: Sequence[Decision] = latest.plan.decisions
         for decision in decisions:
-            class_id = int(waiting.class_id[decision.class_row])
+            class_id = int(class_ids[decision.class_row])
             queue.remove(class_id, decision.request_id, decision.queued_at_s)
-        for request in self._dispatcher.dispatch(round_id, decisions):
+        self._backoff.tried(
+            {int(class_ids[d.class_row]) for d in decisions if d.outcome is Outcome.DISPATCH}
+        )
+        for request in self._dispatcher.dispatch(latest.round_id, decisions):
             self._enqueue(queue, request)
 
     # --- commands ---------------------------------------------------------------------------------
@@ -491,13 +427,15 @@ class SchedulerManager(Manager):
         {
             "project_id": _ID,
             "user_id": _ID,
-            "flavor": {"type": "string", "minLength": 1, "maxLength": 255},
+            "flavor": _NAME,
             "count": {"type": "integer", "minimum": 1, "maximum": 1000},
             "metadata": {
                 "type": "object",
                 "maxProperties": 128,
                 "additionalProperties": {"type": "string", "maxLength": 255},
             },
+            "availability_zone": _NAME,
+            "server_group": _ID,
         },
         required=["project_id", "flavor"],
         beside=True,
@@ -509,6 +447,8 @@ class SchedulerManager(Manager):
         user_id: str | None = None,
         count: int = 1,
         metadata: Mapping[str, str] | None = None,
+        availability_zone: str | None = None,
+        server_group: str | None = None,
     ) -> Json:
         """Tell whether servers of a flavor would start now, and if not, why and when at the latest.
 
@@ -517,9 +457,12 @@ class SchedulerManager(Manager):
         latest, state = self._latest, self._state
         if latest is None or state is None:
             raise UpstreamUnavailable("no round has looked at the queue yet: ask again in a minute")
-        kind = self._answers.what_if(project_id, user_id, flavor, dict(metadata or {}))
+        kind = self._what_if.class_of(
+            project_id, user_id, flavor, dict(metadata or {}),
+            zone=availability_zone, group=server_group,
+        )  # fmt: skip
         tree = QuotaTree(state, tuple(sorted({*latest.tree.resource_classes, *kind.demand})))
-        answer = self._answers.simulate(latest, tree, kind, count)
+        answer = self._what_if.answer(latest, tree, kind, count)
         if stopped := self._stopped():
             answer |= {"starts_now": 0, "text": f"{stopped} {answer['text']}"}
         return answer
@@ -527,15 +470,3 @@ class SchedulerManager(Manager):
 
 def _seconds(request: Request) -> float:
     return request.queued_at.timestamp()
-
-
-def _widened(column: Floats, width: int) -> Floats:
-    return np.concatenate([column, np.zeros(width - len(column))])
-
-
-def _suspended(uow: Reading) -> frozenset[int]:
-    """The associations of suspended projects, and of projects that left."""
-    taking = {p.project_id for p in uow.projects.all() if not p.suspended}
-    return frozenset(
-        a.association_id for a in uow.projects.associations() if a.project_id not in taking
-    )

@@ -20,7 +20,7 @@ from synergy.core.lifecycle import Event, Move, Unchanged, transition
 from synergy.core.model import Request, State
 from synergy.core.reasons import Reason
 from synergy.core.reconcile import ABSENT, missed
-from synergy.core.schedule import Decision, Outcome
+from synergy.core.rounds import Decision, Outcome
 from synergy.managers.base import Publish
 from synergy.managers.owners import Owner, Owners
 from synergy.ports import (

@@ -11,7 +11,8 @@ from synergy.core.priority import Scales, Weights
 from synergy.core.queue import WaitingQueue
 from synergy.core.quota import Held, QuotaBook, QuotaNode, QuotaState, QuotaTree
 from synergy.core.reasons import Reason
-from synergy.core.schedule import Discipline, Outcome, _best, schedule
+from synergy.core.rounds import NO_FACTS, Discipline, Outcome, decide
+from synergy.core.rounds.order import _best
 from tests.builders import kind, plan_of, rid, snapshot_of
 
 BY_AGE = Weights(age=0, fairshare=0)
@@ -159,15 +160,15 @@ def test_what_asks_for_a_class_that_is_short_stops_nobody_else(discipline):
     )
     queue.add(2, memory, rid(2), 9.0)
     waiting = queue.snapshot()
-    plan = schedule(
+    plan = decide(
         replace(
             snapshot,
             waiting=waiting,
             leaf=np.ones(10, dtype=np.int64),
             book=QuotaBook(tree),
             demand=waiting.demand,
-            fragmented=np.zeros(2, dtype=np.bool_),
         ),
+        NO_FACTS,
         policy,
     )
     assert [d.request_id for d in plan.decisions] == [rid(2)]
@@ -235,7 +236,7 @@ def test_what_can_never_start_is_rejected_and_stops_nobody(discipline):
     jobs = [(1, kind(8), 9), (2, kind(8), 8), (3, kind(2), 1)]
     snapshot, policy = snapshot_of(jobs, vcpus=4, discipline=discipline)
     never = int(snapshot.waiting.class_id[snapshot.waiting.end.argmax()])
-    plan = schedule(replace(snapshot, never={never: "asks for much"}), policy)
+    plan = decide(replace(snapshot, never={never: "asks for much"}), NO_FACTS, policy)
     assert [(d.request_id, d.outcome, d.reason, d.why) for d in plan.decisions] == [
         (rid(1), Outcome.REJECT, Reason.NEVER_FITS, "asks for much"),
         (rid(2), Outcome.REJECT, Reason.NEVER_FITS, "asks for much"),
@@ -245,7 +246,7 @@ def test_what_can_never_start_is_rejected_and_stops_nobody(discipline):
 
 def test_a_user_whom_the_last_look_at_the_cloud_did_not_know_waits_for_the_next():
     snapshot, policy = snapshot_of([(1, private(1, OnPrivateFull.REJECT), 9)], vcpus=4)
-    plan = schedule(replace(snapshot, leaf=np.zeros(10, dtype=np.int64)), policy)
+    plan = decide(replace(snapshot, leaf=np.zeros(10, dtype=np.int64)), NO_FACTS, policy)
     assert plan.decisions == ()
     assert plan.reason_of(0) is Reason.PENDING_EVALUATION
 

@@ -1,0 +1,124 @@
+"""Walks waiting requests by (priority, age, id), looking at as few of them as it can.
+
+Must not know quotas: on which one the priority is, its caller says.
+"""
+
+import heapq
+from collections.abc import Callable, Iterator
+from typing import Final
+from uuid import UUID
+
+import numpy as np
+
+from synergy.core.queue import Waiting
+from synergy.core.shares import Floats, Ints
+
+_FIRST_CHUNK: Final = 256
+_Entry = tuple[float, float, bytes, int]  # -rank, queued_at_s, id, row
+
+
+class Order(Iterator[int]):
+    """Gives the class of the request that comes next, again and again.
+
+    The best heads are sorted out of the columns in growing chunks; a class whose head was taken
+    comes back through a heap with its next member. A class whose head is left alone does not come
+    back: its other members would meet the same bound.
+    """
+
+    def __init__(
+        self,
+        waiting: Waiting,
+        rows: Ints,
+        taken: Ints,
+        ranks: Floats,
+        rank_at: Callable[[int, float], float],
+    ) -> None:
+        """Walk classes of a queue.
+
+        rows     the classes to walk
+        taken    shape (c,), how many of each class, its oldest first, are gone already; counted on
+                 as requests are taken
+        ranks    shape (c,), the priority of each class's oldest member
+        rank_at  gives the priority of a member of a class that was queued at an instant
+        """
+        self._waiting, self._taken, self._ranks = waiting, taken, ranks
+        self._rank_at, self._chunk_size = rank_at, _FIRST_CHUNK
+        self._chunk: list[_Entry] = []
+        self._heap: list[_Entry] = []
+        touched = taken[rows] > 0  # `ranks` is about heads; those of these classes are gone
+        self._rest = rows[~touched]
+        for row in map(int, rows[touched]):
+            self._line_up(row)
+
+    def __iter__(self) -> Iterator[int]:
+        return self
+
+    def __next__(self) -> int:
+        if not self._chunk and len(self._rest):
+            self._next_chunk()
+        if self._heap and (not self._chunk or self._heap[0] < self._chunk[-1]):
+            self._at = heapq.heappop(self._heap)
+        elif self._chunk:
+            self._at = self._chunk.pop()
+        else:
+            raise StopIteration
+        return self._at[3]
+
+    def take(self) -> tuple[str, float]:
+        """Take the request at hand, line up the next of its class, and return its id and when it
+        was queued."""
+        _, queued_at_s, key, row = self._at
+        self._taken[row] += 1
+        self._line_up(row)
+        return str(UUID(bytes=key)), queued_at_s
+
+    def leave_out(self, shape: int) -> None:
+        """Leave out every class of a shape from now on."""
+        shapes = self._waiting.shape
+        self._rest = self._rest[shapes[self._rest] != shape]
+        self._chunk = [one for one in self._chunk if shapes[one[3]] != shape]
+        self._heap = [one for one in self._heap if shapes[one[3]] != shape]
+        heapq.heapify(self._heap)
+
+    def _line_up(self, row: int) -> None:
+        """Put the oldest member of a class that was not taken yet where it belongs."""
+        line = self._waiting.lines[row]
+        position = int(self._waiting.first[row] + self._taken[row])
+        if position < self._waiting.end[row]:
+            queued_at_s = line.queued_at_s[position]
+            rank = self._rank_at(row, queued_at_s)
+            heapq.heappush(self._heap, (-rank, queued_at_s, line.id_at(position), row))
+
+    def _next_chunk(self) -> None:
+        rows, waiting = self._rest, self._waiting
+        best = _best(self._ranks[rows], waiting.head_queued_at_s[rows], self._chunk_size)
+        chosen = rows[best]
+        self._chunk = sorted(
+            (
+                (
+                    -float(self._ranks[row]),
+                    float(waiting.head_queued_at_s[row]),
+                    waiting.lines[row].id_at(int(waiting.first[row])),
+                    int(row),
+                )
+                for row in chosen
+            ),
+            reverse=True,
+        )
+        left = np.ones(len(rows), dtype=np.bool_)
+        left[best] = False
+        self._rest = rows[left]
+        self._chunk_size *= 4
+
+
+def _best(ranks: Floats, queued_at_s: Floats, count: int) -> Ints:
+    """Return positions of at least `count` best, with all that tie with the last of them."""
+    if len(ranks) <= count:
+        return np.arange(len(ranks))
+    bound = np.partition(ranks, len(ranks) - count)[len(ranks) - count]
+    above, tied = np.flatnonzero(ranks > bound), np.flatnonzero(ranks == bound)
+    wanted = count - len(above)
+    if len(tied) > wanted:
+        last = np.partition(queued_at_s[tied], wanted - 1)[wanted - 1]
+        tied = tied[queued_at_s[tied] <= last]
+    return np.concatenate([above, tied])

@@ -1,0 +1,84 @@
+"""What a round decided, as values."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from synergy.core import priority
+from synergy.core.model import QuotaKind
+from synergy.core.queue import QUOTAS
+from synergy.core.quota import QuotaBook
+from synergy.core.reasons import Reason
+from synergy.core.rounds.facts import Lack
+from synergy.core.shares import Floats, Ints
+
+REASONS: Final = tuple(Reason)
+CODE: Final[Mapping[Reason, int]] = {reason: code for code, reason in enumerate(REASONS)}
+
+
+class Outcome(StrEnum):
+    """What a round does with a request it does not leave waiting."""
+
+    DISPATCH = "dispatch"
+    REJECT = "reject"
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """One request that leaves the queue.
+
+    quota   what it holds from now on; None when it is rejected
+    reason  why it is rejected, and `why` in words
+    """
+
+    request_id: str
+    class_row: int
+    queued_at_s: float
+    outcome: Outcome
+    quota: QuotaKind | None = None
+    reason: Reason | None = None
+    why: str = ""
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Plan:
+    """What a round decided.
+
+    decisions   those that leave the queue, in the order in which they were chosen
+    complete    False when `round_size` ended the round
+    lacks       what the round took for granted without knowing it: it is to be found out, and the
+                round decided again, before anybody acts on a plan that lacks something
+    look_at_s   epoch seconds when it is worth while to decide again although nobody tells anything
+                new, because a host or a group may be free by then; infinite where there is no need
+    taken       shape (c,), how many of each class the decisions are, its oldest first
+    reason      shape (c,), position in REASONS: why the rest of each class waits
+    waits_for   shape (c,), position in QUOTAS: the quota whose bounds the reason is about; a class
+                that may use either is tried on its private quota first, and then waits by priority
+                for the shared one, unless it may never borrow or waits for what was lent
+    terms       the weighted terms of each class's oldest member at the start of the round
+    priority    shape (c,), their sums
+    book        the accounting with all decisions in it
+    """
+
+    decisions: tuple[Decision, ...]
+    complete: bool
+    lacks: frozenset[Lack]
+    look_at_s: float
+    taken: Ints
+    reason: npt.NDArray[np.int8]
+    waits_for: npt.NDArray[np.int8]
+    terms: priority.Terms
+    priority: Floats
+    book: QuotaBook
+
+    def reason_of(self, class_row: int) -> Reason:
+        """Return why the members of a class that still wait do so."""
+        return REASONS[int(self.reason[class_row])]
+
+    def quota_of(self, class_row: int) -> QuotaKind:
+        """Return the quota that they wait for."""
+        return QUOTAS[int(self.waits_for[class_row])]

@@ -1,0 +1,32 @@
+"""How a round decides: the part of it that an operator sets."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from synergy.core.priority import Scales, Weights
+
+
+class Discipline(StrEnum):
+    """What happens behind a request that does not fit."""
+
+    FIFO = "fifo"
+    GREEDY = "greedy"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Policy:
+    """How a round decides.
+
+    scales          what the factors of the priority are measured with
+    backfill_depth  greedy: how many users' different demands that the pool cannot hold are passed
+                    over; requests that differ in lifetime, QOS or nice only meet the same bound,
+                    so they count once
+    round_size      most requests that one round lets go; the next round, with news of what
+                    happened meanwhile, takes up the rest
+    """
+
+    discipline: Discipline = Discipline.GREEDY
+    backfill_depth: int = 100
+    round_size: int = 1_000
+    weights: Weights = Weights()
+    scales: Scales = Scales()

@@ -1,0 +1,111 @@
+"""Everything that a round looks at, and the one function that puts it together.
+
+Why: the scheduler, "what if" and the forecast decide over snapshots that are made alike, or their
+answers would differ. Must not know where any of it comes from.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from synergy.core.accounts import user_node
+from synergy.core.events import FactorsChanged
+from synergy.core.priority import Column
+from synergy.core.queue import Waiting
+from synergy.core.quota import Held, QuotaBook, QuotaTree
+from synergy.core.rounds.facts import Shape
+from synergy.core.shares import Bools, Floats, Ints
+
+NO_FACTORS = FactorsChanged(np.zeros(0), np.zeros(0), 0.0)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Snapshot:
+    """Everything a round looks at, frozen.
+
+    waiting     the queue: c classes, s shapes
+    at_s        the instant of the round, epoch seconds
+    fairshare   shape (a,), factor by association_id
+    points      shape (a,), priority of the association, of which the highest is highest_points
+    leaf        shape (a,), row of the quota book's tree by association_id
+    suspended   shape (a,), True where the project takes no new servers
+    book        what is held, over the classes `book.tree.resource_classes`
+    demand      shape (s, r), the queue's shapes over the resource classes of the book's tree
+    never       classes by class_id that can never start, and why in words
+    rests       classes by class_id that Nova found no host for although Placement named one, and
+                until when they rest, epoch seconds; after it one of the class may be tried, and
+                while that one is under way the rest has no end (infinite)
+    site        shape (c,), points of the site's own factors, or one number for all
+    """
+
+    waiting: Waiting
+    at_s: float
+    fairshare: Floats
+    points: Floats
+    highest_points: float
+    leaf: Ints
+    suspended: Bools
+    book: QuotaBook
+    demand: Ints
+    never: Mapping[int, str] = field(default_factory=dict)
+    rests: Mapping[int, float] = field(default_factory=dict)
+    site: Column = 0.0
+
+    def shape_at(self, shape: int) -> Shape:
+        """Return a shape of the queue as a value."""
+        demand = self.book.tree.resources(self.demand[shape])
+        return Shape(demand, self.waiting.placement[shape])
+
+
+def build_snapshot(
+    *,
+    waiting: Waiting,
+    at_s: float,
+    tree: QuotaTree,
+    held: Sequence[Held],
+    factors: FactorsChanged = NO_FACTORS,
+    suspended: Collection[int] = (),
+    never: Mapping[int, str] | None = None,
+    rests: Mapping[int, float] | None = None,
+    site: Column = 0.0,
+) -> Snapshot:
+    """Return the snapshot of a round.
+
+    tree       over every resource class that the queue asks for
+    held       what holds quota now
+    factors    of the associations; those that are not in it yet have none
+    suspended  associations whose project takes no new servers
+    """
+    width = max(1 + int(waiting.association.max(initial=0)), len(factors.factors))
+    leaf = np.zeros(width, dtype=np.int64)
+    for association_id in np.unique(waiting.association):
+        leaf[association_id] = tree.row.get(user_node(int(association_id)), 0)
+    closed = np.zeros(width, dtype=np.bool_)
+    closed[[one for one in suspended if one < width]] = True
+    return Snapshot(
+        waiting=waiting,
+        at_s=at_s,
+        fairshare=_widened(factors.factors, width),
+        points=_widened(factors.points, width),
+        highest_points=factors.highest_points,
+        leaf=leaf,
+        suspended=closed,
+        book=QuotaBook(tree, held),
+        demand=demand_over(waiting, tree.resource_classes),
+        never=never or {},
+        rests=rests or {},
+        site=site,
+    )
+
+
+def demand_over(waiting: Waiting, resource_classes: Sequence[str]) -> Ints:
+    """Return the queue's shapes, shape (s, r), over more resource classes than it asks for."""
+    demand = np.zeros((len(waiting.demand), len(resource_classes)), dtype=np.int64)
+    place = [resource_classes.index(name) for name in waiting.resource_classes]
+    demand[:, place] = waiting.demand
+    return demand
+
+
+def _widened(column: Floats, width: int) -> Floats:
+    return np.concatenate([column, np.zeros(width - len(column))])

@@ -1,0 +1,217 @@
+"""Answers questions about the last round: why a request waits, and when it starts.
+
+Why: a round is a value, so whoever asks reads it without stopping the scheduler. Every answer
+names the round that it comes from and its age. Must not know who asks.
+"""
+
+import logging
+import uuid
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, Final
+
+from synergy.core import explain, words
+from synergy.core.accounts import project_node, user_node
+from synergy.core.errors import UpstreamUnavailable
+from synergy.core.explain import End
+from synergy.core.forecast import forecast
+from synergy.core.model import QuotaKind, Request, Resources, State
+from synergy.core.reasons import Reason
+from synergy.core.shares import Ints
+from synergy.managers.base import Json
+from synergy.managers.scheduler.latest import (
+    Latest,
+    at_json,
+    bound_json,
+    ends_now,
+    reason_of,
+    round_json,
+)
+from synergy.managers.scheduler.what_if import FORECAST_ROUNDS, WhatIf
+from synergy.ports import Clock, Compute, Flavor, Reading, Store
+
+LOG = logging.getLogger(__name__)
+_RELEASES: Final = 5
+_SMALLER: Final = 3
+_MOST_TRIED: Final = 6  # smaller flavors that a round is decided for
+
+
+class Answers:
+    """Questions about one round; reads the store, and changes nothing."""
+
+    def __init__(self, clock: Clock, store: Store, compute: Compute, what_if: WhatIf) -> None:
+        self._clock, self._store, self._compute = clock, store, compute
+        self._what_if = what_if
+
+    def explain(self, latest: Latest | None, request_id: str) -> Json:
+        """Tell why a request waits, its place, its priority, and what would unblock it."""
+        now = self._clock.now()
+        with self._store.reading() as uow:
+            request = uow.requests.get(request_id)
+            waits = request.state in (State.QUEUED, State.HELD)
+            names = _names(uow, request) if waits else {}
+            ends = (
+                ends_now(uow, latest.tree, now) if latest and request.state is State.QUEUED else []
+            )
+        reason = reason_of(latest, request, now)
+        answer: dict[str, Any] = {
+            "id": request_id,
+            "state": request.state.value,
+            "reason": reason.value if reason else None,
+            "text": "",
+            "bounds": [],
+            "position": None,
+            "priority": None,
+            "unblocked_by": None,
+            **round_json(latest, now),
+        }
+        row = latest.row.get(request.class_id) if latest else None
+        if latest is None or row is None or request.state is not State.QUEUED:
+            answer["text"] = _text_of(request, reason)
+            return answer
+        seen = _Seen(latest, request, row)
+        bounds = seen.bounds(reason)
+        ahead = seen.ahead()
+        if seen.private and reason is not Reason.AWAITING_EXPIRY:
+            ends = []  # no end of a shared server gives a private quota anything back
+        answer |= {
+            "text": words.why_waiting(reason, bounds, names, ahead=ahead),
+            "bounds": [bound_json(bound) for bound in bounds],
+            "position": ahead + 1,
+            "priority": seen.terms(),
+            "unblocked_by": self._unblocked_by(seen, ends),
+        }
+        return answer
+
+    def _unblocked_by(self, seen: "_Seen", ends: Sequence[End]) -> Json:
+        """Return what comes free and when, the latest start, and flavors that would start now."""
+        latest, book = seen.latest, seen.latest.plan.book
+        enough_s = None if seen.private else explain.enough_at_s(book, seen.demand, ends)
+        found = forecast(
+            latest.snapshot,
+            latest.plan,
+            ends,
+            latest.policy,
+            wanted=frozenset({seen.request.request_id}),
+            most_rounds=FORECAST_ROUNDS,
+        )
+        next_ends = explain.releases(book, ends, most=_RELEASES)
+        return {
+            "releases": [
+                {"at": at_json(one.at_s), "freed": dict(one.freed), "servers": one.servers}
+                for one in next_ends
+            ],
+            "enough_at": at_json(enough_s),
+            "estimated_start": at_json(found.starts_s.get(seen.request.request_id)),
+            "smaller_flavors": [
+                {"name": flavor.name, "demand": dict(flavor.demand)}
+                for flavor in self._smaller(seen)
+            ],
+        }
+
+    def _smaller(self, seen: "_Seen") -> list[Flavor]:
+        """Return the largest flavors below the one asked for that would start now."""
+        try:
+            found: list[Flavor] = []
+            for flavor in self._fitting(seen)[:_MOST_TRIED]:
+                if len(found) < _SMALLER and self._would_start(seen, flavor):
+                    found.append(flavor)
+        except UpstreamUnavailable as error:
+            LOG.info("no smaller flavors are told: %s", error)
+            return []
+        return found
+
+    def _fitting(self, seen: "_Seen") -> list[Flavor]:
+        """Return the flavors below the one asked for that a quota could hold, the largest first."""
+        asked, book, kind = seen.request.demand, seen.latest.plan.book, seen.request.request_class
+        fitting = [
+            flavor
+            for flavor in self._compute.flavors()
+            if flavor.demand.fits_in(asked)
+            and flavor.demand != asked
+            and seen.covers(flavor.demand)
+            and explain.fits(book, seen.leaf, book.tree.amounts(flavor.demand), kind)
+        ]
+        fitting.sort(key=lambda flavor: (-sum(_ratios(flavor.demand, asked)), flavor.name))
+        return fitting
+
+    def _would_start(self, seen: "_Seen", flavor: Flavor) -> bool:
+        kind = replace(seen.request.request_class, demand=flavor.demand)
+        latest = seen.latest
+        return self._what_if.starts(latest, latest.tree, kind, seen.request.queued_at)
+
+    def priorities(self, latest: Latest | None, requests: Sequence[Request]) -> list[Json]:
+        """Return the weighted terms of queued requests, as sprio -l shows them."""
+        found = []
+        for request in requests:
+            row = latest.row.get(request.class_id) if latest else None
+            seen = _Seen(latest, request, row) if latest and row is not None else None
+            found.append(
+                {
+                    "id": request.request_id,
+                    "name": request.server_name,
+                    "project_id": request.project_id,
+                    "user_id": request.user_id,
+                    "quota": request.quota.value,
+                    "priority": seen.terms() if seen else None,
+                }
+            )
+        return found
+
+
+class _Seen:
+    """One queued request as a round saw it."""
+
+    def __init__(self, latest: Latest, request: Request, row: int) -> None:
+        self.latest, self.request, self.row = latest, request, row
+        snapshot = latest.snapshot
+        self.quota = latest.plan.quota_of(row)
+        self.leaf = int(snapshot.leaf[snapshot.waiting.association[row]])
+        self.demand: Ints = snapshot.demand[snapshot.waiting.shape[row]]
+        self._queued_s = request.queued_at.timestamp()
+
+    @property
+    def private(self) -> bool:
+        return self.quota is QuotaKind.PRIVATE
+
+    def bounds(self, reason: Reason | None) -> list[explain.Bound]:
+        book = self.latest.plan.book
+        return explain.bounds_of(reason, book, self.leaf, self.demand, self.quota)
+
+    def ahead(self) -> int:
+        key = uuid.UUID(self.request.request_id).bytes
+        latest = self.latest
+        return explain.ahead(
+            latest.snapshot, latest.plan, latest.policy, self.row, key, self._queued_s
+        )
+
+    def terms(self) -> Json:
+        latest = self.latest
+        terms = explain.terms_at(
+            latest.snapshot, latest.plan, latest.policy, self.row, self._queued_s
+        )
+        return terms.as_dict()
+
+    def covers(self, demand: Resources) -> bool:
+        """Tell whether the round knows every resource class of a demand."""
+        return set(demand) <= set(self.latest.tree.resource_classes)
+
+
+def _text_of(request: Request, reason: Reason | None) -> str:
+    if reason is not None:
+        return words.why_waiting(reason, [], {}, ahead=None)
+    why = f": {request.why}" if request.why else ""
+    return f"It does not wait, it is {request.state.value}{why}."
+
+
+def _names(uow: Reading, request: Request) -> dict[str, str]:
+    """Return the names that the request's own user knows anyway."""
+    project = next((p for p in uow.projects.all() if p.project_id == request.project_id), None)
+    named = {user_node(request.request_class.association_id): "its user"}
+    if project is not None:
+        named[project_node(project.project_id)] = f"project {project.name}"
+    return named
+
+
+def _ratios(demand: Resources, asked: Resources) -> list[float]:
+    return [demand.get(name, 0) / amount for name, amount in asked.items()]

@@ -1,0 +1,81 @@
+"""Finds out what a round lacks, and lets it decide again: the only place where a round asks Nova.
+
+Why: the decision is a pure function that does not wait for anybody, and Nova is asked only about
+what matters to it. Must not know checks or quotas.
+"""
+
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import replace
+from typing import Final
+
+from synergy.core.model import Request
+from synergy.core.rounds import (
+    Facts,
+    Lack,
+    LacksGroup,
+    LacksRoom,
+    LacksZones,
+    Plan,
+    Policy,
+    Snapshot,
+    decide,
+    group_of,
+)
+from synergy.ports import Clock, Compute
+
+ZONES_KEPT_S: Final = 60.0  # how long a list of zones is good enough
+InFlight = Callable[[], Sequence[Request]]
+
+
+class CloudFacts:
+    """Asks Nova and Placement. Several threads may decide at once."""
+
+    def __init__(self, compute: Compute, clock: Clock, in_flight: InFlight) -> None:
+        """in_flight: gives the requests that were handed over and are not known to have a host."""
+        self._compute, self._clock, self._in_flight = compute, clock, in_flight
+        self._zones: tuple[float, frozenset[str]] = (float("-inf"), frozenset())
+
+    def decide(self, snapshot: Snapshot, policy: Policy) -> Plan:
+        """Return a plan that lacks nothing.
+
+        Raises UpstreamUnavailable when Nova or Placement does not answer.
+        """
+        facts = Facts()
+        while (plan := decide(snapshot, facts, policy)).lacks:
+            facts = self._found(facts, plan.lacks)
+        return plan
+
+    def _found(self, facts: Facts, lacks: Collection[Lack]) -> Facts:
+        groups = {one.group for one in lacks if isinstance(one, LacksGroup)}
+        shapes = [one.shape for one in lacks if isinstance(one, LacksRoom)]
+        in_flight = self._in_flight() if groups or shapes else []
+        if LacksZones() in lacks:
+            facts = replace(facts, zones=self._known_zones())
+        if groups:
+            busy = self._under_way(groups, in_flight)
+            found = {group: group in busy for group in groups}
+            facts = replace(facts, groups={**facts.groups, **found})
+        if shapes and not facts.rooms:
+            # Asked before the hosts are: one that gets its allocation in between counts twice for
+            # now, never not at all.
+            ids = [one.request_id for one in in_flight]
+            placed = self._compute.placed(ids) if ids else set()
+            unplaced = tuple(one.demand for one in in_flight if one.request_id not in placed)
+            facts = replace(facts, in_flight=unplaced)
+        rooms = {one: self._compute.room_for(one.demand, one.placement) for one in shapes}
+        return replace(facts, rooms={**facts.rooms, **rooms}) if rooms else facts
+
+    def _known_zones(self) -> frozenset[str]:
+        listed_s, zones = self._zones
+        now_s = self._clock.monotonic_s()
+        if now_s >= listed_s + ZONES_KEPT_S:
+            zones = self._compute.zones()
+            self._zones = now_s, zones
+        return zones
+
+    def _under_way(self, groups: Collection[str], in_flight: Sequence[Request]) -> set[str]:
+        """Return the groups of which a server was handed over and has no host yet."""
+        group = {one.request_id: group_of(one.request_class.placement) for one in in_flight}
+        away = {key: named for key, named in group.items() if named in groups}
+        views = self._compute.servers(away)
+        return {named for key in views if views[key].host is None and (named := away[key])}

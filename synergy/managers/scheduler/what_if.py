@@ -1,0 +1,237 @@
+"""Answers what would become of servers that do not exist yet, as the next round would decide.
+
+Why: "would it start now" and the scheduler must not disagree, so the question is put to the
+function that decides, over the queue as it is and with the same facts of the cloud. Must not know
+who asks.
+"""
+
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any, Final
+
+from synergy.core import explain, words
+from synergy.core.accounts import held_of, user_node
+from synergy.core.admission import QOS_KEY, bound_to, wishes
+from synergy.core.errors import NotFound
+from synergy.core.events import FactorsChanged
+from synergy.core.explain import End
+from synergy.core.forecast import ends_of, forecast
+from synergy.core.model import (
+    AVAILABILITY_ZONE,
+    SERVER_GROUP,
+    Constraints,
+    QuotaKind,
+    RequestClass,
+)
+from synergy.core.never import Ceilings
+from synergy.core.queue import Waiting
+from synergy.core.quota import QuotaTree
+from synergy.core.reasons import Reason
+from synergy.core.rounds import Outcome, Plan, Policy, Snapshot, build_snapshot
+from synergy.managers.base import Json
+from synergy.managers.scheduler.facts import CloudFacts
+from synergy.managers.scheduler.latest import (
+    Latest,
+    at_json,
+    bound_json,
+    ends_now,
+    round_json,
+    suspended_associations,
+)
+from synergy.managers.scheduler.ranking import SitePoints
+from synergy.ports import Clock, Compute, Store
+
+FORECAST_ROUNDS: Final = 40
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class _Asked:
+    """Requests that are asked about, as a round would see them, and what it decided.
+
+    row       of their class
+    own       ids of those that it lets go or refuses, oldest first
+    """
+
+    snapshot: Snapshot
+    policy: Policy
+    plan: Plan
+    row: int
+    ids: Sequence[str]
+
+
+class WhatIf:
+    """Questions about requests that nobody made; reads the store, and changes nothing."""
+
+    def __init__(
+        self, clock: Clock, store: Store, compute: Compute, cloud: CloudFacts, site: SitePoints
+    ) -> None:
+        self._clock, self._store, self._compute = clock, store, compute
+        self._cloud, self._site = cloud, site
+
+    def class_of(
+        self,
+        project_id: str,
+        user_id: str | None,
+        flavor: str,
+        metadata: Mapping[str, str],
+        *,
+        zone: str | None = None,
+        group: str | None = None,
+    ) -> RequestClass:
+        """Return the class that a server would be of. Raises NotFound and InvalidInput."""
+        known = {one.name: one for one in self._compute.flavors()}
+        if flavor not in known:
+            raise NotFound(f"flavor {flavor!r} does not exist, or is not public")
+        with self._store.reading() as uow:
+            project = uow.projects.get(project_id)
+            users = [a for a in uow.projects.associations() if a.project_id == project_id]
+        mine = [a for a in users if user_id in (None, a.user_id) and a.active]
+        if not mine:
+            who = f"user {user_id!r}" if user_id else "anybody"
+            raise NotFound(f"project {project.name!r} knows no role of {who}")
+        asked = wishes(
+            project,
+            metadata=metadata,
+            extra_specs=known[flavor].extra_specs,
+            user_data_quota=None,
+            qos_names=[metadata.get(QOS_KEY, "normal")],  # whether it exists, the queue knows
+        )
+        named = ((AVAILABILITY_ZONE, zone), (SERVER_GROUP, group))
+        placement: Constraints = tuple((key, value) for key, value in named if value)
+        return RequestClass(
+            association_id=mine[0].association_id,
+            demand=known[flavor].demand,
+            quota=asked.quota,
+            on_private_full=asked.on_private_full,
+            qos=asked.qos,
+            nice=asked.nice,
+            ttl_s=asked.ttl_s,
+            constraints=bound_to(asked, placement),
+        )
+
+    def answer(self, latest: Latest, tree: QuotaTree, kind: RequestClass, count: int) -> Json:
+        """Tell what would become of `count` requests of a class if they arrived now.
+
+        tree  the quota tree over every resource class that is asked for
+        """
+        now = self._clock.now()
+        ids = [str(uuid.UUID(int=2**128 - count + n)) for n in range(count)]  # behind every other
+        asked = self._decided(latest, tree, kind, ids, now.timestamp(), now)
+        with self._store.reading() as uow:
+            ends = ends_now(uow, tree, now)
+        outcome = _outcome(asked, kind, ends)
+        said = {"count": count, "demand": dict(kind.demand)}
+        return said | outcome.as_json() | round_json(latest, now)
+
+    def starts(
+        self, latest: Latest, tree: QuotaTree, kind: RequestClass, queued_at: datetime
+    ) -> bool:
+        """Tell whether one request of a class that was queued then would start now."""
+        ids = [str(uuid.UUID(int=2**128 - 1))]
+        asked = self._decided(latest, tree, kind, ids, queued_at.timestamp(), self._clock.now())
+        chosen = {d.request_id for d in asked.plan.decisions if d.outcome is Outcome.DISPATCH}
+        return ids[0] in chosen
+
+    def _decided(
+        self,
+        latest: Latest,
+        tree: QuotaTree,
+        kind: RequestClass,
+        ids: Sequence[str],
+        queued_at_s: float,
+        now: datetime,
+    ) -> _Asked:
+        """Decide over the queue as it is now with more requests in it."""
+        with self._store.reading() as uow:
+            held = [held_of(*entry) for entry in uow.requests.held()]
+            suspended = suspended_associations(uow)
+        before = latest.snapshot
+        left = before.waiting.without(latest.plan.taken)
+        waiting, row = left.with_class(kind, ids, queued_at_s)
+        snapshot = build_snapshot(
+            waiting=waiting,
+            at_s=now.timestamp(),
+            tree=tree,
+            held=held,
+            factors=FactorsChanged(before.fairshare, before.points, before.highest_points),
+            suspended=suspended,
+            never=_never(before, tree, kind, waiting, row),
+            rests=before.rests,
+            site=self._site.points(waiting, now.timestamp()),
+        )
+        # A round that other requests fill would say nothing of these.
+        policy = replace(latest.policy, round_size=1 + waiting.request_count)
+        plan = self._cloud.decide(snapshot, policy)
+        return _Asked(snapshot=snapshot, policy=policy, plan=plan, row=row, ids=ids)
+
+
+def _never(
+    before: Snapshot, tree: QuotaTree, kind: RequestClass, waiting: Waiting, row: int
+) -> dict[int, str]:
+    """Return what can never start, the class that is asked about included."""
+    why = Ceilings(tree).why(user_node(kind.association_id), kind)
+    own = int(waiting.class_id[row])
+    others = {key: text for key, text in before.never.items() if key != own}
+    return {**others, own: why} if why else others
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Outcome:
+    """What would become of requests: how many start at once, and why and when the others.
+
+    quota  the one that those who wait would wait for, or that all of them would hold
+    """
+
+    quota: QuotaKind
+    starts_now: int = 0
+    reason: Reason | None = None
+    text: str = ""
+    bounds: Sequence[explain.Bound] = ()
+    first_start_s: float | None = None
+    last_start_s: float | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "quota": self.quota.value,
+            "starts_now": self.starts_now,
+            "reason": self.reason.value if self.reason else None,
+            "text": self.text,
+            "bounds": [bound_json(bound) for bound in self.bounds],
+            "estimated_first_start": at_json(self.first_start_s),
+            "estimated_last_start": at_json(self.last_start_s),
+        }
+
+
+def _outcome(asked: _Asked, kind: RequestClass, ends: Sequence[End]) -> _Outcome:
+    plan, ids, count = asked.plan, frozenset(asked.ids), len(asked.ids)
+    mine = [one for one in plan.decisions if one.request_id in ids]
+    started = [one.quota for one in mine if one.quota is not None]
+    if len(started) == count:
+        text = f"{'It' if count == 1 else 'All'} would start now."
+        return _Outcome(quota=started[-1], starts_now=count, text=text)
+    refused = next((one for one in mine if one.outcome is Outcome.REJECT), None)
+    if refused is not None and refused.reason is Reason.NEVER_FITS:
+        text = f"It would be refused: it {refused.why}."
+        return _Outcome(quota=kind.quota, reason=Reason.NEVER_FITS, text=text)
+    quota = plan.quota_of(asked.row)
+    reason = (refused.reason if refused else None) or plan.reason_of(asked.row)
+    tree, snapshot = plan.book.tree, asked.snapshot
+    leaf, demand = int(snapshot.leaf[kind.association_id]), tree.amounts(kind.demand)
+    bounds = explain.bounds_of(reason, plan.book, leaf, demand, quota)
+    text = words.why_waiting(reason, bounds, {}, ahead=None)
+    waits = _Outcome(quota=quota, starts_now=len(started), reason=reason, text=text, bounds=bounds)
+    if refused is not None:
+        return replace(waits, text=f"It would be refused. {text}")
+    wanted = ids - {one.request_id for one in mine}
+    every = [*ends, *ends_of(snapshot, plan)]
+    found = forecast(
+        snapshot, plan, every, asked.policy, wanted=wanted, most_rounds=FORECAST_ROUNDS
+    )
+    starts_s = sorted(found.starts_s.values())
+    return replace(
+        waits,
+        first_start_s=starts_s[0] if starts_s else None,
+        last_start_s=starts_s[-1] if len(starts_s) == len(wanted) else None,
+    )

@@ -1,0 +1,224 @@
+"""Each check alone: what it closes, whom it stops, what it lacks; and all of them over any queue."""
+
+from dataclasses import replace
+from math import inf
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from synergy.core.model import AVAILABILITY_ZONE, SERVER_GROUP, Resources
+from synergy.core.reasons import Reason
+from synergy.core.rounds import (
+    NO_FACTS,
+    Facts,
+    LacksGroup,
+    LacksRoom,
+    LacksZones,
+    Outcome,
+    Shape,
+    decide,
+)
+from synergy.core.rounds.checks import GROUP_CHECK_S, HOST_CHECK_S
+from tests.builders import facts_of, kind, rid, snapshot_of
+
+
+def decided(jobs, facts=None, *, vcpus=100, rests=None, **more):
+    snapshot, policy = snapshot_of(jobs, vcpus=vcpus, **more)
+    if rests:
+        of = {one: n + 1 for n, one in enumerate(dict.fromkeys(job[1] for job in jobs))}
+        snapshot = replace(snapshot, rests={of[one]: until for one, until in rests.items()})
+    known = facts_of(snapshot) if facts is None else facts
+    return snapshot, decide(snapshot, known, policy)
+
+
+def started(plan):
+    return [d.request_id for d in plan.decisions if d.outcome is Outcome.DISPATCH]
+
+
+def in_group(vcpus=1, group="g", **more):
+    return kind(vcpus, constraints=((SERVER_GROUP, group),), **more)
+
+
+def in_zone(zone):
+    return kind(1, constraints=((AVAILABILITY_ZONE, zone),))
+
+
+def room(*vcpus):
+    return {f"node{n}": Resources.of(VCPU=amount) for n, amount in enumerate(vcpus)}
+
+
+def test_what_is_not_known_is_lacking_and_taken_for_granted():
+    jobs = [(1, in_zone("az1"), 9), (2, in_group(), 8), (3, kind(2), 7)]
+    _, plan = decided(jobs, NO_FACTS)
+    assert len(started(plan)) == 3
+    assert plan.lacks == {
+        LacksZones(), LacksGroup("g"),
+        LacksRoom(Shape(Resources.of(VCPU=1), ((AVAILABILITY_ZONE, "az1"),))),
+        LacksRoom(Shape(Resources.of(VCPU=1), ((SERVER_GROUP, "g"),))),
+        LacksRoom(Shape(Resources.of(VCPU=2))),
+    }  # fmt: skip
+
+
+def test_nothing_is_lacking_that_no_decision_rests_on():
+    _, plan = decided([(1, kind(9), 9)], NO_FACTS, vcpus=4)
+    assert not plan.lacks
+
+
+def test_a_zone_that_is_gone_is_refused_and_others_start():
+    _, plan = decided([(1, in_zone("az1"), 9), (2, in_zone("az2"), 8)])
+    assert len(started(plan)) == 2
+    jobs = [(1, in_zone("az1"), 9), (2, in_zone("az2"), 8), (3, in_zone("az2"), 7)]
+    snapshot, policy = snapshot_of(jobs, vcpus=100)
+    facts = replace(facts_of(snapshot), zones=frozenset({"az1"}))
+    plan = decide(snapshot, facts, policy)
+    assert started(plan) == [rid(1)]
+    refused = [d for d in plan.decisions if d.outcome is Outcome.REJECT]
+    assert [d.request_id for d in refused] == [rid(2), rid(3)]
+    assert {d.why for d in refused} == {
+        "asks for availability zone az2, which does not exist any more"
+    }
+
+
+def test_of_a_group_one_goes_at_a_time_and_smaller_members_do_not_slip_in():
+    jobs = [(1, in_group(2), 9), (2, in_group(2), 8), (3, in_group(1), 7), (4, kind(1), 6)]
+    snapshot, policy = snapshot_of(jobs, vcpus=100)
+    plan = decide(snapshot, replace(facts_of(snapshot), groups={"g": False}), policy)
+    assert started(plan) == [rid(1), rid(4)]
+    assert plan.reason_of(0) is plan.reason_of(1) is Reason.PRIORITY
+    assert plan.look_at_s == snapshot.at_s + GROUP_CHECK_S
+    busy = decide(snapshot, replace(facts_of(snapshot), groups={"g": True}), policy)
+    assert started(busy) == [rid(4)]
+
+
+def test_a_member_that_finds_no_host_does_not_take_its_groups_turn():
+    jobs = [(1, in_group(2), 9), (2, in_group(1), 8)]
+    snapshot, policy = snapshot_of(jobs, vcpus=100)
+    facts = replace(facts_of(snapshot, fragmented=[2]), groups={"g": False})
+    assert started(decide(snapshot, facts, policy)) == [rid(2)]
+
+
+def test_a_class_rests_then_one_is_tried_then_it_waits_for_the_outcome():
+    jobs = [(1, kind(2), 9), (2, kind(2), 8), (3, kind(1), 7)]
+    snapshot, plan = decided(jobs, rests={kind(2): 1e6 + 30})
+    assert started(plan) == [rid(3)]
+    assert plan.reason_of(0) is Reason.FRAGMENTED
+    assert plan.look_at_s == snapshot.at_s + 30
+    _, plan = decided(jobs, rests={kind(2): 1e6})
+    assert started(plan) == [rid(1), rid(3)]
+    assert plan.reason_of(0) is Reason.FRAGMENTED
+    snapshot, plan = decided(jobs, rests={kind(2): inf})
+    assert started(plan) == [rid(3)]
+    assert plan.look_at_s == snapshot.at_s + HOST_CHECK_S
+
+
+def test_what_finds_no_host_leaves_its_quota_to_others_in_the_same_round():
+    jobs = [(1, kind(3), 9), (2, kind(1), 8)]
+    snapshot, policy = snapshot_of(jobs, vcpus=3)
+    facts = facts_of(snapshot, fragmented=[3])
+    plan = decide(snapshot, facts, policy)
+    assert started(plan) == [rid(2)]
+    assert plan.reason_of(0) is Reason.FRAGMENTED
+    assert plan.book.shared_used[0].tolist() == [1]
+    assert plan.complete
+
+
+def test_what_is_on_its_way_to_some_host_takes_its_room_first():
+    jobs = [(n, kind(3), 9 - n) for n in range(1, 4)]
+    snapshot, policy = snapshot_of(jobs, vcpus=100)
+    shape = snapshot.shape_at(0)
+    facts = Facts(rooms={shape: room(5, 5)}, in_flight=(Resources.of(VCPU=3),))
+    plan = decide(snapshot, facts, policy)
+    assert started(plan) == [rid(1)]
+    assert plan.reason_of(0) is Reason.FRAGMENTED
+    assert plan.look_at_s == snapshot.at_s + HOST_CHECK_S
+
+
+def test_ten_thousand_classes_without_a_host_are_not_looked_at_one_by_one():
+    jobs = [(n, kind(2, nice=n), n) for n in range(1, 10_001)]
+    snapshot, policy = snapshot_of(jobs, vcpus=100)
+    asked = []
+
+    class Counted(dict):
+        def get(self, *args):
+            asked.append(args)
+            return super().get(*args)
+
+    facts = replace(facts_of(snapshot, fragmented=[2]), rooms=Counted(facts_of(
+        snapshot, fragmented=[2]).rooms))  # fmt: skip
+    plan = decide(snapshot, facts, policy)
+    assert not plan.decisions
+    assert len(asked) == 1
+    assert {plan.reason_of(row) for row in range(len(snapshot.waiting))} == {Reason.FRAGMENTED}
+
+
+jobs = st.lists(
+    st.tuples(
+        st.integers(1, 4), st.integers(1, 3), st.sampled_from([None, "g1", "g2"]),
+        st.integers(0, 3),
+    ),
+    max_size=25,
+)  # fmt: skip
+
+
+@settings(max_examples=150)
+@given(
+    jobs,
+    st.integers(0, 30),
+    st.lists(st.integers(0, 6), min_size=1, max_size=3),
+    st.lists(st.integers(1, 4), max_size=2),
+)
+def test_a_plan_never_contradicts_itself(found, vcpus, hosts, away):
+    """What starts fits the hosts beside what is under way, one of each group starts, and the book
+    holds what was held and what starts, nothing else."""
+    given_ = [
+        (n, kind(v, association=a, **({"constraints": ((SERVER_GROUP, group),)} if group else {})),
+         age)
+        for n, (v, a, group, age) in enumerate(found, start=1)
+    ]  # fmt: skip
+    snapshot, policy = snapshot_of(given_, vcpus=vcpus)
+    shapes = [snapshot.shape_at(n) for n in range(len(snapshot.demand))]
+    facts = Facts(
+        groups={"g1": False, "g2": False},
+        rooms={one: room(*hosts) for one in shapes},
+        in_flight=tuple(Resources.of(VCPU=v) for v in away),
+    )
+    plan = decide(snapshot, facts, policy)
+    assert not plan.lacks
+    starts = [d for d in plan.decisions if d.outcome is Outcome.DISPATCH]
+    vcpu = [int(snapshot.demand[snapshot.waiting.shape[d.class_row], 0]) for d in starts]
+    assert sum(vcpu) == int(plan.book.shared_used[0, 0] - snapshot.book.shared_used[0, 0])
+    assert sum(vcpu) <= sum(hosts)
+    groups = [
+        dict(snapshot.waiting.placement[snapshot.waiting.shape[d.class_row]]).get(SERVER_GROUP)
+        for d in starts
+    ]
+    named = [group for group in groups if group]
+    assert len(named) == len(set(named))
+    assert np.array_equal(np.bincount([d.class_row for d in starts],
+                                      minlength=len(plan.taken)), plan.taken)  # fmt: skip
+    again = decide(snapshot, facts, policy)  # a snapshot is not used up
+    assert [d.request_id for d in again.decisions] == [d.request_id for d in plan.decisions]
+
+
+@pytest.mark.parametrize("seen", [1, 3])
+def test_what_if_stands_where_the_same_request_would_stand(seen):
+    """A queue with a class more is the queue that the same requests would have made."""
+    old = [(n, kind(1 + n % 2, nice=n % 3), 100 - n) for n in range(1, 10)]
+    asked = kind(1, nice=1) if seen == 3 else kind(7, nice=seen)
+    made, _ = snapshot_of([*old, (90, asked, 0), (91, asked, 0)], vcpus=1)
+    before, _ = snapshot_of(old, vcpus=1)
+    waiting, row = before.waiting.with_class(asked, [rid(90), rid(91)], before.at_s)
+    assert row == (len(before.waiting) if seen == 1 else row)
+
+    def lines(queue):
+        return {
+            (tuple(queue.demand[queue.shape[n]]), int(queue.nice[n])): [
+                queue.lines[n].id_at(at) for at in range(int(queue.first[n]), int(queue.end[n]))
+            ]
+            for n in range(len(queue))
+        }
+
+    assert lines(waiting) == lines(made.waiting)
+    assert before.waiting.request_count == 9  # the queue itself is as it was
