@@ -143,7 +143,7 @@ def test_every_fact_is_published_and_heard_or_declared_to_be_for_others():
 def test_a_publisher_is_found_where_it_publishes_and_nowhere_else():
     source = """
 def one(self):
-    self._publish(ZonesGone(zones))
+    self._publish(OwnersGone(owners))
 def two(self, publish):
     held = QuotaHeld(())
     publish(held)
@@ -152,13 +152,13 @@ def three(self):
     self._edge.publish(message)
     broker.send(ServersActive(()))
 """
-    assert facts().published_in(source) == {"ZonesGone", "QuotaHeld"}
+    assert facts().published_in(source) == {"OwnersGone", "QuotaHeld"}
 
 
 def test_a_name_that_is_not_there_is_noticed():
-    assert is_defined("synergy.core.schedule.schedule")
+    assert is_defined("synergy.core.rounds.decide.decide")
     assert is_defined("synergy.managers.queue.intake.BuildIntake.take_in")
-    assert not is_defined("synergy.core.schedule.decide_all")
+    assert not is_defined("synergy.core.rounds.decide.decide_all")
     assert not is_defined("synergy.managers.queue.QueueManager")  # only passed on there
-    assert not names_a_function("`synergy.core.schedule` decides")
+    assert not names_a_function("`synergy.core.rounds` decides")
     assert len(steps_of("#. one\n   more\n\n#. two\n\nrest\n")) == 2

@@ -3,6 +3,7 @@
 from typing import Any, Final
 
 from synergy.api.routing import (
+    ID,
     LIMIT,
     TEXT,
     Answer,
