@@ -65,6 +65,7 @@ soak: $(VENV)/.installed
 sample: $(VENV)/.installed
 	$(BIN)/oslo-config-generator --config-file etc/synergy/config-generator.conf
 	$(BIN)/oslopolicy-sample-generator --config-file etc/synergy/policy-generator.conf
+	$(BIN)/python tools/client_types.py
 
 doc: $(VENV)/.installed
 	$(BIN)/python -m sphinx -q -W -b html doc/source doc/build/html

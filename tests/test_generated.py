@@ -1,11 +1,14 @@
 """Files that are made from the code are as the code makes them now."""
 
+import importlib.util
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
+
+from synergy.api.schemas import COMPONENTS
 
 ROOT = Path(__file__).parents[1]
 BOUNDS = "upper-constraints.txt"
@@ -25,6 +28,13 @@ def test_a_sample_is_current(tmp_path, tool, settings, sample):
         check=True, capture_output=True, timeout=120, cwd=ROOT,
     )  # fmt: skip
     assert made.read_text() == (folder / sample).read_text(), "run: make sample"
+
+
+def test_the_types_of_the_client_are_current():
+    spec = importlib.util.spec_from_file_location("maker", ROOT / "tools" / "client_types.py")
+    maker = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(maker)
+    assert maker.source_of(COMPONENTS) == maker.TARGET.read_text(), "run: make sample"
 
 
 def test_each_value_that_an_option_takes_is_explained():

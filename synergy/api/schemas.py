@@ -39,6 +39,11 @@ def ref(name: str) -> dict[str, Any]:
     return {"$ref": f"#/components/schemas/{name}"}
 
 
+def means(text: str) -> dict[str, Any]:
+    """Return what says what a thing is."""
+    return {"description": text}
+
+
 def wrapped(**parts: Schema) -> dict[str, Any]:
     """Return the schema of an object with just these properties, all of them there."""
     return object_of(parts, list(parts))
@@ -127,17 +132,19 @@ COMPONENTS: Final[Mapping[str, Schema]] = {
             "minItems": 1,
             "items": wrapped(status={"type": "integer"}, code=STRING, detail=STRING),
         }
-    ),
-    "Manager": object_of(_MANAGER, list(_MANAGER)),
-    "Project": project_schema(PROJECT_SETTINGS),
+    ) | means("Why the API refused a call, or could not answer it."),
+    "Manager": object_of(_MANAGER, list(_MANAGER))
+    | means("A manager with its status and commands."),
+    "Project": project_schema(PROJECT_SETTINGS)
+    | means("A managed project; `users` only when it is shown alone, `effects` after a dry run."),
     "Effects": wrapped(
         shared_before=AMOUNTS, shared_after=AMOUNTS, shortfall=AMOUNTS, would_wait=COUNT,
         unknown=AMOUNTS, text=STRING,
-    ),
-    "User": user_schema(USER_SETTINGS),
+    ) | means("What a change of quotas does to the shared quota."),
+    "User": user_schema(USER_SETTINGS) | means("A user of a project."),
     "Request": object_of(
         {**_REQUEST, "history": {"type": "array", "items": wrapped(**_STEP)}}, list(_REQUEST)
-    ),
+    ) | means("A server that Synergy holds or held; `history` only when it is shown alone."),
     "Explanation": wrapped(
         id=STRING, state=_words(State), reason=or_null(_words(Reason)), text=STRING,
         bounds={"type": "array", "items": _BOUND}, position=or_null(COUNT),
@@ -156,18 +163,23 @@ COMPONENTS: Final[Mapping[str, Schema]] = {
             )
         ),
         **_ROUND,
-    ),
+    ) | means("Why a request waits; what the numbers mean is in the documentation."),
     "Simulation": wrapped(
         count=COUNT, quota=_words(QuotaKind), demand=AMOUNTS, starts_now=COUNT,
         reason=or_null(_words(Reason)), text=STRING, bounds={"type": "array", "items": _BOUND},
         estimated_first_start=or_null(INSTANT), estimated_last_start=or_null(INSTANT), **_ROUND,
-    ),
+    ) | means("What would become of servers that were asked for now."),
     "Quota": wrapped(
         total=operators_only(or_null(AMOUNTS)), private_unmanaged=operators_only(or_null(AMOUNTS)),
         shared=AMOUNTS, shortfall=operators_only(or_null(AMOUNTS)),
         lent=operators_only(or_null(AMOUNTS)), shared_used=operators_only(or_null(AMOUNTS)),
         shared_free=AMOUNTS,
-        shortfall_causes=operators_only({"type": ["object", "null"]}),
+        shortfall_causes=operators_only(
+            {
+                "type": ["object", "null"],
+                "additionalProperties": {"type": "array", "items": STRING},
+            }
+        ),
         warnings=operators_only({"type": ["array", "null"], "items": STRING}),
         projects={
             "type": "array",
@@ -177,7 +189,7 @@ COMPONENTS: Final[Mapping[str, Schema]] = {
                 borrow_limit=or_null(AMOUNTS), lend_limit=or_null(AMOUNTS),
             ),
         },
-    ),
+    ) | means("The shared quota, and who owns and holds what; null is an administrator's to know."),
     "Expiry": wrapped(
         suspended=BOOLEAN,
         reason=or_null({"type": "string", "enum": ["clock", "most_per_pass"]}),
@@ -185,25 +197,26 @@ COMPONENTS: Final[Mapping[str, Schema]] = {
         next_end=or_null(INSTANT), most_per_pass=COUNT,
         clock=wrapped(trusted=BOOLEAN, wall=INSTANT, now=INSTANT, off_s=NUMBER),
         refused={"type": "array", "items": wrapped(id=STRING, why=STRING, next_try_at=INSTANT)},
-    ),
+    ) | means("Whether servers are ended when their lifetimes are over, or why not."),
     "Share": wrapped(
         id=STRING, parent=or_null(STRING), user=or_null(STRING), raw_shares=SHARES,
         norm_shares=or_null(NUMBER), raw_usage=NUMBER, norm_usage=NUMBER, effective_usage=NUMBER,
         level_fs={"anyOf": [NUMBER, {"const": "inf", "type": "string"}, {"type": "null"}]},
         rank=or_null(COUNT), fairshare=or_null(NUMBER), why=STRING,
-    ),
+    ) | means("A row of the share tree."),
     "Priority": wrapped(
         id=STRING, name=STRING, project_id=STRING, user_id=STRING, quota=_words(QuotaKind),
         priority=or_null(_TERMS),
-    ),
+    ) | means("A queued request with the weighted terms of its priority."),
     "Usage": wrapped(
         begin=INSTANT, end=INSTANT, project_id=or_null(STRING), project=or_null(STRING),
         user_id=or_null(STRING), user=or_null(STRING), quota=or_null(_words(QuotaKind)),
         servers=COUNT, resource_hours=HOURS, billed_hours=NUMBER,
         promised_share=operators_only(or_null(NUMBER)),
         delivered_share=operators_only(or_null(NUMBER)),
-    ),
-    "Event": wrapped(number=COUNT, project_id=STRING, request_id=STRING, **_STEP),
+    ) | means("What somebody used in a time."),
+    "Event": wrapped(number=COUNT, project_id=STRING, request_id=STRING, **_STEP)
+    | means("Something that happened to a request."),
     "Change": wrapped(
         number=COUNT, at=INSTANT, request_id=STRING, user_id=or_null(STRING),
         user_name=or_null(STRING), project_id=or_null(STRING),
@@ -211,19 +224,19 @@ COMPONENTS: Final[Mapping[str, Schema]] = {
         asked={"type": "object"}, before={"type": ["object", "null"]},
         after={"type": ["object", "null"]}, outcome=_words(AuditOutcome),
         status=or_null({"type": "integer"}), why=STRING,
-    ),
+    ) | means("A change that somebody asked for through the API, and what became of it."),
     "Round": wrapped(
         waiting=or_null(COUNT), classes=COUNT, round_id=or_null(STRING), round_at=or_null(INSTANT),
         rounds=COUNT, dispatched=COUNT, conflicts=COUNT, unknown=COUNT, changes_passed=COUNT,
         changes_refused=COUNT, site_factor_errors={"type": "object"},
         reasons={"type": "object", "additionalProperties": COUNT},
-    ),
+    ) | means("The last round and its counters."),
     "Health": wrapped(
         live=BOOLEAN, ready=BOOLEAN, healthy=BOOLEAN,
         why={"type": "array", "items": STRING},
         managers={"type": "object", "additionalProperties": STRING},
-    ),
-    "Liveness": wrapped(live=BOOLEAN),
+    ) | means("Whether the service is live, ready and healthy, and why not."),
+    "Liveness": wrapped(live=BOOLEAN) | means("That the service lives."),
     "Versions": wrapped(
         versions={
             "type": "array",
@@ -232,6 +245,6 @@ COMPONENTS: Final[Mapping[str, Schema]] = {
                 links={"type": "array", "items": wrapped(rel=STRING, href=STRING)},
             ),
         }
-    ),
+    ) | means("The versions of the API."),
 }  # fmt: skip
 NAME: Final = TEXT

@@ -1,8 +1,14 @@
-"""What the API answers, typed; the schemas are in `/v1/openapi.json`."""
+"""What the API answers, typed: made from its schemas by `make sample`, not by hand."""
 
-from typing import Any, TypedDict
+from typing import Any, NotRequired, TypedDict
 
 Amounts = dict[str, int]
+
+
+class Error(TypedDict):
+    """Why the API refused a call, or could not answer it."""
+
+    errors: list[dict[str, Any]]
 
 
 class Manager(TypedDict):
@@ -16,6 +22,14 @@ class Manager(TypedDict):
     last_duration_s: float | None
     next_run_at: str | None
     last_error: str
+    needed: bool
+    autostart: bool
+    stopped_means: str
+    hindrance: str
+    lag_s: float
+    running_s: float | None
+    unable_s: float
+    stall_s: float
     commands: list[dict[str, Any]]
 
 
@@ -30,8 +44,19 @@ class User(TypedDict):
     revision: str
 
 
+class Effects(TypedDict):
+    """What a change of quotas does to the shared quota."""
+
+    shared_before: Amounts
+    shared_after: Amounts
+    shortfall: Amounts
+    would_wait: int
+    unknown: Amounts
+    text: str
+
+
 class Project(TypedDict):
-    """A managed project; `users` only when it is shown alone."""
+    """A managed project; `users` only when it is shown alone, `effects` after a dry run."""
 
     id: str
     name: str
@@ -54,7 +79,8 @@ class Project(TypedDict):
     handover: str
     gone: bool
     revision: str
-    users: list[User]
+    users: NotRequired[list[User]]
+    effects: NotRequired[Effects]
 
 
 class Request(TypedDict):
@@ -80,9 +106,9 @@ class Request(TypedDict):
     attempts: int
     host: str | None
     why: str
-    reason: str | None
     revision: str
-    history: list[dict[str, Any]]
+    reason: str | None
+    history: NotRequired[list[dict[str, Any]]]
 
 
 class Explanation(TypedDict):
@@ -133,6 +159,22 @@ class Quota(TypedDict):
     projects: list[dict[str, Any]]
 
 
+class Expiry(TypedDict):
+    """Whether servers are ended when their lifetimes are over, or why not."""
+
+    suspended: bool
+    reason: str | None
+    text: str
+    since: str | None
+    due: int
+    due_on_resume: int
+    expiring: int
+    next_end: str | None
+    most_per_pass: int
+    clock: dict[str, Any]
+    refused: list[dict[str, Any]]
+
+
 class Share(TypedDict):
     """A row of the share tree."""
 
@@ -178,7 +220,7 @@ class Usage(TypedDict):
     delivered_share: float | None
 
 
-# `from` is a keyword, so this one is written as a call.
+# Something that happened to a request.
 Event = TypedDict(
     "Event",
     {
@@ -214,3 +256,42 @@ class Change(TypedDict):
     outcome: str
     status: int | None
     why: str
+
+
+class Round(TypedDict):
+    """The last round and its counters."""
+
+    waiting: int | None
+    classes: int
+    round_id: str | None
+    round_at: str | None
+    rounds: int
+    dispatched: int
+    conflicts: int
+    unknown: int
+    changes_passed: int
+    changes_refused: int
+    site_factor_errors: dict[str, Any]
+    reasons: dict[str, int]
+
+
+class Health(TypedDict):
+    """Whether the service is live, ready and healthy, and why not."""
+
+    live: bool
+    ready: bool
+    healthy: bool
+    why: list[str]
+    managers: dict[str, str]
+
+
+class Liveness(TypedDict):
+    """That the service lives."""
+
+    live: bool
+
+
+class Versions(TypedDict):
+    """The versions of the API."""
+
+    versions: list[dict[str, Any]]
