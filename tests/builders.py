@@ -3,6 +3,7 @@
 from array import array
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import fields, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -279,3 +280,22 @@ def packed(numbers: Sequence[int]) -> bytes:
 
 def times(values: Sequence[float]) -> "array[float]":
     return array("d", values)
+
+
+# For each field of a request class another value than `kind()` has; a new field needs one too.
+_OTHERWISE: dict[str, Any] = {
+    "association_id": 2,
+    "demand": Resources.of(VCPU=2),
+    "quota": QuotaKind.PRIVATE,
+    "on_private_full": OnPrivateFull.REJECT,
+    "qos": "high",
+    "nice": 5,
+    "ttl_s": 60,
+    "constraints": (("availability_zone", "az1"),),
+}
+
+
+def kinds_that_differ() -> list[RequestClass]:
+    """Return `kind()`, and for each field a class that differs from it in that field only."""
+    others = [{one.name: _OTHERWISE[one.name]} for one in fields(RequestClass)]
+    return [kind(), *(replace(kind(), **other) for other in others)]

@@ -10,7 +10,7 @@ from sqlalchemy import event, insert
 from synergy.db.models import ClassRow
 from synergy.db.store import SqlStore
 from synergy.sim.engine import temporary_store
-from tests.builders import kind, rid
+from tests.builders import kind, kinds_that_differ, rid
 from tests.unit.db.test_store import put
 
 
@@ -88,3 +88,18 @@ def test_a_list_asks_once_for_the_classes_of_its_rows_that_it_does_not_know(clas
             found = uow.requests.search()
     assert [one.demand["VCPU"] for one in found] == list(range(1, classes + 1))
     assert sum("FROM request_classes" in statement for statement in asked) == 1
+
+
+def test_every_field_of_a_class_is_stored_and_tells_it_from_others():
+    with temporary_store() as store:
+        with store.writing() as uow:
+            for user in ("alice", "bob"):
+                uow.projects.association("p", user, user)
+            uow.commit()
+        for number, one in enumerate(kinds_that_differ(), start=1):
+            put(store, number, request_class=one)
+        with SqlStore(store._engine, store._vault).reading() as uow:
+            found = uow.requests.search()
+            lines = [line.request_class for line in uow.requests.lines()]
+    assert [one.request_class for one in found] == kinds_that_differ()
+    assert set(lines) == set(kinds_that_differ())
