@@ -4,12 +4,17 @@ need a real OpenStack; `make openstack` brings it up."""
 import logging
 
 import pytest
+from hypothesis import settings
 from oslo_config import cfg
 
 from lab.settings import SECRET, read_settings
 from lab.steps import Lab
 from synergy.drivers.clock import SystemClock
 from tests.openstack import options
+
+# How long an example takes says how busy the machine is, and nothing about what a test is about.
+settings.register_profile("tests", deadline=None)
+settings.load_profile("tests")
 
 
 @pytest.fixture(autouse=True)
