@@ -43,6 +43,7 @@ from synergy.core.declared.filters import (
 from synergy.core.declared.kinds import (
     MOST,
     Choice,
+    Explained,
     Flag,
     Instant,
     Number,
@@ -53,6 +54,7 @@ from synergy.core.declared.kinds import (
 from synergy.core.declared.settings import PROJECT_SETTINGS, USER_SETTINGS
 from synergy.core.errors import InvalidInput
 from synergy.core.model import Association, ExpiryAction, Project, Resources, State
+from synergy.core.reasons import Reason
 from synergy.db.models import (
     AssociationRow,
     AuditRow,
@@ -209,7 +211,8 @@ def test_a_list_is_asked_for_by_what_is_declared_and_by_nothing_else(name):
     query = next(route.query for route in routes if route.name == name)
     assert set(query) == {one.name for one in table}
     for one in table:
-        declared = {**one.kind.schema(), "description": one.help}
+        declared = schemas_of([one])[one.name]
+        assert one.help in declared["description"]
         assert {part: query[one.name][part] for part in declared} == declared
     if command is not None:
         taken = QueueManager.commands()[command].schema["properties"]
@@ -359,6 +362,31 @@ def test_it_has_a_column_and_a_row_of_the_page():
     assert "a whole number of seconds, 0 to 3600" in text
     assert "``60``" in text
     assert text.count("operators\n") + text.endswith("operators") == 1
+
+
+class Colour(Explained):
+    RED = "red", "stop"
+    GREEN = "green", "go"
+
+
+def test_a_word_is_declared_with_its_meaning():
+    kind = Choice(Colour)
+    assert kind.schema() == {
+        "type": "string", "enum": ["red", "green"], "description": "red: stop; green: go."
+    }  # fmt: skip
+    assert kind.words() == "``red``: stop; ``green``: go"
+    assert kind.read("green") is Colour.GREEN
+    assert (Colour("red"), Colour.RED.value, f"{Colour.RED}") == (Colour.RED, "red", "red")
+    found = schemas_of([Setting(name="colour", kind=kind, help="Its colour.", default="red")])
+    assert found["colour"]["description"] == "Its colour. red: stop; green: go."
+
+
+def test_the_page_says_what_each_reason_means_and_what_ends_it():
+    text = "\n".join(pages().reasons_table(Reason))
+    for reason in Reason:
+        assert f"``{reason}``" in text
+        assert reason.meaning in text
+        assert reason.unblocked_by in text
 
 
 VALUES = [

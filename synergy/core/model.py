@@ -17,6 +17,7 @@ from synergy.core.declared.kinds import (
     MOST,
     Amounts,
     Choice,
+    Explained,
     Flag,
     Number,
     OrNone,
@@ -143,29 +144,29 @@ class QuotaKind(StrEnum):
     SHARED = "shared"
 
 
-class DefaultQuota(StrEnum):
+class DefaultQuota(Explained):
     """Which quota a project's requests use when they do not say."""
 
-    PRIVATE = "private"
-    SHARED = "shared"
-    PRIVATE_THEN_SHARED = "private_then_shared"
+    PRIVATE = "private", "the private quota; on_private_full says what if that is full"
+    SHARED = "shared", "the shared quota"
+    PRIVATE_THEN_SHARED = "private_then_shared", "the private quota, else the shared one"
 
 
-class OnPrivateFull(StrEnum):
+class OnPrivateFull(Explained):
     """What becomes of a private request that its project's private quota cannot hold now."""
 
-    REJECT = "reject"
-    QUEUE = "queue"
-    SHARED = "shared"
+    REJECT = "reject", "it is refused, and its server shows why"
+    QUEUE = "queue", "it waits for the private quota"
+    SHARED = "shared", "it may use the shared quota as well"
 
 
-class ExpiryAction(StrEnum):
+class ExpiryAction(Explained):
     """What Synergy does to a shared server whose lifetime is over."""
 
-    DELETE = "delete"
-    SHELVE = "shelve"
-    STOP = "stop"
-    SNAPSHOT_DELETE = "snapshot_delete"
+    DELETE = "delete", "it is deleted"
+    SHELVE = "shelve", "it is shelved, and holds nothing"
+    STOP = "stop", "it is stopped, and holds its quota until its user deletes it"
+    SNAPSHOT_DELETE = "snapshot_delete", "it is deleted once an image of it is complete"
 
 
 class BuildFailure(StrEnum):
@@ -176,22 +177,25 @@ class BuildFailure(StrEnum):
     BUILD_ERROR = "build_error"  # it broke in a way that Nova does not try elsewhere
 
 
-class OnBuildFailure(StrEnum):
+class OnBuildFailure(Explained):
     """What Synergy does to a server whose build Nova gave up."""
 
-    KEEP = "keep"
-    DELETE = "delete"
+    KEEP = "keep", "it stays in ERROR, and its fault says why"
+    DELETE = "delete", "it is deleted"
 
 
-class OnLost(StrEnum):
+class OnLost(Explained):
     """What Synergy does to a request that the conductor has, and of which nothing is heard.
 
     It is never sent again: Nova may still build it.
     """
 
-    TELL = "tell"  # nothing but to say so; it goes on claiming quota
-    ERROR = "error"  # its server is set to ERROR, which gives the quota back
-    REBUILD_BY_USER = "rebuild_by_user"  # its server, which never ran, is deleted: ask again
+    TELL = "tell", "nothing but to say so; the request goes on claiming its quota"
+    ERROR = "error", "it is set to ERROR, and the quota is given back"
+    REBUILD_BY_USER = (
+        "rebuild_by_user",
+        "it, which never ran, is deleted, so that its user asks again",
+    )
 
 
 class Handover(StrEnum):

@@ -7,7 +7,8 @@ must agree. Must not know what a value is for, nor how any of those places look.
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, ClassVar, Final
+from enum import StrEnum
+from typing import Any, ClassVar, Final, Self
 
 from synergy.core.errors import InvalidInput
 
@@ -34,6 +35,19 @@ def read_instant(name: str, text: str) -> datetime:
         raise InvalidInput(
             f"{name} is {text!r}, but must be an instant such as 2026-01-31T12:00:00Z"
         ) from error
+
+
+class Explained(StrEnum):
+    """Words, each declared with what it means."""
+
+    meaning: str
+
+    def __new__(cls, word: str, meaning: str) -> Self:
+        """Make a member of the word and its meaning."""
+        member = str.__new__(cls, word)
+        member._value_ = word
+        member.meaning = meaning
+        return member
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,10 +134,17 @@ class Choice(Kind):
         return [str(word) for word in self.among]
 
     def schema(self) -> Schema:
-        return {"type": "string", "enum": self.texts}
+        said = "; ".join(f"{one}: {one.meaning}" for one in self._explained)
+        about = {"description": f"{said}."} if said else {}
+        return {"type": "string", "enum": self.texts, **about}
 
     def words(self) -> str:
-        return "one of " + ", ".join(f"``{word}``" for word in self.texts)
+        meanings = "; ".join(f"``{one}``: {one.meaning}" for one in self._explained)
+        return meanings or "one of " + ", ".join(f"``{word}``" for word in self.texts)
+
+    @property
+    def _explained(self) -> list[Explained]:
+        return [word for word in self.among if isinstance(word, Explained)]
 
     def read(self, given: Any, of: str = "the value") -> Any:
         return next(word for word in self.among if word == given)
