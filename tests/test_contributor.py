@@ -27,7 +27,10 @@ WALKS = (
 CHECKLISTS = (
     "A project setting",
     "A REST resource",
+    "A column of the request class",
     "A reason",
+    "A check",
+    "A backfill policy",
     "A cloud driver",
     "A manager",
     "A migration",

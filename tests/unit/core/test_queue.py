@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from synergy.core.errors import InvalidInput
 from synergy.core.queue import WaitingQueue
-from tests.builders import kind, packed, rid, times
+from tests.builders import kind, kinds_that_differ, packed, rid, times
 
 
 def members(waiting):
@@ -94,3 +94,14 @@ def test_shapes_that_nobody_asks_for_any_longer_are_forgotten():
 def test_packed_members_that_do_not_match_are_refused():
     with pytest.raises(InvalidInput, match="class 1: 16 id bytes, 2 times"):
         WaitingQueue().load(1, kind(), packed([1]), times([1.0, 2.0]))
+
+
+@pytest.mark.parametrize("other", kinds_that_differ()[1:])
+def test_a_class_that_differs_in_any_field_is_another_row(other):
+    queue = WaitingQueue()
+    queue.add(1, kind(), rid(1), 5.0)
+    waiting = queue.snapshot()
+    same, row = waiting.with_class(kind(), [rid(2)], 6.0)
+    assert (len(same), row) == (1, 0)
+    more, row = waiting.with_class(other, [rid(2)], 6.0)
+    assert (len(more), row) == (2, 1)
