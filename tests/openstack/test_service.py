@@ -19,6 +19,11 @@ CROWD = {"cores": 0, "ram": 0, "instances": 10}
 def cloud(on_edge, connect):
     """The lab with nothing in it; every quota but the shared one is nothing."""
     admin = connect()
+    left = list(admin.compute.servers(all_projects=True))  # of a run that was cut
+    for server in left:
+        admin.compute.delete_server(server, ignore_missing=True)
+    for server in left:
+        admin.compute.wait_for_delete(server, interval=0.5, wait=90)
     for project in admin.identity.projects():
         if project.name != "science":
             admin.compute.update_quota_set(project.id, **CROWD, force=True)
