@@ -73,7 +73,7 @@ class Api:
             conf.register_opts(options, group=group)
         if policy_file:
             conf.set_override("policy_file", str(policy_file), group="oslo_policy")
-        self._conf, self._strategy, self._enforcer = conf, strategy, new_enforcer(conf)
+        self._conf, self._strategy, self._enforcer = conf, strategy, new_enforcer(conf, monotonic_s)
         self.services = WorldServices(world)
         self.app = create_app(
             self.services, self._enforcer, strategy=strategy, costly_per_minute=costly_per_minute,

@@ -4,7 +4,8 @@ Why: who may do what is written down once, from which come the checks, the sampl
 table in the documentation. What a caller sends is the target of a rule, never its credentials.
 """
 
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from typing import Any, Final, Protocol
 
 from oslo_context.context import RequestContext
@@ -12,6 +13,7 @@ from oslo_policy import policy
 
 from synergy.core.errors import PolicyDenied, Unauthenticated
 
+POLICY_READ_S: Final = 5.0  # how old what is known of the operator's policy files may be
 ADMIN: Final = "role:admin"
 _ADMIN_OR_SERVICE: Final = "rule:synergy:admin or role:service"
 _READER: Final = "rule:synergy:admin or role:service or (role:reader and project_id:%(project_id)s)"
@@ -116,9 +118,24 @@ class Enforcer(Protocol):
         """Tell whether a rule holds for a target."""
 
 
-def new_enforcer(conf: Any) -> Enforcer:
+class _Rules(policy.Enforcer):
+    """Looks at the operator's files now and then: at every question it would try a dozen paths."""
+
+    def __init__(self, conf: Any, monotonic_s: Callable[[], float]) -> None:
+        self._monotonic_s, self._looked_s = monotonic_s, float("-inf")
+        super().__init__(conf)
+
+    def load_rules(self, force_reload: bool = False) -> None:
+        """Read the files again if they changed, POLICY_READ_S after the last look."""
+        now_s = self._monotonic_s()
+        if force_reload or now_s >= self._looked_s + POLICY_READ_S:
+            self._looked_s = now_s
+            super().load_rules(force_reload)
+
+
+def new_enforcer(conf: Any, monotonic_s: Callable[[], float] = time.monotonic) -> Enforcer:
     """Return an enforcer of the defaults and of the operator's policy file."""
-    enforcer = policy.Enforcer(conf)
+    enforcer = _Rules(conf, monotonic_s)
     enforcer.register_defaults(list_rules())
     enforcer.load_rules()
     found: Enforcer = enforcer

@@ -1,6 +1,7 @@
 """The API over the real managers: what it answers, to whom, and how it refuses."""
 
 import json
+import os
 import threading
 from datetime import timedelta
 
@@ -501,6 +502,17 @@ def test_a_policy_file_changes_who_may(made, tmp_path):
     path.write_text('"synergy:metrics:get": "role:reader"\n')
     api = Api(made, policy_file=path).as_("reader", project=OWN)
     assert api.ask("GET", "/metrics")[0] == 200
+
+
+def test_a_policy_file_that_changes_is_read_again_within_5_seconds(made, tmp_path):
+    path, now_s = tmp_path / "policy.yaml", [0.0]
+    path.write_text('"synergy:metrics:get": "role:reader"\n')
+    api = Api(made, policy_file=path, monotonic_s=lambda: now_s[0]).as_("reader", project=OWN)
+    assert api.ask("GET", "/metrics")[0] == 200
+    path.write_text('"synergy:metrics:get": "role:admin"\n')
+    os.utime(path, (2e9, 2e9))
+    now_s[0] = 5.1
+    assert api.ask("GET", "/metrics")[0] == 403
 
 
 def test_without_keystone_everybody_is_an_administrator(made):
