@@ -5,7 +5,7 @@ import logging
 from oslo_config import cfg
 
 from synergy.core.events import ServersActive
-from synergy.managers.base import Manager, command
+from synergy.managers.base import Manager, command, on
 
 LOG = logging.getLogger(__name__)
 
@@ -14,7 +14,6 @@ class HeartbeatManager(Manager):
     """Tells at every run how many servers booted since the last one."""
 
     name = "heartbeat"
-    listens = (ServersActive,)
     options = (
         cfg.StrOpt("greeting", default="alive", mutable=True, help="What to say at every run."),
     )
@@ -23,8 +22,9 @@ class HeartbeatManager(Manager):
         self._conf = conf
         self._new = self._total = 0
 
-    def on_event(self, event):
-        self._new += len(event.requests)
+    @on(ServersActive)
+    def count(self, fact):
+        self._new += len(fact.requests)
 
     def task(self):
         LOG.info("%s: %d new server(s)", self._conf.greeting, self._new)

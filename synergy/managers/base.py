@@ -98,6 +98,18 @@ class Command:
 
 
 M = TypeVar("M", bound=Callable[..., Json])
+S = TypeVar("S", bound="Manager")
+F = TypeVar("F", bound=Fact)
+
+
+def on(fact: type[F]) -> Callable[[Callable[[S, F], None]], Callable[[S, F], None]]:
+    """Declare a method that takes in facts of a class; the manager's task follows."""
+
+    def mark(method: Callable[[S, F], None]) -> Callable[[S, F], None]:
+        method.__dict__["synergy_fact"] = fact
+        return method
+
+    return mark
 
 
 def command(
@@ -128,16 +140,28 @@ class Manager:
     option group), `clock`, `publish`, `wake`, `store`, and the ports of the cloud. All of
     its methods are called by one thread at a time.
 
+    woken_by       facts that are a reason to run, of which nothing is to be taken in
+    listens        every fact that it gets: those, what its methods declare with `on`, and what
+                   the class names itself because it takes facts in by an `on_event` of its own
     needed         the service is not ready without it
     stopped_means  what does not happen while it is stopped: "no waiting request starts"
     """
 
     name: ClassVar[str]
     options: ClassVar[Sequence[cfg.Opt]] = ()
+    woken_by: ClassVar[tuple[type[Fact], ...]] = ()
     listens: ClassVar[tuple[type[Fact], ...]] = ()
+    _takes_in: ClassVar[Mapping[type[Fact], str]] = {}  # fact -> name of a method
     needed: ClassVar[bool] = False
     stopped_means: ClassVar[str] = ""
     status: Callable[[], Status] = staticmethod(lambda: Status.RUNNING)  # set by its supervisor
+
+    def __init_subclass__(cls) -> None:
+        """Collect which facts the methods of a subclass take in."""
+        methods = inspect.getmembers(cls, inspect.isfunction)
+        declared = ((method.__dict__.get("synergy_fact"), name) for name, method in methods)
+        cls._takes_in = {fact: name for fact, name in declared if fact is not None}
+        cls.listens = (*cls.__dict__.get("listens", ()), *cls.woken_by, *cls._takes_in)
 
     def setup(self) -> None:
         """Get ready before the first run; raising leaves the manager in ERROR."""
@@ -149,8 +173,11 @@ class Manager:
         """Do the periodic work; return in how many seconds to come back if before `rate_s`."""
         return None
 
-    def on_event(self, event: Fact) -> None:
-        """Take in an event of a class in `listens`; `task` follows."""
+    def on_event(self, fact: Fact) -> None:
+        """Give a fact to the methods that are declared for it; `task` follows."""
+        for kind, name in self._takes_in.items():
+            if isinstance(fact, kind):
+                getattr(self, name)(fact)
 
     def hindrance(self) -> str:
         """Return what keeps the manager from its work although its runs succeed, or ""."""

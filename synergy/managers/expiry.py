@@ -16,10 +16,10 @@ from typing import Any, Final
 from oslo_config import cfg
 
 from synergy.core.errors import Conflict, NotFound, SynergyError, UpstreamUnavailable
-from synergy.core.events import Fact, ServersActive, ServersExpireSoon
+from synergy.core.events import ServersActive, ServersExpireSoon
 from synergy.core.lifecycle import Event, transition
 from synergy.core.model import ExpiryAction, Project, QuotaKind, Request, ServerStatus, State
-from synergy.managers.base import Json, Manager, Publish, command
+from synergy.managers.base import Json, Manager, Publish, command, on
 from synergy.managers.render import instant_json
 from synergy.managers.watched_clock import Standing, WatchedClock
 from synergy.ports import Brake, Compute, Reading, ServerView, Store, Writing
@@ -60,7 +60,6 @@ class ExpiryManager(Manager):
 
     name = "expiry"
     stopped_means = "no shared server ends at the end of its lifetime"
-    listens = (ServersActive,)
     options = (
         cfg.FloatOpt(
             "warning_s",
@@ -114,12 +113,12 @@ class ExpiryManager(Manager):
         self._rests: dict[str, _Rest] = {}
         self._resumed: frozenset[str] = NO_ONE  # due when a person resumed: no brake for these
 
-    def on_event(self, event: Fact) -> None:
-        if isinstance(event, ServersActive):
-            lead = timedelta(seconds=self._conf.warning_s)
-            ends = [r.expires_at - lead for r in event.requests if r.expires_at is not None]
-            if self._due_at is not None:
-                self._due_at = min([self._due_at, *ends])
+    @on(ServersActive)
+    def _look_before_they_end(self, fact: ServersActive) -> None:
+        lead = timedelta(seconds=self._conf.warning_s)
+        ends = [r.expires_at - lead for r in fact.requests if r.expires_at is not None]
+        if self._due_at is not None:
+            self._due_at = min([self._due_at, *ends])
 
     def resync(self) -> None:
         self._due_at = None

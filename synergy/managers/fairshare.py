@@ -21,7 +21,6 @@ from synergy.core.declared.fields import schemas_of
 from synergy.core.declared.kinds import read_instant
 from synergy.core.errors import Conflict
 from synergy.core.events import (
-    Fact,
     FactorsChanged,
     ProjectsChanged,
     QuotaHeld,
@@ -33,7 +32,7 @@ from synergy.core.model import Association
 from synergy.core.shares import Floats, Ints, ShareTree
 from synergy.core.usage import Charged, History, ResetPeriod
 from synergy.managers import charging, reports, rollups
-from synergy.managers.base import Json, Manager, Publish, command
+from synergy.managers.base import Json, Manager, Publish, command, on
 from synergy.managers.charging import Tariff
 from synergy.managers.render import instant_json, shares_json
 from synergy.ports import Clock, Reading, Store
@@ -90,7 +89,7 @@ class FairShareManager(Manager):
     name = "fairshare"
     needed = True
     stopped_means = "usage is not charged, and priorities keep their fair-share factors"
-    listens = (ProjectsChanged, QuotaHeld, QuotaReleased)
+    woken_by = (QuotaHeld, QuotaReleased)
     options = (
         cfg.StrOpt(
             "algorithm",
@@ -161,9 +160,9 @@ class FairShareManager(Manager):
         self._standing: _Standing | None = None
         self._published: FactorsChanged | None = None
 
-    def on_event(self, event: Fact) -> None:
-        if isinstance(event, ProjectsChanged):
-            self._accounts = None
+    @on(ProjectsChanged)
+    def _read_accounts_anew(self, _: ProjectsChanged) -> None:
+        self._accounts = None
 
     def resync(self) -> None:
         self._accounts = self._history = None

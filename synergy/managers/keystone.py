@@ -12,8 +12,8 @@ from typing import Any, Final, TypeVar
 from oslo_config import cfg
 
 from synergy.core.errors import InvalidInput, NotFound, in_words
-from synergy.core.events import Fact, OwnersGone, RequestsQueued, TokensRefused
-from synergy.managers.base import Json, Manager, Publish, command
+from synergy.core.events import OwnersGone, RequestsQueued, TokensRefused
+from synergy.managers.base import Json, Manager, Publish, command, on
 from synergy.managers.owners import Owner, Owners
 from synergy.ports import Conductor, Credentials, Identity, Store, Trust, Wake
 
@@ -31,7 +31,6 @@ class KeystoneManager(Manager):
     stopped_means = (
         "no trust is made, so a request whose token expires while it waits is not started"
     )
-    listens = (RequestsQueued,)
     options = (
         cfg.BoolOpt(
             "use_trusts",
@@ -83,13 +82,13 @@ class KeystoneManager(Manager):
         self._owners.forget()
         self._wake()
 
-    def on_event(self, event: Fact) -> None:
-        if isinstance(event, RequestsQueued):
-            for request in event.requests:
-                owner = (request.project_id, request.user_id)
-                if self._trusted is None or owner not in self._trusted:
-                    self._asked.setdefault(owner, []).append(request.request_id)
-            self._sweep = False
+    @on(RequestsQueued)
+    def _trust_their_users(self, fact: RequestsQueued) -> None:
+        for request in fact.requests:
+            owner = (request.project_id, request.user_id)
+            if self._trusted is None or owner not in self._trusted:
+                self._asked.setdefault(owner, []).append(request.request_id)
+        self._sweep = False
 
     def resync(self) -> None:
         self._trusted = None

@@ -37,7 +37,7 @@ class QuotaManager(Manager):
     name = "quota"
     needed = True
     stopped_means = "the shared quota keeps its size, whatever hosts and quotas do"
-    listens = (ProjectsChanged,)
+    woken_by = (ProjectsChanged,)
 
     def __init__(
         self,

@@ -9,8 +9,8 @@ from typing import Any, Final
 
 from oslo_config import cfg
 
-from synergy.core.events import Fact, ProjectsChanged
-from synergy.managers.base import Json, Manager, Publish, command
+from synergy.core.events import ProjectsChanged
+from synergy.managers.base import Json, Manager, Publish, command, on
 from synergy.managers.nova.failed_builds import FailedBuilds
 from synergy.managers.nova.following import Following
 from synergy.managers.nova.lost_builds import LostBuilds
@@ -32,7 +32,6 @@ class NovaManager(Manager):
     stopped_means = (
         "what Nova tells is not stored: servers that boot, fail or end stay as they were"
     )
-    listens = (ProjectsChanged,)
     options = (
         cfg.FloatOpt(
             "reconcile_s",
@@ -122,7 +121,8 @@ class NovaManager(Manager):
     def setup(self) -> None:
         self._notices.on_arrival(self._wake)
 
-    def on_event(self, event: Fact) -> None:
+    @on(ProjectsChanged)
+    def _adopt_soon(self, _: ProjectsChanged) -> None:
         self._reconciled_s = float("-inf")  # a new project's servers are to be adopted
 
     def resync(self) -> None:

@@ -28,7 +28,6 @@ from synergy.core.declared.filters import (
 )
 from synergy.core.errors import IllegalTransition, InvalidInput
 from synergy.core.events import (
-    Fact,
     OwnersGone,
     ProjectsChanged,
     QuotaChanged,
@@ -38,7 +37,7 @@ from synergy.core.events import (
 )
 from synergy.core.lifecycle import Event, transition
 from synergy.core.model import State
-from synergy.managers.base import Json, Manager, Publish, command
+from synergy.managers.base import Json, Manager, Publish, command, on
 from synergy.managers.queue.admission import Admission
 from synergy.managers.queue.intake import BuildIntake
 from synergy.managers.queue.limits import WaitingLimits
@@ -65,13 +64,6 @@ class QueueManager(Manager):
     name = "queue"
     needed = True
     stopped_means = "new requests stay in the broker and are not queued"
-    listens = (
-        OwnersGone,
-        ProjectsChanged,
-        QuotaChanged,
-        RequestsWithdrawn,
-        TokensRefused,
-    )
     options = (
         cfg.IntOpt(
             "commit_size",
@@ -122,18 +114,25 @@ class QueueManager(Manager):
     def setup(self) -> None:
         self._intake.on_arrival(self._wake)
 
-    def on_event(self, event: Fact) -> None:
-        if isinstance(event, ProjectsChanged):
-            self.resync()
-        elif isinstance(event, QuotaChanged):
-            self._admission.go_by(event.state)
-        elif isinstance(event, TokensRefused):
-            why = f"its token would not last: {event.why}"
-            self._withdrawals.refuse(event.request_ids, why)
-        elif isinstance(event, OwnersGone):
-            self._withdrawals.cancel_of(event.owners)
-        elif isinstance(event, RequestsWithdrawn):
-            self._refusals.left |= any(r.state in REFUSALS for r in event.requests)
+    @on(ProjectsChanged)
+    def _read_projects_anew(self, _: ProjectsChanged) -> None:
+        self.resync()
+
+    @on(QuotaChanged)
+    def _admit_by(self, fact: QuotaChanged) -> None:
+        self._admission.go_by(fact.state)
+
+    @on(TokensRefused)
+    def _refuse_without_token(self, fact: TokensRefused) -> None:
+        self._withdrawals.refuse(fact.request_ids, f"its token would not last: {fact.why}")
+
+    @on(OwnersGone)
+    def _cancel_without_owner(self, fact: OwnersGone) -> None:
+        self._withdrawals.cancel_of(fact.owners)
+
+    @on(RequestsWithdrawn)
+    def _note_refusals(self, fact: RequestsWithdrawn) -> None:
+        self._refusals.left |= any(r.state in REFUSALS for r in fact.requests)
 
     def resync(self) -> None:
         self._builds.forget()

@@ -22,7 +22,6 @@ from synergy.core.accounts import held_of
 from synergy.core.errors import Conflict, UpstreamUnavailable
 from synergy.core.events import (
     BuildsFailed,
-    Fact,
     FactorsChanged,
     ProjectsChanged,
     QuotaChanged,
@@ -37,7 +36,7 @@ from synergy.core.queue import WaitingQueue
 from synergy.core.quota import Held, QuotaState, QuotaTree
 from synergy.core.rounds import Decision, Discipline, Outcome, Policy, Snapshot, build_snapshot
 from synergy.core.rounds.snapshot import NO_FACTORS
-from synergy.managers.base import Json, Manager, Publish, Status, command
+from synergy.managers.base import Json, Manager, Publish, Status, command, on
 from synergy.managers.owners import Owners
 from synergy.managers.scheduler import ranking
 from synergy.managers.scheduler.answers import Answers
@@ -78,15 +77,7 @@ class SchedulerManager(Manager):
     name = "scheduler"
     needed = True
     stopped_means = "no waiting request starts"
-    listens = (
-        RequestsQueued,
-        RequestsWithdrawn,
-        QuotaReleased,
-        QuotaChanged,
-        FactorsChanged,
-        ProjectsChanged,
-        BuildsFailed,
-    )
+    woken_by = (QuotaReleased,)
     options = (
         cfg.StrOpt(
             "discipline",
@@ -190,21 +181,35 @@ class SchedulerManager(Manager):
 
     # --- keeping the queue current ----------------------------------------------------------------
 
-    def on_event(self, event: Fact) -> None:
-        if isinstance(event, RequestsQueued) and self._queue is not None:
-            for request in event.requests:
+    @on(RequestsQueued)
+    def _put_in(self, fact: RequestsQueued) -> None:
+        if self._queue is not None:
+            for request in fact.requests:
                 self._enqueue(self._queue, request)
-        elif isinstance(event, RequestsWithdrawn) and self._queue is not None:
-            for request in event.requests:
+
+    @on(RequestsWithdrawn)
+    def _take_out(self, fact: RequestsWithdrawn) -> None:
+        if self._queue is not None:
+            for request in fact.requests:
                 self._queue.remove(request.class_id, request.request_id, _seconds(request))
-        elif isinstance(event, QuotaChanged) and event.state != self._state:
-            self._state, self._tree = event.state, None
-        elif isinstance(event, FactorsChanged):
-            self._factors = event
-        elif isinstance(event, ProjectsChanged):
-            self._suspended = None
-        elif isinstance(event, BuildsFailed) and event.failure is BuildFailure.NO_VALID_HOST:
-            self._backoff.failed(event.requests, self._clock.now())
+
+    @on(QuotaChanged)
+    def _size_by(self, fact: QuotaChanged) -> None:
+        if fact.state != self._state:
+            self._state, self._tree = fact.state, None
+
+    @on(FactorsChanged)
+    def _order_by(self, fact: FactorsChanged) -> None:
+        self._factors = fact
+
+    @on(ProjectsChanged)
+    def _read_projects_anew(self, _: ProjectsChanged) -> None:
+        self._suspended = None
+
+    @on(BuildsFailed)
+    def _let_rest(self, fact: BuildsFailed) -> None:
+        if fact.failure is BuildFailure.NO_VALID_HOST:
+            self._backoff.failed(fact.requests, self._clock.now())
 
     def resync(self) -> None:
         """What a round changed in memory may not be in the store: read the queue anew."""
