@@ -6,14 +6,17 @@ table with an entry more, which is what happens when somebody adds a setting or 
 
 import argparse
 import importlib.util
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Annotated
 
 import pytest
 from jsonschema import Draft202012Validator
+from requests import Response
 
 from synergy.api.routing import change_of, object_of
 from synergy.api.schemas import COMPONENTS, project_schema
@@ -21,10 +24,13 @@ from synergy.api.v1 import audit, projects, reports, requests
 from synergy.api.visibility import Visibility
 from synergy.cli.audit import ListAudit
 from synergy.cli.main import SynergyApp
-from synergy.cli.options import add_options, given, name_of
+from synergy.cli.options import add_options, filters_given, given, name_of
 from synergy.cli.reports import ListEvents
 from synergy.cli.request import ListRequests
 from synergy.client import types
+from synergy.client.api import Api
+from synergy.client.client import Projects
+from synergy.core.declared.commands import CAREFULLY, USAGE
 from synergy.core.declared.fields import Setting, read, schemas_of, setting, settings_of
 from synergy.core.declared.filters import (
     CHANGE_FILTERS,
@@ -181,6 +187,51 @@ def test_an_option_gives_what_the_schema_takes(words, expected):
     schemas = schemas_of(PROJECT_SETTINGS)
     for name, value in found.items():
         Draft202012Validator(schemas[name]).validate(value)
+
+
+def test_a_switch_is_given_or_not_and_has_no_opposite():
+    assert parsed(["--dry-run"], CAREFULLY) == {"dry_run": True}
+    assert parsed([], CAREFULLY) == {}
+    with pytest.raises(SystemExit):
+        parsed(["--no-force"], CAREFULLY)
+
+
+class Answering:
+    """An HTTP server that knows the project A with its user ulla."""
+
+    def request(self, path, method, **options):
+        found = {
+            "/v1/projects/A": {"project": {"id": "id of A"}},
+            "/v1/projects/A/users": {
+                "users": [{"user_id": "id of ulla", "name": "ulla"}], "next": None
+            },
+        }  # fmt: skip
+        answer = Response()
+        answer.status_code, answer._content = 200, json.dumps(found[path]).encode()
+        return answer
+
+
+@pytest.mark.parametrize(
+    ("words", "table", "expected"),
+    [
+        (["--project", "A"], REQUEST_FILTERS, {"project_id": "id of A"}),
+        (
+            ["--project", "A", "--user", "ulla", "--state", "HELD"],
+            REQUEST_FILTERS,
+            {"project_id": "id of A", "user_id": "id of ulla", "state": ["HELD"]},
+        ),
+        (["--project", "A", "--user", "ulla"], CHANGE_FILTERS,
+         {"project_id": "id of A", "user_id": "ulla"}),
+        (["--request", "r", "--since", "2026-01-31"], EVENT_FILTERS,
+         {"request_id": "r", "since": "2026-01-31"}),
+        (["--group-by", "user", "--period", "day"], USAGE, {"group_by": ["user"], "period": "day"}),
+    ],
+)  # fmt: skip
+def test_a_project_or_user_is_named_and_its_id_is_asked_for(words, table, expected):
+    parser = argparse.ArgumentParser()
+    add_options(parser, table)
+    client = SimpleNamespace(projects=Projects(Api(Answering())))
+    assert filters_given(client, parser.parse_args(words), table) == expected
 
 
 @pytest.mark.parametrize("word", ["-1", "1.5", "x", "", "9" * 17, "²"])

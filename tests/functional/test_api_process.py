@@ -245,6 +245,10 @@ def test_everything_is_there_on_the_command_line(service):
         ["user", "list", "science"], ["share", "list", "--explain"], ["priority", "list"],
         ["usage", "report", "--period", "day"], ["event", "list", "--limit", "3"],
         ["request", "list", "--long", "--sort-key", "name", "--sort-column", "state"],
+        ["event", "list", "--project", "science", "--event", "ADMITTED", "--marker", "1"],
+        ["audit", "list", "--outcome", "done", "--operation", "add_project"],
+        ["project", "set", "science", "--priority", "none", "--no-suspended"],
+        ["user", "set", "science", "alice", "--priority", "none"],
     ):  # fmt: skip
         service.json(*words)
     for form in ("csv", "value", "yaml", "table"):
