@@ -12,7 +12,7 @@ from synergy.core.shares import Floats
 
 @dataclass(frozen=True, slots=True)
 class Fact:
-    """Root of the events; a manager lists in `listens` the classes it wants."""
+    """Root of the facts; a manager takes one in with a method that is marked `on` its class."""
 
 
 @dataclass(frozen=True, slots=True)
