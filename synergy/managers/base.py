@@ -18,6 +18,7 @@ from oslo_config import cfg
 
 from synergy.core.errors import ConfigurationInvalid, InvalidInput, NotFound
 from synergy.core.events import Fact
+from synergy.ports import PARTS_OF_COMPUTE
 
 Json = Any
 Publish = Callable[[Fact], None]
@@ -233,7 +234,7 @@ def assemble(
     made: dict[str, Manager] = {}
     problems = []
     for name, cls in classes.items():
-        needs = needs_of(name)
+        needs = _in_parts(needs_of(name))
         wanted = list(inspect.signature(cls).parameters.values())
         missing = [p.name for p in wanted if p.name not in needs and p.default is p.empty]
         problems += [f"manager {name!r} needs {need!r}, which is not offered" for need in missing]
@@ -242,3 +243,10 @@ def assemble(
     if problems:
         raise ConfigurationInvalid(problems)
     return made
+
+
+def _in_parts(needs: Mapping[str, object]) -> Mapping[str, object]:
+    """Offer each part of Nova's API under its own name, too."""
+    if "compute" not in needs:
+        return needs
+    return {**dict.fromkeys(PARTS_OF_COMPUTE, needs["compute"]), **needs}

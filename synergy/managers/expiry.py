@@ -22,7 +22,15 @@ from synergy.core.model import ExpiryAction, Project, QuotaKind, Request, Server
 from synergy.managers.base import Json, Manager, Publish, command, on
 from synergy.managers.render import instant_json
 from synergy.managers.watched_clock import Standing, WatchedClock
-from synergy.ports import Brake, Compute, Reading, ServerView, Store, Writing
+from synergy.ports import (
+    Brake,
+    Reading,
+    ServerActions,
+    Servers,
+    ServerView,
+    Store,
+    Writing,
+)
 
 LOG = logging.getLogger(__name__)
 LONGEST_RETRY_S: Final = 3600.0
@@ -103,10 +111,16 @@ class ExpiryManager(Manager):
     )
 
     def __init__(
-        self, conf: Any, clock: WatchedClock, publish: Publish, store: Store, compute: Compute
+        self,
+        conf: Any,
+        clock: WatchedClock,
+        publish: Publish,
+        store: Store,
+        servers: Servers,
+        server_actions: ServerActions,
     ) -> None:
         self._conf, self._clock, self._publish = conf, clock, publish
-        self._store, self._compute = store, compute
+        self._store, self._servers, self._actions = store, servers, server_actions
         self._due_at: datetime | None = None  # nothing ends or is announced before
         self._warned: set[str] = set()
         self._images: dict[str, str] = {}  # server -> image that must be complete first
@@ -205,7 +219,7 @@ class ExpiryManager(Manager):
         self._rests = {key: rest for key, rest in self._rests.items() if key in present}
         now_s = self._clock.monotonic_s()
         due = [r for r in expiring if self._rest_of(r).until_s <= now_s]
-        views = self._compute.servers([request.request_id for request in due]) if due else {}
+        views = self._servers.servers([request.request_id for request in due]) if due else {}
         refused: list[tuple[Request, str]] = []
         silent = 0
         for request in due:
@@ -250,11 +264,11 @@ class ExpiryManager(Manager):
         server_id = request.request_id
         try:
             if action is ExpiryAction.SHELVE:
-                self._compute.shelve_server(server_id)
+                self._actions.shelve_server(server_id)
             elif action is ExpiryAction.STOP:
-                self._compute.stop_server(server_id)
+                self._actions.stop_server(server_id)
             elif action is ExpiryAction.DELETE or self._saved(request):
-                self._compute.delete_server(server_id)
+                self._actions.delete_server(server_id)
         except NotFound:
             LOG.info("server %s was gone before it could expire", server_id)
 
@@ -283,7 +297,7 @@ class ExpiryManager(Manager):
     def _confirm(self, request: Request) -> None:
         """Confirm a resize that waits for its user, or he keeps the server by never doing it."""
         try:
-            self._compute.confirm_resize(request.request_id)
+            self._actions.confirm_resize(request.request_id)
         except SynergyError as error:
             LOG.debug("no resize of server %s to confirm: %s", request.request_id, error)
 
@@ -306,10 +320,10 @@ class ExpiryManager(Manager):
         server_id = request.request_id
         image_id = self._images.get(server_id)
         if image_id is None:
-            image_id = self._compute.snapshot_server(server_id, f"{request.server_name}-expired")
+            image_id = self._actions.snapshot_server(server_id, f"{request.server_name}-expired")
             self._images[server_id] = image_id
         try:
-            ready = self._compute.image_is_ready(image_id)
+            ready = self._actions.image_is_ready(image_id)
         except NotFound:
             LOG.warning("image %s of server %s failed: it is made again", image_id, server_id)
             del self._images[server_id]

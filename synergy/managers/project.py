@@ -32,7 +32,18 @@ from synergy.managers.keeping import keep_servers
 from synergy.managers.quota_change import effects_of, merged
 from synergy.managers.quota_survey import QuotaSurvey
 from synergy.managers.render import IF_MATCH, check_revision, project_json, user_json
-from synergy.ports import Clock, Compute, Identity, Intake, Reading, Store, Wake, Writing
+from synergy.ports import (
+    Capacity,
+    Clock,
+    Identity,
+    Intake,
+    QuotaLimits,
+    QuotaOwnership,
+    Reading,
+    Store,
+    Wake,
+    Writing,
+)
 
 LOG = logging.getLogger(__name__)
 
@@ -89,13 +100,16 @@ class ProjectManager(Manager):
         publish: Publish,
         store: Store,
         identity: Identity,
-        compute: Compute,
+        capacity: Capacity,
+        quota_limits: QuotaLimits,
+        quota_ownership: QuotaOwnership,
         intake: Intake,
     ) -> None:
         self._conf, self._clock, self._wake = conf, clock, wake
         self._publish, self._store = publish, store
-        self._identity, self._compute, self._intake = identity, compute, intake
-        self._survey = QuotaSurvey(clock, store, compute, identity)
+        self._identity, self._intake = identity, intake
+        self._limits, self._ownership = quota_limits, quota_ownership
+        self._survey = QuotaSurvey(clock, store, capacity, quota_limits, identity)
         self._troubles: dict[str, str] = {}  # what was told of each project that cannot be handled
 
     def setup(self) -> None:
@@ -205,7 +219,7 @@ class ProjectManager(Manager):
 
     def _lift(self, project: Project) -> None:
         """Second half of taking a project in: Nova's limit goes, its quota lives here."""
-        self._compute.lift_quota(project.project_id)
+        self._ownership.lift_quota(project.project_id)
         with self._store.writing() as uow:
             uow.projects.save(replace(project, handover=Handover.HELD))
             uow.commit()
@@ -216,7 +230,7 @@ class ProjectManager(Manager):
         """Second half of letting a project go: Nova has its limit back, then it is forgotten."""
         self._announce()
         try:
-            self._compute.restore_quota(project.project_id, project.nova_quota)
+            self._ownership.restore_quota(project.project_id, project.nova_quota)
         except (NotFound, InvalidInput) as error:
             if not isinstance(error, NotFound) and self._in_keystone(project.project_id):
                 raise
@@ -232,9 +246,9 @@ class ProjectManager(Manager):
     def _check_lifted(self, project: Project) -> None:
         """Find out whether somebody set a limit in Nova since it was lifted."""
         try:
-            limits = self._compute.quota(project.project_id)
-            record = self._compute.quota_record(project.project_id)
-            servers = self._compute.server_limit(project.project_id)
+            limits = self._limits.quota(project.project_id)
+            record = self._ownership.quota_record(project.project_id)
+            servers = self._limits.server_limit(project.project_id)
         except NotFound:
             return  # removed in Keystone; told below
         by_hand = {name: limit for name, limit in limits.items() if limit is not None}
@@ -270,7 +284,7 @@ class ProjectManager(Manager):
 
     def _private_quota(self, project_id: str, limits: Mapping[str, int | None]) -> Resources:
         """A limited class counts with its limit, an unlimited one with what is used."""
-        used = self._compute.used_by(project_id)
+        used = self._limits.used_by(project_id)
         unlimited = sorted(name for name, limit in limits.items() if limit is None)
         if unlimited:
             LOG.warning(
@@ -307,15 +321,15 @@ class ProjectManager(Manager):
         is named that no host has. A dry run tells what would happen.
         """
         view = self._identity.find_project(project)
-        limits = self._compute.quota(view.project_id)
+        limits = self._limits.quota(view.project_id)
         made = Project(
             project_id=view.project_id,
             name=view.name,
             domain_id=view.domain_id,
             parent_id=view.parent_id,
-            nova_quota=dict(self._compute.quota_record(view.project_id)),
+            nova_quota=dict(self._ownership.quota_record(view.project_id)),
             private=self._private_quota(view.project_id, limits),
-            max_private_servers=self._compute.server_limit(view.project_id),
+            max_private_servers=self._limits.server_limit(view.project_id),
         )
         state = self._survey.look().state
         made = _changed(made, settings, state)

@@ -21,7 +21,14 @@ from synergy.core.shortfall import Balance, causes
 from synergy.managers.base import Json, Manager, Publish, command
 from synergy.managers.quota_survey import QuotaSurvey, Survey
 from synergy.managers.render import limit_json
-from synergy.ports import Clock, Compute, Identity, Reading, Store
+from synergy.ports import (
+    Capacity,
+    Clock,
+    Identity,
+    QuotaLimits,
+    Reading,
+    Store,
+)
 
 _ID: Final = {"type": "string", "minLength": 1, "maxLength": 64}
 _OF_ADMINISTRATORS: Final = (
@@ -44,11 +51,12 @@ class QuotaManager(Manager):
         clock: Clock,
         publish: Publish,
         store: Store,
-        compute: Compute,
+        capacity: Capacity,
+        quota_limits: QuotaLimits,
         identity: Identity,
     ) -> None:
-        self._publish, self._store, self._compute = publish, store, compute
-        self._survey = QuotaSurvey(clock, store, compute, identity)
+        self._publish, self._store, self._limits = publish, store, quota_limits
+        self._survey = QuotaSurvey(clock, store, capacity, quota_limits, identity)
         self._state: QuotaState | None = None
         self._size = SharedSize(shared=NOTHING, shortfall=NOTHING)
         self._balance: Balance | None = None
@@ -91,7 +99,7 @@ class QuotaManager(Manager):
     def _warn(self, balance: Balance) -> None:
         """Log what an operator may not have meant, once."""
         found = balance.below_use()
-        for name in sorted(self._compute.limited_classes()):
+        for name in sorted(self._limits.limited_classes()):
             found += [
                 f"project {project} is unlimited in {name}: it counts with what it uses"
                 for project in balance.without_limit(name)

@@ -13,7 +13,15 @@ from synergy.core.accounts import quota_nodes
 from synergy.core.errors import InvalidInput, NotFound
 from synergy.core.model import NOTHING, Project, Resources, total
 from synergy.core.quota import Owner, QuotaState
-from synergy.ports import Clock, Compute, Host, Identity, Limits, Store
+from synergy.ports import (
+    Capacity,
+    Clock,
+    Host,
+    Identity,
+    Limits,
+    QuotaLimits,
+    Store,
+)
 
 USE_KEPT_S: Final = 600.0  # what bounded projects use matters only once it exceeds their limits
 
@@ -30,9 +38,16 @@ class Survey:
 class QuotaSurvey:
     """Remembers for a while what each project uses, since that is a question for each."""
 
-    def __init__(self, clock: Clock, store: Store, compute: Compute, identity: Identity) -> None:
+    def __init__(
+        self,
+        clock: Clock,
+        store: Store,
+        capacity: Capacity,
+        limits: QuotaLimits,
+        identity: Identity,
+    ) -> None:
         self._clock, self._store = clock, store
-        self._compute, self._identity = compute, identity
+        self._capacity, self._limits, self._identity = capacity, limits, identity
         self._use: dict[str, tuple[float, Limits, Resources]] = {}  # when asked, monotonic
 
     def look(self, *, fresh: bool = False) -> Survey:
@@ -43,14 +58,14 @@ class QuotaSurvey:
         with self._store.reading() as uow:
             managed = uow.projects.all()
             nodes = quota_nodes(uow.projects.domains(), managed, uow.projects.associations())
-        hosts = tuple(self._compute.hosts())
+        hosts = tuple(self._capacity.hosts())
         state = QuotaState(
             total=total(host.capacity for host in hosts if host.up),
             installed=total(host.capacity for host in hosts),
             hosts=tuple(dict.fromkeys(host.capacity for host in hosts)),
             unmanaged=self._unmanaged({project.project_id for project in managed}, fresh=fresh),
             nodes=nodes,
-            limited=self._compute.limited_classes(),
+            limited=self._limits.limited_classes(),
         )
         return Survey(state=state, hosts=hosts, managed=tuple(managed))
 
@@ -67,7 +82,7 @@ class QuotaSurvey:
         return tuple(owners)
 
     def _owner(self, project_id: str, name: str, *, fresh: bool) -> Owner:
-        limits = self._compute.quota(project_id, fresh=fresh)
+        limits = self._limits.quota(project_id, fresh=fresh)
         used = self._used_by(project_id, limits, fresh=fresh)
         return Owner(
             project_id=project_id,
@@ -85,6 +100,6 @@ class QuotaSurvey:
             limit is not None and used.get(name, 0) <= limit for name, limit in limits.items()
         )
         if fresh or not bounded or limits != then or now_s > asked_s + USE_KEPT_S:
-            used = self._compute.used_by(project_id)
+            used = self._limits.used_by(project_id)
             self._use[project_id] = (now_s, dict(limits), used)
         return used

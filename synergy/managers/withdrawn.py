@@ -16,7 +16,11 @@ from synergy.core.events import RequestsWithdrawn
 from synergy.core.lifecycle import WAITING, Event, transition
 from synergy.core.model import Request
 from synergy.managers.base import Publish
-from synergy.ports import Clock, Compute, Store
+from synergy.ports import (
+    Clock,
+    Servers,
+    Store,
+)
 
 LOG = logging.getLogger(__name__)
 ASKED_AT_ONCE: Final = 500
@@ -25,9 +29,9 @@ ASKED_AT_ONCE: Final = 500
 class DeletedWaiting:
     """Cancels what waits for a server that is gone."""
 
-    def __init__(self, clock: Clock, publish: Publish, store: Store, compute: Compute) -> None:
+    def __init__(self, clock: Clock, publish: Publish, store: Store, servers: Servers) -> None:
         self._clock, self._publish = clock, publish
-        self._store, self._compute = store, compute
+        self._store, self._servers = store, servers
         self._began_s = float("-inf")
         self._look: Iterator[None] | None = None
 
@@ -58,14 +62,14 @@ class DeletedWaiting:
         if not waiting:
             return
         missing = dict.fromkeys(waiting)
-        for page in self._compute.unbuilt(project_id):
+        for page in self._servers.unbuilt(project_id):
             for server_id in page:
                 missing.pop(server_id, None)
             yield
         unlisted = list(missing)
         for start in range(0, len(unlisted), ASKED_AT_ONCE):
             still = self._still_waiting(unlisted[start : start + ASKED_AT_ONCE])
-            living = self._compute.servers(still)
+            living = self._servers.servers(still)
             handle_apart([one for one in still if one not in living], self._withdraw, _set_aside)
             if len(living) > ASKED_AT_ONCE // 2:
                 LOG.warning(

@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import Protocol
+from typing import Final, Protocol
 
 from synergy.core.model import (
     Association,
@@ -267,11 +267,18 @@ class Flavor:
     extra_specs: Mapping[str, str] = field(default_factory=dict)
 
 
-class Compute(Protocol):
-    """Nova's API and Placement. Raises UpstreamUnavailable when they do not answer."""
+# --- Nova's API and Placement, cut by use: all raise UpstreamUnavailable without an answer --------
+
+
+class Flavors(Protocol):
+    """Nova's flavors."""
 
     def flavors(self) -> Sequence[Flavor]:
         """Return the public flavors; a list a few minutes old is good enough."""
+
+
+class Servers(Protocol):
+    """Nova's servers, as they are."""
 
     def servers(self, server_ids: Iterable[str]) -> Mapping[str, ServerView]:
         """Return those of the servers that exist."""
@@ -289,6 +296,10 @@ class Compute(Protocol):
     def unbuilt(self, project_id: str | None = None) -> Iterator[Sequence[str]]:
         """Walk, page by page, the ids of the servers that are not built yet, of one project or of
         all; each page is one question."""
+
+
+class ServerActions(Protocol):
+    """What is done to Nova's servers."""
 
     def delete_server(self, server_id: str) -> None:
         """Start the deletion; nothing happens when it is gone."""
@@ -311,6 +322,10 @@ class Compute(Protocol):
     def image_is_ready(self, image_id: str) -> bool:
         """Tell whether the image is complete. Raises NotFound when it failed."""
 
+
+class Capacity(Protocol):
+    """Hosts and zones, and what Placement has free on them."""
+
     def zones(self) -> frozenset[str]:
         """Return the names of the availability zones."""
 
@@ -326,6 +341,10 @@ class Compute(Protocol):
     def placed(self, server_ids: Sequence[str]) -> set[str]:
         """Return those of the servers that hold an allocation."""
 
+
+class QuotaLimits(Protocol):
+    """Nova's limits of projects, and what they use."""
+
     def quota(self, project_id: str, *, fresh: bool = True) -> Limits:
         """Return Nova's limits of a project by resource class; without `fresh` perhaps as they
         were a while ago."""
@@ -335,6 +354,13 @@ class Compute(Protocol):
 
     def limited_classes(self) -> frozenset[str]:
         """Return the resource classes that Nova's limits bound."""
+
+    def used_by(self, project_id: str) -> Resources:
+        """Return what a project's servers hold."""
+
+
+class QuotaOwnership(Protocol):
+    """Who bounds a project: Nova's limit is lifted while Synergy owns its quota."""
 
     def quota_record(self, project_id: str) -> Limits:
         """Return what was set for the project itself, by the names of Nova's quota driver; what is
@@ -346,8 +372,14 @@ class Compute(Protocol):
     def restore_quota(self, project_id: str, record: Limits) -> None:
         """Put a record back: what is absent follows the defaults of the cloud again."""
 
-    def used_by(self, project_id: str) -> Resources:
-        """Return what a project's servers hold."""
+
+class Compute(Flavors, Servers, ServerActions, Capacity, QuotaLimits, QuotaOwnership, Protocol):
+    """All of Nova's API and Placement; who needs a part of it asks for that part."""
+
+
+PARTS_OF_COMPUTE: Final = (
+    "flavors", "servers", "server_actions", "capacity", "quota_limits", "quota_ownership"
+)  # fmt: skip
 
 
 # --- Keystone -------------------------------------------------------------------------------------

@@ -11,7 +11,13 @@ from synergy.core.errors import Conflict, InvalidInput
 from synergy.core.model import OnBuildFailure, State
 from synergy.managers.nova.following import Following
 from synergy.managers.nova.moves import Moves, failed_to_build
-from synergy.ports import Compute, ServerStatus, ServerView, Store
+from synergy.ports import (
+    ServerActions,
+    Servers,
+    ServerStatus,
+    ServerView,
+    Store,
+)
 
 LOG = logging.getLogger(__name__)
 _BEING_BUILT: Final = (State.DISPATCHING, State.BUILDING)
@@ -20,8 +26,15 @@ _BEING_BUILT: Final = (State.DISPATCHING, State.BUILDING)
 class FailedBuilds:
     """Builds that broke on a host, and those that Nova gave up."""
 
-    def __init__(self, store: Store, compute: Compute, moves: Moves, following: Following) -> None:
-        self._store, self._compute = store, compute
+    def __init__(
+        self,
+        store: Store,
+        servers: Servers,
+        actions: ServerActions,
+        moves: Moves,
+        following: Following,
+    ) -> None:
+        self._store, self._servers, self._actions = store, servers, actions
         self._moves, self._following = moves, following
 
     def ask(self, broken: Mapping[str, str | None]) -> dict[str, str | None]:
@@ -32,7 +45,7 @@ class FailedBuilds:
         with self._store.reading() as uow:
             found = uow.requests.find(list(broken))
         building = [key for key, one in found.items() if one.state in _BEING_BUILT]
-        views = self._compute.servers(building)
+        views = self._servers.servers(building)
         self._following.compare(views, building, drifted=False)
         return {
             key: broken[key]
@@ -54,10 +67,10 @@ class FailedBuilds:
         ]
         if not failed:
             return
-        views = self._compute.servers(failed)
+        views = self._servers.servers(failed)
         for server_id in views:
             try:
-                self._compute.delete_server(server_id)
+                self._actions.delete_server(server_id)
             except (Conflict, InvalidInput) as error:
                 LOG.warning("failed server %s cannot be deleted now: %s", server_id, error)
             else:

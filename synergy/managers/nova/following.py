@@ -14,7 +14,14 @@ from synergy.core.model import Request
 from synergy.core.reconcile import ABSENT, missed
 from synergy.managers.nova.moves import PAGE, Moves, forget_bodies
 from synergy.managers.scheduler.changes import resized
-from synergy.ports import Clock, Compute, ServerStatus, ServerView, Store, Writing
+from synergy.ports import (
+    Clock,
+    Servers,
+    ServerStatus,
+    ServerView,
+    Store,
+    Writing,
+)
 
 LOG = logging.getLogger(__name__)
 OPEN: Final = (*WAITING, *IN_NOVA)
@@ -25,8 +32,8 @@ Missed = tuple[Request, Event]
 class Following:
     """Compares requests with views of their servers, and moves those that lag behind."""
 
-    def __init__(self, clock: Clock, store: Store, compute: Compute, moves: Moves) -> None:
-        self._clock, self._store, self._compute, self._moves = clock, store, compute, moves
+    def __init__(self, clock: Clock, store: Store, servers: Servers, moves: Moves) -> None:
+        self._clock, self._store, self._servers, self._moves = clock, store, servers, moves
 
     def look_up(
         self, requests: Sequence[Request], *, since: datetime
@@ -46,13 +53,13 @@ class Following:
             rest: Collection[str] = ids
             if len(ids) > SINGLY:
                 wanted = set(ids)
-                for view in self._compute.servers_of(project_id, changed_since=since):
+                for view in self._servers.servers_of(project_id, changed_since=since):
                     if view.server_id in wanted:
                         views[view.server_id] = view
                 rest = [one for one in ids if one not in views]
             singly += list(rest)[:SINGLY]
         asked = [*views, *singly]
-        return views | dict(self._compute.servers(singly)), asked
+        return views | dict(self._servers.servers(singly)), asked
 
     def compare(
         self,

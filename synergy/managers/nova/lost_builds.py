@@ -14,7 +14,15 @@ from synergy.core.lifecycle import Event
 from synergy.core.model import OnLost, Request, State
 from synergy.managers.nova.following import Following, missed_by
 from synergy.managers.nova.moves import Moves, forget_bodies
-from synergy.ports import Clock, Compute, Conductor, ServerStatus, ServerView, Store
+from synergy.ports import (
+    Clock,
+    Conductor,
+    ServerActions,
+    Servers,
+    ServerStatus,
+    ServerView,
+    Store,
+)
 
 LOG = logging.getLogger(__name__)
 LOST: Final = "lost: "  # how `why` of a lost request begins
@@ -31,13 +39,14 @@ class LostBuilds:
         conf: Any,
         clock: Clock,
         store: Store,
-        compute: Compute,
+        servers: Servers,
+        actions: ServerActions,
         conductor: Conductor,
         moves: Moves,
         following: Following,
     ) -> None:
         self._conf, self._clock, self._store = conf, clock, store
-        self._compute, self._conductor = compute, conductor
+        self._servers, self._actions, self._conductor = servers, actions, conductor
         self._moves, self._following = moves, following
         self.ids: frozenset[str] = frozenset()
 
@@ -53,7 +62,7 @@ class LostBuilds:
         if not silent:
             self.ids = frozenset()
             return
-        views = self._compute.servers([request.request_id for request in silent])
+        views = self._servers.servers([request.request_id for request in silent])
         self._following.compare(views, [request.request_id for request in silent])
         lost = [one for one in silent if not missed_by(one, views.get(one.request_id))]
         self._tell([one for one in lost if not is_lost(one)], views)
@@ -99,9 +108,9 @@ class LostBuilds:
         for request in idle:
             try:
                 if wish_of[request.project_id] is OnLost.ERROR:
-                    self._compute.set_error(request.request_id)
+                    self._actions.set_error(request.request_id)
                 else:
-                    self._compute.delete_server(request.request_id)
+                    self._actions.delete_server(request.request_id)
             except SynergyError as error:
                 LOG.warning("lost server %s stays as it is: %s", request.request_id, error)
             else:

@@ -19,7 +19,15 @@ from synergy.managers.nova.notifications import Notifications
 from synergy.managers.nova.reconcile import Reconcile
 from synergy.managers.nova.settling import Settling
 from synergy.managers.withdrawn import DeletedWaiting
-from synergy.ports import Clock, Compute, Conductor, Notices, Store, Wake
+from synergy.ports import (
+    Clock,
+    Conductor,
+    Notices,
+    ServerActions,
+    Servers,
+    Store,
+    Wake,
+)
 
 BROKEN_ASK_S: Final = 1.0  # what Nova does after a broken attempt it tells in no notification
 
@@ -97,24 +105,25 @@ class NovaManager(Manager):
         wake: Wake,
         store: Store,
         notices: Notices,
-        compute: Compute,
+        servers: Servers,
+        server_actions: ServerActions,
         conductor: Conductor,
     ) -> None:
         self._conf, self._clock, self._wake, self._notices = conf, clock, wake, notices
         self._moves = Moves(clock, publish, store)
-        following = Following(clock, store, compute, self._moves)
+        following = Following(clock, store, servers, self._moves)
         self._notifications = Notifications(conf, clock, store, notices, self._moves, following)
-        self._failed_builds = FailedBuilds(store, compute, self._moves, following)
+        self._failed_builds = FailedBuilds(store, servers, server_actions, self._moves, following)
         self._lost_builds = LostBuilds(
-            conf, clock, store, compute, conductor, self._moves, following
+            conf, clock, store, servers, server_actions, conductor, self._moves, following
         )
         self._settling = Settling(
-            conf, clock, publish, store, compute, conductor, self._moves, following
+            conf, clock, publish, store, servers, conductor, self._moves, following
         )
         self._reconcile = Reconcile(
-            conf, clock, store, compute, self._moves, following, self._notifications.drain
+            conf, clock, store, servers, self._moves, following, self._notifications.drain
         )
-        self._deleted_waiting = DeletedWaiting(clock, publish, store, compute)
+        self._deleted_waiting = DeletedWaiting(clock, publish, store, servers)
         self._reconciled_s = self._compared_s = self._settled_s = float("-inf")
         self._asked_s = self._cleaned_s = self._sought_s = float("-inf")
 

@@ -17,7 +17,14 @@ from synergy.core.reconcile import RUNNING
 from synergy.managers.nova.following import OPEN, Following
 from synergy.managers.nova.moves import Moves
 from synergy.managers.nova.notifications import OVERLAP
-from synergy.ports import Clock, Compute, ServerStatus, ServerView, Store, Writing
+from synergy.ports import (
+    Clock,
+    Servers,
+    ServerStatus,
+    ServerView,
+    Store,
+    Writing,
+)
 
 LOG = logging.getLogger(__name__)
 
@@ -33,12 +40,12 @@ class Reconcile:
         conf: Any,
         clock: Clock,
         store: Store,
-        compute: Compute,
+        servers: Servers,
         moves: Moves,
         following: Following,
         drain: Callable[[], None],
     ) -> None:
-        self._conf, self._clock, self._store, self._compute = conf, clock, store, compute
+        self._conf, self._clock, self._store, self._servers = conf, clock, store, servers
         self._moves, self._following, self._drain = moves, following, drain
         self._compared: set[str] = set()  # projects that were compared since the start
         self._looked_at: datetime | None = None  # when the last look at changes began
@@ -94,7 +101,7 @@ class Reconcile:
     ) -> None:
         """Compare what changed in Nova, of everybody's servers in one question."""
         changed: dict[str, dict[str, ServerView]] = {}
-        for view in self._compute.servers_of(None, changed_since=since):
+        for view in self._servers.servers_of(None, changed_since=since):
             if view.project_id in every:
                 changed.setdefault(view.project_id, {})[view.server_id] = view
 
@@ -112,9 +119,9 @@ class Reconcile:
         """
         pages = self._moves.pages(OPEN, project_id)
         open_ids = [request.request_id for page in pages for request in page]
-        views = {view.server_id: view for view in self._compute.servers_of(project_id)}
+        views = {view.server_id: view for view in self._servers.servers_of(project_id)}
         missing = [one for one in open_ids if one not in views]
-        known = views | dict(self._compute.servers(missing))
+        known = views | dict(self._servers.servers(missing))
         self._compare(known, [*views, *missing])
         return views
 

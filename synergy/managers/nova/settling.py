@@ -15,7 +15,12 @@ from synergy.core.model import Request, State
 from synergy.managers.base import Publish
 from synergy.managers.nova.following import Following
 from synergy.managers.nova.moves import Moves, forget_bodies
-from synergy.ports import Clock, Compute, Conductor, Store
+from synergy.ports import (
+    Clock,
+    Conductor,
+    Servers,
+    Store,
+)
 
 LOG = logging.getLogger(__name__)
 
@@ -29,13 +34,13 @@ class Settling:
         clock: Clock,
         publish: Publish,
         store: Store,
-        compute: Compute,
+        servers: Servers,
         conductor: Conductor,
         moves: Moves,
         following: Following,
     ) -> None:
         self._conf, self._clock, self._publish, self._store = conf, clock, publish, store
-        self._compute, self._conductor = compute, conductor
+        self._servers, self._conductor = servers, conductor
         self._moves, self._following = moves, following
 
     def settle(self) -> None:
@@ -59,11 +64,11 @@ class Settling:
     def _settled(self, requests: Sequence[Request]) -> list[Move]:
         if not requests:
             return []
-        unsent = self._compute.still_waiting([request.request_id for request in requests])
+        unsent = self._servers.still_waiting([request.request_id for request in requests])
         if unsent and self._conductor.backlog():
             LOG.info("%d request(s) may still be on their way to the conductor", len(unsent))
             requests = [r for r in requests if r.request_id not in unsent]
-        views = self._compute.servers([request.request_id for request in requests])
+        views = self._servers.servers([request.request_id for request in requests])
         now, moves = self._clock.now(), []
         with self._store.writing() as uow:
             found = uow.requests.find([request.request_id for request in requests])

@@ -50,7 +50,14 @@ from synergy.managers.render import (
     step_json,
 )
 from synergy.managers.withdrawn import DeletedWaiting
-from synergy.ports import Clock, Compute, Conductor, Intake, Store, Wake
+from synergy.ports import (
+    Clock,
+    Conductor,
+    Intake,
+    Servers,
+    Store,
+    Wake,
+)
 
 _ID = {"type": "string", "minLength": 1, "maxLength": 64}
 _BY = {"enum": ["user", "admin"]}
@@ -98,12 +105,12 @@ class QueueManager(Manager):
         store: Store,
         intake: Intake,
         conductor: Conductor,
-        compute: Compute,
+        servers: Servers,
     ) -> None:
         self._clock, self._publish, self._wake = clock, publish, wake
         self._store, self._intake = store, intake
         self._refusals = Refusals(store, conductor)
-        self._limits = WaitingLimits(clock, store, DeletedWaiting(clock, publish, store, compute))
+        self._limits = WaitingLimits(clock, store, DeletedWaiting(clock, publish, store, servers))
         self._admission = Admission(conf, clock)
         self._builds = BuildIntake(
             conf, clock, publish, store, intake, conductor, self._admission, self._limits,

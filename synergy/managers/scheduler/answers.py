@@ -28,7 +28,13 @@ from synergy.managers.scheduler.latest import (
     round_json,
 )
 from synergy.managers.scheduler.what_if import FORECAST_ROUNDS, WhatIf
-from synergy.ports import Clock, Compute, Flavor, Reading, Store
+from synergy.ports import (
+    Clock,
+    Flavor,
+    Flavors,
+    Reading,
+    Store,
+)
 
 LOG = logging.getLogger(__name__)
 _RELEASES: Final = 5
@@ -39,8 +45,8 @@ _MOST_TRIED: Final = 6  # smaller flavors that a round is decided for
 class Answers:
     """Questions about one round; reads the store, and changes nothing."""
 
-    def __init__(self, clock: Clock, store: Store, compute: Compute, what_if: WhatIf) -> None:
-        self._clock, self._store, self._compute = clock, store, compute
+    def __init__(self, clock: Clock, store: Store, flavors: Flavors, what_if: WhatIf) -> None:
+        self._clock, self._store, self._flavors = clock, store, flavors
         self._what_if = what_if
 
     def explain(self, latest: Latest | None, request_id: str) -> Json:
@@ -126,7 +132,7 @@ class Answers:
         asked, book, kind = seen.request.demand, seen.latest.plan.book, seen.request.request_class
         fitting = [
             flavor
-            for flavor in self._compute.flavors()
+            for flavor in self._flavors.flavors()
             if flavor.demand.fits_in(asked)
             and flavor.demand != asked
             and seen.covers(flavor.demand)

@@ -25,12 +25,12 @@ from synergy.managers.base import Publish
 from synergy.managers.owners import Owner, Owners
 from synergy.ports import (
     Clock,
-    Compute,
     Conductor,
     Handed,
     Identity,
     Parcel,
     Reading,
+    Servers,
     ServerView,
     Store,
     Writing,
@@ -51,7 +51,7 @@ class Dispatcher:
         publish: Publish,
         store: Store,
         conductor: Conductor,
-        compute: Compute,
+        servers: Servers,
         identity: Identity,
         owners: Owners,
         counts: Counter[str],
@@ -59,14 +59,14 @@ class Dispatcher:
         self._clock, self._publish, self._counts = clock, publish, counts
         self._owners = owners
         self._store, self._conductor = store, conductor
-        self._compute, self._identity = compute, identity
+        self._servers, self._identity = servers, identity
 
     def dispatch(self, round_id: str, decisions: Sequence[Decision]) -> list[Request]:
         """Carry decisions out, and return the requests that could not be handed over and wait for
         a retry. Raises Conflict, and then nothing was done.
         """
         chosen = {decision.request_id: decision for decision in decisions}
-        views = self._compute.servers(chosen)
+        views = self._servers.servers(chosen)
         leaving = [one for one in views if chosen[one].outcome is Outcome.DISPATCH]
         gone, tokens = self._ask_keystone(leaving)
         back: list[Request] = []

@@ -21,7 +21,11 @@ from synergy.core.rounds import (
     decide,
     group_of,
 )
-from synergy.ports import Clock, Compute
+from synergy.ports import (
+    Capacity,
+    Clock,
+    Servers,
+)
 
 ZONES_KEPT_S: Final = 60.0  # how long a list of zones is good enough
 InFlight = Callable[[], Sequence[Request]]
@@ -30,9 +34,12 @@ InFlight = Callable[[], Sequence[Request]]
 class CloudFacts:
     """Asks Nova and Placement. Several threads may decide at once."""
 
-    def __init__(self, compute: Compute, clock: Clock, in_flight: InFlight) -> None:
+    def __init__(
+        self, capacity: Capacity, servers: Servers, clock: Clock, in_flight: InFlight
+    ) -> None:
         """in_flight: gives the requests that were handed over and are not known to have a host."""
-        self._compute, self._clock, self._in_flight = compute, clock, in_flight
+        self._capacity, self._servers = capacity, servers
+        self._clock, self._in_flight = clock, in_flight
         self._zones: tuple[float, frozenset[str]] = (float("-inf"), frozenset())
 
     def decide(self, snapshot: Snapshot, policy: Policy) -> Plan:
@@ -59,17 +66,17 @@ class CloudFacts:
             # Asked before the hosts are: one that gets its allocation in between counts twice for
             # now, never not at all.
             ids = [one.request_id for one in in_flight]
-            placed = self._compute.placed(ids) if ids else set()
+            placed = self._capacity.placed(ids) if ids else set()
             unplaced = tuple(one.demand for one in in_flight if one.request_id not in placed)
             facts = replace(facts, in_flight=unplaced)
-        rooms = {one: self._compute.room_for(one.demand, one.placement) for one in shapes}
+        rooms = {one: self._capacity.room_for(one.demand, one.placement) for one in shapes}
         return replace(facts, rooms={**facts.rooms, **rooms}) if rooms else facts
 
     def _known_zones(self) -> frozenset[str]:
         listed_s, zones = self._zones
         now_s = self._clock.monotonic_s()
         if now_s >= listed_s + ZONES_KEPT_S:
-            zones = self._compute.zones()
+            zones = self._capacity.zones()
             self._zones = now_s, zones
         return zones
 
@@ -77,5 +84,5 @@ class CloudFacts:
         """Return the groups of which a server was handed over and has no host yet."""
         group = {one.request_id: group_of(one.request_class.placement) for one in in_flight}
         away = {key: named for key, named in group.items() if named in groups}
-        views = self._compute.servers(away)
+        views = self._servers.servers(away)
         return {named for key in views if views[key].host is None and (named := away[key])}

@@ -48,12 +48,14 @@ from synergy.managers.scheduler.latest import Latest, reason_of, suspended_assoc
 from synergy.managers.scheduler.ranking import SitePoints
 from synergy.managers.scheduler.what_if import WhatIf
 from synergy.ports import (
+    Capacity,
     Changes,
     Clock,
-    Compute,
     Conductor,
+    Flavors,
     Identity,
     Reading,
+    Servers,
     SiteFactor,
     Store,
     Wake,
@@ -142,7 +144,9 @@ class SchedulerManager(Manager):
         store: Store,
         conductor: Conductor,
         changes: Changes,
-        compute: Compute,
+        servers: Servers,
+        capacity: Capacity,
+        flavors: Flavors,
         identity: Identity,
         site_factors: Mapping[str, SiteFactor],
         owners: Owners,
@@ -151,7 +155,7 @@ class SchedulerManager(Manager):
         self._store = store
         self.counts: Counter[str] = Counter()
         self._dispatcher = Dispatcher(
-            clock, publish, store, conductor, compute, identity, owners, self.counts
+            clock, publish, store, conductor, servers, identity, owners, self.counts
         )
         self._changes, self._wake = changes, wake
         self._desk = ChangeDesk(clock, publish, store, changes, self.counts)
@@ -164,9 +168,9 @@ class SchedulerManager(Manager):
         self._waits_since_s: float | None = None  # for the first factors
         self._site = SitePoints(site_factors)
         self._suspended: frozenset[int] | None = None
-        self._cloud = CloudFacts(compute, clock, self._in_flight)
-        self._what_if = WhatIf(clock, store, compute, self._cloud, self._site)
-        self._answers = Answers(clock, store, compute, self._what_if)
+        self._cloud = CloudFacts(capacity, servers, clock, self._in_flight)
+        self._what_if = WhatIf(clock, store, flavors, self._cloud, self._site)
+        self._answers = Answers(clock, store, flavors, self._what_if)
         self._latest: Latest | None = None
         self._told: dict[str, int] = {}
         self._told_s = float("-inf")

@@ -41,7 +41,11 @@ from synergy.managers.scheduler.latest import (
     suspended_associations,
 )
 from synergy.managers.scheduler.ranking import SitePoints
-from synergy.ports import Clock, Compute, Store
+from synergy.ports import (
+    Clock,
+    Flavors,
+    Store,
+)
 
 FORECAST_ROUNDS: Final = 40
 
@@ -65,9 +69,9 @@ class WhatIf:
     """Questions about requests that nobody made; reads the store, and changes nothing."""
 
     def __init__(
-        self, clock: Clock, store: Store, compute: Compute, cloud: CloudFacts, site: SitePoints
+        self, clock: Clock, store: Store, flavors: Flavors, cloud: CloudFacts, site: SitePoints
     ) -> None:
-        self._clock, self._store, self._compute = clock, store, compute
+        self._clock, self._store, self._flavors = clock, store, flavors
         self._cloud, self._site = cloud, site
 
     def class_of(
@@ -81,7 +85,7 @@ class WhatIf:
         group: str | None = None,
     ) -> RequestClass:
         """Return the class that a server would be of. Raises NotFound and InvalidInput."""
-        known = {one.name: one for one in self._compute.flavors()}
+        known = {one.name: one for one in self._flavors.flavors()}
         if flavor not in known:
             raise NotFound(f"flavor {flavor!r} does not exist, or is not public")
         with self._store.reading() as uow:
