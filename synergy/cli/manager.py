@@ -11,7 +11,8 @@ from synergy.cli.render import lines, pairs, rows
 from synergy.client import ApiError
 
 _COLUMNS = (
-    "name", "status", "runs", "failures", "last_run_at", "next_run_at", "lag_s", "last_error"
+    "name", "status", "runs", "failures", "last_run_at", "next_run_at", "lag_s", "hindrance",
+    "last_error",
 )  # fmt: skip
 
 

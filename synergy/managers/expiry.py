@@ -122,6 +122,7 @@ class ExpiryManager(Manager):
         self._conf, self._clock, self._publish = conf, clock, publish
         self._store, self._servers, self._actions = store, servers, server_actions
         self._due_at: datetime | None = None  # nothing ends or is announced before
+        self._suspended = False  # at the last look
         self._warned: set[str] = set()
         self._images: dict[str, str] = {}  # server -> image that must be complete first
         self._rests: dict[str, _Rest] = {}
@@ -136,6 +137,9 @@ class ExpiryManager(Manager):
 
     def resync(self) -> None:
         self._due_at = None
+
+    def hindrance(self) -> str:
+        return "no server is ended: see `synergy expiry show`" if self._suspended else ""
 
     def task(self) -> float | None:
         standing = self._clock.standing()
@@ -155,6 +159,7 @@ class ExpiryManager(Manager):
             next_end = uow.requests.next_expiry()
             suspended = not standing.agrees or uow.safety.brake() is not None
             uow.commit()
+        self._suspended = suspended
         if soon:
             self._publish(ServersExpireSoon(tuple(soon)))
         self._end(expiring, projects, now)

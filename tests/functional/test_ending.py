@@ -144,6 +144,7 @@ def test_more_than_expected_at_once_are_not_ended_until_a_person_says_so(caplog)
         assert len(left) == 7
         shown = one.command("expiry", "show")
         assert (shown["suspended"], shown["reason"], shown["due"]) == (True, "most_per_pass", 7)
+        assert "no server is ended" in one.engine.supervisors["expiry"].report.hindrance
         assert "11 servers are due to end at once" in caplog.text
         one.run(3600)
         assert len([state for state in one.states(ids) if state == "ACTIVE"]) == 7
@@ -151,6 +152,7 @@ def test_more_than_expected_at_once_are_not_ended_until_a_person_says_so(caplog)
         one.run(60)
         assert one.states(ids) == ["DELETED"] * 11
         assert not one.command("expiry", "show")["suspended"]
+        assert one.engine.supervisors["expiry"].report.hindrance == ""
 
 
 def test_a_restart_releases_no_brake():
