@@ -31,7 +31,7 @@ def run(name: str, module: str) -> int:
     """Call `main` of a module, and return the exit code."""
     for stream in ("stdout", "stderr"):
         if getattr(sys, stream) is None:  # whoever called closed it
-            setattr(sys, stream, open(os.devnull, "w"))  # noqa: SIM115
+            setattr(sys, stream, open(os.devnull, "w"))  # noqa: SIM115, PTH123
     try:
         code = _code_of(module)
         sys.stdout.flush()  # here, where what goes wrong can be told

@@ -89,13 +89,13 @@ def names_a_function(text):
 
 def sections(text):
     """The text of each section by its title."""
-    parts = re.split(r"^(.+)\n(?:=|-|~){3,}\n", text, flags=re.M)
+    parts = re.split(r"^(.+)\n(?:=|-|~){3,}\n", text, flags=re.MULTILINE)
     return dict(zip(parts[1::2], parts[2::2], strict=True))
 
 
 def steps_of(text):
     """The numbered steps of a section, each with the lines that belong to it."""
-    return re.findall(r"^#\. (?:.+\n)(?:(?:   .*)?\n)*?(?=^#\. |^\S|\Z)", text + "\n", re.M)
+    return re.findall(r"^#\. (?:.+\n)(?:(?:   .*)?\n)*?(?=^#\. |^\S|\Z)", text + "\n", re.MULTILINE)
 
 
 def facts():

@@ -63,7 +63,7 @@ class LaneThreads:
                 continue
             try:
                 outcome, error = work(), None
-            except BaseException as raised:
+            except BaseException as raised:  # noqa: BLE001 - raised again by who asked
                 outcome, error = None, raised
             with contextlib.suppress(RuntimeError):  # the loop was closed: the service stops
                 loop.call_soon_threadsafe(_settle, future, outcome, error)

@@ -10,6 +10,7 @@ import sys
 import zlib
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from pathlib import Path
 from typing import Any, BinaryIO, Final, cast
 
 from synergy.core.errors import InvalidInput
@@ -64,7 +65,7 @@ def _open(path: str) -> AbstractContextManager[Any]:
     if path == STANDARD_INPUT:
         return nullcontext(sys.stdin.buffer)  # which is not ours to close
     try:
-        return open(path, "rb")
+        return Path(path).open("rb")
     except ValueError as error:
         raise InvalidInput(f"cannot read {shown(path)}: {error}") from error
 

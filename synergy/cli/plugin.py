@@ -17,7 +17,9 @@ def make_client(instance: Any) -> Client:
         instance.session,
         region_name=instance.region_name,
         interface=instance.interface,
-        endpoint_override=instance._cli_options.config.get("synergy_endpoint_override"),
+        endpoint_override=instance._cli_options.config.get(  # noqa: SLF001 - as every plugin
+            "synergy_endpoint_override"
+        ),
     )
 
 

@@ -99,9 +99,9 @@ class Leadership:
 
     def take(self, sealing_key: str = "") -> int:
         """Take the leadership and return its term. Raises Conflict telling who has it."""
-        found = self._read()
+        found = self.read()
         if found is not None and found.holder:
-            self._check_gone(found)
+            self.check_gone(found)
         with translated(), self._engine.begin() as connection:
             now = connection.execute(select(LeadershipRow).where(_OWN).with_for_update()).first()
             if now is not None and (found is None or _mark(now) != _mark(found)):
@@ -126,12 +126,13 @@ class Leadership:
         self._term, self._beat_at = term, at
         return term
 
-    def _read(self) -> Row[Any] | None:
+    def read(self) -> Row[Any] | None:
+        """Return the row of who acts, None when there never was anybody."""
         with translated(), self._engine.connect() as connection:
             connection = connection.execution_options(**{READS: True})
             return connection.execute(select(LeadershipRow).where(_OWN)).first()
 
-    def _check_gone(self, found: Row[Any]) -> None:
+    def check_gone(self, found: Row[Any]) -> None:
         """Raise Conflict unless the holder is dead, as far as can be known from here."""
         now = self._clock.now()
         if found.machine and found.machine == self._process.machine:
@@ -141,7 +142,7 @@ class Leadership:
         if abs(now - found.beat_at) < timedelta(seconds=LAPSE_S):
             raise Conflict(_taken(found, now))
         threading.Event().wait(self._watch_s)
-        again = self._read()
+        again = self.read()
         if again is not None and _mark(again) != _mark(found):
             raise Conflict(_taken(again, now))
 
@@ -208,11 +209,11 @@ class Holder:
 def holder_of(engine: Engine, clock: Clock) -> Holder | None:
     """Return who acts on the database, None when nobody does that is known to live."""
     reader = Leadership(engine, clock, role="reader", watch_s=0.0)
-    found = reader._read()
+    found = reader.read()
     if found is None or not found.holder:
         return None
     try:
-        reader._check_gone(found)
+        reader.check_gone(found)
     except Conflict:
         return Holder(found)
     return None

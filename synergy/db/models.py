@@ -81,7 +81,7 @@ class Careful(TypeDecorator[Any]):
         def read(value: Any) -> Any:
             try:
                 return process(value) if process is not None else value
-            except Exception:  # whatever lies there, the other rows are read
+            except Exception:  # noqa: BLE001 - whatever lies there, the other rows are read
                 return Unreadable(ascii(value)[:60])
 
         return read

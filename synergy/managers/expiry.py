@@ -44,7 +44,7 @@ class Suspension(StrEnum):
     """Why no server is ended."""
 
     CLOCK = "clock"
-    MOST_PER_PASS = "most_per_pass"
+    MOST_PER_PASS = "most_per_pass"  # noqa: S105 - no secret
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -236,7 +236,7 @@ class ExpiryManager(Manager):
             try:
                 self._end_one(request, action, view)
                 silent = 0
-            except Exception as error:  # of this server alone: it keeps no other from ending
+            except Exception as error:  # noqa: BLE001 - of this server alone: it keeps no other from ending
                 silent += isinstance(error, UpstreamUnavailable)
                 if self._refuse(request, action, error):
                     refused.append((request, str(error)))

@@ -155,7 +155,7 @@ class Supervisor:
             self._autostart = self._wanted = autostart
             try:
                 self.manager.setup()
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001 - of this manager alone
                 self._stage = _Stage.SETUP_FAILED
                 self._back_off(error, "manager %s could not be set up and will be tried again")
             else:
@@ -237,7 +237,7 @@ class Supervisor:
             self._began_at = self._clock.now()
             try:
                 wanted_s = self._attempt()
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001 - of this manager alone
                 self._lost_events = True  # the one that was at hand, if it was an event that failed
                 self._back_off(error, "manager %s failed and will be tried again")
                 delay_s = self._backoff_s

@@ -61,7 +61,7 @@ class Worker:
             self._wait(rest_s)
             while not self._stopping:
                 self._wait(self.supervisor.run())
-        except BaseException as error:  # told with its traceback; `revive` starts another thread
+        except BaseException as error:  # noqa: BLE001 - told with its traceback; `revive` starts another thread
             self.supervisor.died(error)
 
     def _wait(self, delay_s: float) -> None:

@@ -136,8 +136,8 @@ def test_a_holder_whose_clock_differs_is_seen_to_live(databases):
     class Beating(Leadership):
         """Another host, whose holder beats while it is watched."""
 
-        def _read(self):
-            found = super()._read()
+        def read(self):
+            found = super().read()
             clock.move_to(clock.now() + timedelta(seconds=2))
             first.beat()
             return found

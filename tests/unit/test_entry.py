@@ -28,7 +28,7 @@ def test_a_reader_that_goes_away_ends_it_quietly(command):
 @pytest.mark.parametrize("command", COMMANDS)
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="the system has no full device")
 def test_a_full_disk_is_one_sentence(command):
-    with open("/dev/full", "w") as full:
+    with Path("/dev/full").open("w") as full:
         process = started(command, "--help", stdout=full)
         _, said = process.communicate(timeout=60)
     assert process.returncode == 1

@@ -198,7 +198,7 @@ class Relay:
         body = body_of(message)
         try:
             proceed = self._course(message, body, again=again)
-        except Exception as error:  # one message must not end the connection that all come on
+        except Exception as error:  # noqa: BLE001 - one message must not end the connection that all come on
             self._complaints.tell(
                 "a message that cannot be read is relayed as it is: %s", in_words(error)
             )
@@ -264,7 +264,7 @@ class Relay:
         ids = frozenset().union(*(one.server_ids for one in settling))
         try:
             waiting = set(self._still_waiting(ids)) if self._core_is_empty() else None
-        except Exception as error:  # whatever Nova answers, what others send goes on
+        except Exception as error:  # noqa: BLE001 - whatever Nova answers, what others send goes on
             LOG.error("%d message(s) delivered again wait: %s", len(settling), in_words(error))
             waiting = None
         if waiting is None:
@@ -373,7 +373,7 @@ class Relay:
         body = body_of(message)
         try:
             answer = envelope.answer_of(body)
-        except Exception as error:  # one answer must not end the connection that all come on
+        except Exception as error:  # noqa: BLE001 - one answer must not end the connection that all come on
             self._complaints.tell("an answer that cannot be read is dropped: %s", in_words(error))
             message.channel.basic_ack(message.delivery_tag)
             return

@@ -176,7 +176,7 @@ class NovaNotices:
         self._unacknowledged.came(tag)
         try:
             notice = read(body_of(message))
-        except Exception as error:  # one message must not end the connection that all come on
+        except Exception as error:  # noqa: BLE001 - one message must not end the connection that all come on
             self._complaints.tell(
                 "a notification that cannot be read is dropped: %s", in_words(error)
             )

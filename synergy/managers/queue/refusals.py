@@ -49,7 +49,7 @@ class Refusals:
             self._conductor.refuse(body, request.why)
         except UpstreamUnavailable:
             raise
-        except Exception as error:  # one that cannot be sent must not stop the others
+        except Exception as error:  # noqa: BLE001 - one that cannot be sent must not stop the others
             LOG.error(
                 "the user of server %s cannot be told why it is %s: %s; delete the server",
                 request.request_id, request.state, in_words(error),

@@ -26,7 +26,7 @@ IN_OPENSTACK = {entry.name for entry in entry_points(group="openstack.synergy.v1
 def lines_of(text):
     """The commands that stand in lines of code of their own, without their comments."""
     joined = re.sub(r"\\\n\s*", " ", text)
-    for line in re.findall(r"^ {2,}(\S.*)$", joined, re.M):
+    for line in re.findall(r"^ {2,}(\S.*)$", joined, re.MULTILINE):
         found = PROGRAM.fullmatch(re.sub(r"\s+# .*", "", line).strip())
         if found:
             yield found.group(1), found.group(2)
@@ -121,9 +121,9 @@ def test_a_command_in_a_sentence_exists_with_its_options(program, words):
 
 def test_an_option_of_the_configuration_that_a_page_names_exists():
     sample = (ROOT / "etc" / "synergy" / "synergy.conf.sample").read_text()
-    parts = re.split(r"^\[(\w+)\]$", sample, flags=re.M)[1:]
+    parts = re.split(r"^\[(\w+)\]$", sample, flags=re.MULTILINE)[1:]
     known = {
-        section: set(re.findall(r"^#(\w+) =", text, re.M))
+        section: set(re.findall(r"^#(\w+) =", text, re.MULTILINE))
         for section, text in zip(parts[::2], parts[1::2], strict=True)
     }
     named = [

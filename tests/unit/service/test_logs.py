@@ -18,7 +18,7 @@ def logged():
     written = io.StringIO()
     handler = logging.StreamHandler(written)
     handler.setFormatter(PlainFormatter(project=PROJECT, version="1", config=conf))
-    logger = logging.Logger("tests")
+    logger = logging.Logger("tests")  # noqa: LOG001 - one that no other test has
     logger.addHandler(handler)
     return logger, written
 

@@ -106,7 +106,9 @@ def test_nothing_of_a_pipe_is_lost(tmp_path, packed):
     reader, writer = os.pipe()
 
     def write():
-        with open(writer, "wb", buffering=0) as pipe:
+        with open(  # noqa: PTH123 - a number, no path
+            writer, "wb", buffering=0
+        ) as pipe:
             pipe.write(content[:1])  # not even what tells that it is packed
             pipe.write(content[1:])
 
