@@ -8,9 +8,9 @@ from functools import cached_property
 from typing import Any, Final
 
 from cliff.app import App
-from cliff.commandmanager import CommandManager
 from pbr.version import VersionInfo
 
+from synergy.cli.commands import Commands
 from synergy.client import Client, connect
 
 DEFAULT_ENDPOINT: Final = "http://127.0.0.1:8051"
@@ -29,7 +29,7 @@ class SynergyApp(App):
         super().__init__(
             description="A fair, shared queue for OpenStack clouds.",
             version=VersionInfo("synergy").release_string(),
-            command_manager=CommandManager("synergy.cli"),
+            command_manager=Commands(),
             deferred_help=True,
         )
 

@@ -4,12 +4,12 @@ import argparse
 import logging
 
 import pytest
-from cliff.commandmanager import CommandManager
 
+from synergy.cli.commands import Commands
 from synergy.cli.main import SynergyApp, main
 
 NOWHERE = "http://127.0.0.1:9"  # the discard service: nobody answers there
-COMMANDS = sorted(name for name, _ in CommandManager("synergy.cli"))
+COMMANDS = sorted(name for name, _ in Commands())
 LOCAL = ("demo", "simulate", "fairshare compute", "priority compute")  # ask no service
 OF_EVERYBODY = {"-h", "--help"}
 CANDIDATES = ("1", "VCPU=1", "a=b", "x")

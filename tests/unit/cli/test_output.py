@@ -4,13 +4,13 @@ import csv
 import io
 import json
 import subprocess
-from importlib.metadata import entry_points
 from types import SimpleNamespace
 
 import pytest
 from cliff import lister, show
 
 from synergy.cli.command import Lister, ShowOne
+from synergy.cli.commands import Commands
 from synergy.cli.render import pairs, rows
 from synergy.client.api import _error_of
 from synergy.client.plain import csv_cell, plain
@@ -89,7 +89,7 @@ def test_a_shell_does_not_run_a_name(tmp_path):
 
 
 def test_every_command_that_shows_something_is_of_this_kind():
-    commands = [one for one in entry_points(group="synergy.cli") if "synergy.cli." in one.value]
+    commands = [one for one in Commands().commands.values() if "synergy.cli." in one.value]
     assert len(commands) > 20
     for one in commands:
         found = one.load()

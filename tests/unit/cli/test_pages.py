@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from synergy.cli.commands import Commands
 from synergy.cli.main import SynergyApp
 from synergy.service import manage
 
@@ -19,7 +20,7 @@ ROOT = Path(__file__).parents[3]
 PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "doc" / "source").rglob("*.rst"))]
 PROGRAM = re.compile(r"(?:\$ )?(?:\S*/)?(openstack synergy|synergy-manage|synergy)\s+(.*)")
 GONE = "DEFAULT lock_folder"  # a release note says so
-COMMANDS = {entry.name: entry for entry in entry_points(group="synergy.cli")}
+COMMANDS = {name.replace(" ", "_"): entry for name, entry in Commands().commands.items()}
 IN_OPENSTACK = {entry.name for entry in entry_points(group="openstack.synergy.v1")}
 
 
