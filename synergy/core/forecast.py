@@ -14,6 +14,7 @@ from synergy.core.explain import End
 from synergy.core.model import QuotaKind
 from synergy.core.quota import QuotaBook
 from synergy.core.rounds import NO_FACTS, Outcome, Plan, Policy, Snapshot, decide
+from synergy.core.rounds.checks import FORESEEABLE
 from synergy.core.shares import Ints
 
 
@@ -54,7 +55,7 @@ def forecast(
             break
         at_s = _release(queue, book, at_s, together)
         now = replace(snapshot, waiting=waiting, at_s=at_s, book=book, rests={}, site=0.0)
-        next_plan = decide(now, NO_FACTS, policy)
+        next_plan = decide(now, NO_FACTS, policy, FORESEEABLE)
         book = next_plan.book
         for decision in next_plan.decisions:
             if decision.outcome is not Outcome.DISPATCH:

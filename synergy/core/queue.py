@@ -184,9 +184,26 @@ class Waiting:
         line = self.lines[row].part(int(self.first[row]), int(self.end[row]))
         for place, at_s in enumerate(more.lines[0].queued_at_s):
             line = line.with_member(more.lines[0].id_at(place), at_s)
-        first, end, lines = self.first.copy(), self.end.copy(), list(self.lines)
+        return self._with_line(row, line), row
+
+    def without_member(self, row: int, request_id: str, queued_at_s: float) -> "Waiting":
+        """Return the queue less one request of a class, itself where it does not wait there."""
+        first, end = int(self.first[row]), int(self.end[row])
+        line, key = self.lines[row].part(first, end), UUID(request_id).bytes
+        place = line.place_of(key, queued_at_s, 0)
+        if not line.stands_at(place, key, queued_at_s):
+            return self
+        if end - first == 1:
+            return self.select(np.flatnonzero(np.arange(len(self)) != row))
+        return self._with_line(row, line.without(0, place))
+
+    def _with_line(self, row: int, line: Line) -> "Waiting":
+        """Return the queue with other members of a class, at least one."""
+        first, end, heads_s = self.first.copy(), self.end.copy(), self.head_queued_at_s.copy()
+        lines = list(self.lines)
         first[row], end[row], lines[row] = 0, len(line.queued_at_s), line
-        return replace(self, first=first, end=end, lines=lines), row
+        heads_s[row] = line.queued_at_s[0]
+        return replace(self, first=first, end=end, lines=lines, head_queued_at_s=heads_s)
 
     def _row_of(self, one: "Waiting") -> int | None:
         """Return the row that is of the same class as the only one of another queue."""
@@ -249,6 +266,13 @@ def may_borrow(waiting: Waiting) -> Bools:
     """Tell, shape (c,), which classes may use the shared quota."""
     shared = waiting.quota == QUOTAS.index(QuotaKind.SHARED)
     found: Bools = shared | (waiting.on_full == ON_FULL.index(OnPrivateFull.SHARED))
+    return found
+
+
+def refused_when_full(waiting: Waiting) -> Bools:
+    """Tell, shape (c,), which classes are refused when the private quota cannot hold them now."""
+    own = waiting.quota == QUOTAS.index(QuotaKind.PRIVATE)
+    found: Bools = own & (waiting.on_full == ON_FULL.index(OnPrivateFull.REJECT))
     return found
 
 

@@ -171,6 +171,18 @@ def test_after_no_valid_host_the_like_of_it_waits_and_others_do_not(made):
     assert made.states([second]) == ["ACTIVE"]  # a minute after the first
 
 
+def test_what_may_use_either_quota_rests_too(made):
+    """It changes its class when it is dispatched: what rests is what its user asks of a host."""
+    made.add(default_quota="private_then_shared", ttl_s=3600)
+    made.nova.faults.no_valid_host = 100
+    ids = [made.create()[0]]
+    for _ in range(7):
+        made.run(1)
+        ids += made.create()
+    made.run(20)
+    assert made.states(ids) == ["ERROR"] + ["QUEUED"] * 7
+
+
 def test_what_finds_no_host_again_and_again_rests_longer(made):
     made.add(**SHARED)
     made.nova.faults.no_valid_host = 100

@@ -2,6 +2,7 @@
 
 import sqlite3
 from pathlib import Path
+from random import Random
 
 import pytest
 from oslo_config import cfg
@@ -12,10 +13,13 @@ from synergy.db.engine import DATABASE_OPTIONS, open_engine, upgrade
 from synergy.db.key_file import new_key
 from synergy.db.store import SqlStore
 from synergy.db.vault import Vault
+from synergy.drivers.embedded.keystone import EmbeddedIdentity
+from synergy.drivers.embedded.nova import EmbeddedNova
 from synergy.drivers.embedded.spec import HostSpec
 from synergy.ports import Handed, Parcel, Receipt
+from synergy.sim.clock import VirtualClock
 from synergy.sim.engine import temporary_store
-from tests.builders import spec, world
+from tests.builders import Fragile, spec, world
 from tests.started import QUIET, Started
 
 
@@ -207,6 +211,36 @@ def test_what_waits_for_a_zone_that_is_gone_is_refused_with_the_reason():
             "never_fits: asks for availability zone az2, which does not exist any more"
         )
         assert one.nova.show_server(ids[1]).status is ServerStatus.ERROR
+
+
+def test_a_zone_that_is_younger_than_what_is_known_of_zones_is_asked_about_again():
+    with world(zoned()) as one:
+        one.add(default_quota="shared")
+        one.run(2)
+        asked = {"project": "A", "user": "alice", "flavor": "small", "name": "s", "metadata": {}}
+        (first,) = one.nova.create_server(**asked, count=1, availability_zone="az1")
+        one.run(2)
+        one.nova.set_zone("node2", "az3")
+        (young,) = one.nova.create_server(**asked, count=1, availability_zone="az3")
+        one.run(10)
+        assert one.states([first, young]) == ["ACTIVE"] * 2
+
+
+def test_nobody_is_asked_about_zones_when_nothing_waits_for_one():
+    cloud, clock, rng = zoned(), VirtualClock(), Random(7)
+    identity = EmbeddedIdentity(cloud, clock, rng)
+    nova = Fragile(EmbeddedNova(cloud, clock, identity, rng))
+    with world(cloud, clock=clock, cloud=(nova, identity)) as one:
+        one.add(default_quota="shared")
+        one.run(2)
+        one.nova.create_server(project="A", user="alice", flavor="small", name="s", metadata={},
+                               count=1, availability_zone="az1")  # fmt: skip
+        one.run(10)
+        asked = []
+        nova.answer("zones", lambda real: asked.append(1) or real())
+        one.create()
+        one.run(600)
+        assert asked == []
 
 
 # --- lost builds ----------------------------------------------------------------------------------

@@ -123,3 +123,36 @@ def test_what_if_agrees_with_the_next_round_over_many_queues(seed):
 def test_the_property_above_sees_every_outcome():
     seen = {state for seed in range(8) for state in compare(seed, asks=12)}
     assert {"ACTIVE", "QUEUED", "REJECTED"} <= seen
+
+
+def test_the_smaller_flavors_are_those_that_would_start_whatever_the_discipline():
+    for discipline in ("greedy", "fifo"):
+        hosts = (HostSpec(name="node", inventory=Resources.of(VCPU=8, MEMORY_MB=65_536)),)
+        flavors = tuple(FlavorSpec(name=n, vcpus=v, memory_mb=1) for n, v in FLAVORS.items())
+        described = spec(hosts=hosts, flavors=flavors, projects=(
+            project_spec("A", users={"ua": "alice"}, quota={"VCPU": 0, "MEMORY_MB": 0}),
+        ))  # fmt: skip
+        with world(described, {"scheduler": {"discipline": discipline}}) as made:
+            made.add("A", default_quota="shared", ttl_s=36_000)
+            made.run(2)
+            made.create("five")
+            made.run(20)
+            (waiting,) = made.create("five")
+            made.run(5)
+            told = made.command("scheduler", "explain", request_id=waiting)["unblocked_by"]
+            assert [one["name"] for one in told["smaller_flavors"]] == ["two", "one"]
+
+
+def test_members_of_a_group_are_not_foreseen_one_an_end_of_a_lifetime():
+    with world() as made:
+        made.add("A", default_quota="shared", ttl_s=86_400)
+        made.run(2)
+        made.create("small")
+        made.run(20)
+        told = made.command(
+            "scheduler", "simulate", project_id="project-A", flavor="small", count=3,
+            metadata={}, server_group="g",
+        )  # fmt: skip
+        assert told["starts_now"] == 1
+        starts = {told["estimated_first_start"], told["estimated_last_start"]}
+        assert len(starts) == 1  # at the first instant that is looked at, all of them

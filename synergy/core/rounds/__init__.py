@@ -17,6 +17,7 @@ from synergy.core.rounds.facts import (
     Room,
     Shape,
     group_of,
+    shape_of,
 )
 from synergy.core.rounds.plan import REASONS, Decision, Outcome, Plan
 from synergy.core.rounds.policy import Discipline, Policy
@@ -42,6 +43,7 @@ __all__ = [
     "build_snapshot",
     "decide",
     "group_of",
+    "shape_of",
     "terms_on",
     "weighted_terms",
 ]

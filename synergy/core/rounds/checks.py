@@ -6,7 +6,7 @@ before the round looks at any request, and is asked again about each request tha
 now. Must not know quotas or the order of the queue: those are the round's own.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from math import inf
 from typing import Any, Final
@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from synergy.core.model import zone_in
-from synergy.core.queue import Waiting
+from synergy.core.queue import Waiting, refused_when_full
 from synergy.core.reasons import Reason
 from synergy.core.rounds.facts import (
     Facts,
@@ -90,10 +90,13 @@ class NeverFits(Check):
 
     def closed(self) -> Iterator[tuple[Rows, Verdict]]:
         never = self.snapshot.never
+        rows_of: dict[str, list[int]] = {}
         if never:
             for row in np.flatnonzero(np.isin(self.waiting.class_id, list(never))):
                 why = never[int(self.waiting.class_id[row])]
-                yield np.array([row]), Reject(Reason.NEVER_FITS, why)
+                rows_of.setdefault(why, []).append(int(row))
+        for why, rows in rows_of.items():
+            yield np.array(rows), Reject(Reason.NEVER_FITS, why)
 
 
 class ZoneGone(Check):
@@ -105,7 +108,7 @@ class ZoneGone(Check):
         if not asked:
             return
         if self.facts.zones is None:
-            self.lacks.add(LacksZones())
+            self.lacks.add(LacksZones(frozenset(asked)))
             return
         for zone in sorted(asked.keys() - self.facts.zones):
             rows = np.flatnonzero(np.isin(self.waiting.shape, asked[zone]))
@@ -114,11 +117,11 @@ class ZoneGone(Check):
 
 
 def _zones_asked(waiting: Waiting) -> dict[str, list[int]]:
-    """Return the shapes that ask for a zone, by the zone."""
+    """Return the shapes of what waits that ask for a zone, by the zone."""
     asked: dict[str, list[int]] = {}
     if any(waiting.placement):
-        for shape, placement in enumerate(waiting.placement):
-            zone = zone_in(placement)
+        for shape in map(int, np.unique(waiting.shape)):
+            zone = zone_in(waiting.placement[shape])
             if zone is not None:
                 asked.setdefault(zone, []).append(shape)
     return asked
@@ -144,39 +147,44 @@ class UserUnknown(Check):
 
 
 class NoHostRest(Check):
-    """Nova found no host for its class although Placement named one: the class rests, and then one
-    of it is tried before the others.
+    """Nova found no host for its like although Placement named one: what the same user asks of a
+    host rests, and then one is tried before the others.
 
-    Without it every request of a class that Placement cannot judge (an image that no host boots, a
-    group that cannot be kept apart) would end in an error one after the other.
+    Without it every request that Placement cannot judge (an image that no host boots, a group that
+    cannot be kept apart) would end in an error one after the other.
     """
 
     def __init__(self, snapshot: Snapshot, facts: Facts) -> None:
         super().__init__(snapshot, facts)
+        self._trial: dict[int, int] = {}  # row -> number of what rests, where one may be tried
         self._tried: set[int] = set()
 
     def closed(self) -> Iterator[tuple[Rows, Verdict]]:
-        at_s = self.snapshot.at_s
-        resting = {key: until for key, until in self.snapshot.rests.items() if at_s < until}
-        if resting:
-            for row in np.flatnonzero(np.isin(self.waiting.class_id, list(resting))):
-                until_s = resting[int(self.waiting.class_id[row])]
+        at_s, rests = self.snapshot.at_s, self.snapshot.rests
+        if not rests:
+            return
+        shapes = {self.snapshot.shape_at(n): n for n in map(int, np.unique(self.waiting.shape))}
+        for number, ((association_id, shape), until_s) in enumerate(rests.items()):
+            same = self.waiting.association == association_id
+            rows = np.flatnonzero(same & (self.waiting.shape == shapes.get(shape, -1)))
+            if at_s < until_s:
                 look_at_s = until_s if until_s < inf else at_s + HOST_CHECK_S
-                yield np.array([row]), Wait(Reason.FRAGMENTED, look_at_s)
+                yield rows, Wait(Reason.FRAGMENTED, look_at_s)
+            else:
+                self._trial |= dict.fromkeys(map(int, rows), number)
 
     @property
     def watches(self) -> bool:
         return bool(self.snapshot.rests)
 
     def stops(self, row: int) -> Wait | None:
-        if self._tried and int(self.waiting.class_id[row]) in self._tried:
+        if self._trial.get(row) in self._tried:
             return Wait(Reason.FRAGMENTED, self.snapshot.at_s + HOST_CHECK_S)
         return None
 
     def starts(self, row: int) -> None:
-        class_id = int(self.waiting.class_id[row])
-        if class_id in self.snapshot.rests:
-            self._tried.add(class_id)
+        if row in self._trial:
+            self._tried.add(self._trial[row])
 
 
 class GroupTurn(Check):
@@ -227,6 +235,17 @@ class HostRoom(Check):
         self._candidates: dict[int, Ints | None] = {}  # of a shape; None: not known
         self._host: int | None = None  # of the request that was asked about last
 
+    def closed(self) -> Iterator[tuple[Rows, Verdict]]:
+        if not self.facts.rooms:
+            return
+        full = [
+            shape
+            for shape in map(int, np.unique(self.waiting.shape))
+            if self.snapshot.shape_at(shape) in self.facts.rooms and not self._has_room(shape)
+        ]
+        waits = np.isin(self.waiting.shape, full) & ~refused_when_full(self.waiting)
+        yield np.flatnonzero(waits), self._wait()
+
     @property
     def watches(self) -> bool:
         return True
@@ -238,13 +257,19 @@ class HostRoom(Check):
             self._host = None
             return None
         self._host = _emptiest(self._room(), self.snapshot.demand[shape], hosts)
-        if self._host is not None:
-            return None
-        return Wait(Reason.FRAGMENTED, self.snapshot.at_s + HOST_CHECK_S, whole_shape=True)
+        return self._wait() if self._host is None else None
 
     def starts(self, row: int) -> None:
         if self._host is not None:
             self._room()[self._host] -= self.snapshot.demand[self.waiting.shape[row]]
+
+    def _wait(self) -> Wait:
+        return Wait(Reason.FRAGMENTED, self.snapshot.at_s + HOST_CHECK_S, whole_shape=True)
+
+    def _has_room(self, shape: int) -> bool:
+        hosts = self._hosts_for(shape)
+        demand = self.snapshot.demand[shape]
+        return hosts is None or _emptiest(self._room(), demand, hosts) is not None
 
     def _hosts_for(self, shape: int) -> Ints | None:
         """Return the rows of the hosts that could take a shape, None when that is not known."""
@@ -256,24 +281,27 @@ class HostRoom(Check):
                 self._candidates[shape] = None
             else:
                 self._room()
-                rows = [self._hosts[name] for name in room]
-                self._candidates[shape] = np.array(rows, dtype=np.int64)
+                self._candidates[shape] = self._rows_of(room)
         return self._candidates[shape]
+
+    def _rows_of(self, names: Iterable[str]) -> Ints:
+        """Return the rows of hosts, in one order whoever named them."""
+        return np.array(sorted(self._hosts[name] for name in names), dtype=np.int64)
 
     def _room(self) -> Ints:
         """Return what each host has free, shape (h, r), less what is under way to some host."""
         if self._free is None:
             tree = self.snapshot.book.tree
             free: Room = {name: room[name] for room in self.facts.rooms.values() for name in room}
-            self._hosts = {name: row for row, name in enumerate(free)}
-            rows = [tree.amounts(amounts) for amounts in free.values()]
+            self._hosts = {name: row for row, name in enumerate(sorted(free))}
+            rows = [tree.amounts(free[name]) for name in self._hosts]
             self._free = np.array(rows, dtype=np.int64).reshape(
                 len(rows), len(tree.resource_classes)
             )
-            everywhere = np.arange(len(rows))
             for one in self.facts.in_flight:
-                demand = tree.amounts(one)
-                host = _emptiest(self._free, demand, everywhere)
+                demand = tree.amounts(one.demand)
+                names = self.facts.rooms.get(one, self._hosts)
+                host = _emptiest(self._free, demand, self._rows_of(names))
                 if host is not None:
                     self._free[host] -= demand
         return self._free
@@ -301,3 +329,5 @@ CHECKS: Final[tuple[type[Check], ...]] = (
     GroupTurn,
     HostRoom,
 )
+# What is known of a later round: nobody knows what hosts and groups will be like then.
+FORESEEABLE: Final[tuple[type[Check], ...]] = (NeverFits, ProjectSuspended, UserUnknown)

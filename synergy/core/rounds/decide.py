@@ -15,7 +15,7 @@ import numpy as np
 
 from synergy.core import priority
 from synergy.core.model import OnPrivateFull, QuotaKind
-from synergy.core.queue import ON_FULL, QUOTAS, may_borrow, may_own
+from synergy.core.queue import ON_FULL, QUOTAS, may_borrow, may_own, refused_when_full
 from synergy.core.reasons import Reason
 from synergy.core.rounds.checks import CHECKS, Check, Reject
 from synergy.core.rounds.facts import Facts, Lack
@@ -61,6 +61,7 @@ class _Round:
         self.priority = np.broadcast_to(priority.total(self.terms), len(waiting))
         self.reason = np.full(len(waiting), CODE[Reason.PRIORITY], dtype=np.int8)
         self.may_own, self.may_borrow = may_own(waiting), may_borrow(waiting)
+        self.patient = ~refused_when_full(waiting)  # whom a shape without a host keeps waiting
         self.waits_for = np.full(len(waiting), _SHARED, dtype=np.int8)
         self.waits_for[~self.may_borrow] = _OWN
         self.taken = np.zeros(len(waiting), dtype=np.int64)
@@ -161,7 +162,7 @@ class _Round:
                 if verdict.whole_shape:
                     shape = int(self.waiting.shape[row])
                     self.shut[shape], self.shut_reason[shape] = True, CODE[verdict.reason]
-                    order.leave_out(shape)
+                    order.leave_out(np.flatnonzero((self.waiting.shape == shape) & self.patient))
                 return True
         for check in self.watching:
             check.starts(row)
@@ -172,7 +173,7 @@ class _Round:
         if not self.stopped:
             return open_
         shapes = self.waiting.shape
-        shut = open_ & self.shut[shapes]
+        shut = open_ & self.shut[shapes] & self.patient
         told = shut & (self.may_borrow | (self.reason == CODE[Reason.PRIORITY]))
         self.reason[told] = self.shut_reason[shapes[told]]
         left: Bools = open_ & ~shut

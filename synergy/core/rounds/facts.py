@@ -8,7 +8,7 @@ finds it out and decides again. Must not know who is asked, or how.
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from synergy.core.model import SERVER_GROUP, Constraints, Resources
+from synergy.core.model import SERVER_GROUP, Constraints, RequestClass, Resources
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +22,11 @@ class Shape:
     placement: Constraints = ()
 
 
+def shape_of(kind: RequestClass) -> Shape:
+    """Return what the requests of a class ask of a host."""
+    return Shape(kind.demand, kind.placement)
+
+
 Room = Mapping[str, Resources]  # what each host that could take a shape has free, by its name
 
 
@@ -32,19 +37,21 @@ class Facts:
     zones      the availability zones that there are
     groups     by server group: whether a server of it is on its way to a host, none chosen yet
     rooms      by shape: the hosts that could take it, alone
-    in_flight  demands of what was handed over and has no allocation yet, so that `rooms` do not
+    in_flight  shapes of what was handed over and has no allocation yet, so that `rooms` do not
                count it; known whenever `rooms` are
     """
 
     zones: frozenset[str] | None = None
     groups: Mapping[str, bool] = field(default_factory=dict)
     rooms: Mapping[Shape, Room] = field(default_factory=dict)
-    in_flight: tuple[Resources, ...] = ()
+    in_flight: tuple[Shape, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class LacksZones:
-    """The list of availability zones."""
+    """Whether these availability zones exist."""
+
+    asked: frozenset[str]
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,6 +43,7 @@ class Order(Iterator[int]):
         """
         self._waiting, self._taken, self._ranks = waiting, taken, ranks
         self._rank_at, self._chunk_size = rank_at, _FIRST_CHUNK
+        self._left_out = np.zeros(len(waiting), dtype=np.bool_)
         self._chunk: list[_Entry] = []
         self._heap: list[_Entry] = []
         touched = taken[rows] > 0  # `ranks` is about heads; those of these classes are gone
@@ -54,15 +55,17 @@ class Order(Iterator[int]):
         return self
 
     def __next__(self) -> int:
-        if not self._chunk and len(self._rest):
-            self._next_chunk()
-        if self._heap and (not self._chunk or self._heap[0] < self._chunk[-1]):
-            self._at = heapq.heappop(self._heap)
-        elif self._chunk:
-            self._at = self._chunk.pop()
-        else:
-            raise StopIteration
-        return self._at[3]
+        while True:
+            if not self._chunk and len(self._rest):
+                self._next_chunk()
+            if self._heap and (not self._chunk or self._heap[0] < self._chunk[-1]):
+                self._at = heapq.heappop(self._heap)
+            elif self._chunk:
+                self._at = self._chunk.pop()
+            else:
+                raise StopIteration
+            if not self._left_out[self._at[3]]:
+                return self._at[3]
 
     def take(self) -> tuple[str, float]:
         """Take the request at hand, line up the next of its class, and return its id and when it
@@ -72,13 +75,10 @@ class Order(Iterator[int]):
         self._line_up(row)
         return str(UUID(bytes=key)), queued_at_s
 
-    def leave_out(self, shape: int) -> None:
-        """Leave out every class of a shape from now on."""
-        shapes = self._waiting.shape
-        self._rest = self._rest[shapes[self._rest] != shape]
-        self._chunk = [one for one in self._chunk if shapes[one[3]] != shape]
-        self._heap = [one for one in self._heap if shapes[one[3]] != shape]
-        heapq.heapify(self._heap)
+    def leave_out(self, rows: Ints) -> None:
+        """Leave out these classes from now on."""
+        self._left_out[rows] = True
+        self._rest = self._rest[~self._left_out[self._rest]]
 
     def _line_up(self, row: int) -> None:
         """Put the oldest member of a class that was not taken yet where it belongs."""

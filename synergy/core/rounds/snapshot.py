@@ -17,6 +17,7 @@ from synergy.core.quota import Held, QuotaBook, QuotaTree
 from synergy.core.rounds.facts import Shape
 from synergy.core.shares import Bools, Floats, Ints
 
+Tried = tuple[int, Shape]  # association_id and what it asks for: whom a failed build is about
 NO_FACTORS = FactorsChanged(np.zeros(0), np.zeros(0), 0.0)
 
 
@@ -33,9 +34,9 @@ class Snapshot:
     book        what is held, over the classes `book.tree.resource_classes`
     demand      shape (s, r), the queue's shapes over the resource classes of the book's tree
     never       classes by class_id that can never start, and why in words
-    rests       classes by class_id that Nova found no host for although Placement named one, and
-                until when they rest, epoch seconds; after it one of the class may be tried, and
-                while that one is under way the rest has no end (infinite)
+    rests       what Nova found no host for although Placement named one, by association_id and
+                shape, and until when it rests, epoch seconds; after it one may be tried, and while
+                that one is under way the rest has no end (infinite)
     site        shape (c,), points of the site's own factors, or one number for all
     """
 
@@ -49,8 +50,12 @@ class Snapshot:
     book: QuotaBook
     demand: Ints
     never: Mapping[int, str] = field(default_factory=dict)
-    rests: Mapping[int, float] = field(default_factory=dict)
+    rests: Mapping[Tried, float] = field(default_factory=dict)
     site: Column = 0.0
+
+    def tried_at(self, row: int) -> Tried:
+        """Return whom a build of a class is about."""
+        return int(self.waiting.association[row]), self.shape_at(int(self.waiting.shape[row]))
 
     def shape_at(self, shape: int) -> Shape:
         """Return a shape of the queue as a value."""
@@ -67,7 +72,7 @@ def build_snapshot(
     factors: FactorsChanged = NO_FACTORS,
     suspended: Collection[int] = (),
     never: Mapping[int, str] | None = None,
-    rests: Mapping[int, float] | None = None,
+    rests: Mapping[Tried, float] | None = None,
     site: Column = 0.0,
 ) -> Snapshot:
     """Return the snapshot of a round.

@@ -7,7 +7,7 @@ names the round that it comes from and its age. Must not know who asks.
 import logging
 import uuid
 from collections.abc import Sequence
-from dataclasses import replace
+from itertools import islice
 from typing import Any, Final
 
 from synergy.core import explain, words
@@ -91,7 +91,7 @@ class Answers:
 
     def _unblocked_by(self, seen: "_Seen", ends: Sequence[End]) -> Json:
         """Return what comes free and when, the latest start, and flavors that would start now."""
-        latest, book = seen.latest, seen.latest.plan.book
+        latest, book = seen.latest, seen.book
         enough_s = None if seen.private else explain.enough_at_s(book, seen.demand, ends)
         found = forecast(
             latest.snapshot,
@@ -118,18 +118,17 @@ class Answers:
     def _smaller(self, seen: "_Seen") -> list[Flavor]:
         """Return the largest flavors below the one asked for that would start now."""
         try:
-            found: list[Flavor] = []
-            for flavor in self._fitting(seen)[:_MOST_TRIED]:
-                if len(found) < _SMALLER and self._would_start(seen, flavor):
-                    found.append(flavor)
+            fitting = {flavor.demand: flavor for flavor in reversed(self._fitting(seen))}
+            tried = [*reversed(fitting)][:_MOST_TRIED]
+            starting = self._what_if.starting(seen.latest, seen.request, tried)
+            return [fitting[demand] for demand in islice(starting, _SMALLER)]
         except UpstreamUnavailable as error:
             LOG.info("no smaller flavors are told: %s", error)
             return []
-        return found
 
     def _fitting(self, seen: "_Seen") -> list[Flavor]:
         """Return the flavors below the one asked for that a quota could hold, the largest first."""
-        asked, book, kind = seen.request.demand, seen.latest.plan.book, seen.request.request_class
+        asked, book, kind = seen.request.demand, seen.book, seen.request.request_class
         fitting = [
             flavor
             for flavor in self._flavors.flavors()
@@ -140,11 +139,6 @@ class Answers:
         ]
         fitting.sort(key=lambda flavor: (-sum(_ratios(flavor.demand, asked)), flavor.name))
         return fitting
-
-    def _would_start(self, seen: "_Seen", flavor: Flavor) -> bool:
-        kind = replace(seen.request.request_class, demand=flavor.demand)
-        latest = seen.latest
-        return self._what_if.starts(latest, latest.tree, kind, seen.request.queued_at)
 
     def priorities(self, latest: Latest | None, requests: Sequence[Request]) -> list[Json]:
         """Return the weighted terms of queued requests, as sprio -l shows them."""
@@ -172,6 +166,7 @@ class _Seen:
         self.latest, self.request, self.row = latest, request, row
         snapshot = latest.snapshot
         self.quota = latest.plan.quota_of(row)
+        self.book = latest.plan.book.copy()  # to ask it tries things out, beside other threads
         self.leaf = int(snapshot.leaf[snapshot.waiting.association[row]])
         self.demand: Ints = snapshot.demand[snapshot.waiting.shape[row]]
         self._queued_s = request.queued_at.timestamp()
@@ -181,8 +176,7 @@ class _Seen:
         return self.quota is QuotaKind.PRIVATE
 
     def bounds(self, reason: Reason | None) -> list[explain.Bound]:
-        book = self.latest.plan.book
-        return explain.bounds_of(reason, book, self.leaf, self.demand, self.quota)
+        return explain.bounds_of(reason, self.book, self.leaf, self.demand, self.quota)
 
     def ahead(self) -> int:
         key = uuid.UUID(self.request.request_id).bytes

@@ -10,6 +10,7 @@ from typing import Final
 
 from synergy.core.model import Request
 from synergy.core.rounds import (
+    NO_FACTS,
     Facts,
     Lack,
     LacksGroup,
@@ -20,6 +21,7 @@ from synergy.core.rounds import (
     Snapshot,
     decide,
     group_of,
+    shape_of,
 )
 from synergy.ports import (
     Capacity,
@@ -42,40 +44,47 @@ class CloudFacts:
         self._clock, self._in_flight = clock, in_flight
         self._zones: tuple[float, frozenset[str]] = (float("-inf"), frozenset())
 
-    def decide(self, snapshot: Snapshot, policy: Policy) -> Plan:
-        """Return a plan that lacks nothing.
+    def decide(
+        self, snapshot: Snapshot, policy: Policy, known: Facts = NO_FACTS
+    ) -> tuple[Plan, Facts]:
+        """Return a plan that lacks nothing, and the facts that it rests on.
 
+        known  what was found out for another question of the same moment
         Raises UpstreamUnavailable when Nova or Placement does not answer.
         """
-        facts = Facts()
+        facts = known
         while (plan := decide(snapshot, facts, policy)).lacks:
             facts = self._found(facts, plan.lacks)
-        return plan
+        return plan, facts
 
     def _found(self, facts: Facts, lacks: Collection[Lack]) -> Facts:
         groups = {one.group for one in lacks if isinstance(one, LacksGroup)}
-        shapes = [one.shape for one in lacks if isinstance(one, LacksRoom)]
-        in_flight = self._in_flight() if groups or shapes else []
-        if LacksZones() in lacks:
-            facts = replace(facts, zones=self._known_zones())
+        zones = {name for one in lacks if isinstance(one, LacksZones) for name in one.asked}
+        # In one order, so that the same questions find the same answers.
+        shapes = sorted({one.shape for one in lacks if isinstance(one, LacksRoom)}, key=repr)
+        first = bool(shapes) and not facts.rooms
+        in_flight = self._in_flight() if groups or first else []
+        if zones:
+            facts = replace(facts, zones=self._known_zones(zones))
         if groups:
             busy = self._under_way(groups, in_flight)
             found = {group: group in busy for group in groups}
             facts = replace(facts, groups={**facts.groups, **found})
-        if shapes and not facts.rooms:
+        if first:
             # Asked before the hosts are: one that gets its allocation in between counts twice for
             # now, never not at all.
             ids = [one.request_id for one in in_flight]
             placed = self._capacity.placed(ids) if ids else set()
-            unplaced = tuple(one.demand for one in in_flight if one.request_id not in placed)
-            facts = replace(facts, in_flight=unplaced)
+            unplaced = [one for one in in_flight if one.request_id not in placed]
+            facts = replace(facts, in_flight=tuple(shape_of(one.request_class) for one in unplaced))
         rooms = {one: self._capacity.room_for(one.demand, one.placement) for one in shapes}
         return replace(facts, rooms={**facts.rooms, **rooms}) if rooms else facts
 
-    def _known_zones(self) -> frozenset[str]:
+    def _known_zones(self, asked: Collection[str]) -> frozenset[str]:
+        """Return the zones that there are; one that is not in the list may be younger than it."""
         listed_s, zones = self._zones
         now_s = self._clock.monotonic_s()
-        if now_s >= listed_s + ZONES_KEPT_S:
+        if now_s >= listed_s + ZONES_KEPT_S or not zones.issuperset(asked):
             zones = self._capacity.zones()
             self._zones = now_s, zones
         return zones

@@ -13,6 +13,7 @@ import numpy as np
 from synergy.core.accounts import user_node
 from synergy.core.explain import Bound, End
 from synergy.core.model import QuotaKind, Request, State
+from synergy.core.queue import Waiting
 from synergy.core.quota import QuotaTree
 from synergy.core.reasons import Reason
 from synergy.core.rounds import REASONS, Plan, Policy, Snapshot
@@ -48,6 +49,16 @@ class Latest:
     @property
     def tree(self) -> QuotaTree:
         return self.snapshot.book.tree
+
+    def left(self) -> Waiting:
+        """Return the queue without what the round let go."""
+        return self.snapshot.waiting.without(self.plan.taken)
+
+    @staticmethod
+    def row_left(left: Waiting, request: Request) -> int | None:
+        """Return the row of a request's class in what is left."""
+        rows = np.flatnonzero(left.class_id == request.class_id)
+        return int(rows[0]) if len(rows) else None
 
     def reason_counts(self) -> dict[str, int]:
         """Return how many requests wait after the round, by reason."""

@@ -34,7 +34,7 @@ from synergy.core.model import BuildFailure, Request, State
 from synergy.core.never import NeverFits
 from synergy.core.queue import WaitingQueue
 from synergy.core.quota import Held, QuotaState, QuotaTree
-from synergy.core.rounds import Decision, Discipline, Outcome, Policy, Snapshot, build_snapshot
+from synergy.core.rounds import Discipline, Outcome, Policy, Snapshot, build_snapshot
 from synergy.core.rounds.snapshot import NO_FACTORS
 from synergy.managers.base import Json, Manager, Publish, Status, command, on
 from synergy.managers.owners import Owners
@@ -65,9 +65,10 @@ LOG = logging.getLogger(__name__)
 _ID: Final = {"type": "string", "minLength": 1, "maxLength": 64}
 _NAME: Final = {"type": "string", "minLength": 1, "maxLength": 255}
 CONFLICT_REST_S: Final = 1.0
+LEAST_LOOK_S: Final = 1.0  # between two rounds of which nothing new is told
 TELL_EVERY_S: Final = 60.0
 FACTORS_WAIT_S: Final = 10.0
-_MOST_AWAY: Final = 1000  # requests on their way to a host that are looked at
+_PAGE: Final = 1000
 _COUNTED: Final = (
     "rounds", "dispatched", "conflicts", "unknown", "changes_passed", "changes_refused"
 )  # fmt: skip
@@ -262,11 +263,12 @@ class SchedulerManager(Manager):
                 self.counts["conflicts"] += 1
                 self.resync()
                 return CONFLICT_REST_S
-        due_s = min(
-            self._latest.plan.look_at_s if self._latest is not None else inf,
-            self._delayed[0][0] if self._delayed else inf,
-        )
-        return max(0.0, due_s - self._clock.now().timestamp()) if due_s < inf else None
+        now_s = self._clock.now().timestamp()
+        due_s = [max(0.0, self._delayed[0][0] - now_s)] if self._delayed else []
+        if self._latest is not None and self._latest.plan.look_at_s < inf:
+            # From the end of the round on: one that takes long must not follow at once.
+            due_s.append(max(LEAST_LOOK_S, self._latest.plan.look_at_s - now_s))
+        return min(due_s, default=None)
 
     def _wait_for_factors(self) -> float:
         """Return how long to wait for the first factors: without them, the first round after each
@@ -294,7 +296,7 @@ class SchedulerManager(Manager):
         self._wake_delayed(self._queue)
         policy = self._policy()
         snapshot = self._snapshot(state, self._queue, [held_of(*entry) for entry in held])
-        plan = self._cloud.decide(snapshot, policy)
+        plan, _ = self._cloud.decide(snapshot, policy)
         self.counts["rounds"] += 1
         self._latest = Latest.of(round_id, self._clock.now(), snapshot, plan, policy)
         self._again |= not plan.complete
@@ -315,8 +317,14 @@ class SchedulerManager(Manager):
         return (int(self._clock.now().timestamp() * 1e6) << 32) + self.counts["rounds"]
 
     def _in_flight(self) -> list[Request]:
+        found: list[Request] = []
         with self._store.reading() as uow:
-            return uow.requests.search(states=[State.DISPATCHING, State.BUILDING], limit=_MOST_AWAY)
+            while page := uow.requests.search(
+                states=[State.DISPATCHING, State.BUILDING], limit=_PAGE,
+                after=found[-1].request_id if found else None,
+            ):  # fmt: skip
+                found += page
+        return found
 
     def _tree_for(self, state: QuotaState, resource_classes: Sequence[str]) -> QuotaTree:
         needed = {*resource_classes, *state.resource_classes()}
@@ -352,14 +360,13 @@ class SchedulerManager(Manager):
         )
 
     def _act(self, queue: WaitingQueue, latest: Latest) -> None:
-        class_ids = latest.snapshot.waiting.class_id
-        decisions: Sequence[Decision] = latest.plan.decisions
+        snapshot, decisions = latest.snapshot, latest.plan.decisions
         for decision in decisions:
-            class_id = int(class_ids[decision.class_row])
+            class_id = int(snapshot.waiting.class_id[decision.class_row])
             queue.remove(class_id, decision.request_id, decision.queued_at_s)
-        self._backoff.tried(
-            {int(class_ids[d.class_row]) for d in decisions if d.outcome is Outcome.DISPATCH}
-        )
+        if snapshot.rests:
+            rows = {one.class_row for one in decisions if one.outcome is Outcome.DISPATCH}
+            self._backoff.tried({snapshot.tried_at(row) for row in rows})
         for request in self._dispatcher.dispatch(latest.round_id, decisions):
             self._enqueue(queue, request)
 

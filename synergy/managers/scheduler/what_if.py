@@ -6,7 +6,7 @@ who asks.
 """
 
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Final
@@ -23,13 +23,23 @@ from synergy.core.model import (
     SERVER_GROUP,
     Constraints,
     QuotaKind,
+    Request,
     RequestClass,
+    Resources,
 )
 from synergy.core.never import Ceilings
 from synergy.core.queue import Waiting
 from synergy.core.quota import QuotaTree
 from synergy.core.reasons import Reason
-from synergy.core.rounds import Outcome, Plan, Policy, Snapshot, build_snapshot
+from synergy.core.rounds import (
+    NO_FACTS,
+    Facts,
+    Outcome,
+    Plan,
+    Policy,
+    Snapshot,
+    build_snapshot,
+)
 from synergy.managers.base import Json
 from synergy.managers.scheduler.facts import CloudFacts
 from synergy.managers.scheduler.latest import (
@@ -54,13 +64,14 @@ FORECAST_ROUNDS: Final = 40
 class _Asked:
     """Requests that are asked about, as a round would see them, and what it decided.
 
-    row       of their class
-    own       ids of those that it lets go or refuses, oldest first
+    facts  of the cloud, that the plan rests on
+    row    of their class
     """
 
     snapshot: Snapshot
     policy: Policy
     plan: Plan
+    facts: Facts
     row: int
     ids: Sequence[str]
 
@@ -122,37 +133,51 @@ class WhatIf:
         """
         now = self._clock.now()
         ids = [str(uuid.UUID(int=2**128 - count + n)) for n in range(count)]  # behind every other
-        asked = self._decided(latest, tree, kind, ids, now.timestamp(), now)
+        asked = self._decided(latest, latest.left(), tree, kind, ids, now.timestamp(), now)
         with self._store.reading() as uow:
             ends = ends_now(uow, tree, now)
         outcome = _outcome(asked, kind, ends)
         said = {"count": count, "demand": dict(kind.demand)}
         return said | outcome.as_json() | round_json(latest, now)
 
-    def starts(
-        self, latest: Latest, tree: QuotaTree, kind: RequestClass, queued_at: datetime
-    ) -> bool:
-        """Tell whether one request of a class that was queued then would start now."""
-        ids = [str(uuid.UUID(int=2**128 - 1))]
-        asked = self._decided(latest, tree, kind, ids, queued_at.timestamp(), self._clock.now())
-        chosen = {d.request_id for d in asked.plan.decisions if d.outcome is Outcome.DISPATCH}
-        return ids[0] in chosen
+    def starting(
+        self, latest: Latest, request: Request, demands: Iterable[Resources]
+    ) -> Iterator[Resources]:
+        """Yield those of other demands with which a waiting request would start now."""
+        now, at_s = self._clock.now(), request.queued_at.timestamp()
+        left = latest.left()
+        if (row := latest.row_left(left, request)) is not None:
+            left = left.without_member(row, request.request_id, at_s)
+        facts = NO_FACTS
+        for demand in demands:
+            kind = replace(request.request_class, demand=demand)
+            asked = self._decided(
+                latest, left, latest.tree, kind, [request.request_id], at_s, now, facts
+            )
+            facts = asked.facts
+            chosen = {d.request_id for d in asked.plan.decisions if d.outcome is Outcome.DISPATCH}
+            if request.request_id in chosen:
+                yield demand
 
     def _decided(
         self,
         latest: Latest,
+        left: Waiting,
         tree: QuotaTree,
         kind: RequestClass,
         ids: Sequence[str],
         queued_at_s: float,
         now: datetime,
+        known: Facts = NO_FACTS,
     ) -> _Asked:
-        """Decide over the queue as it is now with more requests in it."""
+        """Decide over a queue with more requests in it, as of now.
+
+        known  of the cloud at this moment
+        """
         with self._store.reading() as uow:
             held = [held_of(*entry) for entry in uow.requests.held()]
             suspended = suspended_associations(uow)
         before = latest.snapshot
-        left = before.waiting.without(latest.plan.taken)
         waiting, row = left.with_class(kind, ids, queued_at_s)
         snapshot = build_snapshot(
             waiting=waiting,
@@ -167,8 +192,8 @@ class WhatIf:
         )
         # A round that other requests fill would say nothing of these.
         policy = replace(latest.policy, round_size=1 + waiting.request_count)
-        plan = self._cloud.decide(snapshot, policy)
-        return _Asked(snapshot=snapshot, policy=policy, plan=plan, row=row, ids=ids)
+        plan, facts = self._cloud.decide(snapshot, policy, known)
+        return _Asked(snapshot=snapshot, policy=policy, plan=plan, facts=facts, row=row, ids=ids)
 
 
 def _never(
