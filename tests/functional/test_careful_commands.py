@@ -80,7 +80,7 @@ def test_a_project_that_nova_knows_no_longer_keeps_no_other_from_being_changed(m
 
     cloud = Fragile(made.nova)
     cloud.answer("quota", quota)
-    survey = QuotaSurvey(made.engine.clock, made.store, cloud, made.engine.identity)
+    survey = QuotaSurvey(made.engine.clock, made.store, cloud, cloud, made.engine.identity)
     assert "project-B" not in {owner.project_id for owner in survey.look().state.unmanaged}
 
 

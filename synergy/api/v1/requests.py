@@ -3,7 +3,6 @@
 from typing import Any, Final
 
 from synergy.api.routing import (
-    ID,
     LIMIT,
     TEXT,
     Answer,
@@ -17,7 +16,7 @@ from synergy.api.routing import (
 )
 from synergy.api.schemas import listed, ref, wrapped
 from synergy.api.visibility import public_why
-from synergy.core.declared.commands import LONGER_BY
+from synergy.core.declared.commands import LONGER_BY, WHAT_IF
 from synergy.core.declared.fields import schemas_of
 from synergy.core.declared.filters import MARKER, REQUEST_FILTERS, SORTING
 from synergy.core.errors import InvalidInput, NotFound
@@ -197,21 +196,7 @@ ROUTES: Final = (
         handler=simulate,
         harmless=lambda _: True,
         lane=Lane.COSTLY,
-        body=object_of(
-            {
-                "project": TEXT,
-                "flavor": TEXT,
-                "count": {"type": "integer", "minimum": 1, "maximum": 1000},
-                "metadata": {
-                    "type": "object",
-                    "maxProperties": 128,
-                    "additionalProperties": {"type": "string", "maxLength": 255},
-                },
-                "availability_zone": TEXT,
-                "server_group": ID,
-            },
-            ["flavor"],
-        ),
+        body=object_of({"project": TEXT, **schemas_of(WHAT_IF)}, ["flavor"]),
         answer=wrapped(simulation=ref("Simulation")),
     ),
 )

@@ -9,10 +9,12 @@ from typing import Final
 from synergy.core.declared.fields import Argument
 from synergy.core.declared.kinds import (
     DAY_S,
+    LONGEST_ID,
     Choice,
     Instant,
     Number,
     ProjectId,
+    Properties,
     Several,
     Switch,
     Text,
@@ -53,5 +55,22 @@ USAGE: Final = (
         name="group_by",
         kind=Several(Choice(GROUPS), unique=True),
         help="A row for each (default: project and quota).",
+    ),
+)
+WHAT_IF: Final = (
+    Argument(name="flavor", kind=Text(), help="Name of a public flavor."),
+    Argument(name="count", kind=Number(1, 1000), help="How many servers."),
+    Argument(
+        name="metadata",
+        kind=Properties(),
+        help="What the servers would be created with, such as quota=shared.",
+    ),
+    Argument(
+        name="availability_zone", kind=Text(), help="The zone it would ask for. Default: any."
+    ),
+    Argument(
+        name="server_group",
+        kind=Text(LONGEST_ID),
+        help="The id of the server group it would belong to.",
     ),
 )

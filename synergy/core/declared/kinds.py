@@ -318,6 +318,18 @@ class Several(Kind):
         return [self.kind.show(one) for one in value]
 
 
+@dataclass(frozen=True, slots=True)
+class Properties(Kind):
+    """The metadata of a server, as Nova bounds it."""
+
+    def schema(self) -> Schema:
+        text = {"type": "string", "maxLength": 255}
+        return {"type": "object", "maxProperties": 128, "additionalProperties": text}
+
+    def words(self) -> str:
+        return "an object of texts"
+
+
 def plain(kind: Kind) -> Kind:
     """Return the kind without its null."""
     return kind.kind if isinstance(kind, OrNone) else kind

@@ -19,6 +19,8 @@ from oslo_config import cfg
 
 from synergy.core import words
 from synergy.core.accounts import held_of
+from synergy.core.declared.commands import WHAT_IF
+from synergy.core.declared.fields import schemas_of
 from synergy.core.errors import Conflict, UpstreamUnavailable
 from synergy.core.events import (
     BuildsFailed,
@@ -63,7 +65,6 @@ from synergy.ports import (
 
 LOG = logging.getLogger(__name__)
 _ID: Final = {"type": "string", "minLength": 1, "maxLength": 64}
-_NAME: Final = {"type": "string", "minLength": 1, "maxLength": 255}
 CONFLICT_REST_S: Final = 1.0
 LEAST_LOOK_S: Final = 1.0  # between two rounds of which nothing new is told
 TELL_EVERY_S: Final = 60.0
@@ -443,15 +444,7 @@ class SchedulerManager(Manager):
         {
             "project_id": _ID,
             "user_id": _ID,
-            "flavor": _NAME,
-            "count": {"type": "integer", "minimum": 1, "maximum": 1000},
-            "metadata": {
-                "type": "object",
-                "maxProperties": 128,
-                "additionalProperties": {"type": "string", "maxLength": 255},
-            },
-            "availability_zone": _NAME,
-            "server_group": _ID,
+            **schemas_of(WHAT_IF),
         },
         required=["project_id", "flavor"],
         beside=True,
