@@ -17,7 +17,7 @@ LEFT_OUT = ("start_manager", "stop_manager", "execute_command", "metrics")
 
 @pytest.fixture(scope="module")
 def service(tmp_path_factory):
-    for running in serving(tmp_path_factory.mktemp("fuzz")):
+    with serving(tmp_path_factory.mktemp("fuzz")) as running:
         running.cli("project", "add", "science", "--ttl-s", "3600")
         running.execute(
             "embedded", "create_server", "project=science", "user=alice", "flavor=large",

@@ -9,6 +9,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -68,7 +69,11 @@ class Running:
             [str(BIN / "synergy-service"), "--config-file", str(path)],
             cwd=folder, stdout=self.log, stderr=self.log, start_new_session=True,
         )  # fmt: skip
-        self.until(lambda: self.get("/healthcheck")["healthy"])
+        try:
+            self.until(lambda: self.get("/healthcheck")["healthy"])
+        except BaseException:  # nothing of ours is left running
+            self.stop()
+            raise
 
     def get(self, path):
         with urllib.request.urlopen(self.url + path, timeout=10) as answer:
@@ -106,23 +111,28 @@ class Running:
         return code
 
 
+@contextmanager
 def serving(folder):
     port = free_port()
     path = prepare(folder, api={"port": port}, nova={"rate_s": 0.2})
     running = Running(folder, path, port)
-    yield running
-    running.stop()
+    try:
+        yield running
+    finally:
+        running.stop()
 
 
 @pytest.fixture
 def service(tmp_path):
-    yield from serving(tmp_path)
+    with serving(tmp_path) as running:
+        yield running
 
 
 @pytest.fixture(scope="module")
 def untouched(tmp_path_factory):
     """A service that no test changes, shared because starting one takes seconds."""
-    yield from serving(tmp_path_factory.mktemp("untouched"))
+    with serving(tmp_path_factory.mktemp("untouched")) as running:
+        yield running
 
 
 def test_a_day_with_the_service_from_the_command_line(service):
