@@ -1,6 +1,7 @@
 """What every command has: the client, arguments that several share, and the watch mode."""
 
 import argparse
+import signal
 import time
 from typing import Any, Final, cast
 
@@ -10,6 +11,7 @@ from synergy.cli.render import Harmless
 from synergy.client import ApiError, Client
 
 CLEAR_SCREEN: Final = "\x1b[2J\x1b[H"
+LOOK_S: Final = 0.1  # between two looks at whether Ctrl-C came
 
 
 def client_of(command: Any) -> Client:
@@ -93,15 +95,38 @@ class WatchedLister(Lister):
     def run(self, parsed_args: argparse.Namespace) -> int:
         if parsed_args.watch is None:
             return int(super().run(parsed_args))
-        try:
-            while True:
+        with _Interrupt() as interrupt:
+            while not interrupt.came:
                 if self.app.stdout.isatty():
                     self.app.stdout.write(CLEAR_SCREEN)
                 super().run(parsed_args)
                 self.app.stdout.flush()
-                time.sleep(parsed_args.watch)
-        except KeyboardInterrupt:
-            return 0
+                interrupt.wait(parsed_args.watch)
+        return 0
+
+
+class _Interrupt:
+    """Ctrl-C as a flag: as an exception it would be lost, or told as an error, when it comes while
+    a library cleans up. A second one is an exception, for when no answer comes."""
+
+    def __enter__(self) -> "_Interrupt":
+        self.came = False
+        self._before = signal.signal(signal.SIGINT, self._note)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        signal.signal(signal.SIGINT, self._before)
+
+    def _note(self, *_: object) -> None:
+        if self.came:
+            raise KeyboardInterrupt
+        self.came = True
+
+    def wait(self, seconds: float) -> None:
+        """Return after so many seconds, or soon after Ctrl-C."""
+        until_s = time.monotonic() + seconds
+        while not self.came and (left_s := until_s - time.monotonic()) > 0:
+            time.sleep(min(left_s, LOOK_S))
 
 
 def _seconds(text: str) -> float:
