@@ -256,10 +256,23 @@ def at_rest(service: Service, watch: Watch, database: Path, seconds: float) -> d
     with down(service, nova=True):
         found["nova_down"] = watch.cpu_ratio_over(seconds)
     with locked(database):
-        create(service, PROJECTS[1], 5)  # what arrives cannot be stored
+        refused(service)
         found["database_locked"] = watch.cpu_ratio_over(seconds)
+    create(service, PROJECTS[1], 5)
     wait_for(service, lambda counts: counts["QUEUED"] > WAITING_AT_REST + 5, 120)
     return found
+
+
+def refused(service: Service) -> None:
+    """Try to change something, of which no record can be written: the API must refuse it."""
+    try:
+        create(service, PROJECTS[1], 5)
+    except urllib.error.HTTPError as error:
+        with error:
+            if error.code != 503:
+                raise
+    else:
+        raise SystemExit("a change was accepted although the database is locked")
 
 
 def create(service: Service, project: str, count: int, *, flavor: str = "small") -> None:
