@@ -11,8 +11,8 @@ from synergy.api.app import ROUTES, create_app, served
 from synergy.api.policies import new_enforcer
 from synergy.api.schemas import COMPONENTS
 from synergy.core.errors import NotFound
-from synergy.managers.health import health_of
-from synergy.managers.supervisor import supervisor_json
+from synergy.managers.supervision.health import health_of
+from synergy.managers.supervision.supervisor import supervisor_json
 from synergy.service.audit import AuditLog
 
 ROUTE_OF = {route.name: route for route in ROUTES}

@@ -74,7 +74,7 @@ from synergy.db.search import columns_of
 from synergy.managers.fairshare import FairShareManager
 from synergy.managers.project import ProjectManager
 from synergy.managers.queue import QueueManager
-from synergy.managers.render import project_json, user_json
+from synergy.managers.support.render import project_json, user_json
 
 ROOT = Path(__file__).parents[1]
 DECLARED = [

@@ -14,7 +14,7 @@ from typing import Any, Final
 from oslo_config import cfg
 
 from synergy.managers.base import Json, Manager, command
-from synergy.managers.rollups import oldest_hour
+from synergy.managers.fairshare.rollups import oldest_hour
 from synergy.ports import Clock, Store
 
 LOG = logging.getLogger(__name__)

@@ -20,8 +20,8 @@ from synergy.core.events import ServersActive, ServersExpireSoon
 from synergy.core.lifecycle import Event, transition
 from synergy.core.model import ExpiryAction, Project, QuotaKind, Request, ServerStatus, State
 from synergy.managers.base import Json, Manager, Publish, command, on
-from synergy.managers.render import instant_json
-from synergy.managers.watched_clock import Standing, WatchedClock
+from synergy.managers.support.render import instant_json
+from synergy.managers.support.watched_clock import Standing, WatchedClock
 from synergy.ports import (
     Brake,
     Reading,

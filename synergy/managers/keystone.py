@@ -14,7 +14,7 @@ from oslo_config import cfg
 from synergy.core.errors import InvalidInput, NotFound, in_words
 from synergy.core.events import OwnersGone, RequestsQueued, TokensRefused
 from synergy.managers.base import Json, Manager, Publish, command, on
-from synergy.managers.owners import Owner, Owners
+from synergy.managers.support.owners import Owner, Owners
 from synergy.ports import Conductor, Credentials, Identity, Store, Trust, Wake
 
 LOG = logging.getLogger(__name__)

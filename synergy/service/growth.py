@@ -21,8 +21,8 @@ from synergy.db import engine as database
 from synergy.db.key_file import read_keys
 from synergy.db.store import SqlStore
 from synergy.db.vault import Vault
-from synergy.managers import rollups
-from synergy.managers.charging import read_tariff
+from synergy.managers.fairshare import rollups
+from synergy.managers.fairshare.charging import read_tariff
 from synergy.ports import UNREADABLE_GROWTH
 
 _AT_ONCE: Final = 200

@@ -10,9 +10,9 @@ from oslo_config import cfg
 from synergy.core.errors import InvalidInput, NotFound
 from synergy.db.store import SqlStore
 from synergy.managers.base import Json, Manager, assemble
-from synergy.managers.health import health_of
-from synergy.managers.owners import Owners
-from synergy.managers.supervisor import Supervisor, supervisor_json
+from synergy.managers.supervision.health import health_of
+from synergy.managers.supervision.supervisor import Supervisor, supervisor_json
+from synergy.managers.support.owners import Owners
 from synergy.ports import Clock
 from synergy.service.audit import AuditLog
 from synergy.service.bus import Bus

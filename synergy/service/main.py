@@ -31,7 +31,7 @@ from synergy.db.reseal import opens_any
 from synergy.db.store import SqlStore
 from synergy.db.vault import Vault
 from synergy.drivers.clock import SystemClock
-from synergy.managers.watched_clock import WatchedClock, boot_id
+from synergy.managers.support.watched_clock import WatchedClock, boot_id
 from synergy.service import logs
 from synergy.service.door import Door
 from synergy.service.host import Host

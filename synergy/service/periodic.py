@@ -3,7 +3,7 @@
 import logging
 import threading
 
-from synergy.managers.supervisor import Supervisor
+from synergy.managers.supervision.supervisor import Supervisor
 
 LOG = logging.getLogger(__name__)
 

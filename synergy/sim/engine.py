@@ -30,13 +30,13 @@ from synergy.managers.expiry import ExpiryManager
 from synergy.managers.fairshare import FairShareManager
 from synergy.managers.keystone import KeystoneManager
 from synergy.managers.nova import NovaManager
-from synergy.managers.owners import Owners
 from synergy.managers.project import ProjectManager
 from synergy.managers.queue import QueueManager
 from synergy.managers.quota import QuotaManager
 from synergy.managers.scheduler import SchedulerManager
-from synergy.managers.supervisor import Supervisor, deliver_to
-from synergy.managers.watched_clock import WatchedClock
+from synergy.managers.supervision.supervisor import Supervisor, deliver_to
+from synergy.managers.support.owners import Owners
+from synergy.managers.support.watched_clock import WatchedClock
 from synergy.ports import SiteFactor
 from synergy.sim.clock import HostClock, VirtualClock
 from synergy.sim.guard import Guarded

@@ -8,7 +8,7 @@ from synergy.cli.options import add_options, given
 from synergy.cli.render import vector
 from synergy.core.declared.settings import PROJECT_SETTINGS
 from synergy.core.errors import Conflict, InvalidInput
-from synergy.managers.quota_survey import QuotaSurvey
+from synergy.managers.quota.survey import QuotaSurvey
 from tests.builders import Fragile, world
 from tests.served import Api
 

@@ -15,7 +15,7 @@ from synergy.core.model import Resources, State
 from synergy.drivers.embedded.keystone import EmbeddedIdentity
 from synergy.drivers.embedded.nova import EmbeddedNova
 from synergy.managers.base import Status
-from synergy.managers.supervisor import LONGEST_INBOX
+from synergy.managers.supervision.supervisor import LONGEST_INBOX
 from synergy.ports import Handed, Receipt
 from synergy.sim.clock import VirtualClock
 from synergy.sim.engine import Engine, temporary_store

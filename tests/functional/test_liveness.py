@@ -16,8 +16,8 @@ from synergy.db.store import SqlStore
 from synergy.db.vault import Vault
 from synergy.drivers.clock import SystemClock
 from synergy.managers.base import Manager, Status, register_options
-from synergy.managers.health import health_of
-from synergy.managers.supervisor import Supervisor
+from synergy.managers.supervision.health import health_of
+from synergy.managers.supervision.supervisor import Supervisor
 from synergy.service.host import Host
 from synergy.service.periodic import Worker
 from synergy.service.watch import Watch

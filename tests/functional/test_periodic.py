@@ -7,7 +7,7 @@ import pytest
 
 from synergy.drivers.clock import SystemClock
 from synergy.managers.base import Manager
-from synergy.managers.supervisor import Supervisor
+from synergy.managers.supervision.supervisor import Supervisor
 from synergy.service.periodic import Worker
 from tests.patience import until
 

@@ -18,7 +18,7 @@ from synergy.managers.nova.moves import Moves
 from synergy.managers.nova.notifications import Notifications
 from synergy.managers.nova.reconcile import Reconcile
 from synergy.managers.nova.settling import Settling
-from synergy.managers.withdrawn import DeletedWaiting
+from synergy.managers.support.withdrawn import DeletedWaiting
 from synergy.ports import (
     Clock,
     Conductor,

@@ -12,7 +12,7 @@ from typing import Final
 
 from synergy.core.errors import UpstreamUnavailable
 from synergy.core.model import Project
-from synergy.managers.withdrawn import DeletedWaiting
+from synergy.managers.support.withdrawn import DeletedWaiting
 from synergy.ports import BuildRequest, Clock, Reading, Store
 
 LOG = logging.getLogger(__name__)

@@ -43,13 +43,13 @@ from synergy.managers.queue.intake import BuildIntake
 from synergy.managers.queue.limits import WaitingLimits
 from synergy.managers.queue.refusals import REFUSALS, Refusals
 from synergy.managers.queue.withdrawals import Withdrawals
-from synergy.managers.render import (
+from synergy.managers.support.render import (
     IF_MATCH,
     check_revision,
     request_json,
     step_json,
 )
-from synergy.managers.withdrawn import DeletedWaiting
+from synergy.managers.support.withdrawn import DeletedWaiting
 from synergy.ports import (
     Clock,
     Conductor,

@@ -22,7 +22,7 @@ from synergy.core.reasons import Reason
 from synergy.core.reconcile import ABSENT, missed
 from synergy.core.rounds import Decision, Outcome
 from synergy.managers.base import Publish
-from synergy.managers.owners import Owner, Owners
+from synergy.managers.support.owners import Owner, Owners
 from synergy.ports import (
     Clock,
     Conductor,

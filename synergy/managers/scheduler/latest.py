@@ -18,7 +18,7 @@ from synergy.core.quota import QuotaTree
 from synergy.core.reasons import Reason
 from synergy.core.rounds import REASONS, Plan, Policy, Snapshot
 from synergy.managers.base import Json
-from synergy.managers.render import instant_json
+from synergy.managers.support.render import instant_json
 from synergy.ports import Reading
 
 _HELD_REASONS: Final = (Reason.HELD_BY_USER, Reason.HELD_BY_ADMIN)

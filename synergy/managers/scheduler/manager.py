@@ -39,7 +39,6 @@ from synergy.core.quota import Held, QuotaState, QuotaTree
 from synergy.core.rounds import Discipline, Outcome, Policy, Snapshot, build_snapshot
 from synergy.core.rounds.snapshot import NO_FACTORS
 from synergy.managers.base import Json, Manager, Publish, Status, command, on
-from synergy.managers.owners import Owners
 from synergy.managers.scheduler import ranking
 from synergy.managers.scheduler.answers import Answers
 from synergy.managers.scheduler.backoff import NoHostBackoff
@@ -49,6 +48,7 @@ from synergy.managers.scheduler.facts import CloudFacts
 from synergy.managers.scheduler.latest import Latest, reason_of, suspended_associations
 from synergy.managers.scheduler.ranking import SitePoints
 from synergy.managers.scheduler.what_if import WhatIf
+from synergy.managers.support.owners import Owners
 from synergy.ports import (
     Capacity,
     Changes,

@@ -16,7 +16,7 @@ from synergy.core.errors import InvalidInput
 from synergy.core.model import Association
 from synergy.core.priority import RAW_ABLE, Column, Scales, Weights
 from synergy.core.queue import Waiting
-from synergy.managers.option_types import Numbers, ResourceNumbers
+from synergy.managers.support.option_types import Numbers, ResourceNumbers
 from synergy.ports import SiteFactor
 
 LOG = logging.getLogger(__name__)

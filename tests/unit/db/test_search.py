@@ -13,7 +13,7 @@ from synergy.core.declared.filters import REQUEST_FILTERS
 from synergy.core.lifecycle import Event
 from synergy.core.model import QuotaKind, State
 from synergy.db.search import SORTED_BY, Filters, Page, RequestPages
-from synergy.managers import rollups
+from synergy.managers.fairshare import rollups
 from synergy.sim.engine import temporary_store
 from tests.builders import NOON
 from tests.unit.db.histories import Histories

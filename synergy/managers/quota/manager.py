@@ -19,8 +19,8 @@ from synergy.core.quota import Held, Owner, QuotaBook, QuotaState, QuotaTree, Sh
 from synergy.core.shares import Ints
 from synergy.core.shortfall import Balance, causes
 from synergy.managers.base import Json, Manager, Publish, command
-from synergy.managers.quota_survey import QuotaSurvey, Survey
-from synergy.managers.render import limit_json
+from synergy.managers.quota.survey import QuotaSurvey, Survey
+from synergy.managers.support.render import limit_json
 from synergy.ports import (
     Capacity,
     Clock,

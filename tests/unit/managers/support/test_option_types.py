@@ -1,6 +1,6 @@
 import pytest
 
-from synergy.managers.option_types import Numbers, ResourceNumbers, TimeZone
+from synergy.managers.support.option_types import Numbers, ResourceNumbers, TimeZone
 
 
 def test_numbers_are_read_by_name():

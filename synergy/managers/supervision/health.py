@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from typing import Any, Final
 
 from synergy.managers.base import Status
-from synergy.managers.supervisor import Report
+from synergy.managers.supervision.supervisor import Report
 
 _USELESS: Final = (Status.CREATED, Status.STALLED, Status.ERROR, Status.DESTROYED)
 

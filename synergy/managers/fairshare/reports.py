@@ -16,9 +16,9 @@ from synergy.core.errors import InvalidInput
 from synergy.core.model import QuotaKind
 from synergy.core.rollup import DAY, Level, Part, day_of, parts_of
 from synergy.managers.base import Json
-from synergy.managers.charging import Tariff
-from synergy.managers.render import instant_json
-from synergy.managers.rollups import coverage_of, priced
+from synergy.managers.fairshare.charging import Tariff
+from synergy.managers.fairshare.rollups import coverage_of, priced
+from synergy.managers.support.render import instant_json
 from synergy.ports import Reading, Series, Store, UsageLine
 
 _MOST_PERIODS: Final = 400

@@ -28,10 +28,10 @@ from synergy.core.model import (
 )
 from synergy.core.quota import QuotaState
 from synergy.managers.base import Json, Manager, Publish, command
-from synergy.managers.keeping import keep_servers
-from synergy.managers.quota_change import effects_of, merged
-from synergy.managers.quota_survey import QuotaSurvey
-from synergy.managers.render import IF_MATCH, check_revision, project_json, user_json
+from synergy.managers.project.keeping import keep_servers
+from synergy.managers.project.quota_change import effects_of, merged
+from synergy.managers.quota.survey import QuotaSurvey
+from synergy.managers.support.render import IF_MATCH, check_revision, project_json, user_json
 from synergy.ports import (
     Capacity,
     Clock,

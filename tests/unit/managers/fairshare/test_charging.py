@@ -6,8 +6,8 @@ from oslo_config import cfg
 
 from synergy.core.model import Resources
 from synergy.managers.base import register_options
-from synergy.managers.charging import rate_of, read_tariff, spans_of
 from synergy.managers.fairshare import FairShareManager
+from synergy.managers.fairshare.charging import rate_of, read_tariff, spans_of
 from synergy.ports import Hold
 from tests.builders import NOON
 

@@ -11,9 +11,9 @@ from synergy.core.errors import Conflict
 from synergy.core.model import QuotaKind
 from synergy.core.rollup import Level
 from synergy.core.usage import HalfLife, ResetPeriod
-from synergy.managers import rollups
-from synergy.managers.charging import Tariff
-from synergy.managers.reports import usage_report
+from synergy.managers.fairshare import rollups
+from synergy.managers.fairshare.charging import Tariff
+from synergy.managers.fairshare.reports import usage_report
 from synergy.sim.engine import temporary_store
 from tests.builders import NOON
 from tests.unit.db.histories import Histories

@@ -31,10 +31,10 @@ from synergy.core.fairtree import Ties
 from synergy.core.model import Association
 from synergy.core.shares import Floats, Ints, ShareTree
 from synergy.core.usage import Charged, History, ResetPeriod
-from synergy.managers import charging, reports, rollups
 from synergy.managers.base import Json, Manager, Publish, command, on
-from synergy.managers.charging import Tariff
-from synergy.managers.render import instant_json, shares_json
+from synergy.managers.fairshare import charging, reports, rollups
+from synergy.managers.fairshare.charging import Tariff
+from synergy.managers.support.render import instant_json, shares_json
 from synergy.ports import Clock, Reading, Store
 
 LOG = logging.getLogger(__name__)

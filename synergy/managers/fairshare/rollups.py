@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from synergy.core.rollup import DAY, HOUR, Coverage, Level, day_of, hour_of, next_bucket
-from synergy.managers.charging import Tariff
+from synergy.managers.fairshare.charging import Tariff
 from synergy.ports import (
     HOURS_KEPT_DAYS,
     UNREADABLE_GROWTH,

@@ -14,7 +14,7 @@ from oslo_config import cfg
 
 from synergy.core.billing import billing
 from synergy.core.usage import Fading, HalfLife, Periods, ResetPeriod, Spans
-from synergy.managers.option_types import Numbers, ResourceNumbers, TimeZone, zone_of
+from synergy.managers.support.option_types import Numbers, ResourceNumbers, TimeZone, zone_of
 from synergy.ports import Hold
 
 OPTIONS: Final = (
