@@ -29,6 +29,7 @@ from sqlalchemy import (
     Text,
     TypeDecorator,
     UniqueConstraint,
+    and_,
     false,
     text,
     true,
@@ -109,6 +110,13 @@ def is_instant(column: Any) -> ColumnElement[bool]:
     """Return the condition that a column holds an instant: SQLite compares text and whatever else
     lies there too, and a sum or a bound over one damaged row would be wrong for all."""
     return type_coerce(column, Instant).between(EPOCH, LATEST)
+
+
+def is_after(column: Any, at: Any) -> ColumnElement[bool]:
+    """Return the condition that a column holds an instant after another: `is_instant` with one
+    lower bound, since of two SQLite searches an index by either, and so by the whole column."""
+    instant = type_coerce(column, Instant)
+    return and_(instant > at, instant <= LATEST)
 
 
 class Vector(Careful):

@@ -45,6 +45,7 @@ from synergy.db.models import (
     SeriesRow,
     SpanRow,
     StepRow,
+    is_after,
     is_instant,
 )
 from synergy.db.rows import Damaged, DamageLog, RowReader
@@ -111,17 +112,13 @@ _OPEN: Final = (
 )
 _CLOSED: Final = (
     select(*_OF_REQUEST, *_amounts(RequestRow))
-    .where(
-        RequestRow.released_at > _BEGIN,
-        RequestRow.held_from < _END,
-        is_instant(RequestRow.released_at),
-    )
+    .where(is_after(RequestRow.released_at, _BEGIN), RequestRow.held_from < _END)
     .group_by(*_OF_REQUEST)
 )
 _EARLIER: Final = (
     select(*_SERIES, SpanRow.host, *_amounts(SpanRow))
     .join(SeriesRow, SeriesRow.series_id == SpanRow.series_id)
-    .where(SpanRow.released_at > _BEGIN, SpanRow.held_from < _END, is_instant(SpanRow.released_at))
+    .where(is_after(SpanRow.released_at, _BEGIN), SpanRow.held_from < _END)
     .group_by(SpanRow.series_id, *_SERIES, SpanRow.host)
 )
 

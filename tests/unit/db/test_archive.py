@@ -23,7 +23,7 @@ from synergy.sim.engine import temporary_store
 from tests.builders import NOON, kind
 from tests.patience import until
 from tests.unit.db.histories import Histories
-from tests.unit.managers.test_rollups import GROUPS, agree, catch_up, exact, report
+from tests.unit.managers.fairshare.test_rollups import GROUPS, agree, catch_up, exact, report
 
 LATER = NOON + timedelta(days=500)
 END = NOON + timedelta(days=3)

@@ -17,7 +17,7 @@ from synergy.managers.fairshare import rollups
 from synergy.sim.engine import temporary_store
 from tests.builders import NOON
 from tests.unit.db.histories import Histories
-from tests.unit.managers.test_rollups import TARIFF
+from tests.unit.managers.fairshare.test_rollups import TARIFF
 
 FILTERS = {
     "states": (State.QUEUED, State.DELETED),
@@ -181,3 +181,38 @@ def test_an_instant_leads_to_the_ledger_near_it(filled):
     assert all(one.step.at >= since for one in found)
     after = next(params for text, params in seen if "ledger.seq >" in text)[1]
     assert after > 0
+
+
+def steps_of(uow, question):
+    """Return how many steps SQLite's machine makes to answer a question."""
+    steps = 0
+
+    def count():
+        nonlocal steps
+        steps += 1
+
+    connection = uow._connection.connection.dbapi_connection
+    connection.set_progress_handler(count, 1)
+    try:
+        question()
+    finally:
+        connection.set_progress_handler(None, 1)
+    return steps
+
+
+@pytest.mark.parametrize("days", [0, 400])
+def test_usage_at_either_end_costs_the_same_however_many_spans_lie_between(days):
+    taken = []
+    for lives in (5, 300):
+        with temporary_store() as store:
+            histories = Histories(store, 1)
+            for _ in range(lives):
+                histories.live(NOON, NOON + timedelta(days=3), open_ratio=0)
+            begin = NOON - timedelta(days=1) + timedelta(days=days)
+
+            def ask(uow, begin=begin):
+                assert uow.rollups.consumption(begin, begin + timedelta(hours=1)) == []
+
+            with store.reading() as uow:
+                taken.append(steps_of(uow, lambda uow=uow, ask=ask: ask(uow)))
+    assert taken[1] < taken[0] + 200
