@@ -18,7 +18,7 @@ import pytest
 from jsonschema import Draft202012Validator
 from requests import Response
 
-from synergy.api.routing import change_of, object_of
+from synergy.api.routing import change_of
 from synergy.api.schemas import COMPONENTS, project_schema
 from synergy.api.v1 import audit, projects, reports, requests
 from synergy.api.visibility import Visibility
@@ -58,6 +58,7 @@ from synergy.core.declared.kinds import (
     Text,
 )
 from synergy.core.declared.settings import PROJECT_SETTINGS, USER_SETTINGS
+from synergy.core.declared.shapes import object_of
 from synergy.core.errors import InvalidInput
 from synergy.core.model import Association, ExpiryAction, Project, Resources, State
 from synergy.core.reasons import Reason

@@ -6,7 +6,8 @@ from typing import Any
 
 from synergy.api.errors import HTTP_STATUS
 from synergy.api.routing import Lane, Route
-from synergy.api.schemas import COMPONENTS, ref
+from synergy.api.schemas import COMPONENTS
+from synergy.core.declared.shapes import ref
 
 _TOKEN = {"keystone": {"type": "apiKey", "in": "header", "name": "X-Auth-Token"}}
 

@@ -16,6 +16,7 @@ from synergy.api.services import Services
 from synergy.core.declared import filters
 from synergy.core.declared.fields import schemas_of
 from synergy.core.declared.kinds import Instant, Text
+from synergy.core.declared.shapes import object_of
 from synergy.core.errors import InvalidInput, NotFound, PolicyDenied
 
 Schema = Mapping[str, Any]
@@ -160,16 +161,6 @@ class LaneTable:
             ),
             Lane.ORDINARY,
         )
-
-
-def object_of(properties: Mapping[str, Schema], required: Sequence[str] = ()) -> dict[str, Any]:
-    """Return the schema of an object with these properties and no others."""
-    return {
-        "type": "object",
-        "properties": dict(properties),
-        "required": list(required),
-        "additionalProperties": False,
-    }
 
 
 def change_of(settings: Mapping[str, Schema], how: Mapping[str, Schema]) -> dict[str, Any]:

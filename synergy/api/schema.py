@@ -8,7 +8,8 @@ from jsonschema import Draft202012Validator
 from jsonschema.exceptions import best_match
 
 from synergy.api.body import read_object
-from synergy.api.routing import Route, Schema, object_of, unique
+from synergy.api.routing import Route, Schema, unique
+from synergy.core.declared.shapes import object_of
 from synergy.core.errors import InvalidInput
 
 

@@ -10,11 +10,10 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from synergy.api.routing import Schema
+from synergy.core.declared.answers import FOREIGN_TEXT, OPERATORS_ONLY
 from synergy.core.lifecycle import Event
 from synergy.core.model import State
 
-OPERATORS_ONLY: Final = "x-operators-only"
-FOREIGN_TEXT: Final = "x-foreign-text"
 # Events whose reason Synergy itself words, for the project to read.
 _OWN_WORDS: Final = frozenset(
     {
@@ -44,11 +43,6 @@ _OF_STATE: Final[Mapping[State, Event]] = {
 def operators_only(schema: Schema) -> dict[str, Any]:
     """Mark a field that is null for everybody who does not operate the cloud."""
     return {**schema, OPERATORS_ONLY: True}
-
-
-def foreign_text(schema: Schema) -> dict[str, Any]:
-    """Mark a text beside an `event` or a `state` which may be in the words of others."""
-    return {**schema, FOREIGN_TEXT: True}
 
 
 def public_why(why: str, *, event: Event | None = None, state: State | None = None) -> str:

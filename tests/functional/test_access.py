@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from synergy.api.app import ROUTES, VISIBILITY
-from synergy.api.visibility import FOREIGN_TEXT, OPERATORS_ONLY
+from synergy.core.declared.answers import FOREIGN_TEXT, OPERATORS_ONLY
 from tests.builders import world
 from tests.served import Api
 

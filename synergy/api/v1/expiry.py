@@ -3,7 +3,8 @@
 from typing import Any, Final
 
 from synergy.api.routing import Call, Route
-from synergy.api.schemas import ref, wrapped
+from synergy.api.schemas import wrapped
+from synergy.core.declared.shapes import ref
 
 
 def show_expiry(call: Call) -> Any:

@@ -8,14 +8,14 @@ from synergy.api.routing import (
     Call,
     Route,
     change_of,
-    object_of,
     page_of,
     project_named,
 )
-from synergy.api.schemas import NAME, listed, ref, wrapped
+from synergy.api.schemas import NAME, listed, wrapped
 from synergy.core.declared.commands import CAREFULLY, PROJECT, SERVERS
 from synergy.core.declared.fields import schemas_of
 from synergy.core.declared.settings import PROJECT_SETTINGS, USER_SETTINGS
+from synergy.core.declared.shapes import object_of, ref
 from synergy.core.errors import NotFound
 
 

@@ -3,11 +3,12 @@
 from typing import Any, Final
 
 from synergy.api.routing import ID, INSTANT, LIMIT, PAGING, Call, Lane, Route, next_page
-from synergy.api.schemas import listed, ref, wrapped
+from synergy.api.schemas import listed, wrapped
 from synergy.core.declared.commands import USAGE
 from synergy.core.declared.fields import schemas_of
 from synergy.core.declared.filters import EVENT_FILTERS, NUMBER
 from synergy.core.declared.kinds import or_null
+from synergy.core.declared.shapes import ref
 
 
 def show_quota(call: Call) -> Any:

@@ -10,15 +10,15 @@ from synergy.api.routing import (
     Lane,
     Route,
     next_page,
-    object_of,
     project_named,
     visible,
 )
-from synergy.api.schemas import listed, ref, wrapped
+from synergy.api.schemas import listed, wrapped
 from synergy.api.visibility import public_why
 from synergy.core.declared.commands import LONGER_BY, WHAT_IF
 from synergy.core.declared.fields import schemas_of
 from synergy.core.declared.filters import MARKER, REQUEST_FILTERS, SORTING
+from synergy.core.declared.shapes import object_of, ref
 from synergy.core.errors import InvalidInput, NotFound
 from synergy.core.lifecycle import Event
 from synergy.core.model import State

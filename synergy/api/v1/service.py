@@ -5,7 +5,7 @@ from typing import Any, Final
 
 from synergy.api.openapi import document
 from synergy.api.routing import EVERYONE, Call, Lane, Route
-from synergy.api.schemas import ref
+from synergy.core.declared.shapes import ref
 
 API_VERSION: Final = "1.0"
 
