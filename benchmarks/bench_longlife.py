@@ -1,9 +1,10 @@
 """A service after a long life: a million finished and 100,000 waiting requests, 8 readers at once.
 
 The rows are written straight into the database, seeded, over the last 360 days; a real service on
-the embedded cloud then answers over HTTP. Each kind of read is timed by 8 readers at once, who ask
-for the same kind. The baseline is the same with 1,000 finished and 100 waiting requests, in the
-same run. Database bytes a finished request are measured before and after the archive.
+the embedded cloud then answers over HTTP. Each kind of read is timed by one reader alone, and by 8
+readers at once, who ask for the same kind. The baseline is the same with 1,000 finished and 100
+waiting requests, in the same run. Database bytes a finished request are measured before and after
+the archive.
 
 usage: bench_longlife.py [--finished N] [--waiting N] [--reads N] [--seed N]
 """
@@ -227,8 +228,10 @@ class Service:
         self._process.wait(60)
 
 
-def measured(service: Service, reads: dict[str, str], count: int) -> dict[str, Any]:
-    """Return p50 and p99 in milliseconds of each kind of read by READERS at once."""
+def measured(
+    service: Service, reads: dict[str, str], count: int, readers_at_once: int
+) -> dict[str, Any]:
+    """Return p50 and p99 in milliseconds of each kind of read, `count` by each reader."""
     found = {}
     for name, path in reads.items():
         taken: list[float] = []
@@ -239,8 +242,8 @@ def measured(service: Service, reads: dict[str, str], count: int) -> dict[str, A
                 service.ask(path)
                 taken.append((time.perf_counter() - began_s) * 1e3)
 
-        with ThreadPoolExecutor(READERS) as readers:
-            for reader in [readers.submit(read) for _ in range(READERS)]:
+        with ThreadPoolExecutor(readers_at_once) as readers:
+            for reader in [readers.submit(read) for _ in range(readers_at_once)]:
                 reader.result()  # a read that failed ends the measurement
         taken.sort()
         found[name] = {
@@ -286,7 +289,9 @@ def lived(finished: int, waiting: int, reads: int, seed: int) -> dict[str, Any]:
         summed = sizes(folder)
         service = Service(folder)
         try:
-            figures = measured(service, reads_of(service), reads)
+            asked = reads_of(service)
+            alone = measured(service, asked, READERS * reads, 1)
+            figures = measured(service, asked, reads, READERS)
         finally:
             service.stop()
         began_s = time.perf_counter()
@@ -296,7 +301,8 @@ def lived(finished: int, waiting: int, reads: int, seed: int) -> dict[str, Any]:
         moved = json.loads(told)["counts"]["request"]
         return {
             "finished": finished, "waiting": waiting, "filled_s": filled_s,
-            "usage_summed_up_s": summed_s, "reads": figures, "archived": moved,
+            "usage_summed_up_s": summed_s, "reads_alone": alone, "reads": figures,
+            "archived": moved,
             "archived_per_s": moved / archived_s,
             "bytes_a_request": (full - empty) / (finished + waiting),
             "bytes_of_usage_sums_a_request": (summed - full) / finished,
