@@ -175,7 +175,7 @@ def _terms(
         age_s = calc_time - number(accrued, f"{what}: accrue_time", lowest=0, highest=_LATEST)
     amounts = slurm_text.tres(job.get("tres", ""), f"{what}: tres")
     return Terms(
-        age=weights.age * float(priority.age_factor(age_s, scale.max_age_s)),
+        age=weights.age * priority.age_factor(age_s, scale.max_age_s),
         association=weights.association * _points(association, scale.highest_association),
         fairshare=weights.fairshare * fairshare,
         size=weights.size * _size(job, what, cluster, partition, scale),

@@ -215,7 +215,7 @@ def terms_at(
 ) -> priority.Terms:
     """Return the weighted terms of a member of a class that was queued then."""
     factor = priority.age_factor(snapshot.at_s - queued_at_s, policy.scales.max_age_s)
-    return plan.terms.at(row, policy.weights.age * float(factor))
+    return plan.terms.at(row, policy.weights.age * factor)
 
 
 def releases(book: QuotaBook, ends: Sequence[End], *, most: int) -> list[Release]:

@@ -9,7 +9,7 @@ the last unit.
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -114,22 +114,31 @@ def total(terms: Terms) -> Column:
 
     Terms that are numbers make a number, as quickly as a queue of a million needs it.
     """
-    summed = terms.age + terms.association + terms.fairshare + terms.size
-    summed = summed + terms.partition + terms.qos
-    for term in terms.tres.values():
-        summed = summed + term
-    summed = summed + terms.site - terms.nice
+    summed = terms.age
+    more = (terms.association, terms.fairshare, terms.size, terms.partition, terms.qos)
+    for term in (*more, *terms.tres.values(), terms.site):
+        if not isinstance(term, float) or term:  # no weight, no pass over a column
+            summed = summed + term
+    summed = summed - terms.nice
     if isinstance(summed, float):
         return min(max(float(math.floor(summed)), LOWEST), HIGHEST)
-    return np.clip(np.floor(summed), LOWEST, HIGHEST)
+    whole = np.floor(summed)
+    return np.clip(whole, LOWEST, HIGHEST, out=whole)
 
 
-def age_factor(age_s: npt.ArrayLike, max_age_s: float) -> Floats:
+@overload
+def age_factor(age_s: float, max_age_s: float) -> float: ...
+@overload
+def age_factor(age_s: Floats, max_age_s: float) -> Floats: ...
+def age_factor(age_s: Column, max_age_s: float) -> Column:
     """Return ages in whole seconds over the age at which the factor is 1; negative counts 0."""
+    if isinstance(age_s, float):
+        return min(max(math.floor(age_s) / max_age_s, 0.0), 1.0) if max_age_s > 0 else 1.0
     if max_age_s <= 0:
-        return np.ones(np.shape(age_s))
-    factor: Floats = np.clip(np.floor(age_s) / max_age_s, 0.0, 1.0)
-    return factor
+        return np.ones(age_s.shape)
+    factor = np.floor(age_s)
+    factor /= max_age_s
+    return np.clip(factor, 0.0, 1.0, out=factor)
 
 
 def size_factor(

@@ -270,7 +270,7 @@ class QuotaBook:
             node = tree.row.get(one.node_id, 0)
             self.private_used[tree.owner[node]] += tree.amounts(one.private)
             self.private_servers[tree.owner[node]] += one.private_servers
-            self.shared_used[tree.path(node)] += tree.amounts(one.shared)
+            self.hold_shared(node, tree.amounts(one.shared))
         self.private_claimed = self.private_used.copy()
         guaranteed = np.maximum(tree.private, self.private_claimed).sum(axis=0)
         self.left: Ints = tree.capacity - tree.unmanaged - guaranteed
@@ -377,11 +377,12 @@ class QuotaBook:
 
     def hold_shared(self, node: int, demand: Ints) -> None:
         """Account `demand` on the pool, at every node of the path."""
-        self.shared_used[self.tree.path(node)] += demand
+        for above in self.tree.path(node):  # short: numpy's way to index by a list costs more
+            self.shared_used[above] += demand
 
     def release_shared(self, node: int, demand: Ints) -> None:
         """Give `demand` back to the pool, at every node of the path."""
-        self.shared_used[self.tree.path(node)] -= demand
+        self.hold_shared(node, -demand)
 
     def hold_private(self, node: int, demand: Ints) -> None:
         """Account a server on the private quota, which may shrink what is lent."""

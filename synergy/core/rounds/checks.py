@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from synergy.core.model import zone_in
-from synergy.core.queue import Waiting, refused_when_full
+from synergy.core.queue import Waiting, numbers_in, refused_when_full
 from synergy.core.reasons import Reason
 from synergy.core.rounds.facts import (
     Facts,
@@ -120,7 +120,7 @@ def _zones_asked(waiting: Waiting) -> dict[str, list[int]]:
     """Return the shapes of what waits that ask for a zone, by the zone."""
     asked: dict[str, list[int]] = {}
     if any(waiting.placement):
-        for shape in map(int, np.unique(waiting.shape)):
+        for shape in numbers_in(waiting.shape):
             zone = zone_in(waiting.placement[shape])
             if zone is not None:
                 asked.setdefault(zone, []).append(shape)
@@ -141,9 +141,10 @@ class UserUnknown(Check):
     """Its user came a moment ago: the quotas that were read last do not have him."""
 
     def closed(self) -> Iterator[tuple[Rows, Verdict]]:
-        unknown = (self.snapshot.leaf == 0)[self.waiting.association]
+        unknown = self.snapshot.leaf == 0
         if unknown.any():
-            yield np.flatnonzero(unknown), Wait(Reason.PENDING_EVALUATION)
+            rows = np.flatnonzero(unknown[self.waiting.association])
+            yield rows, Wait(Reason.PENDING_EVALUATION)
 
 
 class NoHostRest(Check):
@@ -163,7 +164,7 @@ class NoHostRest(Check):
         at_s, rests = self.snapshot.at_s, self.snapshot.rests
         if not rests:
             return
-        shapes = {self.snapshot.shape_at(n): n for n in map(int, np.unique(self.waiting.shape))}
+        shapes = {self.snapshot.shape_at(n): n for n in numbers_in(self.waiting.shape)}
         for number, ((association_id, shape), until_s) in enumerate(rests.items()):
             same = self.waiting.association == association_id
             rows = np.flatnonzero(same & (self.waiting.shape == shapes.get(shape, -1)))
@@ -240,7 +241,7 @@ class HostRoom(Check):
             return
         full = [
             shape
-            for shape in map(int, np.unique(self.waiting.shape))
+            for shape in numbers_in(self.waiting.shape)
             if self.snapshot.shape_at(shape) in self.facts.rooms and not self._has_room(shape)
         ]
         waits = np.isin(self.waiting.shape, full) & ~refused_when_full(self.waiting)

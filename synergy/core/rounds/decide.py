@@ -7,7 +7,7 @@ classes and decisions.
 """
 
 from collections.abc import Sequence
-from functools import partial
+from functools import cached_property, partial
 from math import inf
 from typing import Final
 
@@ -61,7 +61,6 @@ class _Round:
         self.priority = np.broadcast_to(priority.total(self.terms), len(waiting))
         self.reason = np.full(len(waiting), CODE[Reason.PRIORITY], dtype=np.int8)
         self.may_own, self.may_borrow = may_own(waiting), may_borrow(waiting)
-        self.patient = ~refused_when_full(waiting)  # whom a shape without a host keeps waiting
         self.waits_for = np.full(len(waiting), _SHARED, dtype=np.int8)
         self.waits_for[~self.may_borrow] = _OWN
         self.taken = np.zeros(len(waiting), dtype=np.int64)
@@ -69,8 +68,9 @@ class _Round:
         self.look_at_s = inf
         # What a check closes for the rest of the round: a class, or every class of a shape.
         self.stopped: set[int] = set()
-        self.shut = np.zeros(len(snapshot.demand), dtype=np.bool_)
+        self.open_shapes = np.ones(len(snapshot.demand), dtype=np.bool_)
         self.shut_reason = np.zeros(len(snapshot.demand), dtype=np.int8)
+        self.asks_none = snapshot.demand == 0
 
     def run(self) -> Plan:
         open_ = self._close()
@@ -92,6 +92,11 @@ class _Round:
             book=self.book,
         )
 
+    @cached_property
+    def patient(self) -> Bools:
+        """The classes, shape (c,), that a shape without a host keeps waiting."""
+        return ~refused_when_full(self.waiting)
+
     @property
     def full(self) -> bool:
         """Whether the round has let go as many as it may."""
@@ -101,7 +106,7 @@ class _Round:
         """Return the priority, on a quota, of a member of a class that was queued then."""
         weight, scales = self.policy.weights.age, self.policy.scales
         factor = priority.age_factor(self.snapshot.at_s - queued_at_s, scales.max_age_s)
-        terms = self.terms.at(row, weight * float(factor))
+        terms = self.terms.at(row, weight * factor)
         return float(priority.total(terms_on(quota, terms)))
 
     def order(self, rows: Ints, quota: QuotaKind) -> Order:
@@ -161,7 +166,7 @@ class _Round:
                 self.look_at_s = min(self.look_at_s, verdict.look_at_s)
                 if verdict.whole_shape:
                     shape = int(self.waiting.shape[row])
-                    self.shut[shape], self.shut_reason[shape] = True, CODE[verdict.reason]
+                    self.open_shapes[shape], self.shut_reason[shape] = False, CODE[verdict.reason]
                     order.leave_out(np.flatnonzero((self.waiting.shape == shape) & self.patient))
                 return True
         for check in self.watching:
@@ -173,7 +178,7 @@ class _Round:
         if not self.stopped:
             return open_
         shapes = self.waiting.shape
-        shut = open_ & self.shut[shapes] & self.patient
+        shut = open_ & ~self.open_shapes[shapes] & self.patient
         told = shut & (self.may_borrow | (self.reason == CODE[Reason.PRIORITY]))
         self.reason[told] = self.shut_reason[shapes[told]]
         left: Bools = open_ & ~shut
@@ -224,21 +229,21 @@ class _Round:
         open_ &= self._close_disabled(open_)
         open_ &= self._close_limited(open_)
         rows = np.flatnonzero(open_)
-        present = np.zeros(len(self.snapshot.demand), dtype=np.bool_)
-        present[self.waiting.shape[rows]] = True
-        order, fitting = self.order(rows, QuotaKind.SHARED), self._fitting_shapes()
+        present = np.bincount(self.waiting.shape[open_], minlength=len(self.snapshot.demand)) > 0
+        order, fitting = self.order(rows, QuotaKind.SHARED), self._fitting_shapes() & present
         passed_over: set[tuple[int, int]] = set()
         self.stopped.clear()
-        while (fitting & present).any() and (row := next(order, None)) is not None:
+        while fitting.any() and (row := next(order, None)) is not None:
             if self.full:
                 break
-            blocked = book.blocks_shared(self._leaf(row), self._demand(row))
+            leaf, demand = self._leaf(row), self._demand(row)
+            blocked = book.blocks_shared(leaf, demand)
             bound = int(self.waiting.association[row]), int(self.waiting.shape[row])
             if blocked is None:
                 if not self._is_stopped(row, order):
-                    book.hold_shared(self._leaf(row), self._demand(row))
+                    book.hold_shared(leaf, demand)
                     self.take(order, row, Outcome.DISPATCH, quota=QuotaKind.SHARED)
-                fitting = self._fitting_shapes()
+                fitting = self._fitting_shapes() & present
             elif blocked is not Reason.NO_FREE_QUOTA:
                 self.reason[row] = CODE[blocked]  # its own limit stops it, and nobody behind it
             elif bound in passed_over:
@@ -275,9 +280,9 @@ class _Round:
 
     def _fitting_shapes(self) -> Bools:
         """Tell, shape (s,), which shapes could start now, as far as the pool and checks go."""
-        demand = self.snapshot.demand
-        fits: Bools = ((demand <= self.book.pool_free()) | (demand == 0)).all(axis=1)
-        return fits & ~self.shut
+        fits = (self.snapshot.demand <= self.book.pool_free()) | self.asks_none
+        fitting: Bools = fits.all(axis=1) & self.open_shapes
+        return fitting
 
     def _close_limited(self, open_: Bools) -> Bools:
         """Close the classes that a limit on their own path stops already, all at once."""

@@ -46,10 +46,12 @@ class Order(Iterator[int]):
         self._left_out = np.zeros(len(waiting), dtype=np.bool_)
         self._chunk: list[_Entry] = []
         self._heap: list[_Entry] = []
-        touched = taken[rows] > 0  # `ranks` is about heads; those of these classes are gone
-        self._rest = rows[~touched]
-        for row in map(int, rows[touched]):
-            self._line_up(row)
+        self._rest = rows
+        if taken.any():
+            touched = taken[rows] > 0  # `ranks` is about heads; those of these classes are gone
+            self._rest = rows[~touched]
+            for row in map(int, rows[touched]):
+                self._line_up(row)
 
     def __iter__(self) -> Iterator[int]:
         return self
@@ -91,8 +93,7 @@ class Order(Iterator[int]):
 
     def _next_chunk(self) -> None:
         rows, waiting = self._rest, self._waiting
-        best = _best(self._ranks[rows], waiting.head_queued_at_s[rows], self._chunk_size)
-        chosen = rows[best]
+        best = _best(rows, self._ranks, waiting.head_queued_at_s, self._chunk_size)
         self._chunk = sorted(
             (
                 (
@@ -101,7 +102,7 @@ class Order(Iterator[int]):
                     waiting.lines[row].id_at(int(waiting.first[row])),
                     int(row),
                 )
-                for row in chosen
+                for row in rows[best]
             ),
             reverse=True,
         )
@@ -111,14 +112,15 @@ class Order(Iterator[int]):
         self._chunk_size *= 4
 
 
-def _best(ranks: Floats, queued_at_s: Floats, count: int) -> Ints:
-    """Return positions of at least `count` best, with all that tie with the last of them."""
-    if len(ranks) <= count:
-        return np.arange(len(ranks))
-    bound = np.partition(ranks, len(ranks) - count)[len(ranks) - count]
+def _best(rows: Ints, ranks: Floats, queued_at_s: Floats, count: int) -> Ints:
+    """Return positions in `rows` of at least `count` best, with all that tie with the last."""
+    if len(rows) <= count:
+        return np.arange(len(rows))
+    ranks = ranks[rows]
+    bound = np.partition(ranks, len(rows) - count)[len(rows) - count]
     above, tied = np.flatnonzero(ranks > bound), np.flatnonzero(ranks == bound)
     wanted = count - len(above)
-    if len(tied) > wanted:
-        last = np.partition(queued_at_s[tied], wanted - 1)[wanted - 1]
-        tied = tied[queued_at_s[tied] <= last]
+    if len(tied) > wanted:  # few tie: the instants of all others are not looked at
+        instants_s = queued_at_s[rows[tied]]
+        tied = tied[instants_s <= np.partition(instants_s, wanted - 1)[wanted - 1]]
     return np.concatenate([above, tied])

@@ -12,7 +12,7 @@ import numpy as np
 from synergy.core.accounts import user_node
 from synergy.core.events import FactorsChanged
 from synergy.core.priority import Column
-from synergy.core.queue import Waiting
+from synergy.core.queue import Waiting, numbers_in
 from synergy.core.quota import Held, QuotaBook, QuotaTree
 from synergy.core.rounds.facts import Shape
 from synergy.core.shares import Bools, Floats, Ints
@@ -84,8 +84,8 @@ def build_snapshot(
     """
     width = max(1 + int(waiting.association.max(initial=0)), len(factors.factors))
     leaf = np.zeros(width, dtype=np.int64)
-    for association_id in np.unique(waiting.association):
-        leaf[association_id] = tree.row.get(user_node(int(association_id)), 0)
+    for association_id in numbers_in(waiting.association):
+        leaf[association_id] = tree.row.get(user_node(association_id), 0)
     closed = np.zeros(width, dtype=np.bool_)
     closed[[one for one in suspended if one < width]] = True
     return Snapshot(

@@ -59,7 +59,7 @@ def weighted_terms(
         qos=term(weights.qos, lambda: qos[waiting.qos]),
         tres={name: weight * tres(name) for name, weight in weights.tres.items() if weight},
         site=snapshot.site,
-        nice=waiting.nice.astype(np.float64),
+        nice=waiting.nice.astype(np.float64) if waiting.nice.any() else 0.0,
     )
 
 

@@ -30,9 +30,11 @@ def test_a_priority_is_slurms_integer_in_columns_and_alone(terms, expected):
 
 
 def test_the_age_factor_counts_whole_seconds_up_to_its_maximum():
-    found = priority.age_factor(np.array([-5, 0, 2.5, 5.9, 10, 99]), 10)
-    assert found.tolist() == [0, 0, 0.2, 0.5, 1, 1]
+    ages_s = [-5.0, 0.0, 2.5, 5.9, 10.0, 99.0]
+    assert priority.age_factor(np.array(ages_s), 10).tolist() == [0, 0, 0.2, 0.5, 1, 1]
+    assert [priority.age_factor(age_s, 10) for age_s in ages_s] == [0, 0, 0.2, 0.5, 1, 1]
     assert priority.age_factor(3.0, 0) == 1
+    assert priority.age_factor(np.array([3.0]), 0).tolist() == [1]
 
 
 @pytest.mark.parametrize(

@@ -386,7 +386,7 @@ def test_the_order_of_the_input_never_matters(queue, vcpus, fairshare, rng):
 def test_the_best_are_all_that_come_before_the_rest(pairs, count):
     ranks = np.array([float(rank) for rank, _ in pairs])
     queued = np.array([float(at) for _, at in pairs])
-    best = set(_best(ranks, queued, count).tolist())
+    best = set(_best(np.arange(len(pairs)), ranks, queued, count).tolist())
     assert len(best) >= min(count, len(pairs))
     worst = max((-ranks[row], queued[row]) for row in best)
     assert all((-ranks[row], queued[row]) > worst for row in set(range(len(pairs))) - best)
