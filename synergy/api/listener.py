@@ -117,11 +117,11 @@ class Connections:
         finally:
             self._waits_again(peer, idle=False)
 
-    def end(self, peer: Peer | None, why: str) -> None:
+    def end(self, peer: Peer | None, cause: str) -> None:
         """End a connection whose other side takes too long."""
         connection = self._open.get(peer) if peer is not None else None
         if connection is not None:
-            self._ended[why] += 1
+            self._ended[cause] += 1
             connection.cut()
 
     async def sweep(self) -> None:
@@ -138,16 +138,17 @@ class Connections:
                 self._waits_no_more(connection.peer)
                 self.end(connection.peer, f"no request within {self._limits.idle_s:g} s")
         if self._ended and now_s >= self._logged_s + LOG_EVERY_S:
-            counts = ", ".join(f"{count} for {why}" for why, count in sorted(self._ended.items()))
+            ended = sorted(self._ended.items())
+            counts = ", ".join(f"{count} for {cause}" for cause, count in ended)
             LOG.warning("the API ended connections: %s", counts)
             self._logged_s = now_s
             self._ended.clear()
 
-    def _make_room(self, waiting: dict[Peer, Connection], why: str) -> None:
+    def _make_room(self, waiting: dict[Peer, Connection], cause: str) -> None:
         if waiting:
             peer = next(iter(waiting))
             self._waits_no_more(peer)
-            self.end(peer, why)
+            self.end(peer, cause)
 
     def _waits_again(self, peer: Peer | None, *, idle: bool) -> None:
         connection = self._open.get(peer) if peer is not None else None

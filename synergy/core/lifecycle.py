@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from synergy.core.errors import IllegalTransition
 from synergy.core.model import QuotaKind, Request, State
+from synergy.core.reasons import Reason
 
 
 class Event(StrEnum):
@@ -178,11 +179,13 @@ def transition(
     at: datetime,
     *,
     why: str = "",
+    reason: Reason | None = None,
     round_id: str | None = None,
     host: str | Unchanged | None = Unchanged.HOST,
 ) -> Move:
     """Move `request` by `event`, which happened `at` and left its server on `host`.
 
+    `why` and `reason` are those of this event: what an earlier one said of the request is over.
     Keeps `held_from` and `released_at` at the ends of the span in which quota is held in one size
     on one host, and starts the lifetime of a shared server when it becomes ACTIVE. Raises
     IllegalTransition when the pair is neither in TRANSITIONS nor in ABSORBED.
@@ -193,7 +196,9 @@ def transition(
     if target is None:
         raise IllegalTransition(_why_not(request, event))
     on = request.host if host is Unchanged.HOST else host
-    changes: dict[str, Any] = {"state": target, "changed_at": at, "why": why, "host": on}
+    changes: dict[str, Any] = {
+        "state": target, "changed_at": at, "why": why, "reason": reason, "host": on
+    }  # fmt: skip
     held, holds = holds_quota(request), _holds_quota(target, on)
     if holds and not held:
         changes |= {"held_from": at, "released_at": None}

@@ -24,6 +24,7 @@ from synergy.core.declared.kinds import (
     Shares,
 )
 from synergy.core.errors import InvalidInput
+from synergy.core.reasons import Reason
 
 DEFAULT_PARTITION: Final = "default"
 AVAILABILITY_ZONE: Final = "availability_zone"
@@ -393,7 +394,11 @@ class ServerStatus(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """One server held by Synergy; its id is the server's uuid."""
+    """One server held by Synergy; its id is the server's uuid.
+
+    reason, why  of its last event: `reason` is what programs go by, None where none is declared for
+                 it; `why` is prose for people, which nothing compares
+    """
 
     request_id: str
     class_id: int
@@ -414,6 +419,7 @@ class Request:
     retry_at: datetime | None = None
     attempts: int = 0
     host: str | None = None
+    reason: Reason | None = None
     why: str = ""
     generation: int = 0
 

@@ -1,4 +1,4 @@
-"""Why a request waits: each reason with its code, its meaning, and what ends the wait.
+"""Why a request waits, or came to nothing: each reason with its code, meaning, and what ends it.
 
 Why: the API, the command line, metrics, the log and the reference page give the same reasons, so
 each of them is declared once, here. Must not know how a reason is found.
@@ -9,7 +9,7 @@ from typing import Self
 
 
 class Reason(StrEnum):
-    """Exactly one for every request that waits.
+    """Exactly one for every request that waits; one that is refused or lost may have one, too.
 
     The value is the stable code; `meaning` is the sentence that a user reads; `unblocked_by` says,
     for the reference page, what has to happen.
@@ -94,6 +94,11 @@ class Reason(StrEnum):
         "nova_down",
         "Nova does not answer.",
         "Nova answers again.",
+    )
+    LOST = (
+        "lost",
+        "Nova's conductor has it, and for long nothing was heard of it.",
+        "Nova tells of it. It is never sent again; ``on_lost`` of its project may end it.",
     )
     SHARED_QUOTA_DISABLED = (
         "shared_quota_disabled",

@@ -48,6 +48,7 @@ from synergy.core.errors import InvalidInput
 from synergy.core.ids import as_stored
 from synergy.core.lifecycle import Event
 from synergy.core.model import Handover, OnPrivateFull, QuotaKind, Resources, State
+from synergy.core.reasons import Reason
 
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 PARENT_SHARES: Final = 2**31 - 1
@@ -425,6 +426,7 @@ class RequestRow(Base):
     retry_at: Mapped[datetime | None] = mapped_column(Instant)
     attempts: Mapped[int] = mapped_column(default=0)
     host: Mapped[str | None] = mapped_column(Key(255))
+    reason: Mapped[Reason | None] = mapped_column(Word(Reason, 32))
     why: Mapped[str] = mapped_column(Prose, default="")
     generation: Mapped[int] = mapped_column(default=0)
 

@@ -57,7 +57,7 @@ _FIXED: Final = (
 )  # fmt: skip
 _CHANGING: Final = (
     "class_id", "flavor", "state", "changed_at", "ttl_s", "held_from", "released_at", "active_at",
-    "expires_at", "retry_at", "attempts", "host", "why",
+    "expires_at", "retry_at", "attempts", "host", "reason", "why",
 )  # fmt: skip
 _VALUE_COLUMNS: Final = (*_FIXED, *_CHANGING, "generation")
 _STEP: Final = tuple(Step.__dataclass_fields__)

@@ -54,12 +54,14 @@ class _Rest:
     until_s  when to look again, seconds of the monotonic clock
     delay_s  how long the last refusal lets it rest
     tries    how often it was looked at
-    why      why Nova refuses to end it, "" if it does not
+    cause    code of the error with which Nova refuses to end it, "" if it does not
+    why      the same in words
     """
 
     until_s: float
     delay_s: float = 0.0
     tries: int = 0
+    cause: str = ""
     why: str = ""
 
 
@@ -287,10 +289,11 @@ class ExpiryManager(Manager):
             until_s=self._clock.monotonic_s() + delay_s,
             delay_s=delay_s,
             tries=before.tries + 1,
+            cause=error.code if isinstance(error, SynergyError) else type(error).__name__,
             why=str(error) or type(error).__name__,
         )
         self._rests[request.request_id] = rest
-        if rest.why == before.why:
+        if rest.cause == before.cause:
             return False
         expected = isinstance(error, SynergyError)
         LOG.error(
@@ -375,7 +378,7 @@ class ExpiryManager(Manager):
                     ),
                 }
                 for key, rest in sorted(self._rests.items())
-                if rest.why
+                if rest.cause
             ],
         }
 

@@ -338,12 +338,12 @@ def _reason(error: Exception) -> str:
     return f"{_in_words(said['why'])} (in {said['file']})" if said else _in_words(str(error))
 
 
-def _in_words(why: str) -> str:
+def _in_words(said: str) -> str:
     """Say what Python's number parsers mean."""
-    why = re.sub(
-        r"invalid literal for int\(\) with base 10: (.+)", r"\1 is not a whole number", why
+    said = re.sub(
+        r"invalid literal for int\(\) with base 10: (.+)", r"\1 is not a whole number", said
     )
-    return re.sub(r"could not convert string to float: (.+)", r"\1 is not a number", why)
+    return re.sub(r"could not convert string to float: (.+)", r"\1 is not a number", said)
 
 
 def _unknown_names(conf: cfg.ConfigOpts, own: Mapping[str, Iterable[cfg.Opt]]) -> list[str]:

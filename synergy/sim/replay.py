@@ -340,7 +340,7 @@ class _Player:
 def _outcome_of(request: Request) -> Outcome:
     """Return what a request came to, as if nobody but Synergy ended servers."""
     if request.state is State.REJECTED:
-        never = request.why.startswith(Reason.NEVER_FITS)
+        never = request.reason is Reason.NEVER_FITS
         return Outcome.NEVER_FITS if never else Outcome.REJECTED
     return {
         State.CANCELLED: Outcome.CANCELLED,

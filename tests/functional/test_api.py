@@ -166,6 +166,17 @@ def test_a_hold_of_an_administrator_is_not_released_by_a_user(made, api):
     assert (released["state"], released["reason"]) == ("QUEUED", "no_free_quota")
 
 
+def test_a_refused_request_shows_its_reason_and_one_that_runs_has_none(made, api):
+    running, _ = waiting(made)
+    (never,) = made.create("giant")
+    made.run(10)
+    listed = {one["id"]: one["reason"] for one in api.get("/v1/requests")["requests"]}
+    assert (listed[never], listed[running]) == ("never_fits", None)
+    explained = api.get(f"/v1/requests/{never}/explain")["explanation"]
+    assert (explained["reason"], explained["bounds"]) == ("never_fits", [])
+    assert explained["text"].startswith("It does not wait, it is REJECTED: never_fits: asks for")
+
+
 def test_an_end_may_be_put_off(made, api):
     running, queued = waiting(made)
     before = made.get(running).expires_at

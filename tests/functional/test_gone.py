@@ -9,6 +9,7 @@ from oslo_config import cfg
 
 from synergy.core.errors import InvalidInput, UpstreamUnavailable
 from synergy.core.model import Resources, ServerStatus
+from synergy.core.reasons import Reason
 from synergy.db.engine import DATABASE_OPTIONS, open_engine, upgrade
 from synergy.db.key_file import new_key
 from synergy.db.store import SqlStore
@@ -16,7 +17,7 @@ from synergy.db.vault import Vault
 from synergy.drivers.embedded.keystone import EmbeddedIdentity
 from synergy.drivers.embedded.nova import EmbeddedNova
 from synergy.drivers.embedded.spec import HostSpec
-from synergy.ports import Handed, Parcel, Receipt
+from synergy.ports import Handed, Notice, NoticeKind, Parcel, Receipt
 from synergy.sim.clock import VirtualClock
 from synergy.sim.engine import temporary_store
 from tests.builders import Fragile, spec, world
@@ -277,6 +278,8 @@ def test_a_request_that_the_conductor_lost_is_told_and_treated_as_its_project_wa
     assert "has not begun with it, and silent for" in caplog.text
     told = [r for r in caplog.records if f"request {server} of project" in r.message]
     assert len(told) == 1
+    assert made.get(server).reason is Reason.LOST
+    assert made.reason(server) == "lost"
     explained = made.command("scheduler", "explain", request_id=server)["text"]
     if on_lost == "tell":
         assert made.states([server]) == ["BUILDING"]
@@ -304,6 +307,28 @@ def test_a_build_on_a_host_is_told_to_be_lost_and_never_ended(seeking):
     assert made.states([server]) == ["BUILDING"]
     assert "lost: Nova builds it on host" in made.get(server).why
     assert made.nova.show_server(server).status is ServerStatus.BUILDING
+
+
+def test_a_build_that_breaks_on_a_host_named_lost_is_not_lost_for_that(seeking):
+    made = seeking
+    made.add(default_quota="shared")
+    made.run(2)
+    conductor_dies(made)
+    (server,) = made.create()
+    made.run(2)
+    broke = Notice(
+        kind=NoticeKind.ATTEMPT_FAILED, server_id=server, at=made.engine.clock.now(), host="lost",
+        detail="no space left on device",
+    )  # fmt: skip
+    notices = [broke]
+    made.nova.answer("take_notices", lambda real, limit: [notices.pop()] if notices else [])
+    made.engine.supervisors["nova"].run()
+    assert made.get(server).why == "lost: no space left on device"
+    made.run(590)
+    assert made.command("nova", "lost") == []
+    made.run(700)
+    assert made.command("nova", "lost") == [server]
+    assert "silent for" in made.get(server).why
 
 
 def test_while_messages_wait_for_the_conductor_none_is_ended(seeking):

@@ -5,6 +5,7 @@ from collections import Counter
 import pytest
 
 from synergy.core.model import Resources
+from synergy.core.reasons import Reason
 from synergy.drivers.embedded.spec import HostSpec
 from synergy.sim.engine import Engine, temporary_store
 from tests.builders import Fragile, World, project_spec, spec, world
@@ -195,6 +196,7 @@ def test_what_came_before_the_quota_was_known_is_rejected_once_it_is(discipline)
         again.run(5)
         assert again.states([giant]) == ["REJECTED"]
         assert again.get(giant).why.startswith("never_fits: asks for ")
+        assert again.get(giant).reason is Reason.NEVER_FITS
         assert "the largest host has" in again.nova.show_server(giant).fault
         others = again.create("small", project="B", count=3)
         again.run(10)

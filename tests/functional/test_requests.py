@@ -5,6 +5,7 @@ import pytest
 from synergy.core.errors import Conflict, IllegalTransition, InvalidInput, NotFound
 from synergy.core.lifecycle import HOLDS_QUOTA
 from synergy.core.model import Resources, State
+from synergy.core.reasons import Reason
 from synergy.ports import ServerStatus
 from tests.builders import rid, spec, world
 
@@ -89,6 +90,7 @@ def test_a_full_private_quota_does_what_the_project_wants(made, settings, expect
     last = made.get(ids[4])
     assert (last.state.value, last.quota.value) == expected
     if last.state is State.REJECTED:
+        assert last.reason is Reason.NO_FREE_QUOTA
         assert (
             "no_free_quota: the private quota cannot hold it" in made.nova.show_server(ids[4]).fault
         )
@@ -110,6 +112,7 @@ def test_what_cannot_be_is_refused_at_once_and_its_user_reads_why(made, flavor, 
     (server,) = made.create(flavor, **metadata)
     made.run(1)
     assert made.states([server]) == ["REJECTED"]
+    assert made.get(server).reason is (Reason.NEVER_FITS if flavor == "giant" else None)
     assert fault in made.nova.show_server(server).fault
     with made.store.reading() as uow:
         assert uow.requests.bodies([server]) == {}
@@ -226,8 +229,10 @@ def test_a_failed_hand_over_is_retried_and_at_last_left_to_a_person(made):
     made.run(1)
     assert made.states([server]) == ["QUEUED"]
     assert made.reason(server) == "dispatch_retry"
+    assert made.get(server).reason is Reason.BROKER_DOWN
     made.run(60 + 120 + 240 + 480 + 10)
     assert made.states([server]) == ["QUARANTINED"]
+    assert made.reason(server) == "broker_down"
     assert made.get(server).attempts == 5
     made.command("queue", "release", request_id=server)
     made.run(10)

@@ -41,10 +41,11 @@ def show_request(call: Call) -> Any:
 def explain_request(call: Call) -> Any:
     """Tell why a request waits, its place and priority, and what would unblock it."""
     found = _found(call, "requests:explain")
-    explained = call.run("scheduler", "explain", request_id=found["id"])
-    if found["why"] and not call.caller.operates:
-        shown = public_why(found["why"], event=Event(found["history"][-1]["event"]))
-        explained["text"] = explained["text"].replace(found["why"], shown)
+    told = {}
+    if not call.caller.operates:
+        event = Event(found["history"][-1]["event"])
+        told["why"] = public_why(found["why"], event=event)
+    explained = call.run("scheduler", "explain", request_id=found["id"], **told)
     return {"explanation": explained}
 
 
@@ -114,15 +115,16 @@ def _shown(call: Call, request: dict[str, Any]) -> Answer:
 
 
 def _complete(call: Call, found: list[dict[str, Any]]) -> None:
-    """Add why requests wait."""
-    waiting = [one["id"] for one in found if one["state"] in (State.QUEUED, State.HELD)]
+    """Add why requests wait; what is stored of the others stays."""
+    waiting = [one for one in found if one["state"] in (State.QUEUED, State.HELD)]
     reasons: dict[str, Any] = {}
     if waiting:
         try:
-            reasons = call.run("scheduler", "reasons", request_ids=waiting)
+            ids = [one["id"] for one in waiting]
+            reasons = call.run("scheduler", "reasons", request_ids=ids)
         except NotFound:
             reasons = {}  # this process runs no scheduler
-    for one in found:
+    for one in waiting:
         one["reason"] = reasons.get(one["id"])
 
 

@@ -92,7 +92,7 @@ class Relay:
         self._stuck_since_s = 0.0
         self._breaks: Counter[int] = Counter()  # of the connection to the core, by delivery tag
         self._suspects: list[tuple[float, int, Any]] = []  # heap of (due at, delivery tag, message)
-        self._trouble = ""  # why, as told last
+        self._trouble: Fate | None = None  # what became of the last, if that was logged
         self._complaints = Complaints(LOG)
         self._edge = Consumer("edge", edge_url, self._begin_edge, self._turn_edge, self._end_edge)
         self._core = Consumer("core replies", core_url, self._begin_core)
@@ -312,11 +312,11 @@ class Relay:
         if done.fate is Fate.CONFIRMED:
             self._unacknowledged.handled(tag)
             self._breaks.pop(tag, None)
-            self._trouble = ""
+            self._trouble = None
             return
-        if done.why != self._trouble:
+        if done.fate is not self._trouble:
             LOG.error("what nova-api sends waits, and is tried every %.0f s: %s", RETRY_S, done.why)
-            self._trouble = done.why
+            self._trouble = done.fate
         if done.fate is Fate.UNKNOWN:
             self._breaks[tag] += 1
             if self._breaks[tag] >= SUSPECT_BREAKS:

@@ -7,11 +7,12 @@ for ever. Nothing is ever sent twice: Nova may still build it. Must not know how
 import logging
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
-from typing import Any, Final
+from typing import Any
 
 from synergy.core.errors import SynergyError
 from synergy.core.lifecycle import Event
 from synergy.core.model import OnLost, Request, State
+from synergy.core.reasons import Reason
 from synergy.managers.nova.following import Following, missed_by
 from synergy.managers.nova.moves import Moves, forget_bodies
 from synergy.ports import (
@@ -25,7 +26,6 @@ from synergy.ports import (
 )
 
 LOG = logging.getLogger(__name__)
-LOST: Final = "lost: "  # how `why` of a lost request begins
 
 
 class LostBuilds:
@@ -81,8 +81,9 @@ class LostBuilds:
                 if request.state is not State.BUILDING:
                     continue  # it moved while Nova was asked
                 silent_s = (now - request.changed_at).total_seconds()
-                why = f"{LOST}{_where(views[request.request_id])}, and silent for {silent_s:.0f} s"
-                move = self._moves.apply(request, Event.LOST, now, why=why)
+                where = _where(views[request.request_id])
+                why = f"{Reason.LOST}: {where}, and silent for {silent_s:.0f} s"
+                move = self._moves.apply(request, Event.LOST, now, why=why, reason=Reason.LOST)
                 moves += [move] if move else []
             uow.requests.save(moves)
             uow.commit()
@@ -119,12 +120,14 @@ class LostBuilds:
     def _end(self, request: Request, wish: OnLost) -> None:
         """Let a request end whose server was ended."""
         event = Event.BUILD_FAILED if wish is OnLost.ERROR else Event.REMOVED
-        why = f"{LOST}Nova's conductor has not built it: ask for it again"
+        why = f"{Reason.LOST}: Nova's conductor has not built it: ask for it again"
         with self._store.writing() as uow:
             found = uow.requests.get(request.request_id)
             if found.state is not State.BUILDING:
                 return
-            move = self._moves.apply(found, event, self._clock.now(), why=why, host=None)
+            move = self._moves.apply(
+                found, event, self._clock.now(), why=why, reason=Reason.LOST, host=None
+            )
             if move is None:
                 return
             uow.requests.save([move])
@@ -136,7 +139,7 @@ class LostBuilds:
 
 def is_lost(request: Request) -> bool:
     """Tell whether a request is known to be lost."""
-    return request.state is State.BUILDING and request.why.startswith(LOST)
+    return request.state is State.BUILDING and request.reason is Reason.LOST
 
 
 def _where(view: ServerView) -> str:

@@ -13,6 +13,7 @@ from synergy.core.errors import IllegalTransition
 from synergy.core.events import BuildsFailed, QuotaReleased, RequestsWithdrawn, ServersActive
 from synergy.core.lifecycle import WAITING, Event, Move, Unchanged, holds_quota, transition
 from synergy.core.model import BuildFailure, Request, State
+from synergy.core.reasons import Reason
 from synergy.core.reconcile import possible_instant
 from synergy.managers.base import Publish
 from synergy.ports import Clock, Store, Writing
@@ -41,6 +42,7 @@ class Moves:
         at: datetime,
         *,
         why: str,
+        reason: Reason | None = None,
         host: str | Unchanged | None = Unchanged.HOST,
     ) -> Move | None:
         """Move a request by what happened `at`, as far as that is possible, and left it on `host`.
@@ -49,7 +51,7 @@ class Moves:
         """
         happened_at = possible_instant(request, at, self._clock.now())
         try:
-            return transition(request, event, happened_at, why=why, host=host)
+            return transition(request, event, happened_at, why=why, reason=reason, host=host)
         except IllegalTransition as error:
             self.drift["illegal"] += 1
             LOG.warning("%s; Nova and Synergy disagree, the reconcile will tell", error)

@@ -12,6 +12,7 @@ from synergy.core.lifecycle import Event, Move, transition
 from synergy.core.model import OnPrivateFull, Project, QuotaKind, Request, RequestClass
 from synergy.core.never import Ceilings
 from synergy.core.quota import QuotaState, QuotaTree
+from synergy.core.reasons import Reason
 from synergy.managers.queue.limits import Room
 from synergy.ports import BuildRequest, Clock, Writing
 
@@ -42,7 +43,7 @@ class Admission:
     def first_step(self, uow: Writing, build: BuildRequest, project: Project, room: Room) -> Move:
         """Return the first step of a request: into the queue, or refused with a reason."""
         now = self._clock.now()
-        reason = ""
+        why = ""
         try:
             asked = wishes(
                 project,
@@ -52,7 +53,7 @@ class Admission:
                 qos_names=self._conf.qos_names,
             )
         except InvalidInput as error:
-            reason = str(error)
+            why = str(error)
             asked = Wishes(
                 quota=QuotaKind.SHARED,
                 on_private_full=OnPrivateFull.REJECT,
@@ -70,7 +71,10 @@ class Admission:
             ttl_s=asked.ttl_s,
             constraints=bound_to(asked, build.constraints),
         )
-        reason = reason or self._never(kind) or room.why_none(project, build.user_id)
+        reason = None
+        if not why and (never := self._never(kind)):
+            reason, why = Reason.NEVER_FITS, f"{Reason.NEVER_FITS}: {never}"
+        why = why or room.why_none(project, build.user_id)
         request = Request(
             request_id=build.server_id,
             class_id=uow.requests.class_id(kind),
@@ -84,8 +88,8 @@ class Admission:
             changed_at=now,
             ttl_s=asked.ttl_s,
         )
-        if reason:
-            return transition(request, Event.REFUSED, now, why=reason)
+        if why:
+            return transition(request, Event.REFUSED, now, why=why, reason=reason)
         room.add(project.project_id, build.user_id)
         return transition(request, Event.ADMITTED, now)
 
@@ -109,6 +113,5 @@ class Admission:
         if self._ceilings is None:
             return ""
         if kind not in self._never_why:
-            why = self._ceilings.why(user_node(kind.association_id), kind)
-            self._never_why[kind] = f"never_fits: {why}" if why else ""
+            self._never_why[kind] = self._ceilings.why(user_node(kind.association_id), kind)
         return self._never_why[kind]

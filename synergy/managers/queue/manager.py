@@ -37,6 +37,7 @@ from synergy.core.events import (
 )
 from synergy.core.lifecycle import Event, transition
 from synergy.core.model import State
+from synergy.core.reasons import Reason
 from synergy.managers.base import Json, Manager, Publish, command, on
 from synergy.managers.queue.admission import Admission
 from synergy.managers.queue.intake import BuildIntake
@@ -61,7 +62,6 @@ from synergy.ports import (
 
 _ID = {"type": "string", "minLength": 1, "maxLength": 64}
 _BY = {"enum": ["user", "admin"]}
-HELD_BY_ADMIN: Final = "held_by_admin"
 LONGEST_TTL_S: Final = 2**31 - 1  # databases keep it in 32 bits
 
 
@@ -233,7 +233,8 @@ class QueueManager(Manager):
         self, request_id: str, by: str = "admin", if_match: Sequence[str] | None = None
     ) -> Json:
         """Keep a waiting request from being dispatched; an administrator's hold is the stronger."""
-        return self._move(request_id, Event.PAUSED, f"held_by_{by}", if_match)
+        held = Reason.HELD_BY_USER if by == "user" else Reason.HELD_BY_ADMIN
+        return self._move(request_id, Event.PAUSED, held.value, if_match, reason=held)
 
     @command({"request_id": _ID, "by": _BY, "if_match": IF_MATCH}, required=["request_id"])
     def do_release(
@@ -290,11 +291,13 @@ class QueueManager(Manager):
         if_match: Sequence[str] | None,
         *,
         by: str = "admin",
+        reason: Reason | None = None,
     ) -> Json:
         with self._store.writing() as uow:
             request = uow.requests.get(request_id)
             check_revision(request_json(request), if_match)
-            if by == "user" and request.why == HELD_BY_ADMIN and request.state is State.HELD:
+            by_admin = request.state is State.HELD and request.reason is Reason.HELD_BY_ADMIN
+            if by == "user" and by_admin:
                 raise IllegalTransition(
                     f"request {request_id} is held by an administrator: only one of them can "
                     "release it"
@@ -303,7 +306,7 @@ class QueueManager(Manager):
                 raise IllegalTransition(
                     f"request {request_id} is {request.state}: only a waiting one can be cancelled"
                 )
-            move = transition(request, event, self._clock.now(), why=why)
+            move = transition(request, event, self._clock.now(), why=why, reason=reason)
             if event is Event.RESUMED:
                 fresh = replace(move.request, attempts=0, retry_at=None)
                 move = replace(move, request=fresh)

@@ -49,8 +49,11 @@ class Answers:
         self._clock, self._store, self._flavors = clock, store, flavors
         self._what_if = what_if
 
-    def explain(self, latest: Latest | None, request_id: str) -> Json:
-        """Tell why a request waits, its place, its priority, and what would unblock it."""
+    def explain(self, latest: Latest | None, request_id: str, why: str | None = None) -> Json:
+        """Tell why a request waits, its place, its priority, and what would unblock it.
+
+        why  prose to tell instead of the request's own, which may not be for the one who asks
+        """
         now = self._clock.now()
         with self._store.reading() as uow:
             request = uow.requests.get(request_id)
@@ -63,7 +66,7 @@ class Answers:
         answer: dict[str, Any] = {
             "id": request_id,
             "state": request.state.value,
-            "reason": reason.value if reason else None,
+            "reason": known.value if (known := reason or _kept(request)) else None,
             "text": "",
             "bounds": [],
             "position": None,
@@ -73,7 +76,7 @@ class Answers:
         }
         row = latest.row.get(request.class_id) if latest else None
         if latest is None or row is None or request.state is not State.QUEUED:
-            answer["text"] = _text_of(request, reason)
+            answer["text"] = _text_of(request, reason, request.why if why is None else why)
             return answer
         seen = _Seen(latest, request, row)
         bounds = seen.bounds(reason)
@@ -197,11 +200,16 @@ class _Seen:
         return set(demand) <= set(self.latest.tree.resource_classes)
 
 
-def _text_of(request: Request, reason: Reason | None) -> str:
+def _kept(request: Request) -> Reason | None:
+    """Return what is stored of one that waits for no round; of a queued one a round tells."""
+    return None if request.state is State.QUEUED else request.reason
+
+
+def _text_of(request: Request, reason: Reason | None, why: str) -> str:
     if reason is not None:
         return words.why_waiting(reason, [], {}, ahead=None)
-    why = f": {request.why}" if request.why else ""
-    return f"It does not wait, it is {request.state.value}{why}."
+    told = f": {why}" if why else ""
+    return f"It does not wait, it is {request.state.value}{told}."
 
 
 def _names(uow: Reading, request: Request) -> dict[str, str]:

@@ -8,7 +8,7 @@ the queue, priorities or how a round decides.
 import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -40,6 +40,15 @@ LOG = logging.getLogger(__name__)
 _NOT_SENT: Final = (
     Event.REMOVED, Event.HANDED_OVER, Event.BOOTED, Event.PARKED, Event.BUILD_FAILED
 )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class _Outcome:
+    """What became of a request that was to be handed over."""
+
+    event: Event
+    why: str = ""
+    reason: Reason | None = None
 
 
 class Dispatcher:
@@ -131,8 +140,10 @@ class Dispatcher:
         self, uow: Writing, request: Request, decision: Decision, now: datetime, round_id: str
     ) -> Move:
         if decision.outcome is Outcome.REJECT:
-            why = f"{decision.reason}: {decision.why}"
-            return transition(request, Event.REFUSED, now, why=why, round_id=round_id)
+            reason, why = decision.reason, f"{decision.reason}: {decision.why}"
+            return transition(
+                request, Event.REFUSED, now, why=why, reason=reason, round_id=round_id
+            )
         kind = replace(request.request_class, quota=decision.quota or request.quota)
         if kind != request.request_class:  # it may use either: now it is decided which it holds
             request = replace(request, request_class=kind, class_id=uow.requests.class_id(kind))
@@ -159,21 +170,21 @@ class Dispatcher:
         When the broker takes none, it counts as a try of the first one only. What may have been
         sent stays in DISPATCHING until Nova was asked.
         """
-        outcome = {one: (Event.UNREADABLE, why) for one, why in broken.items()}
+        outcome = {one: _Outcome(Event.UNREADABLE, why) for one, why in broken.items()}
         tried = ""
         for request_id, receipt in zip(
             parcels, self._conductor.build(list(parcels.values())), strict=True
         ):
             if receipt.handed is Handed.SENT:
-                outcome[request_id] = (Event.HANDED_OVER, "")
+                outcome[request_id] = _Outcome(Event.HANDED_OVER)
             elif receipt.handed is Handed.UNUSABLE:
-                outcome[request_id] = (Event.UNREADABLE, receipt.why)
+                outcome[request_id] = _Outcome(Event.UNREADABLE, receipt.why)
             elif receipt.handed is Handed.UNKNOWN:
                 self._counts["unknown"] += 1
                 LOG.error("request %s may have been sent: %s", request_id, receipt.why)
             else:
                 why = f"{Reason.BROKER_DOWN}: {receipt.why}"
-                outcome[request_id] = (Event.HAND_OVER_FAILED, why)
+                outcome[request_id] = _Outcome(Event.HAND_OVER_FAILED, why, Reason.BROKER_DOWN)
                 if not tried:
                     tried = request_id
                     LOG.warning("request %s: %s", request_id, why)
@@ -196,18 +207,18 @@ class Dispatcher:
         return gone, tokens
 
     def _record_outcome(
-        self, outcome: Mapping[str, tuple[Event, str]], round_id: str, tried: str
+        self, outcome: Mapping[str, _Outcome], round_id: str, tried: str
     ) -> list[Request]:
         now = self._clock.now()
-        sent = [one for one, (event, _) in outcome.items() if event is Event.HANDED_OVER]
+        sent = [key for key, became in outcome.items() if became.event is Event.HANDED_OVER]
         with self._store.writing() as uow:
             found = uow.requests.find(list(outcome))
             moves = []
-            for request_id, (event, why) in outcome.items():
+            for request_id, became in outcome.items():
                 request = found.get(request_id)
                 if request is not None and request.state is State.DISPATCHING:
                     counts = request_id == tried
-                    moves.append(_after_hand_over(request, event, why, now, round_id, counts))
+                    moves.append(_after_hand_over(request, became, now, round_id, counts))
             uow.requests.save(moves)
             uow.requests.forget_bodies(sent)
             uow.commit()
@@ -253,15 +264,16 @@ def _pack(
 
 
 def _after_hand_over(
-    request: Request, event: Event, why: str, now: datetime, round_id: str, counts: bool
+    request: Request, became: _Outcome, now: datetime, round_id: str, counts: bool
 ) -> Move:
+    event, why, reason = became.event, became.why, became.reason
     if event is not Event.HAND_OVER_FAILED:
-        return transition(request, event, now, why=why, round_id=round_id)
+        return transition(request, event, now, why=why, reason=reason, round_id=round_id)
     attempts = request.attempts + counts
     delay_s = retry_delay_s(max(attempts, 1))
     if delay_s is None:
         given_up = replace(request, attempts=attempts)
-        return transition(given_up, Event.GAVE_UP, now, why=why, round_id=round_id)
+        return transition(given_up, Event.GAVE_UP, now, why=why, reason=reason, round_id=round_id)
     retry_at = now + timedelta(seconds=delay_s)
     delayed = replace(request, attempts=attempts, retry_at=retry_at)
-    return transition(delayed, event, now, why=why, round_id=round_id)
+    return transition(delayed, event, now, why=why, reason=reason, round_id=round_id)

@@ -80,7 +80,7 @@ class Latest:
 
 
 def _held_reason(request: Request) -> Reason:
-    return next((one for one in _HELD_REASONS if one.value == request.why), Reason.HELD_BY_ADMIN)
+    return request.reason if request.reason in _HELD_REASONS else Reason.HELD_BY_ADMIN
 
 
 def reason_of(latest: Latest | None, request: Request, now: datetime) -> Reason | None:

@@ -400,10 +400,13 @@ class SchedulerManager(Manager):
         reasons = {key: reason_of(latest, request, now) for key, request in found.items()}
         return {key: reason.value if reason else None for key, reason in reasons.items()}
 
-    @command({"request_id": _ID}, required=["request_id"], beside=True)
-    def do_explain(self, request_id: str) -> Json:
-        """Tell why a request waits, its place, its priority, and what would unblock it."""
-        answer = self._answers.explain(self._latest, request_id)
+    @command({"request_id": _ID, "why": {"type": "string"}}, required=["request_id"], beside=True)
+    def do_explain(self, request_id: str, why: str | None = None) -> Json:
+        """Tell why a request waits, its place, its priority, and what would unblock it.
+
+        `why` is told instead of the request's own, which may not be for the one who asks.
+        """
+        answer = self._answers.explain(self._latest, request_id, why)
         if answer["state"] in WAITING and (stopped := self._stopped()):
             answer["text"] = f"{stopped} {answer['text']}"
         return answer

@@ -63,6 +63,7 @@ def request_json(request: Request) -> dict[str, Any]:
         "retry_at": instant_json(request.retry_at),
         "attempts": request.attempts,
         "host": request.host,
+        "reason": request.reason.value if request.reason else None,
         "why": request.why,
         "revision": str(request.generation),
     }

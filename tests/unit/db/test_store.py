@@ -29,6 +29,7 @@ from synergy.core.model import (
     Resources,
     State,
 )
+from synergy.core.reasons import Reason
 from synergy.core.usage import FADING, Charged, History
 from synergy.db import engine as database
 from synergy.db.key_file import new_key
@@ -232,6 +233,74 @@ def test_an_upgrade_keeps_usage_and_everything_else(tmp_path):
     assert (history.left, history.charged_at, history.reset_at) == (1.0, NOON, None)
     assert (association.raw_shares, association.priority, association.active) == (7, None, True)
     engine.dispose()
+
+
+# Rows as version 0008 has them: state, what it kept as prose, and the reason that this tells of.
+OLD_ROWS = [
+    ("HELD", "held_by_user", Reason.HELD_BY_USER),
+    ("HELD", "held_by_admin", Reason.HELD_BY_ADMIN),
+    ("REJECTED", "never_fits: asks for VCPU=64", Reason.NEVER_FITS),
+    ("REJECTED", "neverXfits: no such reason", None),
+    ("REJECTED", "no_free_quota: the private quota cannot hold it now", Reason.NO_FREE_QUOTA),
+    ("REJECTED", "user_limit: 2 requests of this user wait already", None),  # another limit
+    ("QUEUED", "broker_down: no route", Reason.BROKER_DOWN),
+    ("QUARANTINED", "broker_down: no route", Reason.BROKER_DOWN),
+    ("BUILDING", "lost: Nova's conductor has not begun with it, and silent", Reason.LOST),
+    ("BUILDING", "lost: Nova builds it on host h, and silent for 600 s", Reason.LOST),
+    ("BUILDING", "lost: the image cannot be copied", None),  # a build broke on a host of this name
+    ("ERROR", "lost: Nova's conductor has not built it: ask for it again", Reason.LOST),
+    ("DELETED", "lost: Nova's conductor has not built it: ask for it again", Reason.LOST),
+    ("ACTIVE", "no_free_quota: to resize it needs VCPU=2 more of the shared quota", None),
+    ("QUEUED", "", None),
+]
+
+
+def test_an_upgrade_reads_the_reasons_of_old_rows_from_their_prose(tmp_path):
+    engine = database.open_engine(conf_for(tmp_path / "db"), create=True)
+    command.upgrade(database._alembic(engine), "0008")
+    with engine.begin() as connection:
+        connection.exec_driver_sql(
+            "INSERT INTO associations (association_id, project_id, user_id, user_name, raw_shares)"
+            " VALUES (1, 'p', 'u', 'ulla', 1)"
+        )
+        connection.exec_driver_sql(
+            "INSERT INTO request_classes (class_id, digest, association_id, demand, quota, "
+            "on_private_full, qos, nice, constraints) "
+            "VALUES (1, 'd', 1, '{\"VCPU\": 1}', 'shared', 'queue', 'normal', 0, '[]')"
+        )
+        for number, (state, why, _) in enumerate(OLD_ROWS):
+            connection.exec_driver_sql(
+                "INSERT INTO requests (request_id, class_id, project_id, user_id, server_name, "
+                "flavor, state, queued_at, changed_at, ttl_s, attempts, why, generation) "
+                "VALUES (?, 1, 'p', 'u', 's', 'small', ?, 0, 0, 60, 0, ?, 1)",
+                (rid(number), state, why),
+            )
+    database.upgrade(engine)
+    with engine.begin() as connection:  # as on a database that commits each step: once more
+        connection.exec_driver_sql("UPDATE alembic_version SET version_num = '0008'")
+        connection.exec_driver_sql("ALTER TABLE requests DROP COLUMN reason")
+    database.upgrade(engine)
+    with SqlStore(engine, Vault([new_key()])).reading() as uow:
+        found = {one.request_id: one for one in uow.requests.search()}
+    assert [
+        (found[rid(n)].state, found[rid(n)].why, found[rid(n)].reason) for n in range(len(OLD_ROWS))
+    ] == OLD_ROWS
+    engine.dispose()
+
+
+def test_the_reason_of_a_request_is_that_of_its_last_event(store):
+    one = put(store)
+    held = transition(one, Event.PAUSED, NOON, why="as it asked", reason=Reason.HELD_BY_USER)
+    with store.writing() as uow:
+        uow.requests.save([held])
+        uow.commit()
+    with store.writing() as uow:
+        found = uow.requests.get(one.request_id)
+        assert (found.reason, found.why) == (Reason.HELD_BY_USER, "as it asked")
+        uow.requests.save([transition(found, Event.RESUMED, NOON)])
+        uow.commit()
+    with store.reading() as uow:
+        assert uow.requests.get(one.request_id).reason is None
 
 
 def test_usage_is_written_as_it_changed_and_read_as_it_was(store):
