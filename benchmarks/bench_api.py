@@ -13,11 +13,13 @@ import tempfile
 import threading
 import time
 import urllib.request
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from benchmarks.common import show
+from benchmarks.common import Figures, show
 
 BIN = Path(sys.executable).parent
 QUEUED, ARRIVING_PER_S, READS = 100_000, 200, 150
@@ -72,13 +74,13 @@ class Service:
         self._url = self._log.read_text().partition(told)[2].split()[0]
 
     @property
-    def pid(self):
+    def pid(self) -> int:
         return self._process.pid
 
-    def log(self):
+    def log(self) -> str:
         return self._log.read_text()
 
-    def ask(self, path, body=None):
+    def ask(self, path: str, body: Figures | None = None) -> Any:
         request = urllib.request.Request(
             self._url + path, data=None if body is None else json.dumps(body).encode(),
             headers={"Content-Type": "application/json"},
@@ -86,19 +88,20 @@ class Service:
         with urllib.request.urlopen(request, timeout=120) as answer:
             return json.load(answer)
 
-    def run(self, manager, command, **arguments):
+    def run(self, manager: str, command: str, **arguments: Any) -> Any:
         return self.ask(f"/v1/managers/{manager}/commands/{command}", arguments)["result"]
 
-    def create(self, number, count, flavor="small"):
+    def create(self, number: int, count: int, flavor: str = "small") -> None:
         self.run(
             "embedded", "create_server", project="p", user=f"u{number % 5 + 1}", flavor=flavor,
             count=count, metadata={"quota": "shared"},
         )  # fmt: skip
 
-    def waiting(self):
-        return self.run("queue", "counts").get("QUEUED", 0)
+    def waiting(self) -> int:
+        counts: dict[str, int] = self.run("queue", "counts")
+        return counts.get("QUEUED", 0)
 
-    def stop(self):
+    def stop(self) -> None:
         self._process.terminate()
         self._process.wait(30)
 
@@ -119,7 +122,7 @@ def fill(service: Service) -> None:
         time.sleep(0.2)
 
 
-def measured(service: Service, reads) -> dict:
+def measured(service: Service, reads: dict[str, str]) -> Figures:
     found = {}
     for name, path in reads.items():
         taken = []
@@ -132,11 +135,12 @@ def measured(service: Service, reads) -> dict:
     return found
 
 
-def rounds_ms(service: Service, during) -> float:
+def rounds_ms(service: Service, during: Callable[[], None]) -> float:
     """Return the median duration of rounds while `during` runs."""
-    seen, stop = {}, threading.Event()
+    seen: dict[int, float] = {}
+    stop = threading.Event()
 
-    def watch():
+    def watch() -> None:
         while not stop.is_set():
             one = service.ask("/v1/managers/scheduler")["manager"]
             seen[one["runs"]] = one["last_duration_s"]
@@ -178,7 +182,7 @@ def main() -> None:
             intake = threading.Thread(target=arriving, args=(service, stop))
             intake.start()
             alone_ms = rounds_ms(service, lambda: time.sleep(15))
-            busy = {}
+            busy: Figures = {}
             read_ms = rounds_ms(service, lambda: busy.update(measured(service, reads)))
             stop.set()
             intake.join()

@@ -8,13 +8,14 @@ computed from what was charged is the computation of the whole tree.
 
 import sys
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from benchmarks.common import show, timed_s
+from benchmarks.common import Figures, show, timed_s
 from synergy.core import fairshare, shares, usage
 from synergy.core.fairshare import Algorithm
 from synergy.core.fairtree import Ties
@@ -38,7 +39,7 @@ def share_tree(associations: int, accounts: int) -> shares.ShareTree:
     return shares.build(nodes)
 
 
-def algorithms(associations: int, accounts: int) -> dict[str, object]:
+def algorithms(associations: int, accounts: int) -> Figures:
     tree = share_tree(associations, accounts)
     own = np.where(tree.is_user, np.random.default_rng(1).random(len(tree)) * 1e6, 0.0)
     times = 5 if associations > 200_000 else 25
@@ -58,20 +59,18 @@ def algorithms(associations: int, accounts: int) -> dict[str, object]:
     }
 
 
-def changes(associations: int, accounts: int, charged: int) -> dict[str, object]:
+def changes(associations: int, accounts: int, charged: int) -> Figures:
     """Factors of a pass that charged so many associations, in turns by a bit and by much."""
     tree, rng = share_tree(associations, accounts), np.random.default_rng(3)
     users = np.flatnonzero(tree.is_user)
     own = np.where(tree.is_user, rng.random(len(tree)) * 1e6, 0.0)
     known = fairshare.compute(tree, own, algorithm=Algorithm.FAIR_TREE)
-    result: dict[str, object] = {"associations": associations, "charged": charged}
+    result: Figures = {"associations": associations, "charged": charged}
     for name, most in (("small_charges", 1.0), ("large_charges", 1e6)):
         later = own.copy()
         later[rng.choice(users, charged, replace=False)] += rng.random(charged) * most
         result[f"{name}_s"] = timed_s(
-            lambda later=later: fairshare.compute(
-                tree, later, algorithm=Algorithm.FAIR_TREE, known=known
-            ),
+            partial(fairshare.compute, tree, later, algorithm=Algorithm.FAIR_TREE, known=known),
             times=25,
         )
     result["whole_s"] = timed_s(
@@ -80,7 +79,7 @@ def changes(associations: int, accounts: int, charged: int) -> dict[str, object]
     return result
 
 
-def charging(associations: int, holds: int) -> dict[str, object]:
+def charging(associations: int, holds: int) -> Figures:
     """A pass over a history of that many associations of which some held something."""
     history = History(buckets={usage.FADING: np.random.default_rng(2).random(associations)})
     spans = Spans(

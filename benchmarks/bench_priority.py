@@ -13,7 +13,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from benchmarks.common import show, timed_s
+from benchmarks.common import Figures, show, timed_s
 from synergy.core import priority
 from synergy.core.model import OnPrivateFull, QuotaKind, RequestClass, Resources
 from synergy.core.priority import Scales, Weights
@@ -67,7 +67,7 @@ def snapshot_of(count: int) -> Snapshot:
     )
 
 
-def measure(count: int) -> dict[str, object]:
+def measure(count: int) -> Figures:
     snapshot = snapshot_of(count)
     return {
         "requests": count,

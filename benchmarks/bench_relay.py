@@ -15,18 +15,23 @@ import tempfile
 import threading
 import time
 import uuid
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from multiprocessing.queues import Queue
+from multiprocessing.sharedctypes import Synchronized
+from multiprocessing.synchronize import Event
 from pathlib import Path
+from typing import Any, cast
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from oslo_config import cfg
 
-from benchmarks.common import show
+from benchmarks.common import Figures, show
 from lab.settings import read_settings
 from lab.steps import Lab
-from synergy.core.events import RequestsQueued
+from synergy.core.events import Fact, RequestsQueued
 from synergy.core.model import Resources
 from synergy.db.engine import DATABASE_OPTIONS, open_engine, upgrade
 from synergy.db.key_file import new_key
@@ -34,15 +39,19 @@ from synergy.db.store import SqlStore
 from synergy.db.vault import Vault
 from synergy.drivers import nova_message
 from synergy.drivers.clock import SystemClock
+from synergy.drivers.embedded.nova import EmbeddedNova
 from synergy.drivers.embedded.spec import CloudSpec, FlavorSpec, HostSpec, ProjectSpec
 from synergy.drivers.nova_rpc import broker
-from synergy.drivers.nova_rpc.broker import Durability
+from synergy.drivers.nova_rpc.broker import Broker, Durability
 from synergy.drivers.nova_rpc.consumer import Consumer
 from synergy.drivers.nova_rpc.driver import NovaRpc
 from synergy.drivers.nova_rpc.publisher import Fate, Outgoing, Publisher, Stream
+from synergy.managers.scheduler import SchedulerManager
 from synergy.service.periodic import Worker
 from synergy.sim.engine import Engine
 
+Counter = Synchronized[int]
+Latencies = Queue[list[float]]
 DURABLE = Durability(durable=True)
 INTAKE, DISPATCH, RELAYED, FILLER = 12_000, 5_000, 1_000, 20_300
 EVERY_S = 0.005
@@ -70,7 +79,7 @@ def message(project: str = "p") -> bytes:
     )  # fmt: skip
 
 
-def other(**outside) -> bytes:
+def other(**outside: str) -> bytes:
     """Another method, of an unmanaged project, that carries when it was made."""
     inner = {"method": "other", "args": {"at": time.time()}, "_context_project_id": "x", **outside}
     return json.dumps({"oslo.version": "2.0", "oslo.message": json.dumps(inner)}).encode()
@@ -79,20 +88,20 @@ def other(**outside) -> bytes:
 class Between:
     """The embedded cloud, but for what goes over the broker; every server is there."""
 
-    def __init__(self, nova, rpc):
+    def __init__(self, nova: EmbeddedNova, rpc: NovaRpc) -> None:
         self.nova, self.rpc = nova, rpc
 
-    def __getattr__(self, name):
+    def __getattr__(self, name: str) -> Any:
         return getattr(self.rpc if name in FROM_RPC else self.nova, name)
 
-    def servers(self, server_ids):
+    def servers(self, server_ids: Iterable[str]) -> dict[str, None]:
         return dict.fromkeys(server_ids)
 
-    def placed(self, server_ids):
+    def placed(self, server_ids: Iterable[str]) -> set[str]:
         return set(server_ids)
 
 
-def engine_on(folder, rpc) -> Engine:
+def engine_on(folder: str, rpc: Any) -> Engine:
     conf = cfg.ConfigOpts()
     conf.register_opts(DATABASE_OPTIONS, group="database")
     conf(args=[], project="synergy", default_config_files=[], default_config_dirs=[])
@@ -100,12 +109,13 @@ def engine_on(folder, rpc) -> Engine:
     opened = open_engine(conf.database, create=True)
     upgrade(opened)
     store = SqlStore(opened, Vault([new_key()]))
-    clock = SystemClock()
+    # The system's clock and the broker stand in where a simulation has its own.
+    clock: Any = SystemClock()
     plain = Engine(CLOUD, {}, store=store, seed=1, clock=clock)
-    many = 10**7
+    many, cloud = 10**7, cast(EmbeddedNova, Between(plain.nova, rpc))
     engine = Engine(
         CLOUD, {"scheduler": {"round_size": 1000}}, store=store, seed=1, clock=clock,
-        cloud=(Between(plain.nova, rpc), plain.identity),
+        cloud=(cloud, plain.identity),
     )  # fmt: skip
     engine.managers["project"].execute(
         "add", project="p", default_quota="shared", max_waiting=many, max_waiting_per_user=many
@@ -117,14 +127,15 @@ def rpc_on(edge: str, core: str) -> NovaRpc:
     return NovaRpc(edge, core, still_waiting=lambda ids: ids, durability=DURABLE, prefetch=1000)
 
 
-def serve(edge, core, stored, latencies, stop) -> None:
+def serve(edge: str, core: str, stored: Counter, latencies: Latencies, stop: Event) -> None:
     """Synergy's side of intake and relay, until told to stop."""
     with tempfile.TemporaryDirectory() as folder:
         rpc = rpc_on(edge, core)
         engine = engine_on(folder, rpc)
-        worker, found = Worker(engine.supervisors["queue"]), []
+        worker = Worker(engine.supervisors["queue"])
+        found: list[float] = []
 
-        def listen(event):
+        def listen(event: Fact) -> None:
             if isinstance(event, RequestsQueued):
                 now = time.time()
                 found.extend(now - float(one.server_name) for one in event.requests)
@@ -145,32 +156,33 @@ def serve(edge, core, stored, latencies, stop) -> None:
 class Service:
     """That process."""
 
-    def __init__(self, edge, core):
+    def __init__(self, edge: str, core: str) -> None:
         spawn = multiprocessing.get_context("spawn")
-        self.stored, self._stop = spawn.Value("q", 0), spawn.Event()
-        self._latencies = spawn.Queue()
+        self.stored: Counter = spawn.Value("q", 0)
+        self._stop = spawn.Event()
+        self._latencies: Latencies = spawn.Queue()
         self._process = spawn.Process(
             target=serve, args=(edge, core, self.stored, self._latencies, self._stop)
         )
         self._process.start()
 
-    def stop(self):
+    def stop(self) -> list[float]:
         self._stop.set()
         found = self._latencies.get()
         self._process.join()
         return found
 
 
-def prepare(url):
+def prepare(url: str) -> None:
     """Make exchange and queue of the conductor."""
-    with broker.connect(url) as connection:
+    with Broker.of(url).connect() as connection:
         broker.declare(
             connection.channel(), "conductor", exchange="nova", routing_key="conductor",
             durability=DURABLE,
         )  # fmt: skip
 
 
-def publish(url, bodies):
+def publish(url: str, bodies: Iterable[bytes]) -> None:
     publisher = Publisher(url)
     done = publisher.publish_all(
         [Outgoing(body=b, exchange="nova", routing_key="conductor") for b in bodies]
@@ -180,7 +192,7 @@ def publish(url, bodies):
         raise SystemExit("the broker did not take everything")
 
 
-def percentiles(values_s):
+def percentiles(values_s: Iterable[float]) -> Figures:
     ordered = sorted(values_s)
     return {
         "p50_ms": statistics.median(ordered) * 1e3,
@@ -189,13 +201,13 @@ def percentiles(values_s):
     }
 
 
-def intake_per_s(edge, core) -> float:
+def intake_per_s(edge: str, core: str) -> float:
     publish(edge, [message() for _ in range(INTAKE)])
     service = Service(edge, core)
-    first, began_s = 0, None
+    while not service.stored.value:
+        time.sleep(0.002)
+    first, began_s = service.stored.value, time.perf_counter()
     while service.stored.value < INTAKE:
-        if began_s is None and service.stored.value:
-            first, began_s = service.stored.value, time.perf_counter()
         time.sleep(0.002)
     taken_s = time.perf_counter() - began_s
     time.sleep(1)  # for the last acknowledgements, or the next service gets these again
@@ -203,7 +215,7 @@ def intake_per_s(edge, core) -> float:
     return (INTAKE - first) / taken_s
 
 
-def oslo_per_s(url) -> float:
+def oslo_per_s(url: str) -> float:
     """The same messages, taken by oslo.messaging's RPC server and dropped."""
     from oslo_service import backend
 
@@ -211,12 +223,12 @@ def oslo_per_s(url) -> float:
     import oslo_messaging
 
     count = 3_000
-    done, got = threading.Event(), []
+    done, got = threading.Event(), list[float]()
 
     class Endpoint:
         target = oslo_messaging.Target(namespace="compute_task", version="1.99")
 
-        def schedule_and_build_instances(self, context, **args):
+        def schedule_and_build_instances(self, context: object, **args: object) -> None:
             got.append(time.perf_counter())
             if len(got) == count:
                 done.set()
@@ -235,7 +247,7 @@ def oslo_per_s(url) -> float:
     return (count - 1) / (got[-1] - got[0])
 
 
-def intake_latency(edge, core, per_s) -> dict:
+def intake_latency(edge: str, core: str, per_s: float) -> Figures:
     """From publishing to the commit, at a steady rate."""
     service = Service(edge, core)
     publisher, count = Publisher(edge), int(per_s * 4)
@@ -254,7 +266,7 @@ def intake_latency(edge, core, per_s) -> dict:
     return {"per_s": per_s} | percentiles(service.stop())
 
 
-def publish_until(url, per_s, stop) -> None:
+def publish_until(url: str, per_s: float, stop: Event) -> None:
     """Publish build requests at a steady rate until told to stop."""
     stream, began_s, count = Stream(url), time.perf_counter(), 0
     while not stop.is_set():
@@ -268,7 +280,7 @@ def publish_until(url, per_s, stop) -> None:
 
 
 @contextmanager
-def busy(url, per_s):
+def busy(url: str, per_s: float) -> Iterator[None]:
     """Let build requests arrive meanwhile, from a process of its own."""
     spawn = multiprocessing.get_context("spawn")
     stop = spawn.Event()
@@ -283,15 +295,17 @@ def busy(url, per_s):
 
 
 @contextmanager
-def consuming(url, queue, callback, **declared):
+def consuming(
+    url: str, queue: str, callback: Callable[[Any], object], **declared: bool
+) -> Iterator[None]:
     """Consume from a queue, acknowledging everything."""
 
-    def begin(channel):
+    def begin(channel: Any) -> None:
         if declared:
             channel.queue_declare(queue, **declared)
         channel.basic_consume(queue, callback=on_message)
 
-    def on_message(message):
+    def on_message(message: Any) -> None:
         callback(json.loads(json.loads(broker.body_of(message))["oslo.message"]))
         message.channel.basic_ack(message.delivery_tag)
 
@@ -304,7 +318,7 @@ def consuming(url, queue, callback, **declared):
         consumer.stop()
 
 
-def publish_steadily(url, got, **outside):
+def publish_steadily(url: str, got: list[float], **outside: str) -> Figures:
     """Publish messages one by one, and wait until all are got."""
     publisher = Publisher(url)
     for number in range(RELAYED):
@@ -319,20 +333,21 @@ def publish_steadily(url, got, **outside):
     return percentiles(got)
 
 
-def cast(publish_url, receive_url) -> dict:
+def measure_casts(publish_url: str, receive_url: str) -> Figures:
     """How long casts take from the publisher to the consumer."""
-    got = []
+    got: list[float] = []
     with consuming(
         receive_url, "conductor", lambda inner: got.append(time.time() - inner["args"]["at"])
     ):
         return publish_steadily(publish_url, got)
 
 
-def call(publish_url, receive_url) -> dict:
+def measure_calls(publish_url: str, receive_url: str) -> Figures:
     """How long calls take from the publisher to the consumer, and their answers back."""
-    got, queue, answers = [], f"reply_{uuid.uuid4().hex}", Publisher(receive_url)
+    got: list[float] = []
+    queue, answers = f"reply_{uuid.uuid4().hex}", Publisher(receive_url)
 
-    def answer(inner):
+    def answer(inner: Any) -> None:
         reply = {"_msg_id": inner["_msg_id"], "at": inner["args"]["at"], "ending": True}
         body = json.dumps({"oslo.version": "2.0", "oslo.message": json.dumps(reply)}).encode()
         answers.publish(Outgoing(body=body, exchange="", routing_key=inner["_reply_q"]))
@@ -349,10 +364,10 @@ def call(publish_url, receive_url) -> dict:
     return found
 
 
-def relayed(edge, core) -> dict:
+def relayed(edge: str, core: str) -> Figures:
     """Casts and calls that go straight and through the relay, at the same load."""
-    found = {}
-    for kind, measure in {"cast": cast, "call": call}.items():
+    found: Figures = {}
+    for kind, measure in {"cast": measure_casts, "call": measure_calls}.items():
         straight, through = measure(core, core), measure(edge, core)
         added_ms = {
             f"added_{name}": through[name] - straight[name] for name in ("p50_ms", "p99_ms")
@@ -361,20 +376,37 @@ def relayed(edge, core) -> dict:
     return found
 
 
-def dispatch_per_s(core) -> float:
+class Stocked:
+    """The way to the conductor, with requests that wait to be fetched instead of a broker's."""
+
+    def __init__(self, rpc: NovaRpc, count: int) -> None:
+        self._rpc = rpc
+        self._inbox = [nova_message.read(str(n), message()) for n in range(count)]
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._rpc, name)
+
+    def manage(self, project_ids: frozenset[str]) -> None:
+        """Nothing is to be consumed here."""
+
+    def fetch(self, *, limit: int) -> list[Any]:
+        return [self._inbox.pop() for _ in range(min(limit, len(self._inbox)))]
+
+    def acknowledge(self, deliveries: object) -> None:
+        """No broker waits for it."""
+
+
+def dispatch_per_s(core: str) -> float:
     """Two commits and a confirmed message for each request."""
     with tempfile.TemporaryDirectory() as folder:
         rpc = rpc_on(core, core)
-        rpc.manage = lambda _: None  # nothing is to be consumed here
-        engine = engine_on(folder, rpc)
-        inbox = [nova_message.read(str(n), message()) for n in range(DISPATCH)]
-        rpc.fetch = lambda *, limit: [inbox.pop() for _ in range(min(limit, len(inbox)))]
-        rpc.acknowledge = lambda _: None
+        engine = engine_on(folder, Stocked(rpc, DISPATCH))
         for name in ("quota", "fairshare"):
             engine.supervisors[name].run()
         while engine.managers["queue"].task() is not None:
             pass
         scheduler, turn = engine.managers["scheduler"], engine.supervisors["scheduler"]
+        assert isinstance(scheduler, SchedulerManager)
         began_s = time.perf_counter()
         turn.run()
         taken_s = time.perf_counter() - began_s

@@ -10,6 +10,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from benchmarks.common import ASSOCIATIONS, SHAPES, resident_bytes, show
+from synergy.core.accounts import held_of
 from synergy.core.model import (
     Domain,
     Handover,
@@ -19,16 +20,19 @@ from synergy.core.model import (
     RequestClass,
     Resources,
 )
+from synergy.db.store import SqlStore
 from synergy.drivers.embedded.spec import CloudSpec, HostSpec
+from synergy.managers.quota import QuotaManager
+from synergy.managers.scheduler import SchedulerManager
 from synergy.sim.engine import Engine, temporary_store
 
 COUNT, PROJECTS = 1_000_000, 100
 START_US = 1_488_000_000 * 10**6
 
 
-def fill(store: object, path: str) -> None:
+def fill(store: SqlStore, path: str) -> None:
     """Write the queue straight into the tables: intake itself is measured elsewhere."""
-    with store.writing() as uow:  # type: ignore[operator]
+    with store.writing() as uow:
         uow.projects.save_domain(Domain(domain_id="d", name="d"))
         for number in range(PROJECTS):
             uow.projects.add(
@@ -84,6 +88,8 @@ def main() -> None:
         began_s = time.perf_counter()
         engine = Engine(cloud, {}, store=store, seed=1)
         scheduler, quota = engine.managers["scheduler"], engine.managers["quota"]
+        assert isinstance(scheduler, SchedulerManager)
+        assert isinstance(quota, QuotaManager)
         # The shared quota is known but no server exists in this cloud: the round only decides.
         with store.reading() as uow:
             queue = scheduler._load(uow)
@@ -92,20 +98,17 @@ def main() -> None:
         wal = Path(f"{path}-wal")
         written = wal.stat().st_size if wal.exists() else 0
         quota.task()
-        scheduler._queue = queue
-        engine.supervisors["scheduler"]._inbox.clear()
-        scheduler._state = quota._state
+        assert quota._state is not None
         with store.reading() as uow:
-            held = uow.requests.held()
-            scheduler._suspended = frozenset()
-        waiting = queue.snapshot()
-        scheduler._decide(scheduler._state, waiting, held)
+            held = [held_of(*entry) for entry in uow.requests.held()]
+        snapshot = scheduler._snapshot(quota._state, queue, held)
+        scheduler._cloud.decide(snapshot, scheduler._policy())
         total_s = time.perf_counter() - began_s
     show({
         "benchmark": "restart",
         "baseline": "10 s to the first round",
         "queued": len(queue),
-        "classes": len(waiting),
+        "classes": len(snapshot.waiting),
         "read_s": read_s,
         "first_round_s": total_s,
         "ratio": total_s / 10,

@@ -13,7 +13,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from benchmarks.common import ASSOCIATIONS, SHAPES, resident_bytes, show, timed_s
+from benchmarks.common import ASSOCIATIONS, SHAPES, Figures, resident_bytes, show, timed_s
 from synergy.core import fairshare, shares
 from synergy.core.model import OnPrivateFull, QuotaKind, RequestClass, Resources
 from synergy.core.queue import WaitingQueue
@@ -60,7 +60,7 @@ def filled(count: int, rng: random.Random) -> WaitingQueue:
     return queue
 
 
-def measure(count: int) -> dict[str, object]:
+def measure(count: int) -> Figures:
     rng = random.Random(1)
     before = resident_bytes()
     queue = filled(count, rng)

@@ -13,9 +13,10 @@ from typing import Any
 import numpy as np
 
 ASSOCIATIONS, SHAPES = 5_000, 50
+Figures = dict[str, Any]  # what a measurement found, by name, as JSON shows it
 
 
-def machine() -> dict[str, Any]:
+def machine() -> Figures:
     """Return what the figures were measured on."""
     return {
         "processors": os.cpu_count(),
@@ -40,7 +41,7 @@ def resident_bytes() -> int:
     return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
-def show(result: dict[str, Any]) -> None:
+def show(result: Figures) -> None:
     """Print a result."""
     json.dump(result | {"machine": machine()}, sys.stdout, indent=2)
     print()

@@ -2,13 +2,15 @@
 
 import json
 import sys
+from typing import Any
+from wsgiref.types import StartResponse, WSGIEnvironment
 
 from waitress import serve
 
 EMPTY = ("ports", "networks", "subnets", "floatingips", "security-groups", "extensions")
 
 
-def answer(path):
+def answer(path: str) -> tuple[str, dict[str, Any]]:
     """Return the status and body for a path."""
     last = path.rstrip("/").rpartition("/")[2]
     if path.rstrip("/") in ("", "/v2.0"):
@@ -21,7 +23,7 @@ def answer(path):
     return "404 Not Found", {"NeutronError": detail}
 
 
-def application(environ, start_response):
+def application(environ: WSGIEnvironment, start_response: StartResponse) -> list[bytes]:
     """The WSGI application."""
     status, body = answer(environ["PATH_INFO"])
     start_response(status, [("Content-Type", "application/json")])

@@ -3,7 +3,9 @@
 import os
 import sys
 import time
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import openstack
 
@@ -18,20 +20,20 @@ MEMBERS = {"science": ("alice", "bob"), "physics": ("alice", "carol"), "private"
 FLAVORS = {"m1.tiny": (1, 64, 1), "m1.small": (2, 512, 1), "m1.big": (8, 4096, 10)}
 
 
-def named(found, name):
+def named(found: Iterable[Any], name: str) -> Any:
     """Return the one of that name, or None."""
     return next((one for one in found if one.name == name), None)
 
 
-def accounts(cloud):
+def accounts(cloud: Any) -> None:
     """Service users, projects with their members, and the catalogue."""
     identity = cloud.identity
 
-    def project(name):
+    def project(name: str) -> Any:
         found = named(identity.projects(domain_id="default"), name)
         return found or identity.create_project(name=name, domain_id="default")
 
-    def give(name, to, *roles):
+    def give(name: str, to: Any, *roles: str) -> None:
         user = named(identity.users(domain_id="default"), name) or identity.create_user(
             name=name, password=SECRET, domain_id="default"
         )
@@ -56,7 +58,7 @@ def accounts(cloud):
             )
 
 
-def resources(cloud):
+def resources(cloud: Any) -> None:
     """An image, flavors, and a wait for the hosts."""
     if named(cloud.image.images(), "tiny") is None:
         path = Path(os.environ["LAB_FOLDER"]) / "tiny.raw"

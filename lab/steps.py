@@ -8,6 +8,7 @@ import time
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -257,7 +258,7 @@ class Lab:
         ):
             file = "glance-api.conf" if name == "glance" else "placement.conf"
             command = [self.settings.bin(program), "--config-file", str(self._etc / file), *words]
-            self._once(name, lambda name=name, command=command: self._run(f"{name}-make", command))
+            self._once(name, partial(self._run, f"{name}-make", command))
         folder = str(self._etc)
         self._serve("placement", "placement.wsgi.api", env={"OS_PLACEMENT_CONFIG_DIR": folder})
         self._serve("glance", "glance.wsgi.api", env={"OS_GLANCE_CONFIG_DIR": folder})

@@ -2,9 +2,13 @@
 
 import json
 import sys
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from sphinx.application import Sphinx
+
 from synergy.core import errors
+from synergy.core.declared.fields import Argument, Setting
 from synergy.core.declared.filters import (
     CHANGE_FILTERS,
     EVENT_FILTERS,
@@ -23,26 +27,27 @@ import facts
 
 project = "Synergy"
 copyright = "The Synergy developers"
-extensions = []
+extensions: list[str] = []
 exclude_patterns = ["generated"]
 html_theme = "alabaster"
 
+Row = tuple[object, ...]
 _GENERATED = Path(__file__).parent / "generated"
 
 
-def _write(name, lines):
+def _write(name: str, lines: Sequence[str]) -> None:
     _GENERATED.mkdir(exist_ok=True)
     (_GENERATED / name).write_text("\n".join(lines) + "\n")
 
 
-def _table(title, headers, rows):
+def _table(title: str, headers: Row, rows: Iterable[Row]) -> list[str]:
     lines = [f".. list-table:: {title}", "   :header-rows: 1", ""]
     for row in (headers, *rows):
         lines += [f"   {'*' if n == 0 else ' '} - {cell}" for n, cell in enumerate(row)]
     return lines
 
 
-def settings_table(title, settings):
+def settings_table(title: str, settings: Iterable[Setting]) -> list[str]:
     """Return the lines of a table of settings."""
     rows = [
         (
@@ -58,19 +63,19 @@ def settings_table(title, settings):
     return _table(title, headers, rows)
 
 
-def arguments_table(title, table):
+def arguments_table(title: str, table: Iterable[Argument]) -> list[str]:
     """Return the lines of a table of what a list may be filtered or sorted by."""
     rows = [(f"``{one.name}``", one.help, one.kind.words()) for one in table]
     return _table(title, ("parameter", "meaning", "what may be given"), rows)
 
 
-def reasons_table(reasons):
+def reasons_table(reasons: Iterable[Reason]) -> list[str]:
     """Return the lines of a table of reasons."""
     rows = [(f"``{one}``", one.meaning, one.unblocked_by) for one in reasons]
     return _table("Why a request waits", ("reason", "what it means", "what ends the wait"), rows)
 
 
-def setup(_app):
+def setup(_app: Sphinx) -> None:
     _write("settings.inc", settings_table("Settings of a project", PROJECT_SETTINGS))
     _write("user-settings.inc", settings_table("Settings of a user", USER_SETTINGS))
     rows = sorted((s.value, e.value, t.value) for (s, e), t in TRANSITIONS.items())

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from synergy.core import events
 from synergy.core.events import FOR_OTHERS, Fact
+from synergy.managers.base import Manager
 
 ROOT = Path(__file__).parents[2]
 FACTS = {
@@ -61,7 +62,7 @@ def publishers() -> dict[str, list[str]]:
     return found
 
 
-def listeners(managers: dict[str, type]) -> dict[str, list[str]]:
+def listeners(managers: dict[str, type[Manager]]) -> dict[str, list[str]]:
     """Return the managers that listen to each fact."""
     return {
         name: sorted(key for key, cls in managers.items() if issubclass(fact, tuple(cls.listens)))
@@ -69,7 +70,7 @@ def listeners(managers: dict[str, type]) -> dict[str, list[str]]:
     }
 
 
-def rows(managers: dict[str, type]) -> list[tuple[str, str, str, str]]:
+def rows(managers: dict[str, type[Manager]]) -> list[tuple[str, str, str, str]]:
     """Return a line for each fact: its name, what it says, who publishes it, who listens."""
     told, heard = publishers(), listeners(managers)
     return [
