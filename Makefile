@@ -7,6 +7,8 @@ DEMO_ARGS ?=
 # One process for each processor; a file stays in one, since its tests share what they start.
 BESIDE ?= -n auto --dist loadfile
 
+SHELL_FILES := devstack/settings devstack/override-defaults devstack/plugin.sh devstack/lib/synergy tests/unit/devstack_functions.sh
+
 .PHONY: all demo test test-slow functional cover openstack endurance openstack-down lint bench soak doc sample notes wheel constraints clean
 all: lint test
 
@@ -59,6 +61,8 @@ lint: $(VENV)/.installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/shellcheck --shell bash --exclude SC1091,SC2034 $(SHELL_FILES)
+	$(BIN)/bashate --ignore E005,E006 $(SHELL_FILES)
 
 bench: $(VENV)/.installed
 	@for script in $(filter-out benchmarks/bench_soak.py,$(wildcard benchmarks/bench_*.py)); do $(BIN)/python $$script || exit 1; done
