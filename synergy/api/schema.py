@@ -9,6 +9,7 @@ from jsonschema.exceptions import best_match
 
 from synergy.api.body import read_object
 from synergy.api.routing import Route, Schema, unique
+from synergy.core.declared.sentences import sentence_of
 from synergy.core.declared.shapes import object_of
 from synergy.core.errors import InvalidInput
 
@@ -58,6 +59,4 @@ def _check(validator: Draft202012Validator, value: Mapping[str, Any]) -> None:
         if all(one.validator == "anyOf" and not one.absolute_path for one in errors):
             known = ", ".join(name for one in errors[0].validator_value for name in one["required"])
             raise InvalidInput(f"nothing to set: give one of {known}")
-        place = ".".join(str(part) for part in error.absolute_path)
-        told = f"{place}: {error.message}" if place else error.message
-        raise InvalidInput(told[:400])
+        raise InvalidInput(sentence_of(error))

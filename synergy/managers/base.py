@@ -16,6 +16,7 @@ from jsonschema import Draft202012Validator
 from jsonschema.exceptions import best_match
 from oslo_config import cfg
 
+from synergy.core.declared.sentences import sentence_of
 from synergy.core.errors import ConfigurationInvalid, InvalidInput, NotFound
 from synergy.core.events import Fact
 from synergy.ports import PARTS_OF_COMPUTE
@@ -94,8 +95,7 @@ class Command:
         """Raise InvalidInput naming the command and the argument, unless all are as declared."""
         error = best_match(self.validator.iter_errors(arguments))
         if error is not None:
-            place = ".".join(str(part) for part in error.absolute_path) or "arguments"
-            raise InvalidInput(f"{of} {self.name}: {place}: {error.message}") from error
+            raise InvalidInput(f"{of} {self.name}: {sentence_of(error)}") from error
 
 
 M = TypeVar("M", bound=Callable[..., Json])

@@ -189,12 +189,15 @@ def states(service):
         ),
         (["manager", "execute", "queue", "fly"], "has no command 'fly'"),
         (["manager", "execute", "queue", "list", "limit"], "must have the form NAME=VALUE"),
-        (["manager", "execute", "queue", "list", "limit=0"], "limit: 0 is less than the minimum"),
+        (["manager", "execute", "queue", "list", "limit=0"], "limit is 0, but must be at least 1"),
         (["project", "add", "nosuch"], "Keystone knows no project 'nosuch'"),
         (["project", "set", "science"], "nothing to set"),
         (["request", "show", "nosuch"], "request 'nosuch' does not exist"),
-        (["manager", "execute", "queue", "list", "limit=5000"], "greater than the maximum"),
-        (["request", "list", "--state", "SLEEPY"], "state.0: 'SLEEPY' is not one of"),
+        (
+            ["manager", "execute", "queue", "list", "limit=5000"],
+            "limit is 5000, but must be at most 1000",
+        ),
+        (["request", "list", "--state", "SLEEPY"], 'state is "SLEEPY", but must be one of'),
     ],
 )
 def test_a_command_that_makes_no_sense_ends_with_one_line_and_exit_code_1(untouched, command, told):

@@ -13,6 +13,7 @@ from typing import Any, ClassVar, Final, Self
 from synergy.core.errors import InvalidInput
 
 Schema = dict[str, Any]
+TEXT_PATTERN: Final = r"^[^\x00-\x1f]+$"
 RESOURCE_CLASS_PATTERN: Final = "^[A-Z][A-Z0-9_]{0,254}$"
 MOST: Final = 2**31 - 1  # what a column of whole numbers holds
 LONGEST_ID: Final = 64
@@ -164,7 +165,7 @@ class Text(Kind):
             "type": "string",
             "minLength": 1,
             "maxLength": self.longest,
-            "pattern": r"^[^\x00-\x1f]+$",
+            "pattern": TEXT_PATTERN,
         }
 
     def words(self) -> str:

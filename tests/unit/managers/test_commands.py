@@ -28,5 +28,7 @@ def test_every_command_refuses_what_it_does_not_declare(command):
 
 def test_a_command_of_a_manager_names_the_argument_that_is_wrong():
     command = CLASSES["queue"].commands()["list"]
-    with pytest.raises(InvalidInput, match="^queue list: limit: 'many' is not of type 'integer'"):
+    with pytest.raises(
+        InvalidInput, match='^queue list: limit is "many", but must be a whole number'
+    ):
         command.check({"limit": "many"}, "queue")
