@@ -25,7 +25,10 @@ def project_id_of(client: Client, name_or_id: str | None) -> str | None:
 
 
 def user_id_of(client: Client, project: str | None, name_or_id: str | None) -> str | None:
-    """Return the id of a user of a managed project, or of any that may be seen; None stays None."""
+    """Return the id of a user of a managed project, or of any that may be seen; None stays None.
+
+    Raises ApiError for a user of none of them: an empty list would hide a misspelt name.
+    """
     if name_or_id is None:
         return None
     projects = [project] if project else [one["id"] for one in client.projects.list()]
@@ -33,7 +36,9 @@ def user_id_of(client: Client, project: str | None, name_or_id: str | None) -> s
     found = {user["user_id"] for user in users if name_or_id in (user["user_id"], user["name"])}
     if len(found) > 1:
         raise ApiError(f"user name {name_or_id!r} is not unique: give one of {sorted(found)}")
-    return found.pop() if found else name_or_id
+    if not found:
+        raise ApiError(f"user {name_or_id!r} is of no managed project that you may see")
+    return found.pop()
 
 
 def add_project(parser: argparse.ArgumentParser) -> None:

@@ -193,6 +193,7 @@ def states(service):
         (["project", "add", "nosuch"], "Keystone knows no project 'nosuch'"),
         (["project", "set", "science"], "nothing to set"),
         (["request", "show", "nosuch"], "request 'nosuch' does not exist"),
+        (["request", "list", "--user", "nosuch"], "user 'nosuch' is of no managed project"),
         (
             ["manager", "execute", "queue", "list", "limit=5000"],
             "limit is 5000, but must be at most 1000",
