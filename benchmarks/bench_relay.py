@@ -22,7 +22,7 @@ from multiprocessing.queues import Queue
 from multiprocessing.sharedctypes import Synchronized
 from multiprocessing.synchronize import Event
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TypeAlias, cast
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
@@ -50,8 +50,8 @@ from synergy.managers.scheduler import SchedulerManager
 from synergy.service.periodic import Worker
 from synergy.sim.engine import Engine
 
-Counter = Synchronized[int]
-Latencies = Queue[list[float]]
+Counter: TypeAlias = "Synchronized[int]"  # their classes know no parameters while they run
+Latencies: TypeAlias = "Queue[list[float]]"
 DURABLE = Durability(durable=True)
 INTAKE, DISPATCH, RELAYED, FILLER = 12_000, 5_000, 1_000, 20_300
 EVERY_S = 0.005

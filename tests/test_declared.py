@@ -62,15 +62,8 @@ from synergy.core.declared.shapes import object_of
 from synergy.core.errors import InvalidInput
 from synergy.core.model import Association, ExpiryAction, Project, Resources, State
 from synergy.core.reasons import Reason
-from synergy.db.models import (
-    AssociationRow,
-    AuditRow,
-    ClassRow,
-    ProjectRow,
-    RequestRow,
-    StepRow,
-    column_of,
-)
+from synergy.db.columns import column_of
+from synergy.db.models import AssociationRow, AuditRow, ClassRow, ProjectRow, RequestRow, StepRow
 from synergy.db.search import columns_of
 from synergy.managers.fairshare import FairShareManager
 from synergy.managers.project import ProjectManager

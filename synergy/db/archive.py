@@ -20,9 +20,8 @@ from synergy.core.lifecycle import TERMINAL
 from synergy.core.model import Resources
 from synergy.core.rollup import DAY, day_of
 from synergy.db.classes import Classes
+from synergy.db.columns import EPOCH, MICROSECOND, Unreadable
 from synergy.db.models import (
-    EPOCH,
-    MICROSECOND,
     ArchiveRow,
     AuditRow,
     Base,
@@ -33,7 +32,6 @@ from synergy.db.models import (
     RequestRow,
     SpanRow,
     StepRow,
-    Unreadable,
 )
 from synergy.db.rollups import CHUNK, SqlRollups, series_of
 from synergy.db.rows import DamageLog

@@ -8,7 +8,8 @@ from sqlalchemy import Connection, insert, select, update
 
 from synergy.core.audit import AuditEntry, AuditOutcome
 from synergy.core.declared.filters import CHANGE_FILTERS, ChangeFilters
-from synergy.db.models import AuditRow, Unreadable
+from synergy.db.columns import Unreadable
+from synergy.db.models import AuditRow
 
 _NAMES: Final = tuple(field.name for field in fields(AuditEntry))
 _COLUMNS: Final = [getattr(AuditRow, name) for name in _NAMES]

@@ -27,21 +27,15 @@ from synergy.core.ids import as_stored
 from synergy.core.lifecycle import TERMINAL, WAITING, Move, Step
 from synergy.core.model import QuotaKind, Request, RequestClass, Resources, State
 from synergy.db.classes import Classes
+from synergy.db.columns import EPOCH, LATEST, LATEST_US, ODD, Instant, SoughtServer, Unreadable
 from synergy.db.models import (
-    EPOCH,
-    LATEST,
-    LATEST_US,
-    ODD,
     BodyRow,
     ClassRow,
-    Instant,
     QuarantineRow,
     RequestRow,
     SeriesRow,
-    SoughtServer,
     SpanRow,
     StepRow,
-    Unreadable,
 )
 from synergy.db.rollups import HOLDING, SqlRollups, series_of
 from synergy.db.rows import Damaged, DamageLog, RowReader, texts

@@ -33,20 +33,18 @@ from synergy.core.lifecycle import HOLDS_QUOTA, TERMINAL
 from synergy.core.model import QuotaKind, RequestClass, State
 from synergy.core.rollup import Level
 from synergy.db.classes import Classes
+from synergy.db.columns import Instant, is_after, is_instant
 from synergy.db.models import (
     ClassRow,
     DayRow,
     FinishedRow,
     GrowthRow,
     HourRow,
-    Instant,
     LedgerHourRow,
     RequestRow,
     SeriesRow,
     SpanRow,
     StepRow,
-    is_after,
-    is_instant,
 )
 from synergy.db.rows import Damaged, DamageLog, RowReader
 from synergy.ports import (

@@ -13,7 +13,7 @@ from typing import Any, Final, Generic, TypeVar
 from sqlalchemy import BigInteger, Double
 
 from synergy.core.ids import uuid_of
-from synergy.db.models import Unreadable
+from synergy.db.columns import Unreadable
 
 LOG = logging.getLogger(__name__)
 T = TypeVar("T")

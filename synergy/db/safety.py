@@ -6,7 +6,8 @@ from typing import Any, Final
 from sqlalchemy import Connection, delete, insert, select
 
 from synergy.core.clockwatch import Mark
-from synergy.db.models import EPOCH, ClockMarkRow, ExpiryBrakeRow
+from synergy.db.columns import EPOCH
+from synergy.db.models import ClockMarkRow, ExpiryBrakeRow
 from synergy.ports import Brake
 
 _ONLY_ID: Final = 1

@@ -1,0 +1,60 @@
+"""The tables, typed, by what they are about; importing this makes all of them known.
+
+Must not know how rows become values.
+"""
+
+from synergy.db.models.accounts import (
+    AssociationRow,
+    DomainRow,
+    ProjectRow,
+    TrustIntentRow,
+    TrustRow,
+)
+from synergy.db.models.base import Base
+from synergy.db.models.requests import BodyRow, ClassRow, QuarantineRow, RequestRow, StepRow
+from synergy.db.models.safety import (
+    ArchiveRow,
+    AuditRow,
+    ClockMarkRow,
+    ExpiryBrakeRow,
+    LeadershipRow,
+)
+from synergy.db.models.usage import (
+    DayRow,
+    FinishedRow,
+    GrowthRow,
+    HourRow,
+    LedgerHourRow,
+    SeriesRow,
+    SpanRow,
+    UsageRow,
+    UsageStateRow,
+)
+
+__all__ = [
+    "ArchiveRow",
+    "AssociationRow",
+    "AuditRow",
+    "Base",
+    "BodyRow",
+    "ClassRow",
+    "ClockMarkRow",
+    "DayRow",
+    "DomainRow",
+    "ExpiryBrakeRow",
+    "FinishedRow",
+    "GrowthRow",
+    "HourRow",
+    "LeadershipRow",
+    "LedgerHourRow",
+    "ProjectRow",
+    "QuarantineRow",
+    "RequestRow",
+    "SeriesRow",
+    "SpanRow",
+    "StepRow",
+    "TrustIntentRow",
+    "TrustRow",
+    "UsageRow",
+    "UsageStateRow",
+]
