@@ -57,7 +57,10 @@ class WorldServices:
         return json.loads(json.dumps(self._audit.list(filters)))
 
     def execute(self, name, command, arguments):
-        return json.loads(json.dumps(self._named(name).execute(command, arguments)))
+        answer = self._named(name).execute(command, arguments)
+        carried = json.loads(json.dumps(answer))
+        assert carried == answer, "an answer is made of plain values, or no message can carry it"
+        return carried
 
 
 class Api:

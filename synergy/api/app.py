@@ -17,7 +17,7 @@ from synergy.api.policies import Caller, Enforcer
 from synergy.api.routing import Answer, Call, Lane, LaneTable, Route
 from synergy.api.schema import Checker
 from synergy.api.schemas import COMPONENTS
-from synergy.api.services import Services
+from synergy.api.services import ServiceHost, Services
 from synergy.api.trail import Trail
 from synergy.api.v1 import audit, expiry, managers, projects, reports, requests, service
 from synergy.api.visibility import Visibility
@@ -37,7 +37,7 @@ VISIBILITY: Final = Visibility(COMPONENTS)
 
 
 def create_app(
-    services: Services,
+    host: ServiceHost,
     enforcer: Enforcer,
     *,
     strategy: str,
@@ -51,11 +51,12 @@ def create_app(
     app.json.sort_keys = False  # type: ignore[attr-defined]
     app.url_map.strict_slashes = False
     errors.register(app)
+    services = Services(host)
     metrics, pace = Metrics(services), Pace(costly_per_minute, monotonic_s)
     refusals = Pace(REFUSALS_PER_MINUTE, monotonic_s)
 
     def trails(who: Mapping[str, Any]) -> Trail:
-        return Trail(services, who, refusals)
+        return Trail(host, who, refusals)
 
     for route in ROUTES:
         app.add_url_rule(
@@ -79,7 +80,7 @@ def create_app(
 
 
 def served(
-    services: Services,
+    host: ServiceHost,
     enforcer: Enforcer,
     conf: Any,
     *,
@@ -92,7 +93,7 @@ def served(
     conf  has [keystone_authtoken] and [oslo_middleware]
     """
     app: errors.Wsgi = create_app(
-        services,
+        host,
         enforcer,
         strategy=strategy,
         longest_body=longest_body,

@@ -1,7 +1,7 @@
 """What Prometheus reads: numbers of the whole service, never of one project."""
 
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
@@ -13,6 +13,9 @@ from synergy.core.errors import SynergyError
 _BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 _STATUSES = ("CREATED", "STOPPED", "RUNNING", "DEGRADED", "STALLED", "ERROR", "DESTROYED")
 _SHARED = ("total", "shared", "shared_used", "shared_free", "lent", "shortfall")
+
+
+T = TypeVar("T")
 
 
 class Metrics:
@@ -51,7 +54,7 @@ class _OfService(Collector):
 
     def collect(self) -> Iterator[Any]:
         yield from self._managers()
-        counts = self._ask("queue", "counts")
+        counts = _known(self._services.queue.counts)
         if counts is not None:
             family = GaugeMetricFamily("synergy_requests", "Requests by state.", labels=["state"])
             for state, count in sorted(counts.items()):
@@ -89,7 +92,7 @@ class _OfService(Collector):
         lag_s = GaugeMetricFamily(
             "synergy_manager_lag_seconds", "How late a run of a manager is.", labels=["manager"]
         )
-        for one in self._services.managers():
+        for one in self._services.host.managers():
             lag_s.add_metric([one["name"]], one["lag_s"])
             for name in _STATUSES:
                 status.add_metric([one["name"], name], float(one["status"] == name))
@@ -145,6 +148,14 @@ class _OfService(Collector):
 
     def _ask(self, manager: str, command: str) -> Any:
         try:
-            return self._services.execute(manager, command, {})
+            return self._services.host.execute(manager, command, {})
         except SynergyError:
             return None
+
+
+def _known(ask: Callable[[], T]) -> T | None:
+    """Return an answer, None where there is none now."""
+    try:
+        return ask()
+    except SynergyError:
+        return None

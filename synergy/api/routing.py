@@ -60,7 +60,7 @@ class Call:
     def run(self, manager: str, command: str, /, **arguments: Any) -> Any:
         """Run a manager's command, leaving out arguments that are None."""
         given = {name: value for name, value in arguments.items() if value is not None}
-        return self.services.execute(manager, command, given)
+        return self.services.host.execute(manager, command, given)
 
     def scope(self, noun: str) -> str | None:
         """Return the project whose things are asked for, None for everybody's.
@@ -169,7 +169,7 @@ def change_of(settings: Mapping[str, Schema], how: Mapping[str, Schema]) -> dict
     return object_of({**settings, **how}) | {"anyOf": changes}
 
 
-def next_page(call: Call, found: Sequence[Mapping[str, Any]], *, key: str = "id") -> str | None:
+def next_page(call: Call, found: Sequence[Mapping[str, object]], *, key: str = "id") -> str | None:
     """Return where the next page is, None when this was the last."""
     limit = call.query.get("limit", LIMIT["default"])
     if len(found) < limit:

@@ -1,35 +1,55 @@
-"""What the API calls, as a protocol: the service host offers it, a test may too."""
+"""What routes call: our managers by their facades, and what the process of the managers offers.
+
+Why: a facade has the names and types of what a manager is asked, and the host carries every call in
+one way: in this process, over a socket, later over a message bus. Whatever carries calls needs to
+know of no facade, and whoever calls of no carrier.
+"""
 
 from collections.abc import Mapping
 from typing import Any, Protocol
 
+from synergy.api.facades import Queue
+from synergy.core.declared.answers import Change, Manager, Readiness
 
-class Services(Protocol):
-    """Managers by name, and their commands."""
 
-    def health(self) -> Any:
+class ServiceHost(Protocol):
+    """The process that runs the managers. Every argument and answer is made of plain values."""
+
+    def health(self) -> Readiness:
         """Return whether the service is ready and healthy, why not, and each manager's status."""
 
-    def managers(self) -> list[Any]:
+    def managers(self) -> list[Manager]:
         """Return what is to be shown of every manager."""
 
-    def manager(self, name: str) -> Any:
+    def manager(self, name: str) -> Manager:
         """Return what is to be shown of one manager. Raises NotFound."""
 
-    def start_manager(self, name: str) -> Any:
+    def start_manager(self, name: str) -> Manager:
         """Let a paused manager run. Raises NotFound."""
 
-    def stop_manager(self, name: str) -> Any:
+    def stop_manager(self, name: str) -> Manager:
         """Pause a manager. Raises NotFound."""
 
-    def execute(self, name: str, command: str, arguments: Mapping[str, Any]) -> Any:
-        """Run a manager's command. Raises NotFound, InvalidInput, and what the command raises."""
+    def execute(self, name: str, command: str, arguments: Mapping[str, object]) -> Any:
+        """Run a command, of a third party's manager too: its declared schema checks the arguments.
 
-    def begin_change(self, entry: Mapping[str, Any]) -> int:
+        Raises NotFound where the manager is not loaded or has no such command, InvalidInput, what
+        the command raises, and UpstreamUnavailable where the managers cannot be reached.
+        """
+
+    def begin_change(self, entry: Mapping[str, object]) -> int:
         """Write down a change that is about to be made. Raises UpstreamUnavailable."""
 
-    def settle_change(self, number: int, settled: Mapping[str, Any]) -> None:
+    def settle_change(self, number: int, settled: Mapping[str, object]) -> None:
         """Write down what became of it. Raises UpstreamUnavailable."""
 
-    def changes(self, filters: Mapping[str, Any]) -> list[Any]:
+    def changes(self, filters: Mapping[str, object]) -> list[Change]:
         """Return changes that were asked for. Raises InvalidInput."""
+
+
+class Services:
+    """The host of the managers, and a facade for each manager that routes call."""
+
+    def __init__(self, host: ServiceHost) -> None:
+        self.host = host
+        self.queue = Queue(host)

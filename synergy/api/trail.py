@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from synergy.api.errors import status_of
 from synergy.api.pace import Pace
-from synergy.api.services import Services
+from synergy.api.services import ServiceHost
 from synergy.core.audit import AuditOutcome, difference
 from synergy.core.errors import SynergyError
 
@@ -25,9 +25,9 @@ _LEFT_OUT: Final = ("users", "history", "commands", "revision")  # nouns of thei
 class Trail:
     """One change that somebody asks for."""
 
-    def __init__(self, services: Services, who: Mapping[str, Any], refusals: Pace) -> None:
+    def __init__(self, host: ServiceHost, who: Mapping[str, Any], refusals: Pace) -> None:
         """who  the fields of `core.audit.AuditEntry` that say who asks for what"""
-        self._services, self._refusals = services, refusals
+        self._host, self._refusals = host, refusals
         self._entry = {name: _bounded(value) for name, value in who.items()}
         self._number: int | None = None
         self._before: Mapping[str, Any] | None = None
@@ -49,7 +49,7 @@ class Trail:
     def begin(self, before: Callable[[], Mapping[str, Any] | None]) -> None:
         """Write down what is about to be done. Raises what keeps it from being known."""
         self._before = before()
-        self._number = self._services.begin_change(
+        self._number = self._host.begin_change(
             {**self._entry, "before": _bounded(_shown(self._before))}
         )
 
@@ -71,9 +71,9 @@ class Trail:
         LOG.info("%s", json.dumps({**self._entry, **settled}, sort_keys=True, default=str))
         try:
             if self._number is None:
-                self._services.begin_change({**self._entry, **settled})
+                self._host.begin_change({**self._entry, **settled})
             else:
-                self._services.settle_change(self._number, settled)
+                self._host.settle_change(self._number, settled)
         except SynergyError as error:
             LOG.error("the outcome above is not in the database: %s", error)
 

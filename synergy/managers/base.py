@@ -10,13 +10,15 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cache
-from typing import Any, ClassVar, Final, TypeVar
+from typing import Any, ClassVar, Final, ParamSpec, TypeVar, overload
 
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import best_match
 from oslo_config import cfg
 
+from synergy.core.declared.commands import ManagerCommand
 from synergy.core.declared.sentences import sentence_of
+from synergy.core.declared.shapes import object_of
 from synergy.core.errors import ConfigurationInvalid, InvalidInput, NotFound
 from synergy.core.events import Fact
 from synergy.ports import PARTS_OF_COMPUTE
@@ -91,13 +93,15 @@ class Command:
         # Once: to make a validator, and to check that a schema is one, takes longer than a command.
         object.__setattr__(self, "validator", Draft202012Validator(self.schema))
 
-    def check(self, arguments: Mapping[str, Json], of: str) -> None:
+    def check(self, arguments: Mapping[str, object], of: str) -> None:
         """Raise InvalidInput naming the command and the argument, unless all are as declared."""
         error = best_match(self.validator.iter_errors(arguments))
         if error is not None:
             raise InvalidInput(f"{of} {self.name}: {sentence_of(error)}") from error
 
 
+A = TypeVar("A")
+P = ParamSpec("P")
 M = TypeVar("M", bound=Callable[..., Json])
 S = TypeVar("S", bound="Manager")
 F = TypeVar("F", bound=Fact)
@@ -113,22 +117,45 @@ def on(fact: type[F]) -> Callable[[Callable[[S, F], None]], Callable[[S, F], Non
     return mark
 
 
+@overload
+def command(declared: ManagerCommand[A], /) -> Callable[[Callable[P, A]], Callable[P, A]]: ...
+
+
+@overload
 def command(
-    schema_of: Mapping[str, Any] | None = None,
+    takes: Mapping[str, Any] | None = None,
+    /,
+    *,
+    required: Sequence[str] = (),
+    beside: bool = False,
+) -> Callable[[M], M]: ...
+
+
+def command(
+    takes: Mapping[str, Any] | ManagerCommand[Json] | None = None,
+    /,
     *,
     required: Sequence[str] = (),
     beside: bool = False,
 ) -> Callable[[M], M]:
-    """Declare a method as a command; `schema_of` gives the JSON Schema of each argument."""
+    """Declare a method as a command of its manager.
+
+    takes  the JSON Schema of each argument; or a command that is declared in core because the API
+           calls it: then the method answers what it says
+    """
 
     def mark(method: M) -> M:
-        schema = {
-            "type": "object",
-            "properties": dict(schema_of or {}),
-            "required": list(required),
-            "additionalProperties": False,
-        }
-        method.__dict__["synergy_command"] = schema, beside
+        method.__dict__["synergy_command"] = (
+            takes
+            if isinstance(takes, ManagerCommand)
+            else ManagerCommand(
+                manager="",
+                name=method.__name__.removeprefix("do_"),
+                takes=takes or {},
+                required=tuple(required),
+                beside=beside,
+            )
+        )
         return method
 
     return mark
@@ -193,16 +220,19 @@ class Manager:
         """Return the declared commands by name."""
         found = {}
         for method_name, method in inspect.getmembers(cls, inspect.isfunction):
-            declared = method.__dict__.get("synergy_command")
+            declared: ManagerCommand[Json] | None = method.__dict__.get("synergy_command")
             if declared is not None:
-                schema, beside = declared
-                name = method_name.removeprefix("do_")
-                text = inspect.getdoc(method) or ""
-                rule = f"synergy:{cls.name}:{name}"
-                found[name] = Command(name, text.split("\n")[0], schema, method_name, rule, beside)
+                found[declared.name] = Command(
+                    name=declared.name,
+                    help=(inspect.getdoc(method) or "").split("\n")[0],
+                    schema=object_of(declared.takes, declared.required),
+                    method=method_name,
+                    rule=f"synergy:{cls.name}:{declared.name}",
+                    beside=declared.beside,
+                )
         return found
 
-    def execute(self, name: str, /, **arguments: Json) -> Json:
+    def execute(self, name: str, /, **arguments: object) -> Json:
         """Run a declared command. Raises NotFound, InvalidInput, and what the command raises."""
         found = self.commands().get(name)
         if found is None:

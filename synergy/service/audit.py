@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any, cast
 
 from synergy.core.audit import AuditEntry, AuditOutcome
+from synergy.core.declared.answers import Change
 from synergy.core.declared.filters import (
     CHANGE_FILTERS,
     USUAL_PAGE,
@@ -15,8 +16,6 @@ from synergy.core.declared.filters import (
 )
 from synergy.ports import Clock, Store
 
-Json = Any
-
 
 class AuditLog:
     """Changes that were asked for through the API."""
@@ -24,7 +23,7 @@ class AuditLog:
     def __init__(self, store: Store, clock: Clock) -> None:
         self._store, self._clock = store, clock
 
-    def begin(self, entry: Mapping[str, Json]) -> int:
+    def begin(self, entry: Mapping[str, Any]) -> int:
         """Write down what is about to be done, and return its number."""
         values = dict(entry)
         outcome = AuditOutcome(values.pop("outcome", AuditOutcome.BEGUN))
@@ -33,7 +32,7 @@ class AuditLog:
             uow.commit()
         return number
 
-    def settle(self, number: int, settled: Mapping[str, Json]) -> None:
+    def settle(self, number: int, settled: Mapping[str, Any]) -> None:
         """Write what became of it."""
         values = dict(settled)
         outcome = AuditOutcome(values.pop("outcome"))
@@ -41,7 +40,7 @@ class AuditLog:
             uow.audit.settle(number, outcome, **values)
             uow.commit()
 
-    def list(self, filters: Mapping[str, Json]) -> list[Json]:
+    def list(self, filters: Mapping[str, Any]) -> list[Change]:
         """Return changes, oldest first; `marker` is the last number seen. Raises InvalidInput."""
         wanted = cast(ChangeFilters, keywords_in(filters, CHANGE_FILTERS))
         limit, after = filters.get("limit", USUAL_PAGE), filters.get("marker", 0)
@@ -50,7 +49,7 @@ class AuditLog:
         return [_json(number, entry) for number, entry in found]
 
 
-def _json(number: int, entry: AuditEntry) -> Json:
+def _json(number: int, entry: AuditEntry) -> Change:
     return {
         "number": number,
         "at": entry.at.isoformat(),
@@ -62,9 +61,9 @@ def _json(number: int, entry: AuditEntry) -> Json:
         "address": entry.address,
         "operation": entry.operation,
         "target": entry.target,
-        "asked": entry.asked,
-        "before": entry.before,
-        "after": entry.after,
+        "asked": dict(entry.asked),
+        "before": None if entry.before is None else dict(entry.before),
+        "after": None if entry.after is None else dict(entry.after),
         "outcome": entry.outcome.value,
         "status": entry.status,
         "why": entry.why,

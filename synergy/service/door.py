@@ -17,8 +17,9 @@ from typing import Any, Final
 from synergy.api.gateway import BodyLimits, Gateway
 from synergy.api.lanes import LaneThreads
 from synergy.api.server import ServerThread
-from synergy.api.services import Services
+from synergy.api.services import ServiceHost
 from synergy.core import errors
+from synergy.core.declared.answers import Change, Manager, Readiness
 from synergy.core.errors import SynergyError, UpstreamUnavailable
 
 LOG = logging.getLogger(__name__)
@@ -38,8 +39,8 @@ _ERRORS: Final = {
 class Door:
     """Answers calls at a path, on threads of this process."""
 
-    def __init__(self, services: Services, path: str) -> None:
-        self._services, self._path = services, path
+    def __init__(self, host: ServiceHost, path: str) -> None:
+        self._host, self._path = host, path
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         lanes = {"calls": LaneThreads("calls", 8)}
         gateway = Gateway(self._served, lanes, lambda *_: "calls", _LIMITS, None)
@@ -83,54 +84,58 @@ class Door:
     def _call(self, asked: Mapping[str, Any]) -> Any:
         if asked["call"] not in _CALLS:
             raise errors.NotFound(f"there is no call {asked['call']!r}")
-        return getattr(self._services, asked["call"])(*asked["arguments"])
+        return getattr(self._host, asked["call"])(*asked["arguments"])
 
 
 class BehindDoor:
-    """The services of another process; see `api.services.Services`."""
+    """The managers' process, reached by its inner door; see `api.services.ServiceHost`."""
 
     def __init__(self, path: str) -> None:
         self._path = path
 
-    def health(self) -> Any:
+    def health(self) -> Readiness:
         """Return whether the service is ready and healthy, and why not."""
-        return self._ask("health")
-
-    def managers(self) -> list[Any]:
-        """Return what is to be shown of every manager."""
-        found: list[Any] = self._ask("managers")
+        found: Readiness = self._ask("health")
         return found
 
-    def manager(self, name: str) -> Any:
+    def managers(self) -> list[Manager]:
+        """Return what is to be shown of every manager."""
+        found: list[Manager] = self._ask("managers")
+        return found
+
+    def manager(self, name: str) -> Manager:
         """Return what is to be shown of one manager. Raises NotFound."""
-        return self._ask("manager", name)
+        found: Manager = self._ask("manager", name)
+        return found
 
-    def start_manager(self, name: str) -> Any:
+    def start_manager(self, name: str) -> Manager:
         """Let a paused manager run. Raises NotFound."""
-        return self._ask("start_manager", name)
+        found: Manager = self._ask("start_manager", name)
+        return found
 
-    def stop_manager(self, name: str) -> Any:
+    def stop_manager(self, name: str) -> Manager:
         """Pause a manager. Raises NotFound."""
-        return self._ask("stop_manager", name)
+        found: Manager = self._ask("stop_manager", name)
+        return found
 
-    def execute(self, name: str, command: str, arguments: Mapping[str, Any]) -> Any:
+    def execute(self, name: str, command: str, arguments: Mapping[str, object]) -> Any:
         """Run a command. Raises what the command raises, and UpstreamUnavailable."""
         return self._ask("execute", name, command, dict(arguments))
 
-    def begin_change(self, entry: Mapping[str, Any]) -> int:
+    def begin_change(self, entry: Mapping[str, object]) -> int:
         """Write down a change that is about to be made. Raises UpstreamUnavailable."""
         return int(self._ask("begin_change", dict(entry)))
 
-    def settle_change(self, number: int, settled: Mapping[str, Any]) -> None:
+    def settle_change(self, number: int, settled: Mapping[str, object]) -> None:
         """Write down what became of it. Raises UpstreamUnavailable."""
         self._ask("settle_change", number, dict(settled))
 
-    def changes(self, filters: Mapping[str, Any]) -> list[Any]:
+    def changes(self, filters: Mapping[str, object]) -> list[Change]:
         """Return changes that were asked for. Raises InvalidInput."""
-        found: list[Any] = self._ask("changes", dict(filters))
+        found: list[Change] = self._ask("changes", dict(filters))
         return found
 
-    def _ask(self, call: str, *arguments: Any) -> Any:
+    def _ask(self, call: str, *arguments: object) -> Any:
         connection = _UnixConnection(self._path)
         try:
             connection.request("POST", "/", json.dumps({"call": call, "arguments": arguments}))

@@ -7,9 +7,11 @@ from typing import Any, Final
 
 from oslo_config import cfg
 
+from synergy.core.declared.answers import Change, Readiness
+from synergy.core.declared.answers import Manager as ManagerShown
 from synergy.core.errors import InvalidInput, NotFound
 from synergy.db.store import SqlStore
-from synergy.managers.base import Json, Manager, assemble
+from synergy.managers.base import Manager, assemble
 from synergy.managers.supervision.health import health_of
 from synergy.managers.supervision.supervisor import Supervisor, supervisor_json
 from synergy.managers.support.owners import Owners
@@ -101,46 +103,46 @@ class Host:
 
     # --- what the API offers ----------------------------------------------------------------------
 
-    def health(self) -> Json:
+    def health(self) -> Readiness:
         """Return whether the service is ready and healthy, and why not; waits for no manager."""
         reports = [worker.supervisor.report for worker in self._workers.values()]
         return health_of(reports, self._troubles())
 
-    def managers(self) -> list[Json]:
+    def managers(self) -> list[ManagerShown]:
         """Return what is to be shown of every manager."""
         return [self.manager(name) for name in self._workers]
 
-    def manager(self, name: str) -> Json:
+    def manager(self, name: str) -> ManagerShown:
         """Return what is to be shown of one manager. Raises NotFound."""
         return supervisor_json(self._worker(name).supervisor)
 
-    def start_manager(self, name: str) -> Json:
+    def start_manager(self, name: str) -> ManagerShown:
         """Let a paused manager run. Raises NotFound."""
         worker = self._worker(name)
         worker.supervisor.start()
         worker.wake()
         return self.manager(name)
 
-    def stop_manager(self, name: str) -> Json:
+    def stop_manager(self, name: str) -> ManagerShown:
         """Pause a manager. Raises NotFound."""
         self._worker(name).supervisor.stop()
         return self.manager(name)
 
-    def execute(self, name: str, command: str, arguments: Mapping[str, Json]) -> Json:
+    def execute(self, name: str, command: str, arguments: Mapping[str, object]) -> Any:
         """Run a manager's command. Raises NotFound, InvalidInput, and what the command raises."""
         if not all(isinstance(key, str) and key.isidentifier() for key in arguments):
             raise InvalidInput(f"{name} {command}: argument names must be identifiers")
         return self._worker(name).supervisor.execute(command, arguments)
 
-    def begin_change(self, entry: Mapping[str, Json]) -> int:
+    def begin_change(self, entry: Mapping[str, object]) -> int:
         """Write down a change that is about to be made. Raises UpstreamUnavailable."""
         return self._audit.begin(entry)
 
-    def settle_change(self, number: int, settled: Mapping[str, Json]) -> None:
+    def settle_change(self, number: int, settled: Mapping[str, object]) -> None:
         """Write down what became of it. Raises UpstreamUnavailable."""
         self._audit.settle(number, settled)
 
-    def changes(self, filters: Mapping[str, Json]) -> list[Json]:
+    def changes(self, filters: Mapping[str, object]) -> list[Change]:
         """Return changes that were asked for. Raises InvalidInput."""
         return self._audit.list(filters)
 

@@ -22,7 +22,7 @@ from synergy.api.authentication import NONE
 from synergy.api.errors import Wsgi
 from synergy.api.policies import new_enforcer
 from synergy.api.server import ApiServer
-from synergy.api.services import Services
+from synergy.api.services import ServiceHost
 from synergy.core.errors import ConfigurationInvalid, StoreUnavailable, SynergyError
 from synergy.db import engine as database
 from synergy.db.key_file import read_keys
@@ -142,8 +142,8 @@ def check_address(conf: Any) -> None:
             raise ConfigurationInvalid([taken]) from error
 
 
-def api_of(services: Services, conf: cfg.ConfigOpts) -> Wsgi:
-    """Return the WSGI application of the API over these services."""
+def api_of(host: ServiceHost, conf: cfg.ConfigOpts) -> Wsgi:
+    """Return the WSGI application of the API over the host of the managers."""
     strategy = conf.api.auth_strategy
     if strategy == NONE:
         LOG.warning(
@@ -151,7 +151,7 @@ def api_of(services: Services, conf: cfg.ConfigOpts) -> Wsgi:
             conf.api.host, conf.api.port,
         )  # fmt: skip
     return served(
-        services,
+        host,
         new_enforcer(conf),
         conf,
         strategy=strategy,

@@ -7,6 +7,7 @@ from itertools import pairwise
 import pytest
 
 from synergy.api.metrics import Metrics
+from synergy.api.services import Services
 from synergy.core.errors import Conflict, InvalidInput, UpstreamUnavailable
 from synergy.managers.expiry import LONGEST_RETRY_S
 from synergy.ports import ServerStatus
@@ -311,7 +312,7 @@ def test_whether_servers_end_is_shown_and_resumed_through_the_api(made):
     api = Api(made).as_admin()
     shown = api.get("/v1/expiry")["expiry"]
     assert (shown["suspended"], shown["reason"], shown["due_on_resume"]) == (True, "clock", 3)
-    numbers = Metrics(WorldServices(made)).text().decode()
+    numbers = Metrics(Services(WorldServices(made))).text().decode()
     assert 'synergy_expiry_suspended{reason="clock"} 1.0' in numbers
     assert "synergy_clock_off_seconds 7200.0" in numbers
     status, answer, _ = api.ask("POST", "/v1/expiry/resume", {})

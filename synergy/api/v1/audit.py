@@ -10,7 +10,7 @@ from synergy.core.declared.filters import CHANGE_FILTERS, NUMBER
 
 def list_audit(call: Call) -> Any:
     """List changes that were asked for, and what became of them, oldest first."""
-    found = call.services.changes(call.query)
+    found = call.services.host.changes(call.query)
     return {"audit": found, "next": next_page(call, found, key="number")}
 
 

@@ -10,22 +10,22 @@ from synergy.core.errors import InvalidInput
 
 def list_managers(call: Call) -> Any:
     """List the managers with status, last and next run, and last error."""
-    return {"managers": call.services.managers()}
+    return {"managers": call.services.host.managers()}
 
 
 def show_manager(call: Call) -> Any:
     """Show one manager with its commands."""
-    return {"manager": call.services.manager(call.at["manager"])}
+    return {"manager": call.services.host.manager(call.at["manager"])}
 
 
 def start_manager(call: Call) -> Any:
     """Let a paused manager run; one in ERROR is set up again."""
-    return {"manager": call.services.start_manager(call.at["manager"])}
+    return {"manager": call.services.host.start_manager(call.at["manager"])}
 
 
 def stop_manager(call: Call) -> Any:
     """Pause a manager after the run it may be in."""
-    return {"manager": call.services.stop_manager(call.at["manager"])}
+    return {"manager": call.services.host.stop_manager(call.at["manager"])}
 
 
 def execute(call: Call) -> Any:
@@ -33,17 +33,17 @@ def execute(call: Call) -> Any:
     if not all(name.isidentifier() for name in call.body):
         wrong = next(name for name in call.body if not name.isidentifier())
         raise InvalidInput(f"{wrong!r} is not the name of an argument")
-    found = call.services.execute(call.at["manager"], call.at["command"], call.body)
+    found = call.services.host.execute(call.at["manager"], call.at["command"], call.body)
     return {"result": found}
 
 
 def _as_it_is(call: Call) -> Any:
-    return call.services.manager(call.at["manager"])
+    return call.services.host.manager(call.at["manager"])
 
 
 def _only_reads(call: Call) -> bool:
     """Tell whether a command only reads; one that does not exist changes nothing either."""
-    commands = call.services.manager(call.at["manager"])["commands"]
+    commands = call.services.host.manager(call.at["manager"])["commands"]
     return not any(one["changes"] for one in commands if one["name"] == call.at["command"])
 
 

@@ -33,7 +33,7 @@ def list_projects(call: Call) -> Any:
 def add_project(call: Call) -> Any:
     """Manage a project: its quota moves into Synergy, and its requests are queued."""
     # Not by `run`, which leaves out nulls: a null lend_limit is no limit, and absent is nothing.
-    return _project(call.services.execute("project", "add", call.body))
+    return _project(call.services.host.execute("project", "add", call.body))
 
 
 def show_project(call: Call) -> Any:
@@ -44,7 +44,7 @@ def show_project(call: Call) -> Any:
 def set_project(call: Call) -> Any:
     """Change a managed project."""
     project_id = _found(call, "projects:update")["id"]
-    changed = call.services.execute(
+    changed = call.services.host.execute(
         "project", "set", {"project": project_id, **call.body, **_matching(call)}
     )
     return _project(changed)
@@ -77,7 +77,7 @@ def show_user(call: Call) -> Any:
 def set_user(call: Call) -> Any:
     """Change a user's shares or priority within a project."""
     given = {"project": _found(call, "users:update")["id"], "user": call.at["user"]}
-    changed = call.services.execute(
+    changed = call.services.host.execute(
         "project", "set_user", {**given, **call.body, **_matching(call)}
     )
     return _user(changed)

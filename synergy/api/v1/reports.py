@@ -36,8 +36,7 @@ def report_usage(call: Call) -> Any:
 
 def list_events(call: Call) -> Any:
     """List what happened to requests, oldest first."""
-    project_id = call.scope("events")
-    found = call.run("queue", "events", **{**call.query, "project_id": project_id})
+    found = call.services.queue.list_events(call.scope("events"), call.query)
     return {"events": found, "next": next_page(call, found, key="number")}
 
 

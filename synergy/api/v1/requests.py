@@ -1,5 +1,6 @@
 """/v1/requests: what waits, why, until when, and what became of it; and what if."""
 
+from collections.abc import Sequence
 from typing import Any, Final
 
 from synergy.api.routing import (
@@ -15,6 +16,7 @@ from synergy.api.routing import (
 )
 from synergy.api.schemas import listed, wrapped
 from synergy.api.visibility import public_why
+from synergy.core.declared.answers import RequestRow, RequestWithHistory
 from synergy.core.declared.commands import LONGER_BY, WHAT_IF
 from synergy.core.declared.fields import schemas_of
 from synergy.core.declared.filters import MARKER, REQUEST_FILTERS, SORTING
@@ -26,14 +28,11 @@ from synergy.core.model import State
 
 def list_requests(call: Call) -> Any:
     """List requests, a page at a time; those that wait tell why."""
-    project_id = call.scope("requests")
-    query = {**call.query, "project_id": project_id}
-    found = call.run("queue", "list", **query)
-    _complete(call, found)
-    return {"requests": found, "next": next_page(call, found)}
+    found = call.services.queue.list_requests(call.scope("requests"), call.query)
+    return {"requests": _with_reasons(call, found), "next": next_page(call, found)}
 
 
-def show_request(call: Call) -> Any:
+def show_request(call: Call) -> Answer:
     """Show a request with its history."""
     return _shown(call, _found(call, "requests:get"))
 
@@ -49,25 +48,33 @@ def explain_request(call: Call) -> Any:
     return {"explanation": explained}
 
 
-def hold_request(call: Call) -> Any:
+def hold_request(call: Call) -> Answer:
     """Keep a waiting request from starting."""
-    return _moved(call, "hold", by=_side(call))
+    request_id = _found(call, "requests:hold")["id"]
+    by, queue = _side(call), call.services.queue
+    return _shown(call, queue.hold(request_id, by=by, if_match=call.if_match))
 
 
-def release_request(call: Call) -> Any:
+def release_request(call: Call) -> Answer:
     """Give a held or quarantined request back to the queue."""
-    return _moved(call, "release", by=_side(call))
+    request_id = _found(call, "requests:release")["id"]
+    by, queue = _side(call), call.services.queue
+    return _shown(call, queue.release(request_id, by=by, if_match=call.if_match))
 
 
-def cancel_request(call: Call) -> Any:
+def cancel_request(call: Call) -> Answer:
     """Withdraw a waiting request; its server ends in ERROR with the reason."""
+    request_id = _found(call, "requests:cancel")["id"]
     why = "cancelled by an operator" if _side(call) == "admin" else "cancelled by its user"
-    return _moved(call, "cancel", why=why)
+    queue = call.services.queue
+    return _shown(call, queue.cancel(request_id, why=why, if_match=call.if_match))
 
 
-def extend_request(call: Call) -> Any:
+def extend_request(call: Call) -> Answer:
     """Let a running shared server live longer."""
-    return _moved(call, "extend", by_s=call.body["by_s"])
+    request_id = _found(call, "requests:extend")["id"]
+    by_s, queue = call.body["by_s"], call.services.queue
+    return _shown(call, queue.extend(request_id, by_s=by_s, if_match=call.if_match))
 
 
 def simulate(call: Call) -> Any:
@@ -84,10 +91,10 @@ def simulate(call: Call) -> Any:
     return {"simulation": seen}
 
 
-def _found(call: Call, rule: str) -> Any:
+def _found(call: Call, rule: str) -> RequestWithHistory:
     """Return the request of the path. Raises NotFound also for one that is not to be seen."""
     asked = call.at["request"]
-    found = call.run("queue", "show", request_id=asked)
+    found = call.services.queue.show_request(asked)
     visible(
         call, rule, "requests:get", f"request {asked!r} does not exist",
         project_id=found["project_id"], user_id=found["user_id"],
@@ -99,33 +106,27 @@ def _request_before(call: Call) -> Any:
     return show_request(call).body["request"]
 
 
-def _moved(call: Call, command: str, **arguments: Any) -> Answer:
-    found = _found(call, f"requests:{command}")
-    moved = call.run("queue", command, request_id=found["id"], if_match=call.if_match, **arguments)
-    return _shown(call, moved)
-
-
 def _side(call: Call) -> str:
     return "admin" if call.caller.may("admin") else "user"
 
 
-def _shown(call: Call, request: dict[str, Any]) -> Answer:
-    _complete(call, [request])
+def _shown(call: Call, found: RequestRow) -> Answer:
+    (request,) = _with_reasons(call, [found])
     return Answer({"request": request}, request["revision"])
 
 
-def _complete(call: Call, found: list[dict[str, Any]]) -> None:
-    """Add why requests wait; what is stored of the others stays."""
-    waiting = [one for one in found if one["state"] in (State.QUEUED, State.HELD)]
+def _with_reasons(call: Call, found: Sequence[RequestRow]) -> list[RequestRow]:
+    """Return requests with why they wait; what is stored of the others stays."""
+    waiting = [one["id"] for one in found if one["state"] in (State.QUEUED, State.HELD)]
+    if not waiting:
+        return list(found)
     reasons: dict[str, Any] = {}
-    if waiting:
-        try:
-            ids = [one["id"] for one in waiting]
-            reasons = call.run("scheduler", "reasons", request_ids=ids)
-        except NotFound:
-            reasons = {}  # this process runs no scheduler
-    for one in waiting:
-        one["reason"] = reasons.get(one["id"])
+    try:
+        reasons = call.run("scheduler", "reasons", request_ids=waiting)
+    except NotFound:
+        reasons = {}  # this process runs no scheduler
+    told = {request_id: reasons.get(request_id) for request_id in waiting}
+    return [{**one, "reason": told.get(one["id"], one["reason"])} for one in found]
 
 
 _ONE: Final = wrapped(request=ref("Request"))

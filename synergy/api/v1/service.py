@@ -22,7 +22,7 @@ def versions(_call: Call) -> Any:
 
 def health(call: Call) -> Any:
     """Tell whether the service is ready, and well, and why not."""
-    return {"live": True, **call.services.health()}
+    return {"live": True, **call.services.host.health()}
 
 
 def live(_call: Call) -> Any:

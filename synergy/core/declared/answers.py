@@ -240,6 +240,7 @@ class RequestRow(TypedDict):
     host: Annotated[str | None, OPERATORS]
     why: Annotated[str, FOREIGN]
     revision: str
+    reason: _ReasonWord | None
 
 
 Step = TypedDict(
@@ -264,7 +265,6 @@ class RequestWithHistory(RequestRow):
 class Request(RequestRow):
     """A server that Synergy holds or held; `history` only when it is shown alone."""
 
-    reason: _ReasonWord | None
     history: NotRequired[list[Step]]
 
 

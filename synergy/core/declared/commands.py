@@ -1,12 +1,24 @@
-"""The arguments of commands that the API and the command line hand over as they are.
+"""The commands of managers that others call by name: what each takes, and what it answers.
 
 Why: as soon as two places bound the same argument, the API lets through what the manager behind it
-refuses, or the other way round. Must not know what a command does.
+refuses, or the other way round; and whoever calls a command of another process has nothing but its
+name, so its answer is typed here. Must not know what a command does.
 """
 
-from typing import Final
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Final, Generic, TypeVar
 
-from synergy.core.declared.fields import Argument
+from synergy.core.declared.answers import Event, RequestRow, RequestWithHistory
+from synergy.core.declared.fields import Argument, schemas_of
+from synergy.core.declared.filters import (
+    EVENT_FILTERS,
+    LIMIT,
+    MARKER,
+    NUMBER,
+    REQUEST_FILTERS,
+    SORTING,
+)
 from synergy.core.declared.kinds import (
     DAY_S,
     LONGEST_ID,
@@ -15,11 +27,43 @@ from synergy.core.declared.kinds import (
     Number,
     ProjectId,
     Properties,
+    Schema,
     Several,
     Switch,
     Text,
 )
 
+A = TypeVar("A", covariant=True)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)  # a generic one cannot have slots
+class ManagerCommand(Generic[A]):
+    """A command of a manager, whose answer is an A.
+
+    takes     the schema of each argument, by name
+    required  those that have to be given
+    beside    it may run while the manager is at work: it reads the store, and values of the manager
+              that are replaced as a whole
+    """
+
+    manager: str
+    name: str
+    takes: Mapping[str, Schema] = field(default_factory=dict)
+    required: tuple[str, ...] = ()
+    beside: bool = False
+
+    def without(self, *filled_in: str) -> dict[str, Schema]:
+        """Return what a route takes on behalf of the command: all but what it fills in itself."""
+        return {name: schema for name, schema in self.takes.items() if name not in filled_in}
+
+
+# What other programs give as an id is looked up as it is: no text is wrong, it is only unknown.
+ID: Final[Schema] = {"type": "string", "minLength": 1, "maxLength": LONGEST_ID}
+IF_MATCH: Final[Schema] = {
+    "type": "array",
+    "items": {"type": "string", "maxLength": 4096},
+    "maxItems": 1000,
+}
 PROJECT: Final = Argument(name="project", kind=Text(), help="Name or id of the project.")
 USER: Final = Argument(name="user", kind=Text(), help="Name or id of the user.")
 # How a change of quotas is made.
@@ -74,3 +118,41 @@ WHAT_IF: Final = (
         help="The id of the server group it would belong to.",
     ),
 )
+
+
+# --- the queue ------------------------------------------------------------------------------------
+
+_BY: Final[Schema] = {"enum": ["user", "admin"]}
+
+
+def _change_of_request(
+    name: str, takes: Mapping[str, Schema], required: Iterable[str] = ()
+) -> ManagerCommand[RequestRow]:
+    return ManagerCommand(
+        manager="queue",
+        name=name,
+        takes={"request_id": ID, **takes, "if_match": IF_MATCH},
+        required=("request_id", *required),
+    )
+
+
+LIST_REQUESTS: Final = ManagerCommand[list[RequestRow]](
+    manager="queue",
+    name="list",
+    takes=schemas_of([*REQUEST_FILTERS, *SORTING, LIMIT, MARKER]),
+    beside=True,
+)
+SHOW_REQUEST: Final = ManagerCommand[RequestWithHistory](
+    manager="queue", name="show", takes={"request_id": ID}, required=("request_id",), beside=True
+)
+LIST_EVENTS: Final = ManagerCommand[list[Event]](
+    manager="queue",
+    name="events",
+    takes=schemas_of([*EVENT_FILTERS, LIMIT, NUMBER]),
+    beside=True,
+)
+COUNT_REQUESTS: Final = ManagerCommand[dict[str, int]](manager="queue", name="counts", beside=True)
+HOLD_REQUEST: Final = _change_of_request("hold", {"by": _BY})
+RELEASE_REQUEST: Final = _change_of_request("release", {"by": _BY})
+CANCEL_REQUEST: Final = _change_of_request("cancel", {"why": {"type": "string", "maxLength": 150}})
+EXTEND_REQUEST: Final = _change_of_request("extend", schemas_of([LONGER_BY]), ["by_s"])

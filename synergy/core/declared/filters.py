@@ -55,7 +55,7 @@ def filters_of(keywords: type) -> tuple[Filter, ...]:
     return tuple(found)
 
 
-def keywords_in(given: Mapping[str, Any], table: Sequence[Filter]) -> dict[str, Any]:
+def keywords_in(given: Mapping[str, object], table: Sequence[Filter]) -> dict[str, Any]:
     """Return the filters among parameters as keywords of the search. Raises InvalidInput."""
     return {
         one.argument: one.kind.read(given[one.name], one.name) for one in table if one.name in given

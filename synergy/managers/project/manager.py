@@ -13,7 +13,7 @@ from typing import Any
 from oslo_config import cfg
 
 from synergy.core.batches import PASSING
-from synergy.core.declared.commands import CAREFULLY, PROJECT, SERVERS, USER
+from synergy.core.declared.commands import CAREFULLY, IF_MATCH, PROJECT, SERVERS, USER
 from synergy.core.declared.fields import limits_of, read, schemas_of
 from synergy.core.declared.settings import PROJECT_SETTINGS, USER_SETTINGS
 from synergy.core.errors import Conflict, InvalidInput, NotFound, SynergyError
@@ -31,7 +31,7 @@ from synergy.managers.base import Json, Manager, Publish, command
 from synergy.managers.project.keeping import keep_servers
 from synergy.managers.project.quota_change import effects_of, merged
 from synergy.managers.quota.survey import QuotaSurvey
-from synergy.managers.support.render import IF_MATCH, check_revision, project_json, user_json
+from synergy.managers.support.render import check_revision, project_json, user_json
 from synergy.ports import (
     Capacity,
     Clock,

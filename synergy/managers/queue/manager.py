@@ -12,15 +12,10 @@ from typing import Any, Final, cast
 from oslo_config import cfg
 
 from synergy.core import lifecycle
-from synergy.core.declared.commands import LONGER_BY
-from synergy.core.declared.fields import schemas_of
+from synergy.core.declared import answers, commands
 from synergy.core.declared.filters import (
     EVENT_FILTERS,
-    LIMIT,
-    MARKER,
-    NUMBER,
     REQUEST_FILTERS,
-    SORTING,
     USUAL_PAGE,
     EventFilters,
     RequestFilters,
@@ -38,18 +33,13 @@ from synergy.core.events import (
 from synergy.core.lifecycle import Event, transition
 from synergy.core.model import State
 from synergy.core.reasons import Reason
-from synergy.managers.base import Json, Manager, Publish, command, on
+from synergy.managers.base import Manager, Publish, command, on
 from synergy.managers.queue.admission import Admission
 from synergy.managers.queue.intake import BuildIntake
 from synergy.managers.queue.limits import WaitingLimits
 from synergy.managers.queue.refusals import REFUSALS, Refusals
 from synergy.managers.queue.withdrawals import Withdrawals
-from synergy.managers.support.render import (
-    IF_MATCH,
-    check_revision,
-    request_json,
-    step_json,
-)
+from synergy.managers.support.render import check_revision, request_json, step_json
 from synergy.managers.support.withdrawn import DeletedWaiting
 from synergy.ports import (
     Clock,
@@ -60,8 +50,6 @@ from synergy.ports import (
     Wake,
 )
 
-_ID = {"type": "string", "minLength": 1, "maxLength": 64}
-_BY = {"enum": ["user", "admin"]}
 LONGEST_TTL_S: Final = 2**31 - 1  # databases keep it in 32 bits
 
 
@@ -154,18 +142,15 @@ class QueueManager(Manager):
 
     # --- commands ---------------------------------------------------------------------------------
 
-    @command(
-        schemas_of([*REQUEST_FILTERS, *SORTING, LIMIT, MARKER]),
-        beside=True,
-    )
+    @command(commands.LIST_REQUESTS)
     def do_list(
         self,
         sort_key: str = "received",
         sort_dir: str = "asc",
         limit: int = USUAL_PAGE,
         marker: str | None = None,
-        **given: Any,
-    ) -> Json:
+        **given: object,
+    ) -> list[answers.RequestRow]:
         """List requests, by default in the order in which they were received."""
         with self._store.reading() as uow:
             found = uow.requests.search(
@@ -177,19 +162,18 @@ class QueueManager(Manager):
             )
         return [request_json(request) for request in found]
 
-    @command({"request_id": _ID}, required=["request_id"], beside=True)
-    def do_show(self, request_id: str) -> Json:
+    @command(commands.SHOW_REQUEST)
+    def do_show(self, request_id: str) -> answers.RequestWithHistory:
         """Show a request with its ledger."""
         with self._store.reading() as uow:
             request = uow.requests.get(request_id)
             steps = uow.requests.steps(request_id)
-        return request_json(request) | {"history": [step_json(step) for step in steps]}
+        return {**request_json(request), "history": [step_json(step) for step in steps]}
 
-    @command(
-        schemas_of([*EVENT_FILTERS, LIMIT, NUMBER]),
-        beside=True,
-    )
-    def do_events(self, limit: int = USUAL_PAGE, marker: int = 0, **given: Any) -> Json:
+    @command(commands.LIST_EVENTS)
+    def do_events(
+        self, limit: int = USUAL_PAGE, marker: int = 0, **given: object
+    ) -> list[answers.Event]:
         """List what happened to requests, oldest first; `marker` is the last number seen."""
         with self._store.reading() as uow:
             found = uow.requests.events(
@@ -207,51 +191,43 @@ class QueueManager(Manager):
             for entry in found
         ]
 
-    @command(beside=True)
-    def do_counts(self) -> Json:
+    @command(commands.COUNT_REQUESTS)
+    def do_counts(self) -> dict[str, int]:
         """Count the requests in each state."""
         with self._store.reading() as uow:
             return {state.value: count for state, count in uow.requests.counts().items()}
 
-    @command(
-        {"request_id": _ID, "why": {"type": "string", "maxLength": 150}, "if_match": IF_MATCH},
-        required=["request_id"],
-    )
+    @command(commands.CANCEL_REQUEST)
     def do_cancel(
         self,
         request_id: str,
         why: str = "cancelled by an operator",
         if_match: Sequence[str] | None = None,
-    ) -> Json:
+    ) -> answers.RequestRow:
         """Withdraw a waiting request; its server ends in ERROR with the reason."""
         shown = self._move(request_id, Event.CANCELLED, why, if_match)
         self._refusals.send()
         return shown
 
-    @command({"request_id": _ID, "by": _BY, "if_match": IF_MATCH}, required=["request_id"])
+    @command(commands.HOLD_REQUEST)
     def do_hold(
         self, request_id: str, by: str = "admin", if_match: Sequence[str] | None = None
-    ) -> Json:
+    ) -> answers.RequestRow:
         """Keep a waiting request from being dispatched; an administrator's hold is the stronger."""
         held = Reason.HELD_BY_USER if by == "user" else Reason.HELD_BY_ADMIN
         return self._move(request_id, Event.PAUSED, held.value, if_match, reason=held)
 
-    @command({"request_id": _ID, "by": _BY, "if_match": IF_MATCH}, required=["request_id"])
+    @command(commands.RELEASE_REQUEST)
     def do_release(
         self, request_id: str, by: str = "admin", if_match: Sequence[str] | None = None
-    ) -> Json:
+    ) -> answers.RequestRow:
         """Give a held or quarantined request back to the queue."""
         return self._move(request_id, Event.RESUMED, "", if_match, by=by)
 
-    @command(
-        {
-            "request_id": _ID,
-            **schemas_of([LONGER_BY]),
-            "if_match": IF_MATCH,
-        },
-        required=["request_id", "by_s"],
-    )
-    def do_extend(self, request_id: str, by_s: int, if_match: Sequence[str] | None = None) -> Json:
+    @command(commands.EXTEND_REQUEST)
+    def do_extend(
+        self, request_id: str, by_s: int, if_match: Sequence[str] | None = None
+    ) -> answers.RequestRow:
         """Let a running shared server live `by_s` seconds longer."""
         with self._store.writing() as uow:
             request = uow.requests.get(request_id)
@@ -275,7 +251,7 @@ class QueueManager(Manager):
         return request_json(move.as_saved())
 
     @command(beside=True)
-    def do_quarantine(self) -> Json:
+    def do_quarantine(self) -> list[answers.Quarantined]:
         """List the messages that could not be read and are kept aside."""
         with self._store.reading() as uow:
             return [
@@ -292,7 +268,7 @@ class QueueManager(Manager):
         *,
         by: str = "admin",
         reason: Reason | None = None,
-    ) -> Json:
+    ) -> answers.RequestRow:
         with self._store.writing() as uow:
             request = uow.requests.get(request_id)
             check_revision(request_json(request), if_match)

@@ -6,15 +6,16 @@ may ask, so what errors say, which may name hosts, is not told. Must not know ho
 """
 
 from collections.abc import Iterable
-from typing import Any, Final
+from typing import Final
 
+from synergy.core.declared.answers import Readiness
 from synergy.managers.base import Status
 from synergy.managers.supervision.supervisor import Report
 
 _USELESS: Final = (Status.CREATED, Status.STALLED, Status.ERROR, Status.DESTROYED)
 
 
-def health_of(reports: Iterable[Report], troubles: Iterable[str] = ()) -> dict[str, Any]:
+def health_of(reports: Iterable[Report], troubles: Iterable[str] = ()) -> Readiness:
     """Return whether the service is ready and healthy, why not, and the status of each manager.
 
     ready     every manager that is needed does its work, or failed for less than its stall_s

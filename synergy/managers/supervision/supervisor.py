@@ -10,11 +10,12 @@ import logging
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import Enum, auto
 from typing import Any, Final
 
+from synergy.core.declared.answers import Manager as ManagerShown
 from synergy.core.errors import UpstreamUnavailable
 from synergy.core.events import Fact
 from synergy.managers.base import Json, Manager, Status
@@ -208,7 +209,7 @@ class Supervisor:
             self._inbox.append(event)
         return wanted
 
-    def execute(self, name: str, arguments: Mapping[str, Json]) -> Json:
+    def execute(self, name: str, arguments: Mapping[str, object]) -> Json:
         """Run a command: beside the manager's runs if it may, else between two of them."""
         declared = self.manager.commands().get(name)
         if declared is not None and declared.beside:
@@ -305,21 +306,36 @@ class Supervisor:
         return rate_s if wanted_s is None else max(0.0, min(wanted_s, rate_s))
 
 
-def supervisor_json(supervisor: Supervisor) -> Json:
+def supervisor_json(supervisor: Supervisor) -> ManagerShown:
     """Return what REST and CLI show of a manager."""
-    shown = asdict(supervisor.report)
-    for key in ("last_run_at", "next_run_at"):
-        shown[key] = shown[key].isoformat() if shown[key] else None
-    shown["commands"] = [
-        {
-            "name": command.name,
-            "help": command.help,
-            "arguments": command.schema,
-            "changes": not command.beside,  # what may run beside the manager's work only reads
-        }
-        for command in supervisor.manager.commands().values()
-    ]
-    return shown
+    report = supervisor.report
+    return {
+        "name": report.name,
+        "status": report.status.value,
+        "needed": report.needed,
+        "autostart": report.autostart,
+        "stopped_means": report.stopped_means,
+        "runs": report.runs,
+        "failures": report.failures,
+        "last_run_at": report.last_run_at.isoformat() if report.last_run_at else None,
+        "last_duration_s": report.last_duration_s,
+        "next_run_at": report.next_run_at.isoformat() if report.next_run_at else None,
+        "last_error": report.last_error,
+        "lag_s": report.lag_s,
+        "running_s": report.running_s,
+        "unable_s": report.unable_s,
+        "stall_s": report.stall_s,
+        "hindrance": report.hindrance,
+        "commands": [
+            {
+                "name": command.name,
+                "help": command.help,
+                "arguments": dict(command.schema),
+                "changes": not command.beside,  # beside the manager's work it only reads
+            }
+            for command in supervisor.manager.commands().values()
+        ],
+    }
 
 
 def _in_words(error: BaseException) -> str:

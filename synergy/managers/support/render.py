@@ -5,8 +5,9 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any, Final
+from typing import Any
 
+from synergy.core.declared import answers
 from synergy.core.declared.fields import Setting, as_json
 from synergy.core.declared.settings import PROJECT_SETTINGS, USER_SETTINGS
 from synergy.core.errors import PreconditionFailed
@@ -15,14 +16,8 @@ from synergy.core.lifecycle import Step
 from synergy.core.model import Association, Project, Request, Resources
 from synergy.core.shares import ShareTree
 
-IF_MATCH: Final = {
-    "type": "array",
-    "items": {"type": "string", "maxLength": 4096},
-    "maxItems": 1000,
-}
 
-
-def check_revision(shown: Mapping[str, Any], if_match: Sequence[str] | None) -> None:
+def check_revision(shown: Mapping[str, object], if_match: Sequence[str] | None) -> None:
     """Raise PreconditionFailed unless a thing is still what the caller saw; None matches all."""
     if if_match is not None and shown["revision"] not in if_match:
         raise PreconditionFailed(
@@ -41,7 +36,7 @@ def limit_json(limit: Resources | None) -> dict[str, int] | None:
     return None if limit is None else dict(limit)
 
 
-def request_json(request: Request) -> dict[str, Any]:
+def request_json(request: Request) -> answers.RequestRow:
     """Return what a person may see of a request; never its body."""
     return {
         "id": request.request_id,
@@ -69,10 +64,10 @@ def request_json(request: Request) -> dict[str, Any]:
     }
 
 
-def step_json(step: Step) -> dict[str, Any]:
+def step_json(step: Step) -> answers.Step:
     """Return one row of the ledger."""
     return {
-        "at": instant_json(step.at),
+        "at": step.at.isoformat(),
         "from": step.from_state.value,
         "to": step.to_state.value,
         "event": step.event.value,
