@@ -10,6 +10,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from importlib.metadata import entry_points
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Annotated
@@ -18,9 +19,10 @@ import pytest
 from jsonschema import Draft202012Validator
 from requests import Response
 
+from synergy.api.app import ROUTES
 from synergy.api.routing import change_of
 from synergy.api.schemas import COMPONENTS, project_schema
-from synergy.api.v1 import audit, projects, reports, requests
+from synergy.api.v1 import audit, reports, requests
 from synergy.api.visibility import Visibility
 from synergy.cli.audit import ListAudit
 from synergy.cli.main import SynergyApp
@@ -30,7 +32,8 @@ from synergy.cli.request import ListRequests
 from synergy.client import types
 from synergy.client.api import Api
 from synergy.client.client import Projects
-from synergy.core.declared.commands import CAREFULLY, USAGE
+from synergy.core.declared import commands
+from synergy.core.declared.commands import CAREFULLY, USAGE, ManagerCommand
 from synergy.core.declared.fields import Setting, read, schemas_of, setting, settings_of
 from synergy.core.declared.filters import (
     CHANGE_FILTERS,
@@ -65,7 +68,6 @@ from synergy.core.reasons import Reason
 from synergy.db.columns import column_of
 from synergy.db.models import AssociationRow, AuditRow, ClassRow, ProjectRow, RequestRow, StepRow
 from synergy.db.search import columns_of
-from synergy.managers.fairshare import FairShareManager
 from synergy.managers.project import ProjectManager
 from synergy.managers.queue import QueueManager
 from synergy.managers.support.render import project_json, user_json
@@ -76,10 +78,10 @@ DECLARED = [
     *(pytest.param(Association, one, id=f"user {one.name}") for one in USER_SETTINGS),
 ]
 COMMANDS = {Project: ("add", "set"), Association: ("set_user",)}
-ROUTES = {Project: ("add_project", "set_project"), Association: ("set_user",)}
+CHANGES = {Project: ("add_project", "set_project"), Association: ("set_user",)}
 ROWS = {Project: ProjectRow, Association: AssociationRow}
 SHOWN = {Project: ("Project", types.Project), Association: ("User", types.User)}
-ALL_ROUTES = (*projects.ROUTES, *requests.ROUTES, *reports.ROUTES)
+MANAGERS = [one.load() for one in entry_points(group="synergy.managers")]
 PROJECT = Project(project_id="p", name="P", domain_id="d")
 USER = Association(association_id=1, project_id="p", user_id="u", user_name="U")
 
@@ -93,7 +95,7 @@ def pages():
 
 
 def body_of(name):
-    return next(route.body for route in ALL_ROUTES if route.name == name)
+    return next(route.body for route in ROUTES if route.name == name)
 
 
 def parsed(words, table):
@@ -106,28 +108,59 @@ def parsed(words, table):
 def test_the_command_and_the_api_take_it_in_the_same_words(cls, one):
     for command in COMMANDS[cls]:
         taken = ProjectManager.commands()[command].schema["properties"]
-        for route in ROUTES[cls]:
+        for route in CHANGES[cls]:
             assert taken[one.name] == body_of(route)["properties"][one.name]
     assert one.help in taken[one.name]["description"]
 
 
-# route -> the command that gets its body or query, and what the API adds to that
-HANDED_OVER = {
-    "add_project": (ProjectManager, "add", set()),
-    "set_project": (ProjectManager, "set", {"project", "if_match"}),
-    "set_user": (ProjectManager, "set_user", {"project", "user", "if_match"}),
-    "extend_request": (QueueManager, "extend", {"request_id", "if_match"}),
-    "report_usage": (FairShareManager, "usage", set()),
+# route -> what of its command's arguments it takes from the path, the header and the caller
+FOUND_ELSEWHERE = {
+    "set_project": {"project", "if_match"},
+    "remove_project": {"project", "if_match"},
+    "set_user": {"project", "user", "if_match"},
+    "show_request": {"request_id"},
+    "explain_request": {"request_id", "why"},
+    "hold_request": {"request_id", "by", "if_match"},
+    "release_request": {"request_id", "by", "if_match"},
+    "cancel_request": {"request_id", "why", "if_match"},
+    "extend_request": {"request_id", "if_match"},
+    "simulate": {"project_id", "user_id"},
+}
+OF_NO_COMMAND = {
+    "list_projects",  # the API pages a list that is there whole
+    "list_users",
+    "list_audit",  # the audit is the service's, and no manager's
+    "execute_command",  # whatever the command takes
 }
 
 
-@pytest.mark.parametrize("name", HANDED_OVER)
-def test_the_api_takes_exactly_what_the_command_behind_it_takes(name):
-    manager, command, added = HANDED_OVER[name]
-    route = next(route for route in ALL_ROUTES if route.name == name)
-    given = route.body["properties"] if route.body else route.query
-    taken = manager.commands()[command].schema["properties"]
-    assert given == {key: taken[key] for key in taken.keys() - added}
+@pytest.mark.parametrize(
+    "route", [one for one in ROUTES if one.command is not None], ids=lambda one: one.name
+)
+def test_a_route_takes_the_very_schemas_that_its_command_declares(route):
+    taken = dict(route.command.takes)
+    given = {**route.query, **(route.body or {}).get("properties", {})}
+    assert taken.keys() - given.keys() == FOUND_ELSEWHERE.get(route.name, set())
+    assert given.keys() - taken.keys() == ({"project"} if route.name == "simulate" else set())
+    for name in given.keys() & taken.keys():
+        defaulted = {**taken[name], "default": given[name].get("default")}
+        assert given[name] is taken[name] or given[name] == defaulted
+
+
+def test_no_route_takes_anything_that_no_command_declares():
+    takes = {one.name for one in ROUTES if one.query or one.body}
+    assert {one.name for one in ROUTES if one.command is None} & takes == OF_NO_COMMAND
+
+
+COMMANDS_OF_CORE = [one for one in vars(commands).values() if isinstance(one, ManagerCommand)]
+
+
+@pytest.mark.parametrize("one", COMMANDS_OF_CORE, ids=lambda one: f"{one.manager} {one.name}")
+def test_a_command_that_is_declared_in_core_is_the_manager_s(one):
+    (manager,) = [found for found in MANAGERS if found.name == one.manager]
+    command = manager.commands()[one.name]
+    assert command.schema == object_of(one.takes, one.required)
+    assert command.beside is one.beside
 
 
 @pytest.mark.parametrize(("cls", "one"), DECLARED)

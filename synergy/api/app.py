@@ -3,7 +3,7 @@
 import logging
 import re
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from flask import Flask, Response, g, jsonify, request
@@ -14,7 +14,7 @@ from synergy.api.local import only_local
 from synergy.api.metrics import Metrics
 from synergy.api.pace import Pace
 from synergy.api.policies import Caller, Enforcer
-from synergy.api.routing import Answer, Call, Lane, LaneTable, Route
+from synergy.api.routing import Answer, Body, Call, Lane, LaneTable, Route
 from synergy.api.schema import Checker
 from synergy.api.schemas import COMPONENTS
 from synergy.api.services import ServiceHost, Services
@@ -117,10 +117,10 @@ def _view(
     metrics: Metrics,
     pace: Pace,
     trails: Callable[[Mapping[str, Any]], Trail],
-) -> Callable[..., Any]:
+) -> Callable[..., Response]:
     checker = Checker(route)
 
-    def view(**at: str) -> Any:
+    def view(**at: str) -> Response:
         context, known = authentication.context_of(request.environ, strategy)
         caller = Caller(context, enforcer, known=known)
         g.caller = caller
@@ -150,7 +150,7 @@ def _view(
     return view
 
 
-def _handled(route: Route, call: Call) -> Any:
+def _handled(route: Route, call: Call) -> Body | Answer:
     if route.rule is not None and route.general:
         call.caller.authorize(route.rule)
     return route.handler(call)
@@ -186,7 +186,7 @@ def _changed(
     return _answered(route, found, caller)
 
 
-def _noun(body: Any) -> Mapping[str, Any] | None:
+def _noun(body: Body) -> Mapping[str, object] | None:
     """Return what an answer shows, such as {"project": {...}}."""
     shown = next(iter(body.values())) if isinstance(body, Mapping) and len(body) == 1 else body
     return shown if isinstance(shown, Mapping) else None
@@ -199,7 +199,7 @@ def _revisions(if_match: str | None) -> list[str] | None:
     return _TAG.findall(if_match)
 
 
-def _answered(route: Route, found: Any, caller: Caller) -> Response:
+def _answered(route: Route, found: Body | Answer, caller: Caller) -> Response:
     body = found.body if isinstance(found, Answer) else found
     if body is None:
         return Response(status=204)
@@ -213,8 +213,8 @@ def _answered(route: Route, found: Any, caller: Caller) -> Response:
     return answer
 
 
-def _status(route: Route, body: Mapping[str, Any] | Sequence[Any]) -> int:
+def _status(route: Route, body: Mapping[str, object]) -> int:
     asked = {"healthcheck": "healthy", "healthcheck_ready": "ready"}.get(route.name)
-    if asked is not None and isinstance(body, Mapping) and not body[asked]:
+    if asked is not None and not body[asked]:
         return 503
     return route.status

@@ -11,7 +11,23 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Protocol, TypeVar
 
 from synergy.core.declared import commands
-from synergy.core.declared.answers import Event, RequestRow, RequestWithHistory
+from synergy.core.declared.answers import (
+    Event,
+    Expiry,
+    Explanation,
+    Priority,
+    Project,
+    ProjectWithUsers,
+    QuarantineSize,
+    Quota,
+    RequestRow,
+    RequestWithHistory,
+    Round,
+    Shares,
+    Simulation,
+    UsageReport,
+    User,
+)
 from synergy.core.declared.commands import ManagerCommand
 
 A = TypeVar("A")
@@ -78,3 +94,124 @@ class Queue(Facade):
         return self._ask(
             commands.EXTEND_REQUEST, request_id=request_id, by_s=by_s, if_match=if_match
         )
+
+
+class Scheduler(Facade):
+    """The last round, and questions about the next ones."""
+
+    def latest_round(self) -> Round:
+        """Return the last round and its counters."""
+        return self._ask(commands.SHOW_ROUND)
+
+    def reasons(self, request_ids: Sequence[str]) -> dict[str, str | None]:
+        """Return why requests wait by their ids, None for those that do not."""
+        return self._ask(commands.REASONS_OF, request_ids=request_ids)
+
+    def explain(self, request_id: str, *, why: str | None) -> Explanation:
+        """Return why a request waits, and what would unblock it. Raises NotFound.
+
+        why  prose to tell instead of the request's own, which may not be for the one who asks
+        """
+        return self._ask(commands.EXPLAIN_REQUEST, request_id=request_id, why=why)
+
+    def priorities(self, project_id: str | None, query: Query) -> list[Priority]:
+        """Return a page of a project's queued requests with their priorities, or of everybody's."""
+        return self._ask(commands.LIST_PRIORITIES, **{**query, "project_id": project_id})
+
+    def simulate(self, project_id: str, user_id: str | None, asked: Query) -> Simulation:
+        """Return what would become of servers that were asked for now."""
+        return self._ask(
+            commands.SIMULATE, **{**asked, "project_id": project_id, "user_id": user_id}
+        )
+
+
+class Projects(Facade):
+    """Who takes part. In what is set, None is a value: no limit, no priority of its own."""
+
+    def list_projects(self) -> list[Project]:
+        """Return every managed project."""
+        return self._ask(commands.LIST_PROJECTS)
+
+    def show(self, project: str) -> ProjectWithUsers:
+        """Return a managed project with its users. Raises NotFound."""
+        return self._ask(commands.SHOW_PROJECT, project=project)
+
+    def add(self, body: Query) -> commands.Changed:
+        """Manage a project. Raises Conflict where that would exceed the cloud."""
+        return self._ask_exactly(commands.ADD_PROJECT, body)
+
+    def set(self, project: str, body: Query, *, if_match: Sequence[str] | None) -> commands.Changed:
+        """Change a project. Raises Conflict, PreconditionFailed."""
+        return self._ask_exactly(
+            commands.SET_PROJECT, {"project": project, **body, **_matching(if_match)}
+        )
+
+    def remove(
+        self, project: str, *, servers: str | None, if_match: Sequence[str] | None
+    ) -> Project:
+        """Manage a project no longer. Raises Conflict, PreconditionFailed."""
+        return self._ask(
+            commands.REMOVE_PROJECT, project=project, servers=servers, if_match=if_match
+        )
+
+    def set_user(
+        self, project: str, user: str, body: Query, *, if_match: Sequence[str] | None
+    ) -> User:
+        """Change a user of a project. Raises NotFound, PreconditionFailed."""
+        given = {"project": project, "user": user, **body, **_matching(if_match)}
+        return self._ask_exactly(commands.SET_USER, given)
+
+
+class Quotas(Facade):
+    """The shared quota."""
+
+    def show(self, project_id: str | None = None) -> Quota:
+        """Return who owns and holds what, of a project only what is its own.
+
+        Raises UpstreamUnavailable before the first look at the cloud.
+        """
+        return self._ask(commands.SHOW_QUOTA, project_id=project_id)
+
+
+class FairShare(Facade):
+    """Shares, and what was used."""
+
+    def shares(self, project_id: str | None) -> Shares:
+        """Return the share tree, or a project's rows of it."""
+        return self._ask(commands.SHOW_SHARES, project_id=project_id)
+
+    def usage(self, project_id: str | None, query: Query) -> UsageReport:
+        """Return what a project used, or everybody. Raises InvalidInput for an empty time."""
+        return self._ask(commands.REPORT_USAGE, **{**query, "project_id": project_id})
+
+
+class Ends(Facade):
+    """The ends of shared servers."""
+
+    def show(self) -> Expiry:
+        """Return whether servers are ended, or why not."""
+        return self._ask(commands.SHOW_EXPIRY)
+
+    def resume(self) -> Expiry:
+        """Let servers be ended again, and believe the wall clock."""
+        return self._ask(commands.RESUME_EXPIRY)
+
+
+class Archive(Facade):
+    """What is kept aside."""
+
+    def quarantined(self) -> QuarantineSize:
+        """Return how many messages are kept for a person, and how many may be."""
+        return self._ask(commands.COUNT_QUARANTINED)
+
+
+class Nova(Facade):
+    """What Nova has."""
+
+    def lost_builds(self) -> list[str]:
+        """Return the requests that the conductor has and of which nothing is heard."""
+        return self._ask(commands.LOST_BUILDS)
+
+
+def _matching(if_match: Sequence[str] | None) -> dict[str, object]:
+    return {} if if_match is None else {"if_match": if_match}

@@ -12,7 +12,6 @@ from synergy.core.errors import SynergyError
 
 _BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 _STATUSES = ("CREATED", "STOPPED", "RUNNING", "DEGRADED", "STALLED", "ERROR", "DESTROYED")
-_SHARED = ("total", "shared", "shared_used", "shared_free", "lent", "shortfall")
 
 
 T = TypeVar("T")
@@ -60,23 +59,34 @@ class _OfService(Collector):
             for state, count in sorted(counts.items()):
                 family.add_metric([state], count)
             yield family
-        aside = self._ask("archive", "quarantined")
+        aside = _known(self._services.archive.quarantined)
         if aside is not None:
-            for name, text in (
-                ("quarantined", "Messages that are kept aside for a person."),
-                ("quarantine_max", "How many of them are kept; older ones leave with an error."),
+            for name, text, value in (
+                ("quarantined", "Messages that are kept aside for a person.", aside["quarantined"]),
+                (
+                    "quarantine_max",
+                    "How many of them are kept; older ones leave with an error.",
+                    aside["quarantine_max"],
+                ),
             ):
-                yield GaugeMetricFamily(f"synergy_{name}", text, value=aside[name])
+                yield GaugeMetricFamily(f"synergy_{name}", text, value=value)
         yield from self._round()
         yield from self._ending()
-        quota = self._ask("quota", "show")
+        quota = _known(self._services.quotas.show)
         if quota is not None:
             family = GaugeMetricFamily(
                 "synergy_quota", "The shared quota, by resource class.",
                 labels=["kind", "resource_class"],
             )  # fmt: skip
-            for kind in _SHARED:
-                for name, amount in sorted(quota[kind].items()):
+            for kind, amounts in (
+                ("total", quota["total"]),
+                ("shared", quota["shared"]),
+                ("shared_used", quota["shared_used"]),
+                ("shared_free", quota["shared_free"]),
+                ("lent", quota["lent"]),
+                ("shortfall", quota["shortfall"]),
+            ):
+                for name, amount in sorted((amounts or {}).items()):
                     family.add_metric([kind, name], amount)
             yield family
 
@@ -102,7 +112,7 @@ class _OfService(Collector):
 
     def _ending(self) -> Iterator[Any]:
         """Yield what an operator is to be woken for: nothing ends, or something is lost."""
-        expiry, lost = self._ask("expiry", "show"), self._ask("nova", "lost")
+        expiry, lost = _known(self._services.expiry.show), _known(self._services.nova.lost_builds)
         if expiry is not None:
             suspended = GaugeMetricFamily(
                 "synergy_expiry_suspended", "1 while no server is ended, by the reason.",
@@ -116,11 +126,14 @@ class _OfService(Collector):
                 "By how much the wall clock is ahead of the time that Synergy goes by.",
                 value=expiry["clock"]["off_s"],
             )
-            for name, text in (
-                ("due", "Servers whose lifetime is over and that are not being ended."),
-                ("expiring", "Servers that are being ended."),
-            ):
-                yield GaugeMetricFamily(f"synergy_expiry_{name}", text, value=expiry[name])
+            yield GaugeMetricFamily(
+                "synergy_expiry_due",
+                "Servers whose lifetime is over and that are not being ended.",
+                value=expiry["due"],
+            )
+            yield GaugeMetricFamily(
+                "synergy_expiry_expiring", "Servers that are being ended.", value=expiry["expiring"]
+            )
             yield GaugeMetricFamily(
                 "synergy_expiry_refused", "Servers that Nova refuses to end.",
                 value=len(expiry["refused"]),
@@ -132,7 +145,7 @@ class _OfService(Collector):
             )  # fmt: skip
 
     def _round(self) -> Iterator[Any]:
-        found = self._ask("scheduler", "status")
+        found = _known(self._services.scheduler.latest_round)
         if found is None:
             return
         waiting = GaugeMetricFamily(
@@ -145,12 +158,6 @@ class _OfService(Collector):
             yield CounterMetricFamily(
                 f"synergy_scheduler_{name}", f"The scheduler's {name}.", value=found[name]
             )
-
-    def _ask(self, manager: str, command: str) -> Any:
-        try:
-            return self._services.host.execute(manager, command, {})
-        except SynergyError:
-            return None
 
 
 def _known(ask: Callable[[], T]) -> T | None:

@@ -5,26 +5,30 @@ come from the same values, so none of them can lag behind.
 """
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 from urllib.parse import urlencode
 
 from synergy.api.policies import Caller
 from synergy.api.services import Services
 from synergy.core.declared import filters
+from synergy.core.declared.answers import ProjectWithUsers
+from synergy.core.declared.commands import ManagerCommand
 from synergy.core.declared.fields import schemas_of
 from synergy.core.declared.kinds import Instant, Text
 from synergy.core.declared.shapes import object_of
 from synergy.core.errors import InvalidInput, NotFound, PolicyDenied
 
 Schema = Mapping[str, Any]
+Row = TypeVar("Row", bound=Mapping[str, object])
 EVERYONE: Final = None
 TEXT: Final = Text().schema()
 ID: Final = Text(64).schema()
 INSTANT: Final = Instant().schema()
 LIMIT: Final = {**schemas_of([filters.LIMIT])["limit"], "default": filters.USUAL_PAGE}
+NOTHING: Final[Mapping[str, Schema]] = {}
 PAGING: Final = {"limit": LIMIT, "marker": ID}
 
 
@@ -57,11 +61,6 @@ class Call:
     metrics: Callable[[], bytes]
     secured: bool
 
-    def run(self, manager: str, command: str, /, **arguments: Any) -> Any:
-        """Run a manager's command, leaving out arguments that are None."""
-        given = {name: value for name, value in arguments.items() if value is not None}
-        return self.services.host.execute(manager, command, given)
-
     def scope(self, noun: str) -> str | None:
         """Return the project whose things are asked for, None for everybody's.
 
@@ -86,8 +85,12 @@ class Call:
 class Answer:
     """A body, with what goes into the header."""
 
-    body: Any
+    body: "Body"
     revision: str | None = None
+
+
+Body = Mapping[str, object] | bytes | None
+Handler = Callable[[Call], Body | Answer]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,6 +98,7 @@ class Route:
     """One method on one path.
 
     name        the operation id
+    command     of a manager that gets what the route takes; its schema is that of query or body
     rule        "noun:action" without its prefix; EVERYONE asks for no token
     query       schema of each parameter of the query
     body        schema of the body's object, None without a body
@@ -112,8 +116,9 @@ class Route:
     path: str
     name: str
     summary: str
-    handler: Callable[[Call], Any]
+    handler: Handler
     rule: str | None
+    command: ManagerCommand[object] | None = None
     query: Mapping[str, Schema] = field(default_factory=dict)
     body: Schema | None = None
     answer: Schema | None = None
@@ -122,7 +127,7 @@ class Route:
     matches: bool = False
     general: bool = False
     lane: Lane = Lane.ORDINARY
-    before: Callable[[Call], Mapping[str, Any]] | None = None
+    before: Callable[[Call], Mapping[str, object]] | None = None
     harmless: Callable[[Call], bool] | None = None
 
     def is_change(self, call: Call) -> bool:
@@ -163,7 +168,28 @@ class LaneTable:
         )
 
 
-def change_of(settings: Mapping[str, Schema], how: Mapping[str, Schema]) -> dict[str, Any]:
+def query_of(command: ManagerCommand[object]) -> dict[str, Schema]:
+    """Return the parameters of a query that a command gets, a page being of the usual length."""
+    limit = {"limit": LIMIT} if "limit" in command.takes else {}
+    return {**command.takes, **limit}
+
+
+def body_of(
+    command: ManagerCommand[object],
+    *,
+    filled_in: Collection[str] = (),
+    besides: Mapping[str, Schema] = NOTHING,
+) -> Schema:
+    """Return the schema of a body that a command gets.
+
+    filled_in  arguments that the route finds elsewhere, such as in the path
+    besides    what the route takes in their place
+    """
+    required = [name for name in command.required if name not in filled_in]
+    return object_of({**besides, **command.without(*filled_in)}, required)
+
+
+def change_of(settings: Mapping[str, Schema], how: Mapping[str, Schema]) -> Schema:
     """Return the schema of a change: at least one setting, and how it is to be made."""
     changes = [{"required": [name]} for name in settings]
     return object_of({**settings, **how}) | {"anyOf": changes}
@@ -178,13 +204,13 @@ def next_page(call: Call, found: Sequence[Mapping[str, object]], *, key: str = "
     return f"{call.url}?{urlencode(query, doseq=True)}"
 
 
-def page_of(call: Call, found: Sequence[Any], *, key: str) -> tuple[list[Any], str | None]:
+def page_of(call: Call, found: Sequence[Row], *, key: str) -> tuple[list[Row], str | None]:
     """Return a page of a list that is there whole, in the order of `key`, and where the next is.
 
     A marker that is gone marks its place all the same.
     """
     marker, limit = call.query.get("marker", ""), call.query.get("limit", LIMIT["default"])
-    rest = sorted((one for one in found if one[key] > marker), key=lambda one: str(one[key]))
+    rest = sorted((one for one in found if str(one[key]) > marker), key=lambda one: str(one[key]))
     page = rest[:limit]
     more = len(rest) > limit
     return page, next_page(call, page, key=key) if more else None
@@ -198,7 +224,7 @@ def visible(call: Call, rule: str, seen_by: str, missing: str, **target: str | N
     call.caller.authorize(rule, **target)
 
 
-def project_named(call: Call, asked: str) -> Any:
+def project_named(call: Call, asked: str) -> ProjectWithUsers:
     """Return a managed project by id or name, among those that the caller may see.
 
     A name is looked up among these only: how many others have it is not told. Raises NotFound.
@@ -206,7 +232,7 @@ def project_named(call: Call, asked: str) -> Any:
     call.caller.identify()
     seen = [
         project
-        for project in call.run("project", "list")
+        for project in call.services.projects.list_projects()
         if asked in (project["id"], project["name"])
         and call.caller.may("projects:get", project_id=project["id"])
     ]
@@ -216,7 +242,7 @@ def project_named(call: Call, asked: str) -> Any:
     if len(found) > 1:
         ids = ", ".join(project["id"] for project in found)
         raise InvalidInput(f"project name {asked!r} is not unique: give one of {ids}")
-    return call.run("project", "show", project=found[0]["id"])
+    return call.services.projects.show(found[0]["id"])
 
 
 def unique(values: Sequence[str], name: str) -> str:

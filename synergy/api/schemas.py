@@ -54,8 +54,9 @@ def _with_settings(answer: type, after: str, settings: Sequence[Setting]) -> dic
 def project_schema(settings: Sequence[Setting]) -> Schema:
     """Return the schema of a project that has these settings; some answers show more of it."""
     always = _with_settings(answers.Project, "domain_id", settings)
-    more = fields_of(answers.ChangedProject, answers.COMPONENTS)
-    return object_of({**always, "users": more["users"], "effects": more["effects"]}, always)
+    users = fields_of(answers.ProjectWithUsers, answers.COMPONENTS)["users"]
+    effects = fields_of(answers.TriedProject, answers.COMPONENTS)["effects"]
+    return object_of({**always, "users": users, "effects": effects}, always)
 
 
 def user_schema(settings: Sequence[Setting]) -> Schema:

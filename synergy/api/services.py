@@ -8,7 +8,16 @@ know of no facade, and whoever calls of no carrier.
 from collections.abc import Mapping
 from typing import Any, Protocol
 
-from synergy.api.facades import Queue
+from synergy.api.facades import (
+    Archive,
+    Ends,
+    FairShare,
+    Nova,
+    Projects,
+    Queue,
+    Quotas,
+    Scheduler,
+)
 from synergy.core.declared.answers import Change, Manager, Readiness
 
 
@@ -53,3 +62,10 @@ class Services:
     def __init__(self, host: ServiceHost) -> None:
         self.host = host
         self.queue = Queue(host)
+        self.scheduler = Scheduler(host)
+        self.projects = Projects(host)
+        self.quotas = Quotas(host)
+        self.fairshare = FairShare(host)
+        self.expiry = Ends(host)
+        self.archive = Archive(host)
+        self.nova = Nova(host)

@@ -14,6 +14,7 @@ from typing import Any, Final, overload
 import numpy as np
 import numpy.typing as npt
 
+from synergy.core.declared import answers
 from synergy.core.shares import Floats
 
 HIGHEST: Final = float(2**32 - 1)
@@ -93,18 +94,18 @@ class Terms:
             nice=one(self.nice),
         )
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> answers.Terms:
         """Return the terms of one row by name, with their sum as Slurm's integer."""
         return {
-            "age": self.age,
-            "association": self.association,
-            "fairshare": self.fairshare,
-            "size": self.size,
-            "partition": self.partition,
-            "qos": self.qos,
-            "tres": dict(self.tres),
-            "site": self.site,
-            "nice": self.nice,
+            "age": float(self.age),
+            "association": float(self.association),
+            "fairshare": float(self.fairshare),
+            "size": float(self.size),
+            "partition": float(self.partition),
+            "qos": float(self.qos),
+            "tres": {name: float(term) for name, term in self.tres.items()},
+            "site": float(self.site),
+            "nice": float(self.nice),
             "priority": int(total(self)),
         }
 

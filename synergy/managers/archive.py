@@ -8,12 +8,13 @@ know what a record holds.
 import logging
 from collections import Counter
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 from oslo_config import cfg
 
-from synergy.managers.base import Json, Manager, command
+from synergy.core.declared import answers, commands
+from synergy.managers.base import Manager, command
 from synergy.managers.fairshare.rollups import oldest_hour
 from synergy.ports import Clock, Store
 
@@ -131,7 +132,7 @@ class ArchiveManager(Manager):
         before = oldest_hour(self._clock.now())
         return self._step("hours", lambda: self._forget_hours(before))
 
-    def _forget_hours(self, before: Any) -> int:
+    def _forget_hours(self, before: datetime) -> int:
         with self._store.reading() as uow:
             if not uow.rollups.has_hours(before):
                 return 0
@@ -140,15 +141,15 @@ class ArchiveManager(Manager):
             uow.commit()
         return gone
 
-    @command(beside=True)
-    def do_quarantined(self) -> Json:
+    @command(commands.COUNT_QUARANTINED)
+    def do_quarantined(self) -> answers.QuarantineSize:
         """Show how many messages are kept aside, and how many may be."""
         with self._store.reading() as uow:
             count = uow.archive.size("quarantine")
         return {"quarantined": count, "quarantine_max": self._conf.quarantine_max}
 
     @command(beside=True)
-    def do_status(self) -> Json:
+    def do_status(self) -> answers.ArchiveStatus:
         """Show what was archived since the start, what the archive holds, and what waits aside."""
         with self._store.reading() as uow:
             return {

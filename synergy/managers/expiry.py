@@ -15,11 +15,12 @@ from typing import Any, Final
 
 from oslo_config import cfg
 
+from synergy.core.declared import answers, commands
 from synergy.core.errors import Conflict, NotFound, SynergyError, UpstreamUnavailable
 from synergy.core.events import ServersActive, ServersExpireSoon
 from synergy.core.lifecycle import Event, transition
 from synergy.core.model import ExpiryAction, Project, QuotaKind, Request, ServerStatus, State
-from synergy.managers.base import Json, Manager, Publish, command, on
+from synergy.managers.base import Manager, Publish, command, on
 from synergy.managers.support.render import instant_json
 from synergy.managers.support.watched_clock import Standing, WatchedClock
 from synergy.ports import (
@@ -342,8 +343,8 @@ class ExpiryManager(Manager):
 
     # --- commands ---------------------------------------------------------------------------------
 
-    @command(beside=True)
-    def do_show(self) -> Json:
+    @command(commands.SHOW_EXPIRY)
+    def do_show(self) -> answers.Expiry:
         """Show whether servers are ended, how many are due, and which Nova refuses to end."""
         standing = self._clock.standing()
         with self._store.reading() as uow:
@@ -365,25 +366,25 @@ class ExpiryManager(Manager):
             "most_per_pass": self._conf.most_per_pass,
             "clock": {
                 "trusted": standing.agrees,
-                "wall": instant_json(standing.wall),
-                "now": instant_json(standing.at),
+                "wall": standing.wall.isoformat(),
+                "now": standing.at.isoformat(),
                 "off_s": standing.off_s,
             },
             "refused": [
                 {
                     "id": key,
                     "why": rest.why,
-                    "next_try_at": instant_json(
+                    "next_try_at": (
                         standing.at + timedelta(seconds=max(0.0, rest.until_s - now_s))
-                    ),
+                    ).isoformat(),
                 }
                 for key, rest in sorted(self._rests.items())
                 if rest.cause
             ],
         }
 
-    @command()
-    def do_resume(self) -> Json:
+    @command(commands.RESUME_EXPIRY)
+    def do_resume(self) -> answers.Expiry:
         """End what is due, all of it, and believe the wall clock: a person has looked at both."""
         standing = self._clock.standing()
         if not standing.agrees:

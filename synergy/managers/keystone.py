@@ -11,9 +11,10 @@ from typing import Any, Final, TypeVar
 
 from oslo_config import cfg
 
+from synergy.core.declared import answers
 from synergy.core.errors import InvalidInput, NotFound, in_words
 from synergy.core.events import OwnersGone, RequestsQueued, TokensRefused
-from synergy.managers.base import Json, Manager, Publish, command, on
+from synergy.managers.base import Manager, Publish, command, on
 from synergy.managers.support.owners import Owner, Owners
 from synergy.ports import Conductor, Credentials, Identity, Store, Trust, Wake
 
@@ -228,7 +229,7 @@ class KeystoneManager(Manager):
         return why
 
     @command()
-    def do_trusts(self) -> Json:
+    def do_trusts(self) -> list[answers.TrustShown]:
         """List whom Synergy keeps trusts for."""
         with self._store.reading() as uow:
             return [{"project_id": t.project_id, "user_id": t.user_id} for t in uow.trusts.all()]

@@ -1,14 +1,14 @@
 """/v1/audit: who changed what through this API."""
 
-from typing import Any, Final
+from typing import Final
 
-from synergy.api.routing import LIMIT, Call, Route, next_page
+from synergy.api.routing import LIMIT, Body, Call, Route, next_page
 from synergy.api.schemas import listed
 from synergy.core.declared.fields import schemas_of
 from synergy.core.declared.filters import CHANGE_FILTERS, NUMBER
 
 
-def list_audit(call: Call) -> Any:
+def list_audit(call: Call) -> Body:
     """List changes that were asked for, and what became of them, oldest first."""
     found = call.services.host.changes(call.query)
     return {"audit": found, "next": next_page(call, found, key="number")}

@@ -1,20 +1,20 @@
 """/v1/expiry: whether servers are ended, and letting it go on."""
 
-from typing import Any, Final
+from typing import Final
 
-from synergy.api.routing import Call, Route
+from synergy.api.routing import Body, Call, Route
 from synergy.api.schemas import wrapped
 from synergy.core.declared.shapes import ref
 
 
-def show_expiry(call: Call) -> Any:
+def show_expiry(call: Call) -> Body:
     """Show whether servers are ended, how many are due, and which Nova refuses to end."""
-    return {"expiry": call.run("expiry", "show")}
+    return {"expiry": call.services.expiry.show()}
 
 
-def resume_expiry(call: Call) -> Any:
+def resume_expiry(call: Call) -> Body:
     """End every server that is due, and believe the wall clock: a person has looked at both."""
-    return {"expiry": call.run("expiry", "resume")}
+    return {"expiry": call.services.expiry.resume()}
 
 
 _ONE: Final = wrapped(expiry=ref("Expiry"))
@@ -37,7 +37,7 @@ ROUTES: Final = (
         rule="expiry:resume",
         general=True,
         handler=resume_expiry,
-        before=lambda call: show_expiry(call)["expiry"],
+        before=lambda call: call.services.expiry.show(),
         answer=_ONE,
     ),
 )

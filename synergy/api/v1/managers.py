@@ -1,34 +1,35 @@
 """/v1/managers: what runs, and its commands."""
 
-from typing import Any, Final
+from typing import Final
 
-from synergy.api.routing import Call, Route
+from synergy.api.routing import Body, Call, Route
 from synergy.api.schemas import wrapped
+from synergy.core.declared.answers import Manager
 from synergy.core.declared.shapes import ref
 from synergy.core.errors import InvalidInput
 
 
-def list_managers(call: Call) -> Any:
+def list_managers(call: Call) -> Body:
     """List the managers with status, last and next run, and last error."""
     return {"managers": call.services.host.managers()}
 
 
-def show_manager(call: Call) -> Any:
+def show_manager(call: Call) -> Body:
     """Show one manager with its commands."""
     return {"manager": call.services.host.manager(call.at["manager"])}
 
 
-def start_manager(call: Call) -> Any:
+def start_manager(call: Call) -> Body:
     """Let a paused manager run; one in ERROR is set up again."""
     return {"manager": call.services.host.start_manager(call.at["manager"])}
 
 
-def stop_manager(call: Call) -> Any:
+def stop_manager(call: Call) -> Body:
     """Pause a manager after the run it may be in."""
     return {"manager": call.services.host.stop_manager(call.at["manager"])}
 
 
-def execute(call: Call) -> Any:
+def execute(call: Call) -> Body:
     """Run a command of a manager; the body holds its arguments."""
     if not all(name.isidentifier() for name in call.body):
         wrong = next(name for name in call.body if not name.isidentifier())
@@ -37,7 +38,7 @@ def execute(call: Call) -> Any:
     return {"result": found}
 
 
-def _as_it_is(call: Call) -> Any:
+def _as_it_is(call: Call) -> Manager:
     return call.services.host.manager(call.at["manager"])
 
 

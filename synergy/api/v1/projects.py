@@ -1,27 +1,30 @@
 """/v1/projects: who takes part, with which shares and limits; and their users."""
 
-from typing import Any, Final
+from typing import Final
 
 from synergy.api.routing import (
     PAGING,
     Answer,
+    Body,
     Call,
     Route,
+    body_of,
     change_of,
     page_of,
     project_named,
 )
 from synergy.api.schemas import NAME, listed, wrapped
-from synergy.core.declared.commands import CAREFULLY, PROJECT, SERVERS
-from synergy.core.declared.fields import schemas_of
+from synergy.core.declared import commands
+from synergy.core.declared.answers import Project, ProjectWithUsers, User
+from synergy.core.declared.commands import CAREFULLY
 from synergy.core.declared.settings import PROJECT_SETTINGS, USER_SETTINGS
-from synergy.core.declared.shapes import object_of, ref
+from synergy.core.declared.shapes import ref
 from synergy.core.errors import NotFound
 
 
-def list_projects(call: Call) -> Any:
+def list_projects(call: Call) -> Body:
     """List the managed projects: an administrator all, anybody else the own one."""
-    found = call.run("project", "list")
+    found = call.services.projects.list_projects()
     if not call.caller.may("projects:get_all"):
         own = call.scope("projects")
         found = [project for project in found if project["id"] == own]
@@ -30,91 +33,75 @@ def list_projects(call: Call) -> Any:
     return {"projects": page, "next": following}
 
 
-def add_project(call: Call) -> Any:
+def add_project(call: Call) -> Answer:
     """Manage a project: its quota moves into Synergy, and its requests are queued."""
-    # Not by `run`, which leaves out nulls: a null lend_limit is no limit, and absent is nothing.
-    return _project(call.services.host.execute("project", "add", call.body))
+    return _project(call.services.projects.add(call.body))
 
 
-def show_project(call: Call) -> Any:
+def show_project(call: Call) -> Answer:
     """Show a managed project with its users."""
     return _project(_found(call, "projects:get"))
 
 
-def set_project(call: Call) -> Any:
+def set_project(call: Call) -> Answer:
     """Change a managed project."""
     project_id = _found(call, "projects:update")["id"]
-    changed = call.services.host.execute(
-        "project", "set", {"project": project_id, **call.body, **_matching(call)}
-    )
-    return _project(changed)
+    return _project(call.services.projects.set(project_id, call.body, if_match=call.if_match))
 
 
-def remove_project(call: Call) -> Any:
+def remove_project(call: Call) -> Body:
     """Manage a project no longer: Nova gets back the quota it had."""
     project_id = _found(call, "projects:delete")["id"]
     servers = call.query.get("servers")
-    call.run("project", "remove", project=project_id, servers=servers, if_match=call.if_match)
+    call.services.projects.remove(project_id, servers=servers, if_match=call.if_match)
     return None
 
 
-def list_users(call: Call) -> Any:
+def list_users(call: Call) -> Body:
     """List the users of a project with their shares."""
     page, following = page_of(call, _found(call, "users:get")["users"], key="user_id")
     return {"users": page, "next": following}
 
 
-def show_user(call: Call) -> Any:
+def show_user(call: Call) -> Answer:
     """Show a user of a project."""
-    project = _found(call, "users:get")
-    asked = call.at["user"]
-    found = [one for one in project["users"] if asked in (one["user_id"], one["name"])]
-    if not found:
-        raise NotFound(f"project {project['name']!r} has no user {asked!r}")
-    return _user(found[0])
+    return _user(_found_user(call))
 
 
-def set_user(call: Call) -> Any:
+def set_user(call: Call) -> Answer:
     """Change a user's shares or priority within a project."""
-    given = {"project": _found(call, "users:update")["id"], "user": call.at["user"]}
-    changed = call.services.host.execute(
-        "project", "set_user", {**given, **call.body, **_matching(call)}
-    )
+    project_id, user = _found(call, "users:update")["id"], call.at["user"]
+    changed = call.services.projects.set_user(project_id, user, call.body, if_match=call.if_match)
     return _user(changed)
 
 
-def _found(call: Call, rule: str) -> Any:
+def _found(call: Call, rule: str) -> ProjectWithUsers:
     """Return the project of the path. Raises NotFound also for one that is not to be seen."""
     found = project_named(call, call.at["project"])
     call.caller.authorize(rule, project_id=found["id"])
     return found
 
 
+def _found_user(call: Call) -> User:
+    project, asked = _found(call, "users:get"), call.at["user"]
+    found = [one for one in project["users"] if asked in (one["user_id"], one["name"])]
+    if not found:
+        raise NotFound(f"project {project['name']!r} has no user {asked!r}")
+    return found[0]
+
+
 def _only_tries(call: Call) -> bool:
     return bool(call.body.get("dry_run"))
 
 
-def _project_before(call: Call) -> Any:
-    return show_project(call).body["project"]
-
-
-def _user_before(call: Call) -> Any:
-    return show_user(call).body["user"]
-
-
-def _matching(call: Call) -> dict[str, Any]:
-    return {} if call.if_match is None else {"if_match": call.if_match}
-
-
-def _project(shown: Any) -> Answer:
+def _project(shown: Project) -> Answer:
     return Answer({"project": shown}, shown["revision"])
 
 
-def _user(shown: Any) -> Answer:
+def _user(shown: User) -> Answer:
     return Answer({"user": shown}, shown["revision"])
 
 
-_HOW: Final = schemas_of(CAREFULLY)
 _ONE: Final = wrapped(project=ref("Project"))
 _ONE_USER: Final = wrapped(user=ref("User"))
 ROUTES: Final = (
@@ -136,7 +123,8 @@ ROUTES: Final = (
         rule="projects:create",
         general=True,
         handler=add_project,
-        body=object_of(schemas_of([PROJECT, *PROJECT_SETTINGS, *CAREFULLY]), ["project"]),
+        command=commands.ADD_PROJECT,
+        body=body_of(commands.ADD_PROJECT),
         answer=_ONE,
         status=201,
         matches=True,
@@ -158,9 +146,12 @@ ROUTES: Final = (
         summary="Change a managed project.",
         rule="projects:update",
         handler=set_project,
-        before=_project_before,
+        before=lambda call: _found(call, "projects:get"),
         harmless=_only_tries,
-        body=change_of(schemas_of(PROJECT_SETTINGS), _HOW),
+        command=commands.SET_PROJECT,
+        body=change_of(
+            commands.SET_PROJECT.only(PROJECT_SETTINGS), commands.SET_PROJECT.only(CAREFULLY)
+        ),
         answer=_ONE,
         matches=True,
     ),
@@ -171,8 +162,9 @@ ROUTES: Final = (
         summary="Manage a project no longer: Nova gets back the quota it had.",
         rule="projects:delete",
         handler=remove_project,
-        query={"servers": {**schemas_of([SERVERS])["servers"], "default": "keep"}},
-        before=_project_before,
+        command=commands.REMOVE_PROJECT,
+        query={"servers": {**commands.REMOVE_PROJECT.takes["servers"], "default": "keep"}},
+        before=lambda call: _found(call, "projects:get"),
         status=204,
         matches=True,
     ),
@@ -203,8 +195,9 @@ ROUTES: Final = (
         summary="Change a user's shares or priority within a project.",
         rule="users:update",
         handler=set_user,
-        before=_user_before,
-        body=change_of(schemas_of(USER_SETTINGS), {}),
+        before=_found_user,
+        command=commands.SET_USER,
+        body=change_of(commands.SET_USER.only(USER_SETTINGS), {}),
         answer=_ONE_USER,
         matches=True,
     ),

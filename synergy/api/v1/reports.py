@@ -1,51 +1,46 @@
 """/v1/quotas, shares, priorities, usage, events and rounds: what can be read of the whole."""
 
-from typing import Any, Final
+from typing import Final
 
-from synergy.api.routing import ID, INSTANT, LIMIT, PAGING, Call, Lane, Route, next_page
+from synergy.api.routing import INSTANT, Body, Call, Lane, Route, next_page, query_of
 from synergy.api.schemas import listed, wrapped
-from synergy.core.declared.commands import USAGE
-from synergy.core.declared.fields import schemas_of
-from synergy.core.declared.filters import EVENT_FILTERS, NUMBER
+from synergy.core.declared import commands
 from synergy.core.declared.kinds import or_null
 from synergy.core.declared.shapes import ref
 
 
-def show_quota(call: Call) -> Any:
+def show_quota(call: Call) -> Body:
     """Show the shared quota, and what projects own and hold."""
-    return {"quota": call.run("quota", "show", project_id=call.scope("quotas"))}
+    return {"quota": call.services.quotas.show(call.scope("quotas"))}
 
 
-def list_shares(call: Call) -> Any:
+def list_shares(call: Call) -> Body:
     """Show the share tree, or a project's rows of it."""
-    return call.run("fairshare", "shares", project_id=call.scope("shares"))
+    return call.services.fairshare.shares(call.scope("shares"))
 
 
-def list_priorities(call: Call) -> Any:
+def list_priorities(call: Call) -> Body:
     """List waiting requests with each weighted term of their priority."""
-    project_id = call.scope("priorities")
-    found = call.run("scheduler", "priorities", **{**call.query, "project_id": project_id})
+    found = call.services.scheduler.priorities(call.scope("priorities"), call.query)
     return {"priorities": found, "next": next_page(call, found)}
 
 
-def report_usage(call: Call) -> Any:
+def report_usage(call: Call) -> Body:
     """Report resource-hours and their cost."""
-    project_id = call.scope("usage")
-    return call.run("fairshare", "usage", **{**call.query, "project_id": project_id})
+    return call.services.fairshare.usage(call.scope("usage"), call.query)
 
 
-def list_events(call: Call) -> Any:
+def list_events(call: Call) -> Body:
     """List what happened to requests, oldest first."""
     found = call.services.queue.list_events(call.scope("events"), call.query)
     return {"events": found, "next": next_page(call, found, key="number")}
 
 
-def latest_round(call: Call) -> Any:
+def latest_round(call: Call) -> Body:
     """Show the last round and its counters."""
-    return {"round": call.run("scheduler", "status")}
+    return {"round": call.services.scheduler.latest_round()}
 
 
-_PROJECT: Final = {"project_id": ID}
 ROUTES: Final = (
     Route(
         method="GET",
@@ -54,7 +49,8 @@ ROUTES: Final = (
         summary="Show the shared quota, and what projects own and hold.",
         rule="quotas:get",
         handler=show_quota,
-        query=_PROJECT,
+        command=commands.SHOW_QUOTA,
+        query=query_of(commands.SHOW_QUOTA),
         answer=wrapped(quota=ref("Quota")),
     ),
     Route(
@@ -64,7 +60,8 @@ ROUTES: Final = (
         summary="Show the share tree, or a project's rows of it.",
         rule="shares:get",
         handler=list_shares,
-        query=_PROJECT,
+        command=commands.SHOW_SHARES,
+        query=query_of(commands.SHOW_SHARES),
         answer=wrapped(
             computed_at=or_null(INSTANT), shares={"type": "array", "items": ref("Share")}
         ),
@@ -77,7 +74,8 @@ ROUTES: Final = (
         rule="priorities:get",
         handler=list_priorities,
         lane=Lane.COSTLY,
-        query={**_PROJECT, "user_id": ID, **PAGING},
+        command=commands.LIST_PRIORITIES,
+        query=query_of(commands.LIST_PRIORITIES),
         answer=listed("priorities", "Priority"),
     ),
     Route(
@@ -88,7 +86,8 @@ ROUTES: Final = (
         rule="usage:get",
         handler=report_usage,
         lane=Lane.COSTLY,
-        query=schemas_of(USAGE),
+        command=commands.REPORT_USAGE,
+        query=query_of(commands.REPORT_USAGE),
         answer=wrapped(begin=INSTANT, end=INSTANT, usage={"type": "array", "items": ref("Usage")}),
     ),
     Route(
@@ -99,7 +98,8 @@ ROUTES: Final = (
         rule="events:get",
         handler=list_events,
         lane=Lane.COSTLY,
-        query={**schemas_of([*EVENT_FILTERS, NUMBER]), "limit": LIMIT},
+        command=commands.LIST_EVENTS,
+        query=query_of(commands.LIST_EVENTS),
         answer=listed("events", "Event"),
     ),
     Route(

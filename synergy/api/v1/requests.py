@@ -1,32 +1,36 @@
 """/v1/requests: what waits, why, until when, and what became of it; and what if."""
 
 from collections.abc import Sequence
-from typing import Any, Final
+from contextlib import suppress
+from typing import Final
 
 from synergy.api.routing import (
-    LIMIT,
     TEXT,
     Answer,
+    Body,
     Call,
+    Handler,
     Lane,
     Route,
+    Schema,
+    body_of,
     next_page,
     project_named,
+    query_of,
     visible,
 )
 from synergy.api.schemas import listed, wrapped
 from synergy.api.visibility import public_why
+from synergy.core.declared import commands
 from synergy.core.declared.answers import RequestRow, RequestWithHistory
-from synergy.core.declared.commands import LONGER_BY, WHAT_IF
-from synergy.core.declared.fields import schemas_of
-from synergy.core.declared.filters import MARKER, REQUEST_FILTERS, SORTING
-from synergy.core.declared.shapes import object_of, ref
+from synergy.core.declared.commands import ManagerCommand
+from synergy.core.declared.shapes import ref
 from synergy.core.errors import InvalidInput, NotFound
 from synergy.core.lifecycle import Event
 from synergy.core.model import State
 
 
-def list_requests(call: Call) -> Any:
+def list_requests(call: Call) -> Body:
     """List requests, a page at a time; those that wait tell why."""
     found = call.services.queue.list_requests(call.scope("requests"), call.query)
     return {"requests": _with_reasons(call, found), "next": next_page(call, found)}
@@ -37,14 +41,13 @@ def show_request(call: Call) -> Answer:
     return _shown(call, _found(call, "requests:get"))
 
 
-def explain_request(call: Call) -> Any:
+def explain_request(call: Call) -> Body:
     """Tell why a request waits, its place and priority, and what would unblock it."""
     found = _found(call, "requests:explain")
-    told = {}
+    why = None
     if not call.caller.operates:
-        event = Event(found["history"][-1]["event"])
-        told["why"] = public_why(found["why"], event=event)
-    explained = call.run("scheduler", "explain", request_id=found["id"], **told)
+        why = public_why(found["why"], event=Event(found["history"][-1]["event"]))
+    explained = call.services.scheduler.explain(found["id"], why=why)
     return {"explanation": explained}
 
 
@@ -77,7 +80,7 @@ def extend_request(call: Call) -> Answer:
     return _shown(call, queue.extend(request_id, by_s=by_s, if_match=call.if_match))
 
 
-def simulate(call: Call) -> Any:
+def simulate(call: Call) -> Body:
     """Tell whether servers would start now, and if not, why and when at the latest."""
     body = dict(call.body)
     asked = body.pop("project", None) or call.caller.project_id
@@ -87,8 +90,7 @@ def simulate(call: Call) -> Any:
     call.caller.authorize("requests:simulate", project_id=found["id"])
     users = {user["user_id"] for user in found["users"] if user["active"]}
     mine = call.caller.user_id if call.caller.user_id in users else None
-    seen = call.run("scheduler", "simulate", project_id=found["id"], user_id=mine, **body)
-    return {"simulation": seen}
+    return {"simulation": call.services.scheduler.simulate(found["id"], mine, body)}
 
 
 def _found(call: Call, rule: str) -> RequestWithHistory:
@@ -102,8 +104,9 @@ def _found(call: Call, rule: str) -> RequestWithHistory:
     return found
 
 
-def _request_before(call: Call) -> Any:
-    return show_request(call).body["request"]
+def _request_before(call: Call) -> RequestRow:
+    (found,) = _with_reasons(call, [_found(call, "requests:get")])
+    return found
 
 
 def _side(call: Call) -> str:
@@ -118,29 +121,31 @@ def _shown(call: Call, found: RequestRow) -> Answer:
 def _with_reasons(call: Call, found: Sequence[RequestRow]) -> list[RequestRow]:
     """Return requests with why they wait; what is stored of the others stays."""
     waiting = [one["id"] for one in found if one["state"] in (State.QUEUED, State.HELD)]
-    if not waiting:
-        return list(found)
-    reasons: dict[str, Any] = {}
-    try:
-        reasons = call.run("scheduler", "reasons", request_ids=waiting)
-    except NotFound:
-        reasons = {}  # this process runs no scheduler
-    told = {request_id: reasons.get(request_id) for request_id in waiting}
+    told: dict[str, str | None] = dict.fromkeys(waiting)
+    if waiting:
+        with suppress(NotFound):  # where this service runs no scheduler
+            told |= call.services.scheduler.reasons(waiting)
     return [{**one, "reason": told.get(one["id"], one["reason"])} for one in found]
 
 
 _ONE: Final = wrapped(request=ref("Request"))
 
 
-def _action(name: str, summary: str, handler: Any, body: Any = None) -> Route:
+def _action(
+    summary: str,
+    handler: Handler,
+    command: ManagerCommand[RequestRow],
+    body: Schema | None = None,
+) -> Route:
     return Route(
         method="POST",
-        path=f"/v1/requests/{{request}}/{name}",
-        name=f"{name}_request",
+        path=f"/v1/requests/{{request}}/{command.name}",
+        name=f"{command.name}_request",
         summary=summary,
-        rule=f"requests:{name}",
+        rule=f"requests:{command.name}",
         handler=handler,
         before=_request_before,
+        command=command,
         body=body,
         answer=_ONE,
         matches=True,
@@ -155,10 +160,8 @@ ROUTES: Final = (
         summary="List requests, a page at a time; those that wait tell why.",
         rule="requests:get",
         handler=list_requests,
-        query={
-            **schemas_of([*REQUEST_FILTERS, *SORTING, MARKER]),
-            "limit": LIMIT,
-        },
+        command=commands.LIST_REQUESTS,
+        query=query_of(commands.LIST_REQUESTS),
         answer=listed("requests", "Request"),
     ),
     Route(
@@ -168,6 +171,7 @@ ROUTES: Final = (
         summary="Show a request with its history, and why it waits.",
         rule="requests:get",
         handler=show_request,
+        command=commands.SHOW_REQUEST,
         answer=_ONE,
         matches=True,
     ),
@@ -178,17 +182,22 @@ ROUTES: Final = (
         summary="Tell why a request waits, its place and priority, and what would unblock it.",
         rule="requests:explain",
         handler=explain_request,
+        command=commands.EXPLAIN_REQUEST,
         lane=Lane.COSTLY,
         answer=wrapped(explanation=ref("Explanation")),
     ),
-    _action("hold", "Keep a waiting request from starting.", hold_request),
-    _action("release", "Give a held request back to the queue.", release_request),
-    _action("cancel", "Withdraw a waiting request; its server ends in ERROR.", cancel_request),
+    _action("Keep a waiting request from starting.", hold_request, commands.HOLD_REQUEST),
+    _action("Give a held request back to the queue.", release_request, commands.RELEASE_REQUEST),
     _action(
-        "extend",
+        "Withdraw a waiting request; its server ends in ERROR.",
+        cancel_request,
+        commands.CANCEL_REQUEST,
+    ),
+    _action(
         "Let a running shared server live longer.",
         extend_request,
-        object_of(schemas_of([LONGER_BY]), ["by_s"]),
+        commands.EXTEND_REQUEST,
+        body_of(commands.EXTEND_REQUEST, filled_in=("request_id", "if_match")),
     ),
     Route(
         method="POST",
@@ -199,7 +208,10 @@ ROUTES: Final = (
         handler=simulate,
         harmless=lambda _: True,
         lane=Lane.COSTLY,
-        body=object_of({"project": TEXT, **schemas_of(WHAT_IF)}, ["flavor"]),
+        command=commands.SIMULATE,
+        body=body_of(
+            commands.SIMULATE, filled_in=("project_id", "user_id"), besides={"project": TEXT}
+        ),
         answer=wrapped(simulation=ref("Simulation")),
     ),
 )

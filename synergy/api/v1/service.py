@@ -1,16 +1,16 @@
 """What belongs to no noun: versions, health, metrics, and the description of the API itself."""
 
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Final
 
 from synergy.api.openapi import document
-from synergy.api.routing import EVERYONE, Call, Lane, Route
+from synergy.api.routing import EVERYONE, Body, Call, Handler, Lane, Route
 from synergy.core.declared.shapes import ref
 
 API_VERSION: Final = "1.0"
 
 
-def versions(_call: Call) -> Any:
+def versions(_call: Call) -> Body:
     """Tell which versions of the API there are."""
     links = [
         {"rel": "self", "href": "/v1"},
@@ -20,17 +20,17 @@ def versions(_call: Call) -> Any:
     return {"versions": [one]}
 
 
-def health(call: Call) -> Any:
+def health(call: Call) -> Body:
     """Tell whether the service is ready, and well, and why not."""
     return {"live": True, **call.services.host.health()}
 
 
-def live(_call: Call) -> Any:
+def live(_call: Call) -> Body:
     """Tell that the service lives; nothing is asked for that."""
     return {"live": True}
 
 
-def metrics(call: Call) -> Any:
+def metrics(call: Call) -> Body:
     """Return the metrics as Prometheus reads them."""
     return call.metrics()
 
@@ -38,7 +38,7 @@ def metrics(call: Call) -> Any:
 def routes(others: Sequence[Route]) -> tuple[Route, ...]:
     """Return these routes; one of them describes all the `others` as well."""
 
-    def openapi(call: Call) -> Any:
+    def openapi(call: Call) -> Body:
         return document([*others, *own], API_VERSION, secured=call.secured)
 
     own = (
@@ -74,7 +74,7 @@ def _open(
     path: str,
     name: str,
     summary: str,
-    handler: Any,
+    handler: Handler,
     answer: str | None,
     *,
     lane: Lane = Lane.ORDINARY,

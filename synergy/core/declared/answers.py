@@ -206,11 +206,10 @@ class ProjectWithUsers(Project):
     users: list[User]
 
 
-class ChangedProject(Project):
-    """A managed project after a change, or as it would be after one that is only tried."""
+class TriedProject(Project):
+    """A managed project as it would be after a change, and what that would do."""
 
-    users: NotRequired[list[User]]
-    effects: NotRequired[Effects]
+    effects: Effects
 
 
 # --- requests -------------------------------------------------------------------------------------

@@ -9,13 +9,32 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final, Generic, TypeVar
 
-from synergy.core.declared.answers import Event, RequestRow, RequestWithHistory
+from synergy.core.declared.answers import (
+    Event,
+    Expiry,
+    Explanation,
+    Priority,
+    Project,
+    ProjectWithUsers,
+    QuarantineSize,
+    Quota,
+    RequestRow,
+    RequestWithHistory,
+    Round,
+    Shares,
+    Simulation,
+    TriedProject,
+    UsageReport,
+    User,
+)
 from synergy.core.declared.fields import Argument, schemas_of
 from synergy.core.declared.filters import (
     EVENT_FILTERS,
     LIMIT,
     MARKER,
     NUMBER,
+    ONE_PROJECT,
+    OWNER_FILTERS,
     REQUEST_FILTERS,
     SORTING,
 )
@@ -32,6 +51,7 @@ from synergy.core.declared.kinds import (
     Switch,
     Text,
 )
+from synergy.core.declared.settings import PROJECT_SETTINGS, USER_SETTINGS
 
 A = TypeVar("A", covariant=True)
 
@@ -55,6 +75,10 @@ class ManagerCommand(Generic[A]):
     def without(self, *filled_in: str) -> dict[str, Schema]:
         """Return what a route takes on behalf of the command: all but what it fills in itself."""
         return {name: schema for name, schema in self.takes.items() if name not in filled_in}
+
+    def only(self, table: Iterable[Argument]) -> dict[str, Schema]:
+        """Return what it takes of a table of arguments."""
+        return {one.name: self.takes[one.name] for one in table}
 
 
 # What other programs give as an id is looked up as it is: no text is wrong, it is only unknown.
@@ -156,3 +180,92 @@ HOLD_REQUEST: Final = _change_of_request("hold", {"by": _BY})
 RELEASE_REQUEST: Final = _change_of_request("release", {"by": _BY})
 CANCEL_REQUEST: Final = _change_of_request("cancel", {"why": {"type": "string", "maxLength": 150}})
 EXTEND_REQUEST: Final = _change_of_request("extend", schemas_of([LONGER_BY]), ["by_s"])
+
+
+# --- rounds ---------------------------------------------------------------------------------------
+
+SHOW_ROUND: Final = ManagerCommand[Round](manager="scheduler", name="status", beside=True)
+REASONS_OF: Final = ManagerCommand[dict[str, str | None]](
+    manager="scheduler",
+    name="reasons",
+    takes={"request_ids": {"type": "array", "items": ID, "maxItems": 1000}},
+    required=("request_ids",),
+    beside=True,
+)
+EXPLAIN_REQUEST: Final = ManagerCommand[Explanation](
+    manager="scheduler",
+    name="explain",
+    takes={"request_id": ID, "why": {"type": "string"}},
+    required=("request_id",),
+    beside=True,
+)
+LIST_PRIORITIES: Final = ManagerCommand[list[Priority]](
+    manager="scheduler",
+    name="priorities",
+    takes=schemas_of([*OWNER_FILTERS, LIMIT, MARKER]),
+    beside=True,
+)
+SIMULATE: Final = ManagerCommand[Simulation](
+    manager="scheduler",
+    name="simulate",
+    takes={"project_id": ID, "user_id": ID, **schemas_of(WHAT_IF)},
+    required=("project_id", "flavor"),
+    beside=True,
+)
+
+# --- projects -------------------------------------------------------------------------------------
+
+Changed = ProjectWithUsers | TriedProject  # the latter of a dry run
+LIST_PROJECTS: Final = ManagerCommand[list[Project]](manager="project", name="list", beside=True)
+SHOW_PROJECT: Final = ManagerCommand[ProjectWithUsers](
+    manager="project",
+    name="show",
+    takes=schemas_of([PROJECT]),
+    required=("project",),
+    beside=True,
+)
+ADD_PROJECT: Final = ManagerCommand[Changed](
+    manager="project",
+    name="add",
+    takes=schemas_of([PROJECT, *PROJECT_SETTINGS, *CAREFULLY]),
+    required=("project",),
+)
+SET_PROJECT: Final = ManagerCommand[Changed](
+    manager="project",
+    name="set",
+    takes={**schemas_of([PROJECT, *PROJECT_SETTINGS, *CAREFULLY]), "if_match": IF_MATCH},
+    required=("project",),
+)
+REMOVE_PROJECT: Final = ManagerCommand[Project](
+    manager="project",
+    name="remove",
+    takes={**schemas_of([PROJECT, SERVERS]), "if_match": IF_MATCH},
+    required=("project",),
+)
+SET_USER: Final = ManagerCommand[User](
+    manager="project",
+    name="set_user",
+    takes={**schemas_of([PROJECT, USER, *USER_SETTINGS]), "if_match": IF_MATCH},
+    required=("project", "user"),
+)
+
+# --- quota, shares and usage ----------------------------------------------------------------------
+
+SHOW_QUOTA: Final = ManagerCommand[Quota](
+    manager="quota", name="show", takes=schemas_of([ONE_PROJECT]), beside=True
+)
+SHOW_SHARES: Final = ManagerCommand[Shares](
+    manager="fairshare", name="shares", takes=schemas_of([ONE_PROJECT]), beside=True
+)
+REPORT_USAGE: Final = ManagerCommand[UsageReport](
+    manager="fairshare", name="usage", takes=schemas_of(USAGE), beside=True
+)
+
+# --- ends, and what operators watch ---------------------------------------------------------------
+
+SHOW_EXPIRY: Final = ManagerCommand[Expiry](manager="expiry", name="show", beside=True)
+RESUME_EXPIRY: Final = ManagerCommand[Expiry](manager="expiry", name="resume")
+COUNT_QUARANTINED: Final = ManagerCommand[QuarantineSize](
+    manager="archive", name="quarantined", beside=True
+)
+LOST_BUILDS: Final = ManagerCommand[list[str]](manager="nova", name="lost", beside=True)

@@ -123,6 +123,10 @@ class ChangeFilters(TypedDict, total=False):
 
 
 REQUEST_FILTERS: Final = filters_of(RequestFilters)
+OWNER_FILTERS: Final = tuple(
+    one for one in REQUEST_FILTERS if one.name in ("project_id", "user_id")
+)
+ONE_PROJECT: Final = OWNER_FILTERS[0]
 EVENT_FILTERS: Final = filters_of(EventFilters)
 CHANGE_FILTERS: Final = filters_of(ChangeFilters)
 # What requests are sorted by, and the field of a request; "received" is the order of arrival.

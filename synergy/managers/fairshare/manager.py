@@ -7,7 +7,7 @@ computes the factors that this can change. Must not know the queue.
 """
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
@@ -16,8 +16,7 @@ import numpy as np
 from oslo_config import cfg
 
 from synergy.core import accounts, fairshare, shares, usage, words
-from synergy.core.declared.commands import USAGE
-from synergy.core.declared.fields import schemas_of
+from synergy.core.declared import answers, commands
 from synergy.core.declared.kinds import read_instant
 from synergy.core.errors import Conflict
 from synergy.core.events import (
@@ -31,14 +30,13 @@ from synergy.core.fairtree import Ties
 from synergy.core.model import Association
 from synergy.core.shares import Floats, Ints, ShareTree
 from synergy.core.usage import Charged, History, ResetPeriod
-from synergy.managers.base import Json, Manager, Publish, command, on
+from synergy.managers.base import Manager, Publish, command, on
 from synergy.managers.fairshare import charging, reports, rollups
 from synergy.managers.fairshare.charging import Tariff
-from synergy.managers.support.render import instant_json, shares_json
+from synergy.managers.support.render import instant_json, share_json
 from synergy.ports import Clock, Reading, Store
 
 LOG = logging.getLogger(__name__)
-_ID: Final = {"type": "string", "minLength": 1, "maxLength": 64}
 ROLLED_EVERY_S: Final = 60.0
 CLOCK_STEP_S: Final = 10.0  # by more than this the wall clock was set, not late
 
@@ -274,8 +272,8 @@ class FairShareManager(Manager):
 
     # --- commands ---------------------------------------------------------------------------------
 
-    @command({"project_id": _ID}, beside=True)
-    def do_shares(self, project_id: str | None = None) -> Json:
+    @command(commands.SHOW_SHARES)
+    def do_shares(self, project_id: str | None = None) -> answers.Shares:
         """Show the share tree with usage, factors and why, as sshare -l does.
 
         With a project, only its own row and its users', and nothing in them tells of others.
@@ -294,17 +292,13 @@ class FairShareManager(Manager):
             if apart and node_id not in wanted:
                 continue
             user = users[node_id].user_name if node_id in users else None
-            shown = shares_json(held.tree, computed, row, user, ranked=ranked)
-            shown["why"] = words.standing(
-                held.tree, computed, row, held.names, standing.window, apart=apart
+            why = words.standing(held.tree, computed, row, held.names, standing.window, apart=apart)
+            rows.append(
+                share_json(held.tree, computed, row, user, ranked=ranked, apart=apart, why=why)
             )
-            rows.append(shown | ({"rank": None} if apart else {}))
         return {"computed_at": instant_json(standing.at), "shares": rows}
 
-    @command(
-        schemas_of(USAGE),
-        beside=True,
-    )
+    @command(commands.REPORT_USAGE)
     def do_usage(
         self,
         project_id: str | None = None,
@@ -312,7 +306,7 @@ class FairShareManager(Manager):
         end: str | None = None,
         period: str = "none",
         group_by: Sequence[str] = ("project", "quota"),
-    ) -> Json:
+    ) -> answers.UsageReport:
         """Report resource-hours and their cost, by default of the last 7 days.
 
         Without a project also what each was promised of the shared quota, and got.
@@ -346,7 +340,7 @@ class FairShareManager(Manager):
         }
 
     @command()
-    def do_reset(self) -> Json:
+    def do_reset(self) -> answers.Reset:
         """Clear all usage now; it cannot be undone."""
         now = self._clock.now()
         with self._store.writing() as uow:
@@ -387,5 +381,5 @@ def _read_accounts(uow: Reading) -> _Accounts:
     )
 
 
-def _ints(numbers: Any) -> Ints:
+def _ints(numbers: Iterable[int]) -> Ints:
     return np.fromiter(numbers, dtype=np.int64)

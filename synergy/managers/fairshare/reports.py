@@ -9,16 +9,15 @@ from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final
+from typing import Final
 
 from synergy.core.billing import billing
+from synergy.core.declared import answers
 from synergy.core.errors import InvalidInput
 from synergy.core.model import QuotaKind
 from synergy.core.rollup import DAY, Level, Part, day_of, parts_of
-from synergy.managers.base import Json
 from synergy.managers.fairshare.charging import Tariff
 from synergy.managers.fairshare.rollups import coverage_of, priced
-from synergy.managers.support.render import instant_json
 from synergy.ports import Reading, Series, Store, UsageLine
 
 _MOST_PERIODS: Final = 400
@@ -65,7 +64,7 @@ def usage_report(
     period: str,
     project_id: str | None,
     promised: Mapping[str, float] | None,
-) -> Json:
+) -> answers.UsageReport:
     """Return rows of usage between two instants, by period and group.
 
     promised  norm_shares of each project, to compare what was delivered with; None leaves that out
@@ -83,7 +82,7 @@ def usage_report(
         rate if one.quota is QuotaKind.SHARED else 0.0
         for one, rate in zip(series, rates, strict=True)
     ]
-    rows: list[dict[str, Any]] = []
+    rows: list[answers.Usage] = []
     for (period_begin, period_end), sums in zip(periods, by_period, strict=True):
         billed = {key: entry.billed_hours(rates) for key, entry in sums.items()}
         shared = sum(entry.billed_hours(shared_rates) for entry in sums.values())
@@ -93,8 +92,8 @@ def usage_report(
             comparable = promised is not None and whole and quota == QuotaKind.SHARED
             rows.append(
                 {
-                    "begin": instant_json(period_begin),
-                    "end": instant_json(period_end),
+                    "begin": period_begin.isoformat(),
+                    "end": period_end.isoformat(),
                     "project_id": project,
                     "project": names.get(project or ""),
                     "user_id": user,
@@ -107,7 +106,7 @@ def usage_report(
                     "delivered_share": billed[key] / shared if comparable and shared else None,
                 }
             )
-    return {"begin": instant_json(begin), "end": instant_json(end), "usage": rows}
+    return {"begin": begin.isoformat(), "end": end.isoformat(), "usage": rows}
 
 
 def _lines(

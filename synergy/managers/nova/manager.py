@@ -9,8 +9,9 @@ from typing import Any, Final
 
 from oslo_config import cfg
 
+from synergy.core.declared import commands
 from synergy.core.events import ProjectsChanged
-from synergy.managers.base import Json, Manager, Publish, command, on
+from synergy.managers.base import Manager, Publish, command, on
 from synergy.managers.nova.failed_builds import FailedBuilds
 from synergy.managers.nova.following import Following
 from synergy.managers.nova.lost_builds import LostBuilds
@@ -179,17 +180,17 @@ class NovaManager(Manager):
     # --- commands ---------------------------------------------------------------------------------
 
     @command()
-    def do_reconcile(self) -> Json:
+    def do_reconcile(self) -> dict[str, int]:
         """Compare the stored requests with Nova's servers now."""
         self.reconcile()
         return dict(self._moves.drift)
 
-    @command(beside=True)
-    def do_lost(self) -> Json:
+    @command(commands.LOST_BUILDS)
+    def do_lost(self) -> list[str]:
         """List the requests that the conductor has and of which nothing is heard."""
         return sorted(self._lost_builds.ids)
 
     @command(beside=True)
-    def do_drift(self) -> Json:
+    def do_drift(self) -> dict[str, int]:
         """Show how many differences from Nova were mended since the start."""
         return dict(self._moves.drift)

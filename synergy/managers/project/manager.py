@@ -13,8 +13,8 @@ from typing import Any
 from oslo_config import cfg
 
 from synergy.core.batches import PASSING
-from synergy.core.declared.commands import CAREFULLY, IF_MATCH, PROJECT, SERVERS, USER
-from synergy.core.declared.fields import limits_of, read, schemas_of
+from synergy.core.declared import answers, commands
+from synergy.core.declared.fields import Setting, limits_of, read
 from synergy.core.declared.settings import PROJECT_SETTINGS, USER_SETTINGS
 from synergy.core.errors import Conflict, InvalidInput, NotFound, SynergyError
 from synergy.core.events import ProjectsChanged
@@ -27,9 +27,9 @@ from synergy.core.model import (
     Resources,
 )
 from synergy.core.quota import QuotaState
-from synergy.managers.base import Json, Manager, Publish, command
+from synergy.managers.base import Manager, Publish, command
 from synergy.managers.project.keeping import keep_servers
-from synergy.managers.project.quota_change import effects_of, merged
+from synergy.managers.project.quota_change import Effects, effects_of, merged
 from synergy.managers.quota.survey import QuotaSurvey
 from synergy.managers.support.render import check_revision, project_json, user_json
 from synergy.ports import (
@@ -47,11 +47,7 @@ from synergy.ports import (
 
 LOG = logging.getLogger(__name__)
 
-_SETTINGS = schemas_of(PROJECT_SETTINGS)
-_USER_SETTINGS = schemas_of(USER_SETTINGS)
 _LIMITS = tuple(one.name for one in limits_of(PROJECT_SETTINGS))
-_NAME = schemas_of([PROJECT])
-_HOW = schemas_of(CAREFULLY)
 
 
 class ProjectManager(Manager):
@@ -297,24 +293,24 @@ class ProjectManager(Manager):
 
     # --- commands ---------------------------------------------------------------------------------
 
-    @command(beside=True)
-    def do_list(self) -> Json:
+    @command(commands.LIST_PROJECTS)
+    def do_list(self) -> list[answers.Project]:
         """List the managed projects."""
         with self._store.reading() as uow:
             return [project_json(project) for project in uow.projects.all()]
 
-    @command(_NAME, required=["project"], beside=True)
-    def do_show(self, project: str) -> Json:
+    @command(commands.SHOW_PROJECT)
+    def do_show(self, project: str) -> answers.ProjectWithUsers:
         """Show a managed project with its users."""
         with self._store.reading() as uow:
             found = _find(uow.projects.all(), project)
             users = [a for a in uow.projects.associations() if a.project_id == found.project_id]
-        return project_json(found) | {"users": [user_json(user) for user in users]}
+        return {**project_json(found), "users": [user_json(user) for user in users]}
 
-    @command({**_NAME, **_SETTINGS, **_HOW}, required=["project"])
+    @command(commands.ADD_PROJECT)
     def do_add(
         self, project: str, force: bool = False, dry_run: bool = False, **settings: Any
-    ) -> Json:
+    ) -> commands.Changed:
         """Manage a project: its quota moves into Synergy and its requests are queued.
 
         Refused, unless forced, when the private quotas would exceed the cloud, or a resource class
@@ -336,7 +332,7 @@ class ProjectManager(Manager):
         with self._store.reading() as uow:
             effects = effects_of(uow, state, None, made)
         if dry_run:
-            return project_json(made) | {"effects": effects.json()}
+            return _tried(made, effects)
         if not force:
             effects.check()
         users = self._identity.users_of(view.project_id)
@@ -350,7 +346,7 @@ class ProjectManager(Manager):
         self._lift(made)
         return self.do_show(view.project_id)
 
-    @command({**_NAME, **_SETTINGS, **_HOW, "if_match": IF_MATCH}, required=["project"])
+    @command(commands.SET_PROJECT)
     def do_set(
         self,
         project: str,
@@ -358,14 +354,14 @@ class ProjectManager(Manager):
         force: bool = False,
         dry_run: bool = False,
         **settings: Any,
-    ) -> Json:
+    ) -> commands.Changed:
         """Change a managed project's shares, limits or treatment; what is not named stays.
 
         Refused, unless forced, when the private quotas would exceed the cloud, or a resource class
         is named that no host has. A dry run tells what would happen.
         """
         if not settings:
-            raise InvalidInput(f"nothing to set: give one of {', '.join(_SETTINGS)}")
+            raise InvalidInput(f"nothing to set: give one of {_names(PROJECT_SETTINGS)}")
         # Whatever concerns no quota is changed without asking the cloud, which may be away.
         sized = dry_run or any(name in settings for name in _LIMITS)
         state = self._survey.look().state if sized else QuotaState()
@@ -375,7 +371,7 @@ class ProjectManager(Manager):
             changed = _changed(found, settings, state)
             effects = effects_of(uow, state, found, changed) if sized else None
         if effects is not None and dry_run:
-            return project_json(changed) | {"effects": effects.json()}
+            return _tried(changed, effects)
         if effects is not None and not force:
             effects.check()
         with self._store.writing() as uow:
@@ -384,13 +380,10 @@ class ProjectManager(Manager):
         self._publish(ProjectsChanged(frozenset({found.project_id})))
         return self.do_show(found.project_id)
 
-    @command(
-        {**schemas_of([PROJECT, SERVERS]), "if_match": IF_MATCH},
-        required=["project"],
-    )
+    @command(commands.REMOVE_PROJECT)
     def do_remove(
         self, project: str, servers: str = "keep", if_match: Sequence[str] | None = None
-    ) -> Json:
+    ) -> answers.Project:
         """Manage a project no longer: Nova gets back the quota it had.
 
         Its shared servers are kept, and have no end any more, or expire at the end they have.
@@ -413,20 +406,13 @@ class ProjectManager(Manager):
         self._give_back(leaving)
         return project_json(leaving)
 
-    @command(
-        {
-            **schemas_of([PROJECT, USER]),
-            **_USER_SETTINGS,
-            "if_match": IF_MATCH,
-        },
-        required=["project", "user"],
-    )
+    @command(commands.SET_USER)
     def do_set_user(
         self, project: str, user: str, if_match: Sequence[str] | None = None, **settings: Any
-    ) -> Json:
+    ) -> answers.User:
         """Change a user's shares or priority within a managed project."""
         if not settings:
-            raise InvalidInput(f"nothing to set: give one of {', '.join(_USER_SETTINGS)}")
+            raise InvalidInput(f"nothing to set: give one of {_names(USER_SETTINGS)}")
         with self._store.writing() as uow:
             found = _find(uow.projects.all(), project)
             association = _find_user(uow, found, user)
@@ -436,6 +422,14 @@ class ProjectManager(Manager):
             uow.commit()
         self._publish(ProjectsChanged(frozenset({found.project_id})))
         return user_json(changed)
+
+
+def _names(settings: Sequence[Setting]) -> str:
+    return ", ".join(one.name for one in settings)
+
+
+def _tried(project: Project, effects: Effects) -> answers.TriedProject:
+    return {**project_json(project), "effects": effects.json()}
 
 
 def _busy(uow: Reading, associations: Sequence[Association]) -> set[int]:

@@ -7,9 +7,9 @@ anything.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
 
 from synergy.core.accounts import domain_node, held_of, project_node
+from synergy.core.declared import answers
 from synergy.core.declared.fields import limits_of
 from synergy.core.declared.settings import PROJECT_SETTINGS
 from synergy.core.errors import Conflict
@@ -56,7 +56,7 @@ class Effects:
                 f"the private quotas would exceed the cloud: {', '.join(self.words())}{go_on}"
             )
 
-    def json(self) -> dict[str, Any]:
+    def json(self) -> answers.Effects:
         """Return the effects as the API shows them."""
         names = sorted({*self.before.shared, *self.after.shared})
         return {

@@ -6,19 +6,19 @@ that runs is touched.
 """
 
 import logging
-from collections.abc import Sequence
-from typing import Any, Final
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from synergy.core.accounts import held_of, project_node
+from synergy.core.declared import answers, commands
 from synergy.core.errors import UpstreamUnavailable
 from synergy.core.events import ProjectsChanged, QuotaChanged
 from synergy.core.model import NOTHING, Resources
 from synergy.core.quota import Held, Owner, QuotaBook, QuotaState, QuotaTree, SharedSize
 from synergy.core.shares import Ints
 from synergy.core.shortfall import Balance, causes
-from synergy.managers.base import Json, Manager, Publish, command
+from synergy.managers.base import Manager, Publish, command
 from synergy.managers.quota.survey import QuotaSurvey, Survey
 from synergy.managers.support.render import limit_json
 from synergy.ports import (
@@ -30,11 +30,6 @@ from synergy.ports import (
     Store,
 )
 
-_ID: Final = {"type": "string", "minLength": 1, "maxLength": 64}
-_OF_ADMINISTRATORS: Final = (
-    "total", "private_unmanaged", "shortfall", "lent", "shared_used", "shortfall_causes",
-    "warnings",
-)  # fmt: skip
 LOG = logging.getLogger(__name__)
 
 
@@ -109,8 +104,8 @@ class QuotaManager(Manager):
                 LOG.warning("%s", text)
         self._warnings = found
 
-    @command({"project_id": _ID}, beside=True)
-    def do_show(self, project_id: str | None = None) -> Json:
+    @command(commands.SHOW_QUOTA)
+    def do_show(self, project_id: str | None = None) -> answers.Quota:
         """Show the cloud's capacity, the shared quota, and what each project holds.
 
         With a project, only what is its own and the shared quota.
@@ -119,19 +114,24 @@ class QuotaManager(Manager):
         if state is None:
             raise UpstreamUnavailable("nobody has looked at the cloud yet: ask again in a minute")
         with self._store.reading() as uow:
-            shown = _shown(uow, state)
-        shown["shortfall_causes"] = {
-            name: found for name, found in self._causes.items() if shown["shortfall"].get(name)
-        }
-        shown["warnings"] = self._warnings
-        if project_id is None:
-            return shown
-        own = [one for one in shown["projects"] if one["id"] == project_id]
-        return dict.fromkeys(_OF_ADMINISTRATORS) | {
-            name: own if name == "projects" else value
-            for name, value in shown.items()
-            if name not in _OF_ADMINISTRATORS
-        }
+            shown = _shown(uow, state, self._causes, self._warnings)
+        return shown if project_id is None else _own(shown, project_id)
+
+
+def _own(shown: answers.Quota, project_id: str) -> answers.Quota:
+    """Return what a project may see."""
+    return {
+        "total": None,
+        "private_unmanaged": None,
+        "shortfall": None,
+        "lent": None,
+        "shared_used": None,
+        "shortfall_causes": None,
+        "warnings": None,
+        "shared": shown["shared"],
+        "shared_free": shown["shared_free"],
+        "projects": [one for one in shown["projects"] if one["id"] == project_id],
+    }
 
 
 def _held(uow: Reading) -> list[Held]:
@@ -162,7 +162,9 @@ def _balance(survey: Survey, held: Sequence[Held]) -> Balance:
     )
 
 
-def _shown(uow: Reading, state: QuotaState) -> Json:
+def _shown(
+    uow: Reading, state: QuotaState, causes: Mapping[str, list[str]], warnings: list[str]
+) -> answers.Quota:
     """Every resource class is shown, also where it is 0: what is full must not vanish."""
     held = _held(uow)
     names = {*state.resource_classes(), *(n for h in held for n in {*h.private, *h.shared})}
@@ -172,7 +174,7 @@ def _shown(uow: Reading, state: QuotaState) -> Json:
     def amounts(row: Ints) -> dict[str, int]:
         return {name: int(row[at]) for at, name in enumerate(tree.resource_classes)}
 
-    projects: list[dict[str, Any]] = []
+    projects: list[answers.ProjectQuota] = []
     for project in uow.projects.all():
         row = tree.row.get(project_node(project.project_id))
         if row is None:
@@ -190,13 +192,16 @@ def _shown(uow: Reading, state: QuotaState) -> Json:
                 "lend_limit": limit_json(project.lend_limit),
             }
         )
+    shortfall = dict(book.size().shortfall)
     return {
         "total": amounts(tree.capacity),
         "private_unmanaged": amounts(tree.unmanaged),
         "shared": amounts(np.maximum(book.left, 0)),
-        "shortfall": dict(book.size().shortfall),
+        "shortfall": shortfall,
         "lent": amounts(book.lendable()),
         "shared_used": amounts(book.shared_used[0]),
         "shared_free": amounts(np.maximum(book.pool_free(), 0)),
         "projects": projects,
+        "shortfall_causes": {name: found for name, found in causes.items() if shortfall.get(name)},
+        "warnings": warnings,
     }

@@ -8,22 +8,23 @@ import logging
 import uuid
 from collections.abc import Sequence
 from itertools import islice
-from typing import Any, Final
+from typing import Final
 
 from synergy.core import explain, words
 from synergy.core.accounts import project_node, user_node
+from synergy.core.declared.answers import Explanation, Priority, Terms, Unblocked
 from synergy.core.errors import UpstreamUnavailable
 from synergy.core.explain import End
 from synergy.core.forecast import forecast
 from synergy.core.model import QuotaKind, Request, Resources, State
 from synergy.core.reasons import Reason
 from synergy.core.shares import Ints
-from synergy.managers.base import Json
 from synergy.managers.scheduler.latest import (
     Latest,
     at_json,
     bound_json,
     ends_now,
+    instant_of,
     reason_of,
     round_json,
 )
@@ -49,7 +50,9 @@ class Answers:
         self._clock, self._store, self._flavors = clock, store, flavors
         self._what_if = what_if
 
-    def explain(self, latest: Latest | None, request_id: str, why: str | None = None) -> Json:
+    def explain(
+        self, latest: Latest | None, request_id: str, why: str | None = None
+    ) -> Explanation:
         """Tell why a request waits, its place, its priority, and what would unblock it.
 
         why  prose to tell instead of the request's own, which may not be for the one who asks
@@ -63,7 +66,7 @@ class Answers:
                 ends_now(uow, latest.tree, now) if latest and request.state is State.QUEUED else []
             )
         reason = reason_of(latest, request, now)
-        answer: dict[str, Any] = {
+        answer: Explanation = {
             "id": request_id,
             "state": request.state.value,
             "reason": known.value if (known := reason or _kept(request)) else None,
@@ -83,16 +86,14 @@ class Answers:
         ahead = seen.ahead()
         if seen.private and reason is not Reason.AWAITING_EXPIRY:
             ends = []  # no end of a shared server gives a private quota anything back
-        answer |= {
-            "text": words.why_waiting(reason, bounds, names, ahead=ahead),
-            "bounds": [bound_json(bound) for bound in bounds],
-            "position": ahead + 1,
-            "priority": seen.terms(),
-            "unblocked_by": self._unblocked_by(seen, ends),
-        }
+        answer["text"] = words.why_waiting(reason, bounds, names, ahead=ahead)
+        answer["bounds"] = [bound_json(bound) for bound in bounds]
+        answer["position"] = ahead + 1
+        answer["priority"] = seen.terms()
+        answer["unblocked_by"] = self._unblocked_by(seen, ends)
         return answer
 
-    def _unblocked_by(self, seen: "_Seen", ends: Sequence[End]) -> Json:
+    def _unblocked_by(self, seen: "_Seen", ends: Sequence[End]) -> Unblocked:
         """Return what comes free and when, the latest start, and flavors that would start now."""
         latest, book = seen.latest, seen.book
         enough_s = None if seen.private else explain.enough_at_s(book, seen.demand, ends)
@@ -107,7 +108,7 @@ class Answers:
         next_ends = explain.releases(book, ends, most=_RELEASES)
         return {
             "releases": [
-                {"at": at_json(one.at_s), "freed": dict(one.freed), "servers": one.servers}
+                {"at": instant_of(one.at_s), "freed": dict(one.freed), "servers": one.servers}
                 for one in next_ends
             ],
             "enough_at": at_json(enough_s),
@@ -143,9 +144,9 @@ class Answers:
         fitting.sort(key=lambda flavor: (-sum(_ratios(flavor.demand, asked)), flavor.name))
         return fitting
 
-    def priorities(self, latest: Latest | None, requests: Sequence[Request]) -> list[Json]:
+    def priorities(self, latest: Latest | None, requests: Sequence[Request]) -> list[Priority]:
         """Return the weighted terms of queued requests, as sprio -l shows them."""
-        found = []
+        found: list[Priority] = []
         for request in requests:
             row = latest.row.get(request.class_id) if latest else None
             seen = _Seen(latest, request, row) if latest and row is not None else None
@@ -188,7 +189,7 @@ class _Seen:
             latest.snapshot, latest.plan, latest.policy, self.row, key, self._queued_s
         )
 
-    def terms(self) -> Json:
+    def terms(self) -> Terms:
         latest = self.latest
         terms = explain.terms_at(
             latest.snapshot, latest.plan, latest.policy, self.row, self._queued_s

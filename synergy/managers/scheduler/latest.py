@@ -6,18 +6,18 @@ Must not know who asks.
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 
 from synergy.core.accounts import user_node
+from synergy.core.declared import answers
 from synergy.core.explain import Bound, End
 from synergy.core.model import QuotaKind, Request, State
 from synergy.core.queue import Waiting
 from synergy.core.quota import QuotaTree
 from synergy.core.reasons import Reason
 from synergy.core.rounds import REASONS, Plan, Policy, Snapshot
-from synergy.managers.base import Json
 from synergy.managers.support.render import instant_json
 from synergy.ports import Reading
 
@@ -118,7 +118,7 @@ def suspended_associations(uow: Reading) -> frozenset[int]:
     )
 
 
-def round_json(latest: Latest | None, now: datetime) -> dict[str, Any]:
+def round_json(latest: Latest | None, now: datetime) -> answers.RoundSeen:
     """Return which round an answer comes from, and how old it is."""
     return {
         "round_id": latest.round_id if latest else None,
@@ -129,10 +129,15 @@ def round_json(latest: Latest | None, now: datetime) -> dict[str, Any]:
 
 def at_json(at_s: float | None) -> str | None:
     """Return an instant, epoch seconds, as the API shows it."""
-    return None if at_s is None else instant_json(datetime.fromtimestamp(at_s, UTC))
+    return None if at_s is None else instant_of(at_s)
 
 
-def bound_json(bound: Bound) -> Json:
+def instant_of(at_s: float) -> str:
+    """Return an instant that there is, epoch seconds, as the API shows it."""
+    return datetime.fromtimestamp(at_s, UTC).isoformat()
+
+
+def bound_json(bound: Bound) -> answers.Bound:
     """Return one bound."""
     return {
         "scope": bound.scope.value,

@@ -19,8 +19,8 @@ from oslo_config import cfg
 
 from synergy.core import words
 from synergy.core.accounts import held_of
-from synergy.core.declared.commands import WHAT_IF
-from synergy.core.declared.fields import schemas_of
+from synergy.core.declared import answers, commands
+from synergy.core.declared.filters import USUAL_PAGE
 from synergy.core.errors import Conflict, UpstreamUnavailable
 from synergy.core.events import (
     BuildsFailed,
@@ -38,7 +38,7 @@ from synergy.core.queue import WaitingQueue
 from synergy.core.quota import Held, QuotaState, QuotaTree
 from synergy.core.rounds import Discipline, Outcome, Policy, Snapshot, build_snapshot
 from synergy.core.rounds.snapshot import NO_FACTORS
-from synergy.managers.base import Json, Manager, Publish, Status, command, on
+from synergy.managers.base import Manager, Publish, Status, command, on
 from synergy.managers.scheduler import ranking
 from synergy.managers.scheduler.answers import Answers
 from synergy.managers.scheduler.backoff import NoHostBackoff
@@ -64,15 +64,11 @@ from synergy.ports import (
 )
 
 LOG = logging.getLogger(__name__)
-_ID: Final = {"type": "string", "minLength": 1, "maxLength": 64}
 CONFLICT_REST_S: Final = 1.0
 LEAST_LOOK_S: Final = 1.0  # between two rounds of which nothing new is told
 TELL_EVERY_S: Final = 60.0
 FACTORS_WAIT_S: Final = 10.0
 _PAGE: Final = 1000
-_COUNTED: Final = (
-    "rounds", "dispatched", "conflicts", "unknown", "changes_passed", "changes_refused"
-)  # fmt: skip
 
 
 class SchedulerManager(Manager):
@@ -373,26 +369,27 @@ class SchedulerManager(Manager):
 
     # --- commands ---------------------------------------------------------------------------------
 
-    @command(beside=True)
-    def do_status(self) -> Json:
+    @command(commands.SHOW_ROUND)
+    def do_status(self) -> answers.Round:
         """Show the last round and what was counted since the start."""
-        latest = self._latest
+        latest, counts = self._latest, self.counts
         return {
             "waiting": len(self._queue) + len(self._delayed) if self._queue is not None else None,
             "classes": len(latest.row) if latest else 0,
             "round_id": latest.round_id if latest else None,
             "round_at": latest.at.isoformat() if latest else None,
-            **{name: self.counts[name] for name in _COUNTED},
-            "site_factor_errors": self._site.errors,
+            "rounds": counts["rounds"],
+            "dispatched": counts["dispatched"],
+            "conflicts": counts["conflicts"],
+            "unknown": counts["unknown"],
+            "changes_passed": counts["changes_passed"],
+            "changes_refused": counts["changes_refused"],
+            "site_factor_errors": dict(self._site.errors),
             "reasons": latest.reason_counts() if latest else {},
         }
 
-    @command(
-        {"request_ids": {"type": "array", "items": _ID, "maxItems": 1000}},
-        required=["request_ids"],
-        beside=True,
-    )
-    def do_reasons(self, request_ids: Sequence[str]) -> Json:
+    @command(commands.REASONS_OF)
+    def do_reasons(self, request_ids: Sequence[str]) -> dict[str, str | None]:
         """Tell why requests wait, None for those that do not."""
         with self._store.reading() as uow:
             found = uow.requests.find(request_ids)
@@ -400,8 +397,8 @@ class SchedulerManager(Manager):
         reasons = {key: reason_of(latest, request, now) for key, request in found.items()}
         return {key: reason.value if reason else None for key, reason in reasons.items()}
 
-    @command({"request_id": _ID, "why": {"type": "string"}}, required=["request_id"], beside=True)
-    def do_explain(self, request_id: str, why: str | None = None) -> Json:
+    @command(commands.EXPLAIN_REQUEST)
+    def do_explain(self, request_id: str, why: str | None = None) -> answers.Explanation:
         """Tell why a request waits, its place, its priority, and what would unblock it.
 
         `why` is told instead of the request's own, which may not be for the one who asks.
@@ -416,22 +413,14 @@ class SchedulerManager(Manager):
         goes_on = self.status() in (Status.RUNNING, Status.DEGRADED)
         return words.scheduling_stopped(stopped=not goes_on)
 
-    @command(
-        {
-            "project_id": _ID,
-            "user_id": _ID,
-            "limit": {"type": "integer", "minimum": 1, "maximum": 1000},
-            "marker": _ID,
-        },
-        beside=True,
-    )
+    @command(commands.LIST_PRIORITIES)
     def do_priorities(
         self,
         project_id: str | None = None,
         user_id: str | None = None,
-        limit: int = 100,
+        limit: int = USUAL_PAGE,
         marker: str | None = None,
-    ) -> Json:
+    ) -> list[answers.Priority]:
         """List queued requests with each weighted term of their priority, as sprio -l does."""
         with self._store.reading() as uow:
             found = uow.requests.search(
@@ -443,15 +432,7 @@ class SchedulerManager(Manager):
             )
         return self._answers.priorities(self._latest, found)
 
-    @command(
-        {
-            "project_id": _ID,
-            "user_id": _ID,
-            **schemas_of(WHAT_IF),
-        },
-        required=["project_id", "flavor"],
-        beside=True,
-    )
+    @command(commands.SIMULATE)
     def do_simulate(
         self,
         project_id: str,
@@ -461,7 +442,7 @@ class SchedulerManager(Manager):
         metadata: Mapping[str, str] | None = None,
         availability_zone: str | None = None,
         server_group: str | None = None,
-    ) -> Json:
+    ) -> answers.Simulation:
         """Tell whether servers of a flavor would start now, and if not, why and when at the latest.
 
         `metadata` is what the server would be created with, such as quota=shared.
@@ -476,7 +457,7 @@ class SchedulerManager(Manager):
         tree = QuotaTree(state, tuple(sorted({*latest.tree.resource_classes, *kind.demand})))
         answer = self._what_if.answer(latest, tree, kind, count)
         if stopped := self._stopped():
-            answer |= {"starts_now": 0, "text": f"{stopped} {answer['text']}"}
+            answer["starts_now"], answer["text"] = 0, f"{stopped} {answer['text']}"
         return answer
 
 

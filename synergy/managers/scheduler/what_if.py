@@ -9,11 +9,12 @@ import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any, Final
+from typing import Final
 
 from synergy.core import explain, words
 from synergy.core.accounts import held_of, user_node
 from synergy.core.admission import QOS_KEY, bound_to, wishes
+from synergy.core.declared.answers import Simulation
 from synergy.core.errors import NotFound
 from synergy.core.events import FactorsChanged
 from synergy.core.explain import End
@@ -40,7 +41,6 @@ from synergy.core.rounds import (
     Snapshot,
     build_snapshot,
 )
-from synergy.managers.base import Json
 from synergy.managers.scheduler.facts import CloudFacts
 from synergy.managers.scheduler.latest import (
     Latest,
@@ -126,7 +126,7 @@ class WhatIf:
             constraints=bound_to(asked, placement),
         )
 
-    def answer(self, latest: Latest, tree: QuotaTree, kind: RequestClass, count: int) -> Json:
+    def answer(self, latest: Latest, tree: QuotaTree, kind: RequestClass, count: int) -> Simulation:
         """Tell what would become of `count` requests of a class if they arrived now.
 
         tree  the quota tree over every resource class that is asked for
@@ -137,8 +137,18 @@ class WhatIf:
         with self._store.reading() as uow:
             ends = ends_now(uow, tree, now)
         outcome = _outcome(asked, kind, ends)
-        said = {"count": count, "demand": dict(kind.demand)}
-        return said | outcome.as_json() | round_json(latest, now)
+        return {
+            "count": count,
+            "demand": dict(kind.demand),
+            "quota": outcome.quota.value,
+            "starts_now": outcome.starts_now,
+            "reason": outcome.reason.value if outcome.reason else None,
+            "text": outcome.text,
+            "bounds": [bound_json(bound) for bound in outcome.bounds],
+            "estimated_first_start": at_json(outcome.first_start_s),
+            "estimated_last_start": at_json(outcome.last_start_s),
+            **round_json(latest, now),
+        }
 
     def starting(
         self, latest: Latest, request: Request, demands: Iterable[Resources]
@@ -220,17 +230,6 @@ class _Outcome:
     bounds: Sequence[explain.Bound] = ()
     first_start_s: float | None = None
     last_start_s: float | None = None
-
-    def as_json(self) -> dict[str, Any]:
-        return {
-            "quota": self.quota.value,
-            "starts_now": self.starts_now,
-            "reason": self.reason.value if self.reason else None,
-            "text": self.text,
-            "bounds": [bound_json(bound) for bound in self.bounds],
-            "estimated_first_start": at_json(self.first_start_s),
-            "estimated_last_start": at_json(self.last_start_s),
-        }
 
 
 def _outcome(asked: _Asked, kind: RequestClass, ends: Sequence[End]) -> _Outcome:

@@ -5,7 +5,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import cast
 
 from synergy.core.declared import answers
 from synergy.core.declared.fields import Setting, as_json
@@ -78,9 +78,9 @@ def step_json(step: Step) -> answers.Step:
 
 def project_json(
     project: Project, settings: Sequence[Setting] = PROJECT_SETTINGS
-) -> dict[str, Any]:
+) -> answers.Project:
     """Return a managed project."""
-    return {
+    shown = {
         "id": project.project_id,
         "name": project.name,
         "domain_id": project.domain_id,
@@ -89,14 +89,23 @@ def project_json(
         "gone": project.gone,
         "revision": str(project.generation),
     }
+    return cast(answers.Project, shown)  # the settings are of a table, which no type can name
 
 
-def shares_json(
-    tree: ShareTree, computed: FairShare, row: int, user: str | None, *, ranked: bool
-) -> dict[str, Any]:
+def share_json(
+    tree: ShareTree,
+    computed: FairShare,
+    row: int,
+    user: str | None,
+    *,
+    ranked: bool,
+    apart: bool,
+    why: str,
+) -> answers.Share:
     """Return a row of the share tree, as sshare -l shows it; infinity is "inf".
 
     ranked  only users have a factor, as in Fair Tree
+    apart   it is shown without others, so its rank is not told
     """
     level_fs = float(computed.level_fs[row])
     parent = int(tree.parent[row])
@@ -111,8 +120,9 @@ def shares_json(
         "norm_usage": float(computed.norm_usage[row]),
         "effective_usage": float(computed.effective_usage[row]),
         "level_fs": None if inherits else "inf" if math.isinf(level_fs) else level_fs,
-        "rank": int(computed.rank[row]) or None,
+        "rank": None if apart else int(computed.rank[row]) or None,
         "fairshare": None if ranked and not tree.is_user[row] else float(computed.fairshare[row]),
+        "why": why,
     }
 
 
@@ -123,7 +133,7 @@ def raw_shares_json(raw_shares: int | None) -> int | str:
 
 def user_json(
     association: Association, settings: Sequence[Setting] = USER_SETTINGS
-) -> dict[str, Any]:
+) -> answers.User:
     """Return a user of a project with his shares."""
     shown = {
         "user_id": association.user_id,
@@ -131,4 +141,5 @@ def user_json(
         **as_json(association, settings),
         "active": association.active,
     }
-    return shown | {"revision": hashlib.sha256(json.dumps(shown).encode()).hexdigest()[:16]}
+    revision = hashlib.sha256(json.dumps(shown).encode()).hexdigest()[:16]
+    return cast(answers.User, {**shown, "revision": revision})
