@@ -71,6 +71,7 @@ from synergy.db.search import columns_of
 from synergy.managers.project import ProjectManager
 from synergy.managers.queue import QueueManager
 from synergy.managers.support.render import project_json, user_json
+from synergy.service.options import manager_classes
 
 ROOT = Path(__file__).parents[1]
 DECLARED = [
@@ -457,6 +458,18 @@ def test_a_word_is_declared_with_its_meaning():
     assert (Colour("red"), Colour.RED.value, f"{Colour.RED}") == (Colour.RED, "red", "red")
     found = schemas_of([Setting(name="colour", kind=kind, help="Its colour.", default="red")])
     assert found["colour"]["description"] == "Its colour. red: stop; green: go."
+
+
+def test_the_page_has_each_duty_of_each_manager_with_how_often_it_is_done():
+    found = {(row[0], row[1]): row[2:] for row in pages().duties_rows(manager_classes())}
+    assert set(found) == {
+        (name, f"``{duty.name}``") for name, cls in manager_classes().items() for duty in cls.duties
+    }
+    assert found["nova", "``_compare_all``"][0] == "``[nova] full_reconcile_s``"
+    assert found["nova", "``_settle``"][0] == "4 times in ``[nova] settle_s``"
+    asked, does = found["nova", "``_ask_about_broken_builds``"]
+    assert asked == "1 s, while there is something to do"
+    assert does.endswith("no notification says so.")
 
 
 def test_the_page_says_what_each_reason_means_and_what_ends_it():

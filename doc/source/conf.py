@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from sphinx.application import Sphinx
@@ -20,6 +20,7 @@ from synergy.core.lifecycle import ABSORBED, TERMINAL, TRANSITIONS, diagram
 from synergy.core.model import ServerStatus, State
 from synergy.core.reasons import Reason
 from synergy.core.reconcile import TABLE
+from synergy.managers.base import Duty, Manager
 from synergy.service.options import manager_classes
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -75,6 +76,21 @@ def reasons_table(reasons: Iterable[Reason]) -> list[str]:
     return _table("Why a request waits", ("reason", "what it means", "what ends the wait"), rows)
 
 
+def duties_rows(managers: Mapping[str, type[Manager]]) -> list[Row]:
+    """Return for each duty its manager, its method, how often it is done, and what it does."""
+    return [
+        (name, f"``{duty.name}``", _period(name, duty), duty.help)
+        for name, cls in sorted(managers.items())
+        for duty in cls.duties
+    ]
+
+
+def _period(name: str, duty: Duty) -> str:
+    spelled = f"``[{name}] {duty.every}``" if isinstance(duty.every, str) else f"{duty.every:g} s"
+    often = f"{duty.times} times in {spelled}" if duty.times > 1 else spelled
+    return f"{often}, while there is something to do" if duty.when else often
+
+
 def setup(_app: Sphinx) -> None:
     _write("settings.inc", settings_table("Settings of a project", PROJECT_SETTINGS))
     _write("user-settings.inc", settings_table("Settings of a user", USER_SETTINGS))
@@ -106,5 +122,7 @@ def setup(_app: Sphinx) -> None:
     ]
     headers = ("manager", "command", "what it does", "policy rule")
     _write("commands.inc", _table("Commands of the managers", headers, commands))
+    headers = ("manager", "duty", "every", "what it does")
+    _write("duties.inc", _table("Duties of the managers", headers, duties_rows(manager_classes())))
     headers = ("fact", "what it says", "published by", "heard by the managers")
     _write("facts.inc", _table("Facts between managers", headers, facts.rows(manager_classes())))

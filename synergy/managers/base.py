@@ -100,9 +100,35 @@ class Command:
             raise InvalidInput(f"{of} {self.name}: {sentence_of(error)}") from error
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Duty:
+    """What a manager does again and again, beside its task; declared with `every`.
+
+    name      of the method
+    every     option of the manager that says how often, in seconds; or the seconds
+    times     how often in as long as that
+    at_start  it is done in the first run already, and not only once its time is over
+    when      it is done only while this holds of the manager; nobody wakes for it otherwise
+    """
+
+    name: str
+    help: str
+    every: str | float
+    times: int = 1
+    at_start: bool = True
+    when: Callable[[Any], bool] | None = None
+
+    def period_s(self, conf: Any) -> float:
+        """Return how often it is done with these options, which may change."""
+        span_s = getattr(conf, self.every) if isinstance(self.every, str) else self.every
+        return max(SHORTEST_PERIOD_S, float(span_s) / self.times)
+
+
+SHORTEST_PERIOD_S: Final = 1.0  # an option that is 0 must not make a duty a busy loop
 A = TypeVar("A")
 P = ParamSpec("P")
 M = TypeVar("M", bound=Callable[..., Json])
+D = TypeVar("D", bound=Callable[..., float | None])
 S = TypeVar("S", bound="Manager")
 F = TypeVar("F", bound=Fact)
 
@@ -112,6 +138,26 @@ def on(fact: type[F]) -> Callable[[Callable[[S, F], None]], Callable[[S, F], Non
 
     def mark(method: Callable[[S, F], None]) -> Callable[[S, F], None]:
         method.__dict__["synergy_fact"] = fact
+        return method
+
+    return mark
+
+
+def every(
+    option: str | float,
+    *,
+    times: int = 1,
+    at_start: bool = True,
+    when: Callable[[Any], bool] | None = None,
+) -> Callable[[D], D]:
+    """Declare a method as a duty, done after the task of a run in which it is due; see `Duty`.
+
+    The method may return in how many seconds it is to be done again, if that is sooner. One that
+    raises stays due, and degrades the manager; the other duties are done all the same.
+    """
+
+    def mark(method: D) -> D:
+        method.__dict__["synergy_duty"] = option, times, at_start, when
         return method
 
     return mark
@@ -171,6 +217,7 @@ class Manager:
     woken_by       facts that are a reason to run, of which nothing is to be taken in
     listens        every fact that it gets: those, what its methods declare with `on`, and what
                    the class names itself because it takes facts in by an `on_event` of its own
+    duties         what it does again and again: what its methods declare with `every`, in order
     needed         the service is not ready without it
     stopped_means  what does not happen while it is stopped: "no waiting request starts"
     """
@@ -180,16 +227,20 @@ class Manager:
     woken_by: ClassVar[tuple[type[Fact], ...]] = ()
     listens: ClassVar[tuple[type[Fact], ...]] = ()
     _takes_in: ClassVar[Mapping[type[Fact], str]] = {}  # fact -> name of a method
+    duties: ClassVar[tuple[Duty, ...]] = ()
     needed: ClassVar[bool] = False
     stopped_means: ClassVar[str] = ""
-    status: Callable[[], Status] = staticmethod(lambda: Status.RUNNING)  # set by its supervisor
+    # Both are set by its supervisor; `soon(self._method)` lets a duty be done in the next run.
+    status: Callable[[], Status] = staticmethod(lambda: Status.RUNNING)
+    soon: Callable[[Callable[..., Any]], None] = staticmethod(lambda _: None)
 
     def __init_subclass__(cls) -> None:
-        """Collect which facts the methods of a subclass take in."""
+        """Collect which facts the methods of a subclass take in, and which duties it has."""
         methods = inspect.getmembers(cls, inspect.isfunction)
         declared = ((method.__dict__.get("synergy_fact"), name) for name, method in methods)
         cls._takes_in = {fact: name for fact, name in declared if fact is not None}
         cls.listens = (*cls.__dict__.get("listens", ()), *cls.woken_by, *cls._takes_in)
+        cls.duties = _duties_of(cls)
 
     def setup(self) -> None:
         """Get ready before the first run; raising leaves the manager in ERROR."""
@@ -240,6 +291,29 @@ class Manager:
             raise NotFound(f"manager {self.name!r} has no command {name!r}; it has: {known}")
         found.check(arguments, self.name)
         return getattr(self, found.method)(**arguments)
+
+
+def _duties_of(cls: type[Manager]) -> tuple[Duty, ...]:
+    """Return the duties that a class and those above it declare, each once, in their order."""
+    names = dict.fromkeys(name for one in reversed(cls.__mro__) for name in one.__dict__)
+    known = {option.name for option in options_of(cls)}
+    found = []
+    for name in names:
+        method = getattr(cls, name)
+        declared = getattr(method, "__dict__", {}).get("synergy_duty")
+        if declared is None:
+            continue
+        option, times, at_start, when = declared
+        if isinstance(option, str) and option not in known:
+            raise TypeError(f"{cls.__name__}.{name} is due every {option!r}, which is no option")
+        text = (inspect.getdoc(method) or "").split("\n\n")[0]
+        found.append(
+            Duty(
+                name=name, help=" ".join(text.split()), every=option, times=times,
+                at_start=at_start, when=when,
+            )
+        )  # fmt: skip
+    return tuple(found)
 
 
 def register_options(conf: cfg.ConfigOpts, name: str, cls: type[Manager]) -> None:

@@ -14,7 +14,7 @@ from oslo_config import cfg
 from synergy.core.declared import answers
 from synergy.core.errors import InvalidInput, NotFound, in_words
 from synergy.core.events import OwnersGone, RequestsQueued, TokensRefused
-from synergy.managers.base import Manager, Publish, command, on
+from synergy.managers.base import Manager, Publish, command, every, on
 from synergy.managers.support.owners import Owner, Owners
 from synergy.ports import Conductor, Credentials, Identity, Store, Trust, Wake
 
@@ -72,15 +72,13 @@ class KeystoneManager(Manager):
         self._owners, self._wake = owners, wake
         self._trusted: set[Owner] | None = None
         self._asked: dict[Owner, list[str]] = {}  # owner -> requests, the latest last
-        self._sweep = True
-        self._changed = False  # Keystone told of something since owners were asked about
 
     def setup(self) -> None:
         self._identity.on_change(self._on_change)
 
     def _on_change(self) -> None:
-        self._changed = True
         self._owners.forget()
+        self.soon(self._sweep)
         self._wake()
 
     @on(RequestsQueued)
@@ -89,24 +87,26 @@ class KeystoneManager(Manager):
             owner = (request.project_id, request.user_id)
             if self._trusted is None or owner not in self._trusted:
                 self._asked.setdefault(owner, []).append(request.request_id)
-        self._sweep = False
 
     def resync(self) -> None:
         self._trusted = None
+        self.soon(self._sweep)
 
     def task(self) -> float | None:
-        if self._sweep or self._changed:
-            self._tell_gone()
-            self._changed = False
         if not self._conf.use_trusts:
             self._asked.clear()
-            self._sweep = True
-            return None
-        if self._trusted is None or self._sweep:
-            self._tidy()
-        self._sweep = True  # unless events ask first, the next run is a periodic one
-        self._one_by_one(list(self._asked), self._make_trust_for)
+        elif self._trusted is not None:  # else the sweep finds out first, which is due
+            self._one_by_one(list(self._asked), self._make_trust_for)
         return None
+
+    @every("rate_s")
+    def _sweep(self) -> None:
+        """Tell whose requests wait although they may have no servers any more, make the trusts that
+        are missing, and delete those that nobody waits on."""
+        self._tell_gone()
+        if self._conf.use_trusts:
+            self._tidy()
+            self._one_by_one(list(self._asked), self._make_trust_for)
 
     def _make_trust_for(self, owner: Owner) -> None:
         self._make_trust_of_any(owner, self._asked[owner])

@@ -30,14 +30,13 @@ from synergy.core.fairtree import Ties
 from synergy.core.model import Association
 from synergy.core.shares import Floats, Ints, ShareTree
 from synergy.core.usage import Charged, History, ResetPeriod
-from synergy.managers.base import Manager, Publish, command, on
+from synergy.managers.base import Manager, Publish, command, every, on
 from synergy.managers.fairshare import charging, reports, rollups
 from synergy.managers.fairshare.charging import Tariff
 from synergy.managers.support.render import instant_json, share_json
 from synergy.ports import Clock, Reading, Store
 
 LOG = logging.getLogger(__name__)
-ROLLED_EVERY_S: Final = 60.0
 CLOCK_STEP_S: Final = 10.0  # by more than this the wall clock was set, not late
 
 
@@ -153,7 +152,6 @@ class FairShareManager(Manager):
         self._store = store
         self._accounts: _Accounts | None = None
         self._history: History | None = None
-        self._rolled_s = float("-inf")
         self._charged_s: float | None = None  # monotonic, of the last pass of this process
         self._standing: _Standing | None = None
         self._published: FactorsChanged | None = None
@@ -177,20 +175,18 @@ class FairShareManager(Manager):
             uow.commit()
         self._history, self._charged_s = charged.history, monotonic_s
         self._refresh(self._accounts, charged, tariff, now)
-        if monotonic_s < self._rolled_s + ROLLED_EVERY_S:
-            return None
-        if self._sum_up(tariff, now):
-            return 1.0
-        self._rolled_s = monotonic_s
         return None
 
-    def _sum_up(self, tariff: Tariff, now: datetime) -> bool:
-        """Sum up some hours or days that are over; tell whether more are left."""
+    @every("rate_s")
+    def _sum_up(self) -> float | None:
+        """Sum up usage of some hours or days that are over."""
         try:
-            return rollups.advance(self._store, tariff, now)
+            tariff = charging.read_tariff(self._conf)
+            more = rollups.advance(self._store, tariff, self._clock.now())
         except Conflict as error:
             LOG.info("%s: it is tried again", error)
-            return False
+            return None
+        return 1.0 if more else None
 
     # --- charging ---------------------------------------------------------------------------------
 

@@ -1,7 +1,7 @@
 """Turns what Nova tells into lifecycle events, and repairs what it failed to tell.
 
 Why: notifications get lost and a held server's deletion is never told, so a periodic reconcile
-asks Nova and counts the drift it mends. This module knows when each part is due; the others of the
+asks Nova and counts the drift it mends. This module says when each part is due; the others of the
 package, how it is done. Must not know quotas or priorities.
 """
 
@@ -11,7 +11,7 @@ from oslo_config import cfg
 
 from synergy.core.declared import commands
 from synergy.core.events import ProjectsChanged
-from synergy.managers.base import Manager, Publish, command, on
+from synergy.managers.base import Manager, Publish, command, every, on
 from synergy.managers.nova.failed_builds import FailedBuilds
 from synergy.managers.nova.following import Following
 from synergy.managers.nova.lost_builds import LostBuilds
@@ -111,7 +111,7 @@ class NovaManager(Manager):
         conductor: Conductor,
     ) -> None:
         self._conf, self._clock, self._wake, self._notices = conf, clock, wake, notices
-        self._moves = Moves(clock, publish, store)
+        self._moves = Moves(clock, publish, store, lambda: self.soon(self._delete_failed_builds))
         following = Following(clock, store, servers, self._moves)
         self._notifications = Notifications(conf, clock, store, notices, self._moves, following)
         self._failed_builds = FailedBuilds(store, servers, server_actions, self._moves, following)
@@ -125,57 +125,62 @@ class NovaManager(Manager):
             conf, clock, store, servers, self._moves, following, self._notifications.drain
         )
         self._deleted_waiting = DeletedWaiting(clock, publish, store, servers)
-        self._reconciled_s = self._compared_s = self._settled_s = float("-inf")
-        self._asked_s = self._cleaned_s = self._sought_s = float("-inf")
 
     def setup(self) -> None:
         self._notices.on_arrival(self._wake)
 
     @on(ProjectsChanged)
     def _adopt_soon(self, _: ProjectsChanged) -> None:
-        self._reconciled_s = float("-inf")  # a new project's servers are to be adopted
+        self.soon(self._look_at_changes)  # a new project's servers are to be adopted
 
     def resync(self) -> None:
-        self._reconciled_s = self._compared_s = float("-inf")
+        self.soon(self._compare_all)
 
     def task(self) -> float | None:
         self._notifications.drain()
-        conf, now_s = self._conf, self._clock.monotonic_s()
-        if now_s >= self._reconciled_s + conf.reconcile_s:
-            self.reconcile(full=now_s >= self._compared_s + conf.full_reconcile_s)
-            self._reconciled_s = self._settled_s = now_s
-        settle_every_s = max(1.0, conf.settle_s / 4)
-        if now_s >= self._settled_s + settle_every_s:
-            self._settling.settle()
-            self._settled_s = now_s
-        if now_s >= self._sought_s + settle_every_s:
-            self._lost_builds.look()
-            self._sought_s = now_s
-        told = self._notifications
-        if told.broken and now_s >= self._asked_s + BROKEN_ASK_S:
-            told.broken = self._failed_builds.ask(told.broken)
-            self._asked_s = now_s
-        if self._moves.builds_failed or now_s >= self._cleaned_s + settle_every_s:
-            self._cleaned_s, self._moves.builds_failed = now_s, False
-            self._failed_builds.delete()
-        dues_s = [
-            self._reconciled_s + conf.reconcile_s,
-            self._settled_s + settle_every_s,
-            self._cleaned_s + settle_every_s,
-            self._sought_s + settle_every_s,
-        ]
-        if told.broken:
-            dues_s.append(self._asked_s + BROKEN_ASK_S)
-        if told.doubts:
-            dues_s.append(now_s + BROKEN_ASK_S)
-        dues_s.append(now_s + self._deleted_waiting.step(conf.sweep_s))
-        return float(min(dues_s) - now_s)
+        return BROKEN_ASK_S if self._notifications.doubts else None
+
+    # --- duties, in the order in which they are done ----------------------------------------------
+
+    @every("full_reconcile_s")
+    def _compare_all(self) -> None:
+        """Compare every stored request with Nova's servers."""
+        self.reconcile()
+
+    @every("reconcile_s")
+    def _look_at_changes(self) -> None:
+        """Compare what changed in Nova since the last look, and take over new projects' servers."""
+        self.reconcile(full=False)
+
+    @every("settle_s", times=4)
+    def _settle(self) -> None:
+        """Find out whether requests were sent whose hand-over was broken off."""
+        self._settling.settle()
+
+    @every("settle_s", times=4)
+    def _look_for_lost_builds(self) -> None:
+        """Find builds of which nothing was heard for `lost_s`."""
+        self._lost_builds.look()
+
+    @every(BROKEN_ASK_S, when=lambda self: bool(self._notifications.broken))
+    def _ask_about_broken_builds(self) -> None:
+        """Ask Nova what it does after builds that broke on a host; no notification says so."""
+        self._notifications.broken = self._failed_builds.ask(self._notifications.broken)
+
+    @every("settle_s", times=4)
+    def _delete_failed_builds(self) -> None:
+        """Delete servers whose builds Nova gave up, where their project wants it."""
+        self._failed_builds.delete()
+
+    @every("sweep_s")
+    def _let_go_of_deleted(self) -> float | None:
+        """Cancel requests whose servers were deleted while they waited; a question at a time."""
+        return 0.0 if self._deleted_waiting.step() else None
 
     def reconcile(self, *, full: bool = True) -> None:
         """Settle what was being dispatched, and compare requests with Nova; see `Reconcile`."""
         self._settling.settle()
-        if self._reconcile.reconcile(full=full):
-            self._compared_s = self._clock.monotonic_s()
+        self._reconcile.reconcile(full=full)
 
     # --- commands ---------------------------------------------------------------------------------
 

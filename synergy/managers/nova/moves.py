@@ -5,7 +5,7 @@ Why: a notification and a look at Nova lead to the same moves. Must not know whi
 
 import logging
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Final
 
@@ -26,14 +26,16 @@ _TO_BE_SENT: Final = WAITING | {State.DISPATCHING}
 class Moves:
     """What moves do beyond the request itself.
 
-    drift         differences from Nova that were mended, by kind
-    builds_failed builds were given up since somebody last set it back
+    drift  differences from Nova that were mended, by kind
     """
 
-    def __init__(self, clock: Clock, publish: Publish, store: Store) -> None:
+    def __init__(
+        self, clock: Clock, publish: Publish, store: Store, on_failed: Callable[[], None]
+    ) -> None:
+        """on_failed: called when builds were given up."""
         self._clock, self._publish, self._store = clock, publish, store
+        self._on_failed = on_failed
         self.drift: Counter[str] = Counter()
-        self.builds_failed = False
 
     def apply(
         self,
@@ -81,7 +83,7 @@ class Moves:
                 and failures.get(n.request_id) is failure
             )  # fmt: skip
             if failed:
-                self.builds_failed = True
+                self._on_failed()
                 self._publish(BuildsFailed(failed, failure))
 
     def pages(

@@ -51,12 +51,12 @@ class Reconcile:
         self._looked_at: datetime | None = None  # when the last look at changes began
         self._stray: set[str] = set()  # told already
 
-    def reconcile(self, *, full: bool = True) -> bool:
+    def reconcile(self, *, full: bool = True) -> None:
         """Compare requests with Nova, and adopt servers that ran before.
 
         `full` compares every one, also the waiting ones, of whose deletion Nova never tells;
         otherwise only what changed in Nova since the last time is looked at, in one question for
-        all projects. Returns whether all were compared.
+        all projects.
         """
         began_at, looked_at = self._clock.now(), self._looked_at
         with self._store.reading() as uow:
@@ -72,7 +72,6 @@ class Reconcile:
         if looked_at is not None and not full:
             self._look_at_changes(looked_at - OVERLAP, managed, every)
         self._looked_at, self._compared = began_at, every - failed
-        return full or looked_at is None
 
     def _each(
         self,

@@ -19,6 +19,7 @@ from synergy.core.declared.answers import Manager as ManagerShown
 from synergy.core.errors import UpstreamUnavailable
 from synergy.core.events import Fact
 from synergy.managers.base import Json, Manager, Status
+from synergy.managers.supervision.duties import Duties
 from synergy.ports import Clock
 
 LOG = logging.getLogger(__name__)
@@ -87,7 +88,8 @@ class Supervisor:
         self._last_error = ""
         self._rests_for: type[Exception] | None = None  # what the last run failed with
         self._backoff_s = 0.0
-        manager.status = self._status
+        self._duties = Duties(manager, conf, clock)
+        manager.status, manager.soon = self._status, self._duties.soon
 
     def on_thread(self, lives: Callable[[], bool]) -> None:
         """Let `lives` tell whether the thread that runs the manager is alive."""
@@ -220,7 +222,8 @@ class Supervisor:
     # --- its runs ---------------------------------------------------------------------------------
 
     def run(self) -> float:
-        """Take in the inbox, run the task, and return in how many seconds to come back.
+        """Take in the inbox, run the task, do the duties that are due, and return in how many
+        seconds to come back.
 
         Within `debounce_s` of the last run nothing happens yet, and the inbox stays full.
         What the manager raises is logged once with its traceback until it succeeds again.
@@ -255,7 +258,8 @@ class Supervisor:
             self._lost_events = False
         while self._inbox:
             self.manager.on_event(self._inbox.popleft())
-        return self.manager.task()
+        wanted_s = [self.manager.task(), self._duties.run()]
+        return min((one for one in wanted_s if one is not None), default=None)
 
     def _schedule(self, delay_s: float) -> float:
         self._due_s = self._clock.monotonic_s() + delay_s

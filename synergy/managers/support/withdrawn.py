@@ -32,22 +32,16 @@ class DeletedWaiting:
     def __init__(self, clock: Clock, publish: Publish, store: Store, servers: Servers) -> None:
         self._clock, self._publish = clock, publish
         self._store, self._servers = store, servers
-        self._began_s = float("-inf")
         self._look: Iterator[None] | None = None
 
-    def step(self, every_s: float) -> float:
-        """Go on with a look at all projects, or begin one every `every_s`; return in how many
-        seconds to come back. A step is one question, so that whoever has other work can do it."""
-        now_s = self._clock.monotonic_s()
-        if self._look is None and now_s < self._began_s + every_s:
-            return self._began_s + every_s - now_s
-        if self._look is None:
-            self._began_s, self._look = now_s, self._walk(None)
-        look, self._look = self._look, None  # forgotten when it fails: the next one begins anew
+    def step(self) -> bool:
+        """Go on with a look at all projects, or begin one; tell whether it has to go on. A step is
+        one question, so that whoever has other work can do it."""
+        look, self._look = self._look or self._walk(None), None
         for _ in look:
-            self._look = look
-            return 0.0
-        return max(0.0, self._began_s + every_s - self._clock.monotonic_s())
+            self._look = look  # forgotten when it fails: the next one begins anew
+            return True
+        return False
 
     def look_at(self, project_id: str) -> None:
         """Look at the requests of one project, now."""
