@@ -8,6 +8,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from synergy.core.backoff import Backoff
 from synergy.core.errors import InvalidInput
 from synergy.core.model import (
     PARTITION,
@@ -26,9 +27,7 @@ QOS_KEY: Final = "synergy:qos"
 NICE_KEY: Final = "synergy:nice"
 HIGHEST_NICE: Final = 2**31 - 3
 
-FIRST_RETRY_S: Final = 60.0
-LONGEST_RETRY_S: Final = 3600.0
-TRIES: Final = 5
+HAND_OVER: Final = Backoff(initial_s=60.0, max_s=3600.0, tries=5)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,6 +117,4 @@ def _integer(
 
 def retry_delay_s(attempts: int) -> float | None:
     """Return how long to wait after the n-th failed hand-over, None to give up."""
-    if attempts >= TRIES:
-        return None
-    return min(FIRST_RETRY_S * 2.0 ** (attempts - 1), LONGEST_RETRY_S)
+    return None if HAND_OVER.gives_up(attempts) else HAND_OVER.delay_s(attempts)

@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from oslo_config import cfg
 
+from synergy.core.backoff import Backoff
 from synergy.core.declared import answers, commands
 from synergy.core.errors import Conflict, NotFound, SynergyError, UpstreamUnavailable
 from synergy.core.events import ServersActive, ServersExpireSoon
@@ -283,7 +284,8 @@ class ExpiryManager(Manager):
     def _refuse(self, request: Request, action: ExpiryAction, error: Exception) -> bool:
         """Let a server rest that could not be ended, and tell whether the cause is a new one."""
         before = self._rest_of(request)
-        delay_s = min(max(self._conf.retry_s, 2 * before.delay_s), LONGEST_RETRY_S)
+        backoff = Backoff(initial_s=self._conf.retry_s, max_s=LONGEST_RETRY_S)
+        delay_s = backoff.next_s(before.delay_s)
         if isinstance(error, Conflict) and action is not ExpiryAction.DELETE:
             self._confirm(request)
         rest = _Rest(

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Final, Generic, TypeVar
 
+from synergy.core.backoff import Backoff
 from synergy.drivers.nova_rpc.broker import FOREIGN, Broker
 
 LOG = logging.getLogger(__name__)
@@ -148,7 +149,9 @@ class Consumer(threading.Thread):
 
     def run(self) -> None:
         """Consume until stopped."""
-        rest_s = self._broker.address.reconnect_s
+        first_s = self._broker.address.reconnect_s
+        backoff = Backoff(initial_s=first_s, max_s=max(first_s, LONGEST_REST_S))
+        rest_s = first_s
         while not self._stopped.is_set():
             try:
                 with self._broker.connect() as connection:
@@ -156,8 +159,7 @@ class Consumer(threading.Thread):
             except Exception as error:  # the thread must not end while it is said to run
                 if not isinstance(error, FOREIGN):
                     LOG.exception("%s failed", self.name)
-                first_s = self._broker.address.reconnect_s
-                rest_s = first_s if self.ready.is_set() else min(rest_s * 2, LONGEST_REST_S)
+                rest_s = backoff.next_s(0.0 if self.ready.is_set() else rest_s)
                 self.ready.clear()
                 self.trouble = f"{type(error).__name__}: {error}"
                 LOG.error("%s: %s; tried again in %.0f s", self.name, self.trouble, rest_s)

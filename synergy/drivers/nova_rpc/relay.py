@@ -20,6 +20,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Final
 
+from synergy.core.backoff import Backoff
 from synergy.core.errors import (
     HandOverFailed,
     HandOverUnknown,
@@ -42,7 +43,7 @@ FANOUT: Final = "scheduler_fanout"
 LONGEST_CALL_S: Final = 3600.0  # after that an answer is not waited for any longer
 RETRY_S: Final = 1.0
 SUSPECT_BREAKS: Final = 3  # of a connection with the same message
-LONGEST_SUSPECT_S: Final = 600.0
+SUSPECT: Final = Backoff(initial_s=2 * RETRY_S, max_s=600.0)  # by how often the connection broke
 DOUBT_S: Final = 60.0  # how long a build request delivered again leaves a copy to be seen
 StillWaiting = Callable[[Collection[str]], Collection[str]]
 
@@ -330,7 +331,7 @@ class Relay:
         """Let others pass a message that the connection broke with again and again: it is tried by
         itself, each time later, until it gets through."""
         tag = message.delivery_tag
-        rest_s = min(RETRY_S * 2 ** self._breaks[tag], LONGEST_SUSPECT_S)
+        rest_s = SUSPECT.delay_s(self._breaks[tag])
         LOG.error(
             "message %d of this connection broke the one to the core %d times: it is tried by "
             "itself in %.0f s, and others pass it", tag, self._breaks[tag], rest_s,

@@ -10,13 +10,13 @@ from datetime import datetime, timedelta
 from math import inf
 from typing import Final
 
+from synergy.core.backoff import Backoff
 from synergy.core.model import Request
 from synergy.core.rounds import shape_of
 from synergy.core.rounds.snapshot import Tried
 
 LOG = logging.getLogger(__name__)
-FIRST_REST_S: Final = 60.0
-LONGEST_REST_S: Final = 3600.0
+REST: Final = Backoff(initial_s=60.0, max_s=3600.0)
 GRACE: Final = timedelta(seconds=5)  # in which the news of a failed trial arrives
 
 
@@ -44,7 +44,7 @@ class NoHostBackoff:
             known = self._rests.get(key)
             if known is not None and not known.tried and now < known.until:
                 continue
-            rest_s = FIRST_REST_S if known is None else min(2 * known.rest_s, LONGEST_REST_S)
+            rest_s = REST.next_s(0.0 if known is None else known.rest_s)
             self._rests[key] = _Rest(now + timedelta(seconds=rest_s), rest_s)
             LOG.warning(
                 "Nova found no host for request %s, although Placement did: others of its user "
@@ -84,7 +84,7 @@ def _seen(rest: _Rest, away: bool, now: datetime) -> _Rest:
 def _is_kept(rest: _Rest, now: datetime) -> bool:
     if rest.tried:
         return rest.ended_at is None or now < rest.ended_at + GRACE
-    return now < rest.until + timedelta(seconds=LONGEST_REST_S)
+    return now < rest.until + timedelta(seconds=REST.max_s)
 
 
 def _until_s(rest: _Rest, away: bool) -> float:

@@ -15,6 +15,7 @@ from datetime import datetime, timedelta
 from enum import Enum, auto
 from typing import Any, Final
 
+from synergy.core.backoff import Backoff
 from synergy.core.declared.answers import Manager as ManagerShown
 from synergy.core.errors import UpstreamUnavailable
 from synergy.core.events import Fact
@@ -23,9 +24,8 @@ from synergy.managers.supervision.duties import Duties
 from synergy.ports import Clock
 
 LOG = logging.getLogger(__name__)
-FIRST_BACKOFF_S: Final = 1.0
-LONGEST_BACKOFF_S: Final = 300.0
-LONGEST_UPSTREAM_BACKOFF_S: Final = 15.0  # asking whether someone is back costs little
+BACKOFF: Final = Backoff(initial_s=1.0, max_s=300.0)
+UPSTREAM_BACKOFF: Final = Backoff(initial_s=1.0, max_s=15.0)  # to ask who is back costs little
 LONGEST_INBOX: Final = 10_000  # events; a manager that is stopped for long reads the store instead
 STOP_PATIENCE_S: Final = 5.0
 
@@ -290,9 +290,8 @@ class Supervisor:
         self._failed_with(error)
 
     def _failed_with(self, error: BaseException) -> None:
-        upstream = isinstance(error, UpstreamUnavailable)
-        longest_s = LONGEST_UPSTREAM_BACKOFF_S if upstream else LONGEST_BACKOFF_S
-        self._backoff_s = min(max(FIRST_BACKOFF_S, self._backoff_s * 2), longest_s)
+        backoff = UPSTREAM_BACKOFF if isinstance(error, UpstreamUnavailable) else BACKOFF
+        self._backoff_s = backoff.next_s(self._backoff_s)
         self._last_error, self._failures = _in_words(error), self._failures + 1
         self._rests_for = type(error) if isinstance(error, Exception) else None
         if self._unable_since_s is None:
