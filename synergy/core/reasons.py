@@ -93,7 +93,7 @@ class Reason(StrEnum):
     NOVA_DOWN = (
         "nova_down",
         "Nova does not answer.",
-        "Nova answers again.",
+        "Nova and Placement answer again; they are asked every few seconds.",
     )
     LOST = (
         "lost",

@@ -229,6 +229,60 @@ def test_a_manager_that_fails_is_degraded_and_the_others_go_on(made, caplog):
     assert made.states([server]) == ["ACTIVE"]
 
 
+def test_what_waits_only_for_nova_says_so_and_what_waits_for_quota_goes_on_saying_that(made):
+    made.add("A", default_quota="shared")
+    made.add("C", default_quota="private")
+    made.run(2)
+    (runs,) = made.create("large")
+    made.run(10)
+    assert made.states([runs]) == ["ACTIVE"]
+    made.engine.tolerant = True
+    (large,), (private,) = made.create("large"), made.create(project="C")
+    made.nova.faults.api_down = True
+    made.run(30)
+    assert (made.reason(large), made.reason(private)) == ("no_free_quota", "nova_down")
+    explained = made.command("scheduler", "explain", request_id=private)
+    assert explained["text"] == "Nova does not answer."
+    assert explained["bounds"] == []
+    assert made.command("scheduler", "status")["reasons"] == {"no_free_quota": 1, "nova_down": 1}
+    made.nova.faults.api_down = False
+    made.run(60)
+    assert made.states([large, private]) == ["QUEUED", "ACTIVE"]
+    assert made.command("scheduler", "status")["reasons"] == {"no_free_quota": 1}
+
+
+def test_nova_that_goes_away_between_the_decision_and_the_hand_over_is_told_too(made):
+    made.add(default_quota="shared")
+    made.run(2)
+    made.engine.tolerant = True
+
+    def away(_real, _ids):
+        raise UpstreamUnavailable("Nova does not answer")
+
+    made.nova.answer("servers", away)
+    (server,) = made.create()
+    made.run(30)
+    assert made.reason(server) == "nova_down"
+    made.nova.mend()
+    made.run(60)
+    assert made.states([server]) == ["ACTIVE"]
+
+
+def test_keystone_that_is_away_is_not_called_nova(made):
+    made.add(default_quota="shared")
+    made.run(2)
+    made.engine.tolerant = True
+
+    def away(_real, _owners):
+        raise UpstreamUnavailable("Keystone does not answer")
+
+    made.engine.identity.answer("gone", away)
+    (server,) = made.create()
+    made.run(30)
+    assert made.states([server]) == ["QUEUED"]
+    assert made.reason(server) != "nova_down"
+
+
 def test_a_manager_that_could_not_be_set_up_is_tried_again(made):
     made.add(default_quota="shared")
     made.run(1)

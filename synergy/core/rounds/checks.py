@@ -188,6 +188,17 @@ class NoHostRest(Check):
             self._tried.add(self._trial[row])
 
 
+class NovaSilent(Check):
+    """Nova does not answer: what a quota could hold cannot be handed over."""
+
+    @property
+    def watches(self) -> bool:
+        return self.facts.silent
+
+    def stops(self, row: int) -> Wait | None:
+        return Wait(Reason.NOVA_DOWN) if self.facts.silent else None
+
+
 class GroupTurn(Check):
     """Another server of its group is on its way to a host: they go one after the other.
 
@@ -327,6 +338,7 @@ CHECKS: Final[tuple[type[Check], ...]] = (
     ProjectSuspended,
     UserUnknown,
     NoHostRest,
+    NovaSilent,
     GroupTurn,
     HostRoom,
 )

@@ -39,12 +39,14 @@ class Facts:
     rooms      by shape: the hosts that could take it, alone
     in_flight  shapes of what was handed over and has no allocation yet, so that `rooms` do not
                count it; known whenever `rooms` are
+    silent     Nova does not answer, so nothing is known and nothing can be handed over
     """
 
     zones: frozenset[str] | None = None
     groups: Mapping[str, bool] = field(default_factory=dict)
     rooms: Mapping[Shape, Room] = field(default_factory=dict)
     in_flight: tuple[Shape, ...] = ()
+    silent: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -70,12 +70,20 @@ class Dispatcher:
         self._store, self._conductor = store, conductor
         self._servers, self._identity = servers, identity
 
-    def dispatch(self, round_id: str, decisions: Sequence[Decision]) -> list[Request]:
+    def views_of(self, decisions: Sequence[Decision]) -> Mapping[str, ServerView]:
+        """Ask Nova for the servers of decisions, right before these are carried out."""
+        ids = [decision.request_id for decision in decisions]
+        return self._servers.servers(ids) if ids else {}
+
+    def dispatch(
+        self, round_id: str, decisions: Sequence[Decision], views: Mapping[str, ServerView]
+    ) -> list[Request]:
         """Carry decisions out, and return the requests that could not be handed over and wait for
         a retry. Raises Conflict, and then nothing was done.
+
+        views  what Nova says of their servers now; one that it does not know is gone
         """
         chosen = {decision.request_id: decision for decision in decisions}
-        views = self._servers.servers(chosen)
         leaving = [one for one in views if chosen[one].outcome is Outcome.DISPATCH]
         gone, tokens = self._ask_keystone(leaving)
         back: list[Request] = []

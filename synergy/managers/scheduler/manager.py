@@ -21,7 +21,7 @@ from synergy.core import words
 from synergy.core.accounts import held_of
 from synergy.core.declared import answers, commands
 from synergy.core.declared.filters import USUAL_PAGE
-from synergy.core.errors import Conflict, UpstreamUnavailable
+from synergy.core.errors import Conflict, StoreUnavailable, UpstreamUnavailable
 from synergy.core.events import (
     BuildsFailed,
     FactorsChanged,
@@ -36,7 +36,15 @@ from synergy.core.model import BuildFailure, Request, State
 from synergy.core.never import NeverFits
 from synergy.core.queue import WaitingQueue
 from synergy.core.quota import Held, QuotaState, QuotaTree
-from synergy.core.rounds import Discipline, Outcome, Policy, Snapshot, build_snapshot
+from synergy.core.rounds import (
+    Discipline,
+    Facts,
+    Outcome,
+    Policy,
+    Snapshot,
+    build_snapshot,
+    decide,
+)
 from synergy.core.rounds.snapshot import NO_FACTORS
 from synergy.managers.base import Manager, Publish, Status, command, on
 from synergy.managers.scheduler import ranking
@@ -58,6 +66,7 @@ from synergy.ports import (
     Identity,
     Reading,
     Servers,
+    ServerView,
     SiteFactor,
     Store,
     Wake,
@@ -68,6 +77,7 @@ CONFLICT_REST_S: Final = 1.0
 LEAST_LOOK_S: Final = 1.0  # between two rounds of which nothing new is told
 TELL_EVERY_S: Final = 60.0
 FACTORS_WAIT_S: Final = 10.0
+NOVA_SILENT: Final = Facts(silent=True)
 _PAGE: Final = 1000
 
 
@@ -293,13 +303,27 @@ class SchedulerManager(Manager):
         self._wake_delayed(self._queue)
         policy = self._policy()
         snapshot = self._snapshot(state, self._queue, [held_of(*entry) for entry in held])
-        plan, _ = self._cloud.decide(snapshot, policy)
+        try:
+            plan, _ = self._cloud.decide(snapshot, policy)
+            views = self._dispatcher.views_of(plan.decisions)
+        except StoreUnavailable:
+            raise
+        except UpstreamUnavailable:
+            # Nobody acts on this plan: it tells whoever asks what would start if Nova answered.
+            plan = decide(snapshot, NOVA_SILENT, policy)
+            self._keep(Latest.of(round_id, self._clock.now(), snapshot, plan, policy))
+            raise
         self.counts["rounds"] += 1
-        self._latest = Latest.of(round_id, self._clock.now(), snapshot, plan, policy)
+        latest = Latest.of(round_id, self._clock.now(), snapshot, plan, policy)
+        self._keep(latest)
         self._again |= not plan.complete
-        self._tell_reasons(self._latest)
         if plan.decisions:
-            self._act(self._queue, self._latest)
+            self._act(self._queue, latest, views)
+
+    def _keep(self, latest: Latest) -> None:
+        """Let questions be answered from this round."""
+        self._latest = latest
+        self._tell_reasons(latest)
 
     def _tell_reasons(self, latest: Latest) -> None:
         """Log how many wait and why, when it changed and not too often."""
@@ -356,7 +380,7 @@ class SchedulerManager(Manager):
             scales=ranking.read_scales(conf),
         )
 
-    def _act(self, queue: WaitingQueue, latest: Latest) -> None:
+    def _act(self, queue: WaitingQueue, latest: Latest, views: Mapping[str, ServerView]) -> None:
         snapshot, decisions = latest.snapshot, latest.plan.decisions
         for decision in decisions:
             class_id = int(snapshot.waiting.class_id[decision.class_row])
@@ -364,7 +388,7 @@ class SchedulerManager(Manager):
         if snapshot.rests:
             rows = {one.class_row for one in decisions if one.outcome is Outcome.DISPATCH}
             self._backoff.tried({snapshot.tried_at(row) for row in rows})
-        for request in self._dispatcher.dispatch(latest.round_id, decisions):
+        for request in self._dispatcher.dispatch(latest.round_id, decisions, views):
             self._enqueue(queue, request)
 
     # --- commands ---------------------------------------------------------------------------------

@@ -29,7 +29,7 @@ from synergy.core.rounds import (
     shape_of,
 )
 from synergy.core.rounds.checks import GROUP_CHECK_S, HOST_CHECK_S
-from tests.builders import facts_of, kind, rid, snapshot_of
+from tests.builders import facts_of, kind, packed, rid, snapshot_of
 
 
 def decided(jobs, facts=None, *, vcpus=100, rests=None, **more):
@@ -67,6 +67,29 @@ def test_what_is_not_known_is_lacking_and_taken_for_granted():
         LacksRoom(Shape(Resources.of(VCPU=1), ((SERVER_GROUP, "g"),))),
         LacksRoom(Shape(Resources.of(VCPU=2))),
     }  # fmt: skip
+
+
+def test_while_nova_is_silent_nothing_starts_and_only_what_a_quota_could_hold_waits_for_it():
+    private = kind(1, quota=QuotaKind.PRIVATE, association=2)
+    jobs = [
+        (1, kind(2), 9), (2, in_group(), 8), (3, in_zone("az1"), 7), (4, kind(8), 6), (5, private, 5),
+        (6, kind(1, association=3), 4),
+    ]  # fmt: skip
+    snapshot, plan = decided(jobs, Facts(silent=True), vcpus=4, suspended=[3])
+    waiting = snapshot.waiting
+    reasons = {
+        rid(jobs[number][0]): plan.reason_of(row)
+        for row in range(len(waiting))
+        for number in range(len(jobs))
+        if waiting.lines[row].id_at(0) == packed([jobs[number][0]])
+    }
+    assert plan.decisions == ()
+    assert reasons == {
+        rid(1): Reason.NOVA_DOWN, rid(2): Reason.NOVA_DOWN, rid(3): Reason.NOVA_DOWN,
+        rid(4): Reason.NO_FREE_QUOTA, rid(5): Reason.NO_FREE_QUOTA,
+        rid(6): Reason.PROJECT_SUSPENDED,
+    }  # fmt: skip
+    assert not plan.lacks - {LacksZones(frozenset({"az1"}))}
 
 
 def test_nothing_is_lacking_that_no_decision_rests_on():
