@@ -4,9 +4,10 @@ import logging
 import re
 import time
 from collections.abc import Callable, Mapping
-from typing import Any, Final
+from typing import Final
 
 from flask import Flask, Response, g, jsonify, request
+from oslo_config import cfg
 from oslo_middleware import HTTPProxyToWSGI, RequestId
 
 from synergy.api import authentication, errors
@@ -55,7 +56,7 @@ def create_app(
     metrics, pace = Metrics(services), Pace(costly_per_minute, monotonic_s)
     refusals = Pace(REFUSALS_PER_MINUTE, monotonic_s)
 
-    def trails(who: Mapping[str, Any]) -> Trail:
+    def trails(who: Mapping[str, object]) -> Trail:
         return Trail(host, who, refusals)
 
     for route in ROUTES:
@@ -82,7 +83,7 @@ def create_app(
 def served(
     host: ServiceHost,
     enforcer: Enforcer,
-    conf: Any,
+    conf: cfg.ConfigOpts,
     *,
     strategy: str,
     longest_body: int,
@@ -116,7 +117,7 @@ def _view(
     strategy: str,
     metrics: Metrics,
     pace: Pace,
-    trails: Callable[[Mapping[str, Any]], Trail],
+    trails: Callable[[Mapping[str, object]], Trail],
 ) -> Callable[..., Response]:
     checker = Checker(route)
 
@@ -160,7 +161,7 @@ def _changed(
     route: Route,
     called: Callable[[], Call],
     caller: Caller,
-    trails: Callable[[Mapping[str, Any]], Trail],
+    trails: Callable[[Mapping[str, object]], Trail],
 ) -> Response:
     """Make a change, and leave its trail, be it made or refused."""
     who = {

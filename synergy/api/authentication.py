@@ -5,11 +5,13 @@ address only then. Must not know rules.
 """
 
 import logging
-from collections.abc import Callable, Collection, Iterable, Mapping
-from typing import Any, Final
+from collections.abc import Collection, Iterable
+from typing import Final
+from wsgiref.types import StartResponse, WSGIEnvironment
 
 from keystoneauth1.exceptions import ClientException
 from keystonemiddleware import auth_token
+from oslo_config import cfg
 from oslo_context.context import RequestContext
 
 from synergy.api.errors import REACHED, Wsgi, shaped
@@ -20,20 +22,20 @@ NONE: Final = "none"
 _EVERY_ROLE: Final = ("admin", "manager", "member", "reader", "service")
 
 
-def behind_keystone(app: Wsgi, conf: Any, open_paths: Collection[str]) -> Wsgi:
+def behind_keystone(app: Wsgi, conf: cfg.ConfigOpts, open_paths: Collection[str]) -> Wsgi:
     """Let Keystone say whose the token of each request is; [keystone_authtoken] tells how.
 
     A request without a token is let through as nobody's, as is one to an open path: some routes
     need none, and those that do refuse it in our own words.
     """
 
-    def reached(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+    def reached(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         environ[REACHED] = True
         return app(environ, start_response)
 
     protected = auth_token.AuthProtocol(reached, {"oslo_config_config": conf})
 
-    def guarded(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+    def guarded(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         if not environ.get("HTTP_X_AUTH_TOKEN") or environ.get("PATH_INFO") in open_paths:
             environ.pop("HTTP_X_IDENTITY_STATUS", None)  # only Keystone's word counts
             return reached(environ, start_response)
@@ -48,7 +50,7 @@ def behind_keystone(app: Wsgi, conf: Any, open_paths: Collection[str]) -> Wsgi:
     return shaped(guarded)
 
 
-def context_of(environ: Mapping[str, Any], strategy: str) -> tuple[RequestContext, bool]:
+def context_of(environ: WSGIEnvironment, strategy: str) -> tuple[RequestContext, bool]:
     """Return whose a request is, and whether that is known."""
     request_id = environ.get("openstack.request_id")
     if strategy == NONE:

@@ -6,7 +6,7 @@ Must not know routes or schemas.
 
 import json
 import re
-from typing import Any, Final, NoReturn
+from typing import Final, NoReturn
 
 from synergy.core.errors import InvalidInput
 
@@ -16,7 +16,7 @@ _LONGEST_NUMBER: Final = 40  # digits
 _JSON: Final = re.compile(r"application/json(?:\s*;\s*charset=\"?([\w-]+)\"?)?\s*;?", re.IGNORECASE)
 
 
-def read_object(raw: bytes, content_type: str) -> dict[str, Any]:
+def read_object(raw: bytes, content_type: str) -> dict[str, object]:
     """Return the object of a body; an empty body is an empty one. Raises InvalidInput."""
     _check_type(content_type)
     if not raw:
@@ -55,11 +55,11 @@ def _check_type(content_type: str) -> None:
         raise InvalidInput(f"the charset of the body is {charset[:40]!r}, but must be utf-8")
 
 
-def _check_values(found: Any) -> None:
+def _check_values(found: object) -> None:
     """Look at every value, however deep, without recursion of our own."""
-    level: list[Any] = [found]
+    level: list[object] = [found]
     for _ in range(MOST_DEPTH):
-        below: list[Any] = []
+        below: list[object] = []
         for value in level:
             if isinstance(value, dict):
                 below += [*value, *value.values()]
@@ -103,7 +103,7 @@ def _no_number(text: str) -> NoReturn:
     raise ValueError(f"{text} is no number of JSON")
 
 
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
     found = dict(pairs)
     if len(found) < len(pairs):
         names = [name for name, _ in pairs]

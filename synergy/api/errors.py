@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Iterable
 from http import HTTPStatus
 from typing import Any, Final
+from wsgiref.types import StartResponse, WSGIEnvironment
 
 from flask import Flask, Response, g, jsonify
 from werkzeug.exceptions import HTTPException
@@ -42,7 +43,7 @@ _FOREIGN: Final = {  # what keystonemiddleware answers by itself
     401: (Unauthenticated.code, "the token in X-Auth-Token is not valid, or has expired"),
     503: (UpstreamUnavailable.code, "Keystone cannot be asked now whose the token is"),
 }
-Wsgi = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
+Wsgi = Callable[[WSGIEnvironment, StartResponse], Iterable[bytes]]
 
 
 def status_of(error: SynergyError) -> int:
@@ -50,7 +51,7 @@ def status_of(error: SynergyError) -> int:
     return next((HTTP_STATUS[cls] for cls in type(error).__mro__ if cls in HTTP_STATUS), 500)
 
 
-def body_of(status: int, code: str, detail: str) -> dict[str, Any]:
+def body_of(status: int, code: str, detail: str) -> dict[str, object]:
     """Return the one error shape."""
     return {"errors": [{"status": status, "code": code, "detail": detail}]}
 
@@ -120,7 +121,7 @@ def shaped(app: Wsgi) -> Wsgi:
     What lies below it notes in environ[REACHED] that it answers in its own words.
     """
 
-    def served(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+    def served(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         seen: dict[str, Any] = {}
 
         def starting(status: str, headers: list[tuple[str, str]], *rest: Any) -> Any:

@@ -15,6 +15,7 @@ from http import HTTPStatus
 from io import BytesIO
 from typing import Any, Final
 from urllib.parse import unquote_to_bytes
+from wsgiref.types import WSGIEnvironment
 
 from synergy.api.errors import RETRY_AFTER_S, Wsgi, body_of
 from synergy.api.lanes import LaneThreads
@@ -197,14 +198,14 @@ def _refusal(status: int, detail: str, *, code: str = "", close: bool = False) -
     return Reply(status, headers, body)
 
 
-def _environ(scope: Scope, body: bytes) -> dict[str, Any]:
+def _environ(scope: Scope, body: bytes) -> WSGIEnvironment:
     """Return what WSGI (PEP 3333) knows of a request.
 
     A header with an underscore in its name is left out: in WSGI it would look like another one.
     """
     server, client = scope.get("server") or ("localhost", None), scope.get("client")
     path = unquote_to_bytes(scope["raw_path"]).decode("latin-1")
-    environ: dict[str, Any] = {
+    environ: WSGIEnvironment = {
         "REQUEST_METHOD": scope["method"],
         "SCRIPT_NAME": "",
         "PATH_INFO": path if path.startswith("/") else f"/{path}",
@@ -242,7 +243,7 @@ class _Errors:
         """Nothing is kept back."""
 
 
-def _called(app: Wsgi, environ: dict[str, Any]) -> Reply:
+def _called(app: Wsgi, environ: WSGIEnvironment) -> Reply:
     """Call a WSGI application, and return its whole answer."""
     started: list[tuple[str, list[tuple[str, str]]]] = []
 

@@ -44,7 +44,7 @@ class LaneThreads:
         for _ in self._threads:
             self._queue.put(None)
 
-    async def run(self, work: Callable[[], Any]) -> Any:
+    async def run(self, work: Callable[[], object]) -> Any:
         """Return what `work` returns on one of the threads. Raises Overloaded and what it does."""
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Any] = loop.create_future()

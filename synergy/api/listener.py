@@ -16,7 +16,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 LOG = logging.getLogger(__name__)
 Peer = tuple[str, int]
@@ -178,7 +178,7 @@ class Listener(socket.socket):
         """Let the kernel keep many connections, however few are accepted in one go."""
         super().listen(_UNACCEPTED)
 
-    def accept(self) -> tuple[socket.socket, Any]:
+    def accept(self) -> tuple[socket.socket, object]:
         """Accept a connection. Raises ConnectionAbortedError for one that there is no room for."""
         plain, address = super().accept()
         made = Connection(plain.family, plain.type, plain.proto, fileno=plain.detach())

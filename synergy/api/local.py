@@ -8,8 +8,9 @@ to 127.0.0.1 (DNS rebinding). What comes that way says so in its headers. Must n
 import ipaddress
 import json
 import re
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Final
+from collections.abc import Iterable
+from typing import Final
+from wsgiref.types import StartResponse, WSGIEnvironment
 
 from synergy.api.errors import Wsgi, body_of
 from synergy.core.errors import PolicyDenied
@@ -37,7 +38,7 @@ def is_loopback(host: str) -> bool:
 def only_local(app: Wsgi) -> Wsgi:
     """Wrap an application that trusts everybody."""
 
-    def guarded(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+    def guarded(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         why = why_foreign(environ)
         if not why:
             return app(environ, start_response)
@@ -50,7 +51,7 @@ def only_local(app: Wsgi) -> Wsgi:
     return guarded
 
 
-def why_foreign(environ: Mapping[str, Any]) -> str:
+def why_foreign(environ: WSGIEnvironment) -> str:
     """Return why a request may not be this machine's own, "" if nothing says so."""
     address, host = environ.get("REMOTE_ADDR", ""), environ.get("HTTP_HOST", "")
     if not is_loopback(address):

@@ -1,9 +1,9 @@
 """What Prometheus reads: numbers of the whole service, never of one project."""
 
 from collections.abc import Callable, Iterator
-from typing import Any, TypeVar
+from typing import TypeVar
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Histogram, Metric, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
@@ -48,10 +48,10 @@ class _OfService(Collector):
     def __init__(self, services: Services) -> None:
         self._services = services
 
-    def describe(self) -> list[Any]:
+    def describe(self) -> list[Metric]:
         return []
 
-    def collect(self) -> Iterator[Any]:
+    def collect(self) -> Iterator[Metric]:
         yield from self._managers()
         counts = _known(self._services.queue.counts)
         if counts is not None:
@@ -90,7 +90,7 @@ class _OfService(Collector):
                     family.add_metric([kind, name], amount)
             yield family
 
-    def _managers(self) -> Iterator[Any]:
+    def _managers(self) -> Iterator[Metric]:
         status = GaugeMetricFamily(
             "synergy_manager_status", "1 for the status a manager is in.",
             labels=["manager", "status"],
@@ -110,7 +110,7 @@ class _OfService(Collector):
             failures.add_metric([one["name"]], one["failures"])
         yield from (status, runs, failures, lag_s)
 
-    def _ending(self) -> Iterator[Any]:
+    def _ending(self) -> Iterator[Metric]:
         """Yield what an operator is to be woken for: nothing ends, or something is lost."""
         expiry, lost = _known(self._services.expiry.show), _known(self._services.nova.lost_builds)
         if expiry is not None:
@@ -144,7 +144,7 @@ class _OfService(Collector):
                 value=len(lost),
             )  # fmt: skip
 
-    def _round(self) -> Iterator[Any]:
+    def _round(self) -> Iterator[Metric]:
         found = _known(self._services.scheduler.latest_round)
         if found is None:
             return

@@ -5,14 +5,14 @@ from collections.abc import Sequence
 from typing import Any
 
 from synergy.api.errors import HTTP_STATUS
-from synergy.api.routing import Lane, Route
+from synergy.api.routing import Lane, Route, Schema
 from synergy.api.schemas import COMPONENTS
 from synergy.core.declared.shapes import ref
 
 _TOKEN = {"keystone": {"type": "apiKey", "in": "header", "name": "X-Auth-Token"}}
 
 
-def document(routes: Sequence[Route], version: str, *, secured: bool) -> dict[str, Any]:
+def document(routes: Sequence[Route], version: str, *, secured: bool) -> Schema:
     """Return the document of the routes; `secured` ones need a token."""
     paths: dict[str, Any] = {}
     for route in routes:
@@ -30,7 +30,7 @@ def document(routes: Sequence[Route], version: str, *, secured: bool) -> dict[st
     }
 
 
-def _operation(route: Route, *, secured: bool) -> dict[str, Any]:
+def _operation(route: Route, *, secured: bool) -> Schema:
     noun = re.match(r"/v1/([a-z]+)", route.path)
     found: dict[str, Any] = {
         "operationId": route.name,
@@ -61,20 +61,20 @@ def _operation(route: Route, *, secured: bool) -> dict[str, Any]:
     return found
 
 
-def _in_path(name: str) -> dict[str, Any]:
+def _in_path(name: str) -> Schema:
     schema = {"type": "string", "minLength": 1}
     return {"name": name, "in": "path", "required": True, "schema": schema}
 
 
-def _in_query(name: str, schema: Any) -> dict[str, Any]:
+def _in_query(name: str, schema: Schema) -> Schema:
     found = {"name": name, "in": "query", "required": False, "schema": schema}
     if schema.get("type") == "array":
         found |= {"style": "form", "explode": True}
     return found
 
 
-def _responses(route: Route) -> dict[str, Any]:
-    good: dict[str, Any] = {"description": route.summary}
+def _responses(route: Route) -> Schema:
+    good: dict[str, object] = {"description": route.summary}
     if route.answer is not None:
         good["content"] = {route.media_type: {"schema": route.answer}}
     if route.matches and route.answer is not None:

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any, Final, Protocol
 
+from oslo_config import cfg
 from oslo_context.context import RequestContext
 from oslo_policy import policy
 
@@ -113,15 +114,15 @@ class Enforcer(Protocol):
     """What is asked of oslo.policy."""
 
     def authorize(
-        self, rule: str, target: Mapping[str, Any], creds: Any, do_raise: bool = False
-    ) -> Any:
+        self, rule: str, target: Mapping[str, object], creds: Any, do_raise: bool = False
+    ) -> object:
         """Tell whether a rule holds for a target."""
 
 
 class _Rules(policy.Enforcer):
     """Looks at the operator's files now and then: at every question it would try a dozen paths."""
 
-    def __init__(self, conf: Any, monotonic_s: Callable[[], float]) -> None:
+    def __init__(self, conf: cfg.ConfigOpts, monotonic_s: Callable[[], float]) -> None:
         self._monotonic_s, self._looked_s = monotonic_s, float("-inf")
         super().__init__(conf)
 
@@ -133,7 +134,9 @@ class _Rules(policy.Enforcer):
             super().load_rules(force_reload)
 
 
-def new_enforcer(conf: Any, monotonic_s: Callable[[], float] = time.monotonic) -> Enforcer:
+def new_enforcer(
+    conf: cfg.ConfigOpts, monotonic_s: Callable[[], float] = time.monotonic
+) -> Enforcer:
     """Return an enforcer of the defaults and of the operator's policy file."""
     enforcer = _Rules(conf, monotonic_s)
     enforcer.register_defaults(list_rules())
@@ -151,7 +154,7 @@ class Caller:
         self.project_id: str | None = context.project_id
         self.user_id: str | None = context.user_id
 
-    def identity(self) -> dict[str, Any]:
+    def identity(self) -> dict[str, object]:
         """Return who asks, for the audit."""
         context = self._context
         return {

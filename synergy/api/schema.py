@@ -1,7 +1,6 @@
 """Checks bodies and queries against JSON Schema, and turns query strings into values."""
 
 from collections.abc import Mapping
-from typing import Any
 
 from flask import Request
 from jsonschema import Draft202012Validator
@@ -22,7 +21,7 @@ class Checker:
         self._body = Draft202012Validator(route.body or {})
         self._query = Draft202012Validator(object_of(route.query))
 
-    def body_of(self, request: Request) -> dict[str, Any]:
+    def body_of(self, request: Request) -> dict[str, object]:
         """Return the JSON object of a request; nothing is an empty one. Raises InvalidInput."""
         body = read_object(request.get_data(cache=False), request.headers.get("Content-Type", ""))
         if self._route.body is None:
@@ -32,16 +31,16 @@ class Checker:
         _check(self._body, body)
         return body
 
-    def query_of(self, request: Request) -> dict[str, Any]:
+    def query_of(self, request: Request) -> dict[str, object]:
         """Return the parameters of the query as values. Raises InvalidInput."""
-        query: dict[str, Any] = {}
+        query: dict[str, object] = {}
         for name, texts in request.args.lists():
             query[name] = _read(name, texts, self._route.query.get(name, {}))
         _check(self._query, query)
         return query
 
 
-def _read(name: str, texts: list[str], schema: Schema) -> Any:
+def _read(name: str, texts: list[str], schema: Schema) -> object:
     if schema.get("type") == "array":
         return [part for text in texts for part in text.split(",")]
     text = unique(texts, name)
@@ -52,7 +51,7 @@ def _read(name: str, texts: list[str], schema: Schema) -> Any:
     return text
 
 
-def _check(validator: Draft202012Validator, value: Mapping[str, Any]) -> None:
+def _check(validator: Draft202012Validator, value: Mapping[str, object]) -> None:
     errors = list(validator.iter_errors(value))
     error = best_match(errors)
     if error is not None:

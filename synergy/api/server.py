@@ -13,9 +13,10 @@ import socket
 import ssl
 import threading
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Final
 
 import uvicorn
+from oslo_config import cfg
 
 from synergy.api.authentication import NONE
 from synergy.api.errors import Wsgi
@@ -98,7 +99,7 @@ class ServerThread:
 class ApiServer:
     """Listens on the address of [api]."""
 
-    def __init__(self, app: Wsgi, lane_of: LaneOf, conf: Any) -> None:
+    def __init__(self, app: Wsgi, lane_of: LaneOf, conf: cfg.ConfigOpts.GroupAttr) -> None:
         """app  is served with TLS when [api] tls_cert_file is given. Raises OSError or ValueError
         when the address is taken, or certificate and key cannot be used."""
         tls = tls_of(conf.tls_cert_file, conf.tls_key_file) if conf.tls_cert_file else None

@@ -8,7 +8,7 @@ import json
 import logging
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, Final
+from typing import Final
 
 from synergy.api.errors import status_of
 from synergy.api.pace import Pace
@@ -25,12 +25,12 @@ _LEFT_OUT: Final = ("users", "history", "commands", "revision")  # nouns of thei
 class Trail:
     """One change that somebody asks for."""
 
-    def __init__(self, host: ServiceHost, who: Mapping[str, Any], refusals: Pace) -> None:
+    def __init__(self, host: ServiceHost, who: Mapping[str, object], refusals: Pace) -> None:
         """who  the fields of `core.audit.AuditEntry` that say who asks for what"""
         self._host, self._refusals = host, refusals
         self._entry = {name: _bounded(value) for name, value in who.items()}
         self._number: int | None = None
-        self._before: Mapping[str, Any] | None = None
+        self._before: Mapping[str, object] | None = None
 
     @contextmanager
     def followed(self) -> Iterator[None]:
@@ -46,19 +46,19 @@ class Trail:
             self._settle(AuditOutcome.FAILED, 500, type(error).__name__, None)
             raise
 
-    def begin(self, before: Callable[[], Mapping[str, Any] | None]) -> None:
+    def begin(self, before: Callable[[], Mapping[str, object] | None]) -> None:
         """Write down what is about to be done. Raises what keeps it from being known."""
         self._before = before()
         self._number = self._host.begin_change(
             {**self._entry, "before": _bounded(_shown(self._before))}
         )
 
-    def done(self, status: int, after: Mapping[str, Any] | None) -> None:
+    def done(self, status: int, after: Mapping[str, object] | None) -> None:
         """Settle the change as made."""
         self._settle(AuditOutcome.DONE, status, "", after)
 
     def _settle(
-        self, outcome: AuditOutcome, status: int, why: str, after: Mapping[str, Any] | None
+        self, outcome: AuditOutcome, status: int, why: str, after: Mapping[str, object] | None
     ) -> None:
         made = outcome is AuditOutcome.DONE
         was, now = difference(_shown(self._before), _shown(after)) if made else ({}, {})
@@ -78,11 +78,11 @@ class Trail:
             LOG.error("the outcome above is not in the database: %s", error)
 
 
-def _shown(thing: Mapping[str, Any] | None) -> dict[str, Any]:
+def _shown(thing: Mapping[str, object] | None) -> dict[str, object]:
     return {name: value for name, value in (thing or {}).items() if name not in _LEFT_OUT}
 
 
-def _bounded(value: Any) -> Any:
+def _bounded(value: object) -> object:
     """Return a value that its column holds."""
     if isinstance(value, str):
         return value[:_LONGEST_TEXT]

@@ -40,7 +40,7 @@ _OF_STATE: Final[Mapping[State, Event]] = {
 }
 
 
-def operators_only(schema: Schema) -> dict[str, Any]:
+def operators_only(schema: Schema) -> dict[str, object]:
     """Mark a field that is null for everybody who does not operate the cloud."""
     return {**schema, OPERATORS_ONLY: True}
 
@@ -62,7 +62,7 @@ class Visibility:
     def __init__(self, components: Mapping[str, Schema]) -> None:
         self._components = components
 
-    def to_project(self, schema: Schema | None, value: Any) -> Any:
+    def to_project(self, schema: Schema | None, value: object) -> Any:
         """Return an answer as somebody sees it who does not operate the cloud."""
         schema = self._resolved(schema or {})
         if schema.get(OPERATORS_ONLY):

@@ -15,7 +15,7 @@ from synergy.core.fairtree import Ties
 from synergy.core.usage import HalfLife
 
 LOG = logging.getLogger(__name__)
-Table = tuple[Sequence[str], Iterable[Sequence[Any]]]
+Table = tuple[Sequence[str], Iterable[Sequence[object]]]
 
 
 class _Compute(Lister):
@@ -44,7 +44,7 @@ class _Compute(Lister):
         return parser
 
 
-def _method(parsed: argparse.Namespace, data: dict[str, Any]) -> Method:
+def _method(parsed: argparse.Namespace, data: dict[str, object]) -> Method:
     """Return how to compute; what the file sets that has no say in it is told, once."""
     dampening = parsed.dampening
     if dampening is not None:
@@ -92,7 +92,7 @@ class ComputeFairShare(_Compute):
         return (*header, "why"), [(*row, text) for row, text in zip(shown, why, strict=True)]
 
 
-def _reasons(result: fairshare.Result, data: dict[str, Any]) -> list[str]:
+def _reasons(result: fairshare.Result, data: dict[str, object]) -> list[str]:
     tree, row = result.accounts.tree, result.accounts.row
     half_life_s = document.config_of(data).get("PriorityDecayHalfLife", 0.0)
     fading = HalfLife(half_life_s=half_life_s)

@@ -46,7 +46,7 @@ FLAGS: Final = frozenset({
 })  # fmt: skip
 
 
-def dampening_of(value: Any, what: str) -> float:
+def dampening_of(value: object, what: str) -> float:
     """Read classic's FairShareDampeningFactor, within Slurm's bounds. Raises InvalidInput."""
     return number(value, what, lowest=1, highest=65533)
 
@@ -54,7 +54,7 @@ def dampening_of(value: Any, what: str) -> float:
 _RESETS: Final = ("NONE", "NOW", "DAILY", "WEEKLY", "MONTHLY", "QUARTERLY", "YEARLY")
 _WEIGHT: Final = partial(integer, lowest=0, highest=slurm_text.MOST_POINTS)
 # Every setting that concerns priority, and its reader: of slurm.conf, and two of our own.
-_SETTINGS: Final[Mapping[str, Callable[[Any, str], Any]]] = {
+_SETTINGS: Final[Mapping[str, Callable[[object, str], object]]] = {
     "algorithm": partial(slurm_text.choice, allowed=[one.value for one in Algorithm]),
     "ties": partial(slurm_text.choice, allowed=[one.value for one in Ties]),
     "FairShareDampeningFactor": dampening_of,
@@ -104,7 +104,7 @@ class Method:
     ties: Ties
 
 
-def read(path: str, *, more_keys: frozenset[str] = frozenset()) -> dict[str, Any]:
+def read(path: str, *, more_keys: frozenset[str] = frozenset()) -> dict[str, object]:
     """Return the JSON object of a file or pipe, plain or gzip, or of standard input for "-".
 
     Raises InvalidInput.
@@ -126,8 +126,8 @@ def read(path: str, *, more_keys: frozenset[str] = frozenset()) -> dict[str, Any
     return document
 
 
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    made: dict[str, Any] = {}
+def _object(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    made: dict[str, object] = {}
     for key, value in pairs:
         if key in made:
             raise InvalidInput(f"{shown(key)} is there twice in one object")
@@ -135,12 +135,12 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return made
 
 
-def config_of(document: Mapping[str, Any]) -> Mapping[str, Any]:
+def config_of(document: Mapping[str, object]) -> Mapping[str, Any]:
     """Return the settings that concern priority, read, by their names in slurm.conf.
 
     Raises InvalidInput naming the setting, also for a misspelt one.
     """
-    read: dict[str, Any] = {}
+    read: dict[str, object] = {}
     for key, value in _config(document).items():
         known = _setting(key)
         if known in read:
@@ -150,12 +150,12 @@ def config_of(document: Mapping[str, Any]) -> Mapping[str, Any]:
     return read
 
 
-def ignored_settings(document: Mapping[str, Any]) -> list[str]:
+def ignored_settings(document: Mapping[str, object]) -> list[str]:
     """Return the settings of slurm.conf that do not concern priority. Raises InvalidInput."""
     return [key for key in _config(document) if _setting(key) is None]
 
 
-def _config(document: Mapping[str, Any]) -> Mapping[str, Any]:
+def _config(document: Mapping[str, object]) -> Mapping[str, object]:
     config = document.get("config", {})
     if not isinstance(config, dict):
         raise InvalidInput("config must be an object of settings")
@@ -197,7 +197,7 @@ def method_of(
     )
 
 
-def accounts_of(document: Mapping[str, Any]) -> Accounts:
+def accounts_of(document: Mapping[str, object]) -> Accounts:
     """Return the account tree. Raises InvalidInput naming the entry."""
     entries = document.get("tree")
     if not isinstance(entries, list) or not entries:
@@ -222,7 +222,7 @@ def accounts_of(document: Mapping[str, Any]) -> Accounts:
     )
 
 
-def _label(entry: Any, place: int) -> str:
+def _label(entry: object, place: int) -> str:
     """Return how an entry is called in messages; it is unique where ids are."""
     if not isinstance(entry, dict):
         raise InvalidInput(f"tree entry {place + 1} must be an object")
@@ -272,7 +272,7 @@ def _parent_label(
     return known[parent]
 
 
-def _raw_shares(entry: Mapping[str, Any], label: str) -> int | None:
+def _raw_shares(entry: Mapping[str, object], label: str) -> int | None:
     value = entry.get("raw_shares")
     if value == "parent":
         return shares.PARENT
@@ -297,7 +297,7 @@ def _usage(entry: Mapping[str, Any], key: str, label: str) -> np.longdouble:
 
 
 def _own_usage(
-    entries: list[Mapping[str, Any]],
+    entries: list[Mapping[str, object]],
     labels: list[str],
     tree: ShareTree,
     row: npt.NDArray[np.int64],

@@ -29,7 +29,7 @@ class Result:
     method: Method
     computed: FairShare
 
-    def rows(self) -> list[dict[str, Any]]:
+    def rows(self) -> list[dict[str, object]]:
         """Return a row for each entry, by COLUMNS; None where Slurm shows nothing."""
         return [self._row(place, entry) for place, entry in enumerate(self.accounts.entries)]
 
@@ -54,7 +54,7 @@ class Result:
             return {"norm_shares": 0.0}
         return {"norm_shares": 1.0, "fairshare": float(self.computed.fairshare[0])}
 
-    def _row(self, place: int, entry: Mapping[str, Any]) -> dict[str, Any]:
+    def _row(self, place: int, entry: Mapping[str, object]) -> dict[str, object]:
         at, of = int(self.accounts.row[place]), self.computed
         fair_tree = self.method.algorithm is Algorithm.FAIR_TREE
         is_root, is_user = at == 0, bool(self.accounts.tree.is_user[at])

@@ -73,7 +73,9 @@ class _Scale:
     normal_tres: bool
 
 
-def compute(data: Mapping[str, Any], accounts: Accounts, method: Method) -> list[dict[str, Any]]:
+def compute(
+    data: Mapping[str, object], accounts: Accounts, method: Method
+) -> list[dict[str, object]]:
     """Return a row for each job of a file, by COLUMNS; a held job has no terms.
 
     Raises InvalidInput naming the job.
@@ -134,8 +136,8 @@ def sprio_row(row: Mapping[str, Any]) -> tuple[str, ...]:
     )
 
 
-def _row(job: Mapping[str, Any], terms: Terms, *, held: bool) -> dict[str, Any]:
-    weighted: dict[str, Any] = {
+def _row(job: Mapping[str, object], terms: Terms, *, held: bool) -> dict[str, object]:
+    weighted: dict[str, object] = {
         "age": terms.age,
         "assoc": terms.association,
         "fairshare": terms.fairshare,
@@ -157,7 +159,7 @@ def _row(job: Mapping[str, Any], terms: Terms, *, held: bool) -> dict[str, Any]:
 
 
 def _terms(
-    job: Mapping[str, Any],
+    job: Mapping[str, object],
     what: str,
     cluster: _Cluster,
     partition: _Partition,
@@ -197,7 +199,7 @@ def _terms(
     )
 
 
-def _adjustment(job: Mapping[str, Any], key: str, what: str) -> int:
+def _adjustment(job: Mapping[str, object], key: str, what: str) -> int:
     """Return what is added or subtracted as it is; null is 0."""
     given = job.get(key)
     return 0 if given is None else integer(given, f"{what}: {key}", lowest=-_MOST, highest=_MOST)
@@ -208,7 +210,7 @@ def _points(points: float, highest: float | None) -> float:
 
 
 def _size(
-    job: Mapping[str, Any], what: str, cluster: _Cluster, partition: _Partition, scale: _Scale
+    job: Mapping[str, object], what: str, cluster: _Cluster, partition: _Partition, scale: _Scale
 ) -> float:
     cpus = integer(job.get("num_cpus"), f"{what}: num_cpus", lowest=0, highest=_MOST)
     nodes = _nodes(job, what)
@@ -227,7 +229,7 @@ def _size(
     )
 
 
-def _nodes(job: Mapping[str, Any], what: str) -> int:
+def _nodes(job: Mapping[str, object], what: str) -> int:
     """Return the fewest nodes that the job asks for: num_nodes is "2" or "2-4"."""
     requested = job.get("requested")
     if requested is not None:
@@ -263,7 +265,7 @@ def _weights(config: Mapping[str, Any]) -> Weights:
 
 def _scale(
     config: Mapping[str, Any],
-    data: Mapping[str, Any],
+    data: Mapping[str, object],
     cluster: _Cluster,
     qos: Mapping[str, float],
     standing: list[float],
@@ -289,7 +291,7 @@ def _scale(
     )
 
 
-def _cluster(data: Mapping[str, Any]) -> _Cluster:
+def _cluster(data: Mapping[str, object]) -> _Cluster:
     cluster = data.get("cluster")
     if not isinstance(cluster, dict):
         raise InvalidInput("cluster is missing: an object with nodes, cpus and partitions")
@@ -304,7 +306,7 @@ def _cluster(data: Mapping[str, Any]) -> _Cluster:
     )
 
 
-def _partition(name: str, partition: Any) -> _Partition:
+def _partition(name: str, partition: object) -> _Partition:
     what = f"partition {name!r}"
     if not isinstance(partition, dict):
         raise InvalidInput(f"{what} must be an object")
@@ -317,14 +319,14 @@ def _partition(name: str, partition: Any) -> _Partition:
     )
 
 
-def _qos(data: Mapping[str, Any]) -> dict[str, float]:
+def _qos(data: Mapping[str, object]) -> dict[str, float]:
     qos = data.get("qos", {})
     if not isinstance(qos, dict):
         raise InvalidInput("qos must be an object: a priority for each name")
     return {name: _points_of(points, f"qos {shown(name)}") for name, points in qos.items()}
 
 
-def _qos_of(job: Mapping[str, Any], qos: Mapping[str, float], what: str) -> float:
+def _qos_of(job: Mapping[str, object], qos: Mapping[str, float], what: str) -> float:
     if job.get("qos_priority") is not None:
         return _points_of(job["qos_priority"], f"{what}: qos_priority")
     name = job.get("qos")
@@ -335,7 +337,7 @@ def _qos_of(job: Mapping[str, Any], qos: Mapping[str, float], what: str) -> floa
     return qos[name]
 
 
-def _points_of(given: Any, what: str) -> float:
+def _points_of(given: object, what: str) -> float:
     """Read a priority as Slurm keeps it: no fraction, so no ratio of two is beyond bounds."""
     return float(integer(given, what, lowest=0, highest=slurm_text.MOST_POINTS))
 
@@ -378,14 +380,14 @@ def _job_factors(accounts: Accounts, method: Method) -> list[float]:
 # --- jobs -----------------------------------------------------------------------------------------
 
 
-def _list(data: Mapping[str, Any], key: str) -> list[Any]:
+def _list(data: Mapping[str, object], key: str) -> list[Any]:
     found = data.get(key)
     if not isinstance(found, list):
         raise InvalidInput(f"{key} must be a list")
     return found
 
 
-def _checked(job: Any, place: int) -> str:
+def _checked(job: object, place: int) -> str:
     """Check the names in a job, and return how it is called in messages."""
     if not isinstance(job, dict):
         raise InvalidInput(f"job {place + 1} must be an object")

@@ -6,7 +6,7 @@ value and what is allowed.
 
 import re
 from collections.abc import Collection, Mapping
-from typing import Any, Final
+from typing import Final
 
 from synergy.core.errors import InvalidInput
 from synergy.core.numbers import number, shown
@@ -26,7 +26,7 @@ _IN_MEGABYTES: Final = frozenset({"mem", "bb", "vmem"})
 _LONGEST_NAME: Final = 255
 
 
-def seconds(text: Any, what: str) -> float:
+def seconds(text: object, what: str) -> float:
     """Read a time: minutes, h:mm:ss, m:ss, d-h, d-h:mm, d-h:mm:ss, or UNLIMITED."""
     if isinstance(text, str) and text.upper() in ("UNLIMITED", "INFINITE"):
         return UNLIMITED_S
@@ -51,7 +51,7 @@ def seconds(text: Any, what: str) -> float:
     return read
 
 
-def tres(text: Any, what: str) -> dict[str, float]:
+def tres(text: object, what: str) -> dict[str, float]:
     """Read TRES amounts such as "cpu=9,mem=40000M,node=2", memory in MB, names in small letters."""
     return {
         name: number(value * scale, f"{what}: {name}", lowest=0, highest=_MOST_TRES)
@@ -59,7 +59,7 @@ def tres(text: Any, what: str) -> dict[str, float]:
     }
 
 
-def tres_weights(text: Any, what: str) -> dict[str, float]:
+def tres_weights(text: object, what: str) -> dict[str, float]:
     """Read TRES weights such as "CPU=1.0,Mem=0.25G"; one for a GB is made one for a MB."""
     return {
         name: number(value, f"{what}: {name}", lowest=0, highest=MOST_POINTS) / scale
@@ -67,7 +67,7 @@ def tres_weights(text: Any, what: str) -> dict[str, float]:
     }
 
 
-def flags(text: Any, what: str, known: frozenset[str]) -> frozenset[str]:
+def flags(text: object, what: str, known: frozenset[str]) -> frozenset[str]:
     """Read flags separated by commas; a remark in parentheses stands for none."""
     if text is None or (isinstance(text, str) and text.startswith("(")):
         return frozenset()
@@ -79,7 +79,7 @@ def flags(text: Any, what: str, known: frozenset[str]) -> frozenset[str]:
     return found
 
 
-def yes(value: Any, what: str) -> bool:
+def yes(value: object, what: str) -> bool:
     """Read YES or NO."""
     answers = {"YES": True, "NO": False, "TRUE": True, "FALSE": False, "1": True, "0": False}
     answer = answers.get(str(value).upper()) if isinstance(value, bool | int | str) else None
@@ -88,7 +88,7 @@ def yes(value: Any, what: str) -> bool:
     return answer
 
 
-def choice(value: Any, what: str, allowed: Collection[str]) -> str:
+def choice(value: object, what: str, allowed: Collection[str]) -> str:
     """Read one of some words, in letters of either size."""
     for word in allowed:
         if isinstance(value, str) and value.lower() == word.lower():
@@ -96,7 +96,7 @@ def choice(value: Any, what: str, allowed: Collection[str]) -> str:
     raise InvalidInput(f"{what} is {shown(value)}, but must be one of {', '.join(allowed)}")
 
 
-def name(value: Any, what: str) -> str:
+def name(value: object, what: str) -> str:
     """Read a name: text that can be printed, and is not too long for a column."""
     if not isinstance(value, str) or not value.isprintable() or len(value) > _LONGEST_NAME:
         raise InvalidInput(
@@ -106,14 +106,14 @@ def name(value: Any, what: str) -> str:
     return value
 
 
-def known_keys(entry: Mapping[str, Any], known: frozenset[str], what: str) -> None:
+def known_keys(entry: Mapping[str, object], known: frozenset[str], what: str) -> None:
     """Refuse a key that means nothing here. Raises InvalidInput."""
     for key in entry:
         if key not in known:
             raise InvalidInput(f"{what}: {shown(key)} is not one of {', '.join(sorted(known))}")
 
 
-def _as_text(value: Any) -> str:
+def _as_text(value: object) -> str:
     """Return text as it is, a small whole number in digits, and "" for anything else."""
     if isinstance(value, str):
         return value
@@ -121,7 +121,7 @@ def _as_text(value: Any) -> str:
     return str(value) if small else ""
 
 
-def _pairs(text: Any, what: str) -> dict[str, tuple[float, float]]:
+def _pairs(text: object, what: str) -> dict[str, tuple[float, float]]:
     if not isinstance(text, str):
         raise InvalidInput(f"{what} is {shown(text)}, but must be text such as cpu=2,mem=400M")
     pairs = {}

@@ -1,11 +1,11 @@
 """`synergy audit list`"""
 
 import argparse
-from typing import Any, Final
+from typing import Final
 
 from synergy.cli.command import Lister, add_limit, client_of
 from synergy.cli.options import add_options, filters_given
-from synergy.cli.render import rows
+from synergy.cli.render import Table, rows
 from synergy.core.declared.filters import CHANGE_FILTERS, NUMBER
 
 _COLUMNS: Final = (
@@ -25,7 +25,7 @@ class ListAudit(Lister):
         add_limit(parser, "changes")
         return parser
 
-    def take_action(self, parsed: argparse.Namespace) -> Any:
+    def take_action(self, parsed: argparse.Namespace) -> Table:
         client = client_of(self)
         filters = filters_given(client, parsed, _FILTERS)
         found = client.reports.audit(limit=parsed.limit, **filters)

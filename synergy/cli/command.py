@@ -3,6 +3,7 @@
 import argparse
 import signal
 import time
+from collections.abc import Iterable, Sequence
 from typing import Any, Final, cast
 
 from cliff import lister, show
@@ -69,7 +70,12 @@ def positive(text: str) -> int | None:
 class Lister(lister.Lister):
     """A list in which nothing is obeyed by whatever shows it."""
 
-    def produce_output(self, parsed_args: argparse.Namespace, column_names: Any, data: Any) -> int:
+    def produce_output(
+        self,
+        parsed_args: argparse.Namespace,
+        column_names: Sequence[str],
+        data: Iterable[Sequence[object]],
+    ) -> int:
         self.formatter = cast(Any, Harmless(self.formatter, parsed_args.formatter))
         return int(super().produce_output(parsed_args, column_names, data))
 
@@ -77,7 +83,9 @@ class Lister(lister.Lister):
 class ShowOne(show.ShowOne):
     """One thing, in which nothing is obeyed by whatever shows it."""
 
-    def produce_output(self, parsed_args: argparse.Namespace, column_names: Any, data: Any) -> int:
+    def produce_output(
+        self, parsed_args: argparse.Namespace, column_names: Sequence[str], data: Sequence[object]
+    ) -> int:
         self.formatter = cast(Any, Harmless(self.formatter, parsed_args.formatter))
         return int(super().produce_output(parsed_args, column_names, data))
 

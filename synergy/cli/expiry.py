@@ -1,28 +1,28 @@
 """`synergy expiry ...`"""
 
 import argparse
-from typing import Any
 
 from synergy.cli.command import ShowOne, client_of
-from synergy.cli.render import lines, pairs
+from synergy.cli.render import Pairs, lines, pairs
+from synergy.client.types import Expiry
 
 
 class ShowExpiry(ShowOne):
     """Show whether servers are ended, how many are due, and which Nova refuses to end."""
 
-    def take_action(self, parsed: argparse.Namespace) -> Any:
+    def take_action(self, parsed: argparse.Namespace) -> Pairs:
         return _pairs(client_of(self).reports.expiry())
 
 
 class ResumeExpiry(ShowOne):
     """Let servers be ended again: all that are due, by the wall clock as it is."""
 
-    def take_action(self, parsed: argparse.Namespace) -> Any:
+    def take_action(self, parsed: argparse.Namespace) -> Pairs:
         return _pairs(client_of(self).reports.resume_expiry())
 
 
-def _pairs(shown: dict[str, Any]) -> Any:
-    clock = shown.pop("clock")
+def _pairs(shown: Expiry) -> Pairs:
     refused = lines(shown["refused"], "{id}: {why}; next try {next_try_at}")
-    named = {f"clock_{name}": value for name, value in clock.items()}
-    return pairs(shown | named, refused=refused)
+    named = {f"clock_{name}": value for name, value in shown["clock"].items()}
+    others = {name: value for name, value in shown.items() if name != "clock"}
+    return pairs(others | named, refused=refused)

@@ -5,7 +5,7 @@ import os
 import sys
 from collections.abc import Sequence
 from functools import cached_property
-from typing import Any, Final
+from typing import Final
 
 from cliff.app import App
 from pbr.version import VersionInfo
@@ -34,7 +34,10 @@ class SynergyApp(App):
         )
 
     def build_option_parser(
-        self, description: str | None, version: str | None, argparse_kwargs: Any = None
+        self,
+        description: str | None,
+        version: str | None,
+        argparse_kwargs: dict[str, object] | None = None,
     ) -> argparse.ArgumentParser:
         from openstack.config import OpenStackConfig
 

@@ -2,12 +2,11 @@
 
 import argparse
 import json
-from typing import Any
 
 from cliff.command import Command
 
 from synergy.cli.command import Lister, ShowOne, client_of
-from synergy.cli.render import lines, pairs, rows
+from synergy.cli.render import Pairs, Table, lines, pairs, rows
 from synergy.client import ApiError
 
 _COLUMNS = (
@@ -19,7 +18,7 @@ _COLUMNS = (
 class ListManagers(Lister):
     """List the managers of the service with their status."""
 
-    def take_action(self, parsed: argparse.Namespace) -> Any:
+    def take_action(self, parsed: argparse.Namespace) -> Table:
         return rows(client_of(self).managers.list(), _COLUMNS)
 
 
@@ -33,7 +32,7 @@ class _OneManager(ShowOne):
 class ShowManager(_OneManager):
     """Show one manager with its commands."""
 
-    def take_action(self, parsed: argparse.Namespace) -> Any:
+    def take_action(self, parsed: argparse.Namespace) -> Pairs:
         shown = client_of(self).managers.show(parsed.manager)
         return pairs(shown, commands=lines(shown["commands"], "{name}: {help}"))
 
@@ -41,7 +40,7 @@ class ShowManager(_OneManager):
 class StartManager(_OneManager):
     """Let a paused manager run."""
 
-    def take_action(self, parsed: argparse.Namespace) -> Any:
+    def take_action(self, parsed: argparse.Namespace) -> Pairs:
         shown = client_of(self).managers.start(parsed.manager)
         return pairs({name: value for name, value in shown.items() if name in _COLUMNS})
 
@@ -56,7 +55,7 @@ class StopManager(_OneManager):
         )
         return parser
 
-    def take_action(self, parsed: argparse.Namespace) -> Any:
+    def take_action(self, parsed: argparse.Namespace) -> Pairs:
         managers = client_of(self).managers
         shown = managers.show if parsed.dry_run else managers.stop
         told = (*_COLUMNS, "stopped_means")
@@ -85,7 +84,7 @@ class ExecuteManager(Command):
         self.app.stdout.write(f"{json.dumps(answer, indent=2)}\n")
 
 
-def _argument(text: str) -> tuple[str, Any]:
+def _argument(text: str) -> tuple[str, object]:
     name, found, value = text.partition("=")
     if not found:
         raise ApiError(f"{text!r} must have the form NAME=VALUE")

@@ -37,7 +37,7 @@ class _Amounts(argparse.Action):
     """Adds up repeated options; a class that is named twice has its last amount."""
 
     def __call__(
-        self, parser: Any, namespace: Any, values: Any, option_string: str | None = None
+        self, parser: object, namespace: object, values: Any, option_string: str | None = None
     ) -> None:
         before = getattr(namespace, self.dest, None)
         both = values if values is None or before is None else {**before, **values}
@@ -51,10 +51,10 @@ def whole_number(text: str) -> int:
     return int(text)
 
 
-def _or_word(word: str, value: Any, read: Callable[[str], Any]) -> Callable[[str], Any]:
+def _or_word(word: str, value: object, read: Callable[[str], object]) -> Callable[[str], object]:
     """Return how an option is read that takes one word beside what `read` takes."""
 
-    def either(text: str) -> Any:
+    def either(text: str) -> object:
         if text == word:
             return value
         try:

@@ -1,22 +1,22 @@
 """`synergy project ...`"""
 
 import argparse
-from collections.abc import Mapping
-from typing import Any, Final
+from typing import Final
 
 from cliff.command import Command
 
 from synergy.cli.command import Lister, ShowOne, client_of
 from synergy.cli.options import add_options, given
-from synergy.cli.render import lines, pairs, rows
+from synergy.cli.render import Pairs, Table, lines, pairs, rows
 from synergy.client import ApiError
+from synergy.client.types import Project
 from synergy.core.declared.commands import CAREFULLY, SERVERS
 from synergy.core.declared.settings import PROJECT_SETTINGS
 
 _COLUMNS: Final = ("id", "name", "raw_shares", "default_quota", "ttl_s", "private", "handover")
 
 
-def _shown(project: Mapping[str, Any]) -> Any:
+def _shown(project: Project) -> Pairs:
     shown = pairs(project, users=lines(project.get("users", []), "{name}: {raw_shares} share(s)"))
     if "effects" not in project:
         return shown
@@ -26,7 +26,7 @@ def _shown(project: Mapping[str, Any]) -> Any:
 class ListProjects(Lister):
     """List the projects that Synergy manages."""
 
-    def take_action(self, parsed: argparse.Namespace) -> Any:
+    def take_action(self, parsed: argparse.Namespace) -> Table:
         return rows(client_of(self).projects.list(), _COLUMNS)
 
 
@@ -44,7 +44,7 @@ class _OneProject(ShowOne):
 class ShowProject(_OneProject):
     """Show a managed project with its users."""
 
-    def take_action(self, parsed: argparse.Namespace) -> Any:
+    def take_action(self, parsed: argparse.Namespace) -> Pairs:
         return _shown(client_of(self).projects.show(parsed.project))
 
 
@@ -53,7 +53,7 @@ class AddProject(_OneProject):
 
     settings = True
 
-    def take_action(self, parsed: argparse.Namespace) -> Any:
+    def take_action(self, parsed: argparse.Namespace) -> Pairs:
         settings = given(parsed, [*PROJECT_SETTINGS, *CAREFULLY])
         return _shown(client_of(self).projects.add(parsed.project, **settings))
 
@@ -63,7 +63,7 @@ class SetProject(_OneProject):
 
     settings = True
 
-    def take_action(self, parsed: argparse.Namespace) -> Any:
+    def take_action(self, parsed: argparse.Namespace) -> Pairs:
         settings = given(parsed, PROJECT_SETTINGS)
         if not settings:
             raise ApiError("nothing to set: give one of the options, such as --raw-shares")

@@ -2,7 +2,7 @@
 
 import argparse
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from cliff.columns import FormattableColumn
@@ -12,13 +12,15 @@ from synergy.client.plain import csv_cell, plain, plain_lines, shell_word
 _FORMS: Final[Mapping[str, Callable[[str], str]]] = {
     "table": str, "csv": csv_cell, "value": str, "shell": shell_word
 }  # fmt: skip
-Table = tuple[tuple[str, ...], list[tuple[Any, ...]]]
+Row = tuple[object, ...]  # values of JSON
+Pairs = tuple[tuple[str, ...], Row]
+Table = tuple[tuple[str, ...], list[Row]]
 
 
-class Shown(FormattableColumn[Any]):
+class Shown(FormattableColumn[object]):
     """A value of JSON, which a table shows in words."""
 
-    def __init__(self, value: Any, text: str | None = None) -> None:
+    def __init__(self, value: object, text: str | None = None) -> None:
         """text  the words, where they say more than `cell` would"""
         super().__init__(value)
         self._text = text
@@ -37,7 +39,7 @@ def _text_of(value: object) -> str:
     return value.human_readable() if isinstance(value, Shown) else str(value)
 
 
-def cell(value: Any) -> Any:
+def cell(value: object) -> object:
     """Return a value as a table shows it: vectors as NAME=amount, nothing as a dash."""
     if value is None:
         return "-"
@@ -48,7 +50,7 @@ def cell(value: Any) -> Any:
     return value
 
 
-def _shown(value: Any) -> Any:
+def _shown(value: object) -> object:
     plain = value is not None and not isinstance(value, Mapping | list)
     return value if plain or isinstance(value, Shown) else Shown(value)
 
@@ -60,37 +62,38 @@ class Harmless:
     def __init__(self, formatter: Any, form: str) -> None:
         self._formatter, self._form = formatter, form
 
-    def emit_list(self, names: Sequence[str], data: Any, *rest: Any) -> None:
+    def emit_list(
+        self, names: Sequence[str], data: Iterable[Iterable[object]], *rest: object
+    ) -> None:
         """Write rows."""
         shown = [tuple(harmless(value, self._form) for value in row) for row in data]
         self._formatter.emit_list(names, shown, *rest)
 
-    def emit_one(self, names: Sequence[str], data: Any, *rest: Any) -> None:
+    def emit_one(self, names: Sequence[str], data: Iterable[object], *rest: object) -> None:
         """Write the values of one thing."""
         shown = tuple(harmless(value, self._form) for value in data)
         self._formatter.emit_one(names, shown, *rest)
 
 
-def harmless(value: Any, form: str) -> Any:
+def harmless(value: object, form: str) -> object:
     """Return a cell as a form of output may show it."""
     if form not in _FORMS:
         return value
-    column = isinstance(value, FormattableColumn)
     if form == "table":
-        shown = value.human_readable() if column else value
+        shown = value.human_readable() if isinstance(value, FormattableColumn) else value
         return plain_lines(shown) if isinstance(shown, str) else shown
-    raw = value.machine_readable() if column else value
+    raw = value.machine_readable() if isinstance(value, FormattableColumn) else value
     if raw is None or isinstance(raw, int | float):
         return raw
     return _FORMS[form](plain(str(raw)))
 
 
-def rows(found: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> Table:
+def rows(found: Sequence[Mapping[str, object]], columns: Sequence[str]) -> Table:
     """Return columns and rows."""
     return tuple(columns), [tuple(_shown(one.get(name)) for name in columns) for one in found]
 
 
-def pairs(shown: Mapping[str, Any], **texts: str) -> tuple[tuple[str, ...], tuple[Any, ...]]:
+def pairs(shown: Mapping[str, object], **texts: str) -> Pairs:
     """Return names and values; `texts` say some of them in words."""
     return tuple(shown), tuple(
         Shown(value, texts[name]) if name in texts else _shown(value)
@@ -98,7 +101,7 @@ def pairs(shown: Mapping[str, Any], **texts: str) -> tuple[tuple[str, ...], tupl
     )
 
 
-def lines(found: Sequence[Any], form: str) -> str:
+def lines(found: Sequence[Mapping[str, object]], form: str) -> str:
     """Return a line for each, such as "{at}: {freed}"."""
     return "\n".join(
         form.format(**{name: cell(value) for name, value in one.items()}) for one in found

@@ -1,7 +1,7 @@
 """`synergy quota|round show`, `share|priority|event list`, `usage report`"""
 
 import argparse
-from typing import Any, Final
+from typing import Final
 
 from synergy.cli.command import (
     Lister,
@@ -13,7 +13,7 @@ from synergy.cli.command import (
     project_id_of,
 )
 from synergy.cli.options import add_options, filters_given
-from synergy.cli.render import lines, pairs, rows
+from synergy.cli.render import Pairs, Table, lines, pairs, rows
 from synergy.core.declared.commands import USAGE
 from synergy.core.declared.filters import EVENT_FILTERS, NUMBER
 
@@ -38,7 +38,7 @@ class ShowQuota(ShowOne):
         add_project(parser)
         return parser
 
-    def take_action(self, parsed: argparse.Namespace) -> Any:
+    def take_action(self, parsed: argparse.Namespace) -> Pairs:
         client = client_of(self)
         shown = client.reports.quota(project_id_of(client, parsed.project))
         form = (
@@ -57,7 +57,7 @@ class ListShares(Lister):
         parser.add_argument("--explain", action="store_true", help="Say in words why.")
         return parser
 
-    def take_action(self, parsed: argparse.Namespace) -> Any:
+    def take_action(self, parsed: argparse.Namespace) -> Table:
         client = client_of(self)
         found = client.reports.shares(project_id_of(client, parsed.project))
         return rows(found, (*_SHARES, "why") if parsed.explain else _SHARES)
@@ -72,7 +72,7 @@ class ListPriorities(WatchedLister):
         add_limit(parser, "requests")
         return parser
 
-    def take_action(self, parsed: argparse.Namespace) -> Any:
+    def take_action(self, parsed: argparse.Namespace) -> Table:
         client = client_of(self)
         project_id = project_id_of(client, parsed.project)
         found = [
@@ -93,7 +93,7 @@ class ReportUsage(Lister):
         add_options(parser, USAGE)
         return parser
 
-    def take_action(self, parsed: argparse.Namespace) -> Any:
+    def take_action(self, parsed: argparse.Namespace) -> Table:
         client = client_of(self)
         found = client.reports.usage(**filters_given(client, parsed, USAGE))
         classes = sorted({name for one in found for name in one["resource_hours"]})
@@ -113,7 +113,7 @@ class ListEvents(WatchedLister):
         add_limit(parser, "events")
         return parser
 
-    def take_action(self, parsed: argparse.Namespace) -> Any:
+    def take_action(self, parsed: argparse.Namespace) -> Table:
         client = client_of(self)
         filters = filters_given(client, parsed, _EVENT_FILTERS)
         found = client.reports.events(limit=parsed.limit, **filters)
@@ -123,5 +123,5 @@ class ListEvents(WatchedLister):
 class ShowRound(ShowOne):
     """Show the last scheduling round, its counters, and why requests wait."""
 
-    def take_action(self, parsed: argparse.Namespace) -> Any:
+    def take_action(self, parsed: argparse.Namespace) -> Pairs:
         return pairs(client_of(self).reports.latest_round())

@@ -8,7 +8,7 @@ from cliff.command import Command
 
 from synergy.cli.command import ShowOne, WatchedLister, add_limit, client_of
 from synergy.cli.options import add_options, filters_given
-from synergy.cli.render import cell, lines, pairs, rows
+from synergy.cli.render import Pairs, Table, cell, lines, pairs, rows
 from synergy.client import ApiError, Client
 from synergy.core.declared.filters import MARKER, REQUEST_FILTERS, SORTING
 
@@ -29,7 +29,7 @@ class ListRequests(WatchedLister):
         add_limit(parser, "requests")
         return parser
 
-    def take_action(self, parsed: argparse.Namespace) -> Any:
+    def take_action(self, parsed: argparse.Namespace) -> Table:
         client = client_of(self)
         filters = filters_given(client, parsed, _FILTERS)
         found = client.requests.list(limit=parsed.limit, states=filters.pop("state", ()), **filters)
@@ -46,7 +46,7 @@ class _OneRequest(ShowOne):
 class ShowRequest(_OneRequest):
     """Show a request with its history, and why it waits."""
 
-    def take_action(self, parsed: argparse.Namespace) -> Any:
+    def take_action(self, parsed: argparse.Namespace) -> Pairs:
         shown = client_of(self).requests.show(parsed.request)
         return pairs(shown, history=lines(shown["history"], "{at}  {from} -> {to}  {why}"))
 
@@ -54,7 +54,7 @@ class ShowRequest(_OneRequest):
 class ExplainRequest(_OneRequest):
     """Tell why a request waits, its place in the queue, and what would unblock it."""
 
-    def take_action(self, parsed: argparse.Namespace) -> Any:
+    def take_action(self, parsed: argparse.Namespace) -> Pairs:
         return _explained(client_of(self).requests.explain(parsed.request))
 
 
@@ -83,8 +83,8 @@ class CheckRequest(ShowOne):
         )
         return parser
 
-    def take_action(self, parsed: argparse.Namespace) -> Any:
-        asked: dict[str, Any] = {"count": parsed.count}
+    def take_action(self, parsed: argparse.Namespace) -> Pairs:
+        asked: dict[str, object] = {"count": parsed.count}
         if parsed.project:
             asked["project"] = parsed.project
         if parsed.property:
@@ -104,7 +104,7 @@ class _Many(Command):
         parser.add_argument("requests", nargs="+", metavar="request", help="Ids of the requests.")
         return parser
 
-    def action_of(self, client: Client, parsed: argparse.Namespace) -> Callable[[str], Any]:
+    def action_of(self, client: Client, parsed: argparse.Namespace) -> Callable[[str], object]:
         raise NotImplementedError
 
     def take_action(self, parsed: argparse.Namespace) -> None:
@@ -122,21 +122,21 @@ class _Many(Command):
 class CancelRequest(_Many):
     """Withdraw waiting requests; their servers end in ERROR with the reason."""
 
-    def action_of(self, client: Client, parsed: argparse.Namespace) -> Callable[[str], Any]:
+    def action_of(self, client: Client, parsed: argparse.Namespace) -> Callable[[str], object]:
         return client.requests.cancel
 
 
 class HoldRequest(_Many):
     """Keep waiting requests from starting, until they are released."""
 
-    def action_of(self, client: Client, parsed: argparse.Namespace) -> Callable[[str], Any]:
+    def action_of(self, client: Client, parsed: argparse.Namespace) -> Callable[[str], object]:
         return client.requests.hold
 
 
 class ReleaseRequest(_Many):
     """Give held or quarantined requests back to the queue."""
 
-    def action_of(self, client: Client, parsed: argparse.Namespace) -> Callable[[str], Any]:
+    def action_of(self, client: Client, parsed: argparse.Namespace) -> Callable[[str], object]:
         return client.requests.release
 
 
@@ -150,7 +150,7 @@ class ExtendRequest(_Many):
         )
         return parser
 
-    def action_of(self, client: Client, parsed: argparse.Namespace) -> Callable[[str], Any]:
+    def action_of(self, client: Client, parsed: argparse.Namespace) -> Callable[[str], object]:
         return lambda request_id: client.requests.extend(request_id, parsed.by)
 
 
@@ -160,7 +160,7 @@ _BOUND: Final = (
 )
 
 
-def _explained(found: Mapping[str, Any]) -> Any:
+def _explained(found: Mapping[str, Any]) -> Pairs:
     """Return an explanation: words first, numbers after."""
     unblocked = found["unblocked_by"] or dict.fromkeys(
         ("estimated_start", "enough_at", "releases", "smaller_flavors")

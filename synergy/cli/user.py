@@ -1,11 +1,11 @@
 """`synergy user ...`"""
 
 import argparse
-from typing import Any, Final
+from typing import Final
 
 from synergy.cli.command import Lister, ShowOne, client_of
 from synergy.cli.options import add_options, given, name_of
-from synergy.cli.render import pairs, rows
+from synergy.cli.render import Pairs, Table, pairs, rows
 from synergy.client import ApiError
 from synergy.core.declared.settings import USER_SETTINGS
 
@@ -20,7 +20,7 @@ class ListUsers(Lister):
         parser.add_argument("project", help="Name or id of the project.")
         return parser
 
-    def take_action(self, parsed: argparse.Namespace) -> Any:
+    def take_action(self, parsed: argparse.Namespace) -> Table:
         return rows(client_of(self).projects.users(parsed.project), _COLUMNS)
 
 
@@ -34,7 +34,7 @@ class SetUser(ShowOne):
         add_options(parser, USER_SETTINGS)
         return parser
 
-    def take_action(self, parsed: argparse.Namespace) -> Any:
+    def take_action(self, parsed: argparse.Namespace) -> Pairs:
         settings = given(parsed, USER_SETTINGS)
         if not settings:
             options = " or ".join(name_of(one) for one in USER_SETTINGS)

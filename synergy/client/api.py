@@ -5,6 +5,7 @@ from typing import Any, Final
 
 from keystoneauth1.adapter import Adapter
 from keystoneauth1.exceptions import ClientException
+from requests import Response
 
 from synergy.client.plain import plain
 
@@ -35,12 +36,12 @@ class Api:
     def __init__(self, adapter: Adapter) -> None:
         self._adapter = adapter
 
-    def get(self, path: str, **query: Any) -> Any:
+    def get(self, path: str, **query: object) -> object:
         """Return the JSON body of a GET; parameters that are None are left out."""
         given = {name: value for name, value in query.items() if value not in (None, [], ())}
         return self._send("GET", path, params=given)
 
-    def pages(self, path: str, plural: str, limit: int | None, **query: Any) -> Iterator[Any]:
+    def pages(self, path: str, plural: str, limit: int | None, **query: object) -> Iterator[Any]:
         """Walk a list over its pages, up to `limit` entries, None for all of them."""
         marker, left = query.pop("marker", None), limit
         while left is None or left > 0:
@@ -55,19 +56,25 @@ class Api:
                 raise _not_synergys(plural)
             left = None if left is None else left - len(entries)
 
-    def post(self, path: str, body: Mapping[str, Any] | None = None, **options: Any) -> Any:
+    def post(
+        self, path: str, body: Mapping[str, object] | None = None, *, revision: str | None = None
+    ) -> object:
         """Return the JSON body of a POST."""
-        return self._send("POST", path, json=dict(body or {}), **options)
+        return self._send("POST", path, revision, json=dict(body or {}))
 
-    def patch(self, path: str, body: Mapping[str, Any], **options: Any) -> Any:
+    def patch(
+        self, path: str, body: Mapping[str, object], *, revision: str | None = None
+    ) -> object:
         """Return the JSON body of a PATCH."""
-        return self._send("PATCH", path, json=dict(body), **options)
+        return self._send("PATCH", path, revision, json=dict(body))
 
-    def delete(self, path: str, **options: Any) -> None:
+    def delete(self, path: str, *, revision: str | None, params: Mapping[str, str]) -> None:
         """Send a DELETE."""
-        self._send("DELETE", path, **options)
+        self._send("DELETE", path, revision, params=params)
 
-    def _send(self, method: str, path: str, revision: str | None = None, **options: Any) -> Any:
+    def _send(
+        self, method: str, path: str, revision: str | None = None, **options: object
+    ) -> object:
         headers = {} if revision is None else {"If-Match": f'"{revision}"'}
         try:
             response = self._adapter.request(
@@ -92,14 +99,14 @@ class Api:
         return body
 
 
-def part_of(answer: Any, name: str) -> Any:
+def part_of(answer: object, name: str) -> Any:
     """Return a part of an answer. Raises ApiError when it is not there."""
     if not isinstance(answer, dict) or name not in answer:
         raise _not_synergys(name)
     return answer[name]
 
 
-def object_in(answer: Any, name: str) -> dict[str, Any]:
+def object_in(answer: object, name: str) -> dict[str, Any]:
     """Return an object of an answer. Raises ApiError when there is none."""
     found = part_of(answer, name)
     if not isinstance(found, dict):
@@ -107,7 +114,7 @@ def object_in(answer: Any, name: str) -> dict[str, Any]:
     return found
 
 
-def objects_in(answer: Any, name: str) -> list[dict[str, Any]]:
+def objects_in(answer: object, name: str) -> list[dict[str, Any]]:
     """Return a list of objects of an answer. Raises ApiError when there is none."""
     found = part_of(answer, name)
     if not isinstance(found, list) or not all(isinstance(one, dict) for one in found):
@@ -129,7 +136,7 @@ def _in_short(error: Exception) -> str:
     return f"{words} ({reason})" if reason else words
 
 
-def _error_of(response: Any, body: Any) -> ApiError:
+def _error_of(response: Response, body: object) -> ApiError:
     told = body.get("errors") if isinstance(body, dict) else None
     request_id = response.headers.get("X-Openstack-Request-Id", "")
     if not told or not isinstance(told, list) or not all(_is_error(one) for one in told):
@@ -139,5 +146,5 @@ def _error_of(response: Any, body: Any) -> ApiError:
     return ApiError(text, status=response.status_code, code=told[0]["code"], request_id=request_id)
 
 
-def _is_error(told: Any) -> bool:
+def _is_error(told: object) -> bool:
     return isinstance(told, dict) and {"detail", "code"} <= told.keys()

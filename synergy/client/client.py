@@ -20,12 +20,14 @@ from synergy.client.api import VERSION, Api, object_in, objects_in, part_of
 from synergy.client.types import (
     Change,
     Event,
+    Expiry,
     Explanation,
     Manager,
     Priority,
     Project,
     Quota,
     Request,
+    Round,
     Share,
     Simulation,
     Usage,
@@ -97,7 +99,9 @@ class Managers(_Noun):
         """Pause one."""
         return cast(Manager, object_in(self._api.post(f"/managers/{_part(name)}/stop"), "manager"))
 
-    def execute(self, name: str, command: str, arguments: Mapping[str, Any] | None = None) -> Any:
+    def execute(
+        self, name: str, command: str, arguments: Mapping[str, object] | None = None
+    ) -> Any:
         """Run a command, and return its answer."""
         path = f"/managers/{_part(name)}/commands/{_part(command)}"
         return part_of(self._api.post(path, arguments), "result")
@@ -114,12 +118,12 @@ class Projects(_Noun):
         """Return one with its users."""
         return cast(Project, object_in(self._api.get(f"/projects/{_part(project)}"), "project"))
 
-    def add(self, project: str, **settings: Any) -> Project:
+    def add(self, project: str, **settings: object) -> Project:
         """Manage a project."""
         body = {"project": project, **settings}
         return cast(Project, object_in(self._api.post("/projects", body), "project"))
 
-    def set(self, project: str, *, revision: str | None = None, **settings: Any) -> Project:
+    def set(self, project: str, *, revision: str | None = None, **settings: object) -> Project:
         """Change a project; with a revision only if it is still at that one."""
         path = f"/projects/{_part(project)}"
         changed = self._api.patch(path, settings, revision=revision)
@@ -136,7 +140,7 @@ class Projects(_Noun):
         return list(self._api.pages(f"/projects/{_part(project)}/users", "users", None))
 
     def set_user(
-        self, project: str, user: str, *, revision: str | None = None, **settings: Any
+        self, project: str, user: str, *, revision: str | None = None, **settings: object
     ) -> User:
         """Change a user's raw_shares or priority."""
         path = f"/projects/{_part(project)}/users/{_part(user)}"
@@ -147,7 +151,7 @@ class Requests(_Noun):
     """/v1/requests and /v1/simulate"""
 
     def list(
-        self, *, limit: int | None = None, states: Sequence[str] = (), **filters: Any
+        self, *, limit: int | None = None, states: Sequence[str] = (), **filters: object
     ) -> Iterator[Request]:
         """Walk requests over all pages, up to `limit`.
 
@@ -180,14 +184,14 @@ class Requests(_Noun):
         """Let its server live `by_s` seconds longer."""
         return self._act(request_id, "extend", {"by_s": by_s}, revision)
 
-    def simulate(self, flavor: str, **asked: Any) -> Simulation:
+    def simulate(self, flavor: str, **asked: object) -> Simulation:
         """Tell whether servers would start now; `asked` may hold project, count,
         metadata, availability_zone and server_group."""
         found = self._api.post("/simulate", {"flavor": flavor, **asked})
         return cast(Simulation, object_in(found, "simulation"))
 
     def _act(
-        self, request_id: str, action: str, body: Mapping[str, Any], revision: str | None
+        self, request_id: str, action: str, body: Mapping[str, object], revision: str | None
     ) -> Request:
         path = f"/requests/{_part(request_id)}/{action}"
         return cast(Request, object_in(self._api.post(path, body, revision=revision), "request"))
@@ -206,33 +210,33 @@ class Reports(_Noun):
             list[Share], objects_in(self._api.get("/shares", project_id=project_id), "shares")
         )
 
-    def priorities(self, *, limit: int | None = None, **filters: Any) -> Iterator[Priority]:
+    def priorities(self, *, limit: int | None = None, **filters: object) -> Iterator[Priority]:
         """Walk queued requests with the terms of their priorities."""
         return self._api.pages("/priorities", "priorities", limit, **filters)
 
-    def usage(self, **query: Any) -> list[Usage]:
+    def usage(self, **query: object) -> list[Usage]:
         """Return rows of usage; query may hold project_id, begin, end, period and group_by."""
         return cast(list[Usage], objects_in(self._api.get("/usage", **query), "usage"))
 
-    def events(self, *, limit: int | None = None, **filters: Any) -> Iterator[Event]:
+    def events(self, *, limit: int | None = None, **filters: object) -> Iterator[Event]:
         """Walk what happened to requests, oldest first."""
         return self._api.pages("/events", "events", limit, **filters)
 
-    def expiry(self) -> dict[str, Any]:
+    def expiry(self) -> Expiry:
         """Return whether servers are ended, or why not."""
-        return object_in(self._api.get("/expiry"), "expiry")
+        return cast(Expiry, object_in(self._api.get("/expiry"), "expiry"))
 
-    def resume_expiry(self) -> dict[str, Any]:
+    def resume_expiry(self) -> Expiry:
         """Let servers be ended again: all that are due, by the wall clock as it is."""
-        return object_in(self._api.post("/expiry/resume", {}), "expiry")
+        return cast(Expiry, object_in(self._api.post("/expiry/resume", {}), "expiry"))
 
-    def audit(self, *, limit: int | None = None, **filters: Any) -> Iterator[Change]:
+    def audit(self, *, limit: int | None = None, **filters: object) -> Iterator[Change]:
         """Walk who changed what through the API, oldest first."""
         return self._api.pages("/audit", "audit", limit, **filters)
 
-    def latest_round(self) -> dict[str, Any]:
+    def latest_round(self) -> Round:
         """Return the last round and its counters."""
-        return object_in(self._api.get("/rounds/latest"), "round")
+        return cast(Round, object_in(self._api.get("/rounds/latest"), "round"))
 
 
 def _part(text: str) -> str:

@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
 
 
 class AuditOutcome(StrEnum):
@@ -41,17 +40,17 @@ class AuditEntry:
     address: str
     operation: str
     target: str
-    asked: Mapping[str, Any]
-    before: Mapping[str, Any] | None = None
-    after: Mapping[str, Any] | None = None
+    asked: Mapping[str, object]
+    before: Mapping[str, object] | None = None
+    after: Mapping[str, object] | None = None
     outcome: AuditOutcome = AuditOutcome.BEGUN
     status: int | None = None
     why: str = ""
 
 
 def difference(
-    before: Mapping[str, Any] | None, after: Mapping[str, Any] | None
-) -> tuple[dict[str, Any], dict[str, Any]]:
+    before: Mapping[str, object] | None, after: Mapping[str, object] | None
+) -> tuple[dict[str, object], dict[str, object]]:
     """Return the fields that differ, as they were and as they are."""
     was, now = before or {}, after or {}
     changed = [name for name in {**was, **now} if was.get(name) != now.get(name)]

@@ -89,7 +89,7 @@ class Resources(Mapping[str, int]):
                 return amount
         raise KeyError(name)
 
-    def get(self, name: str, default: Any = None) -> Any:
+    def get(self, name: str, default: object = None) -> Any:
         """Return the amount of a class, or the default."""
         for known, amount in self.amounts:
             if known == name:

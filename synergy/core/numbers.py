@@ -16,7 +16,7 @@ _INTEGER: Final = re.compile(r"[+-]?[0-9]{1,40}")
 _MOST_SHOWN: Final = 60
 
 
-def number(value: Any, what: str, *, lowest: float, highest: float) -> float:
+def number(value: object, what: str, *, lowest: float, highest: float) -> float:
     """Read a finite number, given as such or as text. Raises InvalidInput naming `what`, the value
     and what is allowed."""
     read = _float(value)
@@ -38,7 +38,7 @@ def integer(value: Any, what: str, *, lowest: int, highest: int) -> int:
     return int(read)
 
 
-def shown(value: Any) -> str:
+def shown(value: object) -> str:
     """Return a value as a message names it: cut short, and with nothing that a terminal obeys."""
     try:
         text = repr(value)
@@ -47,7 +47,7 @@ def shown(value: Any) -> str:
     return text if len(text) <= _MOST_SHOWN else f"{text[: _MOST_SHOWN - 3]}..."
 
 
-def _is_integer(value: Any) -> bool:
+def _is_integer(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
 

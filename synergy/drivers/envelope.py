@@ -38,10 +38,10 @@ class Opened:
     """An envelope, opened once: the body as it came, and the message in it."""
 
     body: bytes
-    envelope: Mapping[str, Any]
+    envelope: Mapping[str, object]
     message: dict[str, Any]
 
-    def closed(self, **changes: Any) -> bytes:
+    def closed(self, **changes: object) -> bytes:
         """Return the body with other values in the message. Raises InvalidInput."""
         try:
             inner = json.dumps({**self.message, **changes})

@@ -108,7 +108,7 @@ def _split(message: Opened) -> tuple[BuildRequest, ...]:
     return requests
 
 
-def _list(args: Mapping[str, Any], name: str) -> list[Any]:
+def _list(args: Mapping[str, object], name: str) -> list[Any]:
     if name not in args:
         raise InvalidInput(f"args: there is no {name!r}")
     found = args[name]
@@ -120,8 +120,8 @@ def _list(args: Mapping[str, Any], name: str) -> list[Any]:
 def _one(
     message: Opened,
     context: Mapping[str, Any],
-    specs: Sequence[Any],
-    builds: Sequence[Any],
+    specs: Sequence[object],
+    builds: Sequence[object],
     position: int,
 ) -> BuildRequest:
     raw_spec = inside(specs[position], DATA, of="request spec")
@@ -157,7 +157,7 @@ def _one(
     )
 
 
-def _flavor_of(spec: Mapping[str, Any]) -> dict[str, Any]:
+def _flavor_of(spec: Mapping[str, object]) -> dict[str, Any]:
     return read_fields(reading.FLAVOR, inside(spec, "flavor", DATA, of="request spec"), "flavor")
 
 
@@ -229,7 +229,7 @@ def demand_of(
     return Resources.demand(amounts, of=f"flavor {shown(flavor['name'])}")
 
 
-def constraints_of(spec: Mapping[str, Any], extra_specs: Mapping[str, str]) -> Constraints:
+def constraints_of(spec: Mapping[str, object], extra_specs: Mapping[str, str]) -> Constraints:
     """Return what binds the choice of a host: a zone, a server group, the traits of flavor and
     image. Raises InvalidInput.
 
@@ -252,7 +252,7 @@ def constraints_of(spec: Mapping[str, Any], extra_specs: Mapping[str, str]) -> C
     return tuple(sorted(found.items()))
 
 
-def _image_traits(spec: Mapping[str, Any]) -> Sequence[str]:
+def _image_traits(spec: Mapping[str, object]) -> Sequence[str]:
     if not spec.get("image"):
         return ()
     image = inside(spec["image"], of="image").get(DATA) or {}
@@ -337,7 +337,7 @@ def credentials_of(body: bytes) -> Credentials:
     return _credentials(open_body(body).message)
 
 
-def _credentials(inner: Mapping[str, Any]) -> Credentials:
+def _credentials(inner: Mapping[str, object]) -> Credentials:
     context = read_fields(reading.CONTEXT, inner, "context")
     return Credentials(context["_context_auth_token"], context["_context_roles"])
 
@@ -372,9 +372,9 @@ def order_of(body: bytes) -> Order:
 
 def compose(
     *,
-    context: Mapping[str, Any],
+    context: Mapping[str, object],
     servers: Sequence[tuple[str, str]],
-    flavor: Mapping[str, Any],
+    flavor: Mapping[str, object],
     metadata: Mapping[str, str],
     created_at: datetime,
     unique_id: str,
@@ -432,7 +432,7 @@ def compose(
     return json.dumps({"oslo.version": "2.0", "oslo.message": json.dumps(inner)}).encode()
 
 
-def _object(name: str, version: str, data: Mapping[str, Any]) -> dict[str, Any]:
+def _object(name: str, version: str, data: Mapping[str, object]) -> dict[str, object]:
     return {
         "nova_object.name": name,
         "nova_object.namespace": "nova",

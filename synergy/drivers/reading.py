@@ -34,9 +34,9 @@ class Form:
     """
 
     allowed: str
-    read: Callable[[Any], Any]
+    read: Callable[[object], object]
     optional: bool = False
-    default: Any = None
+    default: object = None
 
 
 class Table:
@@ -55,12 +55,12 @@ class Table:
         self.allowed = {name: form.allowed for name, form in forms.items()}
 
 
-def optional(form: Form, default: Any = None) -> Form:
+def optional(form: Form, default: object = None) -> Form:
     """Return the form of a field that may be absent."""
     return replace(form, optional=True, default=default)
 
 
-def read_fields(table: Table, source: Any, of: str) -> dict[str, Any]:
+def read_fields(table: Table, source: object, of: str) -> dict[str, Any]:
     """Return the fields of a table from an object. Raises InvalidInput naming what is wrong."""
     if not isinstance(source, dict):
         raise InvalidInput(f"{of} is {shown(source)}, but must be an object")
@@ -80,7 +80,7 @@ def read_fields(table: Table, source: Any, of: str) -> dict[str, Any]:
     return found
 
 
-def usable_fields(table: Table, source: Mapping[str, Any]) -> dict[str, Any]:
+def usable_fields(table: Table, source: Mapping[str, object]) -> dict[str, Any]:
     """Return the fields of a table, None for those that are not what they must be."""
     found = {}
     for name, read, _, _ in table.rows:
@@ -105,7 +105,7 @@ def inside(source: Any, *names: str, of: str) -> dict[str, Any]:
     return found
 
 
-def _where_a_path_ends(source: Any, names: Sequence[str], of: str) -> str:
+def _where_a_path_ends(source: object, names: Sequence[str], of: str) -> str:
     """Return what is wrong on a path that does not lead to an object."""
     place = of
     for name in names:
@@ -117,7 +117,7 @@ def _where_a_path_ends(source: Any, names: Sequence[str], of: str) -> str:
     return f"{place} is {shown(source)}, but must be an object"
 
 
-def shown(value: Any) -> str:
+def shown(value: object) -> str:
     """Return a value as a reason repeats it: short, on one line, and with nothing odd in it."""
     if isinstance(value, str):
         cut = value if len(value) <= _SHOWN else f"{value[:_SHOWN]}..."
@@ -146,10 +146,10 @@ def _of_text(text: str) -> str:
     return text
 
 
-def _visible(longest: int, *, least: int = 1) -> Callable[[Any], str]:
+def _visible(longest: int, *, least: int = 1) -> Callable[[object], str]:
     """Return what reads texts of the characters from ! to ~ only."""
 
-    def read(value: Any) -> str:
+    def read(value: object) -> str:
         if (
             type(value) is str
             and least <= len(value) <= longest
@@ -164,7 +164,7 @@ def _visible(longest: int, *, least: int = 1) -> Callable[[Any], str]:
 
 
 def _text(longest: int) -> Form:
-    def read(value: Any) -> str:
+    def read(value: object) -> str:
         if type(value) is str and len(value) <= longest:
             return value if value.isascii() and "\0" not in value else _of_text(value)
         raise ValueError
@@ -175,7 +175,7 @@ def _text(longest: int) -> Form:
 def _display(longest: int) -> Form:
     """A name that only people read: what is longer than its column is cut."""
 
-    def read(value: Any) -> str:
+    def read(value: object) -> str:
         if type(value) is str:
             return (value if value.isascii() and "\0" not in value else _of_text(value))[:longest]
         raise ValueError
@@ -183,32 +183,32 @@ def _display(longest: int) -> Form:
     return Form("a text without NUL or lone surrogates", read)
 
 
-def _trait(value: Any) -> str:
+def _trait(value: object) -> str:
     if type(value) is str and _TRAIT.fullmatch(value):
         return value
     raise ValueError
 
 
-def _uuid(value: Any) -> str:
+def _uuid(value: object) -> str:
     found = uuid_of(value) if type(value) is str else None
     if found is None:
         raise ValueError
     return found
 
 
-def _amount(value: Any) -> int:
+def _amount(value: object) -> int:
     if type(value) is int and 0 <= value <= _MOST_AMOUNT:  # True is no amount
         return value
     raise ValueError
 
 
-def _flag(value: Any) -> bool:
+def _flag(value: object) -> bool:
     if not isinstance(value, bool):
         raise ValueError
     return value
 
 
-def _instant(value: Any) -> datetime:
+def _instant(value: object) -> datetime:
     if type(value) is not str or len(value) > 64:
         raise ValueError
     instant = datetime.fromisoformat(value)
@@ -219,7 +219,7 @@ def _instant(value: Any) -> datetime:
     return aware if aware.tzinfo is UTC else aware.astimezone(UTC)
 
 
-def _texts(value: Any) -> dict[str, str]:
+def _texts(value: object) -> dict[str, str]:
     if not isinstance(value, dict) or len(value) > _MOST_ENTRIES:
         raise ValueError
     for key, text in value.items():
@@ -231,7 +231,7 @@ def _texts(value: Any) -> dict[str, str]:
 
 
 def _list_of(form: Form) -> Form:
-    def read(value: Any) -> tuple[Any, ...]:
+    def read(value: object) -> tuple[object, ...]:
         if not isinstance(value, list) or len(value) > _MOST_ENTRIES:
             raise ValueError
         return tuple(map(form.read, value))

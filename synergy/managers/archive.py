@@ -9,7 +9,7 @@ import logging
 from collections import Counter
 from collections.abc import Callable
 from datetime import datetime, timedelta
-from typing import Any, Final
+from typing import Final
 
 from oslo_config import cfg
 
@@ -52,7 +52,13 @@ class ArchiveManager(Manager):
         ),
     )
 
-    def __init__(self, conf: Any, clock: Clock, store: Store, database: Any) -> None:
+    def __init__(
+        self,
+        conf: cfg.ConfigOpts.GroupAttr,
+        clock: Clock,
+        store: Store,
+        database: cfg.ConfigOpts.GroupAttr,
+    ) -> None:
         self._conf, self._clock, self._store, self._database = conf, clock, store, database
         self._batch = 10
         self._looked_at = 0  # the last class that was looked at

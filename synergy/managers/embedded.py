@@ -4,7 +4,6 @@ Why: the embedded cloud has no API of its own over the network. Must not know ho
 """
 
 from collections.abc import Sequence
-from typing import Any
 
 from synergy.core.errors import NotFound
 from synergy.managers.base import Json, Manager, command
@@ -94,7 +93,7 @@ class EmbeddedManager(Manager):
     def do_show_server(self, server_id: str) -> Json:
         """Show what Nova says of a server."""
         view = self._cloud_user.show_server(server_id)
-        shown: dict[str, Any] = {
+        shown: dict[str, object] = {
             "id": view.server_id,
             "name": view.name,
             "status": view.status.value,

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Any, Final
+from typing import Final
 
 from oslo_config import cfg
 
@@ -116,7 +116,7 @@ class ExpiryManager(Manager):
 
     def __init__(
         self,
-        conf: Any,
+        conf: cfg.ConfigOpts.GroupAttr,
         clock: WatchedClock,
         publish: Publish,
         store: Store,

@@ -7,7 +7,7 @@ none is left behind. Must not know when requests are dispatched.
 
 import logging
 from collections.abc import Callable, Sequence
-from typing import Any, Final, TypeVar
+from typing import Final, TypeVar
 
 from oslo_config import cfg
 
@@ -59,7 +59,7 @@ class KeystoneManager(Manager):
 
     def __init__(
         self,
-        conf: Any,
+        conf: cfg.ConfigOpts.GroupAttr,
         publish: Publish,
         store: Store,
         identity: Identity,

@@ -6,7 +6,7 @@ Must not know SQL.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
 
 from synergy.core.model import QuotaKind, Resources, State
 from synergy.core.rollup import Level
@@ -172,7 +172,7 @@ class ReadableArchive(Protocol):
     def counts(self, before: datetime | None = None) -> dict[str, int]:
         """Count the archived records by kind: all, or those from before an instant."""
 
-    def record(self, kind: str, key: str) -> dict[str, Any]:
+    def record(self, kind: str, key: str) -> dict[str, object]:
         """Return an archived record. Raises NotFound."""
 
     def unused_classes(self, after: int, limit: int) -> tuple[list[int], int | None]:

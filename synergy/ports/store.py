@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Protocol, Unpack
+from typing import Protocol, Unpack
 from uuid import UUID
 
 from synergy.core.audit import AuditEntry, AuditOutcome
@@ -323,8 +323,8 @@ class Audit(ReadableAudit, Protocol):
         *,
         status: int,
         why: str,
-        before: Mapping[str, Any] | None,
-        after: Mapping[str, Any] | None,
+        before: Mapping[str, object] | None,
+        after: Mapping[str, object] | None,
     ) -> None:
         """Write what became of a change."""
 

@@ -10,9 +10,10 @@ import json
 import logging
 import os
 import socket
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final
+from wsgiref.types import StartResponse, WSGIEnvironment
 
 from synergy.api.gateway import BodyLimits, Gateway
 from synergy.api.lanes import LaneThreads
@@ -64,9 +65,7 @@ class Door:
         self._server.join()
         Path(self._path).unlink(missing_ok=True)
 
-    def _served(
-        self, environ: dict[str, Any], start_response: Callable[..., Any]
-    ) -> Iterable[bytes]:
+    def _served(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         length = int(environ.get("CONTENT_LENGTH") or 0)
         status, answer = "200 OK", b""
         try:
@@ -81,7 +80,7 @@ class Door:
         start_response(status, headers)
         return [answer]
 
-    def _call(self, asked: Mapping[str, Any]) -> Any:
+    def _call(self, asked: Mapping[str, Any]) -> object:
         if asked["call"] not in _CALLS:
             raise errors.NotFound(f"there is no call {asked['call']!r}")
         return getattr(self._host, asked["call"])(*asked["arguments"])
@@ -118,7 +117,7 @@ class BehindDoor:
         found: Manager = self._ask("stop_manager", name)
         return found
 
-    def execute(self, name: str, command: str, arguments: Mapping[str, object]) -> Any:
+    def execute(self, name: str, command: str, arguments: Mapping[str, object]) -> object:
         """Run a command. Raises what the command raises, and UpstreamUnavailable."""
         return self._ask("execute", name, command, dict(arguments))
 

@@ -128,7 +128,7 @@ class Host:
         self._worker(name).supervisor.stop()
         return self.manager(name)
 
-    def execute(self, name: str, command: str, arguments: Mapping[str, object]) -> Any:
+    def execute(self, name: str, command: str, arguments: Mapping[str, object]) -> object:
         """Run a manager's command. Raises NotFound, InvalidInput, and what the command raises."""
         if not all(isinstance(key, str) and key.isidentifier() for key in arguments):
             raise InvalidInput(f"{name} {command}: argument names must be identifiers")

@@ -9,7 +9,7 @@ import copy
 import logging
 import threading
 import time
-from typing import Any, Final
+from typing import Final
 
 from oslo_config import cfg
 from oslo_log import log
@@ -69,7 +69,7 @@ def set_up(conf: cfg.ConfigOpts) -> None:
     log.set_defaults(default_log_levels=[*log.get_default_log_levels(), *quiet])
     log.setup(conf, PROJECT)
     for handler in logging.getLogger().handlers:
-        found: Any = handler.formatter
+        found: object = handler.formatter
         if type(found) is ContextFormatter:
             handler.setFormatter(
                 PlainFormatter(

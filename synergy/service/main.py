@@ -12,7 +12,6 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
 
 from oslo_config import cfg
 from sqlalchemy import Engine
@@ -127,7 +126,7 @@ def _check_cloud(conf: cfg.ConfigOpts) -> None:
         plugin.open_cloud(conf, SystemClock())
 
 
-def check_address(conf: Any) -> None:
+def check_address(conf: cfg.ConfigOpts.GroupAttr) -> None:
     """Try the address of [api]. Raises ConfigurationInvalid when something listens there."""
     family = socket.AF_INET6 if ":" in conf.host else socket.AF_INET
     with socket.socket(family) as probe:

@@ -174,7 +174,7 @@ def _load(namespace: str) -> dict[str, Any]:
     """Return what the entry points of a namespace name. Raises ConfigurationInvalid."""
     problems = []
 
-    def failed(_: Any, entry_point: Any, error: BaseException) -> None:
+    def failed(_: object, entry_point: Any, error: BaseException) -> None:
         problems.append(f"{namespace}: {entry_point.name} cannot be loaded: {error!r}")
 
     found: ExtensionManager[Any] = ExtensionManager(namespace, on_load_failure_callback=failed)

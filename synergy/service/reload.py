@@ -8,7 +8,7 @@ their new values, all together, and what needs a restart is named. Must not know
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 from oslo_config import cfg
 
@@ -100,7 +100,7 @@ def _changes(conf: cfg.ConfigOpts, fresh: cfg.ConfigOpts) -> Iterator[Change]:
                 yield Change(group, option.name, *shown, mutable=bool(option.mutable))
 
 
-def _value(conf: cfg.ConfigOpts, group: str, name: str) -> Any:
+def _value(conf: cfg.ConfigOpts, group: str, name: str) -> object:
     return conf[name] if group == "DEFAULT" else conf[group][name]
 
 

@@ -8,7 +8,6 @@ import logging
 import signal
 from collections.abc import Callable, Mapping
 from queue import SimpleQueue
-from typing import Any
 
 LOG = logging.getLogger(__name__)
 Handler = Callable[[], None]
@@ -24,7 +23,7 @@ class Signals:
         for one in self._handlers:
             signal.signal(one, self._note)
 
-    def _note(self, number: int, _frame: Any) -> None:
+    def _note(self, number: int, _frame: object) -> None:
         self._noted.put(signal.Signals(number))
 
     def end(self, code: int = 0) -> None:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, TextIO
 
 from cliff.command import Command
 from rich.console import Console
@@ -143,7 +143,7 @@ class Demo(Command):
         return 0
 
 
-def _print_json(result: dict[str, Any], stream: TextIO) -> None:
+def _print_json(result: dict[str, object], stream: TextIO) -> None:
     json.dump(result, stream, indent=2, allow_nan=False)
     stream.write("\n")
 
@@ -238,7 +238,7 @@ class Simulate(Command):
         return 0
 
 
-def _summary_table(summary: dict[str, Any]) -> Table:
+def _summary_table(summary: dict[str, object]) -> Table:
     table = Table(show_header=False)
     for name, value in summary.items():
         inner = value.items() if isinstance(value, dict) else [("", value)]

@@ -6,7 +6,6 @@ Must not print: the command shows progress and results.
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 from synergy.core.events import Fact, QuotaReleased, ServersActive
 from synergy.sim import fixed_quota, padova
@@ -53,7 +52,7 @@ class DemoResult:
     utilisation_fixed_quota: float
     series: Series
 
-    def as_json(self, report: str) -> dict[str, Any]:
+    def as_json(self, report: str) -> dict[str, object]:
         """Return the published shape."""
         return {
             "seed": self.seed,

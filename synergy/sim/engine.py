@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from oslo_config import cfg
 
@@ -53,7 +53,7 @@ MANAGERS: tuple[type[Manager], ...] = (
     SchedulerManager,
 )
 SETTLED = timedelta(hours=1)  # who was woken, or waits for others to finish, is due before that
-Settings = Mapping[str, Mapping[str, Any]]
+Settings = Mapping[str, Mapping[str, object]]
 NO_TIME: Final = timedelta()
 
 

@@ -6,7 +6,6 @@ shows such a mistake on a quick cloud, so here it is an error. Must not know wha
 
 from collections.abc import Callable
 from functools import wraps
-from typing import Any
 
 
 class CalledWhileWriting(AssertionError):
@@ -19,13 +18,13 @@ class Guarded:
     def __init__(self, port: object, is_writing: Callable[[], bool]) -> None:
         self._port, self._is_writing = port, is_writing
 
-    def __getattr__(self, name: str) -> Any:
+    def __getattr__(self, name: str) -> object:
         asked = getattr(self._port, name)
         if not callable(asked):
             return asked
 
         @wraps(asked)
-        def guarded(*args: Any, **kwargs: Any) -> Any:
+        def guarded(*args: object, **kwargs: object) -> object:
             if self._is_writing():
                 raise CalledWhileWriting(
                     f"{name} was called inside a transaction that writes: fetch first, then write"

@@ -9,7 +9,7 @@ import math
 import random
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 from synergy.core.model import Resources
 from synergy.drivers.embedded.spec import CloudSpec, FlavorSpec, HostSpec, ProjectSpec
@@ -88,7 +88,7 @@ def cloud() -> CloudSpec:
     )
 
 
-def settings(algorithm: str) -> dict[str, dict[str, Any]]:
+def settings(algorithm: str) -> dict[str, dict[str, object]]:
     """Return the managers' options: they react at once, and rarely run without a cause."""
     return {
         "fairshare": {

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from synergy.core.errors import InvalidInput
 from synergy.core.events import (
@@ -80,7 +80,7 @@ class Replay:
     vcpus: int
     wall_s: float = field(compare=False)
 
-    def as_json(self) -> dict[str, Any]:
+    def as_json(self) -> dict[str, object]:
         """Return the published summary: rows are requests and skipped rows, and requests are the
         sum of all outcomes."""
         started = [fate for fate in self.fates if fate.start_s is not None]

@@ -113,7 +113,7 @@ def _page(result: DemoResult) -> str:
 
 def _plots(result: DemoResult) -> list[tuple[str, str]]:
     series = result.series
-    figures: list[tuple[str, Any]] = []
+    figures: list[tuple[str, object]] = []
     figure, axes = plt.subplots(figsize=(9, 4))
     for project in result.projects:
         key = f"project-{project.name}"

@@ -34,7 +34,7 @@ class Setting(Argument):
     operators_only  answers show it to those who operate the cloud, and null to everybody else
     """
 
-    default: Any
+    default: object
     operators_only: bool = False
 
 
@@ -68,12 +68,12 @@ def _described(schema: Schema, one: Argument) -> Schema:
     return {**schema, "description": " ".join(text for text in said if text)}
 
 
-def as_json(value: object, table: Iterable[Argument]) -> dict[str, Any]:
+def as_json(value: object, table: Iterable[Argument]) -> dict[str, object]:
     """Return the settings of a value as answers show them, by name."""
     return {one.name: one.kind.show(getattr(value, one.name)) for one in table}
 
 
-def read(given: Mapping[str, Any], table: Iterable[Argument]) -> dict[str, Any]:
+def read(given: Mapping[str, object], table: Iterable[Argument]) -> dict[str, Any]:
     """Return the values of what was given and the table has, by name."""
     return {
         one.name: one.kind.read(given[one.name], one.name) for one in table if one.name in given

@@ -8,7 +8,7 @@ are that are looked for.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Annotated, Any, Final, TypedDict, get_type_hints
+from typing import Annotated, Final, TypedDict, get_type_hints
 
 from synergy.core.audit import AuditOutcome
 from synergy.core.declared.fields import Argument
@@ -55,7 +55,7 @@ def filters_of(keywords: type) -> tuple[Filter, ...]:
     return tuple(found)
 
 
-def keywords_in(given: Mapping[str, object], table: Sequence[Filter]) -> dict[str, Any]:
+def keywords_in(given: Mapping[str, object], table: Sequence[Filter]) -> dict[str, object]:
     """Return the filters among parameters as keywords of the search. Raises InvalidInput."""
     return {
         one.argument: one.kind.read(given[one.name], one.name) for one in table if one.name in given

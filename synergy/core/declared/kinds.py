@@ -82,11 +82,11 @@ class Kind:
         """Return what may be given, in words."""
         raise NotImplementedError
 
-    def read(self, given: Any, of: str = "the value") -> Any:
+    def read(self, given: object, of: str = "the value") -> object:
         """Return the value of what was given as JSON."""
         return given
 
-    def show(self, value: Any) -> Any:
+    def show(self, value: object) -> object:
         """Return a value as JSON."""
         return value
 
@@ -147,10 +147,10 @@ class Choice(Kind):
     def _explained(self) -> list[Explained]:
         return [word for word in self.among if isinstance(word, Explained)]
 
-    def read(self, given: Any, of: str = "the value") -> Any:
+    def read(self, given: object, of: str = "the value") -> object:
         return next(word for word in self.among if word == given)
 
-    def show(self, value: Any) -> Any:
+    def show(self, value: object) -> object:
         return str(value)
 
 
@@ -204,8 +204,8 @@ class Instant(Kind):
     def words(self) -> str:
         return "an instant such as 2026-01-31T12:00:00Z"
 
-    def read(self, given: Any, of: str = "the value") -> Any:
-        return read_instant(of, given)
+    def read(self, given: object, of: str = "the value") -> object:
+        return read_instant(of, str(given))
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,10 +230,10 @@ class Shares(Kind):
     def words(self) -> str:
         return f"a whole number, 0 to {MOST - 1}, or ``parent``"
 
-    def read(self, given: Any, of: str = "the value") -> Any:
+    def read(self, given: object, of: str = "the value") -> object:
         return None if given == "parent" else given
 
-    def show(self, value: Any) -> Any:
+    def show(self, value: object) -> object:
         return "parent" if value is None else value
 
 
@@ -265,7 +265,7 @@ class Amounts(Kind):
     def words(self) -> str:
         return "amounts by resource class"
 
-    def show(self, value: Any) -> Any:
+    def show(self, value: Any) -> object:
         return dict(value)
 
 
@@ -291,10 +291,10 @@ class OrNone(Kind):
     def words(self) -> str:
         return f"{self.kind.words()}, or null"
 
-    def read(self, given: Any, of: str = "the value") -> Any:
+    def read(self, given: object, of: str = "the value") -> object:
         return None if given is None else self.kind.read(given, of)
 
-    def show(self, value: Any) -> Any:
+    def show(self, value: object) -> object:
         return None if value is None else self.kind.show(value)
 
 
@@ -312,10 +312,10 @@ class Several(Kind):
     def words(self) -> str:
         return f"{self.kind.words()}; may be given several times"
 
-    def read(self, given: Any, of: str = "the value") -> Any:
+    def read(self, given: Any, of: str = "the value") -> object:
         return tuple(self.kind.read(one, of) for one in given)
 
-    def show(self, value: Any) -> Any:
+    def show(self, value: Any) -> object:
         return [self.kind.show(one) for one in value]
 
 

@@ -63,7 +63,7 @@ class FlavorSpec:
     swap: int = 0
     extra_specs: Mapping[str, str] = field(default_factory=dict)
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> dict[str, object]:
         """Return the fields by name."""
         return {one.name: getattr(self, one.name) for one in fields(self)}
 

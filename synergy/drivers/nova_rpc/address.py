@@ -101,7 +101,7 @@ class Address:
         return f"{'amqps' if self.tls else 'amqp'}://{hosts}/{self.vhost}"
 
 
-def read_address(url: str, options: Mapping[str, Any] | None = None) -> Address:
+def read_address(url: str, options: Mapping[str, object] | None = None) -> Address:
     """Read the URL of a broker; `options` hold for what it does not say itself.
 
     Raises InvalidInput, which repeats no password.
@@ -153,9 +153,9 @@ def _hosts(netloc: str, port: int) -> tuple[Host, ...]:
     return tuple(found)
 
 
-def _said(query: str, options: Mapping[str, Any]) -> dict[str, Any]:
+def _said(query: str, options: Mapping[str, object]) -> dict[str, Any]:
     """Return every option: as the URL says it, else as given, else its default."""
-    known: dict[str, Any] = {
+    known: dict[str, object] = {
         option.name: options.get(option.name, option.default) for option in OPTIONS
     }
     for name, text in parse_qsl(query, keep_blank_values=True):

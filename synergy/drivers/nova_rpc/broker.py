@@ -54,7 +54,7 @@ class Broker:
             self._hosts.append(self._hosts.pop(0))
             raise
 
-    def _open(self, host: Host, heartbeat_s: float) -> Any:
+    def _open(self, host: Host, heartbeat_s: float) -> object:
         connection = Connection(  # type: ignore[no-untyped-call]
             hostname=f"[{host.name}]" if ":" in host.name else host.name,
             port=host.port,
@@ -75,7 +75,7 @@ class Broker:
         return str(self.address)
 
 
-def _tls_options(tls: Tls | None, host: str) -> Any:
+def _tls_options(tls: Tls | None, host: str) -> object:
     """Return what amqp wants to know: certificates are verified, and have to name the host."""
     if tls is None:
         return False

@@ -223,7 +223,7 @@ class Stream:
         for one in self._settled(tag, multiple):
             one.told(Published(Fate.UNKNOWN, "the broker failed to store the message"))
 
-    def _on_return(self, error: Any, exchange: str, routing_key: str, message: Any) -> None:
+    def _on_return(self, error: object, exchange: str, routing_key: str, message: Any) -> None:
         """A message without a queue comes back, and is acknowledged after that."""
         tag = int(message.properties.get("message_id", 0))
         if (one := self._pending.get(tag)) is not None:

@@ -24,7 +24,7 @@ class Identity:
         self,
         cloud: Any,
         session: Any,
-        open_trusted_session: Callable[[str], Any],
+        open_trusted_session: Callable[[str], object],
         on_change: Callable[[Wake], None],
     ) -> None:
         """open_trusted_session makes a session that acts as the user of a trust; on_change has

@@ -77,7 +77,9 @@ def read(body: bytes) -> Notice | None:
     return None
 
 
-def _notice(kind: NoticeKind, message: Mapping[str, Any], payload: Mapping[str, Any]) -> Notice:
+def _notice(
+    kind: NoticeKind, message: Mapping[str, object], payload: Mapping[str, object]
+) -> Notice:
     outside = read_fields(reading.NOTIFICATION, message, "notification")
     server = read_fields(reading.NOTIFIED_SERVER, payload, "payload")
     # Versioned payloads name the server `uuid` or `instance_uuid`, legacy ones `instance_id`.
@@ -107,7 +109,7 @@ def _publisher_host(publisher: str, kind: NoticeKind) -> str | None:
     return found.group(1) if found else None
 
 
-def _detail(payload: Mapping[str, Any]) -> str:
+def _detail(payload: Mapping[str, object]) -> str:
     """Return what a failure tells of itself; only people read it."""
     fault = payload.get("fault") or payload.get("reason") or payload.get("exception") or ""
     if isinstance(fault, Mapping):
@@ -167,7 +169,7 @@ class NovaNotices:
         for queue in listen(channel, self._exchange, self._topics, self._pool, self._durability):
             channel.basic_consume(queue, callback=self._on_message)
 
-    def _turn(self, channel: Any) -> None:
+    def _turn(self, channel: object) -> None:
         self._inbox.settle(self._unacknowledged)
         self._unacknowledged.settle(channel)
 
@@ -236,7 +238,7 @@ def _tells_of_a_change(body: bytes) -> bool:
 
 
 def listen(
-    channel: Any, exchange: str, topics: Sequence[str], pool: str, durability: Durability
+    channel: object, exchange: str, topics: Sequence[str], pool: str, durability: Durability
 ) -> list[str]:
     """Make a queue for each topic, bound to its priorities, and return their names."""
     queues = []

@@ -83,7 +83,7 @@ class NovaApi:
         self, project_id: str | None, *, changed_since: datetime | None = None
     ) -> Iterator[ServerView]:
         """Walk a project's servers, or everybody's; with `changed_since` also those deleted."""
-        query: dict[str, Any] = {"limit": _PAGE}
+        query: dict[str, object] = {"limit": _PAGE}
         if project_id is not None:
             query["project_id"] = project_id
         if changed_since is not None:
@@ -94,7 +94,7 @@ class NovaApi:
 
     def unbuilt(self, project_id: str | None = None) -> Iterator[Sequence[str]]:
         """Walk, page by page, the ids of the servers that are not built yet, held ones included."""
-        query: dict[str, Any] = {"status": "BUILD", "limit": _PAGE}
+        query: dict[str, object] = {"status": "BUILD", "limit": _PAGE}
         if project_id is not None:
             query["project_id"] = project_id
         with asking(NOVA):
@@ -163,7 +163,7 @@ def _flavor_of(flavor: Any) -> Flavor:
     return Flavor(name=flavor.name, demand=demand, extra_specs=extra_specs)
 
 
-def _shape(flavor: Any, name: str) -> dict[str, Any]:
+def _shape(flavor: Any, name: str) -> dict[str, object]:
     return {
         "name": name,
         "vcpus": flavor.vcpus,

@@ -28,7 +28,7 @@ class Placement:
     def __init__(self, cloud: Any, aggregates: Sequence[str] = ()) -> None:
         """aggregates: names of Nova's host aggregates; without any, every host counts."""
         self._cloud, self._aggregates = cloud, tuple(aggregates)
-        self._listed: tuple[float, Sequence[Any]] = (float("-inf"), ())  # when read, monotonic
+        self._listed: tuple[float, Sequence[object]] = (float("-inf"), ())  # when read, monotonic
         self._pool = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="placement")
 
     def hosts(self) -> Sequence[Host]:
@@ -72,7 +72,7 @@ class Placement:
             )
         return [found[name] for name in self._aggregates]
 
-    def _aggregates_of_zone(self, zone: str) -> list[Any]:
+    def _aggregates_of_zone(self, zone: str) -> list[object]:
         """Return the aggregates that make up a zone; none for the zone of the hosts that are in
         no other, which Nova does not narrow down either."""
         return [

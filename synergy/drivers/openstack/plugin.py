@@ -158,7 +158,7 @@ def open_cloud(conf: cfg.ConfigOpts, clock: Clock) -> Cloud:
         for one in (rpc, notices, keystone):
             one.close()
 
-    ports: dict[str, Any] = {
+    ports: dict[str, object] = {
         "intake": rpc,
         "conductor": rpc,
         "changes": ServerChanges(rpc),
@@ -183,7 +183,7 @@ def durability_of(group: Any) -> Durability:
     )
 
 
-def options_of(group: Any) -> dict[str, Any]:
+def options_of(group: Any) -> dict[str, object]:
     """Return what holds for every broker whose URL does not say it itself."""
     return {option.name: group[option.name] for option in address.OPTIONS}
 

@@ -72,7 +72,7 @@ def open_session(conf: cfg.ConfigOpts, **instead: object) -> Any:
         raise ConfigurationInvalid([f"[openstack] {error}"]) from error
 
 
-def open_trusted_session(conf: cfg.ConfigOpts, trust_id: str) -> Any:
+def open_trusted_session(conf: cfg.ConfigOpts, trust_id: str) -> object:
     """Return a session that acts as the user of a trust."""
     return open_session(conf, **dict.fromkeys(_SCOPE), trust_id=trust_id)
 

@@ -7,7 +7,7 @@ or shares.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, tzinfo
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 from oslo_config import cfg
@@ -136,7 +136,7 @@ class Tariff:
     zone: tzinfo
 
 
-def read_tariff(conf: Any) -> Tariff:
+def read_tariff(conf: cfg.ConfigOpts.GroupAttr) -> Tariff:
     """Read the options."""
     if conf.decay == "periods":
         fading: Fading = Periods(

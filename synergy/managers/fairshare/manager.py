@@ -10,7 +10,7 @@ import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 from oslo_config import cfg
@@ -147,7 +147,9 @@ class FairShareManager(Manager):
         *charging.OPTIONS,
     )
 
-    def __init__(self, conf: Any, clock: Clock, publish: Publish, store: Store) -> None:
+    def __init__(
+        self, conf: cfg.ConfigOpts.GroupAttr, clock: Clock, publish: Publish, store: Store
+    ) -> None:
         self._conf, self._clock, self._publish = conf, clock, publish
         self._store = store
         self._accounts: _Accounts | None = None

@@ -7,7 +7,8 @@ for ever. Nothing is ever sent twice: Nova may still build it. Must not know how
 import logging
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
-from typing import Any
+
+from oslo_config import cfg
 
 from synergy.core.errors import SynergyError
 from synergy.core.lifecycle import Event
@@ -36,7 +37,7 @@ class LostBuilds:
 
     def __init__(
         self,
-        conf: Any,
+        conf: cfg.ConfigOpts.GroupAttr,
         clock: Clock,
         store: Store,
         servers: Servers,

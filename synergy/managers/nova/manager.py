@@ -5,7 +5,7 @@ asks Nova and counts the drift it mends. This module says when each part is due;
 package, how it is done. Must not know quotas or priorities.
 """
 
-from typing import Any, Final
+from typing import Final
 
 from oslo_config import cfg
 
@@ -100,7 +100,7 @@ class NovaManager(Manager):
 
     def __init__(
         self,
-        conf: Any,
+        conf: cfg.ConfigOpts.GroupAttr,
         clock: Clock,
         publish: Publish,
         wake: Wake,

@@ -9,7 +9,9 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Any, Final
+from typing import Final
+
+from oslo_config import cfg
 
 from synergy.core.batches import handle_apart
 from synergy.core.errors import UpstreamUnavailable
@@ -48,7 +50,7 @@ class Notifications:
 
     def __init__(
         self,
-        conf: Any,
+        conf: cfg.ConfigOpts.GroupAttr,
         clock: Clock,
         store: Store,
         notices: Notices,

@@ -7,7 +7,8 @@ reconcile is due.
 import logging
 from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime
-from typing import Any
+
+from oslo_config import cfg
 
 from synergy.core.batches import PASSING, handle_apart
 from synergy.core.errors import SynergyError
@@ -37,7 +38,7 @@ class Reconcile:
 
     def __init__(
         self,
-        conf: Any,
+        conf: cfg.ConfigOpts.GroupAttr,
         clock: Clock,
         store: Store,
         servers: Servers,

@@ -7,7 +7,8 @@ import logging
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
-from typing import Any
+
+from oslo_config import cfg
 
 from synergy.core.events import RequestsQueued
 from synergy.core.lifecycle import Event, Move, transition
@@ -30,7 +31,7 @@ class Settling:
 
     def __init__(
         self,
-        conf: Any,
+        conf: cfg.ConfigOpts.GroupAttr,
         clock: Clock,
         publish: Publish,
         store: Store,

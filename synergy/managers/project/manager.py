@@ -90,7 +90,7 @@ class ProjectManager(Manager):
 
     def __init__(
         self,
-        conf: Any,
+        conf: cfg.ConfigOpts.GroupAttr,
         clock: Clock,
         wake: Wake,
         publish: Publish,
@@ -309,7 +309,7 @@ class ProjectManager(Manager):
 
     @command(commands.ADD_PROJECT)
     def do_add(
-        self, project: str, force: bool = False, dry_run: bool = False, **settings: Any
+        self, project: str, force: bool = False, dry_run: bool = False, **settings: object
     ) -> commands.Changed:
         """Manage a project: its quota moves into Synergy and its requests are queued.
 
@@ -353,7 +353,7 @@ class ProjectManager(Manager):
         if_match: Sequence[str] | None = None,
         force: bool = False,
         dry_run: bool = False,
-        **settings: Any,
+        **settings: object,
     ) -> commands.Changed:
         """Change a managed project's shares, limits or treatment; what is not named stays.
 
@@ -408,7 +408,7 @@ class ProjectManager(Manager):
 
     @command(commands.SET_USER)
     def do_set_user(
-        self, project: str, user: str, if_match: Sequence[str] | None = None, **settings: Any
+        self, project: str, user: str, if_match: Sequence[str] | None = None, **settings: object
     ) -> answers.User:
         """Change a user's shares or priority within a managed project."""
         if not settings:

@@ -3,7 +3,7 @@
 Must not know messages, nor the broker they come from.
 """
 
-from typing import Any
+from oslo_config import cfg
 
 from synergy.core.accounts import user_node
 from synergy.core.admission import Wishes, bound_to, wishes
@@ -23,7 +23,7 @@ class Admission:
     newcomers  projects with a user that the present transaction makes known
     """
 
-    def __init__(self, conf: Any, clock: Clock) -> None:
+    def __init__(self, conf: cfg.ConfigOpts.GroupAttr, clock: Clock) -> None:
         self._conf, self._clock = conf, clock
         self._ceilings: Ceilings | None = None
         self._never_why: dict[RequestClass, str] = {}

@@ -6,7 +6,9 @@ never before. Must not know how a request begins, nor what becomes of it.
 
 import logging
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Final
+
+from oslo_config import cfg
 
 from synergy.core.batches import RetriedBatch
 from synergy.core.errors import HandOverFailed, in_words
@@ -38,7 +40,7 @@ class BuildIntake:
 
     def __init__(
         self,
-        conf: Any,
+        conf: cfg.ConfigOpts.GroupAttr,
         clock: Clock,
         publish: Publish,
         store: Store,

@@ -7,7 +7,7 @@ comes in and leaves. Must not know how a request is chosen or built.
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
-from typing import Any, Final, cast
+from typing import Final, cast
 
 from oslo_config import cfg
 
@@ -86,7 +86,7 @@ class QueueManager(Manager):
 
     def __init__(
         self,
-        conf: Any,
+        conf: cfg.ConfigOpts.GroupAttr,
         clock: Clock,
         publish: Publish,
         wake: Wake,

@@ -7,7 +7,7 @@ the queue's content or when rounds happen.
 import logging
 import threading
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 from oslo_config import cfg, types
@@ -60,7 +60,7 @@ OPTIONS: Final = (
 )  # fmt: skip
 
 
-def read_weights(conf: Any) -> Weights:
+def read_weights(conf: cfg.ConfigOpts.GroupAttr) -> Weights:
     """Read the weights."""
     return Weights(
         age=conf.weight_age,
@@ -73,7 +73,7 @@ def read_weights(conf: Any) -> Weights:
     )
 
 
-def read_scales(conf: Any) -> Scales:
+def read_scales(conf: cfg.ConfigOpts.GroupAttr) -> Scales:
     """Read what the factors are measured with."""
     return Scales(
         max_age_s=conf.max_age_s,
@@ -116,7 +116,7 @@ class SitePoints:
         return total
 
     @staticmethod
-    def _checked(points: Any, waiting: Waiting) -> Column:
+    def _checked(points: object, waiting: Waiting) -> Column:
         column = np.asarray(points, dtype=np.float64)
         if column.shape != (len(waiting),):
             raise InvalidInput(f"points have shape {column.shape}, not ({len(waiting)},)")

@@ -13,7 +13,9 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import Enum, auto
-from typing import Any, Final
+from typing import Final
+
+from oslo_config import cfg
 
 from synergy.core.backoff import Backoff
 from synergy.core.declared.answers import Manager as ManagerShown
@@ -68,7 +70,7 @@ class _Stage(Enum):
 class Supervisor:
     """One manager: its inbox, status, failures and next run. Has no thread of its own."""
 
-    def __init__(self, manager: Manager, conf: Any, clock: Clock) -> None:
+    def __init__(self, manager: Manager, conf: cfg.ConfigOpts.GroupAttr, clock: Clock) -> None:
         """conf is the manager's option group, read anew each time since it may change."""
         self.manager = manager
         self._conf, self._clock = conf, clock

@@ -20,14 +20,14 @@ class Numbers(types.Dict):
     def __init__(self) -> None:
         super().__init__(value_type=types.String())
 
-    def __call__(self, value: Any) -> Any:
+    def __call__(self, value: object) -> Any:
         return {name: _number(name, text) for name, text in super().__call__(value).items()}
 
 
 class ResourceNumbers(Numbers):
     """Numbers >= 0 by resource class, such as VCPU:1.0,MEMORY_MB:0.00025."""
 
-    def __call__(self, value: Any) -> Any:
+    def __call__(self, value: object) -> Any:
         read = super().__call__(value)
         for name in read:
             if not RESOURCE_CLASS.fullmatch(name):
@@ -38,7 +38,7 @@ class ResourceNumbers(Numbers):
 class TimeZone(types.String):
     """A name of the IANA time zone database, such as Europe/Rome."""
 
-    def __call__(self, value: Any) -> str:
+    def __call__(self, value: object) -> str:
         name: str = super().__call__(value)
         zone_of(name)
         return name

@@ -5,7 +5,9 @@ with the token it came with. Must not know what becomes of such a request.
 """
 
 from collections.abc import Collection
-from typing import Any, Final
+from typing import Final
+
+from oslo_config import cfg
 
 from synergy.ports import Clock, Identity
 
@@ -16,7 +18,7 @@ Owner = tuple[str, str]  # project_id, user_id
 class Owners:
     """What Keystone says of owners of requests, for everyone who asks; kept for KEPT_S."""
 
-    def __init__(self, identity: Identity, clock: Clock, conf: Any) -> None:
+    def __init__(self, identity: Identity, clock: Clock, conf: cfg.ConfigOpts.GroupAttr) -> None:
         """conf is the option group of the project manager."""
         self._identity, self._clock, self._conf = identity, clock, conf
         self._known: dict[Owner, tuple[float, str]] = {}  # when it was said, and why it is gone
