@@ -1,14 +1,14 @@
 """Fair-share history and trusts: rows to values and back."""
 
-from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 from sqlalchemy import Connection, bindparam, delete, insert, select, update
 
 from synergy.core.shares import Floats
 from synergy.core.usage import Charged, History
+from synergy.db.columns import Values
 from synergy.db.models import TrustIntentRow, TrustRow, UsageRow, UsageStateRow
 from synergy.db.rows import Damaged, DamageLog, RowReader
 from synergy.ports import Trust
@@ -30,19 +30,19 @@ _TRUST_COLUMNS: Final = (TrustRow.trust_id, TrustRow.project_id, TrustRow.user_i
 _TRUSTS: Final = select(*_TRUST_COLUMNS).order_by(TrustRow.trust_id)
 
 
-def _state(row: Sequence[Any]) -> History:
+def _state(row: Values) -> History:
     _, left, charged_at, reset_at = row
     if not left > 0:
         raise Damaged(f"left_factor is {left}")
     return History(buckets={}, left=left, charged_at=charged_at, reset_at=reset_at)
 
 
-def _amount(row: Sequence[Any]) -> tuple[int, int, float]:
+def _amount(row: Values) -> tuple[int, int, float]:
     association_id, bucket, amount = row
     return association_id, bucket, amount
 
 
-def _trust(row: Sequence[Any]) -> Trust:
+def _trust(row: Values) -> Trust:
     trust_id, project_id, user_id = row
     return Trust(project_id=project_id, user_id=user_id, trust_id=trust_id)
 

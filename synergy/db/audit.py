@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import fields
-from typing import Any, Final, Unpack
+from typing import Final, Unpack
 
 from sqlalchemy import Connection, insert, select, update
 
@@ -35,8 +35,8 @@ class SqlAudit:
         *,
         status: int,
         why: str,
-        before: Mapping[str, Any] | None,
-        after: Mapping[str, Any] | None,
+        before: Mapping[str, object] | None,
+        after: Mapping[str, object] | None,
     ) -> None:
         self._connection.execute(
             update(AuditRow)

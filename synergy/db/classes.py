@@ -4,11 +4,12 @@ import hashlib
 import json
 import threading
 from collections.abc import Mapping, Sequence, Set
-from typing import Any, Final
+from typing import Final
 
 from sqlalchemy import Connection, insert, select
 
 from synergy.core.model import RequestClass
+from synergy.db.columns import Values
 from synergy.db.models import ClassRow
 from synergy.db.rows import Damaged, DamageLog, RowReader
 
@@ -27,7 +28,7 @@ _COLUMNS: Final = (
 _NAMES: Final = tuple(column.key for column in _COLUMNS)
 
 
-def _class_of(row: Sequence[Any]) -> tuple[int, RequestClass]:
+def _class_of(row: Values) -> tuple[int, RequestClass]:
     values = dict(zip(_NAMES, row, strict=True))
     class_id = values.pop("class_id")
     pairs = values.pop("constraints")

@@ -7,7 +7,7 @@ table.
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
@@ -21,6 +21,7 @@ from sqlalchemy import (
     Dialect,
     Integer,
     LargeBinary,
+    Select,
     String,
     Text,
     TypeDecorator,
@@ -28,7 +29,7 @@ from sqlalchemy import (
     type_coerce,
 )
 from sqlalchemy.dialects import mysql
-from sqlalchemy.orm import MappedColumn, mapped_column
+from sqlalchemy.orm import InstrumentedAttribute, MappedColumn, mapped_column
 from sqlalchemy.types import TypeEngine
 
 from synergy.core.declared import kinds
@@ -46,6 +47,11 @@ MICROSECOND: Final = timedelta(microseconds=1)
 BigId = BigInteger().with_variant(Integer, "sqlite")  # SQLite numbers only INTEGER keys itself
 
 
+Column = InstrumentedAttribute[Any]
+Values = Sequence[Any]  # of one row: `rows.RowReader` looks at them before anything is made of them
+Query = Select[Any]
+
+
 @dataclass(frozen=True, slots=True)
 class Unreadable:
     """What a column holds that Synergy never wrote; never leaves db/."""
@@ -61,10 +67,12 @@ class Careful(TypeDecorator[Any]):
     cache_ok = True
     value_types: tuple[type, ...]
 
-    def result_processor(self, dialect: Dialect, coltype: Any) -> Callable[[Any], Any] | None:
+    def result_processor(
+        self, dialect: Dialect, coltype: object
+    ) -> Callable[[object], object] | None:
         process = super().result_processor(dialect, coltype)
 
-        def read(value: Any) -> Any:
+        def read(value: object) -> object:
             try:
                 return process(value) if process is not None else value
             except Exception:  # noqa: BLE001 - whatever lies there, the other rows are read
@@ -91,13 +99,13 @@ class Instant(Careful):
         return EPOCH + timedelta(microseconds=value)
 
 
-def is_instant(column: Any) -> ColumnElement[bool]:
+def is_instant(column: ColumnElement[Any] | Column) -> ColumnElement[bool]:
     """Return the condition that a column holds an instant: SQLite compares text and whatever else
     lies there too, and a sum or a bound over one damaged row would be wrong for all."""
     return type_coerce(column, Instant).between(EPOCH, LATEST)
 
 
-def is_after(column: Any, at: Any) -> ColumnElement[bool]:
+def is_after(column: Column, at: object) -> ColumnElement[bool]:
     """Return the condition that a column holds an instant after another: `is_instant` with one
     lower bound, since of two SQLite searches an index by either, and so by the whole column."""
     instant = type_coerce(column, Instant)
@@ -155,8 +163,8 @@ class Flag(Careful):
     cache_ok = True
     value_types = (bool,)
 
-    def process_result_value(self, value: Any, dialect: Dialect) -> bool | None:
-        return value if value is None else bool(value)
+    def process_result_value(self, value: object, dialect: Dialect) -> bool | None:
+        return None if value is None else bool(value)
 
 
 class Sealed(Careful):
@@ -166,7 +174,7 @@ class Sealed(Careful):
     cache_ok = True
     value_types = (bytes,)
 
-    def load_dialect_impl(self, dialect: Dialect) -> Any:
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
         large = mysql.LONGBLOB() if dialect.name in ("mysql", "mariadb") else LargeBinary()
         return dialect.type_descriptor(large)
 
@@ -204,7 +212,7 @@ class Key(TypeDecorator[str]):
             )
         return value
 
-    def coerce_compared_value(self, op: Any, value: Any) -> TypeEngine[Any]:
+    def coerce_compared_value(self, op: object, value: object) -> "Sought":
         """Return the type of what this column is compared with."""
         return Sought()
 
@@ -239,7 +247,7 @@ class ServerId(Key):
     def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
         return super().process_bind_param(None if value is None else as_stored(value), dialect)
 
-    def coerce_compared_value(self, op: Any, value: Any) -> TypeEngine[Any]:
+    def coerce_compared_value(self, op: object, value: object) -> "Sought":
         """Return the type of what this column is compared with."""
         return SoughtServer()
 

@@ -8,7 +8,7 @@ import re
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, Final
+from typing import Final
 
 from alembic.config import Config
 from alembic.migration import MigrationContext
@@ -74,7 +74,7 @@ DATABASE_OPTIONS = (
 )
 
 
-def open_engine(conf: Any, *, create: bool = False) -> Engine:
+def open_engine(conf: cfg.ConfigOpts.GroupAttr, *, create: bool = False) -> Engine:
     """Return an engine for the options of [database]. Raises ConfigurationInvalid.
 
     create  make a file of SQLite that is not there; nobody but `db upgrade` does

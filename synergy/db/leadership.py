@@ -219,7 +219,7 @@ def holder_of(engine: Engine, clock: Clock) -> Holder | None:
     return None
 
 
-def _mark(row: Row[Any]) -> tuple[Any, ...]:
+def _mark(row: Row[Any]) -> tuple[object, ...]:
     return row.term, row.holder, row.beat_at
 
 

@@ -1,6 +1,5 @@
 """Managed projects, their domains and users: rows to values and back."""
 
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Final
 
@@ -8,6 +7,7 @@ from sqlalchemy import Connection, delete, insert, select, update
 
 from synergy.core.errors import Conflict, InvalidInput, NotFound
 from synergy.core.model import Association, Domain, Project
+from synergy.db.columns import Column, Values
 from synergy.db.models import AssociationRow, DomainRow, ProjectRow
 from synergy.db.rows import Damaged, DamageLog, RowReader
 
@@ -17,7 +17,7 @@ _ASSOCIATION: Final = tuple(Association.__dataclass_fields__)
 _CHANGEABLE: Final = ("user_name", "raw_shares", "priority", "active")
 
 
-def _columns(row: type, names: tuple[str, ...]) -> list[Any]:
+def _columns(row: type, names: tuple[str, ...]) -> list[Column]:
     return [getattr(row, name) for name in names]
 
 
@@ -132,7 +132,7 @@ class SqlProjects:
         )
 
 
-def _project(row: Sequence[Any]) -> Project:
+def _project(row: Values) -> Project:
     found = Project(**dict(zip(_PROJECT, row, strict=True)))
     record = found.nova_quota
     if not isinstance(record, dict) or not all(
@@ -142,11 +142,11 @@ def _project(row: Sequence[Any]) -> Project:
     return found
 
 
-def _domain(row: Sequence[Any]) -> Domain:
+def _domain(row: Values) -> Domain:
     return Domain(**dict(zip(_DOMAIN, row, strict=True)))
 
 
-def _association(row: Sequence[Any]) -> Association:
+def _association(row: Values) -> Association:
     return Association(**dict(zip(_ASSOCIATION, row, strict=True)))
 
 

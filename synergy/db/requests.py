@@ -27,7 +27,16 @@ from synergy.core.ids import as_stored
 from synergy.core.lifecycle import TERMINAL, WAITING, Move, Step
 from synergy.core.model import QuotaKind, Request, RequestClass, Resources, State
 from synergy.db.classes import Classes
-from synergy.db.columns import EPOCH, LATEST, LATEST_US, ODD, Instant, SoughtServer, Unreadable
+from synergy.db.columns import (
+    EPOCH,
+    LATEST,
+    LATEST_US,
+    ODD,
+    Instant,
+    SoughtServer,
+    Unreadable,
+    Values,
+)
 from synergy.db.models import (
     BodyRow,
     ClassRow,
@@ -121,16 +130,16 @@ _STEP_COLUMNS: Final = [getattr(StepRow, name) for name in _STEP]
 _ENTRY: Final = (StepRow.seq, StepRow.project_id, *_STEP_COLUMNS)
 
 
-def _step(row: Sequence[Any]) -> Step:
+def _step(row: Values) -> Step:
     return Step(**dict(zip(_STEP, row, strict=True)))
 
 
-def _entry(row: Sequence[Any]) -> LedgerEntry:
+def _entry(row: Values) -> LedgerEntry:
     number, owner, *step = row
     return LedgerEntry(number=number, project_id=owner, step=_step(step))
 
 
-def _span(row: Sequence[Any]) -> tuple[Any, ...]:
+def _span(row: Values) -> tuple[Any, ...]:
     if row[_HELD_FROM] is None:
         raise Damaged("held_from is None, but it holds quota or held some")
     return tuple(row)
@@ -292,27 +301,28 @@ class SqlRequests:
 
     def bodies(self, request_ids: Sequence[str]) -> dict[str, bytes]:
         found = {}
-        for row in self._sealed(request_ids):
+        for request_id, sealed in self._sealed(request_ids):
             try:
-                found[row.request_id] = self._vault.open(row.sealed)
+                found[request_id] = self._vault.open(sealed)
             except SealBroken as error:
-                self._damage.note(BodyRow.__tablename__, row.request_id, str(error))
+                self._damage.note(BodyRow.__tablename__, request_id, str(error))
         return found
 
     def broken_bodies(self, request_ids: Sequence[str]) -> dict[str, str]:
         broken = dict.fromkeys(request_ids, "its message is not stored")
-        for row in self._sealed(request_ids):
+        for request_id, sealed in self._sealed(request_ids):
             try:
-                self._vault.open(row.sealed)
+                self._vault.open(sealed)
             except SealBroken as error:
-                broken[row.request_id] = str(error)
+                broken[request_id] = str(error)
             else:
-                del broken[row.request_id]
+                del broken[request_id]
         return broken
 
-    def _sealed(self, request_ids: Sequence[str]) -> Iterator[Any]:
+    def _sealed(self, request_ids: Sequence[str]) -> Iterator[tuple[str, bytes]]:
         for part in _parts(request_ids):
-            yield from self._connection.execute(_BODIES, {"ids": part})
+            rows = self._connection.execute(_BODIES, {"ids": part})
+            yield from ((row[0], row[1]) for row in rows)
 
     def forget_bodies(self, request_ids: Sequence[str]) -> None:
         for part in _parts(request_ids):
@@ -508,11 +518,11 @@ class SqlRequests:
     def damaged(self) -> dict[str, str]:
         return self._damage.of(RequestRow.__tablename__)
 
-    def _value(self, row: Any) -> Request:
+    def _value(self, row: Values) -> Request:
         values = dict(zip(_VALUE_COLUMNS, row, strict=True))
         return Request(request_class=self._classes.get(values["class_id"]), **values)
 
-    def _values(self, rows: Iterable[Any]) -> list[Request]:
+    def _values(self, rows: Iterable[Values]) -> list[Request]:
         rows = list(rows)
         self._classes.read_ahead({row[_CLASS_ID] for row in rows})
         return _REQUEST_READER.all_made(rows, self._damage, self._value)
@@ -522,7 +532,7 @@ def _no_class(class_id: object) -> str:
     return f"its class {ascii(class_id)[:40]} is missing or damaged"
 
 
-def _span_order(row: Any) -> tuple[int, str, datetime, datetime]:
+def _span_order(row: Values) -> tuple[int, str, datetime, datetime]:
     """Sums of usage must not depend on the order in which a database returns rows."""
     class_id, host, held_from, released_at, _ = row
     ended_at = released_at or datetime.max.replace(tzinfo=held_from.tzinfo)

@@ -33,7 +33,7 @@ from synergy.core.lifecycle import HOLDS_QUOTA, TERMINAL
 from synergy.core.model import QuotaKind, RequestClass, State
 from synergy.core.rollup import Level
 from synergy.db.classes import Classes
-from synergy.db.columns import Instant, is_after, is_instant
+from synergy.db.columns import Instant, Query, Values, is_after, is_instant
 from synergy.db.models import (
     ClassRow,
     DayRow,
@@ -234,7 +234,7 @@ class SqlRollups:
         # Few buckets of everybody are read by their instant, many buckets series by series.
         few = (end - begin) / _LENGTHS[level] < 31 and len(series) > CHUNK
         if few:
-            rows: Iterable[Any] = self._connection.execute(query)
+            rows: Iterable[Values] = self._connection.execute(query)
         else:
             rows = self._of_each(query, table, series)
         return [
@@ -281,7 +281,7 @@ class SqlRollups:
             for at, running, started, held_us, weighted_us in self._of_each(query, table, ids)
         ]  # fmt: skip
 
-    def _of_each(self, query: Any, table: Any, series: Iterable[int]) -> Iterator[Any]:
+    def _of_each(self, query: Query, table: Any, series: Iterable[int]) -> Iterator[Values]:
         ids = sorted(series)
         for start in range(0, len(ids), CHUNK):
             part = ids[start : start + CHUNK]
@@ -417,7 +417,13 @@ class SqlRollups:
             self._add_to(LedgerHourRow, {"begins_at": begins_at}, {"first_seq": lowest},
                          {"first_seq": seq})  # fmt: skip
 
-    def _add_to(self, table: Any, key: dict[str, Any], changed: Any, new: dict[str, Any]) -> None:
+    def _add_to(
+        self,
+        table: Any,
+        key: Mapping[str, object],
+        changed: Mapping[str, object],
+        new: Mapping[str, object],
+    ) -> None:
         if self._connection.execute(update(table).filter_by(**key).values(changed)).rowcount == 0:
             self._connection.execute(insert(table).values(**key, **new))
 
@@ -431,14 +437,14 @@ class SqlRollups:
             raise Conflict("usage was summed up by another process meanwhile")
 
 
-def _consumption(series: Series, host: str | None, amounts: Sequence[Any]) -> Consumption:
+def _consumption(series: Series, host: str | None, amounts: Values) -> Consumption:
     running, count, held_us = (int(one) for one in amounts)
     return Consumption(
         series=series, host=host, running=running, started=count - running, held_us=held_us
     )
 
 
-def _series(named: Sequence[Any]) -> Series:
+def _series(named: Values) -> Series:
     return Series(**dict(zip(Series.__dataclass_fields__, named, strict=True)))
 
 

@@ -8,12 +8,12 @@ import logging
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Final, Generic, TypeVar
+from typing import Final, Generic, TypeVar
 
 from sqlalchemy import BigInteger, Double
 
 from synergy.core.ids import uuid_of
-from synergy.db.columns import Unreadable
+from synergy.db.columns import Column, Unreadable, Values
 
 LOG = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -29,7 +29,7 @@ class Damaged(Exception):
     """A row cannot be read; the text says which column holds what."""
 
 
-def texts(values: Iterable[Any]) -> list[str]:
+def texts(values: Iterable[object]) -> list[str]:
     """Return the ids among what a column of ids holds: SQLite keeps other kinds of values there
     too, and a question about one of those would end with an error for all."""
     return [value for value in values if isinstance(value, str)]
@@ -62,7 +62,7 @@ class RowReader(Generic[T]):
     `make` may raise Damaged too. The first column names a row to people.
     """
 
-    def __init__(self, columns: Sequence[Any], make: Callable[[Sequence[Any]], T]) -> None:
+    def __init__(self, columns: Sequence[Column], make: Callable[[Values], T]) -> None:
         self._make = make
         self._table = str(columns[0].class_.__tablename__)
         self._wanted = [(column.key, _types_of(column)) for column in columns]
@@ -75,17 +75,17 @@ class RowReader(Generic[T]):
         self._uuids = [place for place, name in enumerate(names) if name in _UUIDS]
         self._good: set[tuple[type, ...]] = set()
 
-    def one(self, row: Sequence[Any]) -> T:
+    def one(self, row: Values) -> T:
         """Return the value of a row. Raises Damaged."""
         self._check(row)
         return self._make(row)
 
-    def all(self, rows: Iterable[Sequence[Any]], damage: DamageLog) -> list[T]:
+    def all(self, rows: Iterable[Values], damage: DamageLog) -> list[T]:
         """Return the values of the rows that can be read."""
         return self.all_made(rows, damage, self._make)
 
     def all_made(
-        self, rows: Iterable[Sequence[Any]], damage: DamageLog, make: Callable[[Any], V]
+        self, rows: Iterable[Values], damage: DamageLog, make: Callable[[Values], V]
     ) -> list[V]:
         """Return what `make` makes of the rows that can be read."""
         found = []
@@ -97,7 +97,7 @@ class RowReader(Generic[T]):
                 damage.note(self._table, row[0], str(error))
         return found
 
-    def _check(self, row: Sequence[Any]) -> None:
+    def _check(self, row: Values) -> None:
         kinds = tuple(map(type, row))
         if kinds not in self._good:  # few combinations of types are good, and all rows repeat them
             for (name, wanted), value in zip(self._wanted, row, strict=True):
@@ -113,7 +113,7 @@ class RowReader(Generic[T]):
                 raise Damaged(f"{self._wanted[place][0]} is {_short(row[place])}")
 
 
-def _bounds_of(column: Any) -> tuple[float, float]:
+def _bounds_of(column: Column) -> tuple[float, float]:
     """Return what a number may be, which SQLite does not bound by itself."""
     if isinstance(column.type, Double):
         return 0.0, sys.float_info.max
@@ -121,7 +121,7 @@ def _bounds_of(column: Any) -> tuple[float, float]:
     return -most if column.key in _SIGNED else 0, _MOST.get(column.key, most)
 
 
-def _types_of(column: Any) -> tuple[type, ...]:
+def _types_of(column: Column) -> tuple[type, ...]:
     kind = column.type
     wanted = getattr(kind, "value_types", None) or (kind.python_type,)
     if float in wanted:

@@ -13,8 +13,6 @@ from typing import Any, Final, Self, Unpack, cast
 from sqlalchemy import (
     ColumnElement,
     Connection,
-    Row,
-    Select,
     and_,
     func,
     literal,
@@ -33,6 +31,7 @@ from synergy.core.declared.filters import (
 )
 from synergy.core.errors import NotFound
 from synergy.core.model import State
+from synergy.db.columns import Column, Query, Values
 from synergy.db.models import (
     AssociationRow,
     ClassRow,
@@ -41,6 +40,7 @@ from synergy.db.models import (
     RequestRow,
     StepRow,
 )
+from synergy.db.models.base import Base
 from synergy.db.rows import texts
 
 MOST_SORTED: Final = 10_000  # rows; more than these are read in the order of an index
@@ -51,7 +51,7 @@ _BY_CLASS: Final = "ix_requests_class_id"
 _SERVED_TOGETHER: Final = frozenset({"states", "project_id", "user_id", "quota"})
 
 
-def columns_of(table: Sequence[Filter]) -> dict[str, Any]:
+def columns_of(table: Sequence[Filter]) -> dict[str, Column]:
     """Return the column of each filter that has one with an index of its own, by keyword."""
     return {
         one.argument: getattr(RequestRow, one.field)
@@ -61,17 +61,17 @@ def columns_of(table: Sequence[Filter]) -> dict[str, Any]:
 
 
 # A filter of one column -> the column; its index has it first, then the order of arrival.
-_PLAIN: Final[Mapping[str, Any]] = columns_of(REQUEST_FILTERS)
-SORTED_BY: Final[Mapping[str, Any]] = {
+_PLAIN: Final[Mapping[str, Column]] = columns_of(REQUEST_FILTERS)
+SORTED_BY: Final[Mapping[str, Column]] = {
     name: getattr(RequestRow, field) for name, field in SORT_KEYS.items()
 }
 _GROUPED: Final = ("state", "user_id", "project_id")  # of few values: one value after the other
-_ALONG: Final[Mapping[str, Any]] = {  # sort keys with an index of their own
+_ALONG: Final[Mapping[str, Column]] = {  # sort keys with an index of their own
     name: column for name, column in SORTED_BY.items() if name not in (*_GROUPED, "received")
 }
 
 
-def _index_of(column: Any) -> str:
+def _index_of(column: Column) -> str:
     return f"ix_requests_{column.key}_seq"
 
 
@@ -79,7 +79,7 @@ class Filters:
     """What requests are looked for by; None and () ask for nothing."""
 
     def __init__(self, **filters: Unpack[RequestFilters]) -> None:
-        self._given: dict[str, Any] = {
+        self._given: dict[str, object] = {
             name: value for name, value in filters.items() if value not in (None, (), [])
         }
         self.states: tuple[State, ...] = tuple(filters.get("states", ()))
@@ -99,15 +99,15 @@ class Filters:
             found.append(RequestRow.class_id.in_(of_kind))
         return found
 
-    def value_of(self, name: str) -> Any:
+    def value_of(self, name: str) -> object:
         """Return what a filter asks for, None for nothing."""
         return self._given.get(name)
 
-    def plain(self) -> list[tuple[Any, Any]]:
+    def plain(self) -> list[tuple[Column, object]]:
         """Return the columns with an index of their own, and what is looked for in them."""
         return [(column, self._given[n]) for n, column in _PLAIN.items() if n in self._given]
 
-    def _columns(self) -> list[tuple[Any, Any]]:
+    def _columns(self) -> list[tuple[Column, object]]:
         others = ((RequestRow.project_id, "project_id"), (RequestRow.user_id, "user_id"))
         return self.plain() + [
             (column, self._given[name]) for column, name in others if name in self._given
@@ -156,7 +156,7 @@ class Page:
     place: tuple[Any, int] | None = None
     most_sorted: int = MOST_SORTED
 
-    def within(self, key: str, value: Any, limit: int) -> Self:
+    def within(self, key: str, value: object, limit: int) -> Self:
         """Return the page among the rows with one value of the sort key."""
         given = cast(RequestFilters, {"states": (value,)} if key == "state" else {key: value})
         seq = self.place[1] if self.place is not None and self.place[0] == value else None
@@ -172,7 +172,7 @@ class Page:
 class RequestPages:
     """Reads pages of requests on one connection."""
 
-    def __init__(self, connection: Connection, columns: Sequence[Any]) -> None:
+    def __init__(self, connection: Connection, columns: Sequence[Column]) -> None:
         self._connection, self._rows = connection, select(*columns)
 
     def place_of(
@@ -192,7 +192,7 @@ class RequestPages:
             raise NotFound(f"marker: request {request_id!r} does not exist")
         return found[0], found[1]
 
-    def read(self, page: Page) -> list[Row[Any]]:
+    def read(self, page: Page) -> list[Values]:
         """Return the rows of a page."""
         driver = self._few(page)
         if driver is not None:
@@ -217,8 +217,8 @@ class RequestPages:
                 found.append((count, index))
         return min(found)[1] if found else None
 
-    def _one_value_after_the_other(self, page: Page) -> list[Row[Any]]:
-        rows: list[Row[Any]] = []
+    def _one_value_after_the_other(self, page: Page) -> list[Values]:
+        rows: list[Values] = []
         for value in self._values(page):
             rows += self.read(page.within(page.sort_key, value, page.limit - len(rows)))
             if len(rows) >= page.limit:
@@ -242,7 +242,7 @@ class RequestPages:
             query = query.where(AssociationRow.project_id == page.filters.project_id)
         return texts(self._connection.scalars(query))
 
-    def _walk(self, page: Page) -> Select[Any]:
+    def _walk(self, page: Page) -> Query:
         """Return the statement that reads a page in the order of an index."""
         filters = page.filters
         query = _ordered(self._rows.where(*filters.conditions()), page)
@@ -255,7 +255,7 @@ class RequestPages:
             return query.with_hint(RequestRow, "NOT INDEXED", "sqlite")
         return self._merged(page)
 
-    def _merged(self, page: Page) -> Select[Any]:
+    def _merged(self, page: Page) -> Query:
         """Each state has the order of arrival in the index: the first rows of each are merged."""
         filters = page.filters
         index = _BY_STATE if filters.project_id is None else _BY_PROJECT
@@ -268,7 +268,7 @@ class RequestPages:
         first = union_all(*parts).subquery()
         return _ordered(self._rows.where(RequestRow.seq.in_(select(first.c.seq))), page)
 
-    def _all(self, query: Select[Any]) -> list[Row[Any]]:
+    def _all(self, query: Query) -> list[Values]:
         return list(self._connection.execute(query))
 
 
@@ -277,7 +277,7 @@ _SERVED_IN_ORDER: Final[tuple[set[str], ...]] = (
 )  # fmt: skip
 
 
-def _ordered(query: Select[Any], page: Page) -> Select[Any]:
+def _ordered(query: Query, page: Page) -> Query:
     by = SORTED_BY[page.sort_key]
     order = (by,) if by is RequestRow.seq else (by, RequestRow.seq)
     query = query.order_by(*(c.desc() if page.descending else c for c in order)).limit(page.limit)
@@ -286,7 +286,9 @@ def _ordered(query: Select[Any], page: Page) -> Select[Any]:
     return query.where(_behind(order, page.place[-len(order) :], descending=page.descending))
 
 
-def _behind(order: Sequence[Any], place: Sequence[Any], *, descending: bool) -> ColumnElement[bool]:
+def _behind(
+    order: Sequence[Column], place: Sequence[Any], *, descending: bool
+) -> ColumnElement[bool]:
     """Return the condition that a row comes after `place` in an order of one or two columns.
 
     The first column alone bounds the search: an index is then entered there, which no database
@@ -301,7 +303,7 @@ def _behind(order: Sequence[Any], place: Sequence[Any], *, descending: bool) -> 
     return and_(at_least, or_(beyond, equal))
 
 
-def _along(query: Select[Any], index: str, table: Any = RequestRow) -> Select[Any]:
+def _along(query: Query, index: str, table: type[Base] = RequestRow) -> Query:
     """Let SQLite use this index: it has no statistics to choose by."""
     return query.with_hint(table, f"INDEXED BY {index}", "sqlite")
 
@@ -309,10 +311,10 @@ def _along(query: Select[Any], index: str, table: Any = RequestRow) -> Select[An
 class LedgerPages:
     """Reads pages of the ledger on one connection, in the order of its numbers."""
 
-    def __init__(self, connection: Connection, columns: Sequence[Any]) -> None:
+    def __init__(self, connection: Connection, columns: Sequence[Column]) -> None:
         self._connection, self._rows = connection, select(*columns)
 
-    def read(self, *, limit: int, after: int, **filters: Unpack[EventFilters]) -> list[Row[Any]]:
+    def read(self, *, limit: int, after: int, **filters: Unpack[EventFilters]) -> list[Values]:
         """Return the entries behind number `after` that fit."""
         query = self._rows.order_by(StepRow.seq).limit(limit)
         since = filters.pop("since", None)
@@ -320,7 +322,7 @@ class LedgerPages:
             after = max(after, self._number_before(since))
             query = query.where(StepRow.at >= since)
         query = query.where(StepRow.seq > after)
-        given: dict[str, tuple[Any, Any]] = {}
+        given: dict[str, tuple[Column, object]] = {}
         for one in EVENT_FILTERS:
             value = filters.get(one.argument)
             if value is not None:
@@ -331,7 +333,7 @@ class LedgerPages:
             query = _along(query, self._fewest(given, after), StepRow)
         return list(self._connection.execute(query))
 
-    def _fewest(self, given: Mapping[str, tuple[Any, Any]], after: int) -> str:
+    def _fewest(self, given: Mapping[str, tuple[Column, object]], after: int) -> str:
         """Return the index with the fewest entries; all of them have the order of the numbers."""
         if _OF_ONE in given:
             return _OF_ONE

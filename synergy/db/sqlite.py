@@ -7,6 +7,7 @@ anything is acknowledged that would be written into nothing. Must not know table
 from pathlib import Path
 from typing import Any, Final
 
+from oslo_config import cfg
 from oslo_db.sqlalchemy.exc_filters import register_engine
 from sqlalchemy import URL, Connection, Engine, create_engine, event
 from sqlalchemy.dialects.sqlite.base import SQLiteCompiler
@@ -76,7 +77,7 @@ class _WithHints(SQLiteCompiler):
         return text
 
 
-def open_sqlite(url: URL, conf: Any, *, create: bool) -> Engine:
+def open_sqlite(url: URL, conf: cfg.ConfigOpts.GroupAttr, *, create: bool) -> Engine:
     """Return an engine with WAL, whose transactions take the write lock at once.
 
     oslo.db opens SQLite anew for every transaction, which costs more than the transaction: only its
@@ -99,11 +100,11 @@ def open_sqlite(url: URL, conf: Any, *, create: bool) -> Engine:
     file = _File(path, create=create)
 
     @event.listens_for(engine, "do_connect")
-    def connecting(*_: Any) -> None:
+    def connecting(*_: object) -> None:
         file.before_connect()
 
     @event.listens_for(engine, "connect")
-    def connected(connection: Any, _record: Any) -> None:
+    def connected(connection: Any, _record: object) -> None:
         file.connected()
         connection.isolation_level = None  # BEGIN is said below
         connection.execute(f"PRAGMA busy_timeout = {int(conf.sqlite_busy_s * 1000)}")

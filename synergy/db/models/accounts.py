@@ -4,7 +4,7 @@ Why: the columns of a setting follow from its declaration. Must not know request
 """
 
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Final
 
 from sqlalchemy import ForeignKey, UniqueConstraint, false, true
 from sqlalchemy.orm import Mapped, mapped_column
@@ -39,7 +39,7 @@ class ProjectRow(Base):
     name: Mapped[str] = mapped_column(Label(255))
     domain_id: Mapped[str] = mapped_column(Key(64), ForeignKey("domains.domain_id"))
     parent_id: Mapped[str | None] = mapped_column(Key(64))
-    nova_quota: Mapped[dict[str, Any]] = mapped_column(Document)
+    nova_quota: Mapped[dict[str, object]] = mapped_column(Document)
     handover: Mapped[Handover] = mapped_column(Word(Handover, 16))
     gone: Mapped[bool] = mapped_column(Flag, server_default=false())
     generation: Mapped[int] = mapped_column(default=0)

@@ -4,7 +4,7 @@ Why: what is filtered and sorted by has its index here. Must not know how a requ
 """
 
 from datetime import datetime
-from typing import Any, Final
+from typing import Final
 
 from sqlalchemy import ForeignKey, Index, String, text
 from sqlalchemy.orm import Mapped, mapped_column
@@ -45,7 +45,7 @@ class ClassRow(Base):
     qos: Mapped[str] = mapped_column(Key(64))
     nice: Mapped[int]
     ttl_s: Mapped[int] = mapped_column(server_default="0")
-    constraints: Mapped[list[Any]] = mapped_column(Document)
+    constraints: Mapped[list[object]] = mapped_column(Document)
 
 
 # What requests are filtered and sorted by, apart from what indexes of several columns serve.

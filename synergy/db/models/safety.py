@@ -4,7 +4,6 @@ Must not know who may do what.
 """
 
 from datetime import datetime
-from typing import Any
 
 from sqlalchemy import BigInteger, Double, Index, String, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column
@@ -31,13 +30,13 @@ class AuditRow(Base):
     user_id: Mapped[str | None] = mapped_column(Label(64))
     user_name: Mapped[str | None] = mapped_column(Label(255))
     project_id: Mapped[str | None] = mapped_column(Label(64))
-    roles: Mapped[list[Any]] = mapped_column(Document)
+    roles: Mapped[list[object]] = mapped_column(Document)
     address: Mapped[str] = mapped_column(Label(64))
     operation: Mapped[str] = mapped_column(Label(64))
     target: Mapped[str] = mapped_column(Label(1024))
-    asked: Mapped[dict[str, Any]] = mapped_column(Document)
-    before: Mapped[dict[str, Any] | None] = mapped_column(Document)
-    after: Mapped[dict[str, Any] | None] = mapped_column(Document)
+    asked: Mapped[dict[str, object]] = mapped_column(Document)
+    before: Mapped[dict[str, object] | None] = mapped_column(Document)
+    after: Mapped[dict[str, object] | None] = mapped_column(Document)
     outcome: Mapped[AuditOutcome] = mapped_column(Word(AuditOutcome, 16))
     status: Mapped[int | None]
     why: Mapped[str] = mapped_column(Prose)
