@@ -1,9 +1,13 @@
 """Waits for what other threads and processes do."""
 
 import time
+from collections.abc import Callable
+from typing import TypeVar
+
+T = TypeVar("T")
 
 
-def until(condition, patience_s=15.0, step_s=0.02):
+def until(condition: Callable[[], T], patience_s: float = 15.0, step_s: float = 0.02) -> T:
     """Wait for something true, and return it."""
     deadline_s = time.monotonic() + patience_s
     while not (found := condition()):

@@ -1,6 +1,5 @@
 """Files that are made from the code are as the code makes them now."""
 
-import importlib.util
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +8,7 @@ import pytest
 from packaging.requirements import Requirement
 
 from synergy.api.schemas import COMPONENTS
+from tests.loading import load
 
 ROOT = Path(__file__).parents[1]
 BOUNDS = "upper-constraints.txt"
@@ -19,7 +19,7 @@ SAMPLES = [
 
 
 @pytest.mark.parametrize(("tool", "settings", "sample"), SAMPLES)
-def test_a_sample_is_current(tmp_path, tool, settings, sample):
+def test_a_sample_is_current(tmp_path: Path, tool: str, settings: str, sample: str) -> None:
     folder = ROOT / "etc" / "synergy"
     made = tmp_path / sample
     subprocess.run(
@@ -30,14 +30,12 @@ def test_a_sample_is_current(tmp_path, tool, settings, sample):
     assert made.read_text() == (folder / sample).read_text(), "run: make sample"
 
 
-def test_the_types_of_the_client_are_current():
-    spec = importlib.util.spec_from_file_location("maker", ROOT / "tools" / "client_types.py")
-    maker = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(maker)
+def test_the_types_of_the_client_are_current() -> None:
+    maker = load(ROOT / "tools" / "client_types.py")
     assert maker.source_of(COMPONENTS) == maker.TARGET.read_text(), "run: make sample"
 
 
-def test_each_value_that_an_option_takes_is_explained():
+def test_each_value_that_an_option_takes_is_explained() -> None:
     sample = (ROOT / "etc" / "synergy" / "synergy.conf.sample").read_text()
     ours = [part for part in sample.split("# From ")[1:] if part.startswith("synergy\n")]
     assert "".join(ours).count("# Possible values:") > 10
@@ -45,13 +43,13 @@ def test_each_value_that_an_option_takes_is_explained():
         assert "No description" not in part, "give the option's choices as (value, description)"
 
 
-def requirements(name):
+def requirements(name: str) -> list[Requirement]:
     lines = (ROOT / name).read_text().splitlines()
     return [Requirement(line) for line in lines if line and not line.startswith("#")]
 
 
 @pytest.mark.parametrize("name", ["requirements.txt", "test-requirements.txt"])
-def test_each_requirement_has_an_upper_bound_that_it_allows(name):
+def test_each_requirement_has_an_upper_bound_that_it_allows(name: str) -> None:
     bounds = {one.name.lower().replace("_", "-"): one for one in requirements(BOUNDS)}
     for wanted in requirements(name):
         (bound,) = bounds[wanted.name.lower().replace("_", "-")].specifier

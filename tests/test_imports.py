@@ -34,7 +34,7 @@ def is_below(module: str, folder: str) -> bool:
 
 
 @pytest.mark.parametrize("path", MODULES, ids=name_of)
-def test_a_module_imports_only_what_its_folder_may(path):
+def test_a_module_imports_only_what_its_folder_may(path: Path) -> None:
     module = name_of(path)
     folder = next((f for f in ARROWS if is_below(module, f)), None)
     if folder is None:
@@ -52,7 +52,7 @@ def test_a_module_imports_only_what_its_folder_may(path):
 @pytest.mark.parametrize(
     "path", [p for p in MODULES if is_below(name_of(p), STDLIB_AND_NUMPY_ONLY)], ids=name_of
 )
-def test_core_needs_the_standard_library_and_numpy_only(path):
+def test_core_needs_the_standard_library_and_numpy_only(path: Path) -> None:
     import sys
 
     outside = {name.split(".")[0] for name in imports_of(path)} - {"synergy", "numpy"}
@@ -60,5 +60,5 @@ def test_core_needs_the_standard_library_and_numpy_only(path):
 
 
 @pytest.mark.parametrize("path", MODULES, ids=name_of)
-def test_a_module_opens_by_saying_why_it_exists(path):
+def test_a_module_opens_by_saying_why_it_exists(path: Path) -> None:
     assert ast.get_docstring(ast.parse(path.read_text()))

@@ -22,7 +22,7 @@ LOOKS = {
 IN_SQL = re.compile(r"\b(?:WHERE|WHEN|AND|OR)\b[^;]*\bwhy\s*(?:=|<>|!=|~|\b(?:NOT )?(?:LIKE|IN)\b)")
 
 
-def is_why(node):
+def is_why(node: ast.AST) -> bool:
     """Tell whether an expression is some `why`: a name, an attribute or an entry."""
     match node:
         case ast.Name(id="why") | ast.Attribute(attr="why"):
@@ -42,11 +42,11 @@ def is_why(node):
     return False
 
 
-def is_none(node):
+def is_none(node: ast.AST) -> bool:
     return isinstance(node, ast.Constant) and node.value is None
 
 
-def compares(node):
+def compares(node: ast.AST) -> bool:
     """Tell whether a node looks at what a `why` says."""
     match node:
         case ast.Compare(left=left, comparators=others):
@@ -63,15 +63,16 @@ def compares(node):
     return False
 
 
-def places(source):
+def places(source: str) -> list[int]:
     """The numbers of the lines of a source that look at what a `why` says."""
-    return sorted({node.lineno for node in ast.walk(ast.parse(source)) if compares(node)})
+    found = (node for node in ast.walk(ast.parse(source)) if compares(node))
+    return sorted({getattr(node, "lineno", 0) for node in found})
 
 
 @pytest.mark.parametrize(
     "path", sorted(ROOT.rglob("*.py")), ids=lambda path: str(path.relative_to(ROOT))
 )
-def test_no_module_compares_prose(path):
+def test_no_module_compares_prose(path: Path) -> None:
     assert [f"{path.name}:{line}" for line in places(path.read_text())] == []
 
 
@@ -97,7 +98,7 @@ def test_no_module_compares_prose(path):
         "match request.why:\n  case 'x': pass",
     ],
 )
-def test_each_way_to_compare_prose_is_found(source):
+def test_each_way_to_compare_prose_is_found(source: str) -> None:
     assert places(source) == [1]
 
 
@@ -111,5 +112,5 @@ def test_each_way_to_compare_prose_is_found(source):
         "request.reason is Reason.LOST",
     ],
 )
-def test_prose_may_be_told_cut_and_be_missing(source):
+def test_prose_may_be_told_cut_and_be_missing(source: str) -> None:
     assert places(source) == []

@@ -3,6 +3,7 @@
 import json
 import sys
 from collections import defaultdict
+from typing import Any
 
 from synergy.calc import document, fairshare, priority
 from tests.golden.recordings import name_of, read, recordings
@@ -13,10 +14,12 @@ from tests.golden.test_priority import UNRECORDED_SITE
 class Kind:
     """Files and numbers compared, the largest relative deviation, and what is not equal."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.files, self.numbers, self.largest, self.unequal = 0, 0, 0.0, 0
 
-    def compare(self, found, expected, scale=1.0):
+    def compare(
+        self, found: float | None, expected: float | str | None, scale: float = 1.0
+    ) -> None:
         self.numbers += 1
         if found == expected:
             return
@@ -28,7 +31,7 @@ class Kind:
             self.largest = max(self.largest, deviation)
             self.unequal += deviation > 1e-12
 
-    def as_dict(self):
+    def as_dict(self) -> dict[str, float]:
         return {
             "files": self.files,
             "numbers": self.numbers,
@@ -37,12 +40,15 @@ class Kind:
         }
 
 
-def fairshares(kinds):
+Kinds = defaultdict[str, Kind]
+
+
+def fairshares(kinds: Kinds) -> None:
     for path in recordings("fairshare"):
         recorded, data = read(path), document.read(str(path))
         method = document.method_of(document.config_of(data), ties="slurm")
         result = fairshare.compute(document.accounts_of(data), method)
-        found = {row["id"]: row for row in result.rows()}
+        found: dict[object, dict[str, Any]] = {row["id"]: row for row in result.rows()}
         kind = kinds[f"fairshare {method.algorithm}, ties=slurm"]
         kind.files += 1
         for expected in recorded["expected"]:
@@ -54,11 +60,11 @@ def fairshares(kinds):
                     kind.compare(found[expected["id"]][ours], expected[theirs], scale)
 
 
-def priorities(kinds):
+def priorities(kinds: Kinds) -> None:
     for path in recordings("priority"):
         recorded, data = read(path), document.read(str(path), more_keys=priority.KEYS)
         method = document.method_of(document.config_of(data), ties="slurm")
-        rows = priority.compute(data, document.accounts_of(data), method)
+        rows: list[dict[str, Any]] = priority.compute(data, document.accounts_of(data), method)
         kinds["priority"].files += 1
         kinds["weighted terms"].files += 1
         for row, job in zip(rows, recorded["jobs"], strict=True):
@@ -74,7 +80,7 @@ def priorities(kinds):
 
 
 if __name__ == "__main__":
-    kinds = defaultdict(Kind)
+    kinds: Kinds = defaultdict(Kind)
     fairshares(kinds)
     priorities(kinds)
     json.dump({name: kind.as_dict() for name, kind in kinds.items()}, sys.stdout, indent=2)

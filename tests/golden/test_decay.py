@@ -2,12 +2,15 @@
 
 import math
 from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from synergy.calc import document, fairshare, slurm_text
 from synergy.core import usage
+from synergy.core.shares import Floats
 from synergy.core.usage import FADING, HalfLife, History, ResetPeriod, Spans
 from tests.golden.recordings import name_of, read, recordings
 
@@ -18,16 +21,16 @@ NOBODY = Spans(association=np.zeros(0, int), begin_ago_s=np.zeros(0), end_ago_s=
                rate=np.zeros(0))  # fmt: skip
 
 
-def at(epoch_s):
+def at(epoch_s: float) -> datetime:
     return datetime.fromtimestamp(epoch_s, UTC)
 
 
-def fading_of(recorded):
+def fading_of(recorded: dict[str, Any]) -> HalfLife:
     half_life = slurm_text.seconds(recorded["config"]["PriorityDecayHalfLife"], "half life")
     return HalfLife(half_life_s=half_life, slice_s=86_400.0)
 
 
-def history_of(recorded):
+def history_of(recorded: dict[str, Any]) -> History:
     """Usage of users and left on accounts, by association id."""
     own = np.zeros(1 + max(entry["id"] for entry in recorded["tree"]))
     for entry in recorded["tree"]:
@@ -36,7 +39,7 @@ def history_of(recorded):
     return History(buckets={FADING: own})
 
 
-def tree_with(recorded, amounts):
+def tree_with(recorded: dict[str, Any], amounts: Floats) -> list[dict[str, Any]]:
     """The recorded tree with other usage, for the calculator."""
     return [
         {**entry, "raw_usage": str(amounts[entry["id"]]) if entry["user"] else None,
@@ -45,13 +48,13 @@ def tree_with(recorded, amounts):
     ]  # fmt: skip
 
 
-def same_raw_usage(found, recorded_integer):
+def same_raw_usage(found: float, recorded_integer: int) -> bool:
     """Recorded integers are cut off, and were computed with 64 bits of mantissa, ours with 53."""
     return -1 - 4e-16 * found <= found - recorded_integer - 0.5 <= 1 + 4e-16 * found
 
 
 @pytest.mark.parametrize("path", FALLOW, ids=name_of)
-def test_usage_fades_pass_by_pass_as_in_slurm(path):
+def test_usage_fades_pass_by_pass_as_in_slurm(path: Path) -> None:
     recorded = read(path)
     history, fading = history_of(recorded), fading_of(recorded)
     last, first = recorded["last_pass_before_start"], recorded["samples"][0]["pass_time"]
@@ -65,7 +68,9 @@ def test_usage_fades_pass_by_pass_as_in_slurm(path):
         last = now
         amounts = usage.usage_of(history, fading, at(now))
         data = {"tree": tree_with(recorded, amounts)}
-        rows = {r["id"]: r for r in fairshare.compute(document.accounts_of(data), method).rows()}
+        rows: dict[object, dict[str, Any]] = {
+            r["id"]: r for r in fairshare.compute(document.accounts_of(data), method).rows()
+        }
         for expected in sample["usage"]:
             row = rows[expected["id"]]
             assert same_raw_usage(row["raw_usage"], expected["raw_usage"]), (now, expected["id"])
@@ -84,7 +89,7 @@ def test_usage_fades_pass_by_pass_as_in_slurm(path):
         assert math.isclose(amounts[int(identity)], float(text), rel_tol=1e-14, abs_tol=1e-6)
 
 
-def billed(job, config):
+def billed(job: dict[str, Any], config: dict[str, Any]) -> float:
     tres = slurm_text.tres(job["tres"], "tres")
     if job["partition"] == "main":
         return tres["cpu"]
@@ -92,7 +97,7 @@ def billed(job, config):
     return max(costs) if "MAX_TRES" in config.get("PriorityFlags", "") else sum(costs)
 
 
-def held(recorded, since, now, *, ended):
+def held(recorded: dict[str, Any], since: int, now: int, *, ended: bool) -> Spans:
     """Spans of the jobs that run at `now`, or that end then."""
     leaf = {entry["account"]: entry["id"] for entry in recorded["tree"] if entry["user"]}
     rows = [
@@ -107,7 +112,7 @@ def held(recorded, since, now, *, ended):
 
 
 @pytest.mark.parametrize("path", RUNNING, ids=name_of)
-def test_running_jobs_are_charged_as_in_slurm(path):
+def test_running_jobs_are_charged_as_in_slurm(path: Path) -> None:
     recorded = read(path)
     history, fading = history_of(recorded), fading_of(recorded)
     # Slurm charges the rest of a job at its end, and only where limits are enforced.
@@ -133,7 +138,7 @@ def test_running_jobs_are_charged_as_in_slurm(path):
         assert abs(amounts[int(identity)] - float(text)) < 2e-6
 
 
-def test_usage_is_cleared_when_slurm_clears_it():
+def test_usage_is_cleared_when_slurm_clears_it() -> None:
     (path,) = recordings("decay", "*usage_reset")
     cases = [case for case in read(path)["cases"] if case["period"] != "NOW"]
     assert len(cases) > 50

@@ -1,6 +1,8 @@
 """Fair-share of every recorded tree, number by number."""
 
 import math
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -19,7 +21,7 @@ NUMBERS = {
 RANKED = {"rank": "rank", "fairshare": "fairshare"}
 
 
-def rows_of(path, ties):
+def rows_of(path: Path, ties: str) -> tuple[dict[str, Any], fairshare.Result]:
     recorded = read(path)
     data = document.read(str(path))
     method = document.method_of(document.config_of(data), ties=ties)
@@ -27,16 +29,20 @@ def rows_of(path, ties):
     return recorded, result
 
 
-def close(found, expected, tolerance=1e-12):
-    if expected is None or isinstance(expected, str):
+def close(
+    found: str | float | None, expected: str | float | None, tolerance: float = 1e-12
+) -> bool:
+    if found is None or isinstance(found, str) or expected is None or isinstance(expected, str):
         return found == expected
-    return found is not None and math.isclose(found, expected, rel_tol=tolerance, abs_tol=1e-18)
+    return math.isclose(found, expected, rel_tol=tolerance, abs_tol=1e-18)
 
 
 @pytest.mark.parametrize("path", FILES, ids=name_of)
-def test_every_number_is_slurms_with_the_ties_of_slurm(path):
+def test_every_number_is_slurms_with_the_ties_of_slurm(path: Path) -> None:
     recorded, result = rows_of(path, "slurm")
-    found = {row["id"]: (place, row) for place, row in enumerate(result.rows())}
+    found: dict[object, tuple[int, dict[str, Any]]] = {
+        row["id"]: (place, row) for place, row in enumerate(result.rows())
+    }
     classic = result.method.algorithm is not Algorithm.FAIR_TREE
     assert len(found) == len(recorded["expected"])
     for expected in recorded["expected"]:
@@ -50,10 +56,12 @@ def test_every_number_is_slurms_with_the_ties_of_slurm(path):
 
 
 @pytest.mark.parametrize("path", recordings("fairshare", "*__ft"), ids=name_of)
-def test_merged_ties_differ_only_where_the_documentation_differs_from_the_program(path):
+def test_merged_ties_differ_only_where_the_documentation_differs_from_the_program(
+    path: Path,
+) -> None:
     recorded, result = rows_of(path, "merge")
     differing = set(recorded["ranks_differ_with_documented_merge"])
-    found = {row["id"]: row for row in result.rows()}
+    found: dict[object, dict[str, Any]] = {row["id"]: row for row in result.rows()}
     for expected in recorded["expected"]:
         row = found[expected["id"]]
         for theirs, ours in NUMBERS.items():
@@ -65,7 +73,7 @@ def test_merged_ties_differ_only_where_the_documentation_differs_from_the_progra
     assert {i for i, row in found.items() if row["rank"] != ranks[i]} == differing
 
 
-def test_all_treatments_of_ties_and_all_algorithms_are_among_the_recordings():
+def test_all_treatments_of_ties_and_all_algorithms_are_among_the_recordings() -> None:
     ties = [read(path) for path in recordings("fairshare", "*__ft")]
     assert any(one["ranks_differ_with_documented_merge"] for one in ties)
     assert any(one["ranks_differ_with_double"] for one in ties)
@@ -73,7 +81,7 @@ def test_all_treatments_of_ties_and_all_algorithms_are_among_the_recordings():
 
 
 @pytest.mark.parametrize("path", FILES, ids=name_of)
-def test_every_printed_digit_is_that_of_sshare(path):
+def test_every_printed_digit_is_that_of_sshare(path: Path) -> None:
     recorded, result = rows_of(path, Ties.SLURM.value)
     printed = {
         one["id"]: one["printed"].split("|") for one in recorded["expected"] if "printed" in one

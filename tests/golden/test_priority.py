@@ -1,6 +1,8 @@
 """Priorities of every recorded job, to the last unit."""
 
 import math
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,11 +20,11 @@ UNRECORDED_SITE = {
 
 @pytest.mark.parametrize("ties", ["slurm", "merge"])
 @pytest.mark.parametrize("path", recordings("priority"), ids=name_of)
-def test_every_priority_and_every_term_is_slurms(path, ties):
+def test_every_priority_and_every_term_is_slurms(path: Path, ties: str) -> None:
     recorded = read(path)
     data = document.read(str(path), more_keys=priority.KEYS)
     method = document.method_of(document.config_of(data), ties=ties)
-    rows = priority.compute(data, document.accounts_of(data), method)
+    rows: list[dict[str, Any]] = priority.compute(data, document.accounts_of(data), method)
     assert [row["job"] for row in rows] == [job["job"] for job in recorded["jobs"]]
     for row, job in zip(rows, recorded["jobs"], strict=True):
         site = UNRECORDED_SITE.get((name_of(path), job["job"]), 0)
@@ -37,7 +39,7 @@ def test_every_priority_and_every_term_is_slurms(path, ties):
 
 
 @pytest.mark.parametrize("path", recordings("priority"), ids=name_of)
-def test_every_printed_term_is_that_of_sprio(path):
+def test_every_printed_term_is_that_of_sprio(path: Path) -> None:
     recorded = read(path)
     data = document.read(str(path), more_keys=priority.KEYS)
     method = document.method_of(document.config_of(data), ties="slurm")
