@@ -45,7 +45,7 @@ from synergy.drivers.nova_rpc import broker
 from synergy.drivers.nova_rpc.broker import Broker, Durability
 from synergy.drivers.nova_rpc.consumer import Consumer
 from synergy.drivers.nova_rpc.driver import NovaRpc
-from synergy.drivers.nova_rpc.publisher import Fate, Outgoing, Publisher, Stream
+from synergy.drivers.nova_rpc.publisher import Outgoing, Publisher, PublishStatus, Stream
 from synergy.managers.scheduler import SchedulerManager
 from synergy.service.periodic import Worker
 from synergy.sim.engine import Engine
@@ -188,7 +188,7 @@ def publish(url: str, bodies: Iterable[bytes]) -> None:
         [Outgoing(body=b, exchange="nova", routing_key="conductor") for b in bodies]
     )
     publisher.close()
-    if any(one.fate is not Fate.CONFIRMED for one in done):
+    if any(one.status is not PublishStatus.CONFIRMED for one in done):
         raise SystemExit("the broker did not take everything")
 
 
@@ -272,10 +272,10 @@ def publish_until(url: str, per_s: float, stop: Event) -> None:
     while not stop.is_set():
         outgoing = Outgoing(body=message(), exchange="nova", routing_key="conductor")
         stream.send(outgoing, lambda _: None)
-        stream.hear()
+        stream.poll()
         count += 1
         time.sleep(max(0.0, began_s + count / per_s - time.perf_counter()))
-    stream.hear_all()
+    stream.wait_for_confirms()
     stream.close()
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from synergy.drivers import nova_message
-from synergy.drivers.reading import DATA
+from synergy.drivers.message_schema import DATA
 from tests.builders import NOON, rid
 
 CONTEXT = {

@@ -4,8 +4,8 @@ import time
 from datetime import UTC, datetime
 from typing import Final
 
-# Where there is one that goes on while the machine sleeps: or it would seem that the wall clock was
-# set whenever a laptop wakes up.
+# CLOCK_BOOTTIME, where it exists, also counts the time that the machine sleeps. Without it, a
+# laptop that wakes up would look as if somebody had set its wall clock.
 _MONOTONIC: Final = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
 
@@ -17,5 +17,5 @@ class SystemClock:
         return datetime.now(UTC)
 
     def monotonic_s(self) -> float:
-        """Return seconds that never go back, also those while the machine slept."""
+        """Return seconds that never go back and go on while the machine sleeps."""
         return time.clock_gettime(_MONOTONIC)

@@ -1,7 +1,8 @@
-"""The outside of a message of oslo.messaging: whose it is, what it calls, where an answer goes.
+"""Reads the envelope and the header of an oslo.messaging message: its project, method and reply
+queue.
 
-Must not know AMQP, nor what is inside the arguments. An envelope is JSON that carries the message
-as a JSON text: {"oslo.version": "2.0", "oslo.message": "..."}.
+Must not know AMQP, nor what the arguments mean. An envelope is JSON that carries the message as a
+JSON text: {"oslo.version": "2.0", "oslo.message": "..."}.
 """
 
 import json
@@ -12,16 +13,17 @@ from typing import Any
 import orjson
 
 from synergy.core.errors import InvalidInput
-from synergy.drivers.reading import MSG_ID, OUTLINE, usable_fields
+from synergy.drivers.message_schema import HEADER, MSG_ID, usable_fields
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Outline:
-    """The outside of a message.
+class MessageHeader:
+    """What a message says of itself beside its arguments.
 
-    unique_id    stays the same when the broker delivers again
-    called       somebody waits for an answer, even where msg_id and reply_queue cannot be used
-    reply_queue  where the caller waits, None for a cast; msg_id tells calls of one queue apart
+    unique_id    stays the same when the broker redelivers the message
+    called       somebody waits for a reply, even if msg_id and reply_queue are not usable
+    reply_queue  where the caller waits, None for a cast; msg_id distinguishes the calls of one
+                 queue
     """
 
     method: str
@@ -34,24 +36,24 @@ class Outline:
 
 
 @dataclass(frozen=True, slots=True)
-class Opened:
-    """An envelope, opened once: the body as it came, and the message in it."""
+class Envelope:
+    """A parsed envelope: the body as it came, the envelope's own fields, and the message in it."""
 
     body: bytes
-    envelope: Mapping[str, object]
+    fields: Mapping[str, object]
     message: dict[str, Any]
 
-    def closed(self, **changes: object) -> bytes:
-        """Return the body with other values in the message. Raises InvalidInput."""
+    def with_changes(self, **changes: object) -> bytes:
+        """Return the body with these values replaced in the message. Raises InvalidInput."""
         try:
             inner = json.dumps({**self.message, **changes})
-            return json.dumps({**self.envelope, "oslo.message": inner}).encode()
-        except RecursionError as error:  # what orjson could read may be nested too deep to write
-            raise InvalidInput("a message that is nested too deep to be changed") from error
+            return json.dumps({**self.fields, "oslo.message": inner}).encode()
+        except RecursionError as error:  # orjson reads deeper nesting than json can write
+            raise InvalidInput("a message that is nested too deeply to be changed") from error
 
 
-def open_body(body: bytes) -> Opened:
-    """Open an envelope. Raises InvalidInput."""
+def open_body(body: bytes) -> Envelope:
+    """Parse an envelope and the message in it. Raises InvalidInput."""
     try:
         envelope = _parsed(body)
         message = _parsed(envelope["oslo.message"])
@@ -61,24 +63,25 @@ def open_body(body: bytes) -> Opened:
             f"not an envelope of oslo.messaging: {ascii(what)[1:-1]}"[:200]
         ) from error
     if not isinstance(message, dict):
-        raise InvalidInput("not an envelope of oslo.messaging: the message is no object")
-    return Opened(body, envelope, message)
+        raise InvalidInput("not an envelope of oslo.messaging: the message is not an object")
+    return Envelope(body, envelope, message)
 
 
 def _parsed(text: bytes | str) -> Any:
-    """Parse with orjson, which is three times as quick; what it finds too strict or too big for
-    itself, such as NaN, is for the standard library."""
+    """Parse with orjson, which is three times as fast. What orjson refuses, such as NaN or a very
+    large integer, goes to the standard library."""
     try:
         return orjson.loads(text)
     except orjson.JSONDecodeError:
         return json.loads(text)
 
 
-def outline_of(opened: Opened) -> Outline:
-    """Return the outside of a request; what is not as oslo.messaging sends it counts as absent."""
+def read_header(opened: Envelope) -> MessageHeader:
+    """Return the header of a request; a field that oslo.messaging would not send counts as
+    absent."""
     message = opened.message
-    usable = usable_fields(OUTLINE, message)
-    return Outline(
+    usable = usable_fields(HEADER, message)
+    return MessageHeader(
         method=usable["method"] or "",
         namespace=usable["namespace"],
         project_id=usable["_context_project_id"],
@@ -90,20 +93,20 @@ def outline_of(opened: Opened) -> Outline:
 
 
 def with_token(body: bytes, token: str) -> bytes:
-    """Return a message whose context acts with another token. Raises InvalidInput."""
-    return open_body(body).closed(_context_auth_token=token)
+    """Return the message with another token in its context. Raises InvalidInput."""
+    return open_body(body).with_changes(_context_auth_token=token)
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """The outside of a reply; `ending` is False for a sign of life of a call that goes on."""
+class ReplyHeader:
+    """The header of a reply; `ending` is False for a heartbeat of a call that is still running."""
 
     msg_id: str
     ending: bool
 
 
-def answer_of(body: bytes) -> Answer:
-    """Return the outside of a reply. Raises InvalidInput."""
+def read_reply_header(body: bytes) -> ReplyHeader:
+    """Return the header of a reply. Raises InvalidInput."""
     message = open_body(body).message
     msg_id = usable_fields(MSG_ID, message)["_msg_id"]
-    return Answer(msg_id or "", bool(message.get("ending", True)))
+    return ReplyHeader(msg_id or "", bool(message.get("ending", True)))

@@ -1,8 +1,9 @@
-"""Reads and rewrites the one message that Synergy understands: schedule_and_build_instances.
+"""Reads and rewrites Nova's build message, schedule_and_build_instances, and its resize and
+unshelve.
 
-Everything else passes untouched, so only this shape is known here: the oslo.messaging envelope, a
-flat request context, and `nova_object` primitives. Must not know AMQP. What is relied on was
-observed on Nova 34 (method version 1.17); fields that are not needed are carried, not read.
+All other messages pass untouched, so only these shapes are known here: the oslo.messaging envelope,
+a flat request context, and `nova_object` primitives. Must not know AMQP. The code relies on what
+was observed on Nova 34 (method version 1.17); fields that are not needed are carried along unread.
 """
 
 import base64
@@ -25,9 +26,9 @@ from synergy.core.model import (
     Constraints,
     Resources,
 )
-from synergy.drivers import reading
-from synergy.drivers.envelope import Opened, open_body
-from synergy.drivers.reading import DATA, inside, read_fields, shown, usable_fields
+from synergy.drivers import message_schema
+from synergy.drivers.envelope import Envelope, open_body
+from synergy.drivers.message_schema import DATA, object_at, read_fields, shown, usable_fields
 from synergy.ports import BuildRequest, Change, ChangeKind, Credentials, Delivery
 
 METHOD: Final = "schedule_and_build_instances"
@@ -35,12 +36,12 @@ NAMESPACE: Final = "compute_task"
 VERSION: Final = "1.17"
 CHANGES: Final = {"migrate_server": ChangeKind.RESIZE, "unshelve_instance": ChangeKind.UNSHELVE}
 _USERDATA_QUOTA: Final = re.compile(r"^\s*quota\s*=\s*(shared|private)\s*$", re.MULTILINE)
-_LONGEST_FAULT: Final = 200  # Nova cuts a fault at 255 characters, its own words included
-_LONGEST_WHY: Final = 300
-_LONGEST_BODY: Final = 8 * 2**20  # databases refuse a statement that is much longer
-_MOST_CLASSES: Final = 128  # resource classes of one flavor
+_MAX_FAULT_CHARS: Final = 200  # Nova cuts a fault at 255 characters, including its own text
+_MAX_WHY_CHARS: Final = 300
+_MAX_BODY_BYTES: Final = 8 * 2**20  # databases refuse a statement that is much longer
+_MAX_CLASSES: Final = 128  # resource classes of one flavor
 _AMOUNT: Final = re.compile(r"[0-9]{1,16}")
-# One list entry for each server; the others belong to all servers of the message.
+# Lists with one entry per server; all other arguments belong to every server of the message.
 _PER_SERVER: Final = ("build_requests", "request_specs", "block_device_mapping", "tags")
 
 
@@ -52,7 +53,7 @@ def read(message_id: str, body: bytes) -> Delivery:
         return unreadable(message_id, body, f"not a build request of Nova: {error}")
 
 
-def read_opened(message_id: str, opened: Opened) -> Delivery:
+def read_opened(message_id: str, opened: Envelope) -> Delivery:
     """Return the requests of a message that was opened already."""
     try:
         requests = _split(opened)
@@ -62,49 +63,49 @@ def read_opened(message_id: str, opened: Opened) -> Delivery:
 
 
 def unreadable(message_id: str, body: bytes, why: str) -> Delivery:
-    """Return a message that is to be set aside."""
-    return Delivery(message_id=message_id, body=body, unreadable=why[:_LONGEST_WHY])
+    """Return a delivery that will be set aside, with the reason."""
+    return Delivery(message_id=message_id, body=body, unreadable=why[:_MAX_WHY_CHARS])
 
 
-def servers_of(opened: Opened) -> frozenset[str]:
+def servers_of(opened: Envelope) -> frozenset[str]:
     """Return the servers that a build message asks for, none if one of them cannot be read."""
     try:
-        args = inside(opened.message, "args", of="the message")
+        args = object_at(opened.message, "args", of="the message")
         return frozenset(
-            read_fields(reading.SERVER, inside(spec, DATA, of="request spec"), "request spec")[
-                "instance_uuid"
-            ]
+            read_fields(
+                message_schema.SERVER, object_at(spec, DATA, of="request spec"), "request spec"
+            )["instance_uuid"]
             for spec in _list(args, "request_specs")
         )
     except InvalidInput:
         return frozenset()
 
 
-def message_id_of(opened: Opened, unique_id: str | None) -> str:
-    """Return what a message is known by, the same when the broker delivers it again."""
+def message_id_of(opened: Envelope, unique_id: str | None) -> str:
+    """Return the id of a message, which is the same when the broker redelivers it."""
     return unique_id or hashlib.sha256(opened.body).hexdigest()
 
 
-def _split(message: Opened) -> tuple[BuildRequest, ...]:
+def _split(message: Envelope) -> tuple[BuildRequest, ...]:
     inner = message.message
     if inner.get("method") != METHOD:
         raise InvalidInput(f"method is {shown(inner.get('method'))}, not {METHOD!r}")
-    if len(message.body) > _LONGEST_BODY:
+    if len(message.body) > _MAX_BODY_BYTES:
         raise InvalidInput(
-            f"it has {len(message.body):,} bytes, but must have at most {_LONGEST_BODY:,}"
+            f"it has {len(message.body):,} bytes, but must have at most {_MAX_BODY_BYTES:,}"
         )
-    args = inside(inner, "args", of="the message")
+    args = object_at(inner, "args", of="the message")
     specs, builds = _list(args, "request_specs"), _list(args, "build_requests")
     if len(builds) != len(specs):
         raise InvalidInput(f"{len(specs)} request_specs but {len(builds)} build_requests")
     if not specs:
-        raise InvalidInput("it asks for no server")
-    context = read_fields(reading.CONTEXT, inner, "context")
+        raise InvalidInput("it requests no server")
+    context = read_fields(message_schema.CONTEXT, inner, "context")
     requests = tuple(
-        _one(message, context, specs, builds, position) for position in range(len(specs))
+        _build_request(message, context, specs, builds, position) for position in range(len(specs))
     )
     if len({request.server_id for request in requests}) != len(requests):
-        raise InvalidInput("it asks twice for the same server")
+        raise InvalidInput("it requests the same server twice")
     return requests
 
 
@@ -117,18 +118,18 @@ def _list(args: Mapping[str, object], name: str) -> list[Any]:
     return found
 
 
-def _one(
-    message: Opened,
+def _build_request(
+    message: Envelope,
     context: Mapping[str, Any],
     specs: Sequence[object],
     builds: Sequence[object],
     position: int,
 ) -> BuildRequest:
-    raw_spec = inside(specs[position], DATA, of="request spec")
-    spec = read_fields(reading.REQUEST_SPEC, raw_spec, "request spec")
+    raw_spec = object_at(specs[position], DATA, of="request spec")
+    spec = read_fields(message_schema.REQUEST_SPEC, raw_spec, "request spec")
     instance = read_fields(
-        reading.NEW_INSTANCE,
-        inside(builds[position], DATA, "instance", DATA, of="build request"),
+        message_schema.NEW_INSTANCE,
+        object_at(builds[position], DATA, "instance", DATA, of="build request"),
         "instance",
     )
     if instance["uuid"] != spec["instance_uuid"]:
@@ -148,7 +149,7 @@ def _one(
         flavor=flavor["name"],
         demand=demand_of(flavor, flavor["extra_specs"], boots_from_volume=spec["is_bfv"]),
         created_at=instance["created_at"],
-        body=_single(message, position, len(specs)),
+        body=_body_of_one(message, position, len(specs)),
         batch_id=instance["reservation_id"],
         metadata=instance["metadata"],
         extra_specs=flavor["extra_specs"],
@@ -158,33 +159,35 @@ def _one(
 
 
 def _flavor_of(spec: Mapping[str, object]) -> dict[str, Any]:
-    return read_fields(reading.FLAVOR, inside(spec, "flavor", DATA, of="request spec"), "flavor")
+    return read_fields(
+        message_schema.FLAVOR, object_at(spec, "flavor", DATA, of="request spec"), "flavor"
+    )
 
 
-def changed_project(opened: Opened) -> str | None:
+def changed_project(opened: Envelope) -> str | None:
     """Return the project of the server that a message would change, as far as it can be read.
 
-    An administrator may change a server of a project that is not his own.
+    It need not be the caller's project: an administrator may change a server of any project.
     """
     try:
-        instance = inside(opened.message, "args", "instance", DATA, of="the message")
+        instance = object_at(opened.message, "args", "instance", DATA, of="the message")
     except InvalidInput:
         return None
-    found = usable_fields(reading.OWNER, instance)["project_id"]
+    found = usable_fields(message_schema.OWNER, instance)["project_id"]
     return str(found) if found else None
 
 
-def read_change(opened: Opened, unique_id: str | None) -> Change:
+def read_change(opened: Envelope, unique_id: str | None) -> Change:
     """Return the resize or unshelve that a message asks for. Raises InvalidInput."""
     method = opened.message.get("method")
     kind = CHANGES.get(method) if isinstance(method, str) else None
     if kind is None:
         raise InvalidInput(f"method is {shown(method)}, none of {', '.join(CHANGES)}")
-    args = inside(opened.message, "args", of="the message")
-    raw_spec = inside(args, "request_spec", DATA, of="args")
-    spec = read_fields(reading.SHAPE, raw_spec, "request spec")
+    args = object_at(opened.message, "args", of="the message")
+    raw_spec = object_at(args, "request_spec", DATA, of="args")
+    spec = read_fields(message_schema.SHAPE, raw_spec, "request spec")
     instance = read_fields(
-        reading.CHANGED_INSTANCE, inside(args, "instance", DATA, of="args"), "instance"
+        message_schema.CHANGED_INSTANCE, object_at(args, "instance", DATA, of="args"), "instance"
     )
     flavor = _flavor_of(args if kind is ChangeKind.RESIZE else raw_spec)
     return Change(
@@ -205,7 +208,8 @@ def read_change(opened: Opened, unique_id: str | None) -> Change:
 def demand_of(
     flavor: Mapping[str, Any], extra_specs: Mapping[str, str], *, boots_from_volume: bool
 ) -> Resources:
-    """Return what Placement will be asked for: the flavor, and `resources:CLASS` extra specs."""
+    """Return what Nova will request from Placement: the flavor and its `resources:CLASS` extra
+    specs."""
     local_gb = flavor["ephemeral_gb"] + -(-flavor["swap"] // 1024)
     amounts: dict[str, object] = {
         "VCPU": flavor["vcpus"],
@@ -221,17 +225,17 @@ def demand_of(
                     "2^53 - 1"
                 )
             amounts[name] = int(value)
-    if len(amounts) > _MOST_CLASSES:
+    if len(amounts) > _MAX_CLASSES:
         raise InvalidInput(
-            f"flavor: it asks for {len(amounts)} resource classes, but must ask for at most "
-            f"{_MOST_CLASSES}"
+            f"flavor: it requests {len(amounts)} resource classes, but must request at most "
+            f"{_MAX_CLASSES}"
         )
     return Resources.demand(amounts, of=f"flavor {shown(flavor['name'])}")
 
 
 def constraints_of(spec: Mapping[str, object], extra_specs: Mapping[str, str]) -> Constraints:
-    """Return what binds the choice of a host: a zone, a server group, the traits of flavor and
-    image. Raises InvalidInput.
+    """Return what restricts the choice of a host: a zone, a server group, the traits of flavor and
+        image. Raises InvalidInput.
 
     Traits of numbered groups (`trait1:...`) go with the resources of their group; both are left to
     Nova.
@@ -242,11 +246,11 @@ def constraints_of(spec: Mapping[str, object], extra_specs: Mapping[str, str]) -
         for key, value in extra_specs.items()
         if key.startswith(TRAIT) and value in ("required", "forbidden")
     }
-    placement = read_fields(reading.PLACEMENT, spec, "request spec")
+    placement = read_fields(message_schema.PLACEMENT, spec, "request spec")
     if placement["availability_zone"]:
         found[AVAILABILITY_ZONE] = placement["availability_zone"]
     if spec.get("scheduler_hints"):
-        hints = read_fields(reading.HINTS, spec["scheduler_hints"], "scheduler_hints")
+        hints = read_fields(message_schema.HINTS, spec["scheduler_hints"], "scheduler_hints")
         if hints["group"]:
             found[SERVER_GROUP] = hints["group"][0]
     return tuple(sorted(found.items()))
@@ -255,11 +259,11 @@ def constraints_of(spec: Mapping[str, object], extra_specs: Mapping[str, str]) -
 def _image_traits(spec: Mapping[str, object]) -> Sequence[str]:
     if not spec.get("image"):
         return ()
-    image = inside(spec["image"], of="image").get(DATA) or {}
-    if not inside(image, of="image").get("properties"):
+    image = object_at(spec["image"], of="image").get(DATA) or {}
+    if not object_at(image, of="image").get("properties"):
         return ()
-    properties = inside(image["properties"], DATA, of="image properties")
-    found = read_fields(reading.IMAGE_PROPERTIES, properties, "image properties")
+    properties = object_at(image["properties"], DATA, of="image properties")
+    found = read_fields(message_schema.IMAGE_PROPERTIES, properties, "image properties")
     return tuple(found["traits_required"])
 
 
@@ -273,8 +277,8 @@ def _quota_in_user_data(encoded: str | None) -> str | None:
     return found.group(1) if found else None
 
 
-def _single(message: Opened, position: int, count: int) -> bytes:
-    """Return the message for one of its servers only; verbatim when it has just one."""
+def _body_of_one(message: Envelope, position: int, count: int) -> bytes:
+    """Return the message for just one of its servers; unchanged when it has only one."""
     if count == 1:
         return message.body
     args = dict(message.message["args"])
@@ -286,12 +290,12 @@ def _single(message: Opened, position: int, count: int) -> bytes:
     spec[DATA] = {**spec[DATA], "num_instances": 1}
     args["request_specs"] = [spec]
     unique = f"{message.message.get('_unique_id', '')}-{position}"
-    return message.closed(args=args, _unique_id=unique)
+    return message.with_changes(args=args, _unique_id=unique)
 
 
 def failure_of(fault: str) -> BuildFailure:
-    """Return what a fault says of a failed build: Nova's API and its legacy notifications name no
-    exception, so its own words are all there is."""
+    """Classify a failed build by the text of its fault: Nova's API and its legacy notifications do
+    not name the exception."""
     if "maximum number of retries" in fault:
         return BuildFailure.RETRIES_EXHAUSTED
     if "No valid host" in fault:
@@ -300,27 +304,28 @@ def failure_of(fault: str) -> BuildFailure:
 
 
 def refused(body: bytes, reason: str) -> bytes:
-    """Return the message so that Nova ends the server with `reason` as its fault."""
+    """Return the message changed so that Nova puts the server in ERROR with `reason` as its
+    fault."""
     message = open_body(body)
-    text = f"(none) Synergy rejected this request: {reason}"[:_LONGEST_FAULT]
-    args = inside(message.message, "args", of="the message")
+    text = f"(none) Synergy rejected this request: {reason}"[:_MAX_FAULT_CHARS]
+    args = object_at(message.message, "args", of="the message")
     specs = [
-        {**spec, DATA: {**inside(spec, DATA, of="request spec"), "force_hosts": [text]}}
+        {**spec, DATA: {**object_at(spec, DATA, of="request spec"), "force_hosts": [text]}}
         for spec in _list(args, "request_specs")
     ]
-    return message.closed(args={**args, "request_specs": specs})
+    return message.with_changes(args={**args, "request_specs": specs})
 
 
 def refused_change(body: bytes, reason: str) -> bytes:
-    """Return a resize or unshelve that Nova gives up at once, with `reason` in the event that its
-    user reads; the server stays as it is.
+    """Return a resize or unshelve changed so that Nova gives it up at once, with `reason` in the
+    event that its user reads; the server stays as it is.
 
-    An unshelve asks for a host that does not exist. Nova has words of its own for a resize that
-    finds no host, but tells what it misses when the host that the server is said to be on does not
-    exist; nothing of that is saved.
+    An unshelve requests a host that does not exist, and Nova's error names that host. For a resize
+    without a host Nova has a fixed text, so there the instance itself is given a current host that
+    does not exist, which Nova's error names too; Nova saves none of that.
     """
     message = open_body(body)
-    text = f"(none) Synergy rejected this request: {reason}"[:_LONGEST_FAULT]
+    text = f"(none) Synergy rejected this request: {reason}"[:_MAX_FAULT_CHARS]
     args = dict(message.message["args"])
     if message.message["method"] == "unshelve_instance":
         nowhere = _object("Destination", "1.4", {"host": text, "node": None})
@@ -329,7 +334,7 @@ def refused_change(body: bytes, reason: str) -> bytes:
     else:
         server = args["instance"]
         args["instance"] = {**server, DATA: {**server[DATA], "host": text}}
-    return message.closed(args=args)
+    return message.with_changes(args=args)
 
 
 def credentials_of(body: bytes) -> Credentials:
@@ -338,13 +343,13 @@ def credentials_of(body: bytes) -> Credentials:
 
 
 def _credentials(inner: Mapping[str, object]) -> Credentials:
-    context = read_fields(reading.CONTEXT, inner, "context")
+    context = read_fields(message_schema.CONTEXT, inner, "context")
     return Credentials(context["_context_auth_token"], context["_context_roles"])
 
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What a conductor reads of a build message."""
+    """What the embedded conductor reads of a build message."""
 
     server_ids: tuple[str, ...]
     constraints: Constraints
@@ -353,16 +358,17 @@ class Order:
 
 
 def order_of(body: bytes) -> Order:
-    """Return what a conductor reads of a message. Raises InvalidInput."""
+    """Return what the embedded conductor needs of a message. Raises InvalidInput."""
     message = open_body(body)
-    args = inside(message.message, "args", of="the message")
-    specs = [inside(spec, DATA, of="request spec") for spec in _list(args, "request_specs")]
+    args = object_at(message.message, "args", of="the message")
+    specs = [object_at(spec, DATA, of="request spec") for spec in _list(args, "request_specs")]
     if not specs:
-        raise InvalidInput("it asks for no server")
+        raise InvalidInput("it requests no server")
     hosts = specs[0].get("force_hosts")
     return Order(
         server_ids=tuple(
-            read_fields(reading.SERVER, spec, "request spec")["instance_uuid"] for spec in specs
+            read_fields(message_schema.SERVER, spec, "request spec")["instance_uuid"]
+            for spec in specs
         ),
         constraints=constraints_of(specs[0], _flavor_of(specs[0])["extra_specs"]),
         forced_host=str(hosts[0]) if hosts else None,

@@ -494,12 +494,12 @@ class Cloud:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
-    """What an examination of one thing found, and how to mend it where it is not well."""
+    """The result of one check of `synergy-manage doctor`; `fix` says what to do when it failed."""
 
     name: str
-    well: bool
-    said: str
-    mend: str = ""
+    passed: bool
+    detail: str
+    fix: str = ""
 
 
 # --- a site's own priorities ---------------------------------------------------------------------

@@ -179,10 +179,10 @@ def _findings(conf: cfg.ConfigOpts) -> Iterator[Finding]:
     """Examine configuration, key and database, then the cloud."""
     problems = problems_of(conf)
     for problem in problems:
-        yield Finding(name="configuration", well=False, said=problem, mend="edit the file")
+        yield Finding(name="configuration", passed=False, detail=problem, fix="edit the file")
     if not problems:
-        yield Finding(name="configuration", well=True, said="complete and valid")
-    for name, attempt, mend in (
+        yield Finding(name="configuration", passed=True, detail="complete and valid")
+    for name, attempt, fix in (
         (
             "key",
             check_keys,
@@ -193,32 +193,32 @@ def _findings(conf: cfg.ConfigOpts) -> Iterator[Finding]:
     ):
         try:
             attempt(conf)
-            yield Finding(name=name, well=True, said="as this Synergy needs it")
+            yield Finding(name=name, passed=True, detail="as this Synergy needs it")
         except SynergyError as error:
-            yield Finding(name=name, well=False, said=str(error), mend=mend)
+            yield Finding(name=name, passed=False, detail=str(error), fix=fix)
     examine = getattr(cloud_plugins().get(conf.cloud), "examine", None)
     if examine is not None and not problems:
         try:
             yield from examine(conf, probe=conf.action.probe)
         except ConfigurationInvalid as error:
             for problem in error.problems:
-                yield Finding(name="cloud", well=False, said=problem, mend="edit the file")
+                yield Finding(name="cloud", passed=False, detail=problem, fix="edit the file")
 
 
 def _doctor(conf: cfg.ConfigOpts) -> None:
-    """Check every connection, right and setting, and say how to mend each."""
+    """Check every connection, permission and setting, and print a fix for each that fails."""
     found = []
     for finding in _findings(conf):
         found.append(finding)
         if conf.action.format != "json":
-            _say(f"{'ok  ' if finding.well else 'FAIL'}  {finding.name}: {finding.said}")
-            if not finding.well:
-                _say(f"      mend: {finding.mend}")
+            _say(f"{'ok  ' if finding.passed else 'FAIL'}  {finding.name}: {finding.detail}")
+            if not finding.passed:
+                _say(f"      fix: {finding.fix}")
     if conf.action.format == "json":
         _say(json.dumps([asdict(finding) for finding in found], indent=2))
-    ill = sum(not finding.well for finding in found)
-    if ill:
-        raise Conflict(f"{ill} of {len(found)} checks failed")
+    failed = sum(not finding.passed for finding in found)
+    if failed:
+        raise Conflict(f"{failed} of {len(found)} checks failed")
 
 
 _ACTIONS: dict[str, dict[str, Callable[[cfg.ConfigOpts], None]]] = {

@@ -75,7 +75,7 @@ class Sides:
     def relay(self, prefetch=100, still_waiting=lambda ids: ids, core_url=None):
         made = Relay(
             self.edge_url, core_url or self.core_url, still_waiting=still_waiting,
-            durability=Durability(), prefetch=prefetch, doubt_s=0.5,
+            durability=Durability(), prefetch=prefetch, recheck_s=0.5,
         )  # fmt: skip
         made.manage(frozenset())
         self.relays.append(made)

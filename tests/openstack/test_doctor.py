@@ -24,11 +24,11 @@ def start(beside):
     until(lambda: "Synergy listens" in beside.manage("doctor", "--no-probe")[1])
 
 
-def ill(beside, *words):
-    """Return what the doctor found wrong by the name of the check, with how to mend it."""
+def failed_checks(beside, *words):
+    """Return what the doctor found wrong by the name of the check, with how to fix it."""
     code, text = beside.manage("doctor", "-f", "json", *words)
     found, _ = json.JSONDecoder().raw_decode(text[text.index("[\n") :])
-    wrong = {one["name"]: (one["said"], one["mend"]) for one in found if not one["well"]}
+    wrong = {one["name"]: (one["detail"], one["fix"]) for one in found if not one["passed"]}
     assert code == bool(wrong)
     assert (f"{len(wrong)} of {len(found)} checks failed" in text) == bool(wrong)
     return wrong
@@ -47,13 +47,13 @@ def test_a_cloud_in_order_passes_every_check(beside):
 def test_a_service_that_does_not_run_relays_nothing(beside):
     start(beside)  # makes the queue
     beside.stop()
-    assert ill(beside) == {
+    assert failed_checks(beside) == {
         "the relay passes it on": ("the cast did not come to the core", "start synergy-service")
     }
 
 
 @pytest.mark.parametrize(
-    ("option", "value", "check", "said", "mend"),
+    ("option", "value", "check", "detail", "fix"),
     [
         ("password", "wrong", "Keystone accepts Synergy's user", "credentials", "username, password"),
         ("auth_url", "http://127.0.0.1:9/v3", "Keystone accepts Synergy's user", "Keystone", "auth_url"),
@@ -63,33 +63,33 @@ def test_a_service_that_does_not_run_relays_nothing(beside):
         ("core_url", "rabbit://nobody:wrong@127.0.0.1:9/core", "broker of Nova (core_url)", "refused", "broker runs"),
     ],
 )  # fmt: skip
-def test_a_wrong_setting_is_told_with_how_to_mend_it(beside, option, value, check, said, mend):
+def test_a_wrong_setting_is_reported_with_its_fix(beside, option, value, check, detail, fix):
     beside.configure(openstack={option: value.format(**beside.settings.ports)})
-    wrong = ill(beside, "--no-probe")
+    wrong = failed_checks(beside, "--no-probe")
     assert check in wrong, wrong
-    assert said in wrong[check][0]
-    assert mend in wrong[check][1]
+    assert detail in wrong[check][0]
+    assert fix in wrong[check][1]
 
 
 def test_a_user_without_the_role_is_told_which_to_add(beside):
     beside.configure(openstack={"username": "alice", "project_name": "science"})
-    said, mend = ill(beside, "--no-probe")["its roles"]
-    assert said == "the roles are member, reader"
-    assert mend == "openstack role add --user alice --project science admin"
+    detail, fix = failed_checks(beside, "--no-probe")["its roles"]
+    assert detail == "the roles are member, reader"
+    assert fix == "openstack role add --user alice --project science admin"
 
 
 def test_an_edge_that_is_the_core_is_told(beside):
     core = configuration.broker(beside.settings, "core")
     beside.configure(openstack={"edge_url": core})
-    said, mend = ill(beside)["cloud"]
-    assert said.startswith("[openstack] edge_url and core_url are the same")
-    assert mend == "edit the file"
+    detail, fix = failed_checks(beside)["cloud"]
+    assert detail.startswith("[openstack] edge_url and core_url are the same")
+    assert fix == "edit the file"
 
 
 def test_a_key_and_a_database_that_are_not_there_are_told(beside, tmp_path):
     nowhere = f"sqlite:///{tmp_path}/nowhere.sqlite"
     beside.configure(database={"connection": nowhere, "keys_file": tmp_path / "nowhere"})
-    wrong = ill(beside, "--no-probe")
+    wrong = failed_checks(beside, "--no-probe")
     assert wrong["key"][1].startswith("synergy-manage keys create")
     assert wrong["database"][1] == "synergy-manage db upgrade"
 
@@ -99,7 +99,7 @@ def test_a_nova_api_that_does_not_come_through_synergy_and_notifies_nobody_is_to
     name = f"unused-{uuid4().hex[:8]}"
     beside.configure(openstack={"edge_url": on_edge.add_vhost(name), "nova_topics": "nobody"})
     try:
-        wrong = ill(beside)
+        wrong = failed_checks(beside)
     finally:
         on_edge.remove_vhost(name)
     assert wrong["queue of build requests on the edge"][0] == "there is no queue 'conductor'"

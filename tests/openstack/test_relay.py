@@ -93,7 +93,7 @@ def test_no_odd_message_ends_a_connection_or_stops_those_behind_it(sides, caplog
         ))  # fmt: skip
     assert set(raw) <= set(passed)
     assert all(delivery.unreadable for delivery in found if len(delivery.requests) != 1)
-    assert not [r for r in caplog.records if "tried again in" in r.getMessage()]
+    assert not [r for r in caplog.records if "reconnecting in" in r.getMessage()]
     assert len(caplog.records) < 20
 
 
@@ -109,7 +109,7 @@ def test_no_odd_answer_ends_the_connection_of_answers(sides, caplog):
                 content_encoding="utf-8",
             )  # fmt: skip
     assert api.call(context, "attach_volume", number=4) == 8
-    assert not [r for r in caplog.records if "tried again in" in r.getMessage()]
+    assert not [r for r in caplog.records if "reconnecting in" in r.getMessage()]
 
 
 def test_what_is_handed_over_reaches_the_conductor_as_it_is(sides):
@@ -329,7 +329,7 @@ def test_a_confirmation_of_before_a_lost_connection_acknowledges_nothing(sides, 
         api.cast({}, "migrate_server", number=number)
     time.sleep(0.5)
     sides.lab._rabbitmqctl("close_all_connections", "--vhost", sides.names[0], "a test")
-    until(lambda: relay._edge.trouble)
+    until(lambda: relay._edge.connection_error)
     assert relay.wait_ready(15)
     sides.create()
     (before,) = fetched(relay)
@@ -337,7 +337,7 @@ def test_a_confirmation_of_before_a_lost_connection_acknowledges_nothing(sides, 
     until(lambda: waiting(sides, "conductor") == 1)  # the request, which nobody acknowledged
     relay.acknowledge([before])
     until(lambda: waiting(sides, "conductor") == 0)
-    assert relay._edge.trouble == ""
+    assert relay._edge.connection_error == ""
 
 
 def test_no_more_are_taken_than_may_be_unacknowledged(sides):
@@ -418,7 +418,7 @@ def test_a_broker_that_cannot_be_used_is_told_and_tried_again(lab, changes, told
     )
     relay.manage(frozenset())
     try:
-        until(lambda: relay._edge.trouble)
+        until(lambda: relay._edge.connection_error)
         with pytest.raises(UpstreamUnavailable, match=f"the broker of nova-api: .*{told}"):
             relay.fetch(limit=1)
         with pytest.raises(HandOverFailed, match=f"the broker does not answer: .*{told}"):

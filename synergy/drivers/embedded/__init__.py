@@ -1,5 +1,5 @@
 """The embedded cloud: Nova, Keystone and Placement in this process, behind the ports.
 
-It is part of the product: the demo, the simulator and a laptop run on it. The contract tests hold
-it to what the real drivers do, so a difference from Nova is a defect here.
+It is part of the product: the demo, the simulator and trials on a laptop use it. The same contract
+tests run on it and on the real drivers, so a difference from Nova is a bug here.
 """

@@ -1,4 +1,4 @@
-"""The embedded cloud's resizes and unshelves: what waits between its API and its conductor."""
+"""The embedded cloud's resizes and unshelves on their way from its API to its conductor."""
 
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -17,14 +17,14 @@ class EmbeddedChanges:
         reject: Callable[[Change, str], None],
         faults: Faults,
     ) -> None:
-        """`perform` does a change, `reject` leaves the server as it is and keeps why."""
+        """`perform` makes a change; `reject` leaves the server as it is and records the reason."""
         self._perform, self._reject, self._faults = perform, reject, faults
         self._wake: Wake = lambda: None
         self._inbox: deque[Change] = deque()
         self._unacked: dict[str, Change] = {}
 
     def arrive(self, change: Change) -> None:
-        """Take a change off nova-api's way."""
+        """Intercept a change from nova-api."""
         self._inbox.append(change)
         self._wake()
 
@@ -39,23 +39,23 @@ class EmbeddedChanges:
         return taken
 
     def redeliver(self) -> None:
-        """Put what was never acknowledged back, as a broker does when its consumer dies."""
+        """Requeue the unacknowledged changes, as a broker does when its consumer dies."""
         self._inbox.extendleft(reversed(self._unacked.values()))
         self._unacked.clear()
 
     def let_pass(self, change: Change) -> None:
         """Hand the change to the conductor as it came."""
-        if self._faults.strikes("change_hand_over"):
+        if self._faults.triggers("change_hand_over"):
             raise HandOverFailed("the broker did not take the message")
         self._perform(change)
-        if self._faults.strikes("change_unconfirmed"):
+        if self._faults.triggers("change_unconfirmed"):
             raise HandOverUnknown("the broker did not confirm the message")
 
     def refuse(self, change: Change, reason: str) -> None:
-        """Leave the server as it is, and let its user read why."""
+        """Leave the server as it is, and show its user the reason."""
         self._reject(change, reason)
 
     def acknowledge(self, changes: Sequence[Change]) -> None:
-        """Let the broker forget these."""
+        """Acknowledge these to the broker."""
         for change in changes:
             self._unacked.pop(change.message_id, None)

@@ -1,11 +1,11 @@
-"""What goes wrong in the embedded cloud, on demand."""
+"""Fault injection for the embedded cloud."""
 
 from dataclasses import dataclass
 
 
 @dataclass(slots=True)
 class Faults:
-    """Failures on demand: how many of the next operations fail, and how Nova's API answers.
+    """Injected faults: how many of the next operations fail, and how Nova's API answers.
 
     api_delay_s  seconds before each answer of Nova's API
     """
@@ -21,8 +21,8 @@ class Faults:
     api_down: bool = False
     api_delay_s: float = 0.0
 
-    def strikes(self, name: str) -> bool:
-        """Tell whether the next operation of this name fails, and use the failure up."""
+    def triggers(self, name: str) -> bool:
+        """Return whether the next operation of this name fails; each True uses up one failure."""
         left: int = getattr(self, name)
         if left > 0:
             setattr(self, name, left - 1)

@@ -1,6 +1,6 @@
-"""The servers of the embedded cloud, those that were deleted, and what is notified of them.
+"""The servers of the embedded cloud, including deleted ones, and their notifications.
 
-Whoever changes them holds the lock of the cloud. Must not know hosts, quotas or what a server does.
+The caller must hold the cloud's lock for a change. Must not know hosts, quotas or builds.
 """
 
 from collections import deque
@@ -14,11 +14,11 @@ from synergy.drivers.embedded.faults import Faults
 from synergy.ports import Clock, Notice, NoticeKind, ServerStatus, ServerView, Wake
 
 _UNBUILT: Final = (ServerStatus.SCHEDULING, ServerStatus.BUILDING)
-_MOST_DELETED: Final = 10_000  # that are remembered; Nova's own are archived some day, too
+_MAX_DELETED: Final = 10_000  # kept; Nova archives deleted servers some day, too
 
 
 class Fleet:
-    """Servers by id, when each changed, and the notifications that nobody took yet."""
+    """Servers by id, when each changed, and the notifications that were not fetched yet."""
 
     def __init__(self, clock: Clock, faults: Faults) -> None:
         self._clock, self._faults = clock, faults
@@ -37,8 +37,8 @@ class Fleet:
     def of(
         self, project_id: str | None, *, changed_since: datetime | None = None
     ) -> list[ServerView]:
-        """Return a project's servers, or everybody's; with `changed_since` those that changed,
-        deleted ones too."""
+        """Return a project's servers, or all; with `changed_since` only those that changed since,
+        including deleted ones."""
         known = [*self.present.values()]
         if changed_since is not None:
             known += self.deleted.values()
@@ -46,7 +46,7 @@ class Fleet:
         return [one for one in known if project_id in (None, one.project_id)]
 
     def unbuilt(self, project_id: str | None) -> list[str]:
-        """Return the ids of a project's servers, or everybody's, that are not built yet."""
+        """Return the ids of the servers, of a project or of all, that are not built yet."""
         return [one.server_id for one in self.of(project_id) if one.status in _UNBUILT]
 
     def put(self, server: ServerView) -> None:
@@ -55,22 +55,23 @@ class Fleet:
         self.changed_at[server.server_id] = self._clock.now()
 
     def drop(self, server: ServerView) -> None:
-        """Forget a server; Nova tells later that it was there, unless it never left the API."""
+        """Remove a server. It is kept as deleted, unless no conductor ever got it: Nova keeps no
+        record of such a server either."""
         del self.present[server.server_id]
         if server.status is ServerStatus.SCHEDULING:
             del self.changed_at[server.server_id]
             return
         self.deleted[server.server_id] = replace(server, status=ServerStatus.DELETED, host=None)
         self.changed_at[server.server_id] = self._clock.now()
-        if len(self.deleted) > _MOST_DELETED:
+        if len(self.deleted) > _MAX_DELETED:
             oldest = next(iter(self.deleted))
             del self.deleted[oldest], self.changed_at[oldest]
 
     # --- notifications ----------------------------------------------------------------------------
 
     def notify(self, kind: NoticeKind, server_id: str, **more: Any) -> None:
-        """Send a notification, unless one is to be lost."""
-        if self._faults.strikes("lost_notice"):
+        """Send a notification, unless the fault `lost_notice` drops it."""
+        if self._faults.triggers("lost_notice"):
             return
         self.notices.append(Notice(kind=kind, server_id=server_id, at=self._clock.now(), **more))
         for wake in self._wakes:
@@ -81,5 +82,5 @@ class Fleet:
         self._wakes.append(wake)
 
     def take_notices(self, limit: int) -> Sequence[Notice]:
-        """Return up to `limit` notifications, which are gone then."""
+        """Remove and return up to `limit` notifications."""
         return [self.notices.popleft() for _ in range(min(limit, len(self.notices)))]

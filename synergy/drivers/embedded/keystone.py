@@ -14,7 +14,7 @@ from synergy.ports import Clock, ProjectView, Wake
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """Who a token acts for, and until when."""
+    """The user and project of a token, and when it expires."""
 
     user_id: str
     project_id: str
@@ -28,7 +28,7 @@ class EmbeddedIdentity:
     def __init__(self, spec: CloudSpec, clock: Clock, rng: random.Random) -> None:
         self._spec, self._clock, self._rng = spec, clock, rng
         self._projects = {project.project_id: project for project in spec.projects}
-        self._tokens: dict[str, Token] = {}  # the first to expire first
+        self._tokens: dict[str, Token] = {}  # ordered by expiry
         self._lock = threading.Lock()
         self.down = False
         self._wakes: list[Wake] = []
@@ -63,7 +63,7 @@ class EmbeddedIdentity:
         return dict(self._project(project_id).users)
 
     def gone(self, owners: Collection[tuple[str, str]]) -> Mapping[tuple[str, str], str]:
-        """Return why some of these (project_id, user_id) can act no longer."""
+        """Return those of the (project_id, user_id) pairs that can no longer act, and why."""
         self._answer()
         found = {owner: self._why_gone(*owner) for owner in owners}
         return {owner: why for owner, why in found.items() if why}
@@ -78,7 +78,7 @@ class EmbeddedIdentity:
         return "its user is disabled in Keystone" if user_id in self.disabled else ""
 
     def remove_user(self, user_id: str) -> None:
-        """Delete a user, as an administrator of Keystone would: all roles go too."""
+        """Delete a user and its roles, as an administrator of Keystone would."""
         self._deleted_users.add(user_id)
         for project_id, project in list(self._projects.items()):
             users = {one: name for one, name in project.users.items() if one != user_id}
@@ -105,7 +105,7 @@ class EmbeddedIdentity:
         self._changed()
 
     def set_users(self, project_id: str, users: Mapping[str, str]) -> None:
-        """Give and take roles on a project, as an administrator of Keystone would."""
+        """Replace the users with a role on a project, as an administrator of Keystone would."""
         self._projects[project_id] = replace(self._project(project_id), users=dict(users))
         self._changed()
 
@@ -118,7 +118,7 @@ class EmbeddedIdentity:
         raise NotFound(f"user {user!r} has no role on project {project_id!r}")
 
     def request_context(self, user: str, project: ProjectView) -> dict[str, Any]:
-        """Return the context of a request that a user makes now. Raises NotFound."""
+        """Return the request context of a user, with a new token. Raises NotFound."""
         token = self.issue_token(user, project.project_id)
         user_id = self._tokens[token].user_id
         return {
@@ -141,18 +141,18 @@ class EmbeddedIdentity:
         return token
 
     def check_token(self, token: str) -> Token | None:
-        """Return whom a token acts for, None when it is unknown or expired."""
+        """Return a token's user and project, None when it is unknown or expired."""
         found = self._tokens.get(token)
         return found if found and found.expires_at > self._clock.now() else None
 
     def create_trust(self, token: str, *, project_id: str, roles: Sequence[str]) -> str:
-        """Let the token's user trust Synergy. Raises InvalidInput."""
+        """Create a trust from the token's user to Synergy. Raises InvalidInput."""
         self._answer()
         found = self.check_token(token)
         if found is None:
-            raise InvalidInput("the user's token is expired or unknown: no trust can be made of it")
+            raise InvalidInput("the user's token is expired or unknown: it cannot create a trust")
         if found.from_trust:
-            raise InvalidInput("the user's token comes from a trust: it cannot make another")
+            raise InvalidInput("the user's token comes from a trust: it cannot create another")
         if found.project_id != project_id or not roles:
             raise InvalidInput(f"the user's token gives no roles on project {project_id!r}")
         trust_id = f"{self._rng.getrandbits(128):032x}"
@@ -166,7 +166,7 @@ class EmbeddedIdentity:
         return [key for key, one in self.trusts.items() if (one.user_id, one.project_id) == whose]
 
     def delete_trust(self, trust_id: str) -> None:
-        """Delete a trust; nothing happens when it is gone."""
+        """Delete a trust; one that is gone is no error."""
         self._answer()
         self.trusts.pop(trust_id, None)
 

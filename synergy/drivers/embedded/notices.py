@@ -21,4 +21,4 @@ class EmbeddedNotices:
         return self._nova.take_notices(limit)
 
     def acknowledge(self, notices: Sequence[Notice]) -> None:
-        """Nothing to forget: what was fetched is gone."""
+        """Do nothing: `fetch` removed them already."""

@@ -1,8 +1,8 @@
-"""The embedded cloud's Nova: servers that boot in time, on hosts that fill up.
+"""The embedded cloud's Nova: servers that take time to boot, on hosts that fill up.
 
-What Nova was seen to do (held servers count in no quota, a deleted held server tells nobody, a
-second build of an active server orphans it) happens here too. Failures come on demand through
-`faults`. Must not know managers: it sees only what crosses the ports.
+It does what was observed on Nova: a server that still waits in Synergy counts in no quota, its
+deletion sends no notification, and a second build of an active server orphans it. `faults` injects
+failures. Must not know managers: it sees only what crosses the ports.
 """
 
 import random
@@ -51,7 +51,7 @@ from synergy.ports import (
 
 _PAGE: Final = 1000
 _ABORTED: Final = "Build of instance aborted."
-_BREAKS: Final = ("build_error", "reschedule")  # the faults that break a build on its host
+_BREAKS: Final = ("build_error", "reschedule")  # the faults that make a build fail on its host
 
 
 class EmbeddedNova:
@@ -92,7 +92,7 @@ class EmbeddedNova:
             return self._timers.next_at()
 
     def catch_up(self) -> None:
-        """Let everything happen that is due by now."""
+        """Run everything that is due by now."""
         with self._lock:
             self._timers.catch_up()
 
@@ -115,20 +115,20 @@ class EmbeddedNova:
         return [nova_message.read(message_id, body) for message_id, body in taken]
 
     def acknowledge(self, deliveries: Sequence[Delivery]) -> None:
-        """Let the broker forget these."""
+        """Acknowledge these to the broker."""
         with self._lock:
             for delivery in deliveries:
                 self._unacked.pop(delivery.message_id, None)
 
     def redeliver(self) -> None:
-        """Put what was never acknowledged back, as a broker does when its consumer dies."""
+        """Requeue the unacknowledged messages, as a broker does when its consumer dies."""
         self.changes.redeliver()
         with self._lock:
             self._inbox.extendleft(reversed(self._unacked.items()))
             self._unacked.clear()
 
     def publish(self, message_id: str, body: bytes) -> None:
-        """Put any message on the edge, as a faulty client might."""
+        """Put any message on the edge, valid or not."""
         with self._lock:
             self._inbox.append((message_id, body))
         for wake in self._request_wakes:
@@ -146,7 +146,7 @@ class EmbeddedNova:
 
     def _hand_over(self, parcel: Parcel) -> Receipt:
         with self._lock:
-            if self.faults.strikes("hand_over"):
+            if self.faults.triggers("hand_over"):
                 return Receipt(Handed.NOT_SENT, "the broker did not take the message")
             try:
                 order = nova_message.order_of(parcel.body)
@@ -154,12 +154,12 @@ class EmbeddedNova:
                 return Receipt(Handed.UNUSABLE, str(error))
             for server_id in order.server_ids:
                 self._conduct(server_id, order, parcel.token or order.token)
-            if self.faults.strikes("unconfirmed"):
+            if self.faults.triggers("unconfirmed"):
                 return Receipt(Handed.UNKNOWN, "the broker did not confirm the message")
             return Receipt(Handed.SENT)
 
     def backlog(self) -> int:
-        """Return how many messages wait for the conductor: it takes each at once."""
+        """Return 0: this conductor takes each message at once."""
         return 0
 
     def refuse(self, body: bytes, reason: str) -> None:
@@ -179,7 +179,7 @@ class EmbeddedNova:
             self._fail(
                 server, f"No valid host was found. No such host - host: {forced} node: None "
             )
-        elif self.faults.strikes("no_valid_host"):
+        elif self.faults.triggers("no_valid_host"):
             self._fail(server, "No valid host was found. ")
         elif not self._authorized(token):
             self._fail(server, "Not authorized for image.")
@@ -204,7 +204,7 @@ class EmbeddedNova:
             return
         self._placement.allocate(server.server_id, host, server.demand)
         self.fleet.put(replace(server, status=ServerStatus.BUILDING, host=host))
-        breaks = next((name for name in _BREAKS if self.faults.strikes(name)), "")
+        breaks = next((name for name in _BREAKS if self.faults.triggers(name)), "")
         self._timers.after(
             self._spec.boot_s, lambda: self._built(server.server_id, breaks, constraints)
         )
@@ -214,18 +214,19 @@ class EmbeddedNova:
         if server is None or server.status is not ServerStatus.BUILDING:
             return
         if breaks:
-            gone = self._broken(server)
+            unplaced = self._fail_attempt(server)
             if breaks == "reschedule":
-                self._place(gone, constraints)
+                self._place(unplaced, constraints)
             else:
-                self._put_in_error(gone, _ABORTED)
+                self._put_in_error(unplaced, _ABORTED)
             return
         active = replace(server, status=ServerStatus.ACTIVE, launched_at=self._clock.now())
         self.fleet.put(active)
         self.fleet.notify(NoticeKind.BOOTED, server_id, host=server.host)
 
-    def _broken(self, server: ServerView) -> ServerView:
-        """A build broke on its host: Nova tells so, but not that it gives up or tries elsewhere."""
+    def _fail_attempt(self, server: ServerView) -> ServerView:
+        """Release the host of a failed attempt. Nova notifies the attempt, but not whether it will
+        give up or try another host."""
         self.fleet.notify(
             NoticeKind.ATTEMPT_FAILED, server.server_id, host=server.host, detail=_ABORTED
         )
@@ -262,22 +263,22 @@ class EmbeddedNova:
             return {one: self.fleet.present[one] for one in server_ids if one in self.fleet.present}
 
     def still_waiting(self, server_ids: Iterable[str]) -> set[str]:
-        """Return those of the servers for which no conductor has done anything yet."""
+        """Return those of the servers that no conductor has begun to work on."""
         found = self.servers(server_ids)
         return {key for key, one in found.items() if one.status is ServerStatus.SCHEDULING}
 
     def servers_of(
         self, project_id: str | None, *, changed_since: datetime | None = None
     ) -> Iterator[ServerView]:
-        """Walk a project's servers, or everybody's; with `changed_since` those that changed,
-        deleted ones too."""
+        """Yield a project's servers, or all; with `changed_since` only those that changed since,
+        including deleted ones."""
         self._answer()
         with self._lock:
             found = self.fleet.of(project_id, changed_since=changed_since)
         yield from found
 
     def unbuilt(self, project_id: str | None = None) -> Iterator[Sequence[str]]:
-        """Walk, page by page, the ids of the servers that are not built yet."""
+        """Yield the ids of the servers that are not built yet, page by page."""
         with self._lock:
             ids = self.fleet.unbuilt(project_id)
         for start in range(0, max(1, len(ids)), _PAGE):
@@ -285,7 +286,7 @@ class EmbeddedNova:
             yield ids[start : start + _PAGE]
 
     def delete_server(self, server_id: str) -> None:
-        """Delete a server; nothing happens when it is gone."""
+        """Delete a server; one that is gone is no error."""
         self._answer()
         with self._lock:
             server = self.fleet.present.get(server_id)
@@ -294,10 +295,12 @@ class EmbeddedNova:
                 return
             self._drop(server)
             if server.status is not ServerStatus.SCHEDULING:
-                self.fleet.notify(NoticeKind.DELETED, server_id)  # a held server tells nobody
+                self.fleet.notify(
+                    NoticeKind.DELETED, server_id
+                )  # Nova notifies no deletion of a server that no conductor got
 
     def set_error(self, server_id: str) -> None:
-        """Show the server as failed; nothing is done to it. Raises NotFound."""
+        """Set the server's status to ERROR; nothing else happens to it. Raises NotFound."""
         self._answer()
         with self._lock:
             self.fleet.put(replace(self.fleet.get(server_id), status=ServerStatus.ERROR))
@@ -318,7 +321,7 @@ class EmbeddedNova:
             self.fleet.put(replace(self.fleet.get(server_id), status=ServerStatus.STOPPED))
 
     def snapshot_server(self, server_id: str, image_name: str) -> str:
-        """Start an image of the server, and return the image's id."""
+        """Start a snapshot of the server, and return the image's id."""
         self._answer()
         with self._lock:
             self.fleet.get(server_id)
@@ -328,7 +331,7 @@ class EmbeddedNova:
             return image_id
 
     def image_is_ready(self, image_id: str) -> bool:
-        """Tell whether the image is complete. Raises NotFound."""
+        """Return whether the image is complete. Raises NotFound."""
         self._answer()
         if image_id not in self._images:
             raise NotFound(f"image {image_id!r} does not exist")
@@ -360,21 +363,21 @@ class EmbeddedNova:
             return self._placement.hosts()
 
     def used_on(self, name: str) -> Resources:
-        """Return what the servers of a host hold."""
+        """Return what the servers of a host use."""
         with self._lock:
             return self._placement.used_on(name)
 
     def set_down(self, *, nova: bool, keystone: bool) -> None:
-        """Let Nova's API and Keystone answer nothing, or answer again."""
+        """Make Nova's API or Keystone unavailable, or available again."""
         self.faults.api_down, self._identity.down = nova, keystone
 
     def set_host_up(self, name: str, up: bool) -> None:
-        """Let a host fail or come back."""
+        """Set whether a host is up."""
         with self._lock:
             self._placement.set_up(name, up)
 
     def room_for(self, demand: Resources, constraints: Constraints = ()) -> Mapping[str, Resources]:
-        """Return the hosts that can take a demand now, and what is free on each."""
+        """Return the hosts with room for a demand now, and what is free on each."""
         self._answer()
         with self._lock:
             return self._placement.room_for(demand, constraints)
@@ -396,22 +399,22 @@ class EmbeddedNova:
         return self._quotas.server_limit(project_id)
 
     def limited_classes(self) -> frozenset[str]:
-        """Return the resource classes that Nova's limits bound."""
+        """Return the resource classes that Nova limits."""
         self._answer()
         return self._quotas.classes()
 
     def quota_record(self, project_id: str) -> Limits:
-        """Return what was set for the project itself."""
+        """Return the limits set explicitly for the project."""
         self._answer()
         return self._quotas.record(project_id)
 
     def lift_quota(self, project_id: str) -> None:
-        """Make every class unlimited."""
+        """Set every class to unlimited."""
         self._answer()
         self._quotas.lift(project_id)
 
     def restore_quota(self, project_id: str, record: Limits) -> None:
-        """Put a record back."""
+        """Restore a record."""
         self._answer()
         self._quotas.restore(project_id, record)
 
@@ -421,7 +424,7 @@ class EmbeddedNova:
         self._quotas.set(project_id, limits)
 
     def used_by(self, project_id: str) -> Resources:
-        """Return what a project's servers hold."""
+        """Return what a project's servers use."""
         self._answer()
         with self._lock:
             return total(
@@ -430,7 +433,7 @@ class EmbeddedNova:
                 if self.fleet.present[server_id].project_id == project_id
             )
 
-    # --- what a user does -------------------------------------------------------------------------
+    # --- the user's view: nova-api ----------------------------------------------------------------
 
     def create_server(
         self,
@@ -444,7 +447,7 @@ class EmbeddedNova:
         availability_zone: str | None = None,
         server_group: str | None = None,
     ) -> list[str]:
-        """Ask for servers as `openstack server create` does, and return their ids."""
+        """Create servers as `openstack server create` does, and return their ids."""
         if flavor not in self._flavors:
             known = ", ".join(sorted(self._flavors))
             raise NotFound(f"flavor {flavor!r} does not exist; there are: {known}")
@@ -489,7 +492,8 @@ class EmbeddedNova:
         return ids
 
     def _new_id(self) -> str:
-        """Ids that sort in the order of creation, so that ties in a queue resolve that way."""
+        """Return an id that sorts in the order of creation, so that ties in a queue break that
+        way."""
         self._created += 1
         number = (self._created << 80) | self._rng.getrandbits(80)
         return str(UUID(int=number & (2**128 - 1), version=4))
@@ -507,32 +511,32 @@ class EmbeddedNova:
     # --- resize and unshelve ----------------------------------------------------------------------
 
     def resize_server(self, server_id: str, flavor: str) -> None:
-        """Ask for another flavor. Raises NotFound, and Conflict as Nova does where a server is not
-        there yet, or something else is done to it."""
-        self._ask_for(ChangeKind.RESIZE, server_id, flavor)
+        """Resize a server. Raises NotFound, or Conflict, as Nova does, when the server is not built
+        yet or has another task."""
+        self._request_change(ChangeKind.RESIZE, server_id, flavor)
 
     def unshelve_server(self, server_id: str) -> None:
-        """Ask for a shelved server. Raises NotFound."""
-        self._ask_for(ChangeKind.UNSHELVE, server_id, None)
+        """Unshelve a server. Raises NotFound."""
+        self._request_change(ChangeKind.UNSHELVE, server_id, None)
 
-    def _ask_for(self, kind: ChangeKind, server_id: str, flavor: str | None) -> None:
+    def _request_change(self, kind: ChangeKind, server_id: str, flavor: str | None) -> None:
         message_id = f"c-{self._rng.getrandbits(64):016x}"
-        change = self._resizes.asked(kind, server_id, flavor, message_id)
+        change = self._resizes.request(kind, server_id, flavor, message_id)
         if change.project_id in self._managed:
             self.changes.arrive(change)
         else:
             self._resizes.perform(change)
 
     def confirm_resize(self, server_id: str) -> None:
-        """Keep the new flavor. Raises NotFound, or Conflict when no resize waits for that."""
+        """Keep the new flavor. Raises NotFound, or Conflict without a resize to confirm."""
         self._resizes.confirm(server_id)
 
     def revert_resize(self, server_id: str) -> None:
-        """Go back to the old flavor. Raises NotFound, or Conflict when no resize waits for that."""
+        """Go back to the old flavor. Raises NotFound, or Conflict without a resize to revert."""
         self._resizes.revert(server_id)
 
     def last_failure(self, server_id: str) -> str:
-        """Return why the last thing that was asked of a server failed."""
+        """Return why the server's last resize or unshelve failed, "" if none did."""
         return self._resizes.last_failure(server_id)
 
     # --- notifications ----------------------------------------------------------------------------

@@ -1,6 +1,6 @@
-"""The embedded cloud's Placement: what each host has, and who holds what of it.
+"""The embedded cloud's Placement: the hosts' capacity, and the servers' allocations.
 
-Must not know servers' states or users. Whoever calls holds the lock of the cloud.
+Must not know servers' states or users. The caller must hold the cloud's lock.
 """
 
 from collections.abc import Collection, Iterator
@@ -41,17 +41,17 @@ class EmbeddedPlacement:
         self._hosts[host] = replace(self._hosts[host], availability_zone=zone)
 
     def used_on(self, host: str) -> Resources:
-        """Return what is held of a host."""
+        """Return what is used on a host."""
         return self._capacity[host] - self._free[host]
 
     def set_up(self, host: str, up: bool) -> None:
-        """Let a host fail or come back. Raises NotFound."""
+        """Set whether a host is up. Raises NotFound."""
         if host not in self._capacity:
             raise NotFound(f"host {host!r} does not exist")
         (self._down.discard if up else self._down.add)(host)
 
     def room_for(self, demand: Resources, constraints: Constraints) -> dict[str, Resources]:
-        """Return the hosts that can take a demand now, and what is free on each."""
+        """Return the hosts with room for a demand now, and what is free on each."""
         return {
             name: free
             for name, free in self._free.items()
@@ -61,18 +61,18 @@ class EmbeddedPlacement:
         }
 
     def best_host(self, demand: Resources, constraints: Constraints = ()) -> str | None:
-        """Return the host with most left among those that have room, by name where equal."""
+        """Return the host with the most free VCPU among those with room; ties go by name."""
         room = self.room_for(demand, constraints)
         return max(room, key=lambda name: (room[name].get("VCPU", 0), name), default=None)
 
     def allocate(self, server_id: str, host: str, demand: Resources) -> None:
-        """Let a server hold a demand on a host, instead of what it held before."""
+        """Allocate a demand on a host to a server, in place of its allocation before."""
         self.release(server_id)
         self._allocations[server_id] = (host, demand)
         self._free[host] -= demand
 
     def release(self, server_id: str) -> None:
-        """Give back what a server holds, if anything."""
+        """Release a server's allocation, if it has one."""
         held = self._allocations.pop(server_id, None)
         if held is not None:
             self._free[held[0]] += held[1]
@@ -86,6 +86,6 @@ class EmbeddedPlacement:
         return self._allocations[server_id][0]
 
     def held(self) -> Iterator[tuple[str, Resources]]:
-        """Walk (server_id, demand) of all allocations."""
+        """Yield (server_id, demand) of all allocations."""
         for server_id, (_, demand) in self._allocations.items():
             yield server_id, demand

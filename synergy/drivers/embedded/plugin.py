@@ -20,10 +20,12 @@ OPTIONS = (
         help="YAML file that lists the hosts, flavors and projects of the embedded cloud. A "
         "relative path is looked up beside the configuration file, then in the current folder.",
     ),
-    cfg.IntOpt("seed", default=1, help="Seed of the ids and tokens that the cloud makes up."),
+    cfg.IntOpt(
+        "seed", default=1, help="Seed of the random ids and tokens that the cloud generates."
+    ),
 )
 GROUP = "embedded"
-SIMULATED = True  # nothing real can be harmed, so the API may do without Keystone
+SIMULATED = True  # nothing real can be harmed, so the API may run without Keystone
 
 
 def open_cloud(conf: cfg.ConfigOpts, clock: Clock) -> Cloud:

@@ -1,6 +1,6 @@
-"""The embedded cloud's limits by project: defaults, and what was set for a project itself.
+"""The embedded cloud's limits by project: defaults, and explicit limits of a project.
 
-Must not know servers: what they hold is told.
+Must not know servers: their usage is an argument.
 """
 
 from collections.abc import Iterable, Mapping
@@ -24,7 +24,7 @@ class EmbeddedQuotas:
         self._own: dict[str, dict[str, int | None]] = {}
 
     def of(self, project_id: str) -> Limits:
-        """Return the limits that hold, by resource class. Raises NotFound."""
+        """Return the effective limits by resource class. Raises NotFound."""
         return {name: limit for name, limit in self._all(project_id).items() if name != SERVERS}
 
     def server_limit(self, project_id: str) -> int | None:
@@ -43,15 +43,15 @@ class EmbeddedQuotas:
         )
 
     def record(self, project_id: str) -> Limits:
-        """Return what was set for the project itself."""
+        """Return the limits set explicitly for the project."""
         return dict(self._own.get(project_id, {}))
 
     def lift(self, project_id: str) -> None:
-        """Make every class, and the number of servers, unlimited."""
+        """Set every class, and the number of servers, to unlimited."""
         self.set(project_id, dict.fromkeys((*self._default[project_id], SERVERS)))
 
     def restore(self, project_id: str, record: Limits) -> None:
-        """Put a record back."""
+        """Restore a record."""
         self._own[project_id] = dict(record)
 
     def set(self, project_id: str, limits: Limits) -> None:
@@ -67,13 +67,13 @@ class EmbeddedQuotas:
         servers: int,
         count: int,
     ) -> None:
-        """Raises InvalidInput, in Nova's words, when `count` servers of `demand` are too much for a
-        project that has `servers`, which use `used`."""
+        """Raise InvalidInput, with Nova's message, when `count` more servers of `demand` exceed the
+        limits of a project with `servers` servers that use `used`."""
         has, asks = {**used, SERVERS: servers}, {**demand, SERVERS: 1}
         for name, limit in self._all(project_id).items():
-            asked = asks.get(name, 0) * count
-            if limit is not None and has.get(name, 0) + asked > limit:
+            requested = asks.get(name, 0) * count
+            if limit is not None and has.get(name, 0) + requested > limit:
                 raise InvalidInput(
-                    f"Quota exceeded for {name}: Requested {asked}, "
+                    f"Quota exceeded for {name}: Requested {requested}, "
                     f"but already used {has.get(name, 0)} of {limit}"
                 )

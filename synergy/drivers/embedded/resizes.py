@@ -1,6 +1,6 @@
-"""What the embedded cloud's conductor does with resizes and unshelves.
+"""Resizes and unshelves in the embedded cloud's conductor.
 
-Must not know how they are asked for, nor who decides whether they may.
+Must not know how they arrive, nor who decides whether they are allowed.
 """
 
 from collections.abc import Mapping
@@ -20,7 +20,7 @@ _RESIZABLE: Final = frozenset({ServerStatus.ACTIVE, ServerStatus.STOPPED})
 
 
 class Resizes:
-    """Servers that another flavor was asked for, until their users have decided."""
+    """Resized servers, until their users confirm or revert."""
 
     def __init__(
         self,
@@ -31,7 +31,7 @@ class Resizes:
     ) -> None:
         self._lock, self._fleet = lock, fleet
         self._placement, self._flavors = placement, flavors
-        self._before: dict[str, ServerView] = {}  # its resize
+        self._before: dict[str, ServerView] = {}  # each resized server as it was before
         self._failures: dict[str, str] = {}
 
     def forget(self, server_id: str) -> None:
@@ -39,13 +39,13 @@ class Resizes:
         self._before.pop(server_id, None)
         self._failures.pop(server_id, None)
 
-    def asked(
+    def request(
         self, kind: ChangeKind, server_id: str, flavor: str | None, message_id: str
     ) -> Change:
-        """Return the change that a user asks for; without a flavor the server keeps its own.
+        """Return the change that a user requests; without a flavor the server keeps its own.
 
-        Raises NotFound, and Conflict as Nova does where a server is not there yet, or something
-        else is done to it.
+        Raises NotFound, or Conflict, as Nova does, when the server is not built yet or has another
+        task.
         """
         server = self._fleet.get(server_id)
         resizable = server.status in _RESIZABLE and not server.in_task
@@ -69,11 +69,12 @@ class Resizes:
         )
 
     def perform(self, change: Change) -> None:
-        """Find a host; a resized server holds the larger of both until its user decided."""
+        """Find a host. Until its user confirms or reverts, a resized server is allocated the larger
+        of its old and new amounts."""
         with self._lock:
             server = self._fleet.present.get(change.server_id)
             if server is None:
-                return  # deleted meanwhile
+                return  # deleted in the meantime
             self._placement.release(change.server_id)
             needed = change.demand
             if change.kind is ChangeKind.RESIZE:
@@ -98,27 +99,27 @@ class Resizes:
             self._fleet.put(replace(server, flavor=change.flavor, demand=change.demand, host=host))
 
     def reject(self, change: Change, reason: str) -> None:
-        """Leave the server as it is, and let its user read why."""
+        """Leave the server as it is, and show its user the reason."""
         with self._lock:
             if change.server_id not in self._fleet.present:
-                return  # deleted meanwhile
+                return  # deleted in the meantime
             self._fleet.put(replace(self._fleet.get(change.server_id), in_task=False))
             self._failures[change.server_id] = f"Synergy rejected this request: {reason}"
 
     def confirm(self, server_id: str) -> None:
-        """Keep the new flavor. Raises NotFound, or Conflict when no resize waits for that."""
+        """Keep the new flavor. Raises NotFound, or Conflict without a resize to confirm."""
         self._resized(server_id)
         self._end(server_id, self._fleet.get(server_id))
 
     def revert(self, server_id: str) -> None:
-        """Go back to the old flavor. Raises NotFound, or Conflict when no resize waits for that."""
+        """Go back to the old flavor. Raises NotFound, or Conflict without a resize to revert."""
         self._end(server_id, self._resized(server_id))
 
     def _resized(self, server_id: str) -> ServerView:
-        """Return what a server was before its resize. Raises NotFound and Conflict."""
+        """Return a server as it was before its resize. Raises NotFound and Conflict."""
         self._fleet.get(server_id)
         if server_id not in self._before:
-            raise Conflict(f"server {server_id!r} waits for no resize to be confirmed")
+            raise Conflict(f"server {server_id!r} has no resize to confirm or revert")
         return self._before[server_id]
 
     def _end(self, server_id: str, final: ServerView) -> None:
@@ -131,5 +132,5 @@ class Resizes:
             self._fleet.notify(NoticeKind.RESIZED, server_id, host=host)
 
     def last_failure(self, server_id: str) -> str:
-        """Return why the last thing that was asked of a server failed."""
+        """Return why the server's last resize or unshelve failed, "" if none did."""
         return self._failures.get(server_id, "")

@@ -1,4 +1,4 @@
-"""What an embedded cloud consists of, as values, and how it is read from a YAML file."""
+"""The description of an embedded cloud: hosts, flavors and projects, read from a YAML file."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
@@ -16,9 +16,9 @@ DEFAULT_ZONE: Final = "nova"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HostSpec:
-    """A compute host: inventory by resource class, of which some is reserved.
+    """A compute host: its inventory and reserved amounts by resource class.
 
-    availability_zone  None: the host is in the zone of those that are in no other
+    availability_zone  None means DEFAULT_ZONE
     """
 
     name: str
@@ -29,14 +29,14 @@ class HostSpec:
     availability_zone: str | None = None
 
     def satisfies(self, constraints: Constraints) -> bool:
-        """Tell whether the host is what a request insists on."""
+        """Return whether the host meets all constraints of a request."""
         return all(self._satisfies(name, value) for name, value in constraints)
 
     def _satisfies(self, name: str, value: str) -> bool:
         if name == AVAILABILITY_ZONE:
             return value == (self.availability_zone or DEFAULT_ZONE)
         if not name.startswith(TRAIT):
-            return True  # a server group: the embedded cloud places its servers anywhere
+            return True  # a server group: the embedded cloud ignores its policy
         return (name.removeprefix(TRAIT) in self.traits) == (value == "required")
 
     def capacity(self) -> Resources:

@@ -1,6 +1,6 @@
-"""What happens later in the embedded cloud: a boot, an image.
+"""Delayed actions of the embedded cloud, such as a boot or an image.
 
-Must not know what it is. Whoever calls holds the lock of the cloud.
+Must not know what they do. The caller must hold the cloud's lock.
 """
 
 import heapq
@@ -23,15 +23,15 @@ class Timers:
         return self._due[0][0] if self._due else None
 
     def catch_up(self) -> None:
-        """Let everything happen that is due by now."""
+        """Run everything that is due by now."""
         while self._due and self._due[0][0] <= self._clock.now():
             heapq.heappop(self._due)[2]()
 
-    def after(self, delay_s: float, happen: Callable[[], None]) -> None:
-        """Let something happen in `delay_s` seconds, or now."""
+    def after(self, delay_s: float, action: Callable[[], None]) -> None:
+        """Run `action` in `delay_s` seconds, or at once when that is not positive."""
         if delay_s <= 0:
-            happen()
+            action()
             return
         self._count += 1
         due_at = self._clock.now() + timedelta(seconds=delay_s)
-        heapq.heappush(self._due, (due_at, self._count, happen))
+        heapq.heappush(self._due, (due_at, self._count, action))

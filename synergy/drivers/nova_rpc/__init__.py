@@ -1,6 +1,6 @@
-"""Stands between nova-api and Nova's conductor on AMQP.
+"""The relay between nova-api and Nova's conductor on AMQP.
 
-nova-api publishes to a vhost of its own (edge); everybody else of Nova is on another (core). What
-Synergy does not manage is relayed as it came, in both directions. Works on the messages' envelopes,
-so it needs nothing of Nova, and versions of its interface do not matter.
+nova-api publishes to a vhost of its own (edge); all other Nova services use another vhost (core).
+What Synergy does not manage is relayed unchanged in both directions. The relay works on message
+envelopes, so it imports nothing of Nova and does not depend on RPC versions.
 """

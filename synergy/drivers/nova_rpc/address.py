@@ -1,6 +1,6 @@
-"""Where brokers are and how they are reached: URLs and options as oslo.messaging has them.
+"""Broker addresses: URLs and options in the format of oslo.messaging.
 
-Why: an operator copies the transport_url of nova.conf, with several hosts and TLS in it. Must not
+Why: an operator copies transport_url from nova.conf, with several hosts and TLS in it. Must not
 open a connection.
 """
 
@@ -22,42 +22,46 @@ OPTIONS: Final = (
     cfg.BoolOpt(
         "ssl",
         default=False,
-        help="Speak TLS with the brokers, as Nova does with [oslo_messaging_rabbit] ssl. Their "
-        "certificates are always verified. This and the following may also be said in a URL, where "
-        "they come first: rabbit://user:password@host:5671/vhost?ssl=1&ssl_ca_file=/etc/ssl/ca.pem.",
+        help="Use TLS to the brokers, as Nova does with [oslo_messaging_rabbit] ssl. Their "
+        "certificates are always verified. This and the following options may also be given in a "
+        "URL, which takes precedence: "
+        "rabbit://user:password@host:5671/vhost?ssl=1&ssl_ca_file=/etc/ssl/ca.pem.",
     ),
     cfg.StrOpt(
         "ssl_ca_file",
-        help="File with the certificates that the brokers' are verified with. Default: those of "
+        help="File with the CA certificates that verify the brokers. Default: those of "
         "the system.",
     ),
-    cfg.StrOpt("ssl_cert_file", help="File with Synergy's own certificate, if brokers ask for it."),
-    cfg.StrOpt("ssl_key_file", help="File with the key of that certificate."),
+    cfg.StrOpt(
+        "ssl_cert_file",
+        help="File with Synergy's client certificate, for brokers that require one.",
+    ),
+    cfg.StrOpt("ssl_key_file", help="File with the private key of that certificate."),
     cfg.StrOpt(
         "ssl_version",
         choices=[(_VERSIONS[0], "TLS 1.2 or later."), (_VERSIONS[1], "TLS 1.3 or later.")],
-        help="Lowest version of TLS that is spoken. Default: what the system allows.",
+        help="Lowest TLS version to accept. Default: what the system allows.",
     ),
     cfg.IntOpt(
         "heartbeat_timeout_threshold",
         default=30,
         min=0,
         max=3600,
-        help="Seconds without a word of a broker after which its connection counts as dead; with 0 "
-        "nobody asks.",
+        help="Seconds without a heartbeat after which a broker's connection counts as dead; 0 "
+        "disables heartbeats.",
     ),
     cfg.FloatOpt(
         "kombu_reconnect_delay",
         default=1.0,
         min=0.1,
         max=300,
-        help="Seconds before a connection that broke is tried again, at first.",
+        help="Seconds before the first attempt to reconnect after a connection broke.",
     ),
     cfg.StrOpt(
         "kombu_failover_strategy",
         default="round-robin",
-        choices=[("round-robin", "As they stand in the URL."), ("shuffle", "By chance.")],
-        help="In which order the hosts of a URL are tried when one is away.",
+        choices=[("round-robin", "In the order of the URL."), ("shuffle", "In random order.")],
+        help="In which order to try the hosts of a URL when one is down.",
     ),
 )  # fmt: skip
 _TRUE: Final = ("1", "true", "yes", "on")
@@ -76,7 +80,7 @@ class Host:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tls:
-    """How the brokers' certificates are verified, and what is shown of ours."""
+    """How to verify the brokers' certificates, and the client certificate to present."""
 
     ca_file: str | None = None
     cert_file: str | None = None
@@ -86,7 +90,7 @@ class Tls:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Address:
-    """A vhost on one or several hosts, any of which serves."""
+    """A vhost on one or several hosts, any of which can serve it."""
 
     hosts: tuple[Host, ...]
     vhost: str
@@ -96,15 +100,15 @@ class Address:
     shuffled: bool = False
 
     def __str__(self) -> str:
-        """Return what may be logged."""
+        """Return the address without passwords, for logs."""
         hosts = ",".join(f"{host.name}:{host.port}" for host in self.hosts)
         return f"{'amqps' if self.tls else 'amqp'}://{hosts}/{self.vhost}"
 
 
-def read_address(url: str, options: Mapping[str, object] | None = None) -> Address:
-    """Read the URL of a broker; `options` hold for what it does not say itself.
+def read_address(url: str, configured: Mapping[str, object] | None = None) -> Address:
+    """Parse the URL of a broker; `configured` options apply where the URL sets none.
 
-    Raises InvalidInput, which repeats no password.
+    Raises InvalidInput, whose message contains no password.
     """
     try:
         parts = urlsplit(url)
@@ -112,33 +116,33 @@ def read_address(url: str, options: Mapping[str, object] | None = None) -> Addre
         raise InvalidInput(f"it must look like {FORM}: {error}") from error
     if parts.scheme not in ("rabbit", "amqp", "amqps"):
         raise InvalidInput(f"it must look like {FORM}, and begin with rabbit://")
-    said = _said(parts.query, options or {})
+    options = _merged_options(parts.query, configured or {})
     tls = None
-    if said["ssl"] or parts.scheme == "amqps":
+    if options["ssl"] or parts.scheme == "amqps":
         tls = Tls(
-            ca_file=_readable(said, "ssl_ca_file"),
-            cert_file=_readable(said, "ssl_cert_file"),
-            key_file=_readable(said, "ssl_key_file"),
-            version=said["ssl_version"] or None,
+            ca_file=_readable(options, "ssl_ca_file"),
+            cert_file=_readable(options, "ssl_cert_file"),
+            key_file=_readable(options, "ssl_key_file"),
+            version=options["ssl_version"] or None,
         )
         if tls.key_file and not tls.cert_file:
-            raise InvalidInput("ssl_key_file is of no use without ssl_cert_file")
+            raise InvalidInput("ssl_key_file needs ssl_cert_file")
     return Address(
         hosts=_hosts(parts.netloc, TLS_PORT if tls else PORT),
         vhost=unquote(parts.path[1:]) or "/",
         tls=tls,
-        heartbeat_s=float(said["heartbeat_timeout_threshold"]),
-        reconnect_s=float(said["kombu_reconnect_delay"]),
-        shuffled=said["kombu_failover_strategy"] == "shuffle",
+        heartbeat_s=float(options["heartbeat_timeout_threshold"]),
+        reconnect_s=float(options["kombu_reconnect_delay"]),
+        shuffled=options["kombu_failover_strategy"] == "shuffle",
     )
 
 
 def _hosts(netloc: str, port: int) -> tuple[Host, ...]:
-    """Read the hosts; one without an account of its own uses that of the one before."""
+    """Parse the hosts; one without its own user and password takes those of the host before it."""
     found: list[Host] = []
     user, password = "guest", "guest"
-    for one in netloc.split(","):
-        account, _, place = one.rpartition("@")
+    for part in netloc.split(","):
+        account, _, place = part.rpartition("@")
         if account:
             name, _, secret = account.partition(":")
             user, password = unquote(name), unquote(secret)
@@ -153,15 +157,15 @@ def _hosts(netloc: str, port: int) -> tuple[Host, ...]:
     return tuple(found)
 
 
-def _said(query: str, options: Mapping[str, object]) -> dict[str, Any]:
-    """Return every option: as the URL says it, else as given, else its default."""
+def _merged_options(query: str, configured: Mapping[str, object]) -> dict[str, Any]:
+    """Return every option: from the URL, else as configured, else its default."""
     known: dict[str, object] = {
-        option.name: options.get(option.name, option.default) for option in OPTIONS
+        option.name: configured.get(option.name, option.default) for option in OPTIONS
     }
     for name, text in parse_qsl(query, keep_blank_values=True):
         option = next((one for one in OPTIONS if one.name == name), None)
         if option is None:
-            continue  # one of oslo.messaging that means nothing here
+            continue  # an option of oslo.messaging that does not apply here
         if isinstance(option, cfg.BoolOpt):
             if text.lower() not in _TRUE + _FALSE:
                 raise InvalidInput(f"{name}={text} in the URL must be true or false")
@@ -174,8 +178,8 @@ def _said(query: str, options: Mapping[str, object]) -> dict[str, Any]:
     return known
 
 
-def _readable(said: Mapping[str, Any], name: str) -> str | None:
-    path = said[name]
+def _readable(options: Mapping[str, Any], name: str) -> str | None:
+    path = options[name]
     if not path:
         return None
     try:

@@ -1,4 +1,4 @@
-"""What both ways over RabbitMQ share: connections, how queues are declared, and what goes wrong.
+"""RabbitMQ connections and queue declarations, shared by the consumers and publishers.
 
 Must not know what a message means.
 """
@@ -16,16 +16,16 @@ from kombu.connection import Connection
 from synergy.drivers.nova_rpc.address import Address, Host, Tls, read_address
 
 LOG = logging.getLogger(__name__)
-ANSWER_S: Final = 10.0
+RESPONSE_TIMEOUT_S: Final = 10.0
 FOREIGN: Final = (
     OSError,
     amqp.exceptions.AMQPError,
     kombu.exceptions.KombuError,
-)  # what a broker that is away, or refuses, makes kombu raise
+)  # what kombu raises when a broker is down or refuses
 
 
 class Broker:
-    """The hosts of one address: the one that served last is tried first, then those behind it."""
+    """Connects to one of the hosts of an address, first to the one that worked last."""
 
     def __init__(self, address: Address) -> None:
         self.address = address
@@ -39,8 +39,9 @@ class Broker:
         return url if isinstance(url, Broker) else cls(read_address(url))
 
     def connect(self, *, heartbeat_s: float | None = None) -> Any:
-        """Return an open connection to the first host that answers; raises what the last of them
-        made kombu raise. A question that the broker leaves open ANSWER_S raises TimeoutError."""
+        """Return an open connection to the first host that answers. Raises kombu's error for the
+        last host if none does. On the connection, a request without a response in
+        RESPONSE_TIMEOUT_S raises TimeoutError."""
         wanted_s = self.address.heartbeat_s if heartbeat_s is None else heartbeat_s
         for _ in range(len(self._hosts) - 1):
             try:
@@ -64,19 +65,22 @@ class Broker:
             transport="pyamqp",
             ssl=_tls_options(self.address.tls, host.name),
             heartbeat=heartbeat_s,
-            connect_timeout=ANSWER_S,
-            transport_options={"read_timeout": ANSWER_S, "write_timeout": ANSWER_S},
+            connect_timeout=RESPONSE_TIMEOUT_S,
+            transport_options={
+                "read_timeout": RESPONSE_TIMEOUT_S,
+                "write_timeout": RESPONSE_TIMEOUT_S,
+            },
         )
         connection.ensure_connection(max_retries=0)  # type: ignore[no-untyped-call]
         return connection
 
     def __str__(self) -> str:
-        """Return what may be logged."""
+        """Return the address without passwords, for logs."""
         return str(self.address)
 
 
 def _tls_options(tls: Tls | None, host: str) -> object:
-    """Return what amqp wants to know: certificates are verified, and have to name the host."""
+    """Return amqp's TLS options: the certificate is verified and must match the host name."""
     if tls is None:
         return False
     options = {
@@ -98,11 +102,11 @@ def body_of(message: Any) -> bytes:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Durability:
-    """How Nova declares queues and exchanges; everybody has to agree, or the broker refuses.
+    """How Nova declares queues and exchanges; a declaration that differs is refused by the broker.
 
     durable           [oslo_messaging_rabbit] amqp_durable_queues
     quorum            rabbit_quorum_queue, which is durable
-    transient_quorum  rabbit_transient_quorum_queue: of fanouts and replies
+    transient_quorum  rabbit_transient_quorum_queue, for fanout and reply queues
     """
 
     durable: bool = False
@@ -113,8 +117,8 @@ class Durability:
 def declare(
     channel: Any, queue: str, *, exchange: str, routing_key: str, durability: Durability
 ) -> None:
-    """Make a topic exchange, queue and binding as oslo.messaging does, so that either may come
-    first."""
+    """Declare a topic exchange, queue and binding exactly as oslo.messaging does, so that either
+    side may start first."""
     durable = durability.durable or durability.quorum
     arguments = {"x-queue-type": "quorum"} if durability.quorum else {}
     channel.exchange_declare(exchange, "topic", durable=durable, auto_delete=False)
@@ -123,8 +127,8 @@ def declare(
 
 
 def declare_fanout(channel: Any, exchange: str, durability: Durability) -> str:
-    """Make a fanout exchange as oslo.messaging does, and a queue of our own that vanishes with the
-    connection; return its name."""
+    """Declare a fanout exchange as oslo.messaging does, and an exclusive queue that is deleted with
+    the connection; return the queue's name."""
     durable = durability.transient_quorum
     channel.exchange_declare(exchange, "fanout", durable=durable, auto_delete=True)
     queue = str(channel.queue_declare("", exclusive=True, auto_delete=True).queue)

@@ -1,4 +1,4 @@
-"""Consumes from RabbitMQ on a thread of its own, and says what was handled when it was.
+"""Consumes from RabbitMQ on its own thread, and acknowledges messages once they were handled.
 
 Must not know what a message means, nor who handles it.
 """
@@ -15,39 +15,40 @@ from synergy.drivers.nova_rpc.broker import FOREIGN, Broker
 
 LOG = logging.getLogger(__name__)
 T = TypeVar("T")
-LONGEST_REST_S: Final = 30.0
-DRAIN_S: Final = 0.02  # how long a consumer waits for a message before it looks at what to do else
+MAX_RECONNECT_S: Final = 30.0
+DRAIN_S: Final = 0.02  # how long a consumer waits for a message before it calls on_idle
 
 
-class Unacknowledged:
-    """The messages of one channel that the broker waits to hear of; for the consumer's thread.
+class PendingAcks:
+    """Acknowledgements that one channel still has to send. Only for the consumer's thread.
 
-    An acknowledgement is a frame and a system call, so that of everything up to a message is one
-    wherever nothing before it is still open. Deliveries of a channel are numbered one after the
-    other, whichever queue they come from, so all of them have to be told here.
+    Each acknowledgement is a frame and a system call, so messages are acknowledged together
+    (multiple=True) wherever no earlier one is still open. That flag covers every delivery tag up to
+    the given one, and tags are numbered per channel across all its queues: every delivery of the
+    channel must be passed to `received`, or it would be acknowledged before it was handled.
     """
 
     def __init__(self) -> None:
         self._order: deque[int] = deque()  # delivery tags, ascending
-        self._settled: set[int] = set()  # those of them that the broker heard of
-        self._handled: list[int] = []  # of which it has to hear
+        self._settled: set[int] = set()  # those in _order that are acknowledged
+        self._handled: list[int] = []  # those to acknowledge at the next flush
 
-    def begin(self) -> None:
-        """Forget what came on the last channel."""
+    def reset(self) -> None:
+        """Forget the deliveries of the last channel: their tags mean nothing on a new one."""
         self._order.clear()
         self._settled.clear()
         self._handled.clear()
 
-    def came(self, tag: int) -> None:
-        """Note a delivery."""
+    def received(self, tag: int) -> None:
+        """Record a delivery."""
         self._order.append(tag)
 
     def handled(self, tag: int) -> None:
-        """Have a delivery acknowledged."""
+        """Have a delivery acknowledged at the next flush."""
         self._handled.append(tag)
 
-    def settle(self, channel: Any) -> None:
-        """Tell the broker what was handled."""
+    def flush(self, channel: Any) -> None:
+        """Acknowledge all handled messages, with as few frames as possible."""
         if not self._handled:
             return
         handled, self._handled = set(self._handled), []
@@ -66,31 +67,32 @@ class Unacknowledged:
 
 
 class Inbox(Generic[T]):
-    """What a consumer took and somebody else handles: acknowledged only when he says so.
+    """Passes messages from a consumer to another thread, and their acknowledgements back.
 
-    Filled and emptied of acknowledgements on the consumer's thread, read on any other. A message
-    belongs to the connection that it came on: what that leaves unacknowledged comes again.
+    `put` and `flush_to` are for the consumer's thread, `fetch` and `acknowledge` for any other. A
+    message belongs to the connection that it came on: when that ends, the broker redelivers what
+    was not acknowledged, so a late acknowledgement is dropped (its epoch is over).
     """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._arrived: deque[T] = deque()
-        self._taken: dict[str, list[_Taken]] = {}
-        self._done: deque[_Taken] = deque()
+        self._deliveries: dict[str, list[_DeliveryTag]] = {}
+        self._acknowledged: deque[_DeliveryTag] = deque()
         self._epoch = 0
 
-    def begin(self) -> None:
-        """Forget what came on the last connection."""
+    def reset(self) -> None:
+        """Forget the messages of the last connection."""
         with self._lock:
             self._epoch += 1
             self._arrived.clear()
-            self._taken.clear()
-            self._done.clear()
+            self._deliveries.clear()
+            self._acknowledged.clear()
 
     def put(self, key: str, item: T, tag: int) -> None:
-        """Add what came with a delivery tag; `key` is the same when it comes again."""
+        """Add a message; `key` is the same when the broker redelivers it."""
         with self._lock:
-            self._taken.setdefault(key, []).append(_Taken(self._epoch, tag))
+            self._deliveries.setdefault(key, []).append(_DeliveryTag(self._epoch, tag))
             self._arrived.append(item)
 
     def fetch(self, *, limit: int) -> list[T]:
@@ -100,89 +102,89 @@ class Inbox(Generic[T]):
             return [self._arrived.popleft() for _ in range(count)]
 
     def acknowledge(self, keys: Iterable[str]) -> None:
-        """Have these acknowledged. One from a connection that is gone comes again."""
+        """Have these acknowledged. The broker redelivers those of a connection that is gone."""
         with self._lock:
             for key in keys:
-                self._done.extend(self._taken.pop(key, ()))
+                self._acknowledged.extend(self._deliveries.pop(key, ()))
 
-    def settle(self, unacknowledged: Unacknowledged) -> None:
-        """Pass on what was handled."""
-        if not self._done:
+    def flush_to(self, acks: PendingAcks) -> None:
+        """Pass the acknowledgements on to the channel's."""
+        if not self._acknowledged:
             return
         with self._lock:
-            done, self._done = self._done, deque()
+            done, self._acknowledged = self._acknowledged, deque()
         for taken in done:
             if taken.epoch == self._epoch:
-                unacknowledged.handled(taken.tag)
+                acks.handled(taken.tag)
 
 
 @dataclass(frozen=True, slots=True)
-class _Taken:
-    """A message that waits for its acknowledgement: which connection it came on, and its tag."""
+class _DeliveryTag:
+    """A message that waits for its acknowledgement: its connection, and its tag on that."""
 
     epoch: int
     tag: int
 
 
 class Consumer(threading.Thread):
-    """Consumes on a thread of its own, and connects anew, resting longer each time, until stopped.
+    """Consumes on its own thread until stopped; reconnects with growing delays.
 
-    begin  sets up queues and consumers on a fresh channel
-    turn   is called between messages, on this thread, with the channel
-    end    is called with the channel before an orderly end
+    setup    declares queues and starts consumers on a fresh channel
+    on_idle  is called between messages, on this thread, with the channel
+    on_stop  is called with the channel before an orderly stop
     """
 
     def __init__(
         self,
         name: str,
         url: str | Broker,
-        begin: Callable[[Any], None],
-        turn: Callable[[Any], None] | None = None,
-        end: Callable[[Any], None] | None = None,
+        setup: Callable[[Any], None],
+        on_idle: Callable[[Any], None] | None = None,
+        on_stop: Callable[[Any], None] | None = None,
     ) -> None:
         super().__init__(name=name, daemon=True)
         self._broker = Broker.of(url)
-        self._begin, self._turn, self._end = begin, turn, end
+        self._setup, self._on_idle, self._on_stop = setup, on_idle, on_stop
         self._stopped = threading.Event()
         self.ready = threading.Event()
-        self.trouble = ""  # why there is no connection now
+        self.connection_error = ""  # why there is no connection now, "" while there is one
 
     def run(self) -> None:
         """Consume until stopped."""
         first_s = self._broker.address.reconnect_s
-        backoff = Backoff(initial_s=first_s, max_s=max(first_s, LONGEST_REST_S))
+        backoff = Backoff(initial_s=first_s, max_s=max(first_s, MAX_RECONNECT_S))
         rest_s = first_s
         while not self._stopped.is_set():
             try:
                 with self._broker.connect() as connection:
                     self._consume(connection)
-            except Exception as error:  # the thread must not end while it is said to run
+            except Exception as error:  # an error must not end the thread unnoticed
                 if not isinstance(error, FOREIGN):
                     LOG.exception("%s failed", self.name)
                 rest_s = backoff.next_s(0.0 if self.ready.is_set() else rest_s)
                 self.ready.clear()
-                self.trouble = f"{type(error).__name__}: {error}"
-                LOG.error("%s: %s; tried again in %.0f s", self.name, self.trouble, rest_s)
+                self.connection_error = f"{type(error).__name__}: {error}"
+                LOG.error(
+                    "%s: %s; reconnecting in %.0f s", self.name, self.connection_error, rest_s
+                )
                 self._stopped.wait(rest_s)
         self.ready.clear()
 
     def _consume(self, connection: Any) -> None:
         channel = connection.channel()
-        channel.auto_decode = (
-            False  # a body is passed on as it came, whatever its encoding is said to be
-        )
-        self._begin(channel)
-        self.trouble = ""
+        channel.auto_decode = False  # pass a body on as bytes, whatever encoding its header names
+        self._setup(channel)
+        self.connection_error = ""
         self.ready.set()
         while not self._stopped.is_set():
-            if self._turn is not None:
-                self._turn(channel)
+            if self._on_idle is not None:
+                self._on_idle(channel)
             try:
                 connection.drain_events(timeout=DRAIN_S)
             except TimeoutError:
                 connection.heartbeat_check()
-        if self._end is not None:
-            self._end(channel)
+        if self._on_stop is not None:
+            self._on_stop(channel)
 
     def stop(self) -> None:
         """End the thread; what is not acknowledged goes back to the queue."""

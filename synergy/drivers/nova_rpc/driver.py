@@ -1,18 +1,18 @@
-"""The ports `Intake` and `Conductor` on AMQP: what the managers see of the relay."""
+"""The ports `Intake`, `Conductor` and `Changes` on AMQP: the managers' view of the relay."""
 
 from collections.abc import Sequence
 from typing import Final
 
 from synergy.core.errors import InvalidInput
 from synergy.drivers import envelope, nova_message
-from synergy.drivers.nova_rpc.publisher import Fate
+from synergy.drivers.nova_rpc.publisher import PublishStatus
 from synergy.drivers.nova_rpc.relay import Relay
 from synergy.ports import Change, Credentials, Handed, Parcel, Receipt, Wake
 
 _HANDED: Final = {
-    Fate.CONFIRMED: Handed.SENT,
-    Fate.REFUSED: Handed.NOT_SENT,
-    Fate.UNKNOWN: Handed.UNKNOWN,
+    PublishStatus.CONFIRMED: Handed.SENT,
+    PublishStatus.REFUSED: Handed.NOT_SENT,
+    PublishStatus.UNKNOWN: Handed.UNKNOWN,
 }
 
 
@@ -24,7 +24,7 @@ class NovaRpc(Relay):
         return nova_message.credentials_of(body)
 
     def build(self, parcels: Sequence[Parcel]) -> Sequence[Receipt]:
-        """Hand messages over and return a receipt for each, once the broker told."""
+        """Hand messages over, wait for confirmation, and return a receipt for each."""
         bodies: dict[int, bytes] = {}
         receipts: dict[int, Receipt] = {}
         for place, parcel in enumerate(parcels):
@@ -33,7 +33,7 @@ class NovaRpc(Relay):
             except InvalidInput as error:
                 receipts[place] = Receipt(Handed.UNUSABLE, str(error))
         for place, done in zip(bodies, self.hand_over(list(bodies.values())), strict=True):
-            receipts[place] = Receipt(_HANDED[done.fate], done.why)
+            receipts[place] = Receipt(_HANDED[done.status], done.why)
         return [receipts[place] for place in range(len(parcels))]
 
     def backlog(self) -> int:
@@ -50,7 +50,7 @@ def _with_its_token(parcel: Parcel) -> bytes:
 
 
 class ServerChanges:
-    """Resizes and unshelves between nova-api and the conductor; see `ports.Changes`."""
+    """Resizes and unshelves on their way from nova-api to the conductor; see `ports.Changes`."""
 
     def __init__(self, relay: Relay) -> None:
         self._relay = relay
@@ -68,7 +68,7 @@ class ServerChanges:
         self._relay.hand_over_one(change.body)
 
     def refuse(self, change: Change, reason: str) -> None:
-        """Leave the server as it is, and let its user read why."""
+        """Leave the server as it is, and show its user the reason."""
         self._relay.hand_over_one(nova_message.refused_change(change.body, reason))
 
     def acknowledge(self, changes: Sequence[Change]) -> None:

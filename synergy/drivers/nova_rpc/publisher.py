@@ -1,7 +1,7 @@
-"""Publishes on RabbitMQ with the broker's confirmation: a stream that does not wait for it, and a
-publisher that does.
+"""Publishes to RabbitMQ with publisher confirms: `Stream` does not wait for them, `Publisher` does.
 
-Must not know what a message means. A foreign error becomes the fate of a message, or one of ours.
+Must not know what a message means. A broker's error becomes the result of a message, or an error of
+Synergy.
 """
 
 import logging
@@ -21,15 +21,15 @@ from synergy.core.errors import HandOverFailed, HandOverUnknown
 from synergy.drivers.nova_rpc.broker import FOREIGN, Broker
 
 LOG = logging.getLogger(__name__)
-CONFIRM_S: Final = 10.0  # a broker that does not confirm within that is not waited for
+CONFIRM_S: Final = 10.0  # how long to wait for a confirmation
 IDLE_S: Final = 5.0
-WINDOW: Final = 1000  # messages of a publisher that may be unconfirmed
+WINDOW: Final = 1000  # unconfirmed messages that a publisher may have in flight
 NO_ANSWER: Final = "the broker does not answer"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outgoing:
-    """A message to publish: the body as it is, and what has to be kept of its properties."""
+    """A message to publish: its body, and the properties that must be kept."""
 
     body: bytes
     exchange: str
@@ -38,42 +38,42 @@ class Outgoing:
     mandatory: bool = True
 
 
-class Fate(StrEnum):
-    """What became of a message that was to be published."""
+class PublishStatus(StrEnum):
+    """Whether the broker took a message."""
 
     CONFIRMED = "confirmed"  # the broker has it
     REFUSED = "refused"  # nothing was published
-    UNKNOWN = "unknown"  # the connection broke before the broker said
+    UNKNOWN = "unknown"  # the connection broke before the broker confirmed
 
 
 @dataclass(frozen=True, slots=True)
-class Published:
-    """The fate of one message, and why it is not confirmed."""
+class PublishResult:
+    """The result of publishing one message, and why it is not confirmed."""
 
-    fate: Fate
+    status: PublishStatus
     why: str = ""
 
 
-Told = Callable[[Published], None]
+OnResult = Callable[[PublishResult], None]
 
 
 @dataclass(frozen=True, slots=True)
 class _Pending:
-    """A message that the broker did not speak of yet; why it came back, if it did."""
+    """A message without a confirmation yet. `returned` says why the broker returned it, if so."""
 
     outgoing: Outgoing
-    told: Told
+    on_result: OnResult
     sent_s: float
     returned: str = ""
 
 
 class Stream:
-    """Publishes without waiting; for one thread at a time.
+    """Publishes without waiting for confirmations. Use it from one thread at a time.
 
-    The fate of every message is told once: in `send` when it cannot be sent, else in a later `send`
-    or `hear`. Who is told must not send.
+    `on_result` is called once for every message: in `send` when it cannot be sent, else in a later
+    `send` or `poll`. It must not call `send`.
 
-    trouble  why nothing can be sent now, "" while it can
+    connection_error  why nothing can be sent now, "" while it can
     """
 
     def __init__(self, url: str | Broker) -> None:
@@ -83,41 +83,41 @@ class Stream:
         self._last_tag = 0
         self._used_s = 0.0
         self._pending: dict[int, _Pending] = {}  # by delivery tag, ascending
-        self.trouble = ""
+        self.connection_error = ""
 
     def __len__(self) -> int:
-        """Return how many messages have no fate yet."""
+        """Return how many messages have no result yet."""
         return len(self._pending)
 
-    def send(self, outgoing: Outgoing, told: Told) -> None:
-        """Publish a message. An idle connection may have died unseen, so it is tried first."""
+    def send(self, outgoing: Outgoing, on_result: OnResult) -> None:
+        """Publish a message. An idle connection may have died unnoticed, so it is tested first."""
         try:
             self._open()
         except FOREIGN as error:
             self._break(f"{NO_ANSWER}: {error}")
-            told(Published(Fate.REFUSED, self.trouble))
+            on_result(PublishResult(PublishStatus.REFUSED, self.connection_error))
             return
         self._last_tag += 1
         self._used_s = time.monotonic()
-        self._pending[self._last_tag] = _Pending(outgoing, told, self._used_s)
+        self._pending[self._last_tag] = _Pending(outgoing, on_result, self._used_s)
         self._guard(lambda: self._publish(outgoing))
 
-    def hear(self, wait_s: float = 0.0) -> None:
-        """Take what the broker says; wait for its first word up to `wait_s`."""
+    def poll(self, wait_s: float = 0.0) -> None:
+        """Process what the broker sent; wait up to `wait_s` for its first frame."""
         if self._pending:
             self._guard(lambda: self._drain(wait_s))
 
-    def hear_all(self) -> None:
-        """Wait until every message has its fate, for CONFIRM_S and a little at most."""
+    def wait_for_confirms(self) -> None:
+        """Wait until every message has its result, for little more than CONFIRM_S."""
         while self._pending:
-            self.hear(CONFIRM_S)
+            self.poll(CONFIRM_S)
 
     def forget(self) -> None:
-        """Tell nobody what becomes of those without a fate."""
+        """Drop the messages without a result; their `on_result` is never called."""
         self._pending.clear()
 
     def waiting(self, queue: str) -> int:
-        """Return how many messages a queue holds that no consumer was given, 0 without a queue.
+        """Return how many messages of a queue no consumer has received, 0 without a queue.
 
         Only while nothing is pending. Raises HandOverFailed.
         """
@@ -129,7 +129,7 @@ class Stream:
             return 0
         except FOREIGN as error:
             self._break(f"{NO_ANSWER}: {error}")
-            raise HandOverFailed(self.trouble) from error
+            raise HandOverFailed(self.connection_error) from error
 
     def close(self) -> None:
         """End the connection."""
@@ -145,7 +145,7 @@ class Stream:
             if self._pending or time.monotonic() - self._used_s < IDLE_S:
                 return
             try:
-                self._channel.basic_qos(0, 1, False)  # any question that is answered
+                self._channel.basic_qos(0, 1, False)  # any request that gets a response
                 return
             except FOREIGN as error:
                 LOG.debug("an idle connection died: %s", error)
@@ -157,7 +157,7 @@ class Stream:
         self._channel.events["basic_ack"].add(self._on_ack)
         self._channel.events["basic_nack"].add(self._on_nack)
         self._channel.events["basic_return"].add(self._on_return)
-        self.trouble = ""
+        self.connection_error = ""
 
     def _publish(self, outgoing: Outgoing) -> None:
         message = amqp.basic_message.Message(
@@ -177,7 +177,7 @@ class Stream:
         )
 
     def _drain(self, wait_s: float) -> None:
-        """Take frames until none is left, or nothing is pending."""
+        """Process frames until none is left, or nothing is pending."""
         try:
             while self._pending:
                 self._connection.drain_events(timeout=wait_s)
@@ -188,27 +188,33 @@ class Stream:
                 raise TimeoutError("no confirmation") from None
 
     def _guard(self, act: Callable[[], None]) -> None:
-        """Act on the open connection; when that breaks, so does the fate of all that is pending."""
+        """Act on the open connection; if that breaks, all pending messages get their result."""
         try:
             act()
-        except amqp.exceptions.NotFound as error:  # there is no such exchange
+        except amqp.exceptions.NotFound as error:
+            # The exchange does not exist, so nothing was published.
             first = next(iter(self._pending.values()), None)
-            self._break(_refused(error, first.outgoing) if first else NO_ANSWER, Fate.REFUSED)
+            self._break(
+                _refused(error, first.outgoing) if first else NO_ANSWER, PublishStatus.REFUSED
+            )
         except FOREIGN as error:
             self._break(f"{NO_ANSWER}: {error}")
 
-    def _break(self, why: str, fate: Fate = Fate.UNKNOWN) -> None:
-        """Leave the connection without a farewell, which it may never answer."""
+    def _break(self, why: str, status: PublishStatus = PublishStatus.UNKNOWN) -> None:
+        """Drop the connection, and give every pending message `status` as its result.
+
+        It is not closed properly, because a dead peer would never answer that.
+        """
         if self._connection is not None:
             self._connection.collect()
         self._connection = self._channel = None
-        self.trouble = why
+        self.connection_error = why
         pending, self._pending = self._pending, {}
-        for one in pending.values():
-            one.told(Published(fate, why))
+        for message in pending.values():
+            message.on_result(PublishResult(status, why))
 
     def _settled(self, tag: int, multiple: bool) -> list[_Pending]:
-        """Return the messages that the broker speaks of."""
+        """Take the messages that a confirmation covers off the pending ones, and return them."""
         tags = [tag]
         if multiple:
             tags = list(takewhile(lambda one: one <= tag, self._pending))
@@ -216,15 +222,18 @@ class Stream:
 
     def _on_ack(self, tag: int, multiple: bool) -> None:
         for one in self._settled(tag, multiple):
-            refused = Published(Fate.REFUSED, one.returned)
-            one.told(refused if one.returned else Published(Fate.CONFIRMED))
+            refused = PublishResult(PublishStatus.REFUSED, one.returned)
+            one.on_result(refused if one.returned else PublishResult(PublishStatus.CONFIRMED))
 
     def _on_nack(self, tag: int, multiple: bool) -> None:
         for one in self._settled(tag, multiple):
-            one.told(Published(Fate.UNKNOWN, "the broker failed to store the message"))
+            one.on_result(
+                PublishResult(PublishStatus.UNKNOWN, "the broker failed to store the message")
+            )
 
     def _on_return(self, error: object, exchange: str, routing_key: str, message: Any) -> None:
-        """A message without a queue comes back, and is acknowledged after that."""
+        """Remember why: the broker returns an unroutable message first, and confirms it
+        afterwards."""
         tag = int(message.properties.get("message_id", 0))
         if (one := self._pending.get(tag)) is not None:
             self._pending[tag] = replace(one, returned=_refused(error, one.outgoing))
@@ -238,7 +247,8 @@ def _refused(error: Any, outgoing: Outgoing) -> str:
 
 
 class Publisher:
-    """Publishes and waits for the confirmation; from any thread, one caller at a time."""
+    """Publishes and waits for the confirmation. For any thread; a lock admits one caller at a
+    time."""
 
     def __init__(self, url: str | Broker) -> None:
         self._stream = Stream(url)
@@ -250,30 +260,33 @@ class Publisher:
         Raises HandOverFailed when it was not published, HandOverUnknown when it may have been.
         """
         (done,) = self.publish_all([outgoing])
-        if done.fate is Fate.REFUSED:
+        if done.status is PublishStatus.REFUSED:
             raise HandOverFailed(done.why)
-        if done.fate is Fate.UNKNOWN:
+        if done.status is PublishStatus.UNKNOWN:
             raise HandOverUnknown(done.why)
 
-    def publish_all(self, outgoing: Sequence[Outgoing]) -> list[Published]:
-        """Publish messages without waiting for each, and return the fate of every one.
+    def publish_all(self, outgoing: Sequence[Outgoing]) -> list[PublishResult]:
+        """Publish messages without waiting for each, and return the result of every one.
 
-        A mandatory message without a queue to go to is refused. After the connection broke
-        nothing more is sent.
+        A mandatory message that no queue receives is refused. Once the connection broke, nothing
+        more is sent.
         """
         with self._lock:
-            fates: list[Published | None] = [None] * len(outgoing)
+            results: list[PublishResult | None] = [None] * len(outgoing)
             for place, one in enumerate(outgoing):
-                self._stream.send(one, partial(fates.__setitem__, place))
+                self._stream.send(one, partial(results.__setitem__, place))
                 while len(self._stream) >= WINDOW:
-                    self._stream.hear(CONFIRM_S)
-                if self._stream.trouble:
+                    self._stream.poll(CONFIRM_S)
+                if self._stream.connection_error:
                     break
-            self._stream.hear_all()
-            return [done or Published(Fate.REFUSED, self._stream.trouble) for done in fates]
+            self._stream.wait_for_confirms()
+            return [
+                done or PublishResult(PublishStatus.REFUSED, self._stream.connection_error)
+                for done in results
+            ]
 
     def waiting(self, queue: str) -> int:
-        """Return how many messages a queue holds that no consumer was given, 0 without a queue.
+        """Return how many messages of a queue no consumer has received, 0 without a queue.
 
         Raises HandOverFailed.
         """

@@ -1,12 +1,12 @@
 """Takes build requests of managed projects off the edge, and relays everything else both ways.
 
-Why: nova-api must not notice that somebody stands in between. Build requests that are taken stay
-unacknowledged until their requests are committed. Whatever is relayed goes out at once, and is
-acknowledged once the broker of the other side has confirmed it, so after a crash in between it
-would be relayed twice.
-For most methods that is harmless, but a second build request destroys the server of the first: one
-that the broker delivers again is relayed only if Nova still waits for it a while later, and nothing
-is on its way. Must not know what Synergy does with a request.
+Why: nova-api must not notice that Synergy is in between. Build requests that are taken stay
+unacknowledged until their requests are committed. All other messages are relayed at once and
+acknowledged when the broker of the other side has confirmed them, so after a crash in between they
+are relayed twice.
+For most methods that is harmless, but a second build request destroys the server of the first one.
+So a redelivered build request is relayed only if, a while later, Nova still waits for it and the
+conductor's queue is empty. Must not know what Synergy does with a request.
 """
 
 import heapq
@@ -29,29 +29,35 @@ from synergy.core.errors import (
     in_words,
 )
 from synergy.drivers import envelope, nova_message
-from synergy.drivers.complaints import Complaints
-from synergy.drivers.envelope import Opened
+from synergy.drivers.envelope import Envelope
 from synergy.drivers.nova_rpc.broker import Broker, Durability, body_of, declare, declare_fanout
-from synergy.drivers.nova_rpc.consumer import Consumer, Inbox, Unacknowledged
-from synergy.drivers.nova_rpc.publisher import Fate, Outgoing, Published, Publisher, Stream
+from synergy.drivers.nova_rpc.consumer import Consumer, Inbox, PendingAcks
+from synergy.drivers.nova_rpc.publisher import (
+    Outgoing,
+    Publisher,
+    PublishResult,
+    PublishStatus,
+    Stream,
+)
+from synergy.drivers.rate_limited_log import RateLimitedLog
 from synergy.ports import Change, Delivery, Wake
 
 LOG = logging.getLogger(__name__)
 EXCHANGE: Final = "nova"
 TOPIC: Final = "conductor"
 FANOUT: Final = "scheduler_fanout"
-LONGEST_CALL_S: Final = 3600.0  # after that an answer is not waited for any longer
+MAX_CALL_S: Final = 3600.0  # the reply to a call is forwarded for this long
 RETRY_S: Final = 1.0
-SUSPECT_BREAKS: Final = 3  # of a connection with the same message
+SUSPECT_BREAKS: Final = 3  # connections that one message broke before it is suspected
 SUSPECT: Final = Backoff(initial_s=2 * RETRY_S, max_s=600.0)  # by how often the connection broke
-DOUBT_S: Final = 60.0  # how long a build request delivered again leaves a copy to be seen
+RECHECK_S: Final = 60.0  # by then, what became of an earlier copy of a redelivered message shows
 StillWaiting = Callable[[Collection[str]], Collection[str]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Doubtful:
-    """A message that must reach the conductor once, delivered again: what to do with it if Nova
-    still waits for that."""
+class _Redelivered:
+    """A redelivered message that must reach the conductor only once. `proceed` is what to do with
+    it if Nova still waits for it."""
 
     message: Any
     server_ids: frozenset[str]
@@ -60,7 +66,7 @@ class _Doubtful:
 
 
 class Relay:
-    """The edge side and the core side, each with a thread of its own."""
+    """The edge side and the core side, each with its own thread."""
 
     def __init__(
         self,
@@ -70,40 +76,45 @@ class Relay:
         still_waiting: StillWaiting,
         durability: Durability,
         prefetch: int,
-        doubt_s: float = DOUBT_S,
+        recheck_s: float = RECHECK_S,
     ) -> None:
-        """still_waiting asks Nova which of these servers wait for the conductor's first step;
-        it raises UpstreamUnavailable when Nova does not answer."""
+        """still_waiting asks Nova which of these servers wait for the conductor's first step; it
+        raises UpstreamUnavailable when Nova does not answer."""
         self._durability, self._prefetch = durability, prefetch
-        self._still_waiting, self._doubt_s = still_waiting, doubt_s
-        self._doubtful: list[_Doubtful] = []
+        self._still_waiting, self._recheck_s = still_waiting, recheck_s
+        self._redelivered: list[_Redelivered] = []
         self._managed: frozenset[str] = frozenset()
         self._wake: Wake = lambda: None
         self._lock = threading.Lock()
-        self._unacknowledged = Unacknowledged()  # on the channel of the edge
+        self._acks = PendingAcks()  # on the channel of the edge
         self._inbox: Inbox[Delivery] = Inbox()
         self._changes: Inbox[Change] = Inbox()
         self._wake_changes: Wake = lambda: None
-        self._calls: dict[str, tuple[str, float]] = {}  # msg_id -> (reply queue, forgotten when)
+        self._calls: dict[str, tuple[str, float]] = {}  # msg_id -> (reply queue, expiry)
         self._reply_queue = f"reply_synergy_{uuid.uuid4().hex}"
         self._to_core, self._to_edge = Publisher(core_url), Publisher(edge_url)
-        # What the edge's thread relays waits neither for the broker nor for a dispatch.
-        self._onward, self._fanned = Stream(core_url), Stream(core_url)
-        self._stuck: list[tuple[Any, Fate]] = []  # messages that the other side did not take
+        # Connections of their own, so that the edge's thread waits neither for confirmations nor
+        # for a dispatch that publishes at the same time.
+        self._to_conductor, self._to_schedulers = Stream(core_url), Stream(core_url)
+        # Messages that the other side did not take, oldest first.
+        self._stuck: list[tuple[Any, PublishStatus]] = []
         self._stuck_since_s = 0.0
-        self._breaks: Counter[int] = Counter()  # of the connection to the core, by delivery tag
+        self._breaks: Counter[int] = Counter()  # broken connections to the core, by delivery tag
         self._suspects: list[tuple[float, int, Any]] = []  # heap of (due at, delivery tag, message)
-        self._trouble: Fate | None = None  # what became of the last, if that was logged
-        self._complaints = Complaints(LOG)
-        self._edge = Consumer("edge", edge_url, self._begin_edge, self._turn_edge, self._end_edge)
-        self._core = Consumer("core replies", core_url, self._begin_core)
+        # The status of the last relayed message, if that was logged.
+        self._logged_status: PublishStatus | None = None
+        self._warnings = RateLimitedLog(LOG)
+        self._edge = Consumer(
+            "edge", edge_url, self._setup_edge, self._on_edge_idle, self._drain_edge
+        )
+        self._core = Consumer("core replies", core_url, self._setup_core)
 
     def close(self) -> None:
-        """Stop; what was taken and not acknowledged goes back to the edge's queue."""
+        """Stop; messages that were taken and not acknowledged go back to the edge's queue."""
         for side in (self._edge, self._core):
             if side.is_alive():
                 side.stop()
-        for connection in (self._to_core, self._to_edge, self._onward, self._fanned):
+        for connection in (self._to_core, self._to_edge, self._to_conductor, self._to_schedulers):
             connection.close()
 
     def wait_ready(self, timeout_s: float) -> bool:
@@ -112,16 +123,16 @@ class Relay:
         sides = (self._core.ready, self._edge.ready)
         return all(side.wait(max(0.0, deadline_s - time.monotonic())) for side in sides)
 
-    # --- what is taken ----------------------------------------------------------------------------
+    # --- intake -----------------------------------------------------------------------------------
 
     def manage(self, project_ids: frozenset[str]) -> None:
         """Take build requests of these projects from now on, and relay everything else.
 
-        The first call starts the relay: before, whose requests to take is not known.
+        The first call starts the relay: before it, the relay does not know whose requests to take.
         """
         self._managed = project_ids
         if not self._core.is_alive() and not self._edge.is_alive():
-            self._core.start()  # first, or answers would have nowhere to go
+            self._core.start()  # before the edge, or replies would have no queue to go to
             self._edge.start()
 
     def on_arrival(self, wake: Wake) -> None:
@@ -131,12 +142,12 @@ class Relay:
     def fetch(self, *, limit: int) -> Sequence[Delivery]:
         """Return up to `limit` taken messages. Raises UpstreamUnavailable without a connection."""
         found = self._inbox.fetch(limit=limit)
-        if not found and self._edge.trouble:
-            raise UpstreamUnavailable(f"the broker of nova-api: {self._edge.trouble}")
+        if not found and self._edge.connection_error:
+            raise UpstreamUnavailable(f"the broker of nova-api: {self._edge.connection_error}")
         return found
 
     def acknowledge(self, deliveries: Sequence[Delivery]) -> None:
-        """Let the broker forget these. One from a connection that is gone is delivered again."""
+        """Acknowledge these. The broker redelivers those of a connection that is gone."""
         self._inbox.acknowledge(delivery.message_id for delivery in deliveries)
 
     # --- changes of servers; see `ports.Changes` -------------------------------------------------
@@ -150,93 +161,93 @@ class Relay:
         return self._changes.fetch(limit=limit)
 
     def acknowledge_changes(self, changes: Sequence[Change]) -> None:
-        """Let the broker forget these."""
+        """Acknowledge these to the broker."""
         self._changes.acknowledge(change.message_id for change in changes)
 
     # --- the edge's thread ------------------------------------------------------------------------
 
-    def _begin_edge(self, channel: Any) -> None:
-        self._onward.forget()  # its messages belong to the last channel, and come again
-        self._fanned.forget()
+    def _setup_edge(self, channel: Any) -> None:
+        self._to_conductor.forget()  # its messages belong to the last channel, and are redelivered
+        self._to_schedulers.forget()
         self._stuck.clear()
         self._suspects.clear()
         self._breaks.clear()
-        self._unacknowledged.begin()
-        self._inbox.begin()
-        self._changes.begin()
-        self._doubtful.clear()
+        self._acks.reset()
+        self._inbox.reset()
+        self._changes.reset()
+        self._redelivered.clear()
         channel.basic_qos(0, self._prefetch, False)
         declare(channel, TOPIC, exchange=EXCHANGE, routing_key=TOPIC, durability=self._durability)
         fanout = declare_fanout(channel, FANOUT, self._durability)
         channel.basic_consume(TOPIC, callback=self._on_request)
         channel.basic_consume(fanout, callback=self._on_fanout)
 
-    def _turn_edge(self, channel: Any) -> None:
-        self._onward.hear()
-        self._fanned.hear()
-        self._inbox.settle(self._unacknowledged)
-        self._changes.settle(self._unacknowledged)
-        self._unacknowledged.settle(channel)
+    def _on_edge_idle(self, channel: Any) -> None:
+        self._to_conductor.poll()
+        self._to_schedulers.poll()
+        self._inbox.flush_to(self._acks)
+        self._changes.flush_to(self._acks)
+        self._acks.flush(channel)
         if self._stuck and time.monotonic() - self._stuck_since_s > RETRY_S:
-            self._try_again()
-        if self._suspects and not self._stuck and not len(self._onward):
+            self._retry_stuck()
+        if self._suspects and not self._stuck and not len(self._to_conductor):
             self._try_suspect()
-        if self._doubtful and time.monotonic() - self._doubtful[0].since_s > self._doubt_s:
-            self._settle_doubtful()
+        if self._redelivered and time.monotonic() - self._redelivered[0].since_s > self._recheck_s:
+            self._recheck_redelivered()
 
-    def _end_edge(self, channel: Any) -> None:
-        """Wait for the last confirmations: what was relayed must not come again."""
-        self._onward.hear_all()
-        self._fanned.hear_all()
-        self._turn_edge(channel)
+    def _drain_edge(self, channel: Any) -> None:
+        """Wait for the last confirmations, or what was relayed would be redelivered."""
+        self._to_conductor.wait_for_confirms()
+        self._to_schedulers.wait_for_confirms()
+        self._on_edge_idle(channel)
 
     def _on_request(self, message: Any) -> None:
-        self._unacknowledged.came(message.delivery_tag)
-        self._handle(message, again=bool(message.delivery_info.get("redelivered")))
+        self._acks.received(message.delivery_tag)
+        self._handle(message, redelivered=bool(message.delivery_info.get("redelivered")))
 
-    def _handle(self, message: Any, *, again: bool) -> None:
-        """Take or relay a message; `again` when it may have been relayed before."""
+    def _handle(self, message: Any, *, redelivered: bool) -> None:
+        """Take or relay a message; `redelivered` when it may have been relayed before."""
         body = body_of(message)
         try:
-            proceed = self._course(message, body, again=again)
-        except Exception as error:  # noqa: BLE001 - one message must not end the connection that all come on
-            self._complaints.tell(
-                "a message that cannot be read is relayed as it is: %s", in_words(error)
-            )
+            proceed = self._route(message, body, redelivered=redelivered)
+        except Exception as error:  # noqa: BLE001 - a bad message must not end the connection of all others
+            self._warnings.warning("relaying an unreadable message unchanged: %s", in_words(error))
             proceed = partial(self._relay, message, body)
         proceed()
 
-    def _course(self, message: Any, body: bytes, *, again: bool) -> Callable[[], None]:
-        """Return what is to be done with a message; nothing is done yet."""
+    def _route(self, message: Any, body: bytes, *, redelivered: bool) -> Callable[[], None]:
+        """Return what to do with a message, without doing it."""
         opened = envelope.open_body(body)
-        outline = envelope.outline_of(opened)
-        if outline.method == nova_message.METHOD and outline.msg_id is None:
-            if outline.project_id in self._managed:
-                return partial(self._take, message, _delivery_of(opened, outline))
-            # One that cannot be read is of no server that Nova could be asked about.
-            if again and (servers := nova_message.servers_of(opened)):
-                return partial(self._doubt, message, servers, partial(self._relay, message, body))
+        header = envelope.read_header(opened)
+        if header.method == nova_message.METHOD and header.msg_id is None:
+            if header.project_id in self._managed:
+                return partial(self._take, message, _delivery_of(opened, header))
+            # A message without readable servers gives nothing to ask Nova about: it is relayed.
+            if redelivered and (servers := nova_message.servers_of(opened)):
+                return partial(
+                    self._recheck_later, message, servers, partial(self._relay, message, body)
+                )
             return partial(self._relay, message, body)
-        if outline.method in nova_message.CHANGES and outline.msg_id is None:
-            return self._course_of_change(message, opened, outline, again=again)
-        return partial(self._relay, message, self._answered_here(opened, outline))
+        if header.method in nova_message.CHANGES and header.msg_id is None:
+            return self._route_change(message, opened, header, redelivered=redelivered)
+        return partial(self._relay, message, self._redirect_reply(opened, header))
 
-    def _course_of_change(
-        self, message: Any, opened: Opened, outline: envelope.Outline, *, again: bool
+    def _route_change(
+        self, message: Any, opened: Envelope, header: envelope.MessageHeader, *, redelivered: bool
     ) -> Callable[[], None]:
-        owner = nova_message.changed_project(opened) or outline.project_id
+        owner = nova_message.changed_project(opened) or header.project_id
         if owner not in self._managed:
             return partial(self._relay, message, opened.body)
         try:
-            change = nova_message.read_change(opened, outline.unique_id)
+            change = nova_message.read_change(opened, header.unique_id)
         except InvalidInput as error:
-            message_id = nova_message.message_id_of(opened, outline.unique_id)
-            why = f"{outline.method} is not what Nova sends: {error}"
+            message_id = nova_message.message_id_of(opened, header.unique_id)
+            why = f"{header.method} is not what Nova sends: {error}"
             aside = nova_message.unreadable(message_id, opened.body, why)
             return partial(self._take, message, aside)
         take = partial(self._take_change, message, change)
-        if again:
-            return partial(self._doubt, message, frozenset((change.server_id,)), take)
+        if redelivered:
+            return partial(self._recheck_later, message, frozenset((change.server_id,)), take)
         return take
 
     def _take_change(self, message: Any, change: Change) -> None:
@@ -247,9 +258,11 @@ class Relay:
         self._inbox.put(delivery.message_id, delivery, message.delivery_tag)
         self._wake()
 
-    def _doubt(self, message: Any, server_ids: frozenset[str], proceed: Callable[[], None]) -> None:
-        self._doubtful.append(
-            _Doubtful(
+    def _recheck_later(
+        self, message: Any, server_ids: frozenset[str], proceed: Callable[[], None]
+    ) -> None:
+        self._redelivered.append(
+            _Redelivered(
                 message=message,
                 server_ids=server_ids,
                 proceed=proceed,
@@ -257,48 +270,50 @@ class Relay:
             )
         )
 
-    def _settle_doubtful(self) -> None:
-        """Go on with those that Nova still waits for, and forget those that it got before."""
-        due_s = time.monotonic() - self._doubt_s
-        settling = [one for one in self._doubtful if one.since_s <= due_s]
-        self._doubtful = [one for one in self._doubtful if one.since_s > due_s]
-        ids = frozenset().union(*(one.server_ids for one in settling))
+    def _recheck_redelivered(self) -> None:
+        """Proceed with messages that Nova still waits for, and drop those that it already got."""
+        due_s = time.monotonic() - self._recheck_s
+        due = [one for one in self._redelivered if one.since_s <= due_s]
+        self._redelivered = [one for one in self._redelivered if one.since_s > due_s]
+        ids = frozenset().union(*(one.server_ids for one in due))
         try:
             waiting = set(self._still_waiting(ids)) if self._core_is_empty() else None
-        except Exception as error:  # noqa: BLE001 - whatever Nova answers, what others send goes on
-            LOG.error("%d message(s) delivered again wait: %s", len(settling), in_words(error))
+        except Exception as error:  # noqa: BLE001 - an error of Nova must not stop the relay
+            LOG.error("%d redelivered message(s) wait for Nova: %s", len(due), in_words(error))
             waiting = None
         if waiting is None:
             now_s = time.monotonic()
-            self._doubtful += [replace(one, since_s=now_s) for one in settling]
+            self._redelivered += [replace(one, since_s=now_s) for one in due]
             return
-        for one in settling:
+        for one in due:
             if wanted := one.server_ids & waiting:
-                LOG.warning("Nova never got what was asked of %s", sorted(wanted))
+                LOG.warning(
+                    "relaying a redelivered message: Nova never got it for %s", sorted(wanted)
+                )
                 one.proceed()
             else:
-                LOG.warning("what Nova got before is not relayed again")
-                self._unacknowledged.handled(one.message.delivery_tag)
+                LOG.warning("dropping a redelivered message that Nova already got")
+                self._acks.handled(one.message.delivery_tag)
 
     def _core_is_empty(self) -> bool:
-        """Tell whether nothing waits for the conductor: no copy can be under way then."""
+        """Return whether the conductor's queue is empty, so that no earlier copy is in it."""
         return self.waiting() == 0
 
-    def _answered_here(self, opened: Opened, outline: envelope.Outline) -> bytes:
-        """Return the message; the answer to a call comes to us first."""
-        if outline.msg_id is None or outline.reply_queue is None:
+    def _redirect_reply(self, opened: Envelope, header: envelope.MessageHeader) -> bytes:
+        """Return the message; a call gets our own reply queue, and the caller's is remembered."""
+        if header.msg_id is None or header.reply_queue is None:
             return opened.body
-        body = opened.closed(_reply_q=self._reply_queue)
+        body = opened.with_changes(_reply_q=self._reply_queue)
         now_s = time.monotonic()
         with self._lock:
             self._calls = {k: v for k, v in self._calls.items() if v[1] > now_s}
-            self._calls[outline.msg_id] = outline.reply_queue, now_s + LONGEST_CALL_S
+            self._calls[header.msg_id] = header.reply_queue, now_s + MAX_CALL_S
         return body
 
     def _relay(self, message: Any, body: bytes) -> None:
-        """Publish on the other side, behind what is stuck; acknowledged when that confirms."""
+        """Publish to the core, after the stuck messages; acknowledged once the core confirms it."""
         if self._stuck:
-            self._stuck.append((message, Fate.REFUSED))
+            self._stuck.append((message, PublishStatus.REFUSED))
             return
         outgoing = Outgoing(
             body=body,
@@ -306,109 +321,109 @@ class Relay:
             routing_key=TOPIC,
             expiration_ms=message.properties.get("expiration"),
         )
-        self._onward.send(outgoing, partial(self._relayed, message))
+        self._to_conductor.send(outgoing, partial(self._on_relay_result, message))
 
-    def _relayed(self, message: Any, done: Published) -> None:
+    def _on_relay_result(self, message: Any, done: PublishResult) -> None:
         tag = message.delivery_tag
-        if done.fate is Fate.CONFIRMED:
-            self._unacknowledged.handled(tag)
+        if done.status is PublishStatus.CONFIRMED:
+            self._acks.handled(tag)
             self._breaks.pop(tag, None)
-            self._trouble = None
+            self._logged_status = None
             return
-        if done.fate is not self._trouble:
-            LOG.error("what nova-api sends waits, and is tried every %.0f s: %s", RETRY_S, done.why)
-            self._trouble = done.fate
-        if done.fate is Fate.UNKNOWN:
+        if done.status is not self._logged_status:
+            LOG.error("cannot relay from nova-api, retrying every %.0f s: %s", RETRY_S, done.why)
+            self._logged_status = done.status
+        if done.status is PublishStatus.UNKNOWN:
             self._breaks[tag] += 1
             if self._breaks[tag] >= SUSPECT_BREAKS:
                 self._suspect(message)
                 return
         if not self._stuck:
             self._stuck_since_s = time.monotonic()
-        self._stuck.append((message, done.fate))
+        self._stuck.append((message, done.status))
 
     def _suspect(self, message: Any) -> None:
-        """Let others pass a message that the connection broke with again and again: it is tried by
-        itself, each time later, until it gets through."""
+        """Set aside a message that breaks the connection again and again, so that others pass it.
+        It is retried by itself, with growing delays, until it gets through."""
         tag = message.delivery_tag
         rest_s = SUSPECT.delay_s(self._breaks[tag])
         LOG.error(
-            "message %d of this connection broke the one to the core %d times: it is tried by "
-            "itself in %.0f s, and others pass it", tag, self._breaks[tag], rest_s,
+            "message %d broke the connection to the core %d times: others pass it, and it is "
+            "retried by itself in %.0f s", tag, self._breaks[tag], rest_s,
         )  # fmt: skip
         heapq.heappush(self._suspects, (time.monotonic() + rest_s, tag, message))
 
     def _try_suspect(self) -> None:
-        """Relay one suspect while nothing else is under way that it could break."""
+        """Relay one suspect while no other message is in flight on the connection."""
         if self._suspects[0][0] <= time.monotonic():
             _, _, message = heapq.heappop(self._suspects)
-            self._handle(message, again=True)
-            self._onward.hear_all()
+            self._handle(message, redelivered=True)
+            self._to_conductor.wait_for_confirms()
 
-    def _try_again(self) -> None:
-        """Relay what is stuck, in its order. It is not given back to its queue meanwhile, which may
-        drop what comes back too often."""
+    def _retry_stuck(self) -> None:
+        """Relay the stuck messages, in their order. They are not requeued meanwhile, because a
+        quorum queue may drop a message that comes back too often."""
         stuck, self._stuck = self._stuck, []
-        for message, fate in stuck:
-            self._handle(message, again=fate is Fate.UNKNOWN)
+        for message, status in stuck:
+            self._handle(message, redelivered=status is PublishStatus.UNKNOWN)
 
     def _on_fanout(self, message: Any) -> None:
-        """Pass a cast for every scheduler on; nobody waits for it, so one that fails is dropped."""
+        """Relay a cast to all schedulers; nobody waits for it, so one that fails is dropped."""
         tag = message.delivery_tag
-        self._unacknowledged.came(tag)
+        self._acks.received(tag)
         outgoing = Outgoing(body=body_of(message), exchange=FANOUT, routing_key="", mandatory=False)
-        self._fanned.send(outgoing, partial(self._fanout_done, tag))
+        self._to_schedulers.send(outgoing, partial(self._on_fanout_result, tag))
 
-    def _fanout_done(self, tag: int, done: Published) -> None:
-        if done.fate is not Fate.CONFIRMED:
-            self._complaints.tell("a message for all schedulers is dropped: %s", done.why)
-        self._unacknowledged.handled(tag)
+    def _on_fanout_result(self, tag: int, done: PublishResult) -> None:
+        if done.status is not PublishStatus.CONFIRMED:
+            self._warnings.warning("dropping a message to all schedulers: %s", done.why)
+        self._acks.handled(tag)
 
-    # --- the thread of the core's replies ---------------------------------------------------------
+    # --- the core's thread: replies ---------------------------------------------------------------
 
-    def _begin_core(self, channel: Any) -> None:
+    def _setup_core(self, channel: Any) -> None:
         channel.queue_declare(self._reply_queue, durable=False, auto_delete=True)
         channel.basic_consume(self._reply_queue, callback=self._on_reply)
 
     def _on_reply(self, message: Any) -> None:
         body = body_of(message)
         try:
-            answer = envelope.answer_of(body)
-        except Exception as error:  # noqa: BLE001 - one answer must not end the connection that all come on
-            self._complaints.tell("an answer that cannot be read is dropped: %s", in_words(error))
+            reply = envelope.read_reply_header(body)
+        except Exception as error:  # noqa: BLE001 - a bad reply must not end the connection of all others
+            self._warnings.warning("dropping an unreadable reply: %s", in_words(error))
             message.channel.basic_ack(message.delivery_tag)
             return
         with self._lock:
-            waiting = self._calls.get(answer.msg_id)
-            if answer.ending:
-                self._calls.pop(answer.msg_id, None)
+            waiting = self._calls.get(reply.msg_id)
+            if reply.ending:
+                self._calls.pop(reply.msg_id, None)
         if waiting is not None:
             try:
                 self._to_edge.publish(Outgoing(body=body, exchange="", routing_key=waiting[0]))
             except (HandOverFailed, HandOverUnknown) as error:
-                LOG.warning("the caller of %s is gone: %s", answer.msg_id, error)
+                LOG.warning("cannot deliver the reply to call %s: %s", reply.msg_id, error)
         message.channel.basic_ack(message.delivery_tag)
 
-    # --- what Synergy publishes itself ------------------------------------------------------------
+    # --- what Synergy itself sends to the conductor -----------------------------------------------
 
     def waiting(self) -> int:
         """Return how many messages wait for the conductor. Raises UpstreamUnavailable."""
         return self._to_core.waiting(TOPIC)
 
-    def hand_over(self, bodies: Sequence[bytes]) -> list[Published]:
-        """Hand messages to the conductor, and return the fate of each."""
+    def hand_over(self, bodies: Sequence[bytes]) -> list[PublishResult]:
+        """Publish messages to the conductor, and return the result of each."""
         return self._to_core.publish_all([_for_conductor(body) for body in bodies])
 
     def hand_over_one(self, body: bytes) -> None:
-        """Hand a message to the conductor, confirmed. Raises HandOverFailed or HandOverUnknown."""
+        """Publish a message to the conductor. Raises HandOverFailed or HandOverUnknown."""
         self._to_core.publish(_for_conductor(body))
 
 
-def _delivery_of(opened: Opened, outline: envelope.Outline) -> Delivery:
-    """Return the requests of a managed project's message, or why it is set aside."""
-    message_id = nova_message.message_id_of(opened, outline.unique_id)
-    if outline.called:
-        why = "its _msg_id is none of oslo.messaging: nobody could be answered"
+def _delivery_of(opened: Envelope, header: envelope.MessageHeader) -> Delivery:
+    """Return the requests in a managed project's message, or why it is set aside."""
+    message_id = nova_message.message_id_of(opened, header.unique_id)
+    if header.called:
+        why = "its _msg_id is not one of oslo.messaging, so no reply could reach the caller"
         return nova_message.unreadable(message_id, opened.body, why)
     return nova_message.read_opened(message_id, opened)
 

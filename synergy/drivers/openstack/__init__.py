@@ -1,4 +1,4 @@
-"""A real OpenStack behind the ports: Nova's API, Placement, Keystone, and their notifications.
+"""The drivers for a real OpenStack: Nova's API, Placement, Keystone, and their notifications.
 
-Must not import anything of Nova, nor read its database: only what its APIs and messages say.
+Must not import Nova nor read its database; APIs and messages are all it uses.
 """

@@ -1,6 +1,7 @@
-"""The port `Compute` for a real cloud: Nova's API, Placement and the quota driver as one.
+"""The port `Compute` for a real cloud: Nova's API, Placement and the quota driver behind one
+object.
 
-Must not do anything itself.
+Must only delegate.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -9,7 +10,7 @@ from datetime import datetime
 from synergy.core.model import Constraints, Resources
 from synergy.drivers.openstack.nova_api import NovaApi
 from synergy.drivers.openstack.placement import Placement
-from synergy.drivers.openstack.quotas import QuotaDriver, Remembered
+from synergy.drivers.openstack.quotas import CachedQuotas, QuotaDriver
 from synergy.ports import Flavor, Host, Limits, ServerView
 
 
@@ -17,31 +18,31 @@ class OpenStackCompute:
     """See `ports.Compute`."""
 
     def __init__(
-        self, nova: NovaApi, placement: Placement, quotas: QuotaDriver, remembered: Remembered
+        self, nova: NovaApi, placement: Placement, quotas: QuotaDriver, cached_quotas: CachedQuotas
     ) -> None:
         self._nova, self._placement, self._quotas = nova, placement, quotas
-        self._remembered = remembered
+        self._cached_quotas = cached_quotas
 
     def servers(self, server_ids: Iterable[str]) -> Mapping[str, ServerView]:
         """Return those of the servers that exist."""
         return self._nova.servers(server_ids)
 
     def still_waiting(self, server_ids: Iterable[str]) -> set[str]:
-        """Return those of the servers for which no conductor has done anything yet."""
+        """Return those of the servers that no conductor has begun to work on."""
         return self._nova.still_waiting(server_ids)
 
     def servers_of(
         self, project_id: str | None, *, changed_since: datetime | None = None
     ) -> Iterator[ServerView]:
-        """Walk a project's servers, or everybody's; with `changed_since` also those deleted."""
+        """Yield a project's servers, or all; with `changed_since` also the deleted ones."""
         return self._nova.servers_of(project_id, changed_since=changed_since)
 
     def unbuilt(self, project_id: str | None = None) -> Iterator[Sequence[str]]:
-        """Walk, page by page, the ids of the servers that are not built yet."""
+        """Yield the ids of the servers that are not built yet, page by page."""
         return self._nova.unbuilt(project_id)
 
     def delete_server(self, server_id: str) -> None:
-        """Start the deletion; nothing happens when it is gone."""
+        """Start the deletion; a server that is gone is no error."""
         self._nova.delete_server(server_id)
 
     def set_error(self, server_id: str) -> None:
@@ -61,11 +62,11 @@ class OpenStackCompute:
         self._nova.confirm_resize(server_id)
 
     def snapshot_server(self, server_id: str, image_name: str) -> str:
-        """Start an image of the server, and return the image's id."""
+        """Start a snapshot of the server, and return the image's id."""
         return self._nova.snapshot_server(server_id, image_name)
 
     def image_is_ready(self, image_id: str) -> bool:
-        """Tell whether the image is complete."""
+        """Return whether the image is complete."""
         return self._nova.image_is_ready(image_id)
 
     def flavors(self) -> Sequence[Flavor]:
@@ -81,7 +82,7 @@ class OpenStackCompute:
         return self._placement.hosts()
 
     def room_for(self, demand: Resources, constraints: Constraints = ()) -> Mapping[str, Resources]:
-        """Return the hosts that can take a demand now, and what is free on each."""
+        """Return the hosts with room for a demand now, and what is free on each."""
         return self._placement.room_for(demand, constraints)
 
     def placed(self, server_ids: Sequence[str]) -> set[str]:
@@ -89,31 +90,31 @@ class OpenStackCompute:
         return self._placement.placed(server_ids)
 
     def used_by(self, project_id: str) -> Resources:
-        """Return what a project's servers hold."""
+        """Return what a project's servers use."""
         return self._placement.used_by(project_id)
 
     def quota(self, project_id: str, *, fresh: bool = True) -> Limits:
-        """Return the limits that hold, by resource class."""
-        return self._remembered.quota(project_id, fresh=fresh)
+        """Return the effective limits by resource class."""
+        return self._cached_quotas.quota(project_id, fresh=fresh)
 
     def server_limit(self, project_id: str) -> int | None:
         """Return how many servers a project may have."""
         return self._quotas.server_limit(project_id)
 
     def limited_classes(self) -> frozenset[str]:
-        """Return the resource classes that Nova's limits bound."""
+        """Return the resource classes that Nova limits."""
         return self._quotas.limited_classes()
 
     def quota_record(self, project_id: str) -> Limits:
-        """Return what was set for the project itself."""
+        """Return the limits set explicitly for the project."""
         return self._quotas.quota_record(project_id)
 
     def lift_quota(self, project_id: str) -> None:
-        """Make every class unlimited."""
+        """Set every class to unlimited."""
         self._quotas.lift_quota(project_id)
-        self._remembered.forget(project_id)
+        self._cached_quotas.forget(project_id)
 
     def restore_quota(self, project_id: str, record: Limits) -> None:
-        """Put a record back."""
+        """Restore a record."""
         self._quotas.restore_quota(project_id, record)
-        self._remembered.forget(project_id)
+        self._cached_quotas.forget(project_id)

@@ -1,8 +1,8 @@
-"""Examines the cloud that Synergy stands beside: each connection, right and setting.
+"""Checks the cloud for `synergy-manage doctor`: each connection, permission and setting.
 
-Why: whether nova-api really goes through Synergy is decided by configuration files that Synergy
-cannot read, so it is tried out: an aggregate without hosts, made and deleted again, makes nova-api
-publish a cast and a notification. Must not change anything else.
+Why: whether nova-api really goes through Synergy depends on configuration files that Synergy cannot
+read. So a probe creates an aggregate without hosts and deletes it, which makes nova-api publish a
+cast and a notification. Must not change anything else.
 """
 
 import time
@@ -23,10 +23,10 @@ from synergy.drivers.openstack import session as sessions
 from synergy.drivers.openstack.identity import Identity
 from synergy.drivers.openstack.placement import Placement
 from synergy.drivers.openstack.quotas import QuotaSets, UnifiedLimits
-from synergy.drivers.openstack.session import asking
+from synergy.drivers.openstack.session import translated_errors
 from synergy.ports import Finding
 
-ARRIVAL_S: Final = 10.0  # how long a message of nova-api is waited for
+ARRIVAL_S: Final = 10.0  # how long to wait for a message of nova-api
 SERVICES: Final = ("identity", "compute", "placement", "image")
 CATALOGUE: Final = "check [openstack] interface and region_name, or register the endpoints"
 NOVA: Final = "check that nova-api runs, and its endpoint: openstack endpoint list --service nova"
@@ -34,93 +34,97 @@ BROKER: Final = "check host, port, user, password and vhost, and that the broker
 UNITS: Final = ("class:VCPU", "class:MEMORY_MB", "servers")
 
 
-class _Ill(Exception):
-    """A check found something wrong: what, and how to mend it."""
+class CheckFailed(Exception):
+    """A check failed: what is wrong, and how to fix it."""
 
-    def __init__(self, said: str, mend: str) -> None:
-        super().__init__(said)
-        self.said, self.mend = said, mend
+    def __init__(self, detail: str, fix: str) -> None:
+        super().__init__(detail)
+        self.detail, self.fix = detail, fix
 
 
 @dataclass(frozen=True, slots=True)
 class _Check:
-    """One check: it returns what to say when all is well; `mend` is for when nobody answers it."""
+    """One check: `run` returns what to print when it passes, and raises when it fails.
+
+    fix  shown when a service does not answer, and the exception holds no fix of its own
+    """
 
     name: str
     run: Callable[[], str]
-    mend: str
+    fix: str
 
 
 def examine(conf: cfg.ConfigOpts, *, probe: bool) -> Iterator[Finding]:
-    """Check everything, one finding after the other; `probe` makes an aggregate to see its way.
+    """Run all checks and yield a finding for each; `probe` creates an aggregate and follows its
+    messages.
 
-    Without a token and a catalogue nothing can be asked of the APIs, and those checks are left out.
+    Without a token and a catalogue no API can be called, so the checks of APIs are skipped then.
     """
-    patient = _Patient(conf)
+    cloud_checks = _CloudChecks(conf)
     reachable = True
-    for check in _of_keystone(patient):
+    for check in _of_keystone(cloud_checks):
         if reachable:
             finding = _outcome(check)
-            reachable = finding.well
+            reachable = finding.passed
             yield finding
     checks = [
-        *(_of_apis(patient) if reachable else ()),
-        *_of_brokers(patient),
-        *(_probes(patient) if reachable and probe else ()),
+        *(_of_apis(cloud_checks) if reachable else ()),
+        *_of_brokers(cloud_checks),
+        *(_probes(cloud_checks) if reachable and probe else ()),
     ]
     yield from map(_outcome, checks)
 
 
-def _of_keystone(patient: "_Patient") -> list[_Check]:
+def _of_keystone(cloud_checks: "_CloudChecks") -> list[_Check]:
     user = "check [openstack] auth_url, username, password, project and domains, and that Keystone"
     return [
-        _Check("Keystone accepts Synergy's user", patient.authentication, f"{user} runs"),
-        _Check("service catalogue", patient.catalogue, "check that Keystone runs"),
+        _Check("Keystone accepts Synergy's user", cloud_checks.authentication, f"{user} runs"),
+        _Check("service catalogue", cloud_checks.catalogue, "check that Keystone runs"),
     ]
 
 
-def _of_apis(patient: "_Patient") -> list[_Check]:
+def _of_apis(cloud_checks: "_CloudChecks") -> list[_Check]:
     return [
-        _Check("its roles", patient.roles, "check that Keystone runs"),
-        _Check("Nova's API", patient.nova, NOVA),
-        _Check("Placement", patient.placement, "check that Nova and Placement run"),
-        _Check("quota driver", patient.quota_driver, "check [openstack] quota_driver"),
+        _Check("its roles", cloud_checks.roles, "check that Keystone runs"),
+        _Check("Nova's API", cloud_checks.nova, NOVA),
+        _Check("Placement", cloud_checks.placement, "check that Nova and Placement run"),
+        _Check("quota driver", cloud_checks.quota_driver, "check [openstack] quota_driver"),
     ]
 
 
-def _of_brokers(patient: "_Patient") -> list[_Check]:
-    notifications = partial(patient.vhost, "notifications_url")
+def _of_brokers(cloud_checks: "_CloudChecks") -> list[_Check]:
+    notifications = partial(cloud_checks.vhost, "notifications_url")
     return [
-        _Check("broker of nova-api (edge_url)", partial(patient.vhost, "edge_url"), BROKER),
-        _Check("broker of Nova (core_url)", partial(patient.vhost, "core_url"), BROKER),
+        _Check("broker of nova-api (edge_url)", partial(cloud_checks.vhost, "edge_url"), BROKER),
+        _Check("broker of Nova (core_url)", partial(cloud_checks.vhost, "core_url"), BROKER),
         _Check("notifications (notifications_url)", notifications, BROKER),
-        _Check("queue of build requests on the edge", patient.edge_queue, BROKER),
-        _Check("conductors on the core", patient.core_queue, BROKER),
+        _Check("queue of build requests on the edge", cloud_checks.edge_queue, BROKER),
+        _Check("conductors on the core", cloud_checks.core_queue, BROKER),
     ]
 
 
-def _probes(patient: "_Patient") -> list[_Check]:
+def _probes(cloud_checks: "_CloudChecks") -> list[_Check]:
     return [
-        _Check("nova-api publishes to the edge", patient.edge_probe, NOVA),
-        _Check("the relay passes it on", patient.core_probe, NOVA),
-        _Check("nova-api notifies", patient.notification_probe, NOVA),
+        _Check("nova-api publishes to the edge", cloud_checks.edge_probe, NOVA),
+        _Check("the relay passes it on", cloud_checks.core_probe, NOVA),
+        _Check("nova-api notifies", cloud_checks.notification_probe, NOVA),
     ]
 
 
 def _outcome(check: _Check) -> Finding:
     try:
-        return Finding(name=check.name, well=True, said=check.run())
-    except _Ill as ill:
-        return Finding(name=check.name, well=False, said=ill.said, mend=ill.mend)
+        return Finding(name=check.name, passed=True, detail=check.run())
+    except CheckFailed as failure:
+        return Finding(name=check.name, passed=False, detail=failure.detail, fix=failure.fix)
     except SynergyError as error:
-        return Finding(name=check.name, well=False, said=str(error), mend=check.mend)
+        return Finding(name=check.name, passed=False, detail=str(error), fix=check.fix)
     except broker.FOREIGN as error:
-        said = f"{type(error).__name__}: {error}"
-        return Finding(name=check.name, well=False, said=said, mend=BROKER)
+        detail = f"{type(error).__name__}: {error}"
+        return Finding(name=check.name, passed=False, detail=detail, fix=BROKER)
 
 
-class _Patient:
-    """A cloud, and what the probe saw of it."""
+class _CloudChecks:
+    """The checks of one cloud, and what the probe saw of it."""
 
     def __init__(self, conf: cfg.ConfigOpts) -> None:
         self._conf, self._group = conf, conf[sessions.GROUP]
@@ -132,17 +136,18 @@ class _Patient:
 
     def authentication(self) -> str:
         """Get a token."""
-        with asking("Keystone"):
+        with translated_errors("Keystone"):
             access = self._session.auth.get_access(self._session)
         return f"as {access.username} in project {access.project_name}"
 
     def roles(self) -> str:
-        """An administrator sees every project's servers, quotas and users."""
-        with asking("Keystone"):
+        """Check the role admin: without it, servers, quotas and users of other projects are
+        hidden."""
+        with translated_errors("Keystone"):
             access = self._session.auth.get_access(self._session)
         found, whose = access.role_names, f"--user {access.username}"
         if "admin" not in found:
-            raise _Ill(
+            raise CheckFailed(
                 f"the roles are {', '.join(sorted(found)) or 'none'}",
                 f"openstack role add {whose} --project {access.project_name} admin",
             )
@@ -151,7 +156,7 @@ class _Patient:
 
     def catalogue(self) -> str:
         """Find the services in the catalogue."""
-        with asking("Keystone"):
+        with translated_errors("Keystone"):
             catalogue = self._session.auth.get_access(self._session).service_catalog
         missing = [
             service
@@ -163,7 +168,7 @@ class _Patient:
             )
         ]
         if missing:
-            raise _Ill(
+            raise CheckFailed(
                 f"no {self._group.interface} endpoint of {', '.join(missing)} in region "
                 f"{self._group.region_name}",
                 CATALOGUE,
@@ -174,18 +179,18 @@ class _Patient:
 
     def nova(self) -> str:
         """List servers of all projects."""
-        with asking("Nova"):
+        with translated_errors("Nova"):
             next(iter(self._cloud.compute.servers(all_projects=True, limit=1)), None)
             services = list(self._cloud.compute.services())
         down = [f"{one.binary} on {one.host}" for one in services if one.state != "up"]
         return f"{len(services)} services" + (f", down: {', '.join(down)}" if down else "")
 
     def placement(self) -> str:
-        """Size the cloud."""
+        """Count the hosts and their VCPU."""
         hosts = Placement(self._cloud, self._group.aggregates).hosts()
         up = [host for host in hosts if host.up]
         if not up:
-            raise _Ill(
+            raise CheckFailed(
                 f"{len(hosts)} hosts, none of them up and enabled",
                 "openstack compute service list; nova-manage cell_v2 discover_hosts",
             )
@@ -193,15 +198,15 @@ class _Patient:
         return f"{len(up)} of {len(hosts)} hosts are up, with {vcpus} VCPU"
 
     def quota_driver(self) -> str:
-        """Read the limits of Synergy's own project where the configuration says that they are."""
-        with asking("Keystone"):
+        """Read the limits of Synergy's own project with the configured quota driver."""
+        with translated_errors("Keystone"):
             project = self._session.get_project_id()
         if self._group.quota_driver != "unified_limits":
             return f"os-quota-sets: {dict(QuotaSets(self._cloud).quota(project))}"
         names = UnifiedLimits(self._cloud, self._group.region_name).registered()
         missing = [name for name in UNITS if name not in names]
         if missing:
-            raise _Ill(
+            raise CheckFailed(
                 f"no registered limit of {', '.join(missing)}",
                 "openstack registered limit create --service nova --default-limit N "
                 f"{missing[0]}: without one Nova refuses every server",
@@ -216,7 +221,7 @@ class _Patient:
         return broker.Broker(address.read_address(url, options))
 
     def vhost(self, name: str) -> str:
-        """Connect to each host, as any of them may be the one that is left."""
+        """Connect to each host: after a failure, any of them may be the only one left."""
         whole = self._broker(name).address
         away = []
         for host in whole.hosts:
@@ -228,66 +233,67 @@ class _Patient:
                     raise
                 away.append(f"{host.name}:{host.port}: {error}")
         if away:
-            raise _Ill(f"of {whole}, away is {'; '.join(away)}", BROKER)
+            raise CheckFailed(f"of {whole}, unreachable: {'; '.join(away)}", BROKER)
         return f"connected to {whole}"
 
     def _queue(self, name: str) -> tuple[int, int]:
-        """Return how many messages wait for a conductor and how many listen."""
+        """Return how many messages wait for a conductor, and how many consumers there are."""
         with self._broker(name).connect() as connection:
             try:
                 found = connection.channel().queue_declare(TOPIC, passive=True)
             except broker.FOREIGN as error:
                 if getattr(error, "reply_code", None) != 404:
                     raise
-                raise _Ill(
+                raise CheckFailed(
                     f"there is no queue {TOPIC!r}",
-                    "start synergy-service before nova-api: what is asked while there is no queue "
-                    "is lost"
+                    "start synergy-service before nova-api: without the queue, requests are lost"
                     if name == "edge_url"
                     else "start nova-conductor",
                 ) from error
             return int(found.message_count), int(found.consumer_count)
 
     def edge_queue(self) -> str:
-        """Only Synergy listens there."""
+        """Check that only Synergy consumes there."""
         waiting, listening = self._queue("edge_url")
         if listening > 1:
-            raise _Ill(
+            raise CheckFailed(
                 f"{listening} consumers",
-                "a nova-conductor listens there too: only nova-api may have the edge as its "
+                "a nova-conductor consumes it too: only nova-api may have the edge as its "
                 "transport_url",
             )
         return f"{waiting} waiting, {'Synergy listens' if listening else 'Synergy is not running'}"
 
     def core_queue(self) -> str:
-        """Nova's conductors listen there."""
+        """Check that Nova's conductors consume there."""
         waiting, listening = self._queue("core_url")
         if not listening:
-            raise _Ill("nobody listens", "start nova-conductor with the core as its transport_url")
-        return f"{listening} listening, {waiting} waiting"
+            raise CheckFailed(
+                "no consumers", "start nova-conductor with the core as its transport_url"
+            )
+        return f"{listening} consumers, {waiting} waiting"
 
     # --- the probe --------------------------------------------------------------------------------
 
     def edge_probe(self) -> str:
-        """See a cast of nova-api on the edge."""
+        """Check that the probe's cast came to the edge."""
         if not self._probed()["edge"]:
-            raise _Ill(
+            raise CheckFailed(
                 "a cast of nova-api did not come to the edge",
                 "set [DEFAULT] transport_url of nova-api, and of it alone, to the edge_url",
             )
         return "a cast came to the edge"
 
     def core_probe(self) -> str:
-        """See the same cast on the core."""
+        """Check that the same cast came to the core."""
         if not self._probed()["core"]:
-            raise _Ill("the cast did not come to the core", "start synergy-service")
+            raise CheckFailed("the cast did not come to the core", "start synergy-service")
         return "the cast came to the core"
 
     def notification_probe(self) -> str:
-        """See a notification of nova-api."""
+        """Check that nova-api sent a notification."""
         if not self._probed()["notification"]:
-            raise _Ill(
-                f"none came to {', '.join(self._group.nova_topics)}",
+            raise CheckFailed(
+                f"no notification came to {', '.join(self._group.nova_topics)}",
                 "nova.conf of every service of Nova: [oslo_messaging_notifications] driver = "
                 "messagingv2 and transport_url = the core's; [notifications] notification_format "
                 "= both or versioned, notify_on_state_change = vm_and_task_state",
@@ -295,7 +301,7 @@ class _Patient:
         return f"came to {', '.join(self._group.nova_topics)}"
 
     def _probed(self) -> dict[str, bool]:
-        """Make and delete an aggregate once, and tell where it was seen."""
+        """Create and delete an aggregate, once, and return where its messages were seen."""
         if self._seen:
             return self._seen
         name = f"synergy-doctor-{uuid.uuid4().hex[:12]}"
@@ -314,7 +320,7 @@ class _Patient:
             channel, queue = notes
             for key in topics:
                 channel.queue_bind(queue, exchange, key)
-            with asking("Nova"):
+            with translated_errors("Nova"):
                 made = self._cloud.compute.create_aggregate(name=name)
                 self._cloud.compute.delete_aggregate(made.id)
             seen = {"edge": False, "core": False, "notification": False}
@@ -330,7 +336,8 @@ class _Patient:
 
 @contextmanager
 def _listening(place: broker.Broker) -> Iterator[tuple[tuple[Any, str], Callable[[], list[str]]]]:
-    """Give a channel with a queue of our own, gone afterwards, and what returns its messages."""
+    """Yield a channel with a temporary queue of our own, and a function that returns its
+    messages."""
     with place.connect() as connection:
         channel = connection.channel()
         queue = str(channel.queue_declare("", exclusive=True, auto_delete=True).queue)

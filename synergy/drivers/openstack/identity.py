@@ -1,6 +1,6 @@
 """Keystone: projects of all domains, who may act in them, and trusts.
 
-Must not know why a trust is needed. Trusts of others are never looked at.
+Must not know why a trust is needed. Never looks at trusts between other users.
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -10,11 +10,11 @@ from keystoneauth1 import exceptions as auth_errors
 from keystoneauth1.plugin import AUTH_INTERFACE
 
 from synergy.core.errors import InvalidInput, NotFound, UpstreamUnavailable
-from synergy.drivers.openstack.session import asking
+from synergy.drivers.openstack.session import translated_errors
 from synergy.ports import ProjectView, Wake
 
 KEYSTONE: Final = "Keystone"
-ENOUGH_S: Final = 120.0  # a token that lives shorter is not handed to Nova
+MIN_TOKEN_LIFE_S: Final = 120.0  # a token that expires sooner is not given to Nova
 
 
 class Identity:
@@ -27,8 +27,8 @@ class Identity:
         open_trusted_session: Callable[[str], object],
         on_change: Callable[[Wake], None],
     ) -> None:
-        """open_trusted_session makes a session that acts as the user of a trust; on_change has
-        `wake` called when Keystone tells of a change."""
+        """open_trusted_session opens a session that acts as the user of a trust; on_change
+        registers `wake` to be called when Keystone notifies a change."""
         self._cloud, self._session = cloud, session
         self._open_trusted_session = open_trusted_session
         self._on_change = on_change
@@ -36,7 +36,7 @@ class Identity:
 
     def projects(self) -> Sequence[ProjectView]:
         """Return every project of every domain."""
-        with asking(KEYSTONE):
+        with translated_errors(KEYSTONE):
             domains = {one.id: one.name for one in self._cloud.identity.domains()}
             found = list(self._cloud.identity.projects())
         return [_view(one, domains) for one in found]
@@ -55,15 +55,15 @@ class Identity:
         return found[0]
 
     def users_of(self, project_id: str) -> Mapping[str, str]:
-        """Return the users with a role on the project, also through groups: id -> name."""
-        with asking(KEYSTONE):
+        """Return the users with a role on the project, directly or through groups: id -> name."""
+        with translated_errors(KEYSTONE):
             found = self._cloud.identity.role_assignments(
                 scope_project_id=project_id, effective=True, include_names=True
             )
             return {one.user["id"]: one.user.get("name", "") for one in found if one.user}
 
     def gone(self, owners: Collection[tuple[str, str]]) -> Mapping[tuple[str, str], str]:
-        """Return why some of these (project_id, user_id) can act no longer."""
+        """Return those of the (project_id, user_id) pairs that can no longer act, and why."""
         identity = self._cloud.identity
         users = {user_id: _standing(identity.get_user, user_id) for _, user_id in owners}
         projects = {key: _standing(identity.get_project, key) for key, _ in owners}
@@ -76,12 +76,12 @@ class Identity:
         }
 
     def on_change(self, wake: Wake) -> None:
-        """Call `wake` when Keystone tells that projects, users or roles changed."""
+        """Call `wake` when Keystone notifies that projects, users or roles changed."""
         self._on_change(wake)
 
     def create_trust(self, token: str, *, project_id: str, roles: Sequence[str]) -> str:
-        """Let the token's user trust Synergy with these roles. Raises InvalidInput."""
-        with asking(KEYSTONE):
+        """Create a trust with these roles from the token's user to Synergy. Raises InvalidInput."""
+        with translated_errors(KEYSTONE):
             url = f"{self._url()}/OS-TRUST/trusts"
             ours = self._session.get_user_id()
         body = {
@@ -99,7 +99,7 @@ class Identity:
                 authenticated=False,
             )
         except (auth_errors.Unauthorized, auth_errors.NotFound) as error:
-            raise InvalidInput("the user's token is expired: no trust can be made of it") from error
+            raise InvalidInput("the user's token is expired: it cannot create a trust") from error
         except auth_errors.Forbidden as error:
             raise InvalidInput(
                 "Keystone forbids it: the user's token comes from a trust or from an application "
@@ -110,7 +110,7 @@ class Identity:
         return str(answer.json()["trust"]["id"])
 
     def _user_of(self, token: str) -> str:
-        """Return whose token it is. Raises what keystoneauth1 raises when it is no good."""
+        """Return the user of a token. Raises keystoneauth1's error when it is not valid."""
         headers = {"X-Auth-Token": token, "X-Subject-Token": token}
         url = f"{self._url()}/auth/tokens?nocatalog"
         answer = self._session.get(url, headers=headers, authenticated=False)
@@ -122,37 +122,39 @@ class Identity:
 
     def trusts_of(self, user_id: str, project_id: str) -> Sequence[str]:
         """Return the trusts that a user gave Synergy for a project."""
-        with asking(KEYSTONE):
+        with translated_errors(KEYSTONE):
             found = self._cloud.identity.trusts(
                 trustor_user_id=user_id, trustee_user_id=self._session.get_user_id()
             )
             return [one.id for one in found if one.project_id == project_id]
 
     def delete_trust(self, trust_id: str) -> None:
-        """Delete a trust; nothing happens when it is gone."""
+        """Delete a trust; one that is gone is no error."""
         self._trusted.pop(trust_id, None)
-        with asking(KEYSTONE):
+        with translated_errors(KEYSTONE):
             self._cloud.identity.delete_trust(trust_id, ignore_missing=True)
 
     def token_from_trust(self, trust_id: str) -> str:
-        """Return a token that acts as the trusting user and lives a while. Raises NotFound."""
+        """Return a token of the trusting user, valid for at least MIN_TOKEN_LIFE_S. Raises
+        NotFound."""
         if trust_id not in self._trusted:
             self._trusted[trust_id] = self._open_trusted_session(trust_id)
         session = self._trusted[trust_id]
         try:
-            with asking(KEYSTONE):
+            with translated_errors(KEYSTONE):
                 try:
-                    if session.auth.get_access(session).will_expire_soon(ENOUGH_S):
+                    if session.auth.get_access(session).will_expire_soon(MIN_TOKEN_LIFE_S):
                         session.invalidate()
                     return str(session.get_token())
                 except (auth_errors.Unauthorized, auth_errors.Forbidden) as error:
-                    # Keystone says the same of a trust that is gone and of a wrong password: if it
-                    # answers this, the password is right.
+                    # Keystone gives the same error for a trust that is gone and for a wrong
+                    # password. If it answers this request, the password is right, so the trust is
+                    # gone.
                     self._cloud.identity.get_trust(trust_id)
                     raise NotFound(f"Keystone does not accept it: {error}") from error
         except (InvalidInput, NotFound) as error:
             self._trusted.pop(trust_id, None)
-            raise NotFound(f"trust {trust_id!r} is of no use: {error}") from error
+            raise NotFound(f"trust {trust_id!r} cannot be used: {error}") from error
 
 
 def _view(project: Any, domains: Mapping[str, str]) -> ProjectView:
@@ -168,9 +170,9 @@ def _view(project: Any, domains: Mapping[str, str]) -> ProjectView:
 
 
 def _standing(get: Callable[[str], Any], key: str) -> str:
-    """Return what became of a user or a project, "" while it can act."""
+    """Return whether a user or a project "is disabled" or "was deleted", "" while it can act."""
     try:
-        with asking(KEYSTONE):
+        with translated_errors(KEYSTONE):
             return "" if get(key).is_enabled else "is disabled"
     except NotFound:
         return "was deleted"

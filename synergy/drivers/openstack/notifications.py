@@ -1,7 +1,7 @@
-"""Notifications of Nova and Keystone, from queues of Synergy's own.
+"""Notifications of Nova and Keystone, from Synergy's own queues.
 
-Why: a queue that is shared with a meter would lose what the other one takes, so each topic has a
-pool of ours. Bound and read with kombu as the relay is: what was fetched is acknowledged only once
+Why: on a queue shared with Ceilometer each would lose what the other takes, so each topic has a
+pool of Synergy's own. It uses kombu, as the relay does: a notification is acknowledged only once
 its effect is committed, which the listener of oslo.messaging cannot do outside its own thread. Must
 not know what follows from a notification.
 """
@@ -12,16 +12,16 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 from synergy.core.errors import InvalidInput, UpstreamUnavailable, in_words
-from synergy.drivers import envelope, nova_message, reading
-from synergy.drivers.complaints import Complaints
+from synergy.drivers import envelope, message_schema, nova_message
+from synergy.drivers.message_schema import DATA, object_at, read_fields, shown, storable
 from synergy.drivers.nova_rpc.broker import Broker, Durability, body_of, declare
-from synergy.drivers.nova_rpc.consumer import Consumer, Inbox, Unacknowledged
-from synergy.drivers.reading import DATA, inside, read_fields, shown, storable
+from synergy.drivers.nova_rpc.consumer import Consumer, Inbox, PendingAcks
+from synergy.drivers.rate_limited_log import RateLimitedLog
 from synergy.ports import Notice, NoticeKind, Wake
 
 LOG = logging.getLogger(__name__)
 PRIORITIES: Final = ("info", "error")
-_LONGEST_DETAIL: Final = 255
+_MAX_DETAIL_CHARS: Final = 255
 _VERSIONED: Final[Mapping[str, NoticeKind]] = {
     "instance.create.end": NoticeKind.BOOTED,
     "instance.create.error": NoticeKind.ATTEMPT_FAILED,
@@ -63,16 +63,16 @@ _FAILURES: Final = (NoticeKind.FAILED, NoticeKind.ATTEMPT_FAILED)
 
 
 def read(body: bytes) -> Notice | None:
-    """Return what a notification tells if it concerns us. Raises InvalidInput."""
+    """Return a notification if Synergy uses its event, else None. Raises InvalidInput."""
     message = envelope.open_body(body).message
     event = message.get("event_type")
     if not isinstance(event, str):
         raise InvalidInput(f"a notification whose event_type is {shown(event)}")
     if event in _VERSIONED:
-        payload = inside(message, "payload", DATA, of="notification")
+        payload = object_at(message, "payload", DATA, of="notification")
         return _notice(_VERSIONED[event], message, payload)
     if event in _LEGACY:
-        payload = inside(message, "payload", of="notification")
+        payload = object_at(message, "payload", of="notification")
         return _notice(_LEGACY[event], message, payload)
     return None
 
@@ -80,8 +80,8 @@ def read(body: bytes) -> Notice | None:
 def _notice(
     kind: NoticeKind, message: Mapping[str, object], payload: Mapping[str, object]
 ) -> Notice:
-    outside = read_fields(reading.NOTIFICATION, message, "notification")
-    server = read_fields(reading.NOTIFIED_SERVER, payload, "payload")
+    outside = read_fields(message_schema.NOTIFICATION, message, "notification")
+    server = read_fields(message_schema.NOTIFIED_SERVER, payload, "payload")
     # Versioned payloads name the server `uuid` or `instance_uuid`, legacy ones `instance_id`.
     server_id = server["uuid"] or server["instance_uuid"] or server["instance_id"]
     if server_id is None:
@@ -99,7 +99,8 @@ def _notice(
 
 
 def _publisher_host(publisher: str, kind: NoticeKind) -> str | None:
-    """Return the host of who tells: a build that broke may belong to none any more.
+    """Return the host of the publisher of a failed attempt: the server itself may no longer have
+    one.
 
     It is nova-compute:HOST in versioned notifications and compute.HOST in legacy ones.
     """
@@ -110,14 +111,15 @@ def _publisher_host(publisher: str, kind: NoticeKind) -> str | None:
 
 
 def _detail(payload: Mapping[str, object]) -> str:
-    """Return what a failure tells of itself; only people read it."""
+    """Return the text of a failure, for people to read."""
     fault = payload.get("fault") or payload.get("reason") or payload.get("exception") or ""
     if isinstance(fault, Mapping):
         fault = fault.get(DATA, fault)
     if isinstance(fault, Mapping):
-        fault = fault.get("exception_message") or fault.get("kwargs") or "a failure without words"
-    told = fault or payload.get("message") or ""
-    return storable(str(told), _LONGEST_DETAIL)
+        fault = (
+            fault.get("exception_message") or fault.get("kwargs") or "a failure without a message"
+        )
+    return storable(str(fault or payload.get("message") or ""), _MAX_DETAIL_CHARS)
 
 
 class NovaNotices:
@@ -136,12 +138,12 @@ class NovaNotices:
         self._durability = durability
         self._wake: Wake = lambda: None
         self._inbox: Inbox[Notice] = Inbox()
-        self._unacknowledged = Unacknowledged()
-        self._complaints = Complaints(LOG)
-        self._consumer = Consumer("notifications", url, self._begin, self._turn)
+        self._acks = PendingAcks()
+        self._warnings = RateLimitedLog(LOG)
+        self._consumer = Consumer("notifications", url, self._setup, self._on_idle)
 
     def on_arrival(self, wake: Wake) -> None:
-        """Call `wake` when a notification arrives; the first one who asks starts the listening."""
+        """Call `wake` when a notification arrives. The first call starts the consumer."""
         self._wake = wake
         if not self._consumer.is_alive():
             self._consumer.start()
@@ -149,49 +151,49 @@ class NovaNotices:
     def fetch(self, *, limit: int) -> Sequence[Notice]:
         """Return up to `limit` notifications. Raises UpstreamUnavailable without a connection."""
         found = self._inbox.fetch(limit=limit)
-        if not found and self._consumer.trouble:
-            raise UpstreamUnavailable(f"the broker of notifications: {self._consumer.trouble}")
+        if not found and self._consumer.connection_error:
+            raise UpstreamUnavailable(
+                f"the broker of notifications: {self._consumer.connection_error}"
+            )
         return found
 
     def acknowledge(self, notices: Sequence[Notice]) -> None:
-        """Let the broker forget these."""
+        """Acknowledge these to the broker."""
         self._inbox.acknowledge(notice.message_id for notice in notices)
 
     def close(self) -> None:
-        """Stop listening; what was not acknowledged stays in its queue."""
+        """Stop the consumer; what was not acknowledged stays in its queue."""
         if self._consumer.is_alive():
             self._consumer.stop()
 
-    def _begin(self, channel: Any) -> None:
-        self._unacknowledged.begin()
-        self._inbox.begin()
+    def _setup(self, channel: Any) -> None:
+        self._acks.reset()
+        self._inbox.reset()
         channel.basic_qos(0, 1000, False)
         for queue in listen(channel, self._exchange, self._topics, self._pool, self._durability):
             channel.basic_consume(queue, callback=self._on_message)
 
-    def _turn(self, channel: object) -> None:
-        self._inbox.settle(self._unacknowledged)
-        self._unacknowledged.settle(channel)
+    def _on_idle(self, channel: object) -> None:
+        self._inbox.flush_to(self._acks)
+        self._acks.flush(channel)
 
     def _on_message(self, message: Any) -> None:
         tag = message.delivery_tag
-        self._unacknowledged.came(tag)
+        self._acks.received(tag)
         try:
             notice = read(body_of(message))
-        except Exception as error:  # noqa: BLE001 - one message must not end the connection that all come on
-            self._complaints.tell(
-                "a notification that cannot be read is dropped: %s", in_words(error)
-            )
+        except Exception as error:  # noqa: BLE001 - a bad message must not end the connection of all others
+            self._warnings.warning("dropping an unreadable notification: %s", in_words(error))
             notice = None
         if notice is None:
-            self._unacknowledged.handled(tag)
+            self._acks.handled(tag)
             return
         self._inbox.put(notice.message_id, notice, tag)
         self._wake()
 
 
 class KeystoneNotices:
-    """Tells that something changed in Keystone; who is told reads anew what it needs."""
+    """Calls `wake` on a change in Keystone. Listeners then query Keystone for what they need."""
 
     def __init__(
         self, url: str | Broker, *, exchange: str, topic: str, pool: str, durability: Durability
@@ -199,7 +201,7 @@ class KeystoneNotices:
         self._exchange, self._topic, self._pool = exchange, topic, pool
         self._durability = durability
         self._wakes: list[Callable[[], None]] = []
-        self._consumer = Consumer("keystone notifications", url, self._begin)
+        self._consumer = Consumer("keystone notifications", url, self._setup)
 
     def on_change(self, wake: Wake) -> None:
         """Call `wake` when projects, users or roles changed."""
@@ -208,24 +210,24 @@ class KeystoneNotices:
             self._consumer.start()
 
     def close(self) -> None:
-        """Stop listening."""
+        """Stop the consumer."""
         if self._consumer.is_alive():
             self._consumer.stop()
 
-    def _begin(self, channel: Any) -> None:
+    def _setup(self, channel: Any) -> None:
         topics = (self._topic,)
         for queue in listen(channel, self._exchange, topics, self._pool, self._durability):
             channel.basic_consume(queue, callback=self._on_message)
 
     def _on_message(self, message: Any) -> None:
         message.channel.basic_ack(message.delivery_tag)
-        if _tells_of_a_change(body_of(message)):
+        if _is_change(body_of(message)):
             for wake in self._wakes:
                 wake()
 
 
-def _tells_of_a_change(body: bytes) -> bool:
-    """Tell whether a notification of Keystone is one of a change; what cannot be read is none."""
+def _is_change(body: bytes) -> bool:
+    """Return whether a Keystone notification reports a change; an unreadable one does not."""
     try:
         event = envelope.open_body(body).message.get("event_type")
     except InvalidInput:
@@ -240,7 +242,7 @@ def _tells_of_a_change(body: bytes) -> bool:
 def listen(
     channel: object, exchange: str, topics: Sequence[str], pool: str, durability: Durability
 ) -> list[str]:
-    """Make a queue for each topic, bound to its priorities, and return their names."""
+    """Declare a queue for each topic, bound to its priorities, and return the queues' names."""
     queues = []
     for topic in topics:
         queue = f"{pool}_{exchange}_{topic}"

@@ -1,4 +1,4 @@
-"""Nova's API: servers, and what is done to them.
+"""Nova's API: servers, and actions on them.
 
 Must not know quotas or hosts.
 """
@@ -12,18 +12,18 @@ from typing import Any, Final
 
 from synergy.core.errors import NotFound
 from synergy.drivers.nova_message import demand_of, failure_of
-from synergy.drivers.openstack.session import asking
+from synergy.drivers.openstack.session import translated_errors
 from synergy.ports import Flavor, ServerStatus, ServerView
 
 NOVA: Final = "Nova"
 GLANCE: Final = "Glance"
 FLAVORS_KEPT_S: Final = 300.0
 _PAGE: Final = 1000
-_AT_ONCE: Final = 5  # questions to Nova at the same time; a session has 10 connections in all
+_AT_ONCE: Final = 5  # concurrent requests to Nova; a session has 10 connections in all
 _STATUS: Final = {
     "ERROR": ServerStatus.ERROR,
     "DELETED": ServerStatus.DELETED,
-    "SOFT_DELETED": ServerStatus.STOPPED,  # may be restored, and holds its host until then
+    "SOFT_DELETED": ServerStatus.STOPPED,  # may be restored, and keeps its host until then
     "SHUTOFF": ServerStatus.STOPPED,
     "SUSPENDED": ServerStatus.STOPPED,
     "PAUSED": ServerStatus.STOPPED,
@@ -34,11 +34,14 @@ _FAILED_IMAGE: Final = ("error", "killed", "deleted", "pending_delete")
 
 
 class NovaApi:
-    """Servers as an administrator of the cloud sees them."""
+    """Servers as the administrator of the cloud sees them."""
 
     def __init__(self, cloud: Any) -> None:
         self._cloud = cloud
-        self._flavors: tuple[float, Sequence[Flavor]] = (0.0, ())  # when read, monotonic seconds
+        self._flavors: tuple[float, Sequence[Flavor]] = (
+            0.0,
+            (),
+        )  # (read at, monotonic seconds; flavors)
         self._pool = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="nova-api")
 
     def servers(self, server_ids: Iterable[str]) -> Mapping[str, ServerView]:
@@ -48,12 +51,12 @@ class NovaApi:
 
     def _server(self, server_id: str) -> ServerView | None:
         server = self._raw(server_id)
-        with asking(NOVA):
+        with translated_errors(NOVA):
             return view_of(server) if server else None
 
     def _raw(self, server_id: str) -> Any:
         try:
-            with asking(NOVA):
+            with translated_errors(NOVA):
                 return self._cloud.compute.get_server(server_id)
         except NotFound:
             return None
@@ -61,20 +64,19 @@ class NovaApi:
     def still_waiting(self, server_ids: Iterable[str]) -> set[str]:
         """Return those of the servers that wait for the conductor's first step.
 
-        A server that is built again elsewhere shows itself like one that waits for its first build,
-        but the record of what was done to it has begun.
+        A server that Nova reschedules to another host has the same task state as one that waits for
+        its first build, but it already has entries in its list of instance actions.
         """
         found = self._pool.map(self._raw, server_ids)
         waiting = [one for one in found if one and one.task_state in _FIRST_STEPS]
         first = [one.id for one in waiting if one.task_state == _FIRST_STEPS[0]]
-        begun = {
-            one for one, is_ in zip(first, self._pool.map(self._begun, first), strict=True) if is_
-        }
-        return {one.id for one in waiting} - begun
+        has_actions = self._pool.map(self._has_actions, first)
+        rescheduled = {one for one, has in zip(first, has_actions, strict=True) if has}
+        return {one.id for one in waiting} - rescheduled
 
-    def _begun(self, server_id: str) -> bool:
+    def _has_actions(self, server_id: str) -> bool:
         try:
-            with asking(NOVA):
+            with translated_errors(NOVA):
                 return any(self._cloud.compute.server_actions(server_id))
         except NotFound:
             return True
@@ -82,22 +84,23 @@ class NovaApi:
     def servers_of(
         self, project_id: str | None, *, changed_since: datetime | None = None
     ) -> Iterator[ServerView]:
-        """Walk a project's servers, or everybody's; with `changed_since` also those deleted."""
+        """Yield a project's servers, or all; with `changed_since` also the deleted ones."""
         query: dict[str, object] = {"limit": _PAGE}
         if project_id is not None:
             query["project_id"] = project_id
         if changed_since is not None:
             query["changes_since"] = changed_since.isoformat()
-        with asking(NOVA):
+        with translated_errors(NOVA):
             for server in self._cloud.compute.servers(all_projects=True, **query):
                 yield view_of(server)
 
     def unbuilt(self, project_id: str | None = None) -> Iterator[Sequence[str]]:
-        """Walk, page by page, the ids of the servers that are not built yet, held ones included."""
+        """Yield the ids of the servers that are not built yet, page by page; those that wait in
+        Synergy are among them."""
         query: dict[str, object] = {"status": "BUILD", "limit": _PAGE}
         if project_id is not None:
             query["project_id"] = project_id
-        with asking(NOVA):
+        with translated_errors(NOVA):
             listed = self._cloud.compute.servers(details=False, all_projects=True, **query)
             while page := [server.id for server in islice(listed, _PAGE)]:
                 yield page
@@ -107,50 +110,50 @@ class NovaApi:
         read_s, known = self._flavors
         if known and time.monotonic() - read_s < FLAVORS_KEPT_S:
             return known
-        with asking(NOVA):
+        with translated_errors(NOVA):
             listed = list(self._cloud.compute.flavors(is_public=True, get_extra_specs=True))
         found = tuple(_flavor_of(flavor) for flavor in listed if not flavor.is_disabled)
         self._flavors = time.monotonic(), found
         return found
 
     def zones(self) -> frozenset[str]:
-        """Return the names of the availability zones, those without a living host included."""
-        with asking(NOVA):
+        """Return the names of the availability zones, including those without a host that is up."""
+        with translated_errors(NOVA):
             return frozenset(one.name for one in self._cloud.compute.availability_zones())
 
     def delete_server(self, server_id: str) -> None:
-        """Start the deletion; nothing happens when it is gone."""
-        with asking(NOVA):
+        """Start the deletion; a server that is gone is no error."""
+        with translated_errors(NOVA):
             self._cloud.compute.delete_server(server_id, ignore_missing=True)
 
     def set_error(self, server_id: str) -> None:
-        """Show the server as failed; nothing is done to it."""
-        with asking(NOVA):
+        """Set the server's status to ERROR; nothing else happens to it."""
+        with translated_errors(NOVA):
             self._cloud.compute.reset_server_state(server_id, "error")
 
     def shelve_server(self, server_id: str) -> None:
         """Shelve; Nova offloads by itself."""
-        with asking(NOVA):
+        with translated_errors(NOVA):
             self._cloud.compute.shelve_server(server_id)
 
     def stop_server(self, server_id: str) -> None:
         """Power off."""
-        with asking(NOVA):
+        with translated_errors(NOVA):
             self._cloud.compute.stop_server(server_id)
 
     def confirm_resize(self, server_id: str) -> None:
-        """Keep the new flavor of a server whose user did not decide."""
-        with asking(NOVA):
+        """Confirm a resize that the user has neither confirmed nor reverted."""
+        with translated_errors(NOVA):
             self._cloud.compute.confirm_server_resize(server_id)
 
     def snapshot_server(self, server_id: str, image_name: str) -> str:
-        """Start an image of the server, and return the image's id."""
-        with asking(NOVA):
+        """Start a snapshot of the server, and return the image's id."""
+        with translated_errors(NOVA):
             return str(self._cloud.compute.create_server_image(server_id, image_name).id)
 
     def image_is_ready(self, image_id: str) -> bool:
-        """Tell whether the image is complete. Raises NotFound when it failed."""
-        with asking(GLANCE):
+        """Return whether the image is complete. Raises NotFound when it failed."""
+        with translated_errors(GLANCE):
             status = self._cloud.image.get_image(image_id).status
         if status in _FAILED_IMAGE:
             raise NotFound(f"image {image_id!r} is {status}")
@@ -175,7 +178,7 @@ def _shape(flavor: Any, name: str) -> dict[str, object]:
 
 
 def view_of(server: Any) -> ServerView:
-    """Return a server of the SDK as we see it."""
+    """Convert a server of the SDK."""
     flavor = server.flavor
     shape = _shape(flavor, flavor.original_name)
     image = server.image.id if server.image else None
@@ -198,10 +201,10 @@ def view_of(server: Any) -> ServerView:
 
 
 def status_of(server: Any) -> ServerStatus:
-    """Return a server's status; in BUILD it is told whether Nova chose a host already."""
+    """Return a server's status; BUILD is split by whether Nova has chosen a host yet."""
     if server.status == "BUILD":
-        held = server.task_state == "scheduling" and not server.compute_host
-        return ServerStatus.SCHEDULING if held else ServerStatus.BUILDING
+        unscheduled = server.task_state == "scheduling" and not server.compute_host
+        return ServerStatus.SCHEDULING if unscheduled else ServerStatus.BUILDING
     return _STATUS.get(server.status, ServerStatus.ACTIVE)
 
 

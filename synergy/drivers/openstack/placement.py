@@ -1,6 +1,7 @@
-"""Placement: what the hosts can hold, what projects hold, and whether a server finds a host.
+"""Placement: the capacity of hosts, the usage of projects, and which hosts have room for a server.
 
-Which hosts count is Nova's to say: up, enabled, and of the chosen aggregates. Must not know quotas.
+Nova decides which hosts count: those that are up, enabled, and in the configured aggregates. Must
+not know quotas.
 """
 
 import time
@@ -12,33 +13,36 @@ from openstack.exceptions import raise_from_response
 
 from synergy.core.errors import ConfigurationInvalid, InvalidInput, NotFound
 from synergy.core.model import AVAILABILITY_ZONE, TRAIT, Constraints, Resources, total, zone_in
-from synergy.drivers.openstack.session import asking
+from synergy.drivers.openstack.session import translated_errors
 from synergy.ports import Host
 
 PLACEMENT: Final = "Placement"
 AGGREGATES_KEPT_S: Final = 20.0
 _AT_ONCE: Final = 4
-_UNKNOWN: Final = "No such"  # trait, or resource class, in Placement's own words
-_MOST_CANDIDATES: Final = 1000
+_UNKNOWN: Final = "No such"  # begins Placement's error for an unknown trait or resource class
+_MAX_CANDIDATES: Final = 1000
 
 
 class Placement:
-    """Capacity and use."""
+    """Capacity and usage."""
 
     def __init__(self, cloud: Any, aggregates: Sequence[str] = ()) -> None:
         """aggregates: names of Nova's host aggregates; without any, every host counts."""
         self._cloud, self._aggregates = cloud, tuple(aggregates)
-        self._listed: tuple[float, Sequence[object]] = (float("-inf"), ())  # when read, monotonic
+        self._listed: tuple[float, Sequence[object]] = (
+            float("-inf"),
+            (),
+        )  # (read at, monotonic; aggregates)
         self._pool = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="placement")
 
     def hosts(self) -> Sequence[Host]:
-        """Return every compute host, up or not, disabled ones as not up."""
+        """Return every compute host, whether up or not; a disabled one counts as not up."""
         chosen = self._chosen_hosts()
-        with asking("Nova"):
+        with translated_errors("Nova"):
             hypervisors = list(self._cloud.compute.hypervisors(details=True))
-        with asking(PLACEMENT):
+        with translated_errors(PLACEMENT):
             providers = list(self._cloud.placement.resource_providers())
-        parts: dict[str, list[str]] = {}  # root provider -> itself and those nested below it
+        parts: dict[str, list[str]] = {}  # root provider -> itself and its nested providers
         for one in providers:
             parts.setdefault(one.root_provider_id or one.id, []).append(one.id)
         capacities = dict(
@@ -73,8 +77,8 @@ class Placement:
         return [found[name] for name in self._aggregates]
 
     def _aggregates_of_zone(self, zone: str) -> list[object]:
-        """Return the aggregates that make up a zone; none for the zone of the hosts that are in
-        no other, which Nova does not narrow down either."""
+        """Return the aggregates that make up a zone; none for the default zone, which Nova does not
+        restrict to aggregates either."""
         return [
             one
             for one in self._listed_aggregates()
@@ -82,10 +86,10 @@ class Placement:
         ]
 
     def _listed_aggregates(self) -> Sequence[Any]:
-        """Return Nova's aggregates, as they were a moment ago: every round asks for them."""
+        """Return Nova's aggregates, cached for AGGREGATES_KEPT_S, as every round needs them."""
         read_s, listed = self._listed
         if time.monotonic() - read_s > AGGREGATES_KEPT_S:
-            with asking("Nova"):
+            with translated_errors("Nova"):
                 listed = list(self._cloud.compute.aggregates())
             self._listed = time.monotonic(), listed
         return listed
@@ -93,21 +97,21 @@ class Placement:
     def _capacity(self, provider_id: str) -> Resources:
         """Return (total - reserved) x allocation_ratio by resource class."""
         try:
-            with asking(PLACEMENT):
+            with translated_errors(PLACEMENT):
                 answer = self._get(f"/resource_providers/{provider_id}/inventories")
                 return Resources.of({
                     name: int((one["total"] - one["reserved"]) * one["allocation_ratio"])
                     for name, one in answer["inventories"].items()
                 })  # fmt: skip
         except NotFound:
-            return Resources()  # removed since it was listed
+            return Resources()  # deleted since it was listed
 
     def room_for(self, demand: Resources, constraints: Constraints = ()) -> Mapping[str, Resources]:
-        """Ask for allocation candidates, disabled hosts excluded; hosts are named by their id."""
+        """Query allocation candidates, without disabled hosts; the keys are provider ids."""
         query = [
             ("resources", ",".join(f"{name}:{amount}" for name, amount in demand.items())),
             ("required", ",".join(["!COMPUTE_STATUS_DISABLED", *_traits(constraints)])),
-            ("limit", str(_MOST_CANDIDATES)),
+            ("limit", str(_MAX_CANDIDATES)),
         ]
         groups = [self._found_aggregates()] if self._aggregates else []
         zone = zone_in(constraints)
@@ -117,26 +121,26 @@ class Placement:
             ("member_of", f"in:{','.join(a.uuid for a in group)}") for group in groups if group
         ]
         try:
-            with asking(PLACEMENT):
+            with translated_errors(PLACEMENT):
                 return _free(self._get("/allocation_candidates", query))
         except InvalidInput as error:
             if _UNKNOWN in str(error):
-                return {}  # a trait or a resource class that no host has
+                return {}  # an unknown trait or resource class: no host has it
             raise
 
     def placed(self, server_ids: Sequence[str]) -> set[str]:
         """Return those of the servers that hold an allocation."""
 
         def holds(server_id: str) -> bool:
-            with asking(PLACEMENT):
+            with translated_errors(PLACEMENT):
                 return bool(self._get(f"/allocations/{server_id}")["allocations"])
 
         found = self._pool.map(holds, server_ids)
         return {one for one, held in zip(server_ids, found, strict=True) if held}
 
     def used_by(self, project_id: str) -> Resources:
-        """Return what a project's servers hold."""
-        with asking(PLACEMENT):
+        """Return what a project's servers use."""
+        with translated_errors(PLACEMENT):
             return Resources.of(self._get("/usages", [("project_id", project_id)])["usages"])
 
     def _get(self, path: str, query: Sequence[tuple[str, str]] = ()) -> Any:
@@ -154,7 +158,7 @@ def _traits(constraints: Constraints) -> list[str]:
 
 
 def _free(candidates: Mapping[str, Any]) -> dict[str, Resources]:
-    """Return what is free by root provider, with what is nested below it."""
+    """Return what is free on each root provider, including its nested providers."""
     free: dict[str, Resources] = {}
     for provider_id, one in candidates["provider_summaries"].items():
         root = one.get("root_provider_uuid") or provider_id

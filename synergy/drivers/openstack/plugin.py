@@ -17,7 +17,7 @@ from synergy.drivers.openstack.identity import Identity
 from synergy.drivers.openstack.notifications import KeystoneNotices, NovaNotices
 from synergy.drivers.openstack.nova_api import NovaApi
 from synergy.drivers.openstack.placement import Placement
-from synergy.drivers.openstack.quotas import QuotaSets, Remembered, UnifiedLimits
+from synergy.drivers.openstack.quotas import CachedQuotas, QuotaSets, UnifiedLimits
 from synergy.ports import Clock, Cloud, Finding
 
 GROUP: Final = sessions.GROUP
@@ -29,68 +29,73 @@ OPTIONS: Final = (
         "interface",
         default="internal",
         choices=[
-            ("public", "Those that users reach."),
-            ("internal", "Those of the network of the services."),
-            ("admin", "Those that are registered for administrators."),
+            ("public", "Endpoints for users."),
+            ("internal", "Endpoints on the services' own network."),
+            ("admin", "Endpoints for administrators."),
         ],
         help="Which endpoints of the service catalogue to use.",
     ),
     cfg.StrOpt(
         "edge_url",
         secret=True,
-        help="The vhost that nova-api publishes to, such as rabbit://user:password@host:5672/edge, "
-        "or with several hosts and TLS: rabbit://user:password@host1:5671,user:password@host2:5671/"
-        "edge?ssl=1.",
+        help="URL of the vhost that nova-api publishes to, such as "
+        "rabbit://user:password@host:5672/edge, or with several hosts and TLS: "
+        "rabbit://user:password@host1:5671,user:password@host2:5671/edge?ssl=1.",
     ),
     cfg.StrOpt(
         "core_url",
         secret=True,
-        help="The vhost of all other services of Nova, such as "
+        help="URL of the vhost of all other Nova services, such as "
         "rabbit://user:password@host:5672/core.",
     ),
     cfg.StrOpt(
         "notifications_url",
         secret=True,
-        help="The vhost that Nova and Keystone publish notifications to. Default: core_url.",
+        help="URL of the vhost of Nova's and Keystone's notifications. Default: core_url.",
     ),
     *address.OPTIONS,
     cfg.BoolOpt(
         "quorum_queues",
         default=False,
-        help="Declare quorum queues, as Nova does with rabbit_quorum_queue. Both have to agree. "
-        "Without durable or quorum queues a broker that restarts loses requests.",
+        help="Declare quorum queues, as Nova does with rabbit_quorum_queue; set both alike. "
+        "Without durable or quorum queues, requests are lost when the broker restarts.",
     ),
     cfg.BoolOpt(
         "durable_queues",
         default=False,
-        help="Declare durable queues, as Nova does with amqp_durable_queues. Both have to agree.",
+        help="Declare durable queues, as Nova does with amqp_durable_queues; set both alike.",
     ),
     cfg.BoolOpt(
         "transient_quorum_queues",
         default=False,
-        help="As Nova's rabbit_transient_quorum_queue. Both have to agree.",
+        help="Declare quorum queues for fanouts and replies, as Nova does with "
+        "rabbit_transient_quorum_queue; set both alike.",
     ),
     cfg.IntOpt(
         "prefetch",
         default=1000,
         min=1,
         max=65_535,
-        help="Most build requests that are taken from the broker and not stored yet.",
+        help="Maximum number of messages taken from the broker and not yet acknowledged.",
     ),
     cfg.StrOpt("nova_exchange", default="nova", help="Exchange of Nova's notifications."),
     cfg.ListOpt(
         "nova_topics",
         default=["versioned_notifications"],
-        help="Topics of Nova's notifications: versioned_notifications, and notifications for "
-        "unversioned ones. A queue of Synergy's own is bound to each.",
+        help="Topics of Nova's notifications: versioned_notifications, or notifications for the "
+        "unversioned format. Synergy binds its own queue to each.",
     ),
-    cfg.StrOpt("keystone_exchange", default="keystone", help="Exchange of Keystone's."),
-    cfg.StrOpt("keystone_topic", default="notifications", help="Topic of Keystone's."),
+    cfg.StrOpt(
+        "keystone_exchange", default="keystone", help="Exchange of Keystone's notifications."
+    ),
+    cfg.StrOpt(
+        "keystone_topic", default="notifications", help="Topic of Keystone's notifications."
+    ),
     cfg.StrOpt(
         "pool",
         default="synergy",
-        help="Begin of the names of Synergy's notification queues, so that a meter that listens "
-        "too gets its own copy.",
+        help="Prefix of the names of Synergy's notification queues, so that Ceilometer and others "
+        "get their own copy of each notification.",
     ),
     cfg.StrOpt(
         "quota_driver",
@@ -99,25 +104,25 @@ OPTIONS: Final = (
             ("quota_sets", "In Nova's os-quota-sets (nova.quota.DbQuotaDriver)."),
             ("unified_limits", "In Keystone's unified limits (nova.quota.UnifiedLimitsDriver)."),
         ],
-        help="Where Nova's limits are, as [quota] driver of nova.conf says.",
+        help="Where Nova's limits are kept; must match [quota] driver in nova.conf.",
     ),
     cfg.FloatOpt(
         "quota_kept_s",
         default=600.0,
         min=0,
         max=86_400,
-        help="Seconds for which the limits of a project that is not managed are remembered.",
+        help="Seconds for which the limits of a project that is not managed are cached.",
     ),
     cfg.ListOpt(
         "aggregates",
         default=[],
-        help="Names of the host aggregates that count as capacity. Default: every host.",
+        help="Names of the host aggregates whose hosts count as capacity. Default: every host.",
     ),
 )
 
 
 def examine(conf: cfg.ConfigOpts, *, probe: bool) -> Iterator[Finding]:
-    """Check every connection, right and setting. Raises ConfigurationInvalid."""
+    """Check every connection, permission and setting. Raises ConfigurationInvalid."""
     problems = _problems(conf[GROUP])
     if problems:
         raise ConfigurationInvalid(problems)
@@ -125,7 +130,7 @@ def examine(conf: cfg.ConfigOpts, *, probe: bool) -> Iterator[Finding]:
 
 
 def open_cloud(conf: cfg.ConfigOpts, clock: Clock) -> Cloud:
-    """Return the ports of a running cloud; nothing is asked yet. Raises ConfigurationInvalid."""
+    """Return the ports of a running cloud, without calling it yet. Raises ConfigurationInvalid."""
     group = conf[GROUP]
     problems = _problems(group)
     if problems:
@@ -138,7 +143,7 @@ def open_cloud(conf: cfg.ConfigOpts, clock: Clock) -> Cloud:
         if group.quota_driver == "unified_limits"
         else QuotaSets(cloud)
     )
-    remembered = Remembered(quotas, kept_s=group.quota_kept_s, monotonic_s=clock.monotonic_s)
+    cached_quotas = CachedQuotas(quotas, kept_s=group.quota_kept_s, monotonic_s=clock.monotonic_s)
     durability = durability_of(group)
     broker_of = partial(broker_at, group)
     keystone = KeystoneNotices(
@@ -155,14 +160,16 @@ def open_cloud(conf: cfg.ConfigOpts, clock: Clock) -> Cloud:
     )  # fmt: skip
 
     def close() -> None:
-        for one in (rpc, notices, keystone):
-            one.close()
+        for driver in (rpc, notices, keystone):
+            driver.close()
 
     ports: dict[str, object] = {
         "intake": rpc,
         "conductor": rpc,
         "changes": ServerChanges(rpc),
-        "compute": OpenStackCompute(nova, Placement(cloud, group.aggregates), quotas, remembered),
+        "compute": OpenStackCompute(
+            nova, Placement(cloud, group.aggregates), quotas, cached_quotas
+        ),
         "notices": notices,
         "identity": Identity(
             cloud,
@@ -175,7 +182,7 @@ def open_cloud(conf: cfg.ConfigOpts, clock: Clock) -> Cloud:
 
 
 def durability_of(group: Any) -> Durability:
-    """Return how queues are to be declared."""
+    """Return how to declare queues."""
     return Durability(
         durable=group.durable_queues,
         quorum=group.quorum_queues,
@@ -184,12 +191,12 @@ def durability_of(group: Any) -> Durability:
 
 
 def options_of(group: Any) -> dict[str, object]:
-    """Return what holds for every broker whose URL does not say it itself."""
+    """Return the connection options for brokers whose URL does not set them."""
     return {option.name: group[option.name] for option in address.OPTIONS}
 
 
 def broker_at(group: Any, name: str) -> Broker:
-    """Return the broker of an option. Raises InvalidInput."""
+    """Return the broker that a URL option names. Raises InvalidInput."""
     url = group[name] or group.core_url
     return Broker(address.read_address(url, options_of(group)))
 
@@ -199,7 +206,7 @@ def _places(one: address.Address) -> list[tuple[str, int]]:
 
 
 def _problems(group: Any) -> list[str]:
-    """Return what is wrong with the addresses of the brokers."""
+    """Return what is wrong with the brokers' URLs."""
     found: list[str] = []
     read: dict[str, address.Address] = {}
     for name in BROKER_URLS:

@@ -1,8 +1,8 @@
-"""Nova's limits of a project, in both places where a cloud may keep them.
+"""Nova's limits of a project, for both quota drivers.
 
-Why: while a project is managed its limit in Nova is lifted, and afterwards it has to be exactly
-what it was. So what was set explicitly is told apart from what is a default: the record has the
-names of the quota driver, and lacks what was not set. Must not know what Synergy grants.
+Why: while a project is managed its limit in Nova is lifted, and afterwards it must be exactly what
+it was. So a record holds only the limits that were set explicitly, under the quota driver's names;
+a limit that follows a default is not in it. Must not know what Synergy grants.
 """
 
 import time
@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final, Protocol
 
 from synergy.core.errors import ConfigurationInvalid
-from synergy.drivers.openstack.session import asking
+from synergy.drivers.openstack.session import translated_errors
 from synergy.ports import Limits
 
 UNLIMITED: Final = -1
@@ -22,7 +22,7 @@ class QuotaDriver(Protocol):
     """See `ports.Compute`: the methods of the same names."""
 
     def quota(self, project_id: str) -> Limits:
-        """Return the limits that hold, by resource class."""
+        """Return the effective limits by resource class."""
 
     def server_limit(self, project_id: str) -> int | None:
         """Return how many servers a project may have."""
@@ -31,13 +31,13 @@ class QuotaDriver(Protocol):
         """Return the resource classes that have limits."""
 
     def quota_record(self, project_id: str) -> Limits:
-        """Return what was set for the project itself."""
+        """Return the limits set explicitly for the project."""
 
     def lift_quota(self, project_id: str) -> None:
-        """Make every class unlimited."""
+        """Set every class to unlimited."""
 
     def restore_quota(self, project_id: str, record: Limits) -> None:
-        """Put a record back."""
+        """Restore a record."""
 
 
 def _limit(value: int) -> int | None:
@@ -58,14 +58,14 @@ class QuotaSets:
         self._cloud = cloud
 
     def quota(self, project_id: str) -> Limits:
-        """Return the limits that hold, by resource class."""
-        with asking(NOVA):
+        """Return the effective limits by resource class."""
+        with translated_errors(NOVA):
             found = self._cloud.compute.get_quota_set(project_id)
             return {ours: _limit(int(found[name])) for name, ours in self.classes.items()}
 
     def server_limit(self, project_id: str) -> int | None:
         """Return how many servers a project may have."""
-        with asking(NOVA):
+        with translated_errors(NOVA):
             return _limit(int(self._cloud.compute.get_quota_set(project_id)["instances"]))
 
     def limited_classes(self) -> frozenset[str]:
@@ -73,8 +73,8 @@ class QuotaSets:
         return frozenset(self.classes.values())
 
     def quota_record(self, project_id: str) -> Limits:
-        """Return what differs from the defaults of the cloud."""
-        with asking(NOVA):
+        """Return the limits that differ from the cloud's defaults."""
+        with translated_errors(NOVA):
             found = self._cloud.compute.get_quota_set(project_id)
             defaults = self._cloud.compute.get_quota_set_defaults(project_id)
             return {
@@ -84,19 +84,19 @@ class QuotaSets:
             }
 
     def lift_quota(self, project_id: str) -> None:
-        """Make cores, ram and instances unlimited."""
-        with asking(NOVA):
+        """Set cores, ram and instances to unlimited."""
+        with translated_errors(NOVA):
             self._cloud.compute.update_quota_set(
                 project_id, **dict.fromkeys(self.lifted, UNLIMITED), force=True
             )
 
     def restore_quota(self, project_id: str, record: Limits) -> None:
-        """Put a record back. What else was set for the project stays as it is.
+        """Restore a record. The project's other limits stay as they are.
 
-        Nova forgets only all settings of a project at once, so those that are none of ours are set
-        again where there are any.
+        Nova can only delete all explicit limits of a project at once, so the others are set again
+        afterwards.
         """
-        with asking(NOVA):
+        with translated_errors(NOVA):
             compute = self._cloud.compute
             found = compute.get_quota_set(project_id).to_dict()
             defaults = compute.get_quota_set_defaults(project_id).to_dict()
@@ -117,7 +117,7 @@ class QuotaSets:
 class UnifiedLimits:
     """Keystone's limits of the service nova: those of nova.quota.UnifiedLimitsDriver.
 
-    Placement's classes are called class:VCPU there, and so on; servers is the number of servers.
+    There a resource class is named class:VCPU and so on; `servers` is the number of servers.
     """
 
     def __init__(self, cloud: Any, region_name: str | None) -> None:
@@ -125,7 +125,7 @@ class UnifiedLimits:
         self._service_id = ""
 
     def quota(self, project_id: str) -> Limits:
-        """Return the limits that hold, by resource class."""
+        """Return the effective limits by resource class."""
         return {
             name.removeprefix("class:"): _limit(value)
             for name, value in self._limits(project_id).items()
@@ -150,24 +150,24 @@ class UnifiedLimits:
         return sorted(self._defaults())
 
     def quota_record(self, project_id: str) -> Limits:
-        """Return the limits of the project itself."""
+        """Return the project's own limits."""
         return {name: _limit(one.resource_limit) for name, one in self._own(project_id)}
 
     def lift_quota(self, project_id: str) -> None:
-        """Make every class, and the number of servers, unlimited."""
+        """Set every class, and the number of servers, to unlimited."""
         self._set(project_id, dict.fromkeys(self._defaults(), UNLIMITED))
 
     def restore_quota(self, project_id: str, record: Limits) -> None:
-        """Put a record back, and delete the limits that the project did not have."""
+        """Restore a record, and delete the limits that are not in it."""
         self._set(project_id, {name: _number(limit) for name, limit in record.items()})
-        with asking(KEYSTONE):
+        with translated_errors(KEYSTONE):
             for name, one in self._own(project_id):
                 if name not in record:
                     self._cloud.identity.delete_limit(one.id)
 
     def _set(self, project_id: str, wanted: Mapping[str, int]) -> None:
         own = dict(self._own(project_id))
-        with asking(KEYSTONE):
+        with translated_errors(KEYSTONE):
             for name, value in wanted.items():
                 if name not in own:
                     self._cloud.identity.create_limit(
@@ -178,19 +178,19 @@ class UnifiedLimits:
                     self._cloud.identity.update_limit(own[name].id, resource_limit=value)
 
     def _own(self, project_id: str) -> list[tuple[str, Any]]:
-        with asking(KEYSTONE):
+        with translated_errors(KEYSTONE):
             found = self._cloud.identity.limits(project_id=project_id, service_id=self._nova())
             return [(one.resource_name, one) for one in found]
 
     def _defaults(self) -> dict[str, int]:
-        """Return the registered limits; without one, Nova refuses the class altogether."""
-        with asking(KEYSTONE):
+        """Return the registered limits; Nova refuses every server of a class that has none."""
+        with translated_errors(KEYSTONE):
             found = self._cloud.identity.registered_limits(service_id=self._nova())
             return {one.resource_name: int(one.default_limit) for one in found}
 
     def _nova(self) -> str:
         if not self._service_id:
-            with asking(KEYSTONE):
+            with translated_errors(KEYSTONE):
                 found = list(self._cloud.identity.services(type="compute"))
             if len(found) != 1:
                 raise ConfigurationInvalid(
@@ -200,8 +200,8 @@ class UnifiedLimits:
         return self._service_id
 
 
-class Remembered:
-    """The limits of projects that are asked for in every pass, for a while; see `QuotaDriver`."""
+class CachedQuotas:
+    """Caches `QuotaDriver.quota`, which every pass of the quota manager calls for every project."""
 
     def __init__(
         self,
@@ -211,16 +211,16 @@ class Remembered:
         monotonic_s: Callable[[], float] = time.monotonic,
     ) -> None:
         self._driver, self._kept_s, self._monotonic_s = driver, kept_s, monotonic_s
-        self._known: dict[str, tuple[float, Limits]] = {}
+        self._cached: dict[str, tuple[float, Limits]] = {}
 
     def quota(self, project_id: str, *, fresh: bool = False) -> Limits:
-        """Return the limits that hold, by resource class; `fresh` asks in any case."""
+        """Return the effective limits by resource class; `fresh` bypasses the cache."""
         now_s = self._monotonic_s()
-        known = self._known.get(project_id)
-        if known is None or fresh or now_s - known[0] > self._kept_s:
-            known = self._known[project_id] = (now_s, self._driver.quota(project_id))
-        return known[1]
+        cached = self._cached.get(project_id)
+        if cached is None or fresh or now_s - cached[0] > self._kept_s:
+            cached = self._cached[project_id] = (now_s, self._driver.quota(project_id))
+        return cached[1]
 
     def forget(self, project_id: str) -> None:
-        """Ask anew the next time."""
-        self._known.pop(project_id, None)
+        """Drop a project from the cache."""
+        self._cached.pop(project_id, None)

@@ -1,7 +1,7 @@
-"""The way to the APIs of the cloud: who Synergy is, and what becomes of an answer that is none.
+"""Sessions with the cloud's APIs: Synergy's credentials, and the translation of foreign errors.
 
-Must not know what is asked. Every foreign error that a driver of this folder can meet is translated
-here.
+Must not know what is requested. Every foreign error that a driver of this folder can meet is
+translated here.
 """
 
 import logging
@@ -27,22 +27,24 @@ from synergy.core.errors import (
 
 LOG = logging.getLogger(__name__)
 GROUP: Final = "openstack"
-NOVA_MICROVERSION: Final = "2.53"  # servers show their flavor, hypervisors have Placement's ids
+NOVA_MICROVERSION: Final = (
+    "2.53"  # first with flavors inside servers and with Placement's ids of hypervisors
+)
 PLACEMENT_MICROVERSION: Final = "1.28"
-ANSWER_S: Final = 60  # a service that does not answer within that is away
+RESPONSE_TIMEOUT_S: Final = 60
 _SCOPE: Final = (
     "system_scope", "domain_id", "domain_name", "project_id", "project_name", "project_domain_id",
     "project_domain_name", "default_domain_id", "default_domain_name",
 )  # fmt: skip
 _REFUSED: Final = {
     401: "does not accept Synergy's credentials: check [openstack] username, password and project",
-    403: "forbids it: give Synergy's user the roles admin and service",
-    429: "answers that it is asked too often",
+    403: "forbids the request: give Synergy's user the roles admin and service",
+    429: "limits the rate of requests",
 }
 
 
 def auth_options() -> list[cfg.Opt]:
-    """Return the options that tell who Synergy is and how it reaches the cloud."""
+    """Return the options for Synergy's credentials and for its connections to the APIs."""
     found: dict[str, cfg.Opt] = {}
     for options in (
         loading.get_auth_common_conf_options(),
@@ -51,22 +53,22 @@ def auth_options() -> list[cfg.Opt]:
     ):
         found.update({option.dest: copy(option) for option in options})
     for option in found.values():
-        option.required = False  # only for those who have this cloud; `open_session` tells
-    found["timeout"].default = ANSWER_S
+        option.required = False  # other clouds need none; `open_session` checks them
+    found["timeout"].default = RESPONSE_TIMEOUT_S
     return list(found.values())
 
 
-def open_session(conf: cfg.ConfigOpts, **instead: object) -> Any:
-    """Return a session of Synergy's own user; nothing is asked yet. Raises ConfigurationInvalid.
+def open_session(conf: cfg.ConfigOpts, **overrides: object) -> Any:
+    """Return a session of Synergy's own user, without connecting yet. Raises ConfigurationInvalid.
 
-    instead  values of auth options other than the configured ones
+    overrides  auth options that replace the configured ones
     """
     group = conf[GROUP]
     if not group.auth_type:
         raise ConfigurationInvalid(["[openstack] auth_type is not set; password is usual"])
     try:
         plugin: Any = loading.get_plugin_loader(group.auth_type)
-        auth = plugin.load_from_options_getter(lambda option: group[option.dest], **instead)
+        auth = plugin.load_from_options_getter(lambda option: group[option.dest], **overrides)
         return loading.load_session_from_conf_options(conf, GROUP, auth=auth)
     except (auth_errors.OptionError, auth_errors.NoMatchingPlugin, cfg.NoSuchOptError) as error:
         raise ConfigurationInvalid([f"[openstack] {error}"]) from error
@@ -78,8 +80,8 @@ def open_trusted_session(conf: cfg.ConfigOpts, trust_id: str) -> object:
 
 
 def connect(session: Any, conf: Any) -> Any:
-    """Return the clients of all services, which find each when it is used; conf is the option
-    group."""
+    """Return the clients of all services; each endpoint is looked up at its first use. conf is the
+    option group."""
     return openstack.connection.Connection(
         config=cloud_region.from_session(
             session,
@@ -94,46 +96,46 @@ def connect(session: Any, conf: Any) -> Any:
 
 
 @contextmanager
-def asking(service: str) -> Iterator[None]:
-    """Turn what goes wrong with an answer of `service` into an error of ours.
+def translated_errors(service: str) -> Iterator[None]:
+    """Translate an error of a request to `service` into one of Synergy's.
 
-    NotFound and Conflict are answers; InvalidInput is what the service says of a wrong value. All
-    others are UpstreamUnavailable: the same question may be answered later.
+    NotFound, Conflict and InvalidInput (a wrong value) are definite answers. All others become
+    UpstreamUnavailable: the same request may succeed later.
     """
     try:
         yield
     except (api_errors.NotFoundException, auth_errors.NotFound) as error:
-        raise NotFound(f"{service}: {_text(error)}") from error
+        raise NotFound(f"{service}: {_error_text(error)}") from error
     except (api_errors.ConflictException, auth_errors.Conflict) as error:
-        raise Conflict(f"{service}: {_text(error)}") from error
+        raise Conflict(f"{service}: {_error_text(error)}") from error
     except (api_errors.BadRequestException, auth_errors.BadRequest) as error:
-        raise InvalidInput(f"{service}: {_text(error)}") from error
+        raise InvalidInput(f"{service}: {_error_text(error)}") from error
     except (api_errors.HttpException, auth_errors.HttpError) as error:
         status = getattr(error, "status_code", None) or getattr(error, "http_status", None)
-        said = _REFUSED.get(int(status or 0)) or f"answers {status}: {_text(error)}"
-        raise UpstreamUnavailable(f"{service} {said}") from error
+        detail = _REFUSED.get(int(status or 0)) or f"answers {status}: {_error_text(error)}"
+        raise UpstreamUnavailable(f"{service} {detail}") from error
     except api_errors.ConfigException as error:
-        raise UpstreamUnavailable(f"{service} cannot be used: {_text(error)}") from error
+        raise UpstreamUnavailable(f"{service} cannot be used: {_error_text(error)}") from error
     except (auth_errors.ClientException, api_errors.SDKException) as error:
-        raise UpstreamUnavailable(f"{service} does not answer: {_text(error)}") from error
+        raise UpstreamUnavailable(f"{service} does not answer: {_error_text(error)}") from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         what = f"{type(error).__name__}: {error}"
-        raise UpstreamUnavailable(f"{service} answers what cannot be read: {what}") from error
+        raise UpstreamUnavailable(f"{service} sent an unreadable answer: {what}") from error
 
 
-def _text(error: Exception) -> str:
-    """Return what a service said, on one line and not endlessly."""
-    said = (
+def _error_text(error: Exception) -> str:
+    """Return the message of a service's error, shortened and on one line."""
+    detail = (
         _placements_detail(getattr(error, "response", None))
         or getattr(error, "details", None)
         or getattr(error, "message", None)
         or str(error)
     )
-    return " ".join(str(said).split())[:300]
+    return " ".join(str(detail).split())[:300]
 
 
 def _placements_detail(response: Any) -> str:
-    """Return what Placement says of an error, in a form that the SDK does not read."""
+    """Return the detail of Placement's errors, whose format the SDK does not parse."""
     try:
         return str(response.json()["errors"][0]["detail"])
     except (AttributeError, ValueError, KeyError, IndexError, TypeError):

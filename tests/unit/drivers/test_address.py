@@ -51,7 +51,7 @@ def test_tls_is_said_in_the_url_or_by_options_and_the_url_comes_first(tmp_path):
         ("rabbit://u:hidden@h/v?ssl=perhaps", "ssl=perhaps in the URL must be true or false"),
         ("rabbit://u:hidden@h/v?ssl=1&ssl_version=SSLv3", "ssl_version=SSLv3 in the URL"),
         ("rabbit://u:hidden@h/v?ssl=1&ssl_ca_file=/no/ca", "ssl_ca_file /no/ca: No such file"),
-        ("rabbit://u:hidden@h/v?ssl=1&ssl_key_file=/etc/hostname", "without ssl_cert_file"),
+        ("rabbit://u:hidden@h/v?ssl=1&ssl_key_file=/etc/hostname", "needs ssl_cert_file"),
         ("rabbit://u:hidden@[h/v", "must look like rabbit://"),
         ("rabbit://u:hidden@h/v?heartbeat_timeout_threshold=-1", "heartbeat_timeout_threshold=-1"),
     ],

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from synergy.drivers.nova_rpc.consumer import Inbox, Unacknowledged
+from synergy.drivers.nova_rpc.consumer import Inbox, PendingAcks
 
 
 class Channel:
@@ -31,46 +31,46 @@ steps = st.lists(
 
 @given(steps)
 def test_the_broker_hears_of_what_was_handled_and_of_nothing_else(steps):
-    channel, unacknowledged = Channel(), Unacknowledged()
+    channel, acks = Channel(), PendingAcks()
     open_, handled = set(), set()
     for what, number in steps:
         if what == "come":
             tag = channel.deliver()
-            unacknowledged.came(tag)
+            acks.received(tag)
             open_.add(tag)
         elif what == "settle":
-            unacknowledged.settle(channel)
+            acks.flush(channel)
             handled.clear()
             assert channel.waits == open_
         elif open_:
             tag = sorted(open_)[number % len(open_)]
             open_.remove(tag)
-            unacknowledged.handled(tag)
+            acks.handled(tag)
             handled.add(tag)
         assert channel.waits == open_ | handled
 
 
 def test_a_batch_takes_one_frame():
-    channel, unacknowledged, inbox = Channel(), Unacknowledged(), Inbox()
-    inbox.begin()
+    channel, acks, inbox = Channel(), PendingAcks(), Inbox()
+    inbox.reset()
     for number in range(200):
         tag = channel.deliver()
-        unacknowledged.came(tag)
+        acks.received(tag)
         inbox.put(f"m{number}", number, tag)
     inbox.acknowledge(f"m{number}" for number in range(100))
-    inbox.settle(unacknowledged)
-    unacknowledged.settle(channel)
+    inbox.flush_to(acks)
+    acks.flush(channel)
     assert channel.waits == set(range(101, 201))
     assert channel.frames == 1
 
 
 def test_what_came_on_the_last_connection_is_not_acknowledged_on_this_one():
-    channel, unacknowledged, inbox = Channel(), Unacknowledged(), Inbox()
-    inbox.begin()
+    channel, acks, inbox = Channel(), PendingAcks(), Inbox()
+    inbox.reset()
     inbox.put("m", 1, 1)
-    inbox.begin()
-    unacknowledged.begin()
+    inbox.reset()
+    acks.reset()
     inbox.acknowledge(["m"])
-    inbox.settle(unacknowledged)
-    unacknowledged.settle(channel)
+    inbox.flush_to(acks)
+    acks.flush(channel)
     assert channel.frames == 0

@@ -154,7 +154,7 @@ def test_many_servers_are_deleted_at_once_and_those_that_are_gone_are_named(made
 def test_a_server_is_resized_and_the_resize_confirmed(made, player):
     (server,) = made.create()
     made.run(10)
-    with pytest.raises(Conflict, match="waits for no resize to be confirmed"):
+    with pytest.raises(Conflict, match="has no resize to confirm or revert"):
         player.execute("confirm_resize", server_id=server)
     player.execute("resize_server", server_id=server, flavor="large")
     player.execute("confirm_resize", server_id=server)

@@ -16,7 +16,7 @@ def inner(found):
 
 def test_a_cast_has_no_one_waiting_for_an_answer():
     cast = body(method="m", namespace="n", _context_project_id="p", _unique_id="1", args={})
-    found = envelope.outline_of(envelope.open_body(cast))
+    found = envelope.read_header(envelope.open_body(cast))
     assert (found.method, found.namespace, found.project_id) == ("m", "n", "p")
     assert (found.unique_id, found.msg_id, found.reply_queue) == ("1", None, None)
 
@@ -24,9 +24,9 @@ def test_a_cast_has_no_one_waiting_for_an_answer():
 def test_a_call_says_where_its_answer_goes():
     call = body(method="m", _msg_id="7", _reply_q="reply_a", args={"x": [1]}, _timeout=5)
     opened = envelope.open_body(call)
-    found = envelope.outline_of(opened)
+    found = envelope.read_header(opened)
     assert (found.msg_id, found.reply_queue) == ("7", "reply_a")
-    changed = opened.closed(_reply_q="reply_b")
+    changed = opened.with_changes(_reply_q="reply_b")
     assert inner(changed) == {**inner(call), "_reply_q": "reply_b"}
     assert json.loads(changed)["oslo.version"] == "2.0"
 
@@ -42,7 +42,9 @@ def test_a_token_is_replaced_and_nothing_else():
     ("message", "ending"), [({"ending": True}, True), ({"ending": False}, False), ({}, True)]
 )
 def test_an_answer_says_whether_more_follows(message, ending):
-    assert envelope.answer_of(body(_msg_id="7", **message)) == envelope.Answer("7", ending)
+    assert envelope.read_reply_header(body(_msg_id="7", **message)) == envelope.ReplyHeader(
+        "7", ending
+    )
 
 
 @pytest.mark.parametrize(
@@ -51,7 +53,7 @@ def test_an_answer_says_whether_more_follows(message, ending):
      b'{"oslo.message": "[1]"}', b'{"oslo.message": "' + b"[" * 9999 + b'"}'],
 )  # fmt: skip
 def test_what_is_no_envelope_is_told_without_its_content(wrong):
-    for read in (envelope.open_body, envelope.answer_of):
+    for read in (envelope.open_body, envelope.read_reply_header):
         with pytest.raises(InvalidInput, match="not an envelope of oslo.messaging") as caught:
             read(wrong)
         assert len(str(caught.value)) <= 200

@@ -16,7 +16,7 @@ from synergy.core.errors import (
 from synergy.core.model import Resources
 from synergy.drivers.clock import SystemClock
 from synergy.drivers.openstack import notifications, plugin
-from synergy.drivers.openstack.quotas import Remembered
+from synergy.drivers.openstack.quotas import CachedQuotas
 from synergy.ports import NoticeKind
 from tests.unit.drivers.answering import Answering
 
@@ -57,14 +57,14 @@ SERVER = ("GET", "/compute/v2.1/servers/")
     ("answer", "error", "told"),
     [
         pytest.param((401, {}), UpstreamUnavailable, "does not accept Synergy's credentials", id="401"),
-        pytest.param((403, {}), UpstreamUnavailable, "forbids it: give Synergy's user the roles", id="403"),
+        pytest.param((403, {}), UpstreamUnavailable, "forbids the request: give Synergy's user the roles", id="403"),
         pytest.param((409, {}), Conflict, "Nova", id="409"),
         pytest.param((400, {"badRequest": {"message": "no such thing"}}), InvalidInput, "Nova", id="400"),
-        pytest.param((429, {}), UpstreamUnavailable, "asked too often", id="429"),
+        pytest.param((429, {}), UpstreamUnavailable, "limits the rate of requests", id="429"),
         pytest.param((500, {}), UpstreamUnavailable, "answers 500", id="500"),
         pytest.param((503, b"<html>busy</html>"), UpstreamUnavailable, "answers 503", id="503"),
         pytest.param((200, b"<html>hello</html>"), UpstreamUnavailable, "Nova", id="no JSON"),
-        pytest.param((200, {"server": {"id": "s"}}), UpstreamUnavailable, "cannot be read", id="nonsense"),
+        pytest.param((200, {"server": {"id": "s"}}), UpstreamUnavailable, "unreadable answer", id="nonsense"),
         pytest.param((200, None), UpstreamUnavailable, "does not answer", id="nothing"),
     ],
 )  # fmt: skip
@@ -196,13 +196,13 @@ def test_quotas_of_others_are_remembered_for_a_while():
             return {"VCPU": self.asked}
 
     driver, now_s = Driver(), [0.0]
-    remembered = Remembered(driver, kept_s=600, monotonic_s=lambda: now_s[0])
-    assert [remembered.quota("p")["VCPU"] for _ in range(3)] == [1, 1, 1]
-    assert remembered.quota("p", fresh=True) == {"VCPU": 2}
+    cached_quotas = CachedQuotas(driver, kept_s=600, monotonic_s=lambda: now_s[0])
+    assert [cached_quotas.quota("p")["VCPU"] for _ in range(3)] == [1, 1, 1]
+    assert cached_quotas.quota("p", fresh=True) == {"VCPU": 2}
     now_s[0] = 601.0
-    assert remembered.quota("p") == {"VCPU": 3}
-    remembered.forget("p")
-    assert remembered.quota("p") == {"VCPU": 4}
+    assert cached_quotas.quota("p") == {"VCPU": 3}
+    cached_quotas.forget("p")
+    assert cached_quotas.quota("p") == {"VCPU": 4}
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,8 @@
-"""Reads what others send: each field that Synergy uses has a type, a length and a form, in a table.
+"""Validates the fields of foreign messages: each field that Synergy uses has a type and a length.
 
-Why: a field that is not what it should be has to be noticed at the edge, where it concerns its own
-message; in a transaction or a round it would stop everybody's. Lengths are at most those of the
-columns that the values are stored in. Must not know who sends a message, nor what follows from it.
+Why: a wrong field must fail at the edge, where it concerns only its own message. In a transaction
+or a round it would stop everybody's requests. Lengths are at most those of the database columns
+that hold the values. Must not know who sends a message, nor what follows from it.
 """
 
 import re
@@ -14,22 +14,22 @@ from typing import Any, Final
 from synergy.core.errors import InvalidInput
 from synergy.core.ids import uuid_of
 
-DATA: Final = "nova_object.data"  # where a primitive of Nova has its fields
+DATA: Final = "nova_object.data"  # where a primitive of Nova keeps its fields
 _EARLIEST: Final = datetime(2000, 1, 1, tzinfo=UTC)
 _LATEST: Final = datetime(2200, 1, 1, tzinfo=UTC)
-_MOST_AMOUNT: Final = 2**31 - 1  # Nova keeps what a flavor asks for in integers of 32 bits
-_MOST_ENTRIES: Final = 1000
-_SHOWN: Final = 60  # characters of a value that a reason repeats
+_MAX_AMOUNT: Final = 2**31 - 1  # Nova stores the numbers of a flavor in 32 bits
+_MAX_ENTRIES: Final = 1000
+_SHOWN: Final = 60  # characters of a value that an error repeats
 _TRAIT: Final = re.compile(r"[A-Z0-9_]{1,255}")
-_ODD: Final = re.compile("[\0\ud800-\udfff]")  # what a database's text column refuses
+_ODD: Final = re.compile("[\0\ud800-\udfff]")  # characters that a database's text column refuses
 
 
 @dataclass(frozen=True, slots=True)
-class Form:
-    """What a field must look like.
+class FieldType:
+    """The type of a field.
 
-    allowed   said to who sent something else
-    read      returns the value as Synergy uses it; raises ValueError, and so it does for null
+    allowed   describes valid values in an error message
+    read      returns the value as Synergy uses it; raises ValueError, also for null
     optional  a field that is absent or null counts as `default`
     """
 
@@ -39,35 +39,36 @@ class Form:
     default: object = None
 
 
-class Table:
-    """The forms of the fields of one thing.
+class Schema:
+    """The fields of one object, with their types.
 
-    They are kept as plain tuples: every message is read by several tables, and nothing is as quick
-    to walk through.
+    Kept as plain tuples, because every message is read with several schemas and a tuple is the
+    fastest to loop over.
     """
 
     __slots__ = ("allowed", "rows")
 
-    def __init__(self, forms: Mapping[str, Form]) -> None:
+    def __init__(self, types: Mapping[str, FieldType]) -> None:
         self.rows = tuple(
-            (name, form.read, form.optional, form.default) for name, form in forms.items()
+            (name, one.read, one.optional, one.default) for name, one in types.items()
         )
-        self.allowed = {name: form.allowed for name, form in forms.items()}
+        self.allowed = {name: one.allowed for name, one in types.items()}
 
 
-def optional(form: Form, default: object = None) -> Form:
-    """Return the form of a field that may be absent."""
-    return replace(form, optional=True, default=default)
+def optional(field_type: FieldType, default: object = None) -> FieldType:
+    """Return the type of a field that may be absent."""
+    return replace(field_type, optional=True, default=default)
 
 
-def read_fields(table: Table, source: object, of: str) -> dict[str, Any]:
-    """Return the fields of a table from an object. Raises InvalidInput naming what is wrong."""
+def read_fields(schema: Schema, source: object, of: str) -> dict[str, Any]:
+    """Return an object's fields as its schema reads them. Raises InvalidInput naming what is
+    wrong."""
     if not isinstance(source, dict):
         raise InvalidInput(f"{of} is {shown(source)}, but must be an object")
     found = {}
     name = ""
     try:
-        for name, read, is_optional, default in table.rows:
+        for name, read, is_optional, default in schema.rows:
             value = source.get(name)
             found[name] = default if value is None and is_optional else read(value)
     except ValueError:
@@ -75,15 +76,15 @@ def read_fields(table: Table, source: object, of: str) -> dict[str, Any]:
         if value is None:
             raise InvalidInput(f"{of}: there is no {name!r}") from None
         raise InvalidInput(
-            f"{of}: {name} is {shown(value)}, but must be {table.allowed[name]}"
+            f"{of}: {name} is {shown(value)}, but must be {schema.allowed[name]}"
         ) from None
     return found
 
 
-def usable_fields(table: Table, source: Mapping[str, object]) -> dict[str, Any]:
-    """Return the fields of a table, None for those that are not what they must be."""
+def usable_fields(schema: Schema, source: Mapping[str, object]) -> dict[str, Any]:
+    """Return an object's fields as its schema reads them, None for each invalid one."""
     found = {}
-    for name, read, _, _ in table.rows:
+    for name, read, _, _ in schema.rows:
         value = source.get(name)
         try:
             found[name] = None if value is None else read(value)
@@ -92,21 +93,21 @@ def usable_fields(table: Table, source: Mapping[str, object]) -> dict[str, Any]:
     return found
 
 
-def inside(source: Any, *names: str, of: str) -> dict[str, Any]:
-    """Return the object that lies at the end of a path. Raises InvalidInput."""
+def object_at(source: Any, *names: str, of: str) -> dict[str, Any]:
+    """Return the nested object at the end of a path of names. Raises InvalidInput."""
     found = source
     try:
         for name in names:
             found = found[name]
     except (KeyError, TypeError):
-        raise InvalidInput(_where_a_path_ends(source, names, of)) from None
+        raise InvalidInput(_path_error(source, names, of)) from None
     if not isinstance(found, dict):
-        raise InvalidInput(_where_a_path_ends(source, names, of))
+        raise InvalidInput(_path_error(source, names, of))
     return found
 
 
-def _where_a_path_ends(source: object, names: Sequence[str], of: str) -> str:
-    """Return what is wrong on a path that does not lead to an object."""
+def _path_error(source: object, names: Sequence[str], of: str) -> str:
+    """Return why a path does not lead to an object."""
     place = of
     for name in names:
         if not isinstance(source, dict):
@@ -118,7 +119,7 @@ def _where_a_path_ends(source: object, names: Sequence[str], of: str) -> str:
 
 
 def shown(value: object) -> str:
-    """Return a value as a reason repeats it: short, on one line, and with nothing odd in it."""
+    """Return a value as an error message repeats it: short, on one line, in ASCII."""
     if isinstance(value, str):
         cut = value if len(value) <= _SHOWN else f"{value[:_SHOWN]}..."
         return ascii(cut)
@@ -132,12 +133,13 @@ def shown(value: object) -> str:
 
 
 def storable(text: str, longest: int) -> str:
-    """Return a text that only people read, so that every database can keep it."""
+    """Return a text for people, cut and cleaned so that every database can store it."""
     return _ODD.sub("\ufffd", text[:longest])
 
 
-# --- forms ----------------------------------------------------------------------------------------
-# Every field of every message passes here: what is quick to ask, and nearly always so, is first.
+# --- field types ----------------------------------------------------------------------------------
+# This is a hot path, for every field of every message: the cheap test that nearly always holds is
+# first.
 
 
 def _of_text(text: str) -> str:
@@ -146,13 +148,13 @@ def _of_text(text: str) -> str:
     return text
 
 
-def _visible(longest: int, *, least: int = 1) -> Callable[[object], str]:
-    """Return what reads texts of the characters from ! to ~ only."""
+def _visible(longest: int, *, min_chars: int = 1) -> Callable[[object], str]:
+    """Return a reader of texts that consist of the characters from ! to ~."""
 
     def read(value: object) -> str:
         if (
             type(value) is str
-            and least <= len(value) <= longest
+            and min_chars <= len(value) <= longest
             and value.isascii()
             and value.isprintable()
             and " " not in value
@@ -163,24 +165,26 @@ def _visible(longest: int, *, least: int = 1) -> Callable[[object], str]:
     return read
 
 
-def _text(longest: int) -> Form:
+def _text(longest: int) -> FieldType:
     def read(value: object) -> str:
         if type(value) is str and len(value) <= longest:
             return value if value.isascii() and "\0" not in value else _of_text(value)
         raise ValueError
 
-    return Form(f"a text of at most {longest} characters, without NUL or lone surrogates", read)
+    return FieldType(
+        f"a text of at most {longest} characters, without NUL or lone surrogates", read
+    )
 
 
-def _display(longest: int) -> Form:
-    """A name that only people read: what is longer than its column is cut."""
+def _display(longest: int) -> FieldType:
+    """A name that only people read: it is cut to the length of its column."""
 
     def read(value: object) -> str:
         if type(value) is str:
             return (value if value.isascii() and "\0" not in value else _of_text(value))[:longest]
         raise ValueError
 
-    return Form("a text without NUL or lone surrogates", read)
+    return FieldType("a text without NUL or lone surrogates", read)
 
 
 def _trait(value: object) -> str:
@@ -197,7 +201,9 @@ def _uuid(value: object) -> str:
 
 
 def _amount(value: object) -> int:
-    if type(value) is int and 0 <= value <= _MOST_AMOUNT:  # True is no amount
+    if (
+        type(value) is int and 0 <= value <= _MAX_AMOUNT
+    ):  # bool is an int in Python, but True is not an amount
         return value
     raise ValueError
 
@@ -213,14 +219,14 @@ def _instant(value: object) -> datetime:
         raise ValueError
     instant = datetime.fromisoformat(value)
     aware = instant if instant.tzinfo else instant.replace(tzinfo=UTC)
-    # Compared before it is converted: the first and the last year have no UTC in other zones.
+    # Compare before converting: the first and the last year of datetime overflow in other zones.
     if not _EARLIEST <= aware < _LATEST:
         raise ValueError
     return aware if aware.tzinfo is UTC else aware.astimezone(UTC)
 
 
 def _texts(value: object) -> dict[str, str]:
-    if not isinstance(value, dict) or len(value) > _MOST_ENTRIES:
+    if not isinstance(value, dict) or len(value) > _MAX_ENTRIES:
         raise ValueError
     for key, text in value.items():
         if type(text) is not str or len(key) > 255 or len(text) > 65_535:
@@ -230,45 +236,45 @@ def _texts(value: object) -> dict[str, str]:
     return value
 
 
-def _list_of(form: Form) -> Form:
+def _list_of(item: FieldType) -> FieldType:
     def read(value: object) -> tuple[object, ...]:
-        if not isinstance(value, list) or len(value) > _MOST_ENTRIES:
+        if not isinstance(value, list) or len(value) > _MAX_ENTRIES:
             raise ValueError
-        return tuple(map(form.read, value))
+        return tuple(map(item.read, value))
 
-    return Form(f"a list of at most {_MOST_ENTRIES}, each {form.allowed}", read)
+    return FieldType(f"a list of at most {_MAX_ENTRIES}, each {item.allowed}", read)
 
 
-UUID: Final = Form("a uuid", _uuid)
-ID: Final = Form("an id of 1 to 64 printable characters without blanks", _visible(64))
+UUID: Final = FieldType("a uuid", _uuid)
+ID: Final = FieldType("an id of 1 to 64 printable characters without blanks", _visible(64))
 NAME: Final = _text(255)
 DISPLAY_NAME: Final = _display(255)
-AMOUNT: Final = Form(f"an integer from 0 to {_MOST_AMOUNT}", _amount)
-FLAG: Final = Form("true or false", _flag)
-INSTANT: Final = Form("an instant from 2000 to 2199, such as 2026-01-01T12:00:00Z", _instant)
-TEXTS: Final = Form(f"an object of at most {_MOST_ENTRIES} texts", _texts)
-_TOKEN_FORM: Final = Form("a token", _visible(65_536, least=0))
-_TRAITS: Final = _list_of(Form("a trait such as HW_CPU_X86_VMX", _trait))
+AMOUNT: Final = FieldType(f"an integer from 0 to {_MAX_AMOUNT}", _amount)
+FLAG: Final = FieldType("true or false", _flag)
+INSTANT: Final = FieldType("an instant from 2000 to 2199, such as 2026-01-01T12:00:00Z", _instant)
+TEXTS: Final = FieldType(f"an object of at most {_MAX_ENTRIES} texts", _texts)
+_TOKEN_FORM: Final = FieldType("a token", _visible(65_536, min_chars=0))
+_TRAITS: Final = _list_of(FieldType("a trait such as HW_CPU_X86_VMX", _trait))
 _HINT: Final = _list_of(NAME)
-_HINTED: Final = Form(
+_HINTED: Final = FieldType(
     "a text, or a list of texts",
     lambda value: (NAME.read(value),) if isinstance(value, str) else _HINT.read(value),
 )
 
-# --- what Synergy reads of each thing -------------------------------------------------------------
+# --- the schema of each object --------------------------------------------------------------------
 
-OUTLINE: Final = Table(
-    {  # of any request to a conductor; nothing of it is required
+HEADER: Final = Schema(
+    {  # of any request to a conductor; no field is required
         "method": NAME,
         "namespace": NAME,
         "_context_project_id": ID,
         "_unique_id": ID,
         "_msg_id": ID,
-        "_reply_q": Form("the name of a queue", _visible(255)),
+        "_reply_q": FieldType("the name of a queue", _visible(255)),
     }
 )
-CONTEXT: Final = Table(
-    {  # of a request that is kept
+CONTEXT: Final = Schema(
+    {  # of a request that Synergy stores
         "_unique_id": optional(ID),
         "_context_user_id": optional(ID),
         "_context_user_name": optional(DISPLAY_NAME, ""),
@@ -276,7 +282,7 @@ CONTEXT: Final = Table(
         "_context_roles": optional(_list_of(NAME), ()),
     }
 )
-REQUEST_SPEC: Final = Table(
+REQUEST_SPEC: Final = Schema(
     {
         "instance_uuid": UUID,
         "project_id": ID,
@@ -284,16 +290,16 @@ REQUEST_SPEC: Final = Table(
         "is_bfv": optional(FLAG, False),
     }
 )
-SERVER: Final = Table({"instance_uuid": UUID})
-SHAPE: Final = Table({"is_bfv": optional(FLAG, False)})  # of a server that exists
-PLACEMENT: Final = Table(
-    {  # what of a request spec binds the choice of a host
+SERVER: Final = Schema({"instance_uuid": UUID})
+SHAPE: Final = Schema({"is_bfv": optional(FLAG, False)})  # of a server that exists
+PLACEMENT: Final = Schema(
+    {  # the part of a request spec that restricts the choice of a host
         "availability_zone": optional(NAME, ""),
     }
 )
-HINTS: Final = Table({"group": optional(_HINTED, ())})
-IMAGE_PROPERTIES: Final = Table({"traits_required": optional(_TRAITS, ())})
-FLAVOR: Final = Table(
+HINTS: Final = Schema({"group": optional(_HINTED, ())})
+IMAGE_PROPERTIES: Final = Schema({"traits_required": optional(_TRAITS, ())})
+FLAVOR: Final = Schema(
     {
         "name": NAME,
         "vcpus": AMOUNT,
@@ -304,7 +310,7 @@ FLAVOR: Final = Table(
         "extra_specs": optional(TEXTS, {}),
     }
 )
-NEW_INSTANCE: Final = Table(
+NEW_INSTANCE: Final = Schema(
     {
         "uuid": UUID,
         "display_name": optional(DISPLAY_NAME, ""),
@@ -314,14 +320,14 @@ NEW_INSTANCE: Final = Table(
         "user_data": optional(_text(2**20)),
     }
 )
-CHANGED_INSTANCE: Final = Table(
+CHANGED_INSTANCE: Final = Schema(
     {
         "uuid": UUID,
         "project_id": ID,
         "image_ref": optional(NAME, ""),
     }
 )
-NOTIFICATION: Final = Table(
+NOTIFICATION: Final = Schema(
     {
         "event_type": NAME,
         "message_id": NAME,
@@ -329,7 +335,7 @@ NOTIFICATION: Final = Table(
         "publisher_id": optional(NAME, ""),
     }
 )
-NOTIFIED_SERVER: Final = Table(
+NOTIFIED_SERVER: Final = Schema(
     {  # versioned payloads use the first or second name
         "uuid": optional(UUID),
         "instance_uuid": optional(UUID),
@@ -337,5 +343,5 @@ NOTIFIED_SERVER: Final = Table(
         "host": optional(NAME),
     }
 )
-MSG_ID: Final = Table({"_msg_id": ID})  # of a reply
-OWNER: Final = Table({"project_id": ID})  # of a server that is to change
+MSG_ID: Final = Schema({"_msg_id": ID})  # of a reply
+OWNER: Final = Schema({"project_id": ID})  # of a server that is to change
