@@ -81,7 +81,7 @@ def changes(associations: int, accounts: int, charged: int) -> Figures:
 
 def charging(associations: int, holds: int) -> Figures:
     """A pass over a history of that many associations of which some held something."""
-    history = History(buckets={usage.FADING: np.random.default_rng(2).random(associations)})
+    history = History(buckets={usage.DECAYING: np.random.default_rng(2).random(associations)})
     spans = Spans(
         association=np.arange(holds) * (associations // max(1, holds)),
         begin_ago_s=np.full(holds, 300.0),

@@ -34,15 +34,15 @@ def _parent_of(project: Project, managed: frozenset[str]) -> str:
     return domain_node(project.domain_id)
 
 
-def _above_first(projects: Sequence[Project]) -> list[Project]:
-    """Order projects so that a nested one follows the one above it."""
+def _parents_first(projects: Sequence[Project]) -> list[Project]:
+    """Order projects so that each follows its parent."""
     managed = frozenset(project.project_id for project in projects)
     below: dict[str | None, list[Project]] = {}
     for project in projects:
         above = project.parent_id if project.parent_id in managed else None
         below.setdefault(above, []).append(project)
     ordered = list(below.get(None, ()))
-    for project in ordered:  # grows while it is walked
+    for project in ordered:  # the loop appends to the list it walks: breadth first
         ordered.extend(below.get(project.project_id, ()))
     return ordered
 
@@ -52,7 +52,7 @@ def share_nodes(
 ) -> list[ShareNode]:
     """Return the nodes of the share tree.
 
-    Users that are not active, and those of projects that left, are left out.
+    Skips users that are not active, and users of projects that are no longer managed.
     """
     managed = frozenset(project.project_id for project in projects)
     return [
@@ -109,7 +109,7 @@ def quota_nodes(
                 lend_limit=domain.lend_limit,
             )
         )
-    for project in _above_first(projects):
+    for project in _parents_first(projects):
         nodes.append(
             QuotaNode(
                 node_id=project_node(project.project_id),
@@ -132,7 +132,7 @@ def quota_nodes(
 
 
 def held_of(association_id: int, quota: QuotaKind, demand: Resources, count: int) -> Held:
-    """Return what `count` servers of an association hold, apart by quota."""
+    """Return what `count` servers of an association hold, separated by quota."""
     amounts = Resources.of({name: amount * count for name, amount in demand.amounts})
     private = quota is QuotaKind.PRIVATE
     return Held(

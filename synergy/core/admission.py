@@ -1,7 +1,8 @@
-"""What a request wishes, within what its project allows; and when a failed hand-over is retried.
+"""The options of a request, within the limits of its project; and when a failed hand-over is
+retried.
 
-Must not know messages or tables. A wish that makes no sense is an error the user reads, never
-silently ignored.
+Must not know messages or tables. An invalid option is an error that the user reads, never silently
+ignored.
 """
 
 from collections.abc import Collection, Mapping
@@ -25,14 +26,14 @@ PARTITION_SPEC: Final = "synergy:partition"
 TTL_KEY: Final = "synergy:ttl_s"
 QOS_KEY: Final = "synergy:qos"
 NICE_KEY: Final = "synergy:nice"
-HIGHEST_NICE: Final = 2**31 - 3
+MAX_NICE: Final = 2**31 - 3
 
 HAND_OVER: Final = Backoff(initial_s=60.0, max_s=3600.0, tries=5)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wishes:
-    """What a request is given of what it asked for."""
+class RequestOptions:
+    """The options of a request after its project's limits are applied."""
 
     quota: QuotaKind
     on_private_full: OnPrivateFull
@@ -42,14 +43,14 @@ class Wishes:
     partition: str = ""
 
 
-def wishes(
+def request_options(
     project: Project,
     *,
     metadata: Mapping[str, str],
     extra_specs: Mapping[str, str],
     user_data_quota: str | None,
     qos_names: Collection[str],
-) -> Wishes:
+) -> RequestOptions:
     """Return the quota, lifetime, QOS and nice of a request.
 
     The quota is named by metadata, else by the flavor's extra spec, else by a line of user-data,
@@ -64,19 +65,19 @@ def wishes(
     if qos not in qos_names:
         allowed = ", ".join(sorted(qos_names))
         raise InvalidInput(f"{QOS_KEY} is {qos!r}, but must be one of {allowed}")
-    return Wishes(
+    return RequestOptions(
         quota=quota,
         on_private_full=on_private_full,
         ttl_s=min(ttl_s, project.ttl_s),
         qos=qos,
-        nice=_integer(metadata, NICE_KEY, 0, lowest=0, highest=HIGHEST_NICE),
+        nice=_integer(metadata, NICE_KEY, 0, lowest=0, highest=MAX_NICE),
         partition=extra_specs.get(PARTITION_SPEC, ""),
     )
 
 
-def bound_to(asked: Wishes, constraints: Constraints) -> Constraints:
-    """Return what a request is bound to: what binds its host, and its partition."""
-    return (*constraints, (PARTITION, asked.partition)) if asked.partition else constraints
+def with_partition(options: RequestOptions, constraints: Constraints) -> Constraints:
+    """Return the constraints with the requested partition, if there is one, appended."""
+    return (*constraints, (PARTITION, options.partition)) if options.partition else constraints
 
 
 def _quota(project: Project, named: str | None) -> tuple[QuotaKind, OnPrivateFull]:
@@ -96,8 +97,8 @@ def _quota(project: Project, named: str | None) -> tuple[QuotaKind, OnPrivateFul
 
 
 def _when_private_is_full(quota: QuotaKind, project: Project) -> OnPrivateFull:
-    """A request for the shared quota alone has nothing to do with the private one; SHARED would
-    say that it may use either."""
+    """Return QUEUE for a request that names the shared quota: SHARED would mean that it may use
+    either quota."""
     return project.on_private_full if quota is QuotaKind.PRIVATE else OnPrivateFull.QUEUE
 
 

@@ -1,7 +1,7 @@
-"""Who changed what through the API, when, from where, and with which outcome.
+"""The audit log: who changed what through the API, when, from where, and with which outcome.
 
-Why: a change is written down before it is made, and its outcome after it, so that none is without a
-trace, not even one that a crash cuts short. Must not know HTTP or tables.
+Why: an entry is written before the change is made and its outcome after it, so that even a change
+that a crash interrupts leaves a trace. Must not know HTTP or tables.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,19 +13,19 @@ from enum import StrEnum
 class AuditOutcome(StrEnum):
     """What became of a change."""
 
-    BEGUN = "begun"  # being made; one that stays so was cut short, and may have been made
+    BEGUN = "begun"  # in progress; one that stays so was interrupted, and may have been made
     DONE = "done"
     REFUSED = "refused"  # nothing was changed
-    FAILED = "failed"  # an error on the way: what was changed, the thing itself tells
+    FAILED = "failed"  # an error; how much was changed shows only in the changed object
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AuditEntry:
     """One change.
 
-    request_id  of the HTTP request, which the log has too
+    request_id  of the HTTP request, as in the log
     operation   the name of the route
-    target      the path that was asked
+    target      the requested path
     asked       what the caller sent
     before      the fields that the change replaced
     after       what they are now
@@ -51,7 +51,7 @@ class AuditEntry:
 def difference(
     before: Mapping[str, object] | None, after: Mapping[str, object] | None
 ) -> tuple[dict[str, object], dict[str, object]]:
-    """Return the fields that differ, as they were and as they are."""
+    """Return the fields that differ: their old values, and their new values."""
     was, now = before or {}, after or {}
     changed = [name for name in {**was, **now} if was.get(name) != now.get(name)]
     return (

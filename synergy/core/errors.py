@@ -1,13 +1,13 @@
-"""The errors that cross a layer, each with the stable code that API, CLI and log show.
+"""The exceptions that cross a layer, each with the stable code that API, CLI and log show.
 
-Must not know HTTP, SQL or AMQP: the driver that met a foreign exception translates it.
+Must not know HTTP, SQL or AMQP: a driver translates each foreign exception it meets.
 """
 
 from collections.abc import Sequence
 
 
 class SynergyError(Exception):
-    """Root of the errors that Synergy raises on purpose; `code` never changes once published."""
+    """Base of all errors that Synergy raises; `code` never changes once published."""
 
     code = "internal_error"
 
@@ -19,7 +19,7 @@ class InvalidInput(SynergyError):
 
 
 class NotFound(SynergyError):
-    """The named thing does not exist."""
+    """The named object does not exist."""
 
     code = "not_found"
 
@@ -37,13 +37,13 @@ class PolicyDenied(SynergyError):
 
 
 class PreconditionFailed(SynergyError):
-    """The thing is not what the caller last saw: read it again, and decide anew."""
+    """The object changed since the caller read it: read it again, then decide."""
 
     code = "precondition_failed"
 
 
 class Conflict(SynergyError):
-    """Someone else changed or owns the thing; reading again and repeating may work."""
+    """Someone else changed or owns the object; reading it again and repeating may work."""
 
     code = "conflict"
 
@@ -55,13 +55,13 @@ class IllegalTransition(Conflict):
 
 
 class UpstreamUnavailable(SynergyError):
-    """A service that Synergy depends on does not answer; the work is kept and tried again."""
+    """A service that Synergy depends on does not answer; the work is kept and retried."""
 
     code = "upstream_unavailable"
 
 
 class TooManyRequests(SynergyError):
-    """The caller asked for more costly things than one may in this time; later it works again."""
+    """The caller exceeded its rate of expensive requests; retry later."""
 
     code = "too_many_requests"
 
@@ -71,7 +71,7 @@ class TooManyRequests(SynergyError):
 
 
 class Overloaded(SynergyError):
-    """More requests wait for an answer than Synergy can hold; later it works again."""
+    """Too many requests wait for an answer; retry later."""
 
     code = "overloaded"
 
@@ -83,7 +83,7 @@ class StoreUnavailable(UpstreamUnavailable):
 
 
 class Deposed(StoreUnavailable):
-    """Another process took the database over: this one changes nothing any longer."""
+    """Another process took over the database: this one must not change anything."""
 
     code = "deposed"
 
@@ -95,7 +95,7 @@ class HandOverFailed(UpstreamUnavailable):
 
 
 class HandOverUnknown(UpstreamUnavailable):
-    """Whether a message was published is not known: the connection broke before the broker said."""
+    """The connection broke before the broker confirmed: a message may or may not be published."""
 
     code = "hand_over_unknown"
 
@@ -107,7 +107,7 @@ class SealBroken(SynergyError):
 
 
 class ConfigurationInvalid(SynergyError):
-    """The service cannot start; `problems` lists everything that has to be mended."""
+    """The service cannot start; `problems` lists everything that must be fixed."""
 
     code = "configuration_invalid"
 
@@ -116,7 +116,7 @@ class ConfigurationInvalid(SynergyError):
         self.problems = tuple(problems)
 
 
-def in_words(error: BaseException) -> str:
-    """Return an error as a log line or a reason shows it: on one line, and not without end."""
+def error_line(error: BaseException) -> str:
+    """Return an error for a log line or a reason: on one line, in ASCII, of limited length."""
     text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
     return ascii(text[:300])[1:-1]

@@ -1,4 +1,4 @@
-"""Typed facts that managers tell each other, after the commit that made them true."""
+"""Typed facts that managers publish to each other, after the commit that made them true."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -12,33 +12,34 @@ from synergy.core.shares import Floats
 
 @dataclass(frozen=True, slots=True)
 class Fact:
-    """Root of the facts; a manager takes one in with a method that is marked `on` its class."""
+    """Base of all facts; a manager handles one with a method that is marked `on` its class."""
 
 
 @dataclass(frozen=True, slots=True)
 class RequestsQueued(Fact):
-    """These requests wait now, committed."""
+    """These requests wait now; they are committed."""
 
     requests: tuple[Request, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class RequestsWithdrawn(Fact):
-    """These requests wait no longer, without having been dispatched."""
+    """These requests no longer wait, and were not dispatched."""
 
     requests: tuple[Request, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class RequestsRefused(Fact):
-    """These requests were refused, at intake or by a round; each tells why."""
+    """These requests were refused, at intake or by a round; each holds the reason."""
 
     requests: tuple[Request, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class TokensRefused(Fact):
-    """The tokens of these waiting requests make no trust, and may be dead when their turn comes."""
+    """No trust can be created with the tokens of these waiting requests, so they may expire before
+    dispatch."""
 
     request_ids: tuple[str, ...]
     why: str
@@ -46,7 +47,7 @@ class TokensRefused(Fact):
 
 @dataclass(frozen=True, slots=True)
 class OwnersGone(Fact):
-    """These (project_id, user_id) may have no servers any more; each with why, for its user."""
+    """These owners can no longer have servers: (project_id, user_id, reason for the user)."""
 
     owners: tuple[tuple[str, str, str], ...]
 
@@ -60,7 +61,7 @@ class QuotaHeld(Fact):
 
 @dataclass(frozen=True, slots=True)
 class BuildsFailed(Fact):
-    """Nova gave the builds of these requests up, for this reason."""
+    """Nova gave up the builds of these requests, for this reason."""
 
     requests: tuple[Request, ...]
     failure: BuildFailure
@@ -68,42 +69,42 @@ class BuildsFailed(Fact):
 
 @dataclass(frozen=True, slots=True)
 class ServersActive(Fact):
-    """These servers booted; those on the shared quota have an end now."""
+    """These servers booted; those on the shared quota now have an expiry."""
 
     requests: tuple[Request, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class QuotaReleased(Fact):
-    """These requests hold quota no longer."""
+    """These requests no longer hold quota."""
 
     requests: tuple[Request, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class ServersExpireSoon(Fact):
-    """These shared servers end within the warning lead time."""
+    """These shared servers expire within the warning lead time."""
 
     requests: tuple[Request, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class ProjectsChanged(Fact):
-    """Projects came, went, or have other shares, limits or quotas."""
+    """Projects were added, removed, or changed their shares, limits or quotas."""
 
     project_ids: frozenset[str]
 
 
 @dataclass(frozen=True, slots=True)
 class QuotaChanged(Fact):
-    """The cloud, or who owns what of it, is sized anew."""
+    """The size of the cloud, or who owns what of it, changed."""
 
     state: QuotaState
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FactorsChanged(Fact):
-    """Fair-share factors and priorities of associations, complete: columns of shape (a,) by
+    """Fair-share factors and priorities of all associations: columns of shape (a,) by
     association_id.
 
     factors         FairShare factor, in [0, 1]
@@ -116,10 +117,10 @@ class FactorsChanged(Fact):
     highest_points: float
 
     def same_as(self, other: "FactorsChanged") -> bool:
-        """Tell whether the other says the same."""
+        """Return whether both hold the same values."""
         same = np.array_equal(self.factors, other.factors)
         return same and np.array_equal(self.points, other.points)
 
 
-# No manager here listens to these: they are for the plugins of others, such as one that sends mail.
+# No manager of ours handles these: they are for third-party plugins, such as one that sends mail.
 FOR_OTHERS: Final = frozenset({RequestsRefused, ServersExpireSoon})

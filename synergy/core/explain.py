@@ -1,8 +1,10 @@
-"""Why one request waits: every bound that stops it, with numbers, and its place in the queue.
+"""Explains why a request waits: every bound that stops it, with numbers, and its place in the
+queue.
 
-Why: "no free quota" sends a user to an operator; needed, free and limit do not. Answers come from
-the snapshot and the plan of a round, so that they never disagree with what was decided. Must not
-know names of people or projects: who may read a number is decided by who asks for it.
+Why: with only "no free quota" a user must ask an operator; with the amounts needed, free and
+allowed the user need not. Answers come from the snapshot and the plan of a round, so they never
+disagree with its decision. Must not know names of people or projects: the caller decides who may
+read which number.
 """
 
 from collections.abc import Sequence
@@ -20,11 +22,11 @@ from synergy.core.reasons import Reason
 from synergy.core.rounds import Plan, Policy, Snapshot, terms_on
 from synergy.core.shares import Bools, Ints
 
-SERVERS: Final = "servers"  # the name of the limit among Keystone's; no resource class
+SERVERS: Final = "servers"  # Keystone's name of the limit; not a resource class
 
 
 class Scope(StrEnum):
-    """What a bound belongs to."""
+    """The kind of a bound."""
 
     POOL = "shared_quota"
     BORROW_LIMIT = "borrow_limit"
@@ -33,12 +35,12 @@ class Scope(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bound:
-    """One resource class of one bound that a request exceeds; SERVERS is their number.
+    """One resource class of one bound that a request exceeds; SERVERS is the number of servers.
 
-    node_id  the node of the account tree that it belongs to
-    used     what is held of it, by everyone it bounds
-    own      what of that the request's own project holds
-    free     limit - used; negative after an operator shrank it
+    node_id  the node of the account tree that the bound belongs to
+    used     usage by everyone under the bound
+    own      the part of `used` that is the request's own project's
+    free     limit - used; negative after an operator lowered the limit
     """
 
     scope: Scope
@@ -53,10 +55,10 @@ class Bound:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class End:
-    """Shared servers that end at the same instant.
+    """Shared servers that expire at the same instant.
 
     leaf    row of the quota tree
-    demand  shape (r,), of all of them together
+    demand  shape (r,), the sum over all of them
     at_s    epoch seconds
     """
 
@@ -68,7 +70,7 @@ class End:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Release:
-    """What comes free, at the latest, at an instant."""
+    """What is released, at the latest, at an instant."""
 
     at_s: float
     freed: Resources
@@ -86,15 +88,15 @@ _BOUND: Final = {
 def bounds_of(
     reason: Reason | None, book: QuotaBook, leaf: int, demand: Ints, quota: QuotaKind
 ) -> list[Bound]:
-    """Return the bounds that a reason is about: what waits for a host or its turn has none, however
-    full the quota is by now."""
+    """Return the bounds that a reason refers to. A request that waits for a host or its turn has
+    none, however full the quota has become since."""
     scopes = _BOUND.get(reason, frozenset()) if reason else frozenset()
     found = bounds(book, leaf, demand, private=quota is QuotaKind.PRIVATE)
     return [bound for bound in found if bound.scope in scopes]
 
 
 def bounds(book: QuotaBook, leaf: int, demand: Ints, *, private: bool) -> list[Bound]:
-    """Return the bounds that `demand` of a leaf exceeds now, the nearest first; none if it fits."""
+    """Return the bounds that `demand` of a leaf exceeds now, nearest first; none if it fits."""
     tree = book.tree
     if private:
         owner = tree.owner[leaf]
@@ -150,7 +152,7 @@ def _too_many_servers(book: QuotaBook, owner: int) -> list[Bound]:
 
 
 def fits(book: QuotaBook, leaf: int, demand: Ints, kind: RequestClass) -> bool:
-    """Tell whether `demand` of a leaf could be held now, by a quota that the class may use."""
+    """Return whether `demand` of a leaf fits now into a quota that the class may use."""
     owned = kind.may_own and book.blocks_private(leaf, demand) is None
     return owned or (kind.may_borrow and book.blocks_shared(leaf, demand) is None)
 
@@ -158,10 +160,10 @@ def fits(book: QuotaBook, leaf: int, demand: Ints, kind: RequestClass) -> bool:
 def ahead(
     snapshot: Snapshot, plan: Plan, policy: Policy, row: int, request_id: bytes, queued_at_s: float
 ) -> int:
-    """Return how many requests that wait for the same quota stand before a member of class `row`.
+    """Return how many requests that wait for the same quota are ahead of a member of class `row`.
 
-    By (priority, age, id), as a round walks them; what the round took is not counted. Nobody but
-    its own project waits for a private quota.
+    The order is (priority, age, id), as in a round; requests that the round dispatched do not
+    count. For a private quota only requests of the same project compete.
     """
     waiting = snapshot.waiting
     rank = _rank_at(snapshot, plan, policy, row, queued_at_s)
@@ -175,7 +177,7 @@ def ahead(
         ranks = np.broadcast_to(
             priority.total(terms_on(QuotaKind.PRIVATE, plan.terms)), len(waiting)
         )
-    rivals &= ranks >= rank  # the head has the highest of its class
+    rivals &= ranks >= rank  # the head has the highest priority of its class
     count = 0
     for other in np.flatnonzero(rivals):
         count += _members_before(snapshot, plan, policy, int(other), int(first[other]), key)
@@ -190,7 +192,7 @@ def _members_before(
     first: int,
     key: tuple[float, float, bytes],
 ) -> int:
-    """Count the members of a class before `key`; they are a prefix, since age sorts them."""
+    """Count the members of a class ahead of `key`: a prefix of its line, which is sorted by age."""
     line, low, high = snapshot.waiting.lines[row], first, int(snapshot.waiting.end[row])
 
     def is_before(place: int) -> bool:
@@ -213,22 +215,22 @@ def _rank_at(snapshot: Snapshot, plan: Plan, policy: Policy, row: int, queued_at
 def terms_at(
     snapshot: Snapshot, plan: Plan, policy: Policy, row: int, queued_at_s: float
 ) -> priority.Terms:
-    """Return the weighted terms of a member of a class that was queued then."""
+    """Return the weighted terms of a member of a class, given when it was queued."""
     factor = priority.age_factor(snapshot.at_s - queued_at_s, policy.scales.max_age_s)
     return plan.terms.at(row, policy.weights.age * factor)
 
 
-def releases(book: QuotaBook, ends: Sequence[End], *, most: int) -> list[Release]:
-    """Return what comes free at the next `most` ends, the first first."""
+def releases(book: QuotaBook, ends: Sequence[End], *, limit: int) -> list[Release]:
+    """Return what is released at the next `limit` ends, earliest first."""
     ordered = sorted(ends, key=lambda end: end.at_s)
     return [
         Release(at_s=end.at_s, freed=book.tree.resources(end.demand), servers=end.count)
-        for end in islice(ordered, most)
+        for end in islice(ordered, limit)
     ]
 
 
 def enough_at_s(book: QuotaBook, demand: Ints, ends: Sequence[End]) -> float | None:
-    """Return when the pool could hold `demand` at the latest if nobody else took any of it."""
+    """Return when, at the latest, the pool has room for `demand` if nobody else takes any of it."""
     free = book.pool_free().copy()
     for end in sorted(ends, key=lambda one: one.at_s):
         free += end.demand

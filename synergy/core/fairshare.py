@@ -17,7 +17,7 @@ from synergy.core.shares import Floats, Ints, Reals, ShareTree, norm_shares, wit
 
 
 class Algorithm(StrEnum):
-    """How the factor is made from shares and usage."""
+    """How the factor follows from shares and usage."""
 
     FAIR_TREE = "fair_tree"
     CLASSIC = "classic"
@@ -28,14 +28,14 @@ class Algorithm(StrEnum):
 class FairShare:
     """Columns of shape (n,), a row for each node of the tree.
 
-    norm_shares      part of the level (Fair Tree) or of the whole (classic)
+    norm_shares      fraction of the level's shares (Fair Tree) or of the whole tree's (classic)
     raw_usage        billed TRES-seconds of the node and everything below it, as long doubles
-    norm_usage       raw_usage over the root's
+    norm_usage       raw_usage / that of the root
     effective_usage  what the algorithm compares with norm_shares
     level_fs         norm_shares / effective_usage, inf where nothing was used
     rank             Fair Tree: from the number of users down to 1; 0 for accounts and in classic
     fairshare        the factor of users (and of accounts in classic), in [0, 1]
-    standing         what Fair Tree keeps for the next computation
+    standing         Fair Tree's intermediate results, for `update`
     """
 
     norm_shares: Floats
@@ -61,9 +61,9 @@ def compute(
 
     own_usage  shape (n,), billed TRES-seconds recorded on the node itself, >= 0
     dampening  classic's FairShareDampeningFactor, >= 1
-    ties       Fair Tree: what becomes of tied sibling accounts
-    known      what was computed before for the same tree and the same ties: Fair Tree computes only
-               what other usage can change; in classic every user follows the usage of all others
+    ties       Fair Tree: how to rank tied sibling accounts
+    known      an earlier result for the same tree and ties: Fair Tree then recomputes only what the
+               changed usage affects; in classic, every user depends on the usage of all others
 
     Raises InvalidInput when a usage is negative or not finite.
     """
@@ -137,7 +137,7 @@ def _classic(
 
 
 def _usage_together(tree: ShareTree, usage: Floats) -> Floats:
-    """Sum, shape (n,), the usage of those children that have shares of their own."""
+    """Return, shape (n,), the summed usage of the children that have their own shares."""
     together = np.zeros(len(tree))
     owners = np.flatnonzero(~tree.inherits[1:]) + 1
     np.add.at(together, tree.share_parent[owners], usage[owners])
@@ -151,7 +151,7 @@ def _depth_oblivious(
     above_effective: Floats,
     together: Floats,
 ) -> Floats:
-    """Return effective usage that hangs on the ratio of usage to shares, not on depth.
+    """Return effective usage that depends on the ratio of usage to shares, not on depth.
 
     All of shape (m,): a level's norm_shares and norm_usage, its share parents' norm_shares and
     effective usage, and the usage of all children of the share parent together.
@@ -164,21 +164,23 @@ def _depth_oblivious(
     log_above = np.log(np.where(countable, ratio_above, 1.0))
     log_level = np.log(np.where(countable, ratio_level, 1.0))
     bend = np.where(log_above * log_level >= 0, 1.0, 1.0 / (1.0 + (5.0 * log_above) ** 2))
-    with np.errstate(over="ignore", invalid="ignore"):  # also where it is not countable
+    with np.errstate(
+        over="ignore", invalid="ignore"
+    ):  # computed everywhere, used only where countable
         bent: Floats = ratio_above * ratio_level**bend * shares
     effective: Floats = np.where(countable, bent, usage)
     return effective
 
 
 def _as_doubles(ratios: Reals) -> Floats:
-    """Return ratios as doubles; one that is beyond them is infinite."""
+    """Return ratios as doubles; one that overflows becomes infinite."""
     with np.errstate(over="ignore"):
         return ratios.astype(np.float64)
 
 
 def _ratio_or(part: Floats, whole: Floats, otherwise: float) -> Floats:
-    """Divide, with `otherwise` where there is no whole. A ratio beyond doubles is infinite, one of
-    two such is NaN."""
+    """Divide, with `otherwise` where `whole` is not positive. A ratio that overflows is infinite;
+    inf / inf is NaN."""
     with np.errstate(over="ignore", invalid="ignore"):
         ratio: Floats = np.divide(part, whole, out=np.full(len(part), otherwise), where=whole > 0)
     return ratio

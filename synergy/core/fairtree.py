@@ -1,9 +1,9 @@
 """Fair Tree: ranks users depth first through the account tree, best level_fs first.
 
-Why: a user's place depends on its account's standing first, and on its own only among its siblings.
-Must not know usage records or time. Ties hang on exact equality, so everything is computed in the
-80 bit floating point that Slurm computes in, where the machine has it (numpy's long double).
-Source: Slurm 22.05, "Fair Tree Fairshare Algorithm", and what its program does where it differs.
+Why: a user's rank depends on its account's rank first, and on its own level_fs only among its
+siblings. Must not know usage records or time. Ties depend on exact equality, so everything is
+computed in the 80 bit floating point that Slurm uses, where the machine has it (numpy's long
+double). Source: Slurm 22.05, "Fair Tree Fairshare Algorithm", and its code where that differs.
 """
 
 from dataclasses import dataclass
@@ -30,11 +30,11 @@ ROOT_NORM_SHARES: Final = 1.0 / 4294967294.0  # what Slurm shows where `parent` 
 
 
 class Ties(StrEnum):
-    """What becomes of sibling accounts with equal level_fs.
+    """How sibling accounts with equal level_fs are ranked.
 
     MERGE  their children are ranked as one list: what Slurm documents, and independent of order
-    SLURM  one account is walked after the other, in the order of the input; the first users of the
-           next share the last rank given in the one before: what Slurm's program computes
+    SLURM  accounts are walked one after the other, in the order of the input; the first users of
+           the next share the last rank given in the one before: what Slurm's code computes
     """
 
     MERGE = "merge"
@@ -42,14 +42,14 @@ class Ties(StrEnum):
 
 
 def norm_shares(tree: ShareTree) -> Floats:
-    """Return each node's part among its siblings, shape (n,), as Slurm shows it."""
+    """Return each node's fraction of its siblings' shares, shape (n,), as Slurm shows it."""
     shares = level_shares_ratio(tree)
     shares[tree.inherits & (tree.share_parent == 0)] = ROOT_NORM_SHARES
     return shares
 
 
 def effective_usage(tree: ShareTree, raw_usage: Reals, rows: Ints) -> Reals:
-    """Return each row's part of what its share parent used, shape (m,); the root's is 1."""
+    """Return each row's fraction of its share parent's usage, shape (m,); 1 for the root."""
     used, above = raw_usage[rows], raw_usage[np.maximum(tree.share_parent[rows], 0)]
     part: Reals = np.divide(used, above, out=np.zeros_like(used), where=above > 0)
     part[rows == 0] = 1.0
@@ -70,11 +70,11 @@ def level_fs(tree: ShareTree, shares: Floats, effective: Reals, rows: Ints) -> R
 
 @dataclass(frozen=True, eq=False)
 class Walk:
-    """The way through the tree, in columns of shape (n,).
+    """The order in which the tree is walked, in columns of shape (n,).
 
-    visit  users that are visited before the node
-    tied   the node ties with what is visited just before it
-    head   of an account: the first of those whose children are ranked as one list with its own
+    visit  how many users are visited before the node
+    tied   whether the node ties with the one visited just before it
+    head   for an account: the first account whose children are ranked in one list with its own
     """
 
     visit: Ints
@@ -84,7 +84,7 @@ class Walk:
 
 @dataclass(frozen=True, eq=False)
 class Standing:
-    """Everything that was computed from a tree and its usage, in columns of shape (n,)."""
+    """All results computed from a tree and its usage, in columns of shape (n,)."""
 
     own_usage: Reals
     raw_usage: Reals
@@ -96,7 +96,7 @@ class Standing:
 
 
 def compute(tree: ShareTree, own_usage: Reals, ties: Ties) -> Standing:
-    """Rank all users; `own_usage`, shape (n,), is what was recorded on the node itself."""
+    """Rank all users; `own_usage`, shape (n,), is the usage recorded on each node itself."""
     everything = np.arange(len(tree))
     raw_usage = with_below(tree, own_usage)
     shares = norm_shares(tree)
@@ -107,11 +107,11 @@ def compute(tree: ShareTree, own_usage: Reals, ties: Ties) -> Standing:
 
 
 def update(tree: ShareTree, known: Standing, own_usage: Reals, ties: Ties) -> Standing:
-    """Return what `compute` would, to the last bit, from what is known of other usage.
+    """Return what `compute` would, bit for bit, starting from the result for earlier usage.
 
-    Usage is summed anew from the users that changed to the root, compared in the lists on that
-    way, and the walk follows those lists and what they move: its cost follows the changes. What
-    still goes over all nodes copies or compares whole columns.
+    Usage is summed again only on the paths from changed users to the root, level_fs is compared
+    only in the lists on those paths, and the walk visits only these lists and those that move with
+    them: the cost follows the changes. What still touches all nodes copies or compares columns.
     """
     changed = np.flatnonzero(own_usage != known.own_usage)
     touched = np.zeros(len(tree), dtype=np.bool_)
@@ -141,14 +141,14 @@ def _walk(
     known: Walk | None = None,
     touched: Bools | None = None,
 ) -> Walk:
-    """Return the way of a walk that visits the best level_fs first, depth first.
+    """Return the order of a walk that visits the best level_fs first, depth first.
 
-    It goes level by level. A list is the children that are ranked among each other: of an account,
-    or of accounts that tie (Ties.MERGE). Its first member ties with what was visited just before
-    if the account that opens it does.
+    It is computed level by level. A list holds the children that are ranked among each other: of
+    one account, or of accounts that tie (Ties.MERGE). Its first member ties with the node visited
+    just before it if the account that opens the list does.
 
-    known, touched  a walk by other level_fs, and the accounts whose children may have others: only
-                    their lists are walked, and those that are moved, joined or parted by that
+    known, touched  an earlier walk, and the accounts whose children's level_fs may differ from it:
+                    only their lists are walked, and the lists that these move, merge or split
     """
     if known is None:
         visit, tied = np.zeros(len(tree), dtype=np.int64), np.zeros(len(tree), dtype=np.bool_)
@@ -158,7 +158,7 @@ def _walk(
         visit, tied, head = known.visit.copy(), known.tied.copy(), known.head.copy()
         walked = np.zeros(len(tree), dtype=np.bool_)
         walked[0] = True
-    stirred = known is None
+    walk_changed = known is None
     for level in tree.levels[1:]:
         rows = level if touched is None else level[walked[tree.share_parent[level]]]
         lists = head[tree.share_parent[rows]]
@@ -173,7 +173,7 @@ def _walk(
         visits = visit[lists] + ahead - ahead[list_first]
         ties_before = ~new_run | (new_list & tied[lists])
         moved = (visits != visit[rows]) | (ties_before != tied[rows])
-        stirred |= bool(moved.any())
+        walk_changed |= bool(moved.any())
         visit[rows], tied[rows] = visits, ties_before
         is_account = ~tree.is_user[rows]
         accounts, moved = rows[is_account], moved[is_account]
@@ -182,14 +182,14 @@ def _walk(
         heads = accounts[opens][np.cumsum(opens) - 1]
         if touched is not None:
             walked[accounts] = touched[accounts] | moved
-            stirred |= _spread(walked, accounts, head[accounts], heads)
+            walk_changed |= _mark_affected(walked, accounts, head[accounts], heads)
         head[accounts] = heads
-    return Walk(visit, tied, head) if known is None or stirred else known
+    return Walk(visit, tied, head) if known is None or walk_changed else known
 
 
-def _spread(walked: Bools, accounts: Ints, heads_before: Ints, heads: Ints) -> bool:
-    """Mark the accounts whose children's list got other members, then whole lists; tell whether
-    there are other members anywhere."""
+def _mark_affected(walked: Bools, accounts: Ints, heads_before: Ints, heads: Ints) -> bool:
+    """Mark the accounts whose children's list changed members, then all accounts of those lists;
+    return whether any list changed."""
     other = heads != heads_before
     walked[accounts] |= other
     walked[heads_before[other]] = True
@@ -199,7 +199,7 @@ def _spread(walked: Bools, accounts: Ints, heads_before: Ints, heads: Ints) -> b
 
 
 def _changes(values: npt.NDArray[Any]) -> Bools:
-    """Tell where a value differs from the one before it; the first does."""
+    """Return where a value differs from the one before it; the first counts as different."""
     changes = np.ones(len(values), dtype=np.bool_)
     np.not_equal(values[1:], values[:-1], out=changes[1:])
     return changes
@@ -208,9 +208,9 @@ def _changes(values: npt.NDArray[Any]) -> Bools:
 def _best_first(lists: Ints, place: Ints, by_value: Ints, is_account: Bools) -> Ints:
     """Order by list, then place, then users before accounts, then input order.
 
-    Two unstable sorts, by value and by unique integers, are several times as fast as one by four
-    keys. Where there are only users, whose order in a tie is all the same, what is in the order of
-    values already is parted by list: numbers of 16 bits are not compared, but counted.
+    Two unstable sorts, by value and then by unique integers, are several times as fast as one sort
+    by four keys. Where there are only users, their order within a tie does not matter, so the order
+    by value is sorted by list with a stable sort: of 16 bit numbers that is a radix sort.
     """
     count = len(lists)
     if count and not is_account.any() and int(lists.max()) < 2**16:
@@ -222,13 +222,12 @@ def _best_first(lists: Ints, place: Ints, by_value: Ints, is_account: Bools) -> 
 
 
 def _places(values: Reals) -> tuple[Ints, Ints]:
-    """Return for each value how many larger ones there are, equal ones counted once; and an order
-    of the values, the largest first.
+    """Return each value's dense rank, 0 for the largest; and an order of the values, largest first.
 
-    Doubles sort several times as fast as long doubles: only those that rounding made equal are
-    sorted once more.
+    Doubles sort several times as fast as long doubles, so values are sorted as doubles, and only
+    those that rounding made equal are sorted again as long doubles.
     """
-    with np.errstate(over="ignore"):  # beyond doubles all are infinite, and sorted once more
+    with np.errstate(over="ignore"):  # what overflows is infinite, and sorted again below
         rounded = -values.astype(np.float64)
     order = np.argsort(rounded)
     exact, new_run = values[order], _changes(rounded[order])
@@ -249,7 +248,7 @@ def _ranks(tree: ShareTree, walk: Walk) -> Ints:
     """Return the rank of users, from the number of users down to 1, shape (n,); 0 for accounts.
 
     A user that ties with the sibling before it, and the first users of an account that ties with
-    the user before it, share the rank given last; the ranks in between are skipped.
+    the user before it, share the last rank given; the ranks in between are skipped.
     """
     users = np.flatnonzero(tree.is_user)
     ranks = np.zeros(len(tree), dtype=np.int64)

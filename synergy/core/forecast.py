@@ -1,9 +1,8 @@
-"""When a waiting request starts: the round, run forward over the ends of lifetimes.
+"""Forecasts when a waiting request starts, by running rounds forward over the ends of lifetimes.
 
-Why: the answer comes from the function that decides, so it knows every policy. It is an estimate:
-servers may end before their lifetimes do, whoever arrives later with a higher priority is not
-known, and priorities are those of now but for their age. Must not know clocks: instants are epoch
-seconds.
+Why: the forecast uses the function that decides, so it follows every policy. It is an estimate:
+servers may end before their lifetimes do, later requests with a higher priority are unknown, and of
+the priorities only the age term advances. Must not know clocks: instants are epoch seconds.
 """
 
 import heapq
@@ -20,7 +19,7 @@ from synergy.core.shares import Ints
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Forecast:
-    """The estimated starts, epoch seconds by request id; who is missing starts after `until_s`."""
+    """Estimated starts, epoch seconds by request id; a missing request starts after `until_s`."""
 
     starts_s: dict[str, float]
     until_s: float
@@ -33,27 +32,28 @@ def forecast(
     policy: Policy,
     *,
     wanted: frozenset[str],
-    most_rounds: int,
+    max_rounds: int,
 ) -> Forecast:
     """Run rounds at the ends of lifetimes until every `wanted` request has started.
 
-    What hosts and groups will be like then nobody knows: they are taken to have room.
+    Hosts and server groups are assumed to have room, as their future state is unknown.
 
-    snapshot, plan  a round and what it decided
-    ends            of the shared servers that hold quota, what the plan dispatches included
-    most_rounds     ends are put together, the earlier with the later, to need no more than this
+    snapshot, plan  a round, and its decision
+    ends            when the shared servers that hold quota expire, including those that the plan
+                    dispatches
+    max_rounds      consecutive ends are grouped so that no more rounds than this are needed
     """
     book, waiting = plan.book.copy(), snapshot.waiting.without(plan.taken)
     queue = [(end.at_s, place, end.leaf, end.demand) for place, end in enumerate(ends)]
     serial = len(queue)
     heapq.heapify(queue)
-    together = -(-len(queue) // most_rounds)
+    group_size = -(-len(queue) // max_rounds)
     found: dict[str, float] = {}
     at_s = snapshot.at_s
-    for _ in range(most_rounds):
+    for _ in range(max_rounds):
         if not queue or wanted <= found.keys():
             break
-        at_s = _release(queue, book, at_s, together)
+        at_s = _release(queue, book, at_s, group_size)
         now = replace(snapshot, waiting=waiting, at_s=at_s, book=book, rests={}, site=0.0)
         next_plan = decide(now, NO_FACTS, policy, FORESEEABLE)
         book = next_plan.book
@@ -70,12 +70,12 @@ def forecast(
 
 
 def _release(
-    queue: list[tuple[float, int, int, Ints]], book: QuotaBook, at_s: float, together: int
+    queue: list[tuple[float, int, int, Ints]], book: QuotaBook, at_s: float, group_size: int
 ) -> float:
-    """Take the next `together` ends off the queue, and all at the instant of the last, which is
-    returned."""
+    """Release the next `group_size` ends, and all others at the instant of the last of them;
+    return that instant."""
     count = 0
-    while queue and (count < together or queue[0][0] <= at_s):
+    while queue and (count < group_size or queue[0][0] <= at_s):
         ended_s, _, leaf, demand = heapq.heappop(queue)
         at_s, count = max(at_s, ended_s), count + 1
         book.release_shared(leaf, demand)
@@ -83,7 +83,8 @@ def _release(
 
 
 def ends_of(snapshot: Snapshot, plan: Plan) -> list[End]:
-    """Return when the servers end that a round dispatches, those that have an end."""
+    """Return when the servers that a round dispatches expire; those without a lifetime are left
+    out."""
     waiting, found = snapshot.waiting, []
     for decision in plan.decisions:
         row = decision.class_row

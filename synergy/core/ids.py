@@ -1,7 +1,7 @@
-"""Spells a server's uuid in one way.
+"""Normalises a server's uuid.
 
-Why: the same uuid may come in capitals, without dashes, in braces or as a URN; a server must stay
-the same request however it is spelled. Must not know where an id came from.
+Why: the same uuid may come in capitals, without dashes, in braces or as a URN, and must always name
+the same request. Must not know where an id came from.
 """
 
 import re
@@ -12,10 +12,10 @@ _PLAIN: Final = re.compile(r"[0-9a-f]{32}")
 
 
 def uuid_of(text: str) -> str | None:
-    """Return a uuid in lower case with dashes, None when the text is no uuid."""
+    """Return the uuid in lower case with dashes, None when the text is not a uuid."""
     if _CANONICAL.fullmatch(text):
         return text
-    if len(text) > 64:  # no spelling is that long
+    if len(text) > 64:  # no form of a uuid is that long
         return None
     plain = text.lower().removeprefix("urn:").removeprefix("uuid:")
     if plain.startswith("{") and plain.endswith("}"):
@@ -28,5 +28,5 @@ def uuid_of(text: str) -> str | None:
 
 
 def as_stored(text: str) -> str:
-    """Return how the id that a caller named would be stored: a uuid in the one spelling."""
+    """Return an id from a caller in its stored form: a uuid is normalised."""
     return uuid_of(text) or text

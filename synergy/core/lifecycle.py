@@ -1,4 +1,4 @@
-"""A request's life is a table; `transition` is the only thing that moves a request.
+"""The life of a request as a table; only `transition` moves a request.
 
 Must not know who noticed the event or where the request is stored. The diagram in the
 documentation is generated from TRANSITIONS.
@@ -16,35 +16,35 @@ from synergy.core.reasons import Reason
 
 
 class Event(StrEnum):
-    """Facts about one request, in the past tense."""
+    """What happened to a request, in the past tense."""
 
     ADMITTED = "ADMITTED"  # accepted into the queue
     REFUSED = "REFUSED"  # will not be built; the user reads why
-    ADOPTED = "ADOPTED"  # ran before its project was managed
+    ADOPTED = "ADOPTED"  # its server ran before its project was managed
     UNREADABLE = "UNREADABLE"  # the message is not what Nova sends; kept for a person
     PAUSED = "PAUSED"  # held by an operator or its user
-    RESUMED = "RESUMED"  # given back to the queue
-    EXTENDED = "EXTENDED"  # it may live longer than it was given
-    MOVED_TO_SHARED = "MOVED_TO_SHARED"  # in old ledgers; a round decides at dispatch now
+    RESUMED = "RESUMED"  # released to the queue
+    EXTENDED = "EXTENDED"  # its lifetime was prolonged
+    MOVED_TO_SHARED = "MOVED_TO_SHARED"  # only in old ledgers; today a round decides it at dispatch
     SELECTED = "SELECTED"  # a round chose it
     HANDED_OVER = "HANDED_OVER"  # the conductor has it
     HAND_OVER_FAILED = "HAND_OVER_FAILED"  # nothing was published
     GAVE_UP = "GAVE_UP"  # too many failed hand-overs
     BOOTED = "BOOTED"
-    ATTEMPT_FAILED = "ATTEMPT_FAILED"  # the build broke on a host; Nova may try another
-    BUILD_FAILED = "BUILD_FAILED"  # Nova gave it up
+    ATTEMPT_FAILED = "ATTEMPT_FAILED"  # the build failed on a host; Nova may try another
+    BUILD_FAILED = "BUILD_FAILED"  # Nova gave up the build
     TTL_REACHED = "TTL_REACHED"
-    END_REFUSED = "END_REFUSED"  # Nova does not end it now; it is tried again
-    LOST = "LOST"  # the conductor has it, and for long nobody has heard of it
-    RELOCATED = "RELOCATED"  # it is on another host, or on none
+    END_REFUSED = "END_REFUSED"  # Nova refuses to end it now; it is retried
+    LOST = "LOST"  # handed over, and Nova shows no progress for long
+    RELOCATED = "RELOCATED"  # it moved to another host, or lost its host
     PARKED = "PARKED"  # shelved and offloaded: holds nothing
     UNPARKED = "UNPARKED"
-    RESIZED = "RESIZED"  # it holds other amounts from now on
+    RESIZED = "RESIZED"  # its flavor changed, and so does what it holds
     CHANGE_REFUSED = "CHANGE_REFUSED"  # a resize or unshelve did not fit; nothing changed
     CANCELLED = "CANCELLED"  # withdrawn before it was built
     REMOVED = "REMOVED"  # the server is gone from Nova
-    REVIVED = "REVIVED"  # it had ended for Synergy, and runs in Nova all the same
-    KEPT = "KEPT"  # its project is managed no longer: it has no end any more
+    REVIVED = "REVIVED"  # it had ended in Synergy, but runs in Nova
+    KEPT = "KEPT"  # its project is no longer managed: it does not expire
 
 
 S, E = State, Event
@@ -74,13 +74,15 @@ TRANSITIONS: Final[Mapping[tuple[State, Event], State]] = {
     (S.BUILDING, E.LOST): S.BUILDING,
     (S.PARKED, E.UNPARKED): S.ACTIVE,
     (S.ACTIVE, E.EXTENDED): S.ACTIVE,
-    # The user may change a server of whose boot, or failure, nobody has told yet.
+    # The user may change a server before the notification of its boot, or failure, arrives.
     **{(s, E.RESIZED): s for s in (*HOLDS_QUOTA, S.ERROR)},
     **{(s, E.CHANGE_REFUSED): s for s in IN_NOVA},
     (S.BUILDING, E.ATTEMPT_FAILED): S.BUILDING,
-    # A notification may overtake the commit of HANDED_OVER, and Nova may revive a failed server.
+    # A notification may arrive before HANDED_OVER is committed, and Nova may revive a failed
+    # server.
     (S.DISPATCHING, E.ATTEMPT_FAILED): S.DISPATCHING,
-    # Nova may know more than the store: of a database that was restored it had the request already.
+    # After the database was restored from a backup, Nova may already have a request that still
+    # waits here.
     **{(s, E.HANDED_OVER): S.BUILDING for s in WAITING},
     **{(s, E.BOOTED): S.ACTIVE for s in (*WAITING, S.DISPATCHING, S.BUILDING, S.ERROR)},
     **{
@@ -96,8 +98,8 @@ TRANSITIONS: Final[Mapping[tuple[State, Event], State]] = {
     **{(s, E.REMOVED): S.DELETED for s in IN_NOVA},
 }
 
-# What only people ask for, in the words of the commands.
-_WISHES: Final[Mapping[Event, str]] = {
+# Events that only a person's command causes, with the command's past participle.
+_COMMANDS: Final[Mapping[Event, str]] = {
     E.PAUSED: "held",
     E.RESUMED: "released",
     E.EXTENDED: "extended",
@@ -116,8 +118,8 @@ ABSORBED: Final[frozenset[tuple[State, Event]]] = frozenset(
         *((s, E.ATTEMPT_FAILED) for s in (S.ACTIVE, S.EXPIRING, S.ERROR, S.PARKED)),
         (S.PARKED, E.PARKED),
         *((s, E.UNPARKED) for s in (*HOLDS_QUOTA, S.ERROR)),
-        # A wish is no fact: who asks for it is told that nothing happens.
-        *((s, e) for s in TERMINAL for e in E if e not in (E.REVIVED, *_WISHES)),
+        # A command is not absorbed: whoever gives it must get an error when nothing happens.
+        *((s, e) for s in TERMINAL for e in E if e not in (E.REVIVED, *_COMMANDS)),
     }
 )
 
@@ -137,19 +139,20 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Move:
-    """The request after an event, and the step to record; None when the fact was absorbed."""
+    """The request after an event, and the step to record; None when the event was absorbed."""
 
     request: Request
     step: Step | None
 
     def as_saved(self) -> Request:
-        """Return the request as the store has it after the commit of this move."""
+        """Return the request as it is stored after the commit of this move."""
         generation = self.request.generation + (self.step is not None)
         return replace(self.request, generation=generation)
 
 
 def holds_quota(request: Request) -> bool:
-    """Tell whether the request counts against a quota now: a failed one does while on a host."""
+    """Return whether the request counts against a quota now. A failed one does while it has a
+    host."""
     return _holds_quota(request.state, request.host)
 
 
@@ -158,18 +161,18 @@ def _holds_quota(state: State, host: str | None) -> bool:
 
 
 class Unchanged(Enum):
-    """The host of a request, where an event tells nothing of it."""
+    """Marks an event that says nothing about the host."""
 
     HOST = 0
 
 
 def _why_not(request: Request, event: Event) -> str:
-    if event not in _WISHES:
+    if event not in _COMMANDS:
         return f"request {request.request_id}: {event} cannot happen while it is {request.state}"
     takes = " or ".join(state for state, takes in TRANSITIONS if takes is event)
     return (
         f"request {request.request_id} is {request.state}: only one that is {takes} can be "
-        f"{_WISHES[event]}"
+        f"{_COMMANDS[event]}"
     )
 
 
@@ -183,10 +186,10 @@ def transition(
     round_id: str | None = None,
     host: str | Unchanged | None = Unchanged.HOST,
 ) -> Move:
-    """Move `request` by `event`, which happened `at` and left its server on `host`.
+    """Apply `event`, which happened at `at` and left the server on `host`, to `request`.
 
-    `why` and `reason` are those of this event: what an earlier one said of the request is over.
-    Keeps `held_from` and `released_at` at the ends of the span in which quota is held in one size
+    `why` and `reason` belong to this event; those of earlier events are overwritten. Sets
+    `held_from` and `released_at` to the ends of the span in which quota is held with one size
     on one host, and starts the lifetime of a shared server when it becomes ACTIVE. Raises
     IllegalTransition when the pair is neither in TRANSITIONS nor in ABSORBED.
     """
@@ -204,8 +207,8 @@ def transition(
         changes |= {"held_from": at, "released_at": None}
     elif held and not holds:
         changes["released_at"] = at
-    elif held and _costs_otherwise(request, event, on) and _is_later(at, request.held_from):
-        changes["held_from"] = at  # the store keeps the span until now
+    elif held and _starts_new_span(request, event, on) and _is_later(at, request.held_from):
+        changes["held_from"] = at  # the store keeps the span that ends here
     if target is State.ACTIVE and request.active_at is None:
         changes |= {"active_at": at, "expires_at": _end_of_life(request, at)}
     step = Step(
@@ -220,8 +223,8 @@ def transition(
     return Move(replace(request, **changes), step)
 
 
-def _costs_otherwise(request: Request, event: Event, host: str | None) -> bool:
-    """Tell whether what is held has another size, or is on another host, from now on."""
+def _starts_new_span(request: Request, event: Event, host: str | None) -> bool:
+    """Return whether the size of what is held, or its host, changes with this event."""
     return event is Event.RESIZED or (request.host is not None and host != request.host)
 
 

@@ -1,4 +1,4 @@
-"""The nouns of Synergy as frozen values.
+"""The domain model: the nouns of Synergy as frozen values.
 
 Why: every layer speaks of the same resources, projects, classes and requests. Must not know where
 a value is stored or which message it came in.
@@ -115,7 +115,7 @@ class Resources(Mapping[str, int]):
         return Resources.of(left)
 
     def fits_in(self, room: Mapping[str, int]) -> bool:
-        """Tell whether `room` holds at least this much of every class."""
+        """Return whether `room` has at least this much of every class."""
         return all(amount <= room.get(name, 0) for name, amount in self.amounts)
 
     def at_least_zero(self) -> "Resources":
@@ -139,7 +139,7 @@ def total(parts: Iterable[Resources]) -> Resources:
 
 
 class QuotaKind(StrEnum):
-    """Which quota a request is accounted on."""
+    """The quota that a request counts against."""
 
     PRIVATE = "private"
     SHARED = "shared"
@@ -171,11 +171,11 @@ class ExpiryAction(Explained):
 
 
 class BuildFailure(StrEnum):
-    """Why Nova gave a build up."""
+    """Why Nova gave up a build."""
 
-    NO_VALID_HOST = "no_valid_host"  # the scheduler named no host: nothing was tried
-    RETRIES_EXHAUSTED = "retries_exhausted"  # every host that was named broke
-    BUILD_ERROR = "build_error"  # it broke in a way that Nova does not try elsewhere
+    NO_VALID_HOST = "no_valid_host"  # the scheduler found no host: nothing was tried
+    RETRIES_EXHAUSTED = "retries_exhausted"  # the build failed on every host that was tried
+    BUILD_ERROR = "build_error"  # it failed in a way that Nova does not retry on another host
 
 
 class OnBuildFailure(Explained):
@@ -186,9 +186,9 @@ class OnBuildFailure(Explained):
 
 
 class OnLost(Explained):
-    """What Synergy does to a request that the conductor has, and of which nothing is heard.
+    """What Synergy does with a request that the conductor has but does not build.
 
-    It is never sent again: Nova may still build it.
+    The message is never sent again, because Nova may still build it.
     """
 
     TELL = "tell", "nothing but to say so; the request goes on claiming its quota"
@@ -212,9 +212,9 @@ class Domain:
     """An inner node of the account tree, directly below the root.
 
     raw_shares None is Slurm's `parent`: the projects of all such domains compete with each other
-    directly, which is what an operator means who gives shares to projects only. Domains own no
-    private quota, so `lend_limit` None lets everything through that their projects lend;
-    `borrow_limit` None sets no bound. A limit names only the classes it bounds.
+    directly, as an operator expects who sets shares of projects only. Domains own no private quota,
+    so with `lend_limit` None everything that their projects lend passes; `borrow_limit` None is no
+    limit. A limit names only the classes that it bounds.
     """
 
     domain_id: str
@@ -228,8 +228,8 @@ class Domain:
 class Project:
     """A managed project: its shares, its quotas and how its requests are treated.
 
-    What is declared with `setting` is stored, shown and may be set: see `core.declared`.
-    raw_shares None is `parent`: its users compete with those of the projects around it.
+    A field declared with `setting` is stored, shown and can be set: see `core.declared`.
+    raw_shares None is `parent`: its users compete with those of its sibling projects.
     """
 
     project_id: str
@@ -295,7 +295,7 @@ class Project:
     )
     nova_quota: Mapping[str, int | None] = field(default_factory=dict)  # put back on removal
     handover: Handover = Handover.TAKING
-    gone: bool = False  # Keystone does not know it any more
+    gone: bool = False  # it was deleted in Keystone
     generation: int = 0
 
 
@@ -303,8 +303,8 @@ class Project:
 class Association:
     """A (project, user) leaf of the account tree.
 
-    raw_shares None is `parent`, priority None that of the project. What a user used who is no
-    longer `active` counts for the project, so that no project stands better for removing users.
+    raw_shares None is `parent`, priority None is the project's. The usage of a user who is no
+    longer `active` counts for the project, so that a project gains nothing by removing users.
     """
 
     association_id: int
@@ -324,8 +324,8 @@ class Association:
 class RequestClass:
     """What makes requests equal for scheduling; inside a class, order is by age.
 
-    quota        what a server of the class holds; of one that may use either while it waits, what
-                 it held last or names first
+    quota        the quota that a server of the class holds; while it waits and may use either, the
+                 one it held last or prefers
     ttl_s        lifetime in seconds, 0 without end
     constraints  (AVAILABILITY_ZONE, "az1"), ("trait:CUSTOM_SSD", "required") or "forbidden",
                  (SERVER_GROUP, its id) and (PARTITION, "gpu")
@@ -352,13 +352,13 @@ class RequestClass:
 
     @property
     def partition(self) -> str:
-        """The part of the cloud that is asked for: named by the flavor, else the zone."""
+        """The requested part of the cloud: the flavor's partition, else the zone."""
         named = dict(self.constraints)
         return named.get(PARTITION) or named.get(AVAILABILITY_ZONE) or DEFAULT_PARTITION
 
     @property
     def placement(self) -> Constraints:
-        """What binds the choice of a host, besides the demand."""
+        """The constraints on the choice of a host, besides the demand."""
         return tuple(pair for pair in self.constraints if pair[0] != PARTITION)
 
 
@@ -381,9 +381,9 @@ class State(StrEnum):
 
 
 class ServerStatus(StrEnum):
-    """What Nova says of a server, as far as Synergy cares."""
+    """The status of a server in Nova, as far as Synergy distinguishes it."""
 
-    SCHEDULING = "SCHEDULING"  # BUILD, and no host was chosen yet
+    SCHEDULING = "SCHEDULING"  # BUILD without a host yet
     BUILDING = "BUILDING"
     ACTIVE = "ACTIVE"
     STOPPED = "STOPPED"
@@ -425,10 +425,10 @@ class Request:
 
     @property
     def demand(self) -> Resources:
-        """What the server asks for."""
+        """The resources of the server's flavor."""
         return self.request_class.demand
 
     @property
     def quota(self) -> QuotaKind:
-        """The quota it is accounted on."""
+        """The quota that it counts against."""
         return self.request_class.quota

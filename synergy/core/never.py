@@ -1,9 +1,8 @@
-"""What can never fit, whatever comes free: a request for it is refused, not queued for ever.
+"""Finds requests that can never fit, whatever is released: they are refused, not queued for ever.
 
-Why: intake asks about one class of requests, a round about all of them at once, and both must say
-the same. Capacity that is only down for now does not count against a request, nor does a resource
-class in which the quotas exceed the cloud: whoever set them may set them right. Must not know what
-is held.
+Why: intake checks one class of requests, a round all classes at once, and both must agree. A host
+that is down still counts as capacity here. A resource class whose quotas exceed the cloud never
+rules a request out, because the operator may correct the quotas. Must not know what is in use.
 """
 
 import numpy as np
@@ -15,7 +14,7 @@ from synergy.core.shares import Bools, Ints
 
 
 class Ceilings:
-    """The most that anything can ever be: n nodes, r resource classes, h different hosts.
+    """Upper bounds of what can ever be started: n nodes, r resource classes, h different hosts.
 
     hosts    shape (h, r), capacity of single hosts
     private  shape (n, r), the private quota that a node uses
@@ -30,30 +29,31 @@ class Ceilings:
         self.private = np.where(tree.limited, tree.private[tree.owner], UNLIMITED)
 
     def never(self, leaf: Ints, demand: Ints, *, may_own: Bools, may_borrow: Bools) -> Bools:
-        """Tell, shape (c,), which classes of requests can never start.
+        """Return, shape (c,), which classes of requests can never start.
 
-        leaf        shape (c,), rows of the tree; nothing but the hosts counts against the root's,
-                    where users stand whom the last look at the cloud did not know
+        leaf        shape (c,), rows of the tree; the root's row stands for users that the last
+                    survey
+                    of the cloud did not know, and only the hosts bound these
         demand      shape (c, r)
         may_own     shape (c,), whether they may use the private quota
         may_borrow  shape (c,), whether they may use the shared quota
         """
-        asked = demand > 0
+        requested = demand > 0
         if not len(self.hosts):
-            return np.zeros(len(demand), dtype=np.bool_)  # nobody told what there is
+            return np.zeros(len(demand), dtype=np.bool_)  # the hosts are not known yet
         no_host = np.ones(len(demand), dtype=np.bool_)
         for host in self.hosts:
             no_host &= (demand > host).any(axis=1)
         servers = self.tree.max_servers[np.array(self.tree.owner)[leaf]]
-        not_owned = (asked & (demand > self.private[leaf])).any(axis=1) | (servers == 0)
+        not_owned = (requested & (demand > self.private[leaf])).any(axis=1) | (servers == 0)
         limit = np.minimum(self.tree.borrow_ceiling[leaf], self.tree.pool_ceiling)
-        not_borrowed = (asked & (demand > limit)).any(axis=1)
+        not_borrowed = (requested & (demand > limit)).any(axis=1)
         bounded = (~may_own | not_owned) & (~may_borrow | not_borrowed)
         found: Bools = no_host | (bounded & (leaf > 0))
         return found
 
     def why(self, node_id: str, kind: RequestClass) -> str:
-        """Return why a class can never be held, by whichever quota it may use, or "" if it may."""
+        """Return why a class can never start on any quota that it may use, "" if it can."""
         demand = kind.demand
         row = self.tree.row.get(node_id, 0)
         if not len(self.hosts):
@@ -97,16 +97,16 @@ class Ceilings:
                 limit = tree.state.nodes[node].borrow_limit
                 name = tree.state.nodes[node].node_id
                 return f"asks for {demand}, but {name} may borrow {limit}"
-        asked, ceiling = amounts > 0, tree.pool_ceiling
-        if (asked & (amounts > ceiling)).any():
-            whole = tree.resources(np.where(asked & (ceiling < UNLIMITED), ceiling, 0))
+        requested, ceiling = amounts > 0, tree.pool_ceiling
+        if (requested & (amounts > ceiling)).any():
+            whole = tree.resources(np.where(requested & (ceiling < UNLIMITED), ceiling, 0))
             return f"asks for {demand}, but the whole shared quota is {whole}"
         return ""
 
 
 class NeverFits:
-    """Which classes of the queue can never start: each is looked at once for a state of the cloud,
-    since a round must cost what it decides."""
+    """The classes of the queue that can never start. Each class is evaluated once per state of the
+    cloud, so that a round costs only what it decides."""
 
     def __init__(self, tree: QuotaTree) -> None:
         self.ceilings = Ceilings(tree)
@@ -114,7 +114,7 @@ class NeverFits:
         self._why: dict[int, str] = {}
 
     def among(self, waiting: Waiting, leaf: Ints, demand: Ints) -> dict[int, str]:
-        """Return the class_ids of the queue that can never start, and why in words.
+        """Return the class_ids of the queue that can never start, and why, in a sentence.
 
         leaf    shape (a,), row of the tree by association_id
         demand  shape (s, r), the queue's shapes over the resource classes of the tree
@@ -124,13 +124,13 @@ class NeverFits:
             self._seen = np.append(self._seen, np.zeros(2 * widest - len(self._seen), np.bool_))
         new = np.flatnonzero(~self._seen[waiting.class_id])
         if len(new):
-            self._look_at(waiting, new, leaf, demand)
+            self._evaluate(waiting, new, leaf, demand)
         if not self._why:
             return {}
         present = set(waiting.class_id.tolist())
         return {key: why for key, why in self._why.items() if key in present}
 
-    def _look_at(self, waiting: Waiting, rows: Ints, leaf: Ints, demand: Ints) -> None:
+    def _evaluate(self, waiting: Waiting, rows: Ints, leaf: Ints, demand: Ints) -> None:
         tree = self.ceilings.tree
         never = rows[
             self.ceilings.never(

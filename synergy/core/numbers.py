@@ -1,7 +1,7 @@
-"""Reads a number that a person or a file gave, within bounds that the reader must name.
+"""Parses a number from a person or a file, within bounds that the caller must give.
 
-Why: float() and int() take nan, 1e999, 1_000 and the digits of every script, and whoever forgets a
-bound finds out far away, as an endless loop or as NaN in a result. Must not know what the numbers
+Why: float() and int() accept nan, 1e999, 1_000 and the digits of every script, and a forgotten
+bound shows up far away, as an endless loop or as NaN in a result. Must not know what the numbers
 are used for.
 """
 
@@ -13,11 +13,11 @@ from synergy.core.errors import InvalidInput
 
 _NUMBER: Final = re.compile(r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
 _INTEGER: Final = re.compile(r"[+-]?[0-9]{1,40}")
-_MOST_SHOWN: Final = 60
+_MAX_SHOWN_CHARS: Final = 60
 
 
 def number(value: object, what: str, *, lowest: float, highest: float) -> float:
-    """Read a finite number, given as such or as text. Raises InvalidInput naming `what`, the value
+    """Parse a finite number from a number or a text. Raises InvalidInput naming `what`, the value
     and what is allowed."""
     read = _float(value)
     if not lowest <= read <= highest:  # NaN is in no range
@@ -28,7 +28,7 @@ def number(value: object, what: str, *, lowest: float, highest: float) -> float:
 
 
 def integer(value: Any, what: str, *, lowest: int, highest: int) -> int:
-    """Read a whole number, given as such or as text; 2.0 is one. Raises InvalidInput likewise."""
+    """Parse a whole number from a number or a text; 2.0 is one. Raises InvalidInput likewise."""
     exact = isinstance(value, str) and _INTEGER.fullmatch(value)  # also beyond 2^53
     read: float = int(value) if exact or _is_integer(value) else _float(value)
     if not (lowest <= read <= highest and read == math.floor(read)):
@@ -39,12 +39,12 @@ def integer(value: Any, what: str, *, lowest: int, highest: int) -> int:
 
 
 def shown(value: object) -> str:
-    """Return a value as a message names it: cut short, and with nothing that a terminal obeys."""
+    """Return a value for an error message: shortened, and without terminal control characters."""
     try:
         text = repr(value)
     except (ValueError, RecursionError):  # a number of thousands of digits, or lists within lists
         return f"too long a {type(value).__name__}"
-    return text if len(text) <= _MOST_SHOWN else f"{text[: _MOST_SHOWN - 3]}..."
+    return text if len(text) <= _MAX_SHOWN_CHARS else f"{text[: _MAX_SHOWN_CHARS - 3]}..."
 
 
 def _is_integer(value: object) -> bool:
@@ -52,7 +52,7 @@ def _is_integer(value: object) -> bool:
 
 
 def _float(value: Any) -> float:
-    """Return the number, NaN if there is none."""
+    """Return the number, NaN if the value is not one."""
     plain = _is_integer(value) or isinstance(value, float)
     if not plain and not (isinstance(value, str) and _NUMBER.fullmatch(value)):
         return math.nan

@@ -1,7 +1,7 @@
-"""One number a request, from weighted factors, and the terms it is made of.
+"""The multifactor priority: one number per request, and the weighted terms that make it up.
 
-Must not know how a factor came about: fair-share arrives as a column, ages as seconds. Every
-function takes columns, one entry a request or a class of equal ones, or single numbers.
+Must not know where a factor comes from: fair-share arrives as a column, ages as seconds. Every
+function takes columns, with one entry per request or class of equal requests, or single numbers.
 Source: Slurm 22.05, "Multifactor Priority Plugin"; sums are in its order, so that integers agree to
 the last unit.
 """
@@ -25,7 +25,7 @@ Column = npt.NDArray[np.float64] | float
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Weights:
-    """How much each factor counts; `tres` has a weight for each resource class that counts."""
+    """The weight of each factor; `tres` has a weight for each resource class that counts."""
 
     age: float = 1_000
     association: float = 0
@@ -38,11 +38,11 @@ class Weights:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scales:
-    """What the factors are measured with.
+    """The scales and options of the factors.
 
     max_age_s         seconds in the queue after which the age factor is 1
-    favor_small       turns the size factor round
-    size_by_time      sizes are for each minute of lifetime (Slurm's SMALL_RELATIVE_TO_TIME)
+    favor_small       inverts the size factor
+    size_by_time      divides sizes by minutes of lifetime (Slurm's SMALL_RELATIVE_TO_TIME)
     qos_points        points of each QOS; the highest makes the factor 1, a missing one has 0
     partition_points  points of each partition, likewise
     raw               factors that are not divided by the highest or the whole (Slurm's NO_NORMAL
@@ -95,7 +95,7 @@ class Terms:
         )
 
     def as_dict(self) -> answers.Terms:
-        """Return the terms of one row by name, with their sum as Slurm's integer."""
+        """Return the terms of one row by name, with the priority as Slurm's integer."""
         return {
             "age": float(self.age),
             "association": float(self.association),
@@ -113,7 +113,7 @@ class Terms:
 def total(terms: Terms) -> Column:
     """Return priorities as Slurm's integers (held in doubles), from 1 to 2^32 - 1.
 
-    Terms that are numbers make a number, as quickly as a queue of a million needs it.
+    Numbers give a number, without the cost of an array: a queue of a million calls it that often.
     """
     summed = terms.age
     more = (terms.association, terms.fairshare, terms.size, terms.partition, terms.qos)
@@ -132,7 +132,7 @@ def age_factor(age_s: float, max_age_s: float) -> float: ...
 @overload
 def age_factor(age_s: Floats, max_age_s: float) -> Floats: ...
 def age_factor(age_s: Column, max_age_s: float) -> Column:
-    """Return ages in whole seconds over the age at which the factor is 1; negative counts 0."""
+    """Return whole seconds of age / max_age_s, clipped to [0, 1]."""
     if isinstance(age_s, float):
         return min(max(math.floor(age_s) / max_age_s, 0.0), 1.0) if max_age_s > 0 else 1.0
     if max_age_s <= 0:
@@ -143,34 +143,34 @@ def age_factor(age_s: Column, max_age_s: float) -> Column:
 
 
 def size_factor(
-    asked: npt.NDArray[Any], whole: npt.NDArray[Any], *, favor_small: bool = False
+    requested: npt.NDArray[Any], whole: npt.NDArray[Any], *, favor_small: bool = False
 ) -> Floats:
-    """Return the mean part of the whole that is asked for, shape (c,), or that is left over.
+    """Return the mean fraction of the whole that is requested, shape (c,), or that is left over.
 
-    asked  shape (c, k), amounts of k kinds: Slurm's are nodes and CPUs
-    whole  shape (k,), what there is; a kind that there is nothing of does not count
+    requested  shape (c, k), amounts of k kinds: Slurm's are nodes and CPUs
+    whole      shape (k,), what exists; a kind of which nothing exists does not count
     """
     has = whole > 0
     if not has.any():
-        return np.zeros(len(asked))
-    part = (whole[has] - asked[:, has] if favor_small else asked[:, has]) / whole[has]
+        return np.zeros(len(requested))
+    part = (whole[has] - requested[:, has] if favor_small else requested[:, has]) / whole[has]
     factor: Floats = np.clip(part.mean(axis=1), 0.0, 1.0)
     return factor
 
 
 def size_by_time_factor(
-    asked: npt.ArrayLike, whole: float, lifetime_s: npt.ArrayLike, *, favor_small: bool = False
+    requested: npt.ArrayLike, whole: float, lifetime_s: npt.ArrayLike, *, favor_small: bool = False
 ) -> Floats:
-    """Return the part of the whole that is asked for a minute of lifetime, or 1 less that.
+    """Return the fraction of the whole that is requested per minute of lifetime, or 1 minus that.
 
-    asked       shape (c,), in the kind of which the largest part of the whole is asked for
-    whole       what there is of it
+    requested   shape (c,), amounts of the kind with the largest requested fraction of the whole
+    whole       what exists of it
     lifetime_s  shape (c,), seconds; less than a minute counts as one
 
     Source: Slurm's SMALL_RELATIVE_TO_TIME.
     """
     minutes = np.maximum(np.asarray(lifetime_s, dtype=np.float64) / 60.0, 1.0)
-    factor = np.asarray(asked, dtype=np.float64) / minutes / whole
+    factor = np.asarray(requested, dtype=np.float64) / minutes / whole
     clipped: Floats = np.clip(1.0 - factor if favor_small else factor, 0.0, 1.0)
     return clipped
 
@@ -182,7 +182,7 @@ def named_points(names: tuple[str, ...], points: Mapping[str, float], *, raw: bo
 
 
 def points_factor(points: npt.ArrayLike, highest: float | None) -> Floats:
-    """Return points over the highest there are; None leaves them raw (Slurm's NO_NORMAL flags)."""
+    """Return points / highest; None leaves them raw (Slurm's NO_NORMAL flags)."""
     raw = np.asarray(points, dtype=np.float64)
     if highest is None:
         return raw
@@ -190,10 +190,10 @@ def points_factor(points: npt.ArrayLike, highest: float | None) -> Floats:
 
 
 def tres_factor(
-    asked: npt.NDArray[Any], whole: npt.ArrayLike, *, normalised: bool = True
+    requested: npt.NDArray[Any], whole: npt.ArrayLike, *, normalised: bool = True
 ) -> Floats:
-    """Return amounts of one resource class over what there is of it, shape (c,), or raw."""
-    amounts = np.asarray(asked, dtype=np.float64)
+    """Return amounts of one resource class / the whole, shape (c,), or raw amounts."""
+    amounts = np.asarray(requested, dtype=np.float64)
     if not normalised:
         return amounts
     there = np.broadcast_to(np.asarray(whole, dtype=np.float64), amounts.shape)

@@ -1,11 +1,12 @@
 """The waiting requests as columns, grouped in classes of equal requests.
 
-Why: a million waiting requests must cost what their classes cost, in memory and in a round. A class
-is a row of columns; its members are a line of ids and instants, oldest first. Must not know
+Why: a million waiting requests must cost only what their classes cost, in memory and in a round. A
+class is a row of columns; its members are a line of ids and instants, oldest first. Must not know
 priorities, quotas or where requests are stored.
 
-A snapshot stays true while the queue moves on: lines only grow at their end, heads advance in the
-columns that a snapshot copies, and any other change replaces the line.
+A snapshot shares its lines with the live queue and stays valid all the same: a line only grows at
+its end, beyond what the snapshot sees; heads advance in columns, which a snapshot copies; and any
+other change replaces the line.
 """
 
 from array import array
@@ -24,7 +25,7 @@ from synergy.core.shares import Bools, Ints
 
 Int32s = npt.NDArray[np.int32]
 ID_BYTES: Final = 16
-WHAT_IF_CLASS: Final = 0  # no stored class has it
+WHAT_IF_CLASS: Final = 0  # no stored class has this id
 QUOTAS: Final = tuple(QuotaKind)
 ON_FULL: Final = tuple(OnPrivateFull)
 _INT_COLUMNS: Final = (
@@ -43,7 +44,7 @@ _INT_COLUMNS: Final = (
 
 
 class Line:
-    """Members of one class, oldest first, in two packed buffers: 24 bytes a member."""
+    """The members of one class, oldest first, in two packed buffers of 24 bytes per member."""
 
     __slots__ = ("ids", "queued_at_s")
 
@@ -61,10 +62,10 @@ class Line:
         self.queued_at_s.append(queued_at_s)
 
     def place_of(self, request_id: bytes, queued_at_s: float, first: int) -> int:
-        """Return where the member stands or would stand, counting from `first`."""
+        """Return the member's position, or where it would be inserted, at or after `first`."""
         low = bisect_left(self.queued_at_s, queued_at_s, lo=first)
         high = bisect_right(self.queued_at_s, queued_at_s, lo=low)
-        while low < high:  # those of one batch have one instant, and are in the order of their ids
+        while low < high:  # members of one batch have the same instant, and are ordered by id
             middle = (low + high) // 2
             if self.id_at(middle) < request_id:
                 low = middle + 1
@@ -73,7 +74,7 @@ class Line:
         return low
 
     def stands_at(self, place: int, request_id: bytes, queued_at_s: float) -> bool:
-        """Tell whether the member at `place` is this one."""
+        """Return whether the member at `place` is this one."""
         return (
             place < len(self.queued_at_s)
             and self.queued_at_s[place] == queued_at_s
@@ -81,7 +82,7 @@ class Line:
         )
 
     def spliced(self, first: int, place: int, request_id: bytes, queued_at_s: float) -> "Line":
-        """Return a new line from `first` on with a member put in at `place`."""
+        """Return a new line that starts at `first`, with a member inserted at `place`."""
         at = place * ID_BYTES
         ids = self.ids[first * ID_BYTES : at] + request_id + self.ids[at:]
         return Line(
@@ -89,7 +90,7 @@ class Line:
         )
 
     def with_member(self, request_id: bytes, queued_at_s: float) -> "Line":
-        """Return the line with a member where it belongs, this one if that is the end."""
+        """Return the line with a member inserted in order; itself when that is at the end."""
         last = len(self.queued_at_s) - 1
         if last < 0 or (queued_at_s, request_id) > (self.queued_at_s[last], self.id_at(last)):
             self.append(request_id, queued_at_s)
@@ -102,14 +103,14 @@ class Line:
         return Line(bytes(self.ids[first * ID_BYTES : end * ID_BYTES]), self.queued_at_s[first:end])
 
     def without(self, first: int, place: int) -> "Line":
-        """Return a new line from `first` on less the member at `place`."""
+        """Return a new line that starts at `first`, without the member at `place`."""
         ids = self.ids[first * ID_BYTES : place * ID_BYTES] + self.ids[(place + 1) * ID_BYTES :]
         return Line(bytes(ids), self.queued_at_s[first:place] + self.queued_at_s[place + 1 :])
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Waiting:
-    """The queue at one instant: c classes with at least one member, s shapes, r resource classes.
+    """A snapshot of the queue: c classes with at least one member, s shapes, r resource classes.
 
     class_id           shape (c,), the identity of the class in the store
     association        shape (c,), association_id
@@ -123,7 +124,7 @@ class Waiting:
     head_queued_at_s   shape (c,), when the oldest member was queued, epoch seconds
     lines              c lines
     demand             shape (s, r), amounts of each shape
-    placement          s constraints: what binds the choice of a host for each shape
+    placement          s tuples: the constraints on the choice of a host for each shape
     """
 
     class_id: Int32s
@@ -154,12 +155,12 @@ class Waiting:
         return int((self.end - self.first).sum())
 
     def select(self, rows: Ints) -> "Waiting":
-        """Return the queue with only these of its classes, in this order."""
+        """Return the queue with only these rows, in this order."""
         columns = {name: getattr(self, name)[rows] for name in (*_INT_COLUMNS, "head_queued_at_s")}
         return replace(self, **columns, lines=[self.lines[row] for row in rows])
 
     def without(self, taken: Ints) -> "Waiting":
-        """Return the queue less the oldest `taken` members of each class, shape (c,)."""
+        """Return the queue without the oldest `taken` members of each class, shape (c,)."""
         first = self.first + taken.astype(self.first.dtype)
         rows = np.flatnonzero(first < self.end)
         heads = [self.lines[row].queued_at_s[first[row]] for row in rows]
@@ -171,8 +172,8 @@ class Waiting:
     ) -> tuple["Waiting", int]:
         """Return the queue with more requests of one class, and the row of the class.
 
-        A class that does not wait yet becomes the last row and is called WHAT_IF_CLASS, so that no
-        answer about it is kept for another.
+        A class that is not in the queue yet becomes the last row, with the class_id WHAT_IF_CLASS:
+        no real class has it, so that a cached answer about it is never used for another class.
         """
         queue = WaitingQueue()
         for request_id in request_ids:
@@ -187,7 +188,7 @@ class Waiting:
         return self._with_line(row, line), row
 
     def without_member(self, row: int, request_id: str, queued_at_s: float) -> "Waiting":
-        """Return the queue less one request of a class, itself where it does not wait there."""
+        """Return the queue without one request of a class; itself when the request is not there."""
         first, end = int(self.first[row]), int(self.end[row])
         line, key = self.lines[row].part(first, end), UUID(request_id).bytes
         place = line.place_of(key, queued_at_s, 0)
@@ -198,7 +199,7 @@ class Waiting:
         return self._with_line(row, line.without(0, place))
 
     def _with_line(self, row: int, line: Line) -> "Waiting":
-        """Return the queue with other members of a class, at least one."""
+        """Return the queue with the line of one class replaced; the line must not be empty."""
         first, end, heads_s = self.first.copy(), self.end.copy(), self.head_queued_at_s.copy()
         lines = list(self.lines)
         first[row], end[row], lines[row] = 0, len(line.queued_at_s), line
@@ -206,7 +207,7 @@ class Waiting:
         return replace(self, first=first, end=end, lines=lines, head_queued_at_s=heads_s)
 
     def _row_of(self, one: "Waiting") -> int | None:
-        """Return the row that is of the same class as the only one of another queue."""
+        """Return the row of the same class as the only row of another queue."""
         if one.qos_names[0] not in self.qos_names:
             return None
         if one.partition_names[0] not in self.partition_names:
@@ -226,7 +227,7 @@ class Waiting:
         return int(rows[0]) if len(rows) else None
 
     def _joined(self, other: "Waiting") -> "Waiting":
-        """Return both queues as one: this one's rows first, and so its shapes and names."""
+        """Return both queues as one; this one's rows, shapes and names come first."""
         names = tuple(sorted({*self.resource_classes, *other.resource_classes}))
         demand = np.zeros((len(self.demand) + len(other.demand), len(names)), dtype=np.int64)
         for part, start in ((self, 0), (other, len(self.demand))):
@@ -265,28 +266,28 @@ def numbers_in(column: Int32s) -> list[int]:
 
 
 def may_own(waiting: Waiting) -> Bools:
-    """Tell, shape (c,), which classes may use their project's private quota."""
+    """Return, shape (c,), which classes may use their project's private quota."""
     own = waiting.quota == QUOTAS.index(QuotaKind.PRIVATE)
     found: Bools = own | (waiting.on_full == ON_FULL.index(OnPrivateFull.SHARED))
     return found
 
 
 def may_borrow(waiting: Waiting) -> Bools:
-    """Tell, shape (c,), which classes may use the shared quota."""
+    """Return, shape (c,), which classes may use the shared quota."""
     shared = waiting.quota == QUOTAS.index(QuotaKind.SHARED)
     found: Bools = shared | (waiting.on_full == ON_FULL.index(OnPrivateFull.SHARED))
     return found
 
 
 def refused_when_full(waiting: Waiting) -> Bools:
-    """Tell, shape (c,), which classes are refused when the private quota cannot hold them now."""
+    """Return, shape (c,), which classes are refused when the private quota cannot hold them now."""
     own = waiting.quota == QUOTAS.index(QuotaKind.PRIVATE)
     found: Bools = own & (waiting.on_full == ON_FULL.index(OnPrivateFull.REJECT))
     return found
 
 
 class WaitingQueue:
-    """The live queue. One thread at a time changes it; a snapshot may be used by any other."""
+    """The live queue. Only one thread at a time may change it; any thread may use a snapshot."""
 
     def __init__(self) -> None:
         self._row: dict[int, int] = {}
@@ -306,7 +307,7 @@ class WaitingQueue:
     def add(
         self, class_id: int, request_class: RequestClass, request_id: str, queued_at_s: float
     ) -> bool:
-        """Put a request into its class's line; False when it is there already."""
+        """Add a request to its class's line; return False when it is there already."""
         row = self._row_of(class_id, request_class)
         line, key = self._lines[row], UUID(request_id).bytes
         first, end = int(self._columns["first"][row]), int(self._columns["end"][row])
@@ -324,14 +325,14 @@ class WaitingQueue:
     def load(
         self, class_id: int, request_class: RequestClass, ids: bytes, queued_at_s: "array[float]"
     ) -> None:
-        """Fill a class at once from packed members, oldest first; for the restart."""
+        """Fill a class from packed members, oldest first; for a restart."""
         if len(ids) != ID_BYTES * len(queued_at_s):
             raise InvalidInput(f"class {class_id}: {len(ids)} id bytes, {len(queued_at_s)} times")
         if len(queued_at_s):
             self._replace(self._row_of(class_id, request_class), Line(ids, queued_at_s))
 
     def remove(self, class_id: int, request_id: str, queued_at_s: float) -> bool:
-        """Take a request out; False when it does not wait here."""
+        """Remove a request; return False when it is not in the queue."""
         row = self._row.get(class_id)
         if row is None:
             return False
@@ -343,14 +344,16 @@ class WaitingQueue:
         if place > first:
             self._replace(row, line.without(first, place))
         elif first + 1 == end or (first >= 512 and first > end // 2):
-            self._replace(row, line.without(first, first))  # also drops what was taken before
+            self._replace(
+                row, line.without(first, first)
+            )  # also frees the members that were taken before
         else:
             self._columns["first"][row] = first + 1
             self._head_s[row] = line.queued_at_s[first + 1]
         return True
 
     def snapshot(self) -> Waiting:
-        """Return the classes that have members; costs what the classes cost."""
+        """Return the classes that have members. The cost follows the number of classes."""
         count = len(self._lines)
         columns = {name: column[:count] for name, column in self._columns.items()}
         rows = np.flatnonzero(columns["end"] > columns["first"])

@@ -2,9 +2,9 @@
 
 The rules are in doc/source/concepts.rst.
 
-Why: one place says whether a request fits and which bound stops it. Private and shared use are
-accounted apart, so nothing that runs on the shared quota can touch a private guarantee. Must not
-know priorities, order or requests. "No limit" is None in values, UNLIMITED in columns.
+Why: one place decides whether a request fits and which bound stops it. Private and shared usage are
+accounted separately, so nothing on the shared quota can touch a private guarantee. Must not know
+priorities, order or requests. "No limit" is None in values, UNLIMITED in columns.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -25,7 +25,7 @@ UNLIMITED: Final = np.iinfo(np.int64).max
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QuotaNode:
-    """One node of the account tree as quota sees it; a limit bounds only the classes it names."""
+    """One node of the account tree with its quota; a limit bounds only the classes it names."""
 
     node_id: str
     parent_id: str | None
@@ -37,10 +37,10 @@ class QuotaNode:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Owner:
-    """A project, its private quota, and what it uses of it.
+    """A project, its private quota, and its usage of that.
 
-    private    of one that is not managed: its limits in Nova
-    unlimited  resource classes that no quota of its bounds: they count with their use
+    private    for a project that is not managed: its limits in Nova
+    unlimited  resource classes without a limit: their usage counts instead
     """
 
     project_id: str
@@ -51,15 +51,14 @@ class Owner:
 
     @property
     def guaranteed(self) -> Resources:
-        """What nobody else may count on: an owner whose quota was set below its use counts with
-        its use."""
+        """What nobody else can have: the quota, or the usage where the quota was set below it."""
         return larger(self.private, self.used)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SharedSize:
-    """What no project owns, and by how much what is guaranteed exceeds the cloud: of each resource
-    class, at most one of the two."""
+    """What no project owns, and by how much the guarantees exceed the cloud: for each resource
+    class at most one of the two is positive."""
 
     shared: Resources
     shortfall: Resources
@@ -80,15 +79,15 @@ def shared_size(capacity: Resources, guaranteed: Iterable[Resources]) -> SharedS
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QuotaState:
-    """What the cloud has and who owns it, as one QuotaManager pass found it.
+    """The cloud's capacity and its owners, as found by one pass of the QuotaManager.
 
     total      capacity of the enabled hosts that are up
-    installed  capacity with every host, up or not: what can never fit is judged by it
-    hosts      the different capacities of single hosts, up or not
+    installed  capacity of all hosts, up or not; it decides what can never fit
+    hosts      the distinct capacities of single hosts, up or not
     nodes      the account tree, parents before children, the root first
     unmanaged  the projects that Synergy does not manage
-    limited    resource classes that a private quota bounds, None for all. Nova's own limits leave
-               some out, such as disk: of those a private server takes from what is there
+    limited    resource classes that a private quota bounds, None for all. Nova's own limits omit
+               some, such as disk: there a private server takes from what is free
     """
 
     total: Resources = NOTHING
@@ -99,7 +98,7 @@ class QuotaState:
     limited: frozenset[str] | None = None
 
     def is_limited(self, name: str) -> bool:
-        """Tell whether a private quota bounds a resource class."""
+        """Return whether a private quota bounds a resource class."""
         if self.limited is None or name in self.limited:
             return True
         return any(node.private and node.private.get(name) for node in self.nodes)
@@ -112,11 +111,11 @@ class QuotaState:
         return tuple(sorted({name for one in known for name in one}))
 
     def no_host_has(self, amounts: Resources) -> Resources:
-        """Return those of the amounts whose resource class no host has, up or not."""
+        """Return the amounts of resource classes that no host has, up or not."""
         return Resources.of({n: a for n, a in amounts.items() if not self.installed.get(n)})
 
     def size(self, held: Iterable["Held"] = ()) -> SharedSize:
-        """Return the shared quota of the capacity that is up, beside what is held."""
+        """Return the size of the shared quota: of the hosts that are up, given what is held."""
         held = list(held)
         names = {*self.resource_classes(), *(name for one in held for name in one.private)}
         return QuotaBook(QuotaTree(self, tuple(sorted(names))), held).size()
@@ -124,9 +123,9 @@ class QuotaState:
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """What one node holds itself, apart by quota; the sum of demands, never a counter.
+    """What one node itself holds, separated by quota: a sum of demands, never a counter.
 
-    private_servers  how many servers `private` is
+    private_servers  the number of servers in `private`
     """
 
     node_id: str
@@ -136,20 +135,20 @@ class Held:
 
 
 class QuotaTree:
-    """A QuotaState as columns: n nodes, r resource classes; made once for each state.
+    """A QuotaState as columns: n nodes, r resource classes; built once per state.
 
     row           node_id -> row; parents come before their children
     parent        row above, -1 for the root
     owner         row of the nearest node, itself included, that owns a private quota
     private       shape (n, r)
-    max_servers   shape (n,), most servers on the private quota, UNLIMITED where nothing bounds
-    borrow_limit  shape (n, r), UNLIMITED where nothing bounds
+    max_servers   shape (n,), maximum servers on the private quota, UNLIMITED without a limit
+    borrow_limit  shape (n, r), UNLIMITED without a limit
     lend_limit    shape (n, r), likewise
     capacity      shape (r,), of the hosts that are up
     down          shape (r,), capacity of the other hosts
-    unmanaged     shape (r,), what is guaranteed to projects that are not managed
+    unmanaged     shape (r,), the guarantees of projects that are not managed
     limited       shape (r,), whether a private quota bounds the class
-    lends         some owner lends
+    lends         whether any owner lends
     """
 
     def __init__(self, state: QuotaState, resource_classes: tuple[str, ...]) -> None:
@@ -191,11 +190,11 @@ class QuotaTree:
         return path
 
     def bounds_of(self, node: int) -> list[int]:
-        """Return the rows on the path of `node` that limit what is borrowed."""
+        """Return the rows on the path of `node` that have a borrow limit."""
         return [above for above in self.path(node) if self._bounds[above]]
 
     def lowest_on_path(self, column: Ints) -> Ints:
-        """Return, shape (n, r), the lowest entry of each node and all above it."""
+        """Return, shape (n, r), the lowest entry on the path from each node to the root."""
         lowest = column.copy()
         for node in range(1, len(lowest)):
             lowest[node] = np.minimum(lowest[node], lowest[self.parent[node]])
@@ -203,14 +202,14 @@ class QuotaTree:
 
     @cached_property
     def borrow_ceiling(self) -> Ints:
-        """Shape (n, r), the lowest borrow limit above each node."""
+        """Shape (n, r), the lowest borrow limit on each node's path."""
         return self.lowest_on_path(self.borrow_limit)
 
     @cached_property
     def pool_ceiling(self) -> Ints:
-        """Shape (r,), the shared quota when every host is up, nobody uses a private quota, and all
-        that may be lent is; UNLIMITED where the quotas exceed even that: whoever set them may set
-        them right."""
+        """Shape (r,), the largest possible shared quota: every host up, no private usage, and all
+        lent that may be. UNLIMITED where the quotas exceed even that, because the operator may
+        correct them."""
         owned = total(one.private for one in self.state.unmanaged)
         left = self.amounts(self.state.installed - owned) - self.private.sum(axis=0)
         best = left + QuotaBook(self).lendable()
@@ -218,7 +217,7 @@ class QuotaTree:
 
     @property
     def bounded(self) -> bool:
-        """Tell whether anything is limited in what it borrows."""
+        """Return whether any node has a borrow limit."""
         return bool(self._bounds.any())
 
     def _column(self, values: Sequence[Resources | None], *, absent: int) -> Ints:
@@ -248,17 +247,17 @@ def _links(nodes: Sequence[QuotaNode], row: Mapping[str, int]) -> tuple[list[int
 
 
 class QuotaBook:
-    """The accounting of one round: it tells what fits, and is told what the round decides.
+    """The accounting of one round: it answers what fits, and records what the round decides.
 
-    private_used     shape (n, r), what each owner holds on its private quota
-    private_claimed  shape (n, r), that, and what it waits for because it is lent and in use
-    private_servers  shape (n,), how many servers each owner holds
-    shared_used      shape (n, r), what each node and all below it hold on the shared quota
-    left             shape (r,), capacity less what is guaranteed, which for an owner is the larger
-                     of its private quota and its claim: nobody else pays for an owner whose quota
-                     was set below its use. Negative when the guarantees exceed the cloud
-    pool             shape (r,), max(0, left + Σ lendable(children of root)): what is lent covers a
-                     shortfall first
+    private_used     shape (n, r), each owner's usage of its private quota
+    private_claimed  shape (n, r), private_used plus what the owner waits for because it is lent
+    private_servers  shape (n,), the number of each owner's private servers
+    shared_used      shape (n, r), usage of the shared quota by each node and all below it
+    left             shape (r,), capacity minus the guarantees. An owner's guarantee is the larger
+                     of its private quota and its claim, so that nobody else pays for a quota
+                     that was set below its usage. Negative when the guarantees exceed the cloud
+    pool             shape (r,), max(0, left + Σ lendable(children of root)): lent capacity covers
+                     a shortfall first
     """
 
     def __init__(self, tree: QuotaTree, held: Iterable[Held] = ()) -> None:
@@ -277,7 +276,7 @@ class QuotaBook:
         self.pool: Ints = np.maximum(self.left + self.lendable(), 0)
 
     def copy(self) -> "QuotaBook":
-        """Return an accounting of the same that may be used up apart."""
+        """Return an independent copy."""
         other = copy(self)
         other.private_used, other.shared_used = self.private_used.copy(), self.shared_used.copy()
         other.private_claimed = self.private_claimed.copy()
@@ -285,7 +284,7 @@ class QuotaBook:
         return other
 
     def size(self) -> SharedSize:
-        """Return what no project owns, and what is missing."""
+        """Return what no project owns, and the shortfall."""
         resources = self.tree.resources
         return SharedSize(
             shared=resources(np.maximum(self.left, 0)),
@@ -305,33 +304,34 @@ class QuotaBook:
         return lent
 
     def pool_free(self) -> Ints:
-        """Return what the pool still has, shape (r,); negative when it shrank below its use."""
+        """Return what is free in the pool, shape (r,); negative when it shrank below its usage."""
         free: Ints = self.pool - self.shared_used[0]
         return free
 
     @property
     def disabled(self) -> Bools:
-        """Tell, shape (r,), of which resource classes nothing is shared because the guarantees
-        exceed the cloud by more than what is lent."""
+        """Return, shape (r,), the resource classes of which nothing is shared, because the
+        guarantees exceed the cloud by more than is lent."""
         found: Bools = (self.left < 0) & (self.pool == 0)
         return found
 
     def room_below_limits(self) -> Ints:
-        """Return, shape (n, r), how much each node may still borrow under all limits above it."""
+        """Return, shape (n, r), how much each node may still borrow under the limits on its
+        path."""
         limit = self.tree.borrow_limit
         return self.tree.lowest_on_path(
             np.where(limit < UNLIMITED, limit - self.shared_used, UNLIMITED)
         )
 
     def blocks_shared(self, node: int, demand: Ints) -> Reason | None:
-        """Return the bound that keeps `demand` of `node` off the shared quota, None if it fits."""
-        asked, tree = demand > 0, self.tree
+        """Return why `demand` of `node` does not fit into the shared quota, None if it does."""
+        requested, tree = demand > 0, self.tree
         for above in tree.bounds_of(node):
             limit = tree.borrow_limit[above]
             beyond = demand > limit - self.shared_used[above]
-            if (asked & (limit < UNLIMITED) & beyond).any():
+            if (requested & (limit < UNLIMITED) & beyond).any():
                 return Reason.USER_LIMIT if above == node else Reason.PROJECT_BORROW_LIMIT
-        beyond = asked & (demand > self.pool_free())
+        beyond = requested & (demand > self.pool_free())
         if not beyond.any():
             return None
         if (beyond & self.disabled).any():
@@ -339,28 +339,29 @@ class QuotaBook:
         return Reason.NO_FREE_QUOTA
 
     def private_room(self, owner: int | Ints) -> Ints:
-        """Return what owners still have of their private quota, a row for each; UNLIMITED in a
-        class that it does not bound."""
+        """Return what is free of owners' private quotas, one row each; UNLIMITED in a class that
+        they do not bound."""
         tree = self.tree
         room = tree.private[owner] - self.private_claimed[owner]
         return np.where(tree.limited, room, UNLIMITED)
 
     def server_room(self, owner: int | Ints) -> Ints:
-        """Return how many servers more the private quotas of owners may hold."""
+        """Return how many more servers the private quotas of owners allow."""
         room: Ints = self.tree.max_servers[owner] - self.private_servers[owner]
         return room
 
     def blocks_private(self, node: int, demand: Ints, servers: int = 1) -> Reason | None:
-        """Return what keeps `demand` of `node` off its private quota, None if it fits.
+        """Return why `demand` of `node` does not fit into its private quota, None if it does.
 
-        servers   0 for one that is there already and wants more
-        AWAITING_EXPIRY: the quota is there, but part of it is lent and in use. Hosts that are down
-        count here with what they have, as do the servers on them: what borrowers hold there takes
-        nothing from an owner whom a living host could serve.
+        servers  0 for a server that exists already and wants more
+
+        AWAITING_EXPIRY: the quota suffices, but part of it is lent and in use. Hosts that are down
+        count here with their capacity and their servers: what borrowers hold on them must not block
+        an owner whom a host that is up could serve.
         """
-        tree, asked = self.tree, demand > 0
+        tree, requested = self.tree, demand > 0
         owner = tree.owner[node]
-        if (asked & (demand > self.private_room(owner))).any():
+        if (requested & (demand > self.private_room(owner))).any():
             return Reason.NO_FREE_QUOTA
         if servers > self.server_room(owner):
             return Reason.NO_FREE_QUOTA
@@ -376,16 +377,16 @@ class QuotaBook:
         return None
 
     def hold_shared(self, node: int, demand: Ints) -> None:
-        """Account `demand` on the pool, at every node of the path."""
+        """Add `demand` to the shared usage of every node on the path."""
         for above in self.tree.path(node):  # short: numpy's way to index by a list costs more
             self.shared_used[above] += demand
 
     def release_shared(self, node: int, demand: Ints) -> None:
-        """Give `demand` back to the pool, at every node of the path."""
+        """Subtract `demand` from the shared usage of every node on the path."""
         self.hold_shared(node, -demand)
 
     def hold_private(self, node: int, demand: Ints) -> None:
-        """Account a server on the private quota, which may shrink what is lent."""
+        """Add a server to the private usage, which may reduce what is lent."""
         owner = self.tree.owner[node]
         self.private_used[owner] += demand
         self.private_servers[owner] += 1
@@ -393,11 +394,11 @@ class QuotaBook:
         self._resize_pool()
 
     def reclaim(self, node: int, demand: Ints, count: int) -> None:
-        """Keep from the pool what `count` servers of an owner wait for, as far as its private quota
-        goes: whoever borrows it must not take it again when it comes back bit by bit."""
-        owner, asked = self.tree.owner[node], demand > 0
+        """Withhold from the pool what `count` waiting servers of an owner need, within its private
+        quota. Otherwise borrowers would take lent capacity again as it comes back bit by bit."""
+        owner, requested = self.tree.owner[node], demand > 0
         fitting = [count, int(self.server_room(owner))]
-        fitting += [int(n) for n in self.private_room(owner)[asked] // demand[asked]]
+        fitting += [int(n) for n in self.private_room(owner)[requested] // demand[requested]]
         self._claim(owner, demand * max(0, min(fitting)))
         self._resize_pool()
 

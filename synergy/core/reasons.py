@@ -1,7 +1,7 @@
-"""Why a request waits, or came to nothing: each reason with its code, meaning, and what ends it.
+"""The reasons for which a request waits or fails: code, meaning, and what ends the wait.
 
-Why: the API, the command line, metrics, the log and the reference page give the same reasons, so
-each of them is declared once, here. Must not know how a reason is found.
+Why: API, command line, metrics, log and the reference page show the same reasons, so each is
+declared once, here. Must not know how a reason is found.
 """
 
 from enum import StrEnum
@@ -9,17 +9,17 @@ from typing import Self
 
 
 class Reason(StrEnum):
-    """Exactly one for every request that waits; one that is refused or lost may have one, too.
+    """Every waiting request has exactly one; a refused or lost request may have one, too.
 
-    The value is the stable code; `meaning` is the sentence that a user reads; `unblocked_by` says,
-    for the reference page, what has to happen.
+    The value is the stable code; `meaning` is the sentence that a user reads; `unblocked_by` is the
+    text of the reference page on what must happen.
     """
 
     meaning: str
     unblocked_by: str
 
     def __new__(cls, code: str, meaning: str, unblocked_by: str) -> Self:
-        """Make a member of its code, its meaning and what unblocks it."""
+        """Create a member from its code, its meaning and what unblocks it."""
         member = str.__new__(cls, code)
         member._value_ = code
         member.meaning, member.unblocked_by = meaning, unblocked_by

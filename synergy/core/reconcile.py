@@ -1,8 +1,9 @@
-"""What follows from every pair of our state and Nova's status: one table, absence included.
+"""The reconcile table: what to do for every pair of a request's state and Nova's status.
 
-Why: notifications get lost, lie or come late, a store may be restored from yesterday, and each pair
-that nobody thought of leaves a server charged, or living, for ever. Must not know how Nova is
-asked. The table in the documentation is generated from this one.
+Why: notifications are lost, wrong or late, and a database may be restored from yesterday's backup.
+A forgotten pair would leave a server charged, or running, for ever; so every pair is in the table,
+with a missing server too. Must not know how Nova is queried. The table in the documentation is
+generated from this one.
 """
 
 from collections.abc import Mapping
@@ -17,16 +18,16 @@ S, N, E = State, ServerStatus, Event
 
 
 class Stay(StrEnum):
-    """Why a pair moves nothing."""
+    """Why a pair changes nothing."""
 
     AGREES = "agrees"
-    UNDER_WAY = "under way"  # Nova is at work; without a sign of life it is lost after a while
-    UNSETTLED = "unsettled"  # being handed over: asked after a while whether it was sent
-    OVER = "over"  # it ended here, and what Nova keeps of it holds nothing
+    UNDER_WAY = "under way"  # Nova is working on it; without progress it is lost after a while
+    UNSETTLED = "unsettled"  # being handed over: after a while Nova is asked whether it got it
+    OVER = "over"  # it ended in Synergy, and what is left in Nova holds nothing
 
 
 RUNNING: Final = (N.ACTIVE, N.STOPPED)
-SIZED: Final = (S.ACTIVE, S.EXPIRING)  # where a server may have another flavor, or another host
+SIZED: Final = (S.ACTIVE, S.EXPIRING)  # states in which a server may change its flavor or host
 ABSENT: Final = N.DELETED
 
 _WAITING_ROW: Final[Mapping[ServerStatus, Event | Stay]] = {
@@ -64,7 +65,7 @@ _ROWS: Final[Mapping[State, Mapping[ServerStatus, Event | Stay]]] = {
         N.ACTIVE: Stay.AGREES,
         N.STOPPED: Stay.AGREES,
         N.SHELVED: E.PARKED,
-        N.ERROR: Stay.AGREES,  # it still has to end
+        N.ERROR: Stay.AGREES,  # it must still be ended
         N.DELETED: E.REMOVED,
     },
     S.PARKED: {
@@ -100,21 +101,21 @@ def missed(
     demand: Resources | None = None,
     in_task: bool = False,
 ) -> Event | None:
-    """Return the event that Nova shows and the request lacks, None when it lacks none.
+    """Return the event that Nova's view implies and the request missed, None if it missed none.
 
     status   ABSENT when Nova knows no such server
-    demand   what the server is sized for now, None when nobody knows
-    in_task  Nova is at work on it, so that its size is about to change
+    demand   the server's current size, None when unknown
+    in_task  Nova is working on it, so its size may be about to change
     """
     found = TABLE[request.state, status]
     if found is E.PARKED and request.state is S.ACTIVE and in_task:
-        return None  # it is on its way back
+        return None  # it is being unshelved
     if isinstance(found, Event):
         return found
     if found is not Stay.AGREES:
         return None
     if request.state is S.ERROR and status is N.ERROR and host != request.host:
-        return E.RELOCATED  # on no host it holds nothing
+        return E.RELOCATED  # a failed server without a host holds nothing
     if request.state not in SIZED:
         return None
     if host is not None and host != request.host and not in_task:
@@ -125,10 +126,10 @@ def missed(
 
 
 def possible_instant(request: Request, at: datetime, now: datetime) -> datetime:
-    """Return the instant nearest to `at`, as a host tells it, at which something can have happened.
+    """Clamp `at`, an instant by a host's clock, to the time in which the event can have happened.
 
-    A host's clock may be days off: nothing happened to a server before its request was claimed, or
-    what followed from that, and nothing happens after now.
+    A host's clock may be days off. Nothing can happen to a server before the last instant recorded
+    for its request, nor after now.
     """
     known = (request.queued_at, request.held_from, request.active_at, request.released_at)
     earliest = max(one for one in known if one is not None)

@@ -1,7 +1,7 @@
-"""Which sums a usage report reads: days, hours, or the spans themselves.
+"""Chooses what a usage report reads: daily sums, hourly sums, or the spans themselves.
 
-Why: a year of a million servers is 365 rows of a series, while its two ends may lie inside an hour
-and have to be exact. Must not know where the sums are kept or what usage costs.
+Why: with daily sums a year of a million servers is 365 rows per series, but both ends of the period
+may lie within an hour and must be exact. Must not know where the sums are kept or what usage costs.
 """
 
 from collections.abc import Iterable, Iterator
@@ -16,7 +16,7 @@ DAY: Final = timedelta(days=1)
 
 
 class Level(StrEnum):
-    """What a part of a report is read from."""
+    """The source of a part of a report."""
 
     SPANS = "spans"  # exact at any instant
     HOURS = "hours"
@@ -26,7 +26,7 @@ class Level(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Part:
-    """A stretch of time that is read from one level; `whole` tells that it is one period's."""
+    """A time range that is read from one level; `whole` means that it belongs to one period."""
 
     level: Level
     begin: datetime
@@ -38,9 +38,9 @@ class Part:
 class Coverage:
     """How far the sums reach.
 
-    rolled_until  hours and days that end by then are summed up; None: nothing is
-    hours_from    hours before are gone, their days are left
-    purged_until  spans that ended before are gone
+    rolled_until  hours and days that end by then are summed up; None: none are
+    hours_from    hourly sums before are deleted, daily sums are kept
+    purged_until  spans that ended before are deleted
     """
 
     rolled_until: datetime | None
@@ -59,8 +59,8 @@ def day_of(at: datetime) -> datetime:
 
 
 def parts_of(periods: Iterable[tuple[datetime, datetime]], coverage: Coverage) -> list[Part]:
-    """Return the parts of consecutive periods; neighbours that are read from hours or days are
-    one part, so that a year is one question."""
+    """Return the parts of consecutive periods. Adjacent parts that are read from hours, or from
+    days, are merged, so that a year is one query."""
     every = [part for begin, end in periods for part in _parts(begin, end, coverage)]
     found: list[Part] = []
     for level, run in groupby(every, key=lambda part: part.level):
@@ -80,24 +80,24 @@ def _consecutive(parts: list[Part]) -> bool:
 def _parts(begin: datetime, end: datetime, coverage: Coverage) -> Iterator[Part]:
     first, last = _after(begin, DAY), day_of(_rolled(end, coverage, begin))
     if first >= last:
-        yield from _short(begin, end, coverage)
+        yield from _by_hours(begin, end, coverage)
         return
-    yield from _short(begin, first, coverage)
+    yield from _by_hours(begin, first, coverage)
     yield Part(level=Level.DAYS, begin=first, end=last)
-    yield from _short(last, end, coverage)
+    yield from _by_hours(last, end, coverage)
 
 
-def _short(begin: datetime, end: datetime, coverage: Coverage) -> Iterator[Part]:
+def _by_hours(begin: datetime, end: datetime, coverage: Coverage) -> Iterator[Part]:
     first, last = _after(begin, HOUR), hour_of(_rolled(end, coverage, begin))
     if first >= last or coverage.hours_from is None or first < coverage.hours_from:
-        yield from _exact(begin, end, coverage)
+        yield from _by_spans(begin, end, coverage)
         return
-    yield from _exact(begin, first, coverage)
+    yield from _by_spans(begin, first, coverage)
     yield Part(level=Level.HOURS, begin=first, end=last)
-    yield from _exact(last, end, coverage)
+    yield from _by_spans(last, end, coverage)
 
 
-def _exact(begin: datetime, end: datetime, coverage: Coverage) -> Iterator[Part]:
+def _by_spans(begin: datetime, end: datetime, coverage: Coverage) -> Iterator[Part]:
     if begin >= end:
         return
     purged = coverage.purged_until is not None and begin < coverage.purged_until
@@ -109,7 +109,7 @@ def _rolled(end: datetime, coverage: Coverage, otherwise: datetime) -> datetime:
 
 
 def _after(at: datetime, unit: timedelta) -> datetime:
-    """Return the first beginning of an hour or a day that is not before an instant."""
+    """Return the first start of an hour or a day at or after an instant."""
     begins = day_of(at) if unit == DAY else hour_of(at)
     return begins if begins == at else begins + unit
 
@@ -117,7 +117,7 @@ def _after(at: datetime, unit: timedelta) -> datetime:
 def next_bucket(
     rolled_until: datetime, until: datetime, hours_from: datetime
 ) -> tuple[datetime, datetime] | None:
-    """Return the hour to sum up next, or the day where its hours are not kept; None when what is
+    """Return the hour to sum up next, or the day where hourly sums are not kept; None when all
     before `until` is done."""
     day_end = day_of(rolled_until) + DAY
     if day_end <= min(until, hours_from):

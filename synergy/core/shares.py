@@ -14,7 +14,7 @@ import numpy.typing as npt
 from synergy.core.errors import InvalidInput
 
 Floats = npt.NDArray[np.float64]
-Reals = npt.NDArray[np.floating[Any]]  # doubles, or the long doubles that Slurm computes in
+Reals = npt.NDArray[np.floating[Any]]  # doubles, or long doubles, which Slurm uses
 Ints = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
 
@@ -39,13 +39,13 @@ class ShareTree:
                    together (Slurm: fair-share parent); the root has -1
     raw_shares     0 where `inherits`
     inherits       raw_shares is `parent`
-    position       place of the node in the input: the order of siblings, where Slurm heeds it
+    position       index of the node in the input: the order of siblings where Slurm depends on it
     levels         rows by distance from the root over `share_parent`, the root's level first; in
                    the order of the input
     depths         rows by distance from the root over `parent`
     level_shares   sum of raw_shares over the node and those it competes with
-    account        number of the account among accounts, in the order of rows; of users anything
-    users_below    users in the node and below it
+    account        index of the account among accounts, in the order of rows; undefined for users
+    users_below    number of users at and below the node
     """
 
     node_ids: tuple[str, ...]
@@ -79,7 +79,7 @@ def build(nodes: Sequence[ShareNode]) -> ShareTree:
     inherits = np.array([node.raw_shares is PARENT for node in ordered], dtype=np.bool_)
     inherits[0] = False
     share_parent = parent.copy()
-    for index in range(1, len(ordered)):  # parents first: the parent's own link is settled
+    for index in range(1, len(ordered)):  # parents come first: the parent's own link is final
         above = parent[index]
         if inherits[above]:
             share_parent[index] = share_parent[above]
@@ -114,7 +114,7 @@ def _parents_first(nodes: Sequence[ShareNode]) -> tuple[list[ShareNode], Ints]:
     roots = []
     for index, node in enumerate(nodes):
         if node.node_id in known:
-            raise InvalidInput(f"account tree: {node.node_id!r} is there twice")
+            raise InvalidInput(f"account tree: {node.node_id!r} appears twice")
         shares = node.raw_shares
         if shares is not PARENT and not 0 <= shares < 2**31 - 1:
             raise InvalidInput(
@@ -128,7 +128,9 @@ def _parents_first(nodes: Sequence[ShareNode]) -> tuple[list[ShareNode], Ints]:
         else:
             children.setdefault(node.parent_id, []).append(node)
     if len(roots) != 1:
-        raise InvalidInput(f"account tree: {len(roots)} nodes have no parent; exactly 1 must")
+        raise InvalidInput(
+            f"account tree: {len(roots)} nodes have no parent; there must be exactly 1"
+        )
     for parent_id, below in children.items():
         if parent_id not in known:
             raise InvalidInput(
@@ -139,11 +141,11 @@ def _parents_first(nodes: Sequence[ShareNode]) -> tuple[list[ShareNode], Ints]:
                 f"account tree: {below[0].node_id!r} is below the user {parent_id!r}"
             )
     ordered = roots
-    for node in ordered:  # grows while it is walked: breadth first
+    for node in ordered:  # the loop appends to the list it walks: breadth first
         ordered.extend(children.get(node.node_id, ()))
     if len(ordered) != len(nodes):
-        lost = min(known.keys() - {node.node_id for node in ordered})
-        raise InvalidInput(f"account tree: {lost!r} is part of a cycle, or below one")
+        unreachable = min(known.keys() - {node.node_id for node in ordered})
+        raise InvalidInput(f"account tree: {unreachable!r} is part of a cycle, or below one")
     return ordered, np.array([place[node.node_id] for node in ordered], dtype=np.int64)
 
 
@@ -165,9 +167,10 @@ def with_below(tree: ShareTree, own_usage: Reals) -> Reals:
 
 
 def level_shares_ratio(tree: ShareTree) -> Floats:
-    """Return each node's part among those it competes with, shape (n,): Fair Tree's norm_shares.
+    """Return each node's fraction of the shares it competes with, shape (n,): Fair Tree's
+    norm_shares.
 
-    The root has 1; a node that inherits shows the value of its share parent; 0 where nobody of the
+    The root has 1; a node that inherits has its share parent's value; 0 where no node of the
     level has shares.
     """
     ratio = np.divide(
@@ -184,7 +187,7 @@ def level_shares_ratio(tree: ShareTree) -> Floats:
 
 
 def norm_shares(tree: ShareTree) -> Floats:
-    """Return each node's part of the whole, shape (n,): classic norm_shares.
+    """Return each node's fraction of the whole, shape (n,): classic norm_shares.
 
     The product of the level ratios from the node up to the root.
     """

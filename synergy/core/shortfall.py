@@ -1,7 +1,7 @@
-"""Who owns the cloud, and what made the guarantees exceed it.
+"""Explains a shortfall: who owns the cloud, and which change made the guarantees exceed it.
 
-Why: "by VCPU=2" does not say whom to ask. Two passes of the quota manager are compared, and what
-changed in between is told with its values before and after. Must not know the account tree.
+Why: "by VCPU=2" does not tell an operator whom to contact. Two passes of the quota manager are
+compared, and each change is listed with its old and new values. Must not know the account tree.
 """
 
 from collections.abc import Mapping
@@ -13,23 +13,23 @@ from synergy.core.quota import Owner, SharedSize, shared_size
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Balance:
-    """What the cloud has, and who owns what of it.
+    """The cloud's capacity, and what each project owns of it.
 
     capacity  of the hosts that are up, by the name of the host
-    owners    every project of the cloud that owns or uses anything, by its id
+    owners    every project that owns or uses anything, by its id
     """
 
     capacity: Mapping[str, Resources] = field(default_factory=dict)
     owners: Mapping[str, Owner] = field(default_factory=dict)
 
     def size(self) -> SharedSize:
-        """Return what nobody owns, and what is missing."""
+        """Return what nobody owns, and the shortfall."""
         return shared_size(
             total(self.capacity.values()), (owner.guaranteed for owner in self.owners.values())
         )
 
     def below_use(self) -> list[str]:
-        """Return in words whose private quota was set below what they use."""
+        """Return a sentence for each private quota that is below its project's usage."""
         return [
             f"project {owner.name} uses {used:,} {name}, and its private quota is "
             f"{owner.private.get(name, 0):,}: it counts with what it uses"
@@ -39,14 +39,14 @@ class Balance:
         ]
 
     def without_limit(self, resource_class: str) -> list[str]:
-        """Return the names of projects that nothing bounds in a resource class."""
+        """Return the names of projects without a limit in a resource class."""
         return sorted(o.name for o in self.owners.values() if resource_class in o.unlimited)
 
 
 def causes(before: Balance | None, after: Balance, resource_class: str) -> list[str]:
-    """Return in words what took away from what nobody owns of a resource class; the largest first.
+    """Return a sentence for each change that reduced what nobody owns of a class, largest first.
 
-    Without a pass before, these are all who own anything of it.
+    Without an earlier pass to compare with, they list everyone who owns anything of the class.
     """
     if before is None:
         return _owners_of(after, resource_class)
@@ -80,10 +80,10 @@ def _guaranteed(owner: Owner | None, resource_class: str) -> int:
 def _change(was: Owner | None, now: Owner, resource_class: str) -> str:
     quota = was.private.get(resource_class, 0) if was is not None else 0
     used = was.used.get(resource_class, 0) if was is not None else 0
-    said = []
+    parts = []
     if now.private.get(resource_class, 0) != quota:
         amount = now.private.get(resource_class, 0)
-        said.append(f"private quota {resource_class} {quota:,} -> {amount:,}")
+        parts.append(f"private quota {resource_class} {quota:,} -> {amount:,}")
     if now.used.get(resource_class, 0) != used:
-        said.append(f"use {resource_class} {used:,} -> {now.used.get(resource_class, 0):,}")
-    return ", ".join(said)
+        parts.append(f"use {resource_class} {used:,} -> {now.used.get(resource_class, 0):,}")
+    return ", ".join(parts)

@@ -1,8 +1,8 @@
-"""Usage history: what was held is charged, and what was charged fades.
+"""Usage history: usage is charged to it, and decays with time.
 
-Why: a pass must cost what was held since the last one, not how many users ever used anything, so
-nothing that only fades is touched: one number, `left`, fades for all. Must not know shares,
-requests, or where history is stored.
+Why: the cost of a pass must follow what was held since the last one, not the number of users ever.
+So decay does not touch stored amounts: one factor, `left`, decays for all of them. Must not know
+shares, requests, or where history is stored.
 Source: Slurm 22.05, PriorityDecayHalfLife, PriorityUsageResetPeriod; the periods are those of the
 first Synergy.
 """
@@ -17,17 +17,17 @@ import numpy as np
 
 from synergy.core.shares import Floats, Ints
 
-SMALLEST_DECAY: Final = 2.2e-308  # the factor never vanishes, so that ratios survive a long stop
-SMALLEST_LEFT: Final = 1e-150  # below it the amounts are written anew, so that nothing overflows
-FADING: Final = -1  # the bucket of amounts that fade all the time
+MIN_DECAY: Final = 2.2e-308  # the factor never becomes 0, so that ratios survive a long stop
+MIN_LEFT: Final = 1e-150  # below it the amounts are rescaled, before charged / left overflows
+DECAYING: Final = -1  # the bucket of continuously decaying amounts
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HalfLife:
     """Usage halves in about `half_life_s` seconds, as in Slurm; 0 disables decay.
 
-    slice_s  longest span that is weighted as a whole, Slurm's PriorityCalcPeriod in seconds: a pass
-             that comes late charges what the passes that were missed would have charged
+    slice_s  longest span with one weight, seconds (Slurm's PriorityCalcPeriod): a late pass charges
+             what the missed passes would have charged
     """
 
     half_life_s: float
@@ -36,7 +36,7 @@ class HalfLife:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Periods:
-    """Usage counts by age in whole periods: 1, weight, weight^2, ...; after `count` not at all.
+    """Usage is weighted by its age in whole periods: 1, weight, weight^2, ...; 0 from `count` on.
 
     Periods of `length_s` seconds begin at multiples of it since the epoch.
     """
@@ -46,7 +46,7 @@ class Periods:
     weight: float
 
 
-Fading = HalfLife | Periods
+Decay = HalfLife | Periods
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -54,7 +54,7 @@ class Spans:
     """h spans in which resources were held, in columns of shape (h,).
 
     association  association_id
-    begin_ago_s  seconds before now at which the span began, or the last pass was made
+    begin_ago_s  seconds before now at which the span began, or the last pass ran
     end_ago_s    seconds before now at which it ended, 0 while it lasts, <= begin_ago_s
     rate         billed TRES
     """
@@ -69,7 +69,7 @@ class Spans:
 class History:
     """Usage as it is stored: the amounts in buckets, columns of shape (a,) by association_id.
 
-    A bucket is FADING, whose amounts are to be multiplied by `left`, or the start of a period in
+    A bucket is DECAYING, whose amounts must be multiplied by `left`, or the start of a period in
     epoch seconds. `charged_at` is the instant of the last pass, `reset_at` of the last reset.
     """
 
@@ -81,11 +81,11 @@ class History:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Charged:
-    """What a pass made of a history.
+    """The result of a pass.
 
     history  the new one
     changed  (bucket, association_ids) whose amounts differ from the stored ones
-    dropped  buckets whose stored amounts are gone, before `changed` is written
+    dropped  buckets whose stored amounts must be deleted before `changed` is written
     """
 
     history: History
@@ -94,29 +94,29 @@ class Charged:
 
 
 def decay_factor(elapsed_s: float, half_life_s: float) -> float:
-    """Return what is left of 1 TRES-second after `elapsed_s` seconds.
+    """Return what remains of 1 TRES-second after `elapsed_s` seconds.
 
     half_life_s  seconds; 0 disables decay, as in Slurm
-    elapsed_s    seconds; what is negative (the clock was set back) does not decay
+    elapsed_s    seconds; no decay when negative (the clock was set back)
 
     Source: Slurm's `_apply_decay`, (1 - 0.693 / half_life) ** elapsed, a first-order 2^(-t/h).
     """
     if half_life_s <= 0 or elapsed_s <= 0:
         return 1.0
-    return max(float(_per_second(half_life_s) ** elapsed_s), SMALLEST_DECAY)
+    return max(float(_per_second(half_life_s) ** elapsed_s), MIN_DECAY)
 
 
 def _per_second(half_life_s: float) -> float:
     return max(0.0, 1.0 - 0.693 / half_life_s) if half_life_s > 0 else 1.0
 
 
-def charged_usage(spans: Spans, fading: HalfLife) -> Floats:
+def charged_usage(spans: Spans, decay: HalfLife) -> Floats:
     """Return what each span counts now, shape (h,), in billed TRES-seconds.
 
     Source: Slurm's `_apply_new_usage`: a span is weighted as a whole with the decay of its length.
     Longer spans are cut into slices that end a multiple of `slice_s` before their end.
     """
-    left, slice_s = _per_second(fading.half_life_s), fading.slice_s
+    left, slice_s = _per_second(decay.half_life_s), decay.slice_s
     span_s = spans.begin_ago_s - spans.end_ago_s
     slices = np.maximum(np.ceil(span_s / slice_s) - 1, 0)
     oldest_s = span_s - slices * slice_s
@@ -128,22 +128,22 @@ def charged_usage(spans: Spans, fading: HalfLife) -> Floats:
 
 
 def charge(
-    history: History, spans: Spans, fading: Fading, *, now: datetime, elapsed_s: float
+    history: History, spans: Spans, decay: Decay, *, now: datetime, elapsed_s: float
 ) -> Charged:
-    """Let `elapsed_s` seconds pass, ending `now`, in which `spans` were held.
+    """Advance the history by `elapsed_s` seconds that end `now`, in which `spans` were held.
 
     `spans` begin no earlier than `elapsed_s` ago.
     """
-    history, rewritten = _as_asked(history, fading, now)
+    history, rewritten = _converted(history, decay, now)
     left = history.left
-    if isinstance(fading, HalfLife):
-        left *= decay_factor(elapsed_s, fading.half_life_s)
-        if left < SMALLEST_LEFT:
-            history, left = _written_anew(history, left), 1.0
+    if isinstance(decay, HalfLife):
+        left *= decay_factor(elapsed_s, decay.half_life_s)
+        if left < MIN_LEFT:
+            history, left = _rescaled(history, left), 1.0
             rewritten = True
-        parts = {FADING: charged_usage(spans, fading) / left}
+        parts = {DECAYING: charged_usage(spans, decay) / left}
     else:
-        parts = _by_period(spans, fading, now)
+        parts = _by_period(spans, decay, now)
     ids, place = np.unique(spans.association, return_inverse=True)
     buckets, changed = dict(history.buckets), {}
     for bucket, charged in parts.items():
@@ -154,7 +154,7 @@ def charge(
             changed[bucket] = touched
     if rewritten:
         changed = {bucket: np.flatnonzero(column) for bucket, column in buckets.items()}
-    kept = {bucket: column for bucket, column in buckets.items() if _counts(bucket, fading, now)}
+    kept = {bucket: column for bucket, column in buckets.items() if _counts(bucket, decay, now)}
     return Charged(
         history=replace(history, buckets=kept, left=left, charged_at=now),
         changed={bucket: ids for bucket, ids in changed.items() if bucket in kept},
@@ -169,22 +169,22 @@ class Amounts(NamedTuple):
     left: float
 
 
-def amounts_of(history: History, fading: Fading, now: datetime) -> Amounts:
-    """Return what counts now. Fading moves only `left`, so a column tells what was charged."""
-    if history.buckets.keys() == {FADING}:
-        return Amounts(history.buckets[FADING], history.left)
+def amounts_of(history: History, decay: Decay, now: datetime) -> Amounts:
+    """Return what counts now. Decay changes only `left`, so the columns hold what was charged."""
+    if history.buckets.keys() == {DECAYING}:
+        return Amounts(history.buckets[DECAYING], history.left)
     width = max((len(column) for column in history.buckets.values()), default=0)
     total = np.zeros(width)
     for bucket in sorted(history.buckets):
         column = history.buckets[bucket]
-        weight = history.left if bucket == FADING else _weight(bucket, fading, now)
+        weight = history.left if bucket == DECAYING else _weight(bucket, decay, now)
         total[: len(column)] += column * weight
     return Amounts(total, 1.0)
 
 
-def usage_of(history: History, fading: Fading, now: datetime) -> Floats:
+def usage_of(history: History, decay: Decay, now: datetime) -> Floats:
     """Return billed TRES-seconds by association_id, shape (a,)."""
-    column, left = amounts_of(history, fading, now)
+    column, left = amounts_of(history, decay, now)
     return column * left
 
 
@@ -197,45 +197,45 @@ def _added(column: Floats | None, ids: Ints, amounts: Floats) -> Floats:
     return grown
 
 
-def _written_anew(history: History, left: float) -> History:
+def _rescaled(history: History, left: float) -> History:
     return replace(history, buckets={b: c * left for b, c in history.buckets.items()}, left=1.0)
 
 
-def _as_asked(history: History, fading: Fading, now: datetime) -> tuple[History, bool]:
-    """Bring what was recorded in another mode into this one: what counts now goes on to count."""
-    wanted = FADING if isinstance(fading, HalfLife) else _period_of(now, fading)
-    strange = [b for b in history.buckets if (b == FADING) is not isinstance(fading, HalfLife)]
-    if not strange:
+def _converted(history: History, decay: Decay, now: datetime) -> tuple[History, bool]:
+    """Convert what was recorded in another mode into this one, so that it still counts."""
+    wanted = DECAYING if isinstance(decay, HalfLife) else _period_of(now, decay)
+    other_mode = [b for b in history.buckets if (b == DECAYING) is not isinstance(decay, HalfLife)]
+    if not other_mode:
         return history, False
     total = np.zeros(max(len(column) for column in history.buckets.values()))
-    for bucket in strange:  # periods of a mode that is over count alike: their weights are unknown
+    for bucket in other_mode:  # old periods count the same: their weights are unknown
         column = history.buckets[bucket]
-        total[: len(column)] += column * (history.left if bucket == FADING else 1.0)
-    kept = {b: c for b, c in history.buckets.items() if b not in strange}
-    # What is stored under another bucket is dropped by writing it as zero.
-    zeros = {bucket: np.zeros(0) for bucket in strange}
+        total[: len(column)] += column * (history.left if bucket == DECAYING else 1.0)
+    kept = {b: c for b, c in history.buckets.items() if b not in other_mode}
+    # An empty column drops what is stored under the old bucket.
+    zeros = {bucket: np.zeros(0) for bucket in other_mode}
     return replace(history, buckets={**kept, **zeros, wanted: total}, left=1.0), True
 
 
-def _counts(bucket: int, fading: Fading, now: datetime) -> bool:
-    if isinstance(fading, HalfLife):
-        return bucket == FADING
-    return bucket != FADING and _weight(bucket, fading, now) > 0
+def _counts(bucket: int, decay: Decay, now: datetime) -> bool:
+    if isinstance(decay, HalfLife):
+        return bucket == DECAYING
+    return bucket != DECAYING and _weight(bucket, decay, now) > 0
 
 
 def _period_of(instant: datetime, periods: Periods) -> int:
     return int(instant.timestamp() // periods.length_s) * periods.length_s
 
 
-def _weight(bucket: int, fading: Fading, now: datetime) -> float:
-    if isinstance(fading, HalfLife):
+def _weight(bucket: int, decay: Decay, now: datetime) -> float:
+    if isinstance(decay, HalfLife):
         return 1.0
-    age = max(0, (_period_of(now, fading) - bucket) // fading.length_s)
-    return fading.weight**age if age < fading.count else 0.0
+    age = max(0, (_period_of(now, decay) - bucket) // decay.length_s)
+    return decay.weight**age if age < decay.count else 0.0
 
 
 def _by_period(spans: Spans, periods: Periods, now: datetime) -> dict[int, Floats]:
-    """Split spans at the ends of periods: TRES-seconds of each, by period."""
+    """Split spans at the ends of periods; return TRES-seconds of each span by period."""
     now_s, current = now.timestamp(), _period_of(now, periods)
     parts = {}
     for age in range(periods.count):
@@ -254,7 +254,7 @@ def _by_period(spans: Spans, periods: Periods, now: datetime) -> dict[int, Float
 
 
 class ResetPeriod(StrEnum):
-    """When all usage is cleared, at midnight of the time zone: Slurm's PriorityUsageResetPeriod."""
+    """When all usage is cleared, at midnight in the time zone: Slurm's PriorityUsageResetPeriod."""
 
     NONE = "none"
     DAILY = "daily"
@@ -265,7 +265,7 @@ class ResetPeriod(StrEnum):
 
 
 def _on_first_of(months: int) -> Callable[[datetime], datetime]:
-    """Return what finds the first day of the next span of that many months of a year."""
+    """Return a function that finds the first day of the next period of that many months."""
 
     def next_first(day: datetime) -> datetime:
         month = (day.month - 1) // months * months + months
@@ -298,8 +298,8 @@ def latest_reset(
 ) -> datetime | None:
     """Return the latest reset that came due since the last one, or None.
 
-    Slurm records it for days and weeks; of longer periods it makes up one with each pass, clearing
-    usage each time until it has caught up. Here they are made up at once.
+    Slurm does so for days and weeks. Of longer periods it catches up on one per pass, clearing
+    usage each time. Here all are caught up on at once.
     """
     found = None
     due = next_reset(period, last_reset_at, zone)

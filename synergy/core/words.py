@@ -1,6 +1,6 @@
-"""Answers in plain words: why a row of the share tree stands where it does, why a request waits.
+"""Explanations as sentences: why a row of the share tree has its rank, why a request waits.
 
-Why: "level_fs 0.32" tells an operator nothing, and a user less. Must not know where names or
+Why: "level_fs 0.32" tells an operator little, and a user nothing. Must not know where names or
 numbers come from.
 """
 
@@ -12,7 +12,7 @@ from synergy.core.explain import SERVERS, Bound, Scope
 from synergy.core.fairshare import FairShare
 from synergy.core.reasons import Reason
 from synergy.core.shares import ShareTree
-from synergy.core.usage import Fading, HalfLife
+from synergy.core.usage import Decay, HalfLife
 
 _UNITS = ((86_400, "day"), (3_600, "hour"), (60, "minute"), (1, "second"))
 
@@ -25,13 +25,13 @@ def duration(seconds: float) -> str:
     return f"{count} {unit}" if count == 1 else f"{count} {unit}s"
 
 
-def window(fading: Fading) -> str:
-    """Return the time that usage counts for, in words: one half-life, or all periods."""
-    if isinstance(fading, HalfLife):
-        if fading.half_life_s <= 0:
+def window(decay: Decay) -> str:
+    """Return how long usage counts, as a phrase: one half-life, or all periods."""
+    if isinstance(decay, HalfLife):
+        if decay.half_life_s <= 0:
             return "so far"
-        return f"in the last {duration(fading.half_life_s)}"
-    return f"in the last {duration(fading.length_s * fading.count)}"
+        return f"in the last {duration(decay.half_life_s)}"
+    return f"in the last {duration(decay.length_s * decay.count)}"
 
 
 def standing(
@@ -41,31 +41,31 @@ def standing(
     names: Sequence[str],
     window: str,
     *,
-    apart: bool = False,
+    own_only: bool = False,
 ) -> str:
-    """Return why a row stands where it stands.
+    """Return why a row has its rank.
 
     names   n names, by row
-    window  the time that usage counts for, in words
-    apart   tell nothing of accounts above the user's own project, nor of how many users there are
+    window  how long usage counts, as a phrase
+    own_only  leave out accounts above the user's own project, and the number of users
 
-    A user is told of its own usage first, then of accounts above that used more than their share:
-    in Fair Tree these weigh more than anything the user does.
+    For a user it begins with its own usage, then names the accounts above that used more than their
+    share: in Fair Tree these matter more than anything the user does.
     """
     if row == 0:
         return "the whole cloud: every share and all usage"
     if not tree.is_user[row]:
-        return f"{names[row]} {_clause(tree, computed, row, 'its', window)}"
-    said = [f"you {_clause(tree, computed, row, 'your', window)}"]
+        return f"{names[row]} {_usage_clause(tree, computed, row, 'its', window)}"
+    parts = [f"you {_usage_clause(tree, computed, row, 'your', window)}"]
     above = int(tree.parent[row])
     while above > 0:
         ratio = _ratio(computed, above)
         if not tree.inherits[above] and (ratio > 1 or computed.norm_shares[above] <= 0):
-            said.append(f"{names[above]} {_clause(tree, computed, above, 'its', window)}")
-        above = 0 if apart else int(tree.parent[above])
-    if computed.rank[row] and not apart:
-        said.append(_place(tree, computed, row))
-    return "; ".join(said)
+            parts.append(f"{names[above]} {_usage_clause(tree, computed, above, 'its', window)}")
+        above = 0 if own_only else int(tree.parent[above])
+    if computed.rank[row] and not own_only:
+        parts.append(_place(tree, computed, row))
+    return "; ".join(parts)
 
 
 def _ratio(computed: FairShare, row: int) -> float:
@@ -73,7 +73,7 @@ def _ratio(computed: FairShare, row: int) -> float:
     return float(computed.effective_usage[row]) / shares if shares > 0 else np.inf
 
 
-def _clause(tree: ShareTree, computed: FairShare, row: int, whose: str, window: str) -> str:
+def _usage_clause(tree: ShareTree, computed: FairShare, row: int, whose: str, window: str) -> str:
     have = "have" if whose == "your" else "has"
     if tree.inherits[row]:
         return f"{have} no shares of {whose} own, and {_instead(bool(tree.is_user[row]))}"
@@ -108,26 +108,26 @@ def _place(tree: ShareTree, computed: FairShare, row: int) -> str:
 
 
 def scheduling_stopped(*, stopped: bool) -> str:
-    """Say to whoever waits that no request starts at all, "" when that is not so."""
+    """Return a notice that no request starts at all, "" unless scheduling is stopped."""
     return "Scheduling is stopped: no waiting request starts until it goes on." if stopped else ""
 
 
 def why_waiting(
     reason: Reason | None, bounds: Sequence[Bound], names: Mapping[str, str], *, ahead: int | None
 ) -> str:
-    """Return why a request waits, in a sentence or two: words first, numbers after.
+    """Return why a request waits, in a sentence or two: the meaning first, then numbers.
 
-    names  of nodes of the account tree, for those that may be named
-    ahead  how many requests go before it
+    names  names of those nodes of the account tree that may be shown
+    ahead  how many requests are ahead of it
     """
-    said = [reason.meaning if reason else "It does not wait."]
-    said += [_bound(bound, names) for bound in bounds]
+    parts = [reason.meaning if reason else "It does not wait."]
+    parts += [_bound(bound, names) for bound in bounds]
     if ahead is not None and reason in (Reason.NO_FREE_QUOTA, Reason.PRIORITY):
-        said.append("It is the first in line." if ahead == 0 else _behind(ahead))
-    return " ".join(said)
+        parts.append("It is the first in line." if ahead == 0 else _ahead_clause(ahead))
+    return " ".join(parts)
 
 
-def _behind(ahead: int) -> str:
+def _ahead_clause(ahead: int) -> str:
     return f"{ahead:,} request{'s go' if ahead > 1 else ' goes'} before it."
 
 

@@ -35,9 +35,9 @@ from synergy.ports import (
 )
 
 LOG = logging.getLogger(__name__)
-LONGEST_RETRY_S: Final = 3600.0
+MAX_RETRY_S: Final = 3600.0
 DONE_LOOK_S: Final = 300.0  # a user may start a server again that was stopped
-TRIES: Final = 5  # looks at a server after which `delete_after_s` counts
+MAX_TRIES: Final = 5  # looks at a server after which `delete_after_s` counts
 SILENT: Final = 5  # servers in a row for which Nova does not answer, then the others wait
 NO_ONE: Final[frozenset[str]] = frozenset()
 
@@ -254,7 +254,7 @@ class ExpiryManager(Manager):
         """Return what to do to a server; what was tried in vain for long is deleted instead."""
         wished = project.expiry_action if project else ExpiryAction.DELETE
         after_s, ends_at = self._conf.delete_after_s, request.expires_at
-        if not after_s or ends_at is None or self._rest_of(request).tries < TRIES:
+        if not after_s or ends_at is None or self._rest_of(request).tries < MAX_TRIES:
             return wished
         in_vain = now >= ends_at + timedelta(seconds=after_s)
         return ExpiryAction.DELETE if in_vain else wished
@@ -284,7 +284,7 @@ class ExpiryManager(Manager):
     def _refuse(self, request: Request, action: ExpiryAction, error: Exception) -> bool:
         """Let a server rest that could not be ended, and tell whether the cause is a new one."""
         before = self._rest_of(request)
-        backoff = Backoff(initial_s=self._conf.retry_s, max_s=LONGEST_RETRY_S)
+        backoff = Backoff(initial_s=self._conf.retry_s, max_s=MAX_RETRY_S)
         delay_s = backoff.next_s(before.delay_s)
         if isinstance(error, Conflict) and action is not ExpiryAction.DELETE:
             self._confirm(request)

@@ -12,7 +12,7 @@ from typing import Final, TypeVar
 from oslo_config import cfg
 
 from synergy.core.declared import answers
-from synergy.core.errors import InvalidInput, NotFound, in_words
+from synergy.core.errors import InvalidInput, NotFound, error_line
 from synergy.core.events import OwnersGone, RequestsQueued, TokensRefused
 from synergy.managers.base import Manager, Publish, command, every, on
 from synergy.managers.support.owners import Owner, Owners
@@ -125,7 +125,7 @@ class KeystoneManager(Manager):
                 failed_in_a_row += 1
                 if failed_in_a_row == len(items) or failed_in_a_row >= _MOST_FAILURES:
                     raise
-                LOG.warning("trust of %s is left to a later run: %s", item, in_words(error))
+                LOG.warning("trust of %s is left to a later run: %s", item, error_line(error))
                 if isinstance(item, tuple) and item in self._asked:
                     self._asked[item] = self._asked.pop(item)
             else:

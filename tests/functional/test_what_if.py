@@ -44,7 +44,7 @@ class Asker:
     def __init__(self, made, rng):
         self.made, self.rng = made, rng
 
-    def wishes(self):
+    def request_options(self):
         rng = self.rng
         project = rng.choice(list(USERS))
         metadata = {}
@@ -85,7 +85,7 @@ def compare(seed, asks):
         made.run(5)
         asker = Asker(made, rng)
         for _ in range(asks):
-            wished = asker.wishes()
+            wished = asker.request_options()
             foreseen = asker.foreseen(wished)
             server = asker.create(wished)
             made.run(0.9)  # one round; the next one for a group comes after a second

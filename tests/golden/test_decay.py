@@ -11,7 +11,7 @@ import pytest
 from synergy.calc import document, fairshare, slurm_text
 from synergy.core import usage
 from synergy.core.shares import Floats
-from synergy.core.usage import FADING, HalfLife, History, ResetPeriod, Spans
+from synergy.core.usage import DECAYING, HalfLife, History, ResetPeriod, Spans
 from tests.golden.recordings import name_of, read, recordings
 
 FALLOW = [p for p in recordings("decay") if "__hl" in p.name]
@@ -36,7 +36,7 @@ def history_of(recorded: dict[str, Any]) -> History:
     for entry in recorded["tree"]:
         kept = entry["raw_usage"] if entry["user"] else entry.get("own_usage", 0)
         own[entry["id"]] = float(kept)
-    return History(buckets={FADING: own})
+    return History(buckets={DECAYING: own})
 
 
 def tree_with(recorded: dict[str, Any], amounts: Floats) -> list[dict[str, Any]]:

@@ -26,7 +26,7 @@ from synergy.core.errors import (
     HandOverUnknown,
     InvalidInput,
     UpstreamUnavailable,
-    in_words,
+    error_line,
 )
 from synergy.drivers import envelope, nova_message
 from synergy.drivers.envelope import Envelope
@@ -211,7 +211,9 @@ class Relay:
         try:
             proceed = self._route(message, body, redelivered=redelivered)
         except Exception as error:  # noqa: BLE001 - a bad message must not end the connection of all others
-            self._warnings.warning("relaying an unreadable message unchanged: %s", in_words(error))
+            self._warnings.warning(
+                "relaying an unreadable message unchanged: %s", error_line(error)
+            )
             proceed = partial(self._relay, message, body)
         proceed()
 
@@ -279,7 +281,7 @@ class Relay:
         try:
             waiting = set(self._still_waiting(ids)) if self._core_is_empty() else None
         except Exception as error:  # noqa: BLE001 - an error of Nova must not stop the relay
-            LOG.error("%d redelivered message(s) wait for Nova: %s", len(due), in_words(error))
+            LOG.error("%d redelivered message(s) wait for Nova: %s", len(due), error_line(error))
             waiting = None
         if waiting is None:
             now_s = time.monotonic()
@@ -390,7 +392,7 @@ class Relay:
         try:
             reply = envelope.read_reply_header(body)
         except Exception as error:  # noqa: BLE001 - a bad reply must not end the connection of all others
-            self._warnings.warning("dropping an unreadable reply: %s", in_words(error))
+            self._warnings.warning("dropping an unreadable reply: %s", error_line(error))
             message.channel.basic_ack(message.delivery_tag)
             return
         with self._lock:

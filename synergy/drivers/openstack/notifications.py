@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
-from synergy.core.errors import InvalidInput, UpstreamUnavailable, in_words
+from synergy.core.errors import InvalidInput, UpstreamUnavailable, error_line
 from synergy.drivers import envelope, message_schema, nova_message
 from synergy.drivers.message_schema import DATA, object_at, read_fields, shown, storable
 from synergy.drivers.nova_rpc.broker import Broker, Durability, body_of, declare
@@ -183,7 +183,7 @@ class NovaNotices:
         try:
             notice = read(body_of(message))
         except Exception as error:  # noqa: BLE001 - a bad message must not end the connection of all others
-            self._warnings.warning("dropping an unreadable notification: %s", in_words(error))
+            self._warnings.warning("dropping an unreadable notification: %s", error_line(error))
             notice = None
         if notice is None:
             self._acks.handled(tag)

@@ -13,7 +13,7 @@ import numpy as np
 from oslo_config import cfg
 
 from synergy.core.billing import billing
-from synergy.core.usage import Fading, HalfLife, Periods, ResetPeriod, Spans
+from synergy.core.usage import Decay, HalfLife, Periods, ResetPeriod, Spans
 from synergy.managers.support.option_types import Numbers, ResourceNumbers, TimeZone, zone_of
 from synergy.ports import Hold
 
@@ -127,7 +127,7 @@ OPTIONS: Final = (
 class Tariff:
     """The options, read."""
 
-    fading: Fading
+    fading: Decay
     weights: dict[str, float]
     max_tres: bool
     qos: dict[str, float]
@@ -139,7 +139,7 @@ class Tariff:
 def read_tariff(conf: cfg.ConfigOpts.GroupAttr) -> Tariff:
     """Read the options."""
     if conf.decay == "periods":
-        fading: Fading = Periods(
+        fading: Decay = Periods(
             length_s=conf.period_length_s, count=conf.periods, weight=conf.decay_weight
         )
     else:

@@ -282,17 +282,19 @@ class FairShareManager(Manager):
         held, computed = standing.accounts, standing.in_tres_seconds()
         ranked = bool(computed.rank.any())
         users = {accounts.user_node(a.association_id): a for a in held.associations if a.active}
-        apart = project_id is not None
+        own_only = project_id is not None
         wanted = {accounts.project_node(project_id)} if project_id is not None else set()
         wanted |= {node for node, a in users.items() if a.project_id == project_id}
         rows = []
         for row, node_id in enumerate(held.tree.node_ids):
-            if apart and node_id not in wanted:
+            if own_only and node_id not in wanted:
                 continue
             user = users[node_id].user_name if node_id in users else None
-            why = words.standing(held.tree, computed, row, held.names, standing.window, apart=apart)
+            why = words.standing(
+                held.tree, computed, row, held.names, standing.window, own_only=own_only
+            )
             rows.append(
-                share_json(held.tree, computed, row, user, ranked=ranked, apart=apart, why=why)
+                share_json(held.tree, computed, row, user, ranked=ranked, apart=own_only, why=why)
             )
         return {"computed_at": instant_json(standing.at), "shares": rows}
 

@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Final
 
-from synergy.core.batches import handle_apart
+from synergy.core.batches import handle_individually
 from synergy.core.lifecycle import IN_NOVA, WAITING, Event, Move, Unchanged
 from synergy.core.model import Request
 from synergy.core.reconcile import ABSENT, missed
@@ -84,7 +84,7 @@ class Following:
                 if (event := missed_by(request, views.get(request.request_id)))
             ]
             before = len(moved)
-            handle_apart(
+            handle_individually(
                 lagging,
                 lambda part: moved.update(self._follow(part, views, at_of or {}, drifted=drifted)),
                 _set_aside,

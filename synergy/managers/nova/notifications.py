@@ -13,7 +13,7 @@ from typing import Final
 
 from oslo_config import cfg
 
-from synergy.core.batches import handle_apart
+from synergy.core.batches import handle_individually
 from synergy.core.errors import UpstreamUnavailable
 from synergy.core.lifecycle import TERMINAL, Event, Unchanged
 from synergy.core.reconcile import possible_instant
@@ -77,7 +77,7 @@ class Notifications:
             if not self._batch:
                 break
             told = [notice for notice in self._batch if notice.kind in _EVENT_OF]
-            handle_apart(told, self._take_in, _set_aside)
+            handle_individually(told, self._take_in, _set_aside)
             self._doubt([notice for notice in self._batch if notice.kind not in _EVENT_OF])
             self._notices.acknowledge(self._batch)
             self._batch = ()

@@ -10,7 +10,7 @@ from datetime import datetime
 
 from oslo_config import cfg
 
-from synergy.core.batches import PASSING, handle_apart
+from synergy.core.batches import TRANSIENT, handle_individually
 from synergy.core.errors import SynergyError
 from synergy.core.lifecycle import Event, Move, transition
 from synergy.core.model import OnPrivateFull, Project, QuotaKind, Request, RequestClass
@@ -85,7 +85,7 @@ class Reconcile:
             views = compare(project_id)
             if project_id in managed:
                 self._adopt_servers(managed[project_id], views)
-        except PASSING:
+        except TRANSIENT:
             raise
         except Exception as error:
             expected = isinstance(error, SynergyError)
@@ -142,7 +142,7 @@ class Reconcile:
         with self._store.reading() as uow:
             known = uow.requests.known([view.server_id for view in (*living, *waiting)])
         unknown = [view for view in living if view.server_id not in known]
-        handle_apart(unknown, lambda part: self._adopt(project, part), _set_aside)
+        handle_individually(unknown, lambda part: self._adopt(project, part), _set_aside)
         stray = {view.server_id for view in waiting} - known - self._stray
         for server_id in sorted(stray):
             self._moves.drift["lost"] += 1

@@ -12,7 +12,7 @@ from typing import Any
 
 from oslo_config import cfg
 
-from synergy.core.batches import PASSING
+from synergy.core.batches import TRANSIENT
 from synergy.core.declared import answers, commands
 from synergy.core.declared.fields import Setting, limits_of, read
 from synergy.core.declared.settings import PROJECT_SETTINGS, USER_SETTINGS
@@ -127,7 +127,7 @@ class ProjectManager(Manager):
         for project in projects:
             try:
                 self._follow_nova(project)
-            except PASSING:
+            except TRANSIENT:
                 raise
             except Exception as error:  # of this project alone: the others go on
                 said = self._troubles[project.project_id] = str(error) or type(error).__name__

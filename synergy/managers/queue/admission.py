@@ -6,7 +6,7 @@ Must not know messages, nor the broker they come from.
 from oslo_config import cfg
 
 from synergy.core.accounts import user_node
-from synergy.core.admission import Wishes, bound_to, wishes
+from synergy.core.admission import RequestOptions, request_options, with_partition
 from synergy.core.errors import InvalidInput
 from synergy.core.lifecycle import Event, Move, transition
 from synergy.core.model import OnPrivateFull, Project, QuotaKind, Request, RequestClass
@@ -45,7 +45,7 @@ class Admission:
         now = self._clock.now()
         why = ""
         try:
-            asked = wishes(
+            asked = request_options(
                 project,
                 metadata=build.metadata,
                 extra_specs=build.extra_specs,
@@ -54,7 +54,7 @@ class Admission:
             )
         except InvalidInput as error:
             why = str(error)
-            asked = Wishes(
+            asked = RequestOptions(
                 quota=QuotaKind.SHARED,
                 on_private_full=OnPrivateFull.REJECT,
                 ttl_s=project.ttl_s,
@@ -69,7 +69,7 @@ class Admission:
             qos=asked.qos,
             nice=asked.nice,
             ttl_s=asked.ttl_s,
-            constraints=bound_to(asked, build.constraints),
+            constraints=with_partition(asked, build.constraints),
         )
         reason = None
         if not why and (never := self._never(kind)):

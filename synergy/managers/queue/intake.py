@@ -11,7 +11,7 @@ from typing import Final
 from oslo_config import cfg
 
 from synergy.core.batches import RetriedBatch
-from synergy.core.errors import HandOverFailed, in_words
+from synergy.core.errors import HandOverFailed, error_line
 from synergy.core.events import ProjectsChanged, RequestsQueued, RequestsRefused
 from synergy.core.lifecycle import Move
 from synergy.core.model import Project, State
@@ -76,13 +76,13 @@ class BuildIntake:
 
     def _store_batch(self, batch: Sequence[Delivery]) -> None:
         """Store a batch, hand over what nobody manages any longer, and acknowledge it all."""
-        passing: list[BuildRequest] = []
-        self._tries.handle(batch, lambda part: self._store_part(part, passing), self._set_aside)
-        self._let_pass(passing)
+        transient: list[BuildRequest] = []
+        self._tries.handle(batch, lambda part: self._store_part(part, transient), self._set_aside)
+        self._let_pass(transient)
         self._intake.acknowledge(batch)
         self._passed.clear()
 
-    def _store_part(self, part: Sequence[Delivery], passing: list[BuildRequest]) -> None:
+    def _store_part(self, part: Sequence[Delivery], transient: list[BuildRequest]) -> None:
         """Store messages in one transaction, then tell everyone."""
         self._admission.newcomers.clear()
         managed = self._managed()
@@ -92,7 +92,7 @@ class BuildIntake:
             entries, unmanaged = self._admit_all(uow, part, managed)
             uow.requests.add(entries)
             uow.commit()
-        passing += unmanaged
+        transient += unmanaged
         if self._admission.newcomers:
             self._publish(ProjectsChanged(frozenset(self._admission.newcomers)))
         requests = [move.request for move, _ in entries]
@@ -106,12 +106,12 @@ class BuildIntake:
     def _set_aside(self, delivery: Delivery, error: Exception) -> None:
         """Keep a message that cannot be stored for a person; the others of its batch go on."""
         with self._store.writing() as uow:
-            self._quarantine(uow, delivery, in_words(error))
+            self._quarantine(uow, delivery, error_line(error))
             uow.commit()
 
-    def _let_pass(self, passing: Sequence[BuildRequest]) -> None:
+    def _let_pass(self, transient: Sequence[BuildRequest]) -> None:
         """Hand over what nobody manages any longer. Raises HandOverFailed, then it comes again."""
-        todo = [build for build in passing if build.server_id not in self._passed]
+        todo = [build for build in transient if build.server_id not in self._passed]
         if not todo:
             return
         failed = ""
@@ -142,7 +142,7 @@ class BuildIntake:
     ) -> tuple[list[tuple[Move, bytes]], list[BuildRequest]]:
         """Return the first step of each request with its body, and what nobody manages."""
         entries: list[tuple[Move, bytes]] = []
-        passing: list[BuildRequest] = []
+        transient: list[BuildRequest] = []
         builds: list[BuildRequest] = []
         for delivery in batch:
             if why := delivery.unreadable or self._why_damaged(delivery):
@@ -157,11 +157,11 @@ class BuildIntake:
             seen.add(build.server_id)
             project = managed.get(build.project_id)
             if project is None:
-                passing.append(build)
+                transient.append(build)
             else:
                 move = self._admission.first_step(uow, build, project, room)
                 entries.append((move, build.body))
-        return entries, passing
+        return entries, transient
 
     def _why_damaged(self, delivery: Delivery) -> str:
         for build in delivery.requests:

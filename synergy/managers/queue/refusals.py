@@ -8,7 +8,7 @@ refused.
 import logging
 from typing import Final
 
-from synergy.core.errors import UpstreamUnavailable, in_words
+from synergy.core.errors import UpstreamUnavailable, error_line
 from synergy.core.model import Request, State
 from synergy.ports import Conductor, Store
 
@@ -52,5 +52,5 @@ class Refusals:
         except Exception as error:  # noqa: BLE001 - one that cannot be sent must not stop the others
             LOG.error(
                 "the user of server %s cannot be told why it is %s: %s; delete the server",
-                request.request_id, request.state, in_words(error),
+                request.request_id, request.state, error_line(error),
             )  # fmt: skip

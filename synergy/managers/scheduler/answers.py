@@ -103,9 +103,9 @@ class Answers:
             ends,
             latest.policy,
             wanted=frozenset({seen.request.request_id}),
-            most_rounds=FORECAST_ROUNDS,
+            max_rounds=FORECAST_ROUNDS,
         )
-        next_ends = explain.releases(book, ends, most=_RELEASES)
+        next_ends = explain.releases(book, ends, limit=_RELEASES)
         return {
             "releases": [
                 {"at": instant_of(one.at_s), "freed": dict(one.freed), "servers": one.servers}

@@ -13,7 +13,7 @@ from datetime import datetime
 
 from synergy.core.accounts import held_of, user_node
 from synergy.core.batches import RetriedBatch
-from synergy.core.errors import HandOverUnknown, in_words
+from synergy.core.errors import HandOverUnknown, error_line
 from synergy.core.events import QuotaHeld
 from synergy.core.lifecycle import IN_NOVA, Event, Move, holds_quota, transition
 from synergy.core.model import QuotaKind, Request, Resources, State
@@ -57,7 +57,7 @@ class ChangeDesk:
                 del self._batch[0]
 
     def _set_aside(self, change: Change, error: Exception) -> None:
-        why = f"{change.kind} of server {change.server_id}: {in_words(error)}"
+        why = f"{change.kind} of server {change.server_id}: {error_line(error)}"
         with self._store.writing() as uow:
             uow.requests.quarantine(change.message_id, change.body, why, self._clock.now())
             uow.commit()

@@ -13,8 +13,8 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from synergy.core.admission import retry_delay_s
-from synergy.core.batches import handle_apart
-from synergy.core.errors import NotFound, in_words
+from synergy.core.batches import handle_individually
+from synergy.core.errors import NotFound, error_line
 from synergy.core.events import QuotaHeld, QuotaReleased, RequestsRefused, RequestsWithdrawn
 from synergy.core.lifecycle import Event, Move, Unchanged, transition
 from synergy.core.model import Request, State
@@ -95,7 +95,7 @@ class Dispatcher:
             if parcels or broken:
                 back.extend(self._hand_over(parcels, broken, round_id))
 
-        handle_apart(list(chosen), carry_out, self._set_aside)
+        handle_individually(list(chosen), carry_out, self._set_aside)
         return [request for request in back if request.state is State.QUEUED]
 
     def _set_aside(self, request_id: str, error: Exception) -> None:
@@ -103,7 +103,7 @@ class Dispatcher:
 
         One in DISPATCHING may have been sent: Nova is asked about it before anything else is done.
         """
-        why = in_words(error)
+        why = error_line(error)
         with self._store.writing() as uow:
             request = uow.requests.find([request_id]).get(request_id)
             if request is None or request.state is not State.QUEUED:

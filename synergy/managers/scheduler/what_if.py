@@ -13,7 +13,7 @@ from typing import Final
 
 from synergy.core import explain, words
 from synergy.core.accounts import held_of, user_node
-from synergy.core.admission import QOS_KEY, bound_to, wishes
+from synergy.core.admission import QOS_KEY, request_options, with_partition
 from synergy.core.declared.answers import Simulation
 from synergy.core.errors import NotFound
 from synergy.core.events import FactorsChanged
@@ -106,7 +106,7 @@ class WhatIf:
         if not mine:
             who = f"user {user_id!r}" if user_id else "anybody"
             raise NotFound(f"project {project.name!r} knows no role of {who}")
-        asked = wishes(
+        asked = request_options(
             project,
             metadata=metadata,
             extra_specs=known[flavor].extra_specs,
@@ -123,7 +123,7 @@ class WhatIf:
             qos=asked.qos,
             nice=asked.nice,
             ttl_s=asked.ttl_s,
-            constraints=bound_to(asked, placement),
+            constraints=with_partition(asked, placement),
         )
 
     def answer(self, latest: Latest, tree: QuotaTree, kind: RequestClass, count: int) -> Simulation:
@@ -254,9 +254,7 @@ def _outcome(asked: _Asked, kind: RequestClass, ends: Sequence[End]) -> _Outcome
         return replace(waits, text=f"It would be refused. {text}")
     wanted = ids - {one.request_id for one in mine}
     every = [*ends, *ends_of(snapshot, plan)]
-    found = forecast(
-        snapshot, plan, every, asked.policy, wanted=wanted, most_rounds=FORECAST_ROUNDS
-    )
+    found = forecast(snapshot, plan, every, asked.policy, wanted=wanted, max_rounds=FORECAST_ROUNDS)
     starts_s = sorted(found.starts_s.values())
     return replace(
         waits,

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from synergy.core.clockwatch import Mark, away_s, follow
+from synergy.core.clockwatch import Mark, downtime_s, follow
 from synergy.ports import Clock
 
 LOG = logging.getLogger(__name__)
@@ -87,7 +87,7 @@ class WatchedClock:
         with self._lock:
             wall, monotonic_s = self._clock.now(), self._clock.monotonic_s()
             self._at = mark.at
-            self._passed_to_s = monotonic_s - away_s(mark, wall, self._boot_id, monotonic_s)
+            self._passed_to_s = monotonic_s - downtime_s(mark, wall, self._boot_id, monotonic_s)
         self.standing()
 
 

@@ -10,7 +10,7 @@ import logging
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-from synergy.core.batches import handle_apart
+from synergy.core.batches import handle_individually
 from synergy.core.errors import Conflict
 from synergy.core.events import RequestsWithdrawn
 from synergy.core.lifecycle import WAITING, Event, transition
@@ -64,7 +64,9 @@ class DeletedWaiting:
         for start in range(0, len(unlisted), ASKED_AT_ONCE):
             still = self._still_waiting(unlisted[start : start + ASKED_AT_ONCE])
             living = self._servers.servers(still)
-            handle_apart([one for one in still if one not in living], self._withdraw, _set_aside)
+            handle_individually(
+                [one for one in still if one not in living], self._withdraw, _set_aside
+            )
             if len(living) > ASKED_AT_ONCE // 2:
                 LOG.warning(
                     "Nova did not list %d servers that are not built yet, and has them: deleted "

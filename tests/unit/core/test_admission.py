@@ -1,6 +1,6 @@
 import pytest
 
-from synergy.core.admission import retry_delay_s, wishes
+from synergy.core.admission import request_options, retry_delay_s
 from synergy.core.billing import billing
 from synergy.core.errors import InvalidInput
 from synergy.core.model import DefaultQuota, OnPrivateFull, Project, QuotaKind, Resources
@@ -11,7 +11,7 @@ PROJECT = Project(project_id="p", name="p", domain_id="d", ttl_s=600)
 
 def asked(metadata=None, *, specs=None, line=None, **project):
     values = {field: getattr(PROJECT, field) for field in Project.__dataclass_fields__} | project
-    return wishes(
+    return request_options(
         Project(**values), metadata=metadata or {}, extra_specs=specs or {}, user_data_quota=line,
         qos_names=["normal", "urgent"],
     )  # fmt: skip

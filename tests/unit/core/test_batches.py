@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from synergy.core.batches import MOST_CONFLICTS, PASSING, RetriedBatch, handle_apart
+from synergy.core.batches import MAX_CONFLICTS, TRANSIENT, RetriedBatch, handle_individually
 from synergy.core.errors import Conflict
 
 
@@ -29,7 +29,7 @@ class Transaction:
 @given(st.sets(st.integers(0, 99)), st.integers(0, 100))
 def test_what_can_be_handled_is_and_what_cannot_is_set_aside_with_its_reason(bad, count):
     work = Transaction(bad)
-    handle_apart(range(count), work.handle, work.set_aside)
+    handle_individually(range(count), work.handle, work.set_aside)
     assert work.handled == [n for n in range(count) if n not in bad]
     assert work.aside == [(n, f"{n} is bad") for n in range(count) if n in bad]
 
@@ -37,16 +37,16 @@ def test_what_can_be_handled_is_and_what_cannot_is_set_aside_with_its_reason(bad
 @pytest.mark.parametrize("bad", [0, 500, 999])
 def test_one_bad_item_among_a_thousand_costs_the_logarithm(bad):
     work = Transaction({bad})
-    handle_apart(range(1000), work.handle, work.set_aside)
+    handle_individually(range(1000), work.handle, work.set_aside)
     assert len(work.handled) == 999
     assert work.tries <= 1 + 2 * math.ceil(math.log2(1000))
 
 
-@pytest.mark.parametrize("error", PASSING)
+@pytest.mark.parametrize("error", TRANSIENT)
 def test_what_is_no_items_fault_goes_on_to_the_caller_at_once(error):
     work = Transaction({3}, error)
     with pytest.raises(error):
-        handle_apart(range(8), work.handle, work.set_aside)
+        handle_individually(range(8), work.handle, work.set_aside)
     assert (work.tries, work.aside) == (1, [])
 
 
@@ -57,7 +57,7 @@ def test_a_conflict_that_lasts_is_an_items_fault_and_one_that_ends_is_not():
         if "bad" in part:
             raise Conflict("a row changed")
 
-    for _ in range(MOST_CONFLICTS):
+    for _ in range(MAX_CONFLICTS):
         with pytest.raises(Conflict):
             tried.handle(["good", "bad"], handle, lambda item, error: aside.append(item))
     assert aside == []

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from synergy.core.clockwatch import LONGEST_AWAY_S, SLEW, STEP_S, Mark, away_s, follow
+from synergy.core.clockwatch import MAX_DOWNTIME_S, SLEW, STEP_S, Mark, downtime_s, follow
 from tests.builders import NOON
 
 HOUR_S, DAY_S = 3600.0, 86_400.0
@@ -60,20 +60,20 @@ def test_whatever_the_wall_clock_shows_the_time_neither_goes_back_nor_runs_away(
 
 def test_on_the_same_start_of_the_machine_the_monotonic_clock_tells_how_long_it_was_away():
     mark = Mark(at=NOON, boot_id="one", monotonic_s=100.0)
-    assert away_s(mark, NOON + seconds(60 * DAY_S), "one", 130.0) == 30
-    assert away_s(mark, NOON - seconds(DAY_S), "one", 130.0) == 30
+    assert downtime_s(mark, NOON + seconds(60 * DAY_S), "one", 130.0) == 30
+    assert downtime_s(mark, NOON - seconds(DAY_S), "one", 130.0) == 30
 
 
 @pytest.mark.parametrize(
     ("gap_s", "believed"),
-    [(0, True), (HOUR_S, True), (LONGEST_AWAY_S, True), (LONGEST_AWAY_S + 1, False),
+    [(0, True), (HOUR_S, True), (MAX_DOWNTIME_S, True), (MAX_DOWNTIME_S + 1, False),
      (60 * DAY_S, False), (-60, False), (-DAY_S, False)],
 )  # fmt: skip
 def test_after_a_start_of_the_machine_a_wall_clock_is_believed_as_far_as_it_is_plausible(
     gap_s, believed
 ):
     mark, wall = Mark(at=NOON, boot_id="one", monotonic_s=1e6), NOON + seconds(gap_s)
-    passed_s = away_s(mark, wall, "two", 5.0)
+    passed_s = downtime_s(mark, wall, "two", 5.0)
     assert follow(mark.at, wall, passed_s).agrees == believed
     if not believed:
         assert passed_s == 0

@@ -160,7 +160,7 @@ def test_the_forecast_is_what_rounds_at_every_end_come_to(found, vcpus):
     everyone = frozenset(rid(n) for n in range(1, len(found) + 1))
     waiting_ids = everyone - {decision.request_id for decision in plan.decisions}
     told = forecast(
-        snapshot, plan, ends_of(snapshot, plan), policy, wanted=waiting_ids, most_rounds=1000
+        snapshot, plan, ends_of(snapshot, plan), policy, wanted=waiting_ids, max_rounds=1000
     )
     running = [(d.class_row, snapshot.waiting, snapshot.at_s + ttl_s) for d in plan.decisions]
     rest, starts = snapshot.waiting.without(plan.taken), {}
@@ -191,8 +191,8 @@ def test_a_forecast_that_may_look_at_few_rounds_only_is_late_and_never_early():
     plan = decide(snapshot, NO_FACTS, policy)
     ends = [End(at_s=snapshot.at_s + 10 * n, leaf=0, demand=np.array([1])) for n in range(1, 5)]
     wanted = frozenset(rid(n) for n in range(1, 21)) - {d.request_id for d in plan.decisions}
-    exact = forecast(snapshot, plan, ends, policy, wanted=wanted, most_rounds=100).starts_s
-    rough = forecast(snapshot, plan, ends, policy, wanted=wanted, most_rounds=2).starts_s
+    exact = forecast(snapshot, plan, ends, policy, wanted=wanted, max_rounds=100).starts_s
+    rough = forecast(snapshot, plan, ends, policy, wanted=wanted, max_rounds=2).starts_s
     assert rough
     assert all(rough[one] >= exact[one] for one in rough)
 
@@ -213,7 +213,7 @@ def test_when_enough_is_free_is_when_the_sum_suffices():
     ends = [End(at_s=float(at), leaf=0, demand=np.array([2]), count=1) for at in (30, 10, 20)]
     assert explain.enough_at_s(used, np.array([6]), ends) == 20.0
     assert explain.enough_at_s(used, np.array([9]), ends) is None
-    assert [one.at_s for one in explain.releases(used, ends, most=2)] == [10.0, 20.0]
+    assert [one.at_s for one in explain.releases(used, ends, limit=2)] == [10.0, 20.0]
 
 
 def test_a_copy_of_the_accounting_is_used_up_apart():

@@ -262,7 +262,7 @@ def test_the_best_user_of_a_fair_tree_has_1_and_nobody_less_than_1_over_n(entrie
     [
         pytest.param([], "0 nodes have no parent", id="empty"),
         pytest.param([("R", None, 1), ("S", None, 1)], "2 nodes have no parent", id="two roots"),
-        pytest.param([("R", None, 1), ("A", "R", 1), ("A", "R", 1)], "'A' is there twice", id="twice"),
+        pytest.param([("R", None, 1), ("A", "R", 1), ("A", "R", 1)], "'A' appears twice", id="twice"),
         pytest.param([("R", None, 1), ("A", "X", 1)], "parent 'X' of 'A'", id="orphan"),
         pytest.param([("R", None, 1), ("A", "B", 1), ("B", "A", 1)], "'A' is part of a cycle", id="cycle"),
         pytest.param([("R", None, 1), ("A", "R", -1)], "raw_shares of 'A' is -1", id="negative"),

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from synergy.core import usage
-from synergy.core.usage import FADING, HalfLife, History, Periods, ResetPeriod, Spans
+from synergy.core.usage import DECAYING, HalfLife, History, Periods, ResetPeriod, Spans
 from tests.builders import NOON
 
 HOUR = HalfLife(half_life_s=3600.0)
@@ -75,7 +75,7 @@ def test_usage_is_charged_to_who_held_and_touches_nobody_else():
     before = charged(EMPTY, (1, 60, 0, 2), (4, 60, 0, 1)).history
     after = charged(before, (1, 60, 0, 2), (1, 30, 10, 1))
     assert used(after.history) == [0, 120 + 120 + 20, 0, 0, 60]
-    assert {bucket: ids.tolist() for bucket, ids in after.changed.items()} == {FADING: [1]}
+    assert {bucket: ids.tolist() for bucket, ids in after.changed.items()} == {DECAYING: [1]}
     assert not after.dropped
     assert after.history.charged_at == NOON
 
@@ -85,7 +85,7 @@ def test_a_pass_without_holds_fades_usage_and_changes_no_amount():
     after = charged(before, fading=HOUR, elapsed_s=3600.0)
     assert after.changed == {}
     assert used(after.history, HOUR)[1] == pytest.approx(used(before, HOUR)[1] * 0.5, rel=1e-4)
-    assert after.history.buckets[FADING] is before.buckets[FADING]
+    assert after.history.buckets[DECAYING] is before.buckets[DECAYING]
 
 
 def test_ratios_survive_a_hundred_days_at_a_half_life_of_an_hour():
@@ -94,7 +94,7 @@ def test_ratios_survive_a_hundred_days_at_a_half_life_of_an_hour():
     one, other = used(after.history, HOUR)[1:]
     assert one / other == pytest.approx(3.0)
     assert after.history.left == 1.0
-    assert after.changed[FADING].tolist() == [1, 2]  # written anew, before new usage overflows
+    assert after.changed[DECAYING].tolist() == [1, 2]  # written anew, before new usage overflows
     again = charged(after.history, (2, 60, 0, 10), fading=HOUR).history
     assert used(again, HOUR)[2] == pytest.approx(600, rel=0.02)
 
@@ -132,11 +132,11 @@ def test_what_counts_goes_on_to_count_when_the_mode_changes():
     half = replace(fading, left=0.5)
     moved = charged(half, (2, 10, 0, 1), fading=WEEKS, now=now)
     assert used(moved.history, WEEKS, now) == pytest.approx([0, used(half, HOUR)[1], 10])
-    assert moved.dropped == {FADING}
+    assert moved.dropped == {DECAYING}
     assert [ids.tolist() for ids in moved.changed.values()] == [[1, 2]]
     back = charged(moved.history, fading=NO_DECAY, now=now)
     assert used(back.history) == pytest.approx(used(moved.history, WEEKS, now))
-    assert set(back.history.buckets) == {FADING}
+    assert set(back.history.buckets) == {DECAYING}
     assert len(back.dropped) == 1
 
 

@@ -30,7 +30,7 @@ from synergy.core.model import (
     State,
 )
 from synergy.core.reasons import Reason
-from synergy.core.usage import FADING, Charged, History
+from synergy.core.usage import DECAYING, Charged, History
 from synergy.db import engine as database
 from synergy.db.key_file import new_key
 from synergy.db.models import Base, BodyRow
@@ -229,7 +229,7 @@ def test_an_upgrade_keeps_usage_and_everything_else(tmp_path):
     with SqlStore(engine, Vault([new_key()])).reading() as uow:
         history = uow.usage.load()
         (association,) = uow.projects.associations()
-    assert history.buckets[FADING].tolist() == [0, 0, 0, 0.1 + 0.2]
+    assert history.buckets[DECAYING].tolist() == [0, 0, 0, 0.1 + 0.2]
     assert (history.left, history.charged_at, history.reset_at) == (1.0, NOON, None)
     assert (association.raw_shares, association.priority, association.active) == (7, None, True)
     engine.dispose()
@@ -310,24 +310,26 @@ def test_usage_is_written_as_it_changed_and_read_as_it_was(store):
         made = [uow.projects.association("p", f"u{n}", "n").association_id for n in range(3)]
         column = np.zeros(made[-1] + 1)
         column[made] = [0.1 + 0.2, 5e-324, 1e300]
-        history = History(buckets={FADING: column, 100: column * 2}, left=1 / 3, charged_at=NOON,
+        history = History(buckets={DECAYING: column, 100: column * 2}, left=1 / 3, charged_at=NOON,
                           reset_at=NOON)  # fmt: skip
         ids = np.array(made)
-        uow.usage.save(Charged(history=history, changed={FADING: ids, 100: ids[:1]}))
+        uow.usage.save(Charged(history=history, changed={DECAYING: ids, 100: ids[:1]}))
         uow.commit()
     with store.writing() as uow:
         found = uow.usage.load()
-        assert found.buckets[FADING].tolist() == column.tolist()
+        assert found.buckets[DECAYING].tolist() == column.tolist()
         assert found.buckets[100].tolist() == [*column.tolist()[: made[0]], 2 * (0.1 + 0.2)]
         assert (found.left, found.charged_at, found.reset_at) == (1 / 3, NOON, NOON)
-        again = replace(history, buckets={FADING: column + 1})
-        uow.usage.save(Charged(history=again, changed={FADING: ids[:1]}, dropped=frozenset({100})))
+        again = replace(history, buckets={DECAYING: column + 1})
+        uow.usage.save(
+            Charged(history=again, changed={DECAYING: ids[:1]}, dropped=frozenset({100}))
+        )
         uow.commit()
     with store.writing() as uow:
         found = uow.usage.load()
-        assert set(found.buckets) == {FADING}
-        assert found.buckets[FADING][made].tolist() == [1 + 0.1 + 0.2, 5e-324, 1e300]
-        uow.usage.save(replace(nobody, dropped=frozenset({FADING})))
+        assert set(found.buckets) == {DECAYING}
+        assert found.buckets[DECAYING][made].tolist() == [1 + 0.1 + 0.2, 5e-324, 1e300]
+        uow.usage.save(replace(nobody, dropped=frozenset({DECAYING})))
         assert uow.usage.load().buckets == {}
 
 
