@@ -1,7 +1,7 @@
-"""Write synergy/client/types.py, the nouns of the API as Python types; `make sample` runs it.
+"""Generates synergy/client/types.py, the API's resources as Python types; run by `make sample`.
 
-Why: a static checker reads source and no JSON Schema, so the types are written from the schemas
-that every answer is checked against. A test fails when the file is not as this makes it.
+Why: a static type checker reads source, not JSON Schema, so the types are generated from the
+schemas that every answer is validated against. A test fails when the file is out of date.
 """
 
 import keyword
@@ -22,7 +22,7 @@ SCALARS = {"string": "str", "integer": "int", "number": "float", "boolean": "boo
 
 
 def type_of(schema: Mapping[str, Any]) -> str:
-    """Return the Python type of what fits a schema."""
+    """Return the Python type of a schema."""
     if "$ref" in schema:
         return str(schema["$ref"].rpartition("/")[2])
     if "anyOf" in schema:
@@ -45,7 +45,7 @@ def _mapping_of(schema: Mapping[str, Any]) -> str:
 
 
 def definition_of(name: str, schema: Mapping[str, Any]) -> str:
-    """Return the definition of a noun; one with a field that is a keyword is written as a call."""
+    """Return a TypedDict; one with a field named like a keyword needs the functional syntax."""
     fields = {}
     for field, part in schema["properties"].items():
         found = type_of(part)
@@ -67,7 +67,7 @@ def _refers_to(schema: Any) -> Iterator[str]:
 
 
 def _in_order(components: Mapping[str, Any]) -> list[str]:
-    """Return the names so that each comes after those it refers to."""
+    """Return the names in an order in which each comes after those it refers to."""
     found: dict[str, None] = {}
 
     def add(name: str) -> None:
@@ -81,7 +81,7 @@ def _in_order(components: Mapping[str, Any]) -> list[str]:
 
 
 def source_of(components: Mapping[str, Any]) -> str:
-    """Return the source of a module that defines every noun."""
+    """Return the source of the module."""
     parts = [definition_of(name, components[name]) for name in _in_order(components)]
     return "\n\n\n".join([HEAD.rstrip(), *parts]) + "\n"
 

@@ -1,1 +1,1 @@
-"""Offline calculators: a file in, a table out, by the functions that the service decides with."""
+"""Offline calculators: a file in, a table out, computed by the functions that the service uses."""

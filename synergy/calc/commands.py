@@ -20,21 +20,21 @@ Table = tuple[Sequence[str], Iterable[Sequence[object]]]
 
 class _Compute(Lister):
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
-        """Declare what both calculators take."""
+        """Declare the arguments of both calculators."""
         parser: argparse.ArgumentParser = super().get_parser(prog_name)
         parser.add_argument("file", metavar="FILE", help='JSON file; "-" is standard input.')
         parser.add_argument(
             "--algorithm",
             choices=[one.value for one in Algorithm],
-            help="How factors are made of shares and usage (default: the file's config, "
+            help="Algorithm of the fair-share factors (default: the file's config, "
             "else fair_tree).",
         )
         parser.add_argument(
             "--ties",
             choices=[one.value for one in Ties],
-            help="Fair Tree, sibling accounts with equal level_fs: merge their children, as Slurm "
-            "documents it, or walk them one by one, as Slurm does (default: the file's config, "
-            "else merge).",
+            help="Fair Tree: how to rank sibling accounts with equal level_fs. merge ranks their "
+            "children together, as Slurm documents; slurm walks them one by one, as Slurm does "
+            "(default: the file's config, else merge).",
         )
         parser.add_argument(
             "--dampening",
@@ -45,14 +45,14 @@ class _Compute(Lister):
 
 
 def _method(parsed: argparse.Namespace, data: dict[str, object]) -> Method:
-    """Return how to compute; what the file sets that has no say in it is told, once."""
+    """Return how to compute; log a note about settings of the file that are ignored."""
     dampening = parsed.dampening
     if dampening is not None:
         dampening = document.dampening_of(dampening, "--dampening")
     config = document.config_of(data)
     ignored = ", ".join(document.ignored_settings(data))
     if ignored:
-        LOG.warning("note: these settings do not concern priority and are ignored: %s", ignored)
+        LOG.warning("note: these settings do not affect priority and are ignored: %s", ignored)
     return document.method_of(
         config,
         algorithm=parsed.algorithm,
@@ -72,13 +72,15 @@ class ComputeFairShare(_Compute):
         """Declare the arguments."""
         parser = super().get_parser(prog_name)
         parser.add_argument(
-            "--explain", action="store_true", help="Add a column that says why, in words."
+            "--explain",
+            action="store_true",
+            help="Add a column that explains each row in a sentence.",
         )
         return parser
 
     def take_action(self, parsed: argparse.Namespace) -> Table:
         """Read, compute and show."""
-        data = document.read(parsed.file, more_keys=priority.KEYS)  # it may have jobs too
+        data = document.read(parsed.file, more_keys=priority.KEYS)  # the file may also have jobs
         result = fairshare.compute(document.accounts_of(data), _method(parsed, data))
         if parsed.formatter == "table":
             shown: list[Any] = list(result.sshare())
@@ -95,11 +97,11 @@ class ComputeFairShare(_Compute):
 def _reasons(result: fairshare.Result, data: dict[str, object]) -> list[str]:
     tree, row = result.accounts.tree, result.accounts.row
     half_life_s = document.config_of(data).get("PriorityDecayHalfLife", 0.0)
-    fading = HalfLife(half_life_s=half_life_s)
+    decay = HalfLife(half_life_s=half_life_s)
     names = [""] * len(tree)
     for place, entry in enumerate(result.accounts.entries):
         names[row[place]] = entry["user"] or f"account {entry['account']}"
-    window = words.window(fading)
+    window = words.window(decay)
     return [words.standing(tree, result.computed, int(at), names, window) for at in row]
 
 

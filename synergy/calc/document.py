@@ -1,4 +1,4 @@
-"""Reads a file of the calculators: JSON with an account tree, as recorded from a real Slurm.
+"""Reads the calculators' input: JSON with an account tree, as recorded from a real Slurm.
 
 Why: both calculators start from the same tree and the same settings. Must not know the formulas.
 """
@@ -22,8 +22,8 @@ from synergy.core.numbers import integer, number, shown
 from synergy.core.shares import ShareNode, ShareTree
 
 LongFloats = npt.NDArray[np.longdouble]
-MOST_USAGE: Final = 1e30  # no sum of these leaves what a double holds
-MOST_BYTES: Final = 2**28
+MAX_USAGE: Final = 1e30  # sums of these do not overflow a double
+MAX_BYTES: Final = 2**28
 _ENTRY_KEYS: Final = frozenset(
     {"id", "account", "user", "parent", "raw_shares", "raw_usage", "own_usage", "priority"}
 )
@@ -38,7 +38,7 @@ _REMARKS: Final = frozenset(
         "ranks_differ_with_rational",
         "ranks_differ_with_documented_merge",
     }
-)  # what a recording says beside its input
+)  # keys of a recording besides its input
 FLAGS: Final = frozenset({
     "ACCRUE_ALWAYS", "CALCULATE_RUNNING", "DEPTH_OBLIVIOUS", "FAIR_TREE", "INCR_ONLY", "MAX_TRES",
     "NO_FAIR_TREE", "NO_NORMAL_ALL", "NO_NORMAL_ASSOC", "NO_NORMAL_PART", "NO_NORMAL_QOS",
@@ -52,8 +52,8 @@ def dampening_of(value: object, what: str) -> float:
 
 
 _RESETS: Final = ("NONE", "NOW", "DAILY", "WEEKLY", "MONTHLY", "QUARTERLY", "YEARLY")
-_WEIGHT: Final = partial(integer, lowest=0, highest=slurm_text.MOST_POINTS)
-# Every setting that concerns priority, and its reader: of slurm.conf, and two of our own.
+_WEIGHT: Final = partial(integer, lowest=0, highest=slurm_text.MAX_POINTS)
+# Every setting that affects priority, with its parser: those of slurm.conf, and two of our own.
 _SETTINGS: Final[Mapping[str, Callable[[object, str], object]]] = {
     "algorithm": partial(slurm_text.choice, allowed=[one.value for one in Algorithm]),
     "ties": partial(slurm_text.choice, allowed=[one.value for one in Ties]),
@@ -76,16 +76,18 @@ _SETTINGS: Final[Mapping[str, Callable[[object, str], object]]] = {
     "PriorityWeightQOS": _WEIGHT,
     "PriorityWeightTRES": slurm_text.tres_weights,
 }
-_BY_SMALL_LETTERS: Final = {key.lower(): key for key in _SETTINGS}  # slurm.conf knows no case
-_AS_NEAR_AS: Final = 0.85  # one wrong letter in the shortest of them, a few in the longest
+_BY_SMALL_LETTERS: Final = {
+    key.lower(): key for key in _SETTINGS
+}  # slurm.conf is not case sensitive
+_MIN_SIMILARITY: Final = 0.85  # one wrong letter in the shortest of them, a few in the longest
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Accounts:
-    """The tree of a file.
+    """The account tree of a file.
 
     entries    the file's own, in its order
-    tree       the share tree; `row` tells where an entry is in it, shape (n,)
+    tree       the share tree; `row`, shape (n,), maps an entry to its row
     own_usage  shape (n,) in the rows of `tree`, usage recorded on each node itself
     """
 
@@ -97,7 +99,7 @@ class Accounts:
 
 @dataclass(frozen=True, kw_only=True)
 class Method:
-    """How fair-share is to be computed."""
+    """How to compute fair-share."""
 
     algorithm: Algorithm
     dampening: float
@@ -111,9 +113,9 @@ def read(path: str, *, more_keys: frozenset[str] = frozenset()) -> dict[str, obj
     """
     name = files.name_of(path)
     with files.opened(path) as file:
-        data = file.read(MOST_BYTES + 1)
-    if len(data) > MOST_BYTES:
-        raise InvalidInput(f"{name} has more than {MOST_BYTES} bytes")
+        data = file.read(MAX_BYTES + 1)
+    if len(data) > MAX_BYTES:
+        raise InvalidInput(f"{name} has more than {MAX_BYTES} bytes")
     try:
         document = json.loads(data.decode("utf-8-sig"), object_pairs_hook=_object)
     except InvalidInput as error:
@@ -130,13 +132,13 @@ def _object(pairs: list[tuple[str, object]]) -> dict[str, object]:
     made: dict[str, object] = {}
     for key, value in pairs:
         if key in made:
-            raise InvalidInput(f"{shown(key)} is there twice in one object")
+            raise InvalidInput(f"{shown(key)} appears twice in one object")
         made[key] = value
     return made
 
 
 def config_of(document: Mapping[str, object]) -> Mapping[str, Any]:
-    """Return the settings that concern priority, read, by their names in slurm.conf.
+    """Return the parsed settings that affect priority, by their names in slurm.conf.
 
     Raises InvalidInput naming the setting, also for a misspelt one.
     """
@@ -144,14 +146,14 @@ def config_of(document: Mapping[str, object]) -> Mapping[str, Any]:
     for key, value in _config(document).items():
         known = _setting(key)
         if known in read:
-            raise InvalidInput(f"config: {known} is there twice")
+            raise InvalidInput(f"config: {known} appears twice")
         if known is not None:
             read[known] = _SETTINGS[known](value, known)
     return read
 
 
 def ignored_settings(document: Mapping[str, object]) -> list[str]:
-    """Return the settings of slurm.conf that do not concern priority. Raises InvalidInput."""
+    """Return the names of settings that do not affect priority. Raises InvalidInput."""
     return [key for key in _config(document) if _setting(key) is None]
 
 
@@ -163,12 +165,13 @@ def _config(document: Mapping[str, object]) -> Mapping[str, object]:
 
 
 def _setting(key: str) -> str | None:
-    """Return the setting that a key names, None for one of no concern. Raises InvalidInput."""
+    """Return the setting that a key names, None if it does not affect priority. Raises
+    InvalidInput."""
     small = key.lower()
     if small in _BY_SMALL_LETTERS:
         return _BY_SMALL_LETTERS[small]
     ours = small.startswith("priority")
-    near = get_close_matches(small, _BY_SMALL_LETTERS, n=1, cutoff=0.0 if ours else _AS_NEAR_AS)
+    near = get_close_matches(small, _BY_SMALL_LETTERS, n=1, cutoff=0.0 if ours else _MIN_SIMILARITY)
     if not near:
         return None
     raise InvalidInput(
@@ -184,7 +187,7 @@ def method_of(
     dampening: float | None = None,
     ties: str | None = None,
 ) -> Method:
-    """Return how to compute: what is given here goes before the file's settings."""
+    """Return how to compute; arguments take precedence over the file's settings."""
     flags = config.get("PriorityFlags", frozenset())
     by_flags = Algorithm.CLASSIC if "NO_FAIR_TREE" in flags else Algorithm.FAIR_TREE
     if "DEPTH_OBLIVIOUS" in flags:
@@ -223,7 +226,7 @@ def accounts_of(document: Mapping[str, object]) -> Accounts:
 
 
 def _label(entry: object, place: int) -> str:
-    """Return how an entry is called in messages; it is unique where ids are."""
+    """Return the name of an entry in error messages; it is unique if ids are."""
     if not isinstance(entry, dict):
         raise InvalidInput(f"tree entry {place + 1} must be an object")
     identity = entry.get("id")
@@ -246,7 +249,7 @@ def _accounts(entries: list[Mapping[str, Any]], labels: list[str]) -> dict[str, 
         key = entry["account"], entry["user"]
         if key in seen:
             who = f"user {key[1]!r} of account {key[0]!r}" if key[1] else f"account {key[0]!r}"
-            raise InvalidInput(f"{label}: {who} is there already, as {seen[key]}")
+            raise InvalidInput(f"{label}: {who} appears already, as {seen[key]}")
         seen[key] = label
         if entry["user"] is None:
             known[entry["account"]] = label
@@ -262,7 +265,7 @@ def _parent_label(
             raise InvalidInput(f"{label}: user {entry['user']!r} must have an account as parent")
         return None
     if parent not in known:
-        kind = "is a user, not an account" if parent in users else "is no account of the tree"
+        kind = "is a user, not an account" if parent in users else "is not an account of the tree"
         raise InvalidInput(f"{label}: its parent {parent!r} {kind}")
     if entry["user"] is not None and parent != entry["account"]:
         raise InvalidInput(
@@ -292,7 +295,7 @@ def _usage(entry: Mapping[str, Any], key: str, label: str) -> np.longdouble:
     value = entry.get(key)
     if value is None:
         return np.longdouble(0)
-    number(value, f"{label}: {key}", lowest=0, highest=MOST_USAGE)
+    number(value, f"{label}: {key}", lowest=0, highest=MAX_USAGE)
     return np.longdouble(value)
 
 
@@ -302,30 +305,30 @@ def _own_usage(
     tree: ShareTree,
     row: npt.NDArray[np.int64],
 ) -> LongFloats:
-    """Return what is recorded on each node itself.
+    """Return the usage recorded on each node itself.
 
-    An account's raw_usage counts all below it too. What is more than `own_usage` and all below it
-    was left behind by removed users; less is a contradiction, except 0, which says nothing.
+    An account's raw_usage includes all below it. A surplus over `own_usage` and all below it comes
+    from removed users. A deficit is an error, except for 0, which means unknown.
     """
-    own, told = np.zeros(len(tree), np.longdouble), np.zeros(len(tree), np.longdouble)
+    own, recorded = np.zeros(len(tree), np.longdouble), np.zeros(len(tree), np.longdouble)
     for place, (entry, label) in enumerate(zip(entries, labels, strict=True)):
-        told[row[place]] = _usage(entry, "raw_usage", label)
+        recorded[row[place]] = _usage(entry, "raw_usage", label)
         given = _usage(entry, "own_usage", label)
-        own[row[place]] = given if entry["user"] is None else told[row[place]]
+        own[row[place]] = given if entry["user"] is None else recorded[row[place]]
     open_ = np.array([e["user"] is None and e.get("own_usage") is None for e in entries])
     left = {int(row[place]): place for place in np.flatnonzero(open_)}
     summed = own.copy()
     for depth in reversed(tree.depths):
         for at in depth:
-            if at in left and told[at] > 0:
-                surplus = told[at] - summed[at]
-                if surplus < -1e-6 - 1e-12 * told[at]:
+            if at in left and recorded[at] > 0:
+                surplus = recorded[at] - summed[at]
+                if surplus < -1e-6 - 1e-12 * recorded[at]:
                     raise InvalidInput(
-                        f"{labels[left[int(at)]]}: raw_usage is {told[at]}, but what is below it "
-                        f"sums up to {summed[at]}; leave it out to have it computed"
+                        f"{labels[left[int(at)]]}: raw_usage is {recorded[at]}, but what is below "
+                        f"it sums up to {summed[at]}; leave it out to have it computed"
                     )
-                # Recordings have six decimals: what is less than that is rounding.
-                own[at] = surplus if surplus > 1e-6 + 1e-12 * told[at] else 0
+                # Recordings have six decimals: a smaller surplus is a rounding error.
+                own[at] = surplus if surplus > 1e-6 + 1e-12 * recorded[at] else 0
                 summed[at] += own[at]
         if depth[0] != 0:
             np.add.at(summed, tree.parent[depth], summed[depth])

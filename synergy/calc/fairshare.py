@@ -42,14 +42,14 @@ class Result:
         return [
             _sshare_row(
                 row if depth[at] else row | printed,
-                int(self.computed.raw_usage[at]),  # cut off, in full precision
+                int(self.computed.raw_usage[at]),  # truncated, not rounded, from full precision
                 int(depth[at]),
             )
             for row, at in zip(self.rows(), self.accounts.row, strict=True)
         ]
 
     def _printed_of_root(self) -> dict[str, float]:
-        """Return what sshare prints for the root account though it means nothing."""
+        """Return the meaningless values that sshare prints for the root account all the same."""
         if self.method.algorithm is Algorithm.FAIR_TREE:
             return {"norm_shares": 0.0}
         return {"norm_shares": 1.0, "fairshare": float(self.computed.fairshare[0])}
@@ -77,8 +77,8 @@ class Result:
 
 
 def compute(accounts: Accounts, method: Method) -> Result:
-    """Compute fair-share of the tree of a file. Raises InvalidInput naming an entry whose part of
-    the shares is so small that its numbers are beyond doubles."""
+    """Compute fair-share for the tree of a file. Raises InvalidInput naming an entry whose fraction
+    of the shares is so small that its numbers overflow a double."""
     computed = fairshare.compute(
         accounts.tree,
         accounts.own_usage,
@@ -97,7 +97,7 @@ def _check_finite(accounts: Accounts, computed: FairShare) -> None:
             share = computed.norm_shares[accounts.row[wrong[0]]]
             raise InvalidInput(
                 f"id {accounts.entries[wrong[0]]['id']}: with {share} of all shares, its {name} "
-                "cannot be computed; make the tree flatter, or its shares more alike"
+                "cannot be computed; make the tree flatter, or its shares less unequal"
             )
 
 

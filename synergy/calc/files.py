@@ -1,6 +1,7 @@
-"""Opens what a calculator or the simulator reads: a file, a pipe or standard input, plain or gzip.
+"""Opens the input of a calculator or the simulator: a file, a pipe or standard input, plain or
+gzip.
 
-Why: a pipe can be read only once, so its first bytes, which tell whether it is packed, must not be
+Why: a pipe can be read only once, so the first bytes, which show whether it is gzip, must not be
 lost. Must not know what the content means.
 """
 
@@ -18,19 +19,19 @@ from synergy.core.numbers import shown
 
 STANDARD_INPUT: Final = "-"
 _GZIP: Final = b"\x1f\x8b"
-_MOST_READ_ON: Final = 2**28  # bytes: enough for any log, and an end where there is none
+_MAX_DRAIN_BYTES: Final = 2**28  # bytes: enough for any log, and a bound for an endless stream
 
 
 def name_of(path: str) -> str:
-    """Return how messages call an input."""
+    """Return the name of an input for error messages."""
     return "standard input" if path == STANDARD_INPUT else path
 
 
 @contextmanager
 def opened(path: str) -> Iterator[BinaryIO]:
-    """Open an input to be read from its start to its end, unpacked.
+    """Open an input for reading, decompressed.
 
-    Raises InvalidInput naming it when it cannot be opened or, within the block, read or unpacked.
+    Raises InvalidInput naming it when it cannot be opened, read or decompressed.
     """
     try:
         with _open(path) as file:
@@ -43,7 +44,7 @@ def opened(path: str) -> Iterator[BinaryIO]:
             try:
                 yield unpacked
             except InvalidInput:
-                _read_on(unpacked)
+                _drain(unpacked)
                 raise
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise InvalidInput(
@@ -53,17 +54,18 @@ def opened(path: str) -> Iterator[BinaryIO]:
         raise InvalidInput(f"cannot read {name_of(path)}: {error.strerror or error}") from error
 
 
-def _read_on(unpacked: BinaryIO) -> None:
-    """Read on where the content made no sense: bytes that were broken on their way unpack to
-    nonsense long before they are noticed, and then that is what has to be told."""
-    left = _MOST_READ_ON
+def _drain(unpacked: BinaryIO) -> None:
+    """Read to the end after an error in the content. A corrupt gzip file decompresses to nonsense
+    long before its checksum fails, and then the corruption is the error to report, not the
+    nonsense."""
+    left = _MAX_DRAIN_BYTES
     while left > 0 and (part := unpacked.read(2**20)):
         left -= len(part)
 
 
 def _open(path: str) -> AbstractContextManager[Any]:
     if path == STANDARD_INPUT:
-        return nullcontext(sys.stdin.buffer)  # which is not ours to close
+        return nullcontext(sys.stdin.buffer)  # must not be closed
     try:
         return Path(path).open("rb")
     except ValueError as error:
@@ -71,7 +73,7 @@ def _open(path: str) -> AbstractContextManager[Any]:
 
 
 class _Rejoined(io.RawIOBase):
-    """A stream with its first bytes, which were read already, before the rest."""
+    """A stream that returns its first bytes, which were already read, again."""
 
     def __init__(self, first: bytes, rest: BinaryIO) -> None:
         self._first, self._rest = first, rest

@@ -14,7 +14,7 @@ from synergy.core.fairshare import Algorithm
 from synergy.core.numbers import integer, number, shown
 from synergy.core.priority import Terms, Weights
 
-# Of a file, beside those of the tree.
+# Keys of a file besides those of the tree.
 KEYS: Final = frozenset({
     "cluster", "qos", "max_qos_priority", "max_association_priority", "max_partition_factor",
     "calc_time", "sprio_weights", "jobs",
@@ -42,7 +42,7 @@ _REQUESTED_KEYS: Final = frozenset(
     {"cpus", "min_nodes", "mem_per_node_mb", "minutes", "gres_per_node"}
 )
 _TRES_ORDER: Final = ("cpu", "mem", "energy", "node", "billing")  # Slurm's numbers 1 to 5
-_MOST: Final = 2**31 - 1
+_MAX: Final = 2**31 - 1
 _LATEST: Final = 253402300799  # the last second of the year 9999
 
 
@@ -62,7 +62,8 @@ class _Cluster:
 
 @dataclass(frozen=True, kw_only=True)
 class _Scale:
-    """The settings that are not weights; a highest of None leaves that factor raw."""
+    """The settings that are not weights; with a `highest_*` of None that factor is not
+    normalised."""
 
     max_age_s: float
     favor_small: bool
@@ -200,9 +201,9 @@ def _terms(
 
 
 def _adjustment(job: Mapping[str, object], key: str, what: str) -> int:
-    """Return what is added or subtracted as it is; null is 0."""
+    """Return a term that is added or subtracted without a weight; null is 0."""
     given = job.get(key)
-    return 0 if given is None else integer(given, f"{what}: {key}", lowest=-_MOST, highest=_MOST)
+    return 0 if given is None else integer(given, f"{what}: {key}", lowest=-_MAX, highest=_MAX)
 
 
 def _points(points: float, highest: float | None) -> float:
@@ -212,12 +213,14 @@ def _points(points: float, highest: float | None) -> float:
 def _size(
     job: Mapping[str, object], what: str, cluster: _Cluster, partition: _Partition, scale: _Scale
 ) -> float:
-    cpus = integer(job.get("num_cpus"), f"{what}: num_cpus", lowest=0, highest=_MOST)
+    cpus = integer(job.get("num_cpus"), f"{what}: num_cpus", lowest=0, highest=_MAX)
     nodes = _nodes(job, what)
     if not scale.size_by_time:
         kinds = [(nodes, cluster.nodes), *([(cpus, cluster.cpus)] if cpus else [])]
-        asked, whole = np.array(kinds, dtype=np.float64).T
-        return float(priority.size_factor(asked[None], whole, favor_small=scale.favor_small)[0])
+        requested_amounts, whole = np.array(kinds, dtype=np.float64).T
+        return float(
+            priority.size_factor(requested_amounts[None], whole, favor_small=scale.favor_small)[0]
+        )
     lifetime_s = slurm_text.seconds(job.get("time_limit", "UNLIMITED"), f"{what}: time_limit")
     if lifetime_s >= slurm_text.UNLIMITED_S:
         lifetime_s = partition.max_time_s
@@ -230,17 +233,17 @@ def _size(
 
 
 def _nodes(job: Mapping[str, object], what: str) -> int:
-    """Return the fewest nodes that the job asks for: num_nodes is "2" or "2-4"."""
+    """Return the minimum number of nodes of a job: num_nodes is "2" or "2-4"."""
     requested = job.get("requested")
     if requested is not None:
         if not isinstance(requested, dict):
             raise InvalidInput(f"{what}: requested is {shown(requested)}, but must be an object")
         slurm_text.known_keys(requested, _REQUESTED_KEYS, f"{what}: requested")
         if requested.get("min_nodes") is not None:
-            return integer(requested["min_nodes"], f"{what}: min_nodes", lowest=0, highest=_MOST)
+            return integer(requested["min_nodes"], f"{what}: min_nodes", lowest=0, highest=_MAX)
     given = job.get("num_nodes", 1)
     fewest = given.partition("-")[0] if isinstance(given, str) else given
-    return integer(fewest, f"{what}: num_nodes", lowest=0, highest=_MOST)
+    return integer(fewest, f"{what}: num_nodes", lowest=0, highest=_MAX)
 
 
 # --- settings -------------------------------------------------------------------------------------
@@ -300,8 +303,8 @@ def _cluster(data: Mapping[str, object]) -> _Cluster:
     if not isinstance(partitions, dict) or not partitions:
         raise InvalidInput("cluster: partitions must be an object with at least one partition")
     return _Cluster(
-        nodes=integer(cluster.get("nodes"), "cluster: nodes", lowest=1, highest=_MOST),
-        cpus=integer(cluster.get("cpus"), "cluster: cpus", lowest=1, highest=_MOST),
+        nodes=integer(cluster.get("nodes"), "cluster: nodes", lowest=1, highest=_MAX),
+        cpus=integer(cluster.get("cpus"), "cluster: cpus", lowest=1, highest=_MAX),
         partitions={name: _partition(name, part) for name, part in partitions.items()},
     )
 
@@ -338,15 +341,15 @@ def _qos_of(job: Mapping[str, object], qos: Mapping[str, float], what: str) -> f
 
 
 def _points_of(given: object, what: str) -> float:
-    """Read a priority as Slurm keeps it: no fraction, so no ratio of two is beyond bounds."""
-    return float(integer(given, what, lowest=0, highest=slurm_text.MOST_POINTS))
+    """Parse a priority as Slurm stores it, as an integer, so that no ratio of two overflows."""
+    return float(integer(given, what, lowest=0, highest=slurm_text.MAX_POINTS))
 
 
 # --- associations ---------------------------------------------------------------------------------
 
 
 def _association_priorities(accounts: Accounts) -> list[float]:
-    """Return for each entry its priority, or that of the nearest account above that has one."""
+    """Return each entry's priority, or that of the nearest account above that has one."""
     tree, row = accounts.tree, accounts.row
     own = [
         None
@@ -365,10 +368,11 @@ def _association_priorities(accounts: Accounts) -> list[float]:
 
 
 def _job_factors(accounts: Accounts, method: Method) -> list[float]:
-    """Return for each entry the factor that its jobs get.
+    """Return each entry's fair-share factor for its jobs.
 
     Classic: a job of a user with `parent` shares gets the factor of the fair-share parent; if that
-    is the root, one for its whole share used. So does Slurm 22.05; newer ones use the user's own.
+    is the root, the factor of a node that used exactly its share. Slurm 22.05 does so; later
+    versions use the user's own factor.
     """
     computed = fairshare.compute(accounts, method).computed.fairshare
     if method.algorithm is not Algorithm.FAIR_TREE:
@@ -388,7 +392,7 @@ def _list(data: Mapping[str, object], key: str) -> list[Any]:
 
 
 def _checked(job: object, place: int) -> str:
-    """Check the names in a job, and return how it is called in messages."""
+    """Validate the names in a job, and return its name for error messages."""
     if not isinstance(job, dict):
         raise InvalidInput(f"job {place + 1} must be an object")
     if isinstance(job.get("job"), bool) or not isinstance(job.get("job"), int | str):

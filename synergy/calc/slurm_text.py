@@ -1,6 +1,6 @@
-"""Slurm's notation: times, TRES amounts, flags and names as they stand in slurm.conf.
+"""Parses Slurm's notation: times, TRES amounts, flags and names, as in slurm.conf.
 
-Must not know what the values are used for. Every reader raises InvalidInput naming the thing, the
+Must not know what the values are used for. Every parser raises InvalidInput naming the key, the
 value and what is allowed.
 """
 
@@ -11,9 +11,9 @@ from typing import Final
 from synergy.core.errors import InvalidInput
 from synergy.core.numbers import number, shown
 
-UNLIMITED_S: Final = 4294967295 * 60.0  # how Slurm counts on with no limit
-MOST_POINTS: Final = 2**32 - 1  # of a priority, a weight, a QOS
-_MOST_TRES: Final = 2.0**64  # Slurm counts them in 64 bits
+UNLIMITED_S: Final = 4294967295 * 60.0  # Slurm's value for no limit
+MAX_POINTS: Final = 2**32 - 1  # maximum of a priority, a weight or a QOS
+_MAX_TRES: Final = 2.0**64  # Slurm stores them in 64 bits
 _TIME: Final = re.compile(r"(?:([0-9]{1,12})-)?([0-9]{1,12})(?::([0-9]{1,12}))?(?::([0-9]{1,12}))?")
 _TRES: Final = re.compile(
     r"([a-z][a-z0-9_/:.\-]*)=([0-9]{1,20}(?:\.[0-9]{1,12})?)([KMGTP]?)", re.IGNORECASE | re.ASCII
@@ -23,11 +23,11 @@ _THOUSANDS: Final = {
     "": 1.0, "K": 1024.0, "M": 1024.0**2, "G": 1024.0**3, "T": 1024.0**4, "P": 1024.0**5,
 }  # fmt: skip
 _IN_MEGABYTES: Final = frozenset({"mem", "bb", "vmem"})
-_LONGEST_NAME: Final = 255
+_MAX_NAME_CHARS: Final = 255
 
 
 def seconds(text: object, what: str) -> float:
-    """Read a time: minutes, h:mm:ss, m:ss, d-h, d-h:mm, d-h:mm:ss, or UNLIMITED."""
+    """Parse a time: minutes, h:mm:ss, m:ss, d-h, d-h:mm, d-h:mm:ss, or UNLIMITED."""
     if isinstance(text, str) and text.upper() in ("UNLIMITED", "INFINITE"):
         return UNLIMITED_S
     found = _TIME.fullmatch(_as_text(text))
@@ -52,23 +52,23 @@ def seconds(text: object, what: str) -> float:
 
 
 def tres(text: object, what: str) -> dict[str, float]:
-    """Read TRES amounts such as "cpu=9,mem=40000M,node=2", memory in MB, names in small letters."""
+    """Parse TRES amounts such as "cpu=9,mem=40000M,node=2"; memory in MB, names in lower case."""
     return {
-        name: number(value * scale, f"{what}: {name}", lowest=0, highest=_MOST_TRES)
+        name: number(value * scale, f"{what}: {name}", lowest=0, highest=_MAX_TRES)
         for name, (value, scale) in _pairs(text, what).items()
     }
 
 
 def tres_weights(text: object, what: str) -> dict[str, float]:
-    """Read TRES weights such as "CPU=1.0,Mem=0.25G"; one for a GB is made one for a MB."""
+    """Parse TRES weights such as "CPU=1.0,Mem=0.25G"; a weight per GB is converted to per MB."""
     return {
-        name: number(value, f"{what}: {name}", lowest=0, highest=MOST_POINTS) / scale
+        name: number(value, f"{what}: {name}", lowest=0, highest=MAX_POINTS) / scale
         for name, (value, scale) in _pairs(text, what).items()
     }
 
 
 def flags(text: object, what: str, known: frozenset[str]) -> frozenset[str]:
-    """Read flags separated by commas; a remark in parentheses stands for none."""
+    """Parse flags separated by commas; a text in parentheses, such as "(null)", means none."""
     if text is None or (isinstance(text, str) and text.startswith("(")):
         return frozenset()
     if not isinstance(text, str):
@@ -80,7 +80,7 @@ def flags(text: object, what: str, known: frozenset[str]) -> frozenset[str]:
 
 
 def yes(value: object, what: str) -> bool:
-    """Read YES or NO."""
+    """Parse YES or NO."""
     answers = {"YES": True, "NO": False, "TRUE": True, "FALSE": False, "1": True, "0": False}
     answer = answers.get(str(value).upper()) if isinstance(value, bool | int | str) else None
     if answer is None:
@@ -89,7 +89,7 @@ def yes(value: object, what: str) -> bool:
 
 
 def choice(value: object, what: str, allowed: Collection[str]) -> str:
-    """Read one of some words, in letters of either size."""
+    """Parse one of several words, ignoring case."""
     for word in allowed:
         if isinstance(value, str) and value.lower() == word.lower():
             return word
@@ -97,24 +97,24 @@ def choice(value: object, what: str, allowed: Collection[str]) -> str:
 
 
 def name(value: object, what: str) -> str:
-    """Read a name: text that can be printed, and is not too long for a column."""
-    if not isinstance(value, str) or not value.isprintable() or len(value) > _LONGEST_NAME:
+    """Parse a name: printable text that is not too long for a column."""
+    if not isinstance(value, str) or not value.isprintable() or len(value) > _MAX_NAME_CHARS:
         raise InvalidInput(
             f"{what} is {shown(value)}, but must be a name: printable, and of at most "
-            f"{_LONGEST_NAME} characters"
+            f"{_MAX_NAME_CHARS} characters"
         )
     return value
 
 
 def known_keys(entry: Mapping[str, object], known: frozenset[str], what: str) -> None:
-    """Refuse a key that means nothing here. Raises InvalidInput."""
+    """Raise InvalidInput for an unknown key."""
     for key in entry:
         if key not in known:
             raise InvalidInput(f"{what}: {shown(key)} is not one of {', '.join(sorted(known))}")
 
 
 def _as_text(value: object) -> str:
-    """Return text as it is, a small whole number in digits, and "" for anything else."""
+    """Return a text unchanged, a small whole number in digits, and "" for anything else."""
     if isinstance(value, str):
         return value
     small = isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 10**12

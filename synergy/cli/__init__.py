@@ -1,1 +1,1 @@
-"""The command line: speaks HTTP and knows nothing of the service's insides."""
+"""The command line: speaks HTTP and knows nothing of the service's internals."""

@@ -17,7 +17,7 @@ _FILTERS: Final = (*CHANGE_FILTERS, NUMBER)
 
 
 class ListAudit(Lister):
-    """List who changed what through the API, oldest first."""
+    """List changes made through the API, oldest first."""
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser: argparse.ArgumentParser = super().get_parser(prog_name)

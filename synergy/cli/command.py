@@ -1,4 +1,4 @@
-"""What every command has: the client, arguments that several share, and the watch mode."""
+"""Shared by all commands: the client, common arguments, and the watch mode."""
 
 import argparse
 import signal
@@ -8,11 +8,11 @@ from typing import Any, Final, cast
 
 from cliff import lister, show
 
-from synergy.cli.render import Harmless
+from synergy.cli.render import EscapingFormatter
 from synergy.client import ApiError, Client
 
 CLEAR_SCREEN: Final = "\x1b[2J\x1b[H"
-LOOK_S: Final = 0.1  # between two looks at whether Ctrl-C came
+POLL_S: Final = 0.1  # how often to check for Ctrl-C
 
 
 def client_of(command: Any) -> Client:
@@ -21,14 +21,14 @@ def client_of(command: Any) -> Client:
 
 
 def project_id_of(client: Client, name_or_id: str | None) -> str | None:
-    """Return the id of a managed project; None stays None."""
+    """Return the id of a managed project, None for None."""
     return None if name_or_id is None else client.projects.show(name_or_id)["id"]
 
 
 def user_id_of(client: Client, project: str | None, name_or_id: str | None) -> str | None:
-    """Return the id of a user of a managed project, or of any that may be seen; None stays None.
+    """Return the id of a user of a managed project, or of any visible project; None for None.
 
-    Raises ApiError for a user of none of them: an empty list would hide a misspelt name.
+    Raises ApiError for an unknown user, because an empty list would hide a misspelt name.
     """
     if name_or_id is None:
         return None
@@ -54,12 +54,12 @@ def add_limit(parser: argparse.ArgumentParser, what: str) -> None:
         type=positive,
         default=100,
         metavar="N",
-        help=f"Most {what} to list (default: 100); 'all' lists every one.",
+        help=f"Maximum number of {what} to list (default: 100); 'all' lists all.",
     )
 
 
 def positive(text: str) -> int | None:
-    """Read a count, or `all`. Raises ArgumentTypeError."""
+    """Parse a count, or `all`. Raises ArgumentTypeError."""
     if text == "all":
         return None
     if not text.isdecimal() or int(text) == 0:
@@ -68,30 +68,23 @@ def positive(text: str) -> int | None:
 
 
 class Lister(lister.Lister):
-    """A list in which nothing is obeyed by whatever shows it."""
+    """A list whose cells are escaped for what displays them."""
 
-    def produce_output(
-        self,
-        parsed_args: argparse.Namespace,
-        column_names: Sequence[str],
-        data: Iterable[Sequence[object]],
-    ) -> int:
-        self.formatter = cast(Any, Harmless(self.formatter, parsed_args.formatter))
+    def produce_output(self, parsed_args: argparse.Namespace, column_names: Any, data: Any) -> int:
+        self.formatter = cast(Any, EscapingFormatter(self.formatter, parsed_args.formatter))
         return int(super().produce_output(parsed_args, column_names, data))
 
 
 class ShowOne(show.ShowOne):
-    """One thing, in which nothing is obeyed by whatever shows it."""
+    """One object, escaped for what displays it."""
 
-    def produce_output(
-        self, parsed_args: argparse.Namespace, column_names: Sequence[str], data: Sequence[object]
-    ) -> int:
-        self.formatter = cast(Any, Harmless(self.formatter, parsed_args.formatter))
+    def produce_output(self, parsed_args: argparse.Namespace, column_names: Any, data: Any) -> int:
+        self.formatter = cast(Any, EscapingFormatter(self.formatter, parsed_args.formatter))
         return int(super().produce_output(parsed_args, column_names, data))
 
 
 class WatchedLister(Lister):
-    """A list that may be shown again and again."""
+    """A list that --watch repeats."""
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser: argparse.ArgumentParser = super().get_parser(prog_name)
@@ -101,7 +94,7 @@ class WatchedLister(Lister):
             nargs="?",
             const=5.0,
             metavar="SECONDS",
-            help="Show it again every so many seconds (5 without a number), until Ctrl-C.",
+            help="Repeat the list every SECONDS seconds (default: 5) until Ctrl-C.",
         )
         return parser
 
@@ -109,7 +102,7 @@ class WatchedLister(Lister):
         if parsed_args.watch is None:
             return int(super().run(parsed_args))
         with _Interrupt() as interrupt:
-            while not interrupt.came:
+            while not interrupt.requested:
                 if self.app.stdout.isatty():
                     self.app.stdout.write(CLEAR_SCREEN)
                 super().run(parsed_args)
@@ -119,11 +112,11 @@ class WatchedLister(Lister):
 
 
 class _Interrupt:
-    """Ctrl-C as a flag: as an exception it would be lost, or told as an error, when it comes while
-    a library cleans up. A second one is an exception, for when no answer comes."""
+    """Ctrl-C as a flag. As an exception it could be lost, or be reported as an error, when it
+    arrives while a library cleans up. A second Ctrl-C is an exception, for when no answer comes."""
 
     def __enter__(self) -> "_Interrupt":
-        self.came = False
+        self.requested = False
         self._before = signal.signal(signal.SIGINT, self._note)
         return self
 
@@ -131,15 +124,15 @@ class _Interrupt:
         signal.signal(signal.SIGINT, self._before)
 
     def _note(self, *_: object) -> None:
-        if self.came:
+        if self.requested:
             raise KeyboardInterrupt
-        self.came = True
+        self.requested = True
 
     def wait(self, seconds: float) -> None:
-        """Return after so many seconds, or soon after Ctrl-C."""
+        """Wait for some seconds, or until Ctrl-C."""
         until_s = time.monotonic() + seconds
-        while not self.came and (left_s := until_s - time.monotonic()) > 0:
-            time.sleep(min(left_s, LOOK_S))
+        while not self.requested and (left_s := until_s - time.monotonic()) > 0:
+            time.sleep(min(left_s, POLL_S))
 
 
 def _seconds(text: str) -> float:

@@ -8,14 +8,14 @@ from synergy.client.types import Expiry
 
 
 class ShowExpiry(ShowOne):
-    """Show whether servers are ended, how many are due, and which Nova refuses to end."""
+    """Show whether expiry is running, how many servers are due, and which Nova refuses to end."""
 
     def take_action(self, parsed: argparse.Namespace) -> Pairs:
         return _pairs(client_of(self).reports.expiry())
 
 
 class ResumeExpiry(ShowOne):
-    """Let servers be ended again: all that are due, by the wall clock as it is."""
+    """Resume expiry: end all servers that are due by the current wall clock."""
 
     def take_action(self, parsed: argparse.Namespace) -> Pairs:
         return _pairs(client_of(self).reports.resume_expiry())

@@ -19,12 +19,12 @@ DEFAULT_ENDPOINT: Final = "http://127.0.0.1:8051"
 class SynergyApp(App):
     """One client for all subcommands.
 
-    With a cloud or an auth_url Keystone gives a token and tells where Synergy is; without, the API
-    is asked without a token, which a service on the embedded cloud takes.
+    With a cloud or an auth_url, Keystone issues a token and its catalogue has the endpoint. Without
+    either, requests have no token, which a service on the embedded cloud accepts.
     """
 
     def __init__(self, argv: Sequence[str] = ()) -> None:
-        """argv  tells which kind of authentication is asked for, and so which options there are"""
+        """argv  decides the authentication plugin, and so which options exist"""
         self._argv = list(argv)
         super().__init__(
             description="A fair, shared queue for OpenStack clouds.",
@@ -41,29 +41,29 @@ class SynergyApp(App):
     ) -> argparse.ArgumentParser:
         from openstack.config import OpenStackConfig
 
-        # Without this `usage report --end` would be taken for the beginning of --endpoint.
+        # With abbreviations, argparse would take `usage report --end` for --endpoint.
         exact = {**(argparse_kwargs or {}), "allow_abbrev": False}
         parser: argparse.ArgumentParser = super().build_option_parser(description, version, exact)
         parser.add_argument(
             "--endpoint",
             metavar="URL",
             default=os.environ.get("SYNERGY_ENDPOINT"),
-            help="URL of the Synergy API (environment: SYNERGY_ENDPOINT). Default: what Keystone's "
-            f"catalogue says, or {DEFAULT_ENDPOINT} when no cloud is named.",
+            help="URL of the Synergy API (environment: SYNERGY_ENDPOINT). Default: the endpoint in "
+            f"Keystone's catalogue, or {DEFAULT_ENDPOINT} without a cloud.",
         )
-        # Values come from clouds.yaml and the environment as well, once a subcommand needs them.
+        # clouds.yaml and the environment are read later, when a subcommand needs the client.
         self._clouds = OpenStackConfig()
         self._clouds.register_argparse_arguments(parser, self._argv)
         return parser
 
     @property
     def client_manager(self) -> "SynergyApp":
-        """Return what has the client, as the `openstack` command does."""
+        """Return the holder of the client, as the `openstack` command does."""
         return self
 
     @cached_property
     def synergy(self) -> Client:
-        """Return a client for the cloud or endpoint that was asked for."""
+        """Return a client for the given cloud or endpoint."""
         named = self.options.os_cloud or getattr(self.options, "os_auth_url", None)
         if not (named or os.environ.get("OS_CLOUD") or os.environ.get("OS_AUTH_URL")):
             verify = self.options.os_cacert or not self.options.insecure

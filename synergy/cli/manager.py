@@ -38,7 +38,7 @@ class ShowManager(_OneManager):
 
 
 class StartManager(_OneManager):
-    """Let a paused manager run."""
+    """Start a stopped manager."""
 
     def take_action(self, parsed: argparse.Namespace) -> Pairs:
         shown = client_of(self).managers.start(parsed.manager)
@@ -46,25 +46,25 @@ class StartManager(_OneManager):
 
 
 class StopManager(_OneManager):
-    """Stop a manager after the run it may be in, and tell what that means until it is started."""
+    """Stop a manager after its current run, and show what that means until it is started."""
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
         parser.add_argument(
-            "--dry-run", action="store_true", help="Stop nothing, and tell what it would mean."
+            "--dry-run", action="store_true", help="Only show what stopping it would mean."
         )
         return parser
 
     def take_action(self, parsed: argparse.Namespace) -> Pairs:
         managers = client_of(self).managers
         shown = managers.show if parsed.dry_run else managers.stop
-        told = (*_COLUMNS, "stopped_means")
+        shown_fields = (*_COLUMNS, "stopped_means")
         found = shown(parsed.manager)
-        return pairs({name: value for name, value in found.items() if name in told})
+        return pairs({name: value for name, value in found.items() if name in shown_fields})
 
 
 class ExecuteManager(Command):
-    """Run a command of a manager, and print its JSON answer."""
+    """Run a command of a manager, and print its JSON result."""
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser: argparse.ArgumentParser = super().get_parser(prog_name)
@@ -74,7 +74,7 @@ class ExecuteManager(Command):
             "arguments",
             nargs="*",
             metavar="NAME=VALUE",
-            help="Arguments; a value that is JSON is taken as such, any other as text.",
+            help="Arguments; a value is parsed as JSON if possible, else taken as text.",
         )
         return parser
 

@@ -1,6 +1,6 @@
-"""Options of the command line, made from what `core.declared` declares.
+"""Command-line options, built from the declarations in `core.declared`.
 
-Why: what the API takes is what an option offers, in the same words. Must not know any particular
+Why: options offer what the API accepts, with the same names and texts. Must not know any particular
 setting or filter.
 """
 
@@ -30,11 +30,11 @@ from synergy.core.declared.kinds import (
     UserId,
 )
 
-_MOST_CHOICES: Final = 8  # longer lists of words would bury the rest of the help
+_MAX_CHOICES: Final = 8  # a longer list would bury the rest of the help
 
 
 class _Amounts(argparse.Action):
-    """Adds up repeated options; a class that is named twice has its last amount."""
+    """Merges repeated options; of a class that is named twice the last amount counts."""
 
     def __call__(
         self, parser: object, namespace: object, values: Any, option_string: str | None = None
@@ -45,14 +45,14 @@ class _Amounts(argparse.Action):
 
 
 def whole_number(text: str) -> int:
-    """Read a whole number from 0. Raises ArgumentTypeError."""
+    """Parse a whole number from 0. Raises ArgumentTypeError."""
     if not text.isdecimal() or not text.isascii() or len(text) > 16:
         raise argparse.ArgumentTypeError(f"{text!r} must be a whole number from 0")
     return int(text)
 
 
 def _or_word(word: str, value: object, read: Callable[[str], object]) -> Callable[[str], object]:
-    """Return how an option is read that takes one word beside what `read` takes."""
+    """Return a parser that accepts one word besides what `read` accepts."""
 
     def either(text: str) -> object:
         if text == word:
@@ -66,32 +66,32 @@ def _or_word(word: str, value: object, read: Callable[[str], object]) -> Callabl
 
 
 def name_of(argument: Argument) -> str:
-    """Return the option of an argument: --ttl-s of ttl_s, --project of the id of one."""
+    """Return the option of an argument: --ttl-s for ttl_s, --project for project_id."""
     of_thing = isinstance(argument.kind, ProjectId | UserId | RequestId)
     name = argument.name.removesuffix("_id") if of_thing else argument.name
     return f"--{name.replace('_', '-')}"
 
 
 def add_options(parser: argparse.ArgumentParser, table: Sequence[Argument]) -> None:
-    """Add an option for each entry; one that is not given leaves nothing behind."""
+    """Add an option for each entry; one that is not given sets no attribute."""
     for one in table:
         note, how = _of_kind(one.kind)
-        said = "; ".join(text for text in (one.help.removesuffix("."), note) if text)
-        text = f"{said}.".replace("%", "%%")
+        help_text = "; ".join(text for text in (one.help.removesuffix("."), note) if text)
+        text = f"{help_text}.".replace("%", "%%")
         parser.add_argument(
             name_of(one), dest=one.name, help=text, default=argparse.SUPPRESS, **how
         )
 
 
 def given(parsed: argparse.Namespace, table: Sequence[Argument]) -> dict[str, Any]:
-    """Return what was given of the entries, by name."""
+    """Return the values of the given options, by name."""
     return {one.name: getattr(parsed, one.name) for one in table if hasattr(parsed, one.name)}
 
 
 def filters_given(
     client: Client, parsed: argparse.Namespace, table: Sequence[Argument]
 ) -> dict[str, Any]:
-    """Return what was given of filters, with the ids of projects and users that were named."""
+    """Return the values of the given filters, with names of projects and users resolved to ids."""
     found = given(parsed, table)
     project = next((found.get(one.name) for one in table if isinstance(one.kind, ProjectId)), None)
     for one in table:
@@ -103,7 +103,7 @@ def filters_given(
 
 
 def _of_kind(kind: Kind) -> tuple[str, dict[str, Any]]:
-    """Return what a kind adds to the help, and how argparse reads it."""
+    """Return what a kind adds to the help text, and its arguments for argparse."""
     match kind:
         case OrNone(inner, means):
             _, how = _of_kind(inner)
@@ -122,8 +122,8 @@ def _of_kind(kind: Kind) -> tuple[str, dict[str, Any]]:
             return "CLASS=none: no limit of its own", how
         case Number(unit=unit):
             return "", {"type": whole_number, "metavar": unit.upper() or "N"}
-        case Choice() if len(kind.texts) > _MOST_CHOICES:
-            return "", {}  # the service tells which there are
+        case Choice() if len(kind.texts) > _MAX_CHOICES:
+            return "", {}  # the service's error lists the choices
         case Choice():
             return "", {"choices": kind.texts}
         case Switch():
@@ -138,7 +138,7 @@ def _of_kind(kind: Kind) -> tuple[str, dict[str, Any]]:
 
 
 def _metavar_of(kind: Kind) -> str | None:
-    """Return what stands for a text in the help; None leaves it to the option's name."""
+    """Return the metavar of a text; None means the option's name."""
     match kind:
         case ProjectId():
             return "PROJECT"

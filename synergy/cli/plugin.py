@@ -1,4 +1,4 @@
-"""The same commands below `openstack synergy`: what osc-lib asks a plugin for."""
+"""The `openstack synergy` commands: the functions and names that osc-lib expects of a plugin."""
 
 import argparse
 from typing import Any, Final
@@ -12,7 +12,7 @@ API_VERSIONS: Final = ("1",)
 
 
 def make_client(instance: Any) -> Client:
-    """Return a client for the cloud that `openstack` was told."""
+    """Return a client for the cloud that `openstack` uses."""
     return Client(
         instance.session,
         region_name=instance.region_name,

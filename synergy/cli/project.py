@@ -49,7 +49,7 @@ class ShowProject(_OneProject):
 
 
 class AddProject(_OneProject):
-    """Manage a project: its quota moves into Synergy, its requests are queued."""
+    """Manage a project: its quota moves into Synergy, and its requests are queued."""
 
     settings = True
 
@@ -72,7 +72,7 @@ class SetProject(_OneProject):
 
 
 class RemoveProject(Command):
-    """Manage a project no longer: Nova gets back the quota it had."""
+    """Stop managing a project: its quota is restored in Nova."""
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser: argparse.ArgumentParser = super().get_parser(prog_name)

@@ -1,4 +1,4 @@
-"""JSON to the columns and rows that cliff prints: words for people, values for programs."""
+"""Converts JSON to the columns and rows that cliff prints: text for people, values for programs."""
 
 import argparse
 import re
@@ -18,10 +18,10 @@ Table = tuple[tuple[str, ...], list[Row]]
 
 
 class Shown(FormattableColumn[object]):
-    """A value of JSON, which a table shows in words."""
+    """A JSON value with a readable form for tables."""
 
     def __init__(self, value: object, text: str | None = None) -> None:
-        """text  the words, where they say more than `cell` would"""
+        """text  the readable form, where that of `cell` is not enough"""
         super().__init__(value)
         self._text = text
 
@@ -55,9 +55,13 @@ def _shown(value: object) -> object:
     return value if plain or isinstance(value, Shown) else Shown(value)
 
 
-class Harmless:
-    """A formatter of cliff whose cells are not obeyed by what shows them: a terminal, a spreadsheet
-    or a shell. Names come from users. JSON and YAML escape by themselves."""
+class EscapingFormatter:
+    """Wraps a cliff formatter and escapes cells for what displays them: terminal, spreadsheet,
+    shell.
+
+    Why: names come from users and could hold control sequences or formulas. JSON and YAML escape by
+    themselves.
+    """
 
     def __init__(self, formatter: Any, form: str) -> None:
         self._formatter, self._form = formatter, form
@@ -66,17 +70,17 @@ class Harmless:
         self, names: Sequence[str], data: Iterable[Iterable[object]], *rest: object
     ) -> None:
         """Write rows."""
-        shown = [tuple(harmless(value, self._form) for value in row) for row in data]
+        shown = [tuple(escaped(value, self._form) for value in row) for row in data]
         self._formatter.emit_list(names, shown, *rest)
 
-    def emit_one(self, names: Sequence[str], data: Iterable[object], *rest: object) -> None:
-        """Write the values of one thing."""
-        shown = tuple(harmless(value, self._form) for value in data)
+    def emit_one(self, names: Sequence[str], data: object, *rest: object) -> None:
+        """Write the values of one object."""
+        shown = tuple(escaped(value, self._form) for value in data)
         self._formatter.emit_one(names, shown, *rest)
 
 
-def harmless(value: object, form: str) -> object:
-    """Return a cell as a form of output may show it."""
+def escaped(value: object, form: str) -> object:
+    """Return a cell, escaped for an output format."""
     if form not in _FORMS:
         return value
     if form == "table":
@@ -93,16 +97,16 @@ def rows(found: Sequence[Mapping[str, object]], columns: Sequence[str]) -> Table
     return tuple(columns), [tuple(_shown(one.get(name)) for name in columns) for one in found]
 
 
-def pairs(shown: Mapping[str, object], **texts: str) -> Pairs:
-    """Return names and values; `texts` say some of them in words."""
+def pairs(shown: Mapping[str, Any], **texts: str) -> tuple[tuple[str, ...], tuple[Any, ...]]:
+    """Return names and values; `texts` are the readable forms of some of them."""
     return tuple(shown), tuple(
         Shown(value, texts[name]) if name in texts else _shown(value)
         for name, value in shown.items()
     )
 
 
-def lines(found: Sequence[Mapping[str, object]], form: str) -> str:
-    """Return a line for each, such as "{at}: {freed}"."""
+def lines(found: Sequence[object], form: str) -> str:
+    """Return one formatted line for each, such as "{at}: {freed}"."""
     return "\n".join(
         form.format(**{name: cell(value) for name, value in one.items()}) for one in found
     )
@@ -112,7 +116,7 @@ _PART = re.compile(r"\s*([A-Z][A-Z0-9_]{0,254})\s*=\s*([0-9]{1,16}|none)\s*", re
 
 
 def vector(text: str) -> dict[str, int | None]:
-    """Read VCPU=4,MEMORY_MB=none. Raises ArgumentTypeError."""
+    """Parse VCPU=4,MEMORY_MB=none. Raises ArgumentTypeError."""
     amounts: dict[str, int | None] = {}
     for part in text.split(","):
         found = _PART.fullmatch(part)

@@ -54,7 +54,11 @@ class ListShares(Lister):
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser: argparse.ArgumentParser = super().get_parser(prog_name)
         add_project(parser)
-        parser.add_argument("--explain", action="store_true", help="Say in words why.")
+        parser.add_argument(
+            "--explain",
+            action="store_true",
+            help="Add a column that explains each row in a sentence.",
+        )
         return parser
 
     def take_action(self, parsed: argparse.Namespace) -> Table:
@@ -83,9 +87,9 @@ class ListPriorities(WatchedLister):
 
 
 class ReportUsage(Lister):
-    """Report resource-hours by whom and on which quota, and what they cost.
+    """Report resource-hours by owner and quota, and their cost.
 
-    Of everybody it also tells what each project was promised of the shared quota, and got.
+    The report on all projects also shows each project's promised and delivered share.
     """
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:

@@ -39,12 +39,12 @@ class ListRequests(WatchedLister):
 class _OneRequest(ShowOne):
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser: argparse.ArgumentParser = super().get_parser(prog_name)
-        parser.add_argument("request", help="Id of the request, which is the server's.")
+        parser.add_argument("request", help="Id of the request, which is the id of its server.")
         return parser
 
 
 class ShowRequest(_OneRequest):
-    """Show a request with its history, and why it waits."""
+    """Show a request with its history and the reason why it waits."""
 
     def take_action(self, parsed: argparse.Namespace) -> Pairs:
         shown = client_of(self).requests.show(parsed.request)
@@ -52,14 +52,14 @@ class ShowRequest(_OneRequest):
 
 
 class ExplainRequest(_OneRequest):
-    """Tell why a request waits, its place in the queue, and what would unblock it."""
+    """Explain why a request waits, its position in the queue, and what would unblock it."""
 
     def take_action(self, parsed: argparse.Namespace) -> Pairs:
         return _explained(client_of(self).requests.explain(parsed.request))
 
 
 class CheckRequest(ShowOne):
-    """Tell whether servers would start now, and if not, why and when at the latest.
+    """Check whether servers would start now, and if not, why not and when at the latest.
 
     Nothing is created.
     """
@@ -69,35 +69,35 @@ class CheckRequest(ShowOne):
         parser.add_argument("--flavor", required=True, help="Name of a public flavor.")
         parser.add_argument("--count", type=int, default=1, metavar="N", help="How many servers.")
         parser.add_argument(
-            "--project", help="For this project; a name or an id. Default: that of the token."
+            "--project", help="Name or id of the project. Default: that of the token."
         )
         parser.add_argument(
             "--property", action="append", default=[], metavar="KEY=VALUE",
             help="Metadata of the server, such as quota=shared; may be given several times.",
         )  # fmt: skip
         parser.add_argument(
-            "--availability-zone", metavar="ZONE", help="The zone it would ask for. Default: any."
+            "--availability-zone",
+            metavar="ZONE",
+            help="Availability zone to request. Default: any.",
         )
-        parser.add_argument(
-            "--server-group", metavar="ID", help="The server group it would belong to."
-        )
+        parser.add_argument("--server-group", metavar="ID", help="Server group of the servers.")
         return parser
 
-    def take_action(self, parsed: argparse.Namespace) -> Pairs:
-        asked: dict[str, object] = {"count": parsed.count}
+    def take_action(self, parsed: argparse.Namespace) -> Any:
+        options: dict[str, Any] = {"count": parsed.count}
         if parsed.project:
-            asked["project"] = parsed.project
+            options["project"] = parsed.project
         if parsed.property:
-            asked["metadata"] = dict(_property(text) for text in parsed.property)
+            options["metadata"] = dict(_property(text) for text in parsed.property)
         for name in ("availability_zone", "server_group"):
             if getattr(parsed, name):
-                asked[name] = getattr(parsed, name)
-        found = client_of(self).requests.simulate(parsed.flavor, **asked)
+                options[name] = getattr(parsed, name)
+        found = client_of(self).requests.simulate(parsed.flavor, **options)
         return pairs(found, bounds=lines(found["bounds"], _BOUND))
 
 
 class _Many(Command):
-    """A command on several requests: each is tried, and those that fail are told."""
+    """A command on several requests: it tries each, and reports those that fail."""
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser: argparse.ArgumentParser = super().get_parser(prog_name)
@@ -120,33 +120,37 @@ class _Many(Command):
 
 
 class CancelRequest(_Many):
-    """Withdraw waiting requests; their servers end in ERROR with the reason."""
+    """Cancel waiting requests; their servers go to ERROR with the reason."""
 
     def action_of(self, client: Client, parsed: argparse.Namespace) -> Callable[[str], object]:
         return client.requests.cancel
 
 
 class HoldRequest(_Many):
-    """Keep waiting requests from starting, until they are released."""
+    """Keep waiting requests from starting until they are released."""
 
     def action_of(self, client: Client, parsed: argparse.Namespace) -> Callable[[str], object]:
         return client.requests.hold
 
 
 class ReleaseRequest(_Many):
-    """Give held or quarantined requests back to the queue."""
+    """Release held or quarantined requests to the queue."""
 
     def action_of(self, client: Client, parsed: argparse.Namespace) -> Callable[[str], object]:
         return client.requests.release
 
 
 class ExtendRequest(_Many):
-    """Let running shared servers live longer."""
+    """Extend the lifetime of running shared servers."""
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
         parser.add_argument(
-            "--by", type=int, required=True, metavar="SECONDS", help="How much longer."
+            "--by",
+            type=int,
+            required=True,
+            metavar="SECONDS",
+            help="Seconds to add to the lifetime.",
         )
         return parser
 
@@ -160,8 +164,8 @@ _BOUND: Final = (
 )
 
 
-def _explained(found: Mapping[str, Any]) -> Pairs:
-    """Return an explanation: words first, numbers after."""
+def _explained(found: Mapping[str, Any]) -> Any:
+    """Return an explanation: text first, numbers after."""
     unblocked = found["unblocked_by"] or dict.fromkeys(
         ("estimated_start", "enough_at", "releases", "smaller_flavors")
     )

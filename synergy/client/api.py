@@ -1,4 +1,5 @@
-"""One HTTP exchange with the API: its words on success, its words on failure. Knows no nouns."""
+"""One HTTP exchange with the API: returns its JSON, or raises its error. Must not know
+resources."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
@@ -10,15 +11,15 @@ from requests import Response
 from synergy.client.plain import plain
 
 VERSION: Final = "v1"
-_MARKERS: Final = ("number", "id", "user_id")  # what a page ends with, by the kind of its entries
+_MARKERS: Final = ("number", "id", "user_id")  # the key of an entry that is the next page's marker
 
 
 class ApiError(Exception):
-    """What the API answered, in its own words.
+    """An error answer of the API, with its text.
 
-    status      of HTTP
-    code        stable, for programs
-    request_id  for whoever reads the service's log
+    status      HTTP status
+    code        stable error code, for programs
+    request_id  to find the request in the service's log
     """
 
     def __init__(self, text: str, *, status: int = 0, code: str = "", request_id: str = "") -> None:
@@ -27,11 +28,11 @@ class ApiError(Exception):
 
 
 class Unreachable(ApiError):
-    """The API, or Keystone before it, does not answer."""
+    """The API, or Keystone, does not answer."""
 
 
 class Api:
-    """Speaks to one endpoint through an adapter of keystoneauth."""
+    """Sends requests to one endpoint through a keystoneauth adapter."""
 
     def __init__(self, adapter: Adapter) -> None:
         self._adapter = adapter
@@ -42,7 +43,7 @@ class Api:
         return self._send("GET", path, params=given)
 
     def pages(self, path: str, plural: str, limit: int | None, **query: object) -> Iterator[Any]:
-        """Walk a list over its pages, up to `limit` entries, None for all of them."""
+        """Yield the entries of a list over all its pages, up to `limit`, all for None."""
         marker, left = query.pop("marker", None), limit
         while left is None or left > 0:
             size = 1000 if left is None else min(left, 1000)
@@ -53,7 +54,7 @@ class Api:
                 return
             marker = next((entries[-1][key] for key in _MARKERS if key in entries[-1]), None)
             if marker is None:
-                raise _not_synergys(plural)
+                raise _unexpected_answer(plural)
             left = None if left is None else left - len(entries)
 
     def post(
@@ -82,8 +83,8 @@ class Api:
             )
         except ClientException as error:
             raise Unreachable(
-                f"the Synergy API does not answer: {_in_short(error)}; is synergy-service running, "
-                "is the endpoint right, and does Keystone know you?"
+                f"the Synergy API does not answer: {_short_cause(error)}; is synergy-service "
+                "running, is the endpoint right, and does Keystone know you?"
             ) from error
         try:
             body = response.json() if response.content else None
@@ -95,14 +96,14 @@ class Api:
         if response.status_code >= 400:
             raise _error_of(response, body)
         if not isinstance(body, dict | None):
-            raise ApiError(f"{response.url} answered no JSON object: it is not Synergy")
+            raise ApiError(f"{response.url} did not answer a JSON object: it is not Synergy")
         return body
 
 
 def part_of(answer: object, name: str) -> Any:
     """Return a part of an answer. Raises ApiError when it is not there."""
     if not isinstance(answer, dict) or name not in answer:
-        raise _not_synergys(name)
+        raise _unexpected_answer(name)
     return answer[name]
 
 
@@ -110,7 +111,7 @@ def object_in(answer: object, name: str) -> dict[str, Any]:
     """Return an object of an answer. Raises ApiError when there is none."""
     found = part_of(answer, name)
     if not isinstance(found, dict):
-        raise _not_synergys(name)
+        raise _unexpected_answer(name)
     return found
 
 
@@ -118,33 +119,35 @@ def objects_in(answer: object, name: str) -> list[dict[str, Any]]:
     """Return a list of objects of an answer. Raises ApiError when there is none."""
     found = part_of(answer, name)
     if not isinstance(found, list) or not all(isinstance(one, dict) for one in found):
-        raise _not_synergys(name)
+        raise _unexpected_answer(name)
     return found
 
 
-def _not_synergys(name: str) -> ApiError:
+def _unexpected_answer(name: str) -> ApiError:
     return ApiError(
-        f"the answer has no usable {name!r}: who answers at the endpoint is not Synergy, or is of "
-        "another version than this client"
+        f"the answer has no usable {name!r}: the endpoint is not Synergy, or its version does not "
+        "match this client"
     )
 
 
-def _in_short(error: Exception) -> str:
-    """Return what happened, without the objects of urllib3 that it happened in."""
+def _short_cause(error: Exception) -> str:
+    """Return the cause of an error, without the object representations of urllib3."""
     words, _, cause = str(error).partition(": HTTP")
     reason = cause.rpartition("[Errno ")[2].partition("] ")[2].rstrip("\"')")
     return f"{words} ({reason})" if reason else words
 
 
-def _error_of(response: Response, body: object) -> ApiError:
-    told = body.get("errors") if isinstance(body, dict) else None
+def _error_of(response: Any, body: Any) -> ApiError:
+    errors = body.get("errors") if isinstance(body, dict) else None
     request_id = response.headers.get("X-Openstack-Request-Id", "")
-    if not told or not isinstance(told, list) or not all(_is_error(one) for one in told):
+    if not errors or not isinstance(errors, list) or not all(_is_error(one) for one in errors):
         text = f"the API answered {response.status_code} without a reason: is it Synergy?"
         return ApiError(text, status=response.status_code, request_id=request_id)
-    text = plain("; ".join(f"{one['detail']} ({one['code']})" for one in told))
-    return ApiError(text, status=response.status_code, code=told[0]["code"], request_id=request_id)
+    text = plain("; ".join(f"{one['detail']} ({one['code']})" for one in errors))
+    return ApiError(
+        text, status=response.status_code, code=errors[0]["code"], request_id=request_id
+    )
 
 
-def _is_error(told: object) -> bool:
-    return isinstance(told, dict) and {"detail", "code"} <= told.keys()
+def _is_error(errors: object) -> bool:
+    return isinstance(errors, dict) and {"detail", "code"} <= errors.keys()

@@ -1,4 +1,4 @@
-"""The nouns of the API as Python: one object a noun, typed answers.
+"""The resources of the API as Python objects, with typed answers.
 
 import openstack
 from synergy.client import Client
@@ -39,7 +39,7 @@ TIMEOUT_S: Final = 60
 
 
 class Client:
-    """Everything that the API offers. Whatever it refuses raises ApiError."""
+    """The whole API. Every error answer raises ApiError."""
 
     def __init__(
         self,
@@ -49,7 +49,8 @@ class Client:
         region_name: str | None = None,
         interface: str | None = None,
     ) -> None:
-        """session  of keystoneauth; the endpoint of the service type `synergy` is asked."""
+        """session  a keystoneauth session; its catalogue gives the endpoint of service type
+        `synergy`"""
         override = endpoint_override and endpoint_override.rstrip("/").removesuffix(f"/{VERSION}")
         adapter = Adapter(
             session,
@@ -67,9 +68,9 @@ class Client:
 
 
 def connect(endpoint: str, *, verify: bool | str = True) -> Client:
-    """Return a client of a service that asks for no token, such as one on the embedded cloud.
+    """Return a client of a service that needs no token, such as one on the embedded cloud.
 
-    verify  whether TLS is, or a file with the certificates to trust
+    verify  whether to verify TLS certificates, or a file with the CA certificates to trust
     """
     session = Session(auth=NoAuth(endpoint=endpoint), timeout=TIMEOUT_S, verify=verify)
     return Client(session, endpoint_override=endpoint)
@@ -88,21 +89,21 @@ class Managers(_Noun):
         return cast(list[Manager], objects_in(self._api.get("/managers"), "managers"))
 
     def show(self, name: str) -> Manager:
-        """Return one."""
+        """Return one manager."""
         return cast(Manager, object_in(self._api.get(f"/managers/{_part(name)}"), "manager"))
 
     def start(self, name: str) -> Manager:
-        """Let a paused one run."""
+        """Start a stopped manager."""
         return cast(Manager, object_in(self._api.post(f"/managers/{_part(name)}/start"), "manager"))
 
     def stop(self, name: str) -> Manager:
-        """Pause one."""
+        """Stop a manager."""
         return cast(Manager, object_in(self._api.post(f"/managers/{_part(name)}/stop"), "manager"))
 
     def execute(
         self, name: str, command: str, arguments: Mapping[str, object] | None = None
     ) -> Any:
-        """Run a command, and return its answer."""
+        """Run a command, and return its result."""
         path = f"/managers/{_part(name)}/commands/{_part(command)}"
         return part_of(self._api.post(path, arguments), "result")
 
@@ -115,7 +116,7 @@ class Projects(_Noun):
         return list(self._api.pages("/projects", "projects", None))
 
     def show(self, project: str) -> Project:
-        """Return one with its users."""
+        """Return a project with its users."""
         return cast(Project, object_in(self._api.get(f"/projects/{_part(project)}"), "project"))
 
     def add(self, project: str, **settings: object) -> Project:
@@ -124,13 +125,14 @@ class Projects(_Noun):
         return cast(Project, object_in(self._api.post("/projects", body), "project"))
 
     def set(self, project: str, *, revision: str | None = None, **settings: object) -> Project:
-        """Change a project; with a revision only if it is still at that one."""
+        """Change a project; with a revision, only if it is still the current one."""
         path = f"/projects/{_part(project)}"
         changed = self._api.patch(path, settings, revision=revision)
         return cast(Project, object_in(changed, "project"))
 
     def remove(self, project: str, *, servers: str = "keep", revision: str | None = None) -> None:
-        """Manage a project no longer; its shared servers: keep them, or let them expire."""
+        """Stop managing a project; `servers` says whether to keep its shared servers or expire
+        them."""
         self._api.delete(
             f"/projects/{_part(project)}", revision=revision, params={"servers": servers}
         )
@@ -153,41 +155,41 @@ class Requests(_Noun):
     def list(
         self, *, limit: int | None = None, states: Sequence[str] = (), **filters: object
     ) -> Iterator[Request]:
-        """Walk requests over all pages, up to `limit`.
+        """Yield requests over all pages, up to `limit`.
 
         filters  parameters of GET /v1/requests, such as project_id, flavor or sort_key
         """
         return self._api.pages("/requests", "requests", limit, state=list(states), **filters)
 
     def show(self, request_id: str) -> Request:
-        """Return one with its history."""
+        """Return a request with its history."""
         return cast(Request, object_in(self._api.get(f"/requests/{_part(request_id)}"), "request"))
 
     def explain(self, request_id: str) -> Explanation:
-        """Tell why it waits, and until when."""
+        """Return why a request waits, and until when."""
         found = self._api.get(f"/requests/{_part(request_id)}/explain")
         return cast(Explanation, object_in(found, "explanation"))
 
     def hold(self, request_id: str, *, revision: str | None = None) -> Request:
-        """Keep it from starting."""
+        """Hold a request: keep it from starting."""
         return self._act(request_id, "hold", {}, revision)
 
     def release(self, request_id: str, *, revision: str | None = None) -> Request:
-        """Give it back to the queue."""
+        """Release a request to the queue."""
         return self._act(request_id, "release", {}, revision)
 
     def cancel(self, request_id: str, *, revision: str | None = None) -> Request:
-        """Withdraw it."""
+        """Cancel a request."""
         return self._act(request_id, "cancel", {}, revision)
 
     def extend(self, request_id: str, by_s: int, *, revision: str | None = None) -> Request:
-        """Let its server live `by_s` seconds longer."""
+        """Extend the lifetime of a request's server by `by_s` seconds."""
         return self._act(request_id, "extend", {"by_s": by_s}, revision)
 
-    def simulate(self, flavor: str, **asked: object) -> Simulation:
-        """Tell whether servers would start now; `asked` may hold project, count,
-        metadata, availability_zone and server_group."""
-        found = self._api.post("/simulate", {"flavor": flavor, **asked})
+    def simulate(self, flavor: str, **options: object) -> Simulation:
+        """Return whether servers would start now; `options` are project, count, metadata,
+        availability_zone and server_group."""
+        found = self._api.post("/simulate", {"flavor": flavor, **options})
         return cast(Simulation, object_in(found, "simulation"))
 
     def _act(
@@ -205,33 +207,33 @@ class Reports(_Noun):
         return cast(Quota, object_in(self._api.get("/quotas", project_id=project_id), "quota"))
 
     def shares(self, project_id: str | None = None) -> list[Share]:
-        """Return the share tree, or a project's rows of it."""
+        """Return the share tree, or the rows of one project."""
         return cast(
             list[Share], objects_in(self._api.get("/shares", project_id=project_id), "shares")
         )
 
     def priorities(self, *, limit: int | None = None, **filters: object) -> Iterator[Priority]:
-        """Walk queued requests with the terms of their priorities."""
+        """Yield queued requests with the terms of their priorities."""
         return self._api.pages("/priorities", "priorities", limit, **filters)
 
     def usage(self, **query: object) -> list[Usage]:
         """Return rows of usage; query may hold project_id, begin, end, period and group_by."""
         return cast(list[Usage], objects_in(self._api.get("/usage", **query), "usage"))
 
-    def events(self, *, limit: int | None = None, **filters: object) -> Iterator[Event]:
-        """Walk what happened to requests, oldest first."""
+    def events(self, *, limit: int | None = None, **filters: Any) -> Iterator[Event]:
+        """Yield the events of requests, oldest first."""
         return self._api.pages("/events", "events", limit, **filters)
 
-    def expiry(self) -> Expiry:
-        """Return whether servers are ended, or why not."""
-        return cast(Expiry, object_in(self._api.get("/expiry"), "expiry"))
+    def expiry(self) -> dict[str, Any]:
+        """Return whether expiry is running, or why not."""
+        return object_in(self._api.get("/expiry"), "expiry")
 
-    def resume_expiry(self) -> Expiry:
-        """Let servers be ended again: all that are due, by the wall clock as it is."""
-        return cast(Expiry, object_in(self._api.post("/expiry/resume", {}), "expiry"))
+    def resume_expiry(self) -> dict[str, Any]:
+        """Resume expiry: end all servers that are due by the current wall clock."""
+        return object_in(self._api.post("/expiry/resume", {}), "expiry")
 
-    def audit(self, *, limit: int | None = None, **filters: object) -> Iterator[Change]:
-        """Walk who changed what through the API, oldest first."""
+    def audit(self, *, limit: int | None = None, **filters: Any) -> Iterator[Change]:
+        """Yield the changes made through the API, oldest first."""
         return self._api.pages("/audit", "audit", limit, **filters)
 
     def latest_round(self) -> Round:

@@ -1,4 +1,4 @@
-"""Clocks that move only when they are told to: the world's, and a host's that may be wrong."""
+"""Clocks that move only on demand: the world's, and a host's, which may be wrong."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Final
@@ -7,7 +7,7 @@ START: Final = datetime(2017, 3, 1, tzinfo=UTC)
 
 
 class VirtualClock:
-    """Virtual time: `now` and `monotonic_s` are one."""
+    """Virtual time: `now` and `monotonic_s` advance together."""
 
     def __init__(self, start: datetime = START) -> None:
         self._start, self._now = start, start
@@ -25,12 +25,12 @@ class VirtualClock:
         return self._start + timedelta(seconds=offset_s)
 
     def move_to(self, instant: datetime) -> None:
-        """Go forward; time never goes back."""
+        """Advance to an instant; an earlier one changes nothing."""
         self._now = max(self._now, instant)
 
 
 class HostClock:
-    """The clocks of one host: the wall clock may be set, the monotonic one goes on."""
+    """The clocks of one host: the wall clock can be set, the monotonic one cannot."""
 
     def __init__(self, world: VirtualClock) -> None:
         self._world = world

@@ -1,7 +1,7 @@
 """`synergy demo` and `synergy simulate`: arguments, progress and output, and nothing else.
 
-The simulator is imported when it runs: every subcommand of `synergy` loads this module, and must
-not wait for the database and for plots.
+Why the simulator is imported only when it runs: every subcommand of `synergy` loads this module,
+and must not wait for imports of the database and of matplotlib.
 """
 
 import argparse
@@ -28,36 +28,36 @@ from synergy.sim import padova
 if TYPE_CHECKING:
     from synergy.sim.observe import Observer
 
-Tell = Callable[[float, str], None]  # part done in [0, 1], and what to say
+ShowProgress = Callable[[float, str], None]  # fraction done in [0, 1], and a text
 
 
 @contextmanager
-def progress_on(stream: TextIO, title: str) -> Iterator[Tell]:
-    """Show progress: a bar on a terminal, else a plain line for every twentieth."""
+def progress_on(stream: TextIO, title: str) -> Iterator[ShowProgress]:
+    """Show progress: a bar on a terminal, else a plain line for every 5 per cent."""
     if stream.isatty():
         columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
         with Progress(
-            *columns, TextColumn("{task.fields[said]}"), console=Console(file=stream)
+            *columns, TextColumn("{task.fields[text]}"), console=Console(file=stream)
         ) as bar:
-            task = bar.add_task(title, total=1.0, said="")
-            yield lambda part, said: bar.update(task, completed=part, said=said)
+            task = bar.add_task(title, total=1.0, text="")
+            yield lambda part, text: bar.update(task, completed=part, text=text)
         return
-    told = -1
+    shown_part = -1
 
-    def tell(part: float, said: str) -> None:
-        nonlocal told
-        if int(part * 20) > told:
-            told = int(part * 20)
-            print(f"{title} {part:4.0%}  {said}", file=stream, flush=True)
+    def show_progress(part: float, text: str) -> None:
+        nonlocal shown_part
+        if int(part * 20) > shown_part:
+            shown_part = int(part * 20)
+            print(f"{title} {part:4.0%}  {text}", file=stream, flush=True)
 
-    yield tell
+    yield show_progress
 
 
 def _prepare() -> None:
-    """A simulation is one long computation: no log, and no search for garbage in what stays.
+    """Silence the logs, and tune garbage collection for one long computation.
 
-    To be called before the simulator is imported, for alembic logs what it imports. What a manager
-    fails with ends the simulation, and is said then by the command, whose logger is `synergy`.
+    Call it before the simulator is imported, because alembic logs during its import. The failure of
+    a manager is not lost: it ends the simulation, and the command reports it.
     """
     for name in ("synergy.managers", "synergy.drivers", "synergy.db", "alembic"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
@@ -84,7 +84,7 @@ def _add_format(parser: argparse.ArgumentParser) -> None:
 
 
 class Demo(Command):
-    """Run the Padova experiment on the embedded cloud and show what was promised and delivered."""
+    """Run the Padova experiment on the embedded cloud and show promised and delivered shares."""
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         """Declare the arguments."""
@@ -94,7 +94,7 @@ class Demo(Command):
             "--algorithm",
             choices=[one.value for one in Algorithm],
             default=Algorithm.FAIR_TREE.value,
-            help="How fair-share factors are made (default: fair_tree).",
+            help="Algorithm of the fair-share factors (default: fair_tree).",
         )
         parser.add_argument(
             "--user-shares",
@@ -125,13 +125,15 @@ class Demo(Command):
 
         report.check(parsed.output)
         virtual_s = parsed.hours * 3600
-        with progress_on(sys.stderr, f"Padova, {parsed.algorithm}") as tell:
+        with progress_on(sys.stderr, f"Padova, {parsed.algorithm}") as show_progress:
             result = demo.run(
                 seed=parsed.seed,
                 algorithm=parsed.algorithm,
                 user_shares=parsed.user_shares,
                 virtual_s=virtual_s,
-                progress=lambda observer, done_s: tell(done_s / virtual_s, _said(observer, done_s)),
+                progress=lambda observer, done_s: show_progress(
+                    done_s / virtual_s, _progress_text(observer, done_s)
+                ),
             )
         path = report.write(result, parsed.output)
         if parsed.format == "json":
@@ -148,7 +150,7 @@ def _print_json(result: dict[str, object], stream: TextIO) -> None:
     stream.write("\n")
 
 
-def _said(observer: "Observer", done_s: float) -> str:
+def _progress_text(observer: "Observer", done_s: float) -> str:
     from synergy.sim.observe import shares_of
 
     parts = shares_of(observer.delivered_by_project())
@@ -175,13 +177,13 @@ class Simulate(Command):
             type=partial(integer, what="--vcpus", lowest=1, highest=2**31 - 1),
             required=True,
             metavar="N",
-            help="Size of the pool, all of it shared.",
+            help="Size of the shared quota.",
         )
         parser.add_argument(
             "--policy",
             choices=[one.value for one in Discipline],
             default=Discipline.GREEDY.value,
-            help="What happens behind a request that does not fit (default: greedy).",
+            help="How to schedule past a request that does not fit (default: greedy).",
         )
         parser.add_argument(
             "--order",
@@ -199,7 +201,7 @@ class Simulate(Command):
         parser.add_argument(
             "--skip-bad-lines",
             action="store_true",
-            help="Count lines that are no job, by what is wrong, instead of stopping.",
+            help="Skip invalid lines and count them by error, instead of stopping.",
         )
         parser.add_argument(
             "--trace-out", type=Path, metavar="FILE.csv", help="Write one row for each request."
@@ -213,11 +215,11 @@ class Simulate(Command):
 
         if parsed.trace_out is not None:
             replay.check_trace(parsed.trace_out)
-        with progress_on(sys.stderr, Path(parsed.file).name) as tell:
+        with progress_on(sys.stderr, Path(parsed.file).name) as show_progress:
             workload = swf.read(
                 parsed.file,
                 skip_bad_lines=parsed.skip_bad_lines,
-                progress=lambda rows: tell(0.0, f"{rows:,} rows read"),
+                progress=lambda rows: show_progress(0.0, f"{rows:,} rows read"),
             )
             result = replay.run(
                 workload,
@@ -226,7 +228,9 @@ class Simulate(Command):
                 order=parsed.order,
                 boot_s=parsed.boot_s,
                 seed=parsed.seed,
-                progress=lambda done, count: tell(done / count, f"{done:,} of {count:,} ended"),
+                progress=lambda done, count: show_progress(
+                    done / count, f"{done:,} of {count:,} ended"
+                ),
             )
         if parsed.trace_out is not None:
             result.write_trace(parsed.trace_out)

@@ -1,4 +1,5 @@
-"""Runs the Padova experiment through the real managers, and measures what was promised.
+"""Runs the Padova experiment through the real managers, and compares delivered with promised
+shares.
 
 Must not print: the command shows progress and results.
 """
@@ -17,7 +18,7 @@ SAMPLE_EVERY_S = 600.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProjectResult:
-    """What one project was promised and given, as parts of the whole, in [0, 1]."""
+    """One project's promised and delivered share of the whole, in [0, 1]."""
 
     name: str
     promised_share: float
@@ -28,7 +29,7 @@ class ProjectResult:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UserResult:
-    """What one user was promised and given, as parts of the whole, in [0, 1]."""
+    """One user's promised and delivered share of the whole, in [0, 1]."""
 
     project: str
     name: str
@@ -53,7 +54,7 @@ class DemoResult:
     series: Series
 
     def as_json(self, report: str) -> dict[str, object]:
-        """Return the published shape."""
+        """Return the result in its published JSON form."""
         return {
             "seed": self.seed,
             "algorithm": self.algorithm,
@@ -98,11 +99,11 @@ def run(
     progress: Progress,
     virtual_s: float = padova.VIRTUAL_S,
 ) -> DemoResult:
-    """Run the experiment for `virtual_s` seconds and return what it delivered."""
+    """Run the experiment for `virtual_s` seconds and return its result."""
     began_s = time.monotonic()
     with temporary_store() as store:
         engine = Engine(padova.cloud(), padova.settings(algorithm), store=store, seed=seed)
-        _take_projects_in(engine, user_shares)
+        _add_projects(engine, user_shares)
         observer = Observer(engine.clock)
         engine.listen(observer)
         _Robots(engine, seed, virtual_s)
@@ -136,7 +137,7 @@ def run(
     )
 
 
-def _take_projects_in(engine: Engine, user_shares: str) -> None:
+def _add_projects(engine: Engine, user_shares: str) -> None:
     projects = engine.managers["project"]
     for name, part in padova.PROMISED.items():
         projects.execute(
@@ -153,18 +154,18 @@ def _take_projects_in(engine: Engine, user_shares: str) -> None:
 
 
 class _Robots:
-    """Look at the cloud at a constant rate: delete the servers that are done, submit new ones."""
+    """Poll the cloud at a constant rate: delete the servers that are done, submit new ones."""
 
     def __init__(self, engine: Engine, seed: int, until_s: float) -> None:
         self._engine, self._until_s = engine, until_s
         self._arrivals = padova.arrivals(seed)
         self._next = next(self._arrivals, None)
-        self._looks: dict[str, int] = {}  # wanted by their users for so many looks
-        self._running: dict[str, int] = {}  # and so many are left
+        self._polls: dict[str, int] = {}  # how many polls each waiting server will run for
+        self._running: dict[str, int] = {}  # how many polls are left to each running server
         engine.listen(self._on_event)
-        engine.after(0.0, self._look)
+        engine.after(0.0, self._poll)
 
-    def _look(self) -> None:
+    def _poll(self) -> None:
         for server_id in list(self._running):
             self._running[server_id] -= 1
             if self._running[server_id] == 0:
@@ -175,7 +176,7 @@ class _Robots:
             self._submit(self._next)
             self._next = next(self._arrivals, None)
         if now_s + padova.ROBOT_S < self._until_s:
-            self._engine.after(padova.ROBOT_S, self._look)
+            self._engine.after(padova.ROBOT_S, self._poll)
 
     def _submit(self, arrival: padova.Arrival) -> None:
         (server_id,) = self._engine.nova.create_server(
@@ -186,15 +187,15 @@ class _Robots:
             metadata={},
             count=1,
         )
-        self._looks[server_id] = arrival.looks
+        self._polls[server_id] = arrival.polls
 
     def _on_event(self, event: Fact) -> None:
         if isinstance(event, ServersActive):
             for request in event.requests:
-                self._running[request.request_id] = self._looks.pop(request.request_id)
+                self._running[request.request_id] = self._polls.pop(request.request_id)
         elif isinstance(event, QuotaReleased):
             for request in event.requests:
-                self._running.pop(request.request_id, None)  # its lifetime ended first
+                self._running.pop(request.request_id, None)  # it expired first
 
 
 def _project_results(observer: Observer) -> tuple[ProjectResult, ...]:

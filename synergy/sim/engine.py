@@ -1,7 +1,7 @@
 """A discrete-event loop that drives the service's own managers on the embedded cloud.
 
-Why: the demo and the simulator are worth something only if they run what the service runs. Must not
-decide anything: it moves the clock to the next thing that is due, and calls who is due.
+Why: the demo and the simulator are meaningful only if they run the service's own code. Must not
+decide anything: it moves the clock to the next due instant, and runs what is due.
 """
 
 import heapq
@@ -41,7 +41,7 @@ from synergy.ports import SiteFactor
 from synergy.sim.clock import HostClock, VirtualClock
 from synergy.sim.guard import Guarded
 
-# Whoever is due at one instant runs in this order: what ends, news, sizes, then decisions.
+# Managers that are due at the same instant run in this order: ends, news, sizes, then decisions.
 MANAGERS: tuple[type[Manager], ...] = (
     ProjectManager,
     ExpiryManager,
@@ -52,7 +52,9 @@ MANAGERS: tuple[type[Manager], ...] = (
     FairShareManager,
     SchedulerManager,
 )
-SETTLED = timedelta(hours=1)  # who was woken, or waits for others to finish, is due before that
+IDLE_SKIP = timedelta(
+    hours=1
+)  # a manager that was woken, or waits for others, is due sooner than this
 Settings = Mapping[str, Mapping[str, object]]
 NO_TIME: Final = timedelta()
 
@@ -73,10 +75,10 @@ class Engine:
         boot_id: str = "virtual",
         off: timedelta = NO_TIME,
     ) -> None:
-        """Start Synergy, beside a fresh cloud or, after a crash, beside one that goes on.
+        """Start Synergy with a new cloud or, after a crash, with one that kept running.
 
-        boot_id  which start of its machine it is
-        off      by how much the wall clock of its host is ahead of the world
+        boot_id  identifies the boot of its machine
+        off      how far the host's wall clock is ahead of the world's
         """
         self.clock = clock or VirtualClock()
         self.host_clock = HostClock(self.clock)
@@ -91,7 +93,7 @@ class Engine:
         with store.reading() as uow:
             self._watched.go_on_from(uow.safety.mark())
         self._site_factors = dict(site_factors or {})
-        self.tolerant = False  # go on when a manager fails, as the service does
+        self.tolerant = False  # continue when a manager fails, as the service does
         self._heap: list[tuple[datetime, int, Callable[[], None]]] = []
         self._count = 0
         self._listeners: list[Callable[[Fact], None]] = []
@@ -115,7 +117,7 @@ class Engine:
             self._due[name] = self.clock.now()
 
     def needs_of(self, name: str) -> dict[str, object]:
-        """Return what a manager's constructor may ask for, by parameter name."""
+        """Return what a manager's constructor may need, by parameter name."""
         ports = {
             "intake": self.nova,
             "conductor": self.nova,
@@ -136,7 +138,7 @@ class Engine:
         }
 
     def listen(self, listener: Callable[[Fact], None]) -> None:
-        """Let `listener` see every event that managers publish."""
+        """Call `listener` with every event that managers publish."""
         self._listeners.append(listener)
 
     def publish(self, event: Fact) -> None:
@@ -150,17 +152,17 @@ class Engine:
     def _wake(self, name: str) -> None:
         self._due[name] = self.clock.now()
 
-    def at(self, instant: datetime, happen: Callable[[], None]) -> None:
-        """Let something happen at an instant, after what was asked for earlier."""
+    def at(self, instant: datetime, action: Callable[[], None]) -> None:
+        """Schedule an action at an instant, after the actions already scheduled for it."""
         self._count += 1
-        heapq.heappush(self._heap, (instant, self._count, happen))
+        heapq.heappush(self._heap, (instant, self._count, action))
 
-    def after(self, delay_s: float, happen: Callable[[], None]) -> None:
-        """Let something happen in `delay_s` seconds."""
-        self.at(self.clock.now() + timedelta(seconds=delay_s), happen)
+    def after(self, delay_s: float, action: Callable[[], None]) -> None:
+        """Schedule an action in `delay_s` seconds."""
+        self.at(self.clock.now() + timedelta(seconds=delay_s), action)
 
     def run_until(self, end: datetime) -> None:
-        """Go on until `end`. Raises what a manager failed with: a simulation hides nothing."""
+        """Run until `end`. Raises SimulationFailed when a manager fails."""
         while (instant := self._next_instant()) <= end:
             self.clock.move_to(instant)
             self._run_instant()
@@ -169,21 +171,21 @@ class Engine:
     def run_until_idle(
         self, is_done: Callable[[], bool], *, is_quiet: Callable[[], bool] = lambda: False
     ) -> None:
-        """Go on until `is_done`, asked after each instant.
+        """Run until `is_done`, which is checked after each instant.
 
-        While `is_quiet`, managers do not run their rounds of the clock until something happens: a
+        While `is_quiet`, periodic runs of managers are skipped up to the next scheduled action: a
         log may have gaps of years.
         """
         while not is_done():
             instant = self._next_instant()
-            if self._heap and is_quiet() and instant >= self.clock.now() + SETTLED:
+            if self._heap and is_quiet() and instant >= self.clock.now() + IDLE_SKIP:
                 instant = max(instant, self._heap[0][0])
                 self._due = {name: max(due, instant) for name, due in self._due.items()}
             self.clock.move_to(instant)
             self._run_instant()
 
-    def has_plans(self) -> bool:
-        """Tell whether anything is to happen besides what managers do."""
+    def has_pending(self) -> bool:
+        """Return whether anything is scheduled besides the managers' periodic runs."""
         return bool(self._heap) or self.nova.next_due_at() is not None
 
     def _next_instant(self) -> datetime:
@@ -208,7 +210,7 @@ class Engine:
 
 
 class SimulationFailed(SynergyError):
-    """A manager failed while it was simulated."""
+    """A manager failed during a simulation."""
 
     code = "simulation_failed"
 
@@ -218,14 +220,14 @@ class SimulationFailed(SynergyError):
 
 @contextmanager
 def temporary_store(folder: Path | None = None) -> Iterator[SqlStore]:
-    """Open a fresh SQLite store with a key of its own, and remove it afterwards."""
+    """Create a temporary SQLite store with its own key, and remove it afterwards."""
     with tempfile.TemporaryDirectory(prefix="synergy-", dir=folder) as place:
         conf = cfg.ConfigOpts()
         conf.register_opts(DATABASE_OPTIONS, group="database")
         conf(args=[], project="synergy", default_config_files=[], default_config_dirs=[])
         conf.set_override("connection", f"sqlite:///{place}/synergy.sqlite", group="database")
         conf.set_override("sqlite_synchronous", False, group="database")
-        conf.set_override("sqlite_busy_s", 0.1, group="database")  # it is ours alone
+        conf.set_override("sqlite_busy_s", 0.1, group="database")  # no other process uses it
         engine = open_engine(conf.database, create=True)
         upgrade(engine)
         store = SqlStore(engine, Vault([new_key()]))

@@ -1,7 +1,7 @@
-"""The same arrivals on fixed quotas alone: Nova as it is, which rejects what does not fit.
+"""The same arrivals with fixed quotas only: plain Nova, which rejects what does not fit.
 
-Each project gets its promised part of the shared quota as a quota of its own. Source: Nova's quota
-check; a server counts from the request to its deletion, nothing waits.
+Each project gets its promised share of the shared quota as its own quota. Source: Nova's quota
+check; a server counts from the request to its deletion, and nothing waits.
 """
 
 import heapq
@@ -18,7 +18,7 @@ def utilisation(
     vcpus: int,
     span_s: float,
 ) -> float:
-    """Return the part of `vcpus` that was in use over `span_s` seconds, in [0, 1]."""
+    """Return the fraction of `vcpus` in use over `span_s` seconds, in [0, 1]."""
     used = dict.fromkeys(quotas, NOTHING)
     ends: list[tuple[float, int, str, Resources]] = []
     held_vcpu_s = 0.0
@@ -37,7 +37,7 @@ def utilisation(
 
 
 def split(whole: Resources, parts: Mapping[str, float]) -> dict[str, Resources]:
-    """Divide a resource vector by parts; rounding down goes to the largest part's owner."""
+    """Split a resource vector by fractions; the largest gets what rounding down leaves."""
     shares = {
         name: Resources.of({c: int(amount * part) for c, amount in whole.items()})
         for name, part in parts.items()

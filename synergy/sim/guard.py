@@ -1,7 +1,7 @@
-"""Keeps managers from asking the cloud while they keep others off the database.
+"""Makes it an error to call the cloud inside a write transaction.
 
-Why: Keystone or Nova may take seconds to answer, and for as long nobody else could write. Nothing
-shows such a mistake on a quick cloud, so here it is an error. Must not know what is asked.
+Why: Keystone or Nova may take seconds to answer, and nobody else could write in the meantime. On a
+fast cloud such a bug would go unnoticed. Must not know what is called.
 """
 
 from collections.abc import Callable
@@ -9,26 +9,26 @@ from functools import wraps
 
 
 class CalledWhileWriting(AssertionError):
-    """A manager asked the cloud inside a transaction that writes."""
+    """A manager called the cloud inside a write transaction."""
 
 
 class Guarded:
-    """Passes every call on to a port, except while `is_writing`. Raises CalledWhileWriting."""
+    """Forwards every call to a port. Raises CalledWhileWriting while `is_writing`."""
 
     def __init__(self, port: object, is_writing: Callable[[], bool]) -> None:
         self._port, self._is_writing = port, is_writing
 
     def __getattr__(self, name: str) -> object:
-        asked = getattr(self._port, name)
-        if not callable(asked):
-            return asked
+        attribute = getattr(self._port, name)
+        if not callable(attribute):
+            return attribute
 
-        @wraps(asked)
+        @wraps(attribute)
         def guarded(*args: object, **kwargs: object) -> object:
             if self._is_writing():
                 raise CalledWhileWriting(
-                    f"{name} was called inside a transaction that writes: fetch first, then write"
+                    f"{name} was called inside a write transaction: fetch first, then write"
                 )
-            return asked(*args, **kwargs)
+            return attribute(*args, **kwargs)
 
         return guarded

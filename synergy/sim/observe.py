@@ -1,6 +1,6 @@
-"""Watches a simulation through the events that managers publish, and measures what was delivered.
+"""Measures what a simulation delivered, from the events that managers publish.
 
-Why: the figures come from what the service itself said, not from inside the managers. Must not
+Why: the figures come from what the service itself publishes, not from inside the managers. Must not
 influence anything.
 """
 
@@ -42,7 +42,7 @@ def waits_of(seconds: Sequence[float]) -> Waits:
 
 @dataclass(slots=True)
 class Series:
-    """Samples over time: hours, and what was so at each."""
+    """Samples over time; all lists have the same length."""
 
     hours: list[float] = field(default_factory=list)
     delivered: list[dict[str, float]] = field(default_factory=list)  # by project, VCPU seconds
@@ -63,7 +63,7 @@ class Observer:
         self.series = Series()
 
     def __call__(self, event: Fact) -> None:
-        """Take in one event."""
+        """Handle one event."""
         if isinstance(event, RequestsQueued):
             self._queued.update(request.request_id for request in event.requests)
         elif isinstance(event, RequestsWithdrawn):
@@ -91,7 +91,7 @@ class Observer:
         self._closed[owner] = self._closed.get(owner, 0.0) + vcpus * held_s
 
     def delivered(self) -> dict[Owner, float]:
-        """Return the VCPU seconds that each owner was given until now."""
+        """Return the VCPU seconds delivered to each owner until now."""
         sums = dict(self._closed)
         for owner, vcpus, began_at in self._open.values():
             held_s = (self._clock.now() - began_at).total_seconds()
@@ -99,7 +99,7 @@ class Observer:
         return sums
 
     def delivered_by_project(self) -> dict[str, float]:
-        """Return the VCPU seconds that each project was given until now."""
+        """Return the VCPU seconds delivered to each project until now."""
         sums: dict[str, float] = {}
         for (project_id, _), amount in self.delivered().items():
             sums[project_id] = sums.get(project_id, 0.0) + amount
@@ -123,6 +123,6 @@ class Observer:
 
 
 def shares_of(amounts: Mapping[str, float] | Mapping[Owner, float]) -> dict[object, float]:
-    """Return each amount as a part of the whole; zeros when there is nothing."""
+    """Return each amount as a fraction of the sum; zeros when the sum is 0."""
     whole = sum(amounts.values())
     return {key: amount / whole if whole else 0.0 for key, amount in amounts.items()}

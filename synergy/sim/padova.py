@@ -28,9 +28,13 @@ FLAVORS: Final = (
     (FlavorSpec(name="medium", vcpus=2, memory_mb=3072), 0.3),
     (FlavorSpec(name="large", vcpus=4, memory_mb=6144), 0.1),
 )
-ROBOT_S: Final = 50.0  # a robot looks this often: it deletes what is done and submits anew
-GOES_ON: Final = 0.53  # odds that a server is wanted for one more look; 2 % meet their TTL
-SERVERS_A_TIME: Final = 6  # each robot, which alone is about all that the shared quota can run
+ROBOT_S: Final = (
+    50.0  # polling interval of a robot: it deletes finished servers and submits new ones
+)
+KEEP_PROBABILITY: Final = (
+    0.53  # probability of keeping a server for one more poll; 2 % reach their TTL
+)
+SERVERS_PER_POLL: Final = 6  # by each robot; one robot alone nearly fills the shared quota
 
 USERS: Final[Mapping[str, Mapping[str, Mapping[str, int]]]] = {
     "equal": {
@@ -46,7 +50,7 @@ USERS: Final[Mapping[str, Mapping[str, Mapping[str, int]]]] = {
 
 @dataclass(frozen=True, slots=True)
 class Arrival:
-    """One server that a robot asks for, and deletes at its `looks`-th look at it running."""
+    """One server that a robot requests, and deletes at the `polls`-th poll that sees it running."""
 
     at_s: float
     project: str
@@ -54,7 +58,7 @@ class Arrival:
     flavor: str
     vcpus: int
     memory_mb: int
-    looks: int
+    polls: int
 
 
 def cloud() -> CloudSpec:
@@ -89,7 +93,7 @@ def cloud() -> CloudSpec:
 
 
 def settings(algorithm: str) -> dict[str, dict[str, object]]:
-    """Return the managers' options: they react at once, and rarely run without a cause."""
+    """Return the managers' options: they react at once, and seldom run periodically."""
     return {
         "fairshare": {
             "algorithm": algorithm,
@@ -117,7 +121,7 @@ def arrivals(seed: int) -> Iterator[Arrival]:
     kinds, odds = [flavor for flavor, _ in FLAVORS], [part for _, part in FLAVORS]
     turn = 0
     for step in range(int(VIRTUAL_S / ROBOT_S)):
-        for _ in range(SERVERS_A_TIME):
+        for _ in range(SERVERS_PER_POLL):
             for project, users in USERS["equal"].items():
                 flavor = rng.choices(kinds, odds)[0]
                 yield Arrival(
@@ -127,18 +131,18 @@ def arrivals(seed: int) -> Iterator[Arrival]:
                     flavor=flavor.name,
                     vcpus=flavor.vcpus,
                     memory_mb=flavor.memory_mb,
-                    looks=_looks(rng),
+                    polls=_polls(rng),
                 )
             turn += 1
 
 
 def held_s(arrival: Arrival) -> float:
-    """Return how long the server holds quota when it starts at a look of its robot."""
-    return BOOT_S + min(arrival.looks * ROBOT_S, TTL_S)
+    """Return how long the server holds quota if it starts at a poll of its robot, seconds."""
+    return BOOT_S + min(arrival.polls * ROBOT_S, TTL_S)
 
 
-def _looks(rng: random.Random) -> int:
-    looks = 1
-    while rng.random() < GOES_ON:
-        looks += 1
-    return looks
+def _polls(rng: random.Random) -> int:
+    polls = 1
+    while rng.random() < KEEP_PROBABILITY:
+        polls += 1
+    return polls

@@ -1,7 +1,7 @@
 """Replays a workload log through the real managers: every job is a server on the shared quota.
 
-The requested time is the lifetime that the scheduler knows; the run time is what really happens,
-and a run longer than its lifetime expires. Must not print.
+The requested time becomes the lifetime, which the scheduler knows; the run time is when the server
+is really deleted. A server whose run time is longer than its lifetime expires. Must not print.
 """
 
 import csv
@@ -31,38 +31,40 @@ from synergy.core.rounds import Discipline
 from synergy.drivers.embedded.spec import CloudSpec, FlavorSpec, HostSpec, ProjectSpec
 from synergy.sim.engine import Engine, Settings, temporary_store
 from synergy.sim.observe import waits_of
-from synergy.sim.swf import MOST_ROWS, Job, Workload
+from synergy.sim.swf import MAX_ROWS, Job, Workload
 
-LONGEST_TTL_S: Final = 366 * 86_400
+MAX_TTL_S: Final = 366 * 86_400
 _RARELY_S: Final = 86_400.0
-_SETTLED_S: Final = 60.0  # managers know the cloud before the first job comes, as in any service
-_STALLED_S: Final = 2 * _RARELY_S  # by then every manager ran, and none moved a request
-_LAST_AT: Final = datetime(9000, 1, 1, tzinfo=UTC)  # beyond the longest run from here is no date
-_FACTORS_S: Final = 1800.0  # a log spans months: shares that are half an hour old are fresh
-_AMPLE_MB: Final = 2**52  # memory never binds: a log says what was asked, not what there was
+_WARM_UP_S: Final = 60.0  # time for the managers to learn the cloud before the first job
+_STALLED_S: Final = 2 * _RARELY_S  # after this, every manager ran without moving a request
+_LAST_AT: Final = datetime(
+    9000, 1, 1, tzinfo=UTC
+)  # a date later than this plus the longest run would overflow
+_FACTORS_S: Final = 1800.0  # recompute factors every 30 minutes: a log spans months
+_AMPLE_MB: Final = 2**52  # unlimited in effect: a log does not say how much memory there was
 
 
 class Outcome(StrEnum):
-    """What became of a request. Every request of a log has exactly one at the end."""
+    """The outcome of a request; every request of a log ends with exactly one."""
 
-    FINISHED = "finished"  # ran as long as the log says
+    FINISHED = "finished"  # ran for its whole run time
     EXPIRED = "expired"  # its lifetime ended first
-    FAILED = "failed"  # its build did
-    NEVER_FITS = "never_fits"  # rejected: asks for more than there is
+    FAILED = "failed"  # its build failed
+    NEVER_FITS = "never_fits"  # rejected: larger than the cloud
     REJECTED = "rejected"  # for another reason
     CANCELLED = "cancelled"  # withdrawn while it waited
-    QUARANTINED = "quarantined"  # kept aside for a person
-    RUNNING = "running"  # holds quota still
-    WAITING = "waiting"  # waits still
-    NOT_TAKEN = "not_taken"  # no manager took its message in
+    QUARANTINED = "quarantined"  # set aside for a person
+    RUNNING = "running"  # still holds quota
+    WAITING = "waiting"  # still waits
+    NOT_TAKEN = "not_taken"  # no manager received its message
 
 
 _OPEN: Final = frozenset({Outcome.RUNNING, Outcome.WAITING, Outcome.NOT_TAKEN})
 
 
 @dataclass(slots=True)
-class Fate:
-    """What became of one job; instants are seconds of the log's own time."""
+class JobRecord:
+    """A job and its outcome; start_s and end_s are seconds of the log's own time."""
 
     job: Job
     project: str
@@ -75,25 +77,25 @@ class Fate:
 class Replay:
     """A finished replay."""
 
-    fates: tuple[Fate, ...]
+    records: tuple[JobRecord, ...]
     skipped: Mapping[str, int]
     vcpus: int
     wall_s: float = field(compare=False)
 
     def as_json(self) -> dict[str, object]:
-        """Return the published summary: rows are requests and skipped rows, and requests are the
-        sum of all outcomes."""
-        started = [fate for fate in self.fates if fate.start_s is not None]
+        """Return the summary in its published JSON form: rows = requests + skipped rows, and
+        requests = the sum of all outcomes."""
+        started = [record for record in self.records if record.start_s is not None]
         waits = waits_of([(f.start_s or 0.0) - f.job.submit_s for f in started])
-        first = min(fate.job.submit_s for fate in self.fates)
-        last = max((fate.end_s or first for fate in started), default=first)
+        first = min(record.job.submit_s for record in self.records)
+        last = max((record.end_s or first for record in started), default=first)
         makespan_s = last - first
         used = sum(f.job.vcpus * (f.end_s - (f.start_s or 0.0)) for f in started if f.end_s)
-        outcomes = Counter(fate.outcome for fate in self.fates)
+        outcomes = Counter(record.outcome for record in self.records)
         skipped_lines = sum(self.skipped.values())
         return {
-            "rows": len(self.fates) + skipped_lines,
-            "requests": len(self.fates),
+            "rows": len(self.records) + skipped_lines,
+            "requests": len(self.records),
             "started": len(started),
             **{outcome.value: outcomes[outcome] for outcome in Outcome},
             "skipped_lines": skipped_lines,
@@ -110,26 +112,33 @@ class Replay:
         }
 
     def write_trace(self, path: Path) -> None:
-        """Write one row a request. Raises InvalidInput."""
+        """Write one row per request. Raises InvalidInput."""
         try:
             with path.open("w", newline="", encoding="utf-8") as file:
                 writer = csv.writer(file)
                 writer.writerow(
                     ["job", "project", "user", "vcpus", "submit_s", "start_s", "end_s", "state"]
                 )
-                for fate in self.fates:
-                    job = fate.job
-                    times = [job.submit_s, fate.start_s, fate.end_s]
+                for record in self.records:
+                    job = record.job
+                    times = [job.submit_s, record.start_s, record.end_s]
                     cells = ["" if t is None else f"{t:.6f}".rstrip("0").rstrip(".") for t in times]
                     writer.writerow(
-                        [job.number, fate.project, job.user, job.vcpus, *cells, fate.outcome.value]
+                        [
+                            job.number,
+                            record.project,
+                            job.user,
+                            job.vcpus,
+                            *cells,
+                            record.outcome.value,
+                        ]
                     )
         except OSError as error:
             raise InvalidInput(f"--trace-out {path}: {error.strerror}") from error
 
 
 def check_trace(path: Path) -> None:
-    """Check, before a long run, that its trace can be written. Raises InvalidInput."""
+    """Check before a long run that its trace can be written. Raises InvalidInput."""
     try:
         path.open("a").close()
     except (OSError, ValueError) as error:
@@ -138,7 +147,7 @@ def check_trace(path: Path) -> None:
 
 
 def settings(discipline: str, order: str) -> Settings:
-    """Return the managers' options: react at once, and do nothing without a cause."""
+    """Return the managers' options: they react at once, and do next to nothing periodically."""
     rarely = {"rate_s": _RARELY_S}
     weights = {"weight_age": 0, "weight_fairshare": 0} if order == "submit" else {}
     return {
@@ -163,12 +172,12 @@ def run(
     seed: int = 1,
     progress: Callable[[int, int], None] = lambda _done, _count: None,
 ) -> Replay:
-    """Replay a workload on a pool of `vcpus`, all of it shared, and return what became of it.
+    """Replay a workload on a shared quota of `vcpus`, and return the outcomes.
 
-    progress  is told how many requests came to their end, of how many
+    progress  is called with the number of finished requests, and of all requests
     """
     began_s = time.monotonic()
-    fates = tuple(Fate(job, _project_of(job)) for job in workload.jobs)
+    records = tuple(JobRecord(job, _project_of(job)) for job in workload.jobs)
     cloud = _cloud(workload.jobs, vcpus=vcpus, boot_s=boot_s)
     with temporary_store() as store:
         engine = Engine(cloud, settings(discipline, order), store=store, seed=seed)
@@ -177,14 +186,14 @@ def run(
                 "add",
                 project=project.project_id,
                 default_quota="shared",
-                ttl_s=LONGEST_TTL_S,
-                max_waiting=MOST_ROWS,
-                max_waiting_per_user=MOST_ROWS,
+                ttl_s=MAX_TTL_S,
+                max_waiting=MAX_ROWS,
+                max_waiting_per_user=MAX_ROWS,
             )
-        engine.run_until(engine.clock.at(_SETTLED_S))
-        player = _Player(engine, fates, progress)
+        engine.run_until(engine.clock.at(_WARM_UP_S))
+        player = _Player(engine, records, progress)
         engine.run_until_idle(player.is_done, is_quiet=player.is_quiet)
-    return Replay(fates, workload.skipped, vcpus, time.monotonic() - began_s)
+    return Replay(records, workload.skipped, vcpus, time.monotonic() - began_s)
 
 
 def _project_of(job: Job) -> str:
@@ -215,68 +224,68 @@ def _cloud(jobs: Sequence[Job], *, vcpus: int, boot_s: float) -> CloudSpec:
 
 
 class _Player:
-    """Submits the jobs, deletes each server after its run time, and notes what happens."""
+    """Submits the jobs, deletes each server after its run time, and records the outcomes."""
 
     def __init__(
         self,
         engine: Engine,
-        fates: Sequence[Fate],
+        records: Sequence[JobRecord],
         progress: Callable[[int, int], None],
     ) -> None:
-        self._engine, self._fates, self._progress = engine, fates, progress
-        self._next = 0  # to be submitted
+        self._engine, self._records, self._progress = engine, records, progress
+        self._next = 0  # index of the next job to submit
         self._began_at = engine.clock.now()  # the first job is submitted now
-        self._by_server: dict[str, Fate] = {}
-        self._open: set[str] = set()  # servers of requests that did not come to their end
-        self._ran: set[str] = set()  # servers that their users deleted
+        self._by_server: dict[str, JobRecord] = {}
+        self._open: set[str] = set()  # servers of unfinished requests
+        self._ran: set[str] = set()  # servers deleted after their run time
         self._moved_at = engine.clock.now()
         engine.listen(self._on_event)
         engine.after(0.0, self._submit)
 
     def is_done(self) -> bool:
-        """Tell whether every job has come to its end, or none will any more."""
+        """Return whether every job is finished, or nothing more will happen."""
         now = self._engine.clock.now()
-        if self._next == len(self._fates) and not self._open:
+        if self._next == len(self._records) and not self._open:
             return True
         stalled_s = (now - self._moved_at).total_seconds()
-        return now > _LAST_AT or (not self._engine.has_plans() and stalled_s > _STALLED_S)
+        return now > _LAST_AT or (not self._engine.has_pending() and stalled_s > _STALLED_S)
 
     def is_quiet(self) -> bool:
-        """Tell whether nothing can happen until the next job comes."""
+        """Return whether nothing can happen until the next job is submitted."""
         return not self._open
 
     def _log_s(self, instant: datetime) -> float:
-        return self._fates[0].job.submit_s + (instant - self._began_at).total_seconds()
+        return self._records[0].job.submit_s + (instant - self._began_at).total_seconds()
 
     def _submit(self) -> None:
         now = self._engine.clock.now()
-        while self._next < len(self._fates):
-            fate = self._fates[self._next]
-            if self._due_at(fate) > now:
-                self._engine.at(self._due_at(fate), self._submit)
+        while self._next < len(self._records):
+            record = self._records[self._next]
+            if self._due_at(record) > now:
+                self._engine.at(self._due_at(record), self._submit)
                 break
-            self._create(fate)
+            self._create(record)
             self._next += 1
 
-    def _due_at(self, fate: Fate) -> datetime:
-        after_s = fate.job.submit_s - self._fates[0].job.submit_s
+    def _due_at(self, record: JobRecord) -> datetime:
+        after_s = record.job.submit_s - self._records[0].job.submit_s
         return self._began_at + timedelta(seconds=after_s)
 
-    def _create(self, fate: Fate) -> None:
-        job = fate.job
+    def _create(self, record: JobRecord) -> None:
+        job = record.job
         metadata = {}
         if job.requested_s is not None:
-            # Lifetimes are whole seconds: nobody gets less than was asked for.
-            metadata["synergy:ttl_s"] = str(min(math.ceil(job.requested_s), LONGEST_TTL_S))
+            # Lifetimes are whole seconds: round up, so that none is shorter than requested.
+            metadata["synergy:ttl_s"] = str(min(math.ceil(job.requested_s), MAX_TTL_S))
         (server_id,) = self._engine.nova.create_server(
-            project=fate.project,
+            project=record.project,
             user=job.user,
             flavor=_flavor_of(job).name,
             name=f"job-{job.number}",
             metadata=metadata,
             count=1,
         )
-        self._by_server[server_id] = fate
+        self._by_server[server_id] = record
         self._open.add(server_id)
         self._moved_at = self._engine.clock.now()
 
@@ -288,7 +297,7 @@ class _Player:
             for request in event.requests:
                 self._note(request.request_id, _outcome_of(request))
         elif isinstance(event, RequestsWithdrawn):
-            self._look_up([request.request_id for request in event.requests])
+            self._record_outcomes([request.request_id for request in event.requests])
         elif isinstance(event, QuotaHeld):
             for request in event.requests:
                 self._note(request.request_id, Outcome.RUNNING)
@@ -308,10 +317,10 @@ class _Player:
             self._open.add(server_id)
         elif server_id in self._open:
             self._open.remove(server_id)
-            self._progress(self._next - len(self._open), len(self._fates))
+            self._progress(self._next - len(self._open), len(self._records))
 
-    def _look_up(self, server_ids: Sequence[str]) -> None:
-        """Note what became of requests that wait no longer: the fact does not tell."""
+    def _record_outcomes(self, server_ids: Sequence[str]) -> None:
+        """Record the outcome of requests that no longer wait; the fact itself does not hold it."""
         with self._engine.store.reading() as uow:
             found = uow.requests.find(server_ids)
         for server_id, request in found.items():
@@ -326,19 +335,19 @@ class _Player:
         self._engine.after(self._by_server[server_id].job.run_s, finish)
 
     def _release(self, request: Request) -> None:
-        fate = self._by_server[request.request_id]
+        record = self._by_server[request.request_id]
         outcome = _outcome_of(request)
-        if outcome in _OPEN:  # its hand-over failed: it waits again
-            fate.start_s = None
+        if outcome in _OPEN:  # its hand-over failed, so it waits again
+            record.start_s = None
         else:
-            fate.end_s = self._log_s(request.released_at or self._engine.clock.now())
+            record.end_s = self._log_s(request.released_at or self._engine.clock.now())
             if outcome is Outcome.EXPIRED and request.request_id in self._ran:
                 outcome = Outcome.FINISHED
         self._note(request.request_id, outcome)
 
 
 def _outcome_of(request: Request) -> Outcome:
-    """Return what a request came to, as if nobody but Synergy ended servers."""
+    """Return the outcome of a request, as if only Synergy ended servers."""
     if request.state is State.REJECTED:
         never = request.reason is Reason.NEVER_FITS
         return Outcome.NEVER_FITS if never else Outcome.REJECTED

@@ -1,4 +1,4 @@
-"""Shows what a demo delivered: a table for the terminal, and a report file with plots."""
+"""Shows the result of a demo: tables for the terminal, and an HTML report with plots."""
 
 import base64
 import html
@@ -16,24 +16,24 @@ from rich.table import Table
 from synergy.core.errors import InvalidInput
 from synergy.sim.demo import DemoResult
 
-matplotlib.use("Agg")  # before pyplot: there may be no screen
+matplotlib.use("Agg")  # before pyplot is imported: there may be no display
 from matplotlib import pyplot as plt
 
 
 def percent(part: float) -> str:
-    """Return a part of 1 as per cent."""
+    """Return a fraction as a percentage."""
     return f"{100 * part:.2f} %"
 
 
 def duration(seconds: float) -> str:
-    """Return seconds as a person reads them."""
+    """Return seconds in a readable unit."""
     if seconds < 120:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
 
 
 def print_tables(result: DemoResult, console: Console) -> None:
-    """Print what was promised and delivered."""
+    """Print promised and delivered shares."""
     projects = Table(title=f"Projects, {result.algorithm}, seed {result.seed}")
     for column in ("project", "promised", "delivered", "servers run", "wait median", "wait p95"):
         projects.add_column(column, justify="left" if column == "project" else "right")
@@ -66,8 +66,7 @@ def print_tables(result: DemoResult, console: Console) -> None:
 
 
 def check(folder: Path) -> None:
-    """Make the folder, before a long run, and check that files can be made in it. Raises
-    InvalidInput."""
+    """Create the folder before a long run, and check that it is writable. Raises InvalidInput."""
     with _named(folder):
         folder.mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=folder).close()

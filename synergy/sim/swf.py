@@ -15,7 +15,7 @@ from synergy.calc import files
 from synergy.core.errors import InvalidInput
 from synergy.core.numbers import integer, number, shown
 
-NUMBER, SUBMIT, RUN, ALLOCATED, ASKED, LIMIT, MEMORY, STATUS, USER, GROUP = (
+NUMBER, SUBMIT, RUN, ALLOCATED, REQUESTED, LIMIT, MEMORY, STATUS, USER, GROUP = (
     1, 2, 4, 5, 8, 9, 10, 11, 12, 13,
 )  # fmt: skip
 _NAMES: Final = {
@@ -23,7 +23,7 @@ _NAMES: Final = {
     SUBMIT: "submit time",
     RUN: "run time",
     ALLOCATED: "allocated processors",
-    ASKED: "requested processors",
+    REQUESTED: "requested processors",
     LIMIT: "requested time",
     MEMORY: "requested memory",
     STATUS: "status",
@@ -32,28 +32,28 @@ _NAMES: Final = {
 }
 _COUNT: Final = 18
 _UNKNOWN: Final = -1.0
-MOST_S: Final = 2**32 - 1  # 136 years
-MOST_OF_A_FLAVOR: Final = 2**31 - 1  # VCPUs, or MB: more fits in no flavor of Nova
-_HIGHEST: Final = dict.fromkeys(_NAMES, 2**53) | {  # up to it, doubles hold every whole number
-    **dict.fromkeys((SUBMIT, RUN, LIMIT), MOST_S),
-    **dict.fromkeys((ALLOCATED, ASKED), MOST_OF_A_FLAVOR),
+MAX_S: Final = 2**32 - 1  # 136 years
+MAX_FLAVOR_AMOUNT: Final = 2**31 - 1  # VCPUs, or MB: the limit of a flavor in Nova
+_HIGHEST: Final = dict.fromkeys(_NAMES, 2**53) | {  # doubles represent every whole number up to it
+    **dict.fromkeys((SUBMIT, RUN, LIMIT), MAX_S),
+    **dict.fromkeys((ALLOCATED, REQUESTED), MAX_FLAVOR_AMOUNT),
 }
-_WHOLE: Final = frozenset({NUMBER, ALLOCATED, ASKED, STATUS, USER, GROUP})
-# Of a job that was swapped out: a part that was continued later, the last one, the last one killed.
+_WHOLE: Final = frozenset({NUMBER, ALLOCATED, REQUESTED, STATUS, USER, GROUP})
+# Status of a partial execution of a swapped-out job: continued later, last part, last part failed.
 _BURSTS: Final = frozenset({2, 3, 4})
-MOST_ROWS: Final = 10_000_000
-_LONGEST_LINE: Final = 65_536
-_TELL_EVERY: Final = 10_000
+MAX_ROWS: Final = 10_000_000
+_MAX_LINE_CHARS: Final = 65_536
+PROGRESS_EVERY: Final = 10_000
 _BYTE_ORDER_MARK: Final = "\ufeff"
 PARTIAL: Final = "partial_execution"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """One row of a log. Unknown is None.
+    """One job of a log; None is unknown.
 
     submit_s     seconds since the start of the log
-    run_s        wall-clock seconds that it really ran
+    run_s        actual run time, wall-clock seconds
     vcpus        requested processors, else the allocated ones
     requested_s  the user's limit, seconds
     memory_mb    for all processors together
@@ -70,7 +70,7 @@ class Job:
 
 
 class BadLine(InvalidInput):
-    """A row that is no job: where, the field (None: their number), and the value."""
+    """A row that is not a valid job; `field` is None when the number of fields is wrong."""
 
     code = "bad_workload_line"
 
@@ -80,15 +80,14 @@ class BadLine(InvalidInput):
 
     @property
     def skipped_as(self) -> str:
-        """The counter of rows that were skipped for this."""
+        """The name of the counter for rows skipped because of this error."""
         name = "number of fields" if self.field is None else _NAMES[self.field]
         return f"bad_{name.replace(' ', '_')}"
 
 
 @dataclass(frozen=True, slots=True)
 class Workload:
-    """The jobs of a log in order of submission, and how many of its other rows were skipped, by
-    the reason."""
+    """The jobs of a log in order of submission, and the number of skipped rows by reason."""
 
     jobs: tuple[Job, ...]
     skipped: Mapping[str, int]
@@ -102,38 +101,40 @@ def read(
 ) -> Workload:
     """Read a log; "-" is standard input.
 
-    progress  is told now and then how many rows were read
+    progress  is called now and then with the number of rows read
 
     Raises InvalidInput naming the file, and BadLine unless bad lines are skipped.
     """
     log = _Log(files.name_of(str(path)), skip_bad_lines)
     with files.opened(str(path)) as file:
         for count, (line_number, line) in enumerate(_lines(file, log.name), start=1):
-            if count > MOST_ROWS:
-                raise InvalidInput(f"{log.name} has more than {MOST_ROWS} rows")
-            if count % _TELL_EVERY == 0:
+            if count > MAX_ROWS:
+                raise InvalidInput(f"{log.name} has more than {MAX_ROWS} rows")
+            if count % PROGRESS_EVERY == 0:
                 progress(count)
             log.add(line_number, line)
     return log.workload()
 
 
 def _lines(file: BinaryIO, name: str) -> Iterator[tuple[int, str]]:
-    """Yield every row with the number of its line: no comments, no empty lines."""
+    """Yield (line number, row), without comments and empty lines."""
     text = io.TextIOWrapper(file, encoding="utf-8", errors="replace")
     line_number = 0
     try:
-        while line := text.readline(_LONGEST_LINE + 1):
+        while line := text.readline(_MAX_LINE_CHARS + 1):
             line_number += 1
-            if len(line) > _LONGEST_LINE:
+            if len(line) > _MAX_LINE_CHARS:
                 raise InvalidInput(
-                    f"{name}, line {line_number} has more than {_LONGEST_LINE} characters: it is "
-                    "no workload in SWF"
+                    f"{name}, line {line_number} has more than {_MAX_LINE_CHARS} characters: it is "
+                    "not a workload in SWF"
                 )
-            row = line.strip().removeprefix(_BYTE_ORDER_MARK).strip()  # also where logs were joined
+            row = (
+                line.strip().removeprefix(_BYTE_ORDER_MARK).strip()
+            )  # also in the middle, where logs were concatenated
             if row and not row.startswith(";"):
                 yield line_number, row
     finally:
-        text.detach()  # or it closes the file, which is still to be read when a row is bad
+        text.detach()  # or it would close the file, which the caller still reads when a row is bad
 
 
 class _Log:
@@ -146,7 +147,7 @@ class _Log:
         self._skipped: Counter[str] = Counter()
 
     def add(self, line_number: int, line: str) -> None:
-        """Take in a row. Raises BadLine unless bad lines are skipped."""
+        """Add a row. Raises BadLine unless bad lines are skipped."""
         try:
             row = _Row(line)
             if row.is_burst:
@@ -157,20 +158,24 @@ class _Log:
             self._bad(line_number, error)
 
     def workload(self) -> Workload:
-        """Return what the rows are, together. Raises InvalidInput."""
+        """Return the workload of all rows. Raises InvalidInput."""
         summed_up = {job.number for job in self._jobs}
         for job_number, parts in self._bursts.items():
             self._skipped[PARTIAL] += len(parts)
             if job_number not in summed_up:
-                self._skipped[PARTIAL] -= 1  # the first of them stands for the job
+                self._skipped[PARTIAL] -= 1  # the first part becomes the job
                 try:
-                    self._jobs.append(_joined([row for _, row in parts]))
+                    self._jobs.append(_merged([row for _, row in parts]))
                 except BadLine as error:
                     self._bad(parts[0][0], error)
         skipped = dict(+self._skipped)
         if not self._jobs:
-            told = ", ".join(f"{reason} {rows}" for reason, rows in skipped.items())
-            why = f"all rows were skipped: {told}" if told else "it is no workload in SWF, or empty"
+            allowed = ", ".join(f"{reason} {rows}" for reason, rows in skipped.items())
+            why = (
+                f"all rows were skipped: {allowed}"
+                if allowed
+                else "it is not a workload in SWF, or empty"
+            )
             raise InvalidInput(f"{self.name} has no job: {why}")
         self._jobs.sort(key=lambda job: (job.submit_s, job.number))
         return Workload(tuple(self._jobs), skipped)
@@ -196,7 +201,7 @@ class _Row:
 
     @property
     def is_burst(self) -> bool:
-        """Whether it is one of the executions of a job that was swapped out."""
+        """Whether it is a partial execution of a job that was swapped out."""
         return self._values[STATUS] in _BURSTS
 
     @property
@@ -204,11 +209,13 @@ class _Row:
         return self._known(RUN)
 
     def job(self, run_s: float | None = None) -> Job:
-        """Return the job of the row, or of the first of several that ran `run_s` in all."""
-        vcpus = int(max(self._values[ASKED], 0) or max(self._values[ALLOCATED], 0))
+        """Return the job of the row; `run_s` replaces its run time."""
+        vcpus = int(max(self._values[REQUESTED], 0) or max(self._values[ALLOCATED], 0))
         if not vcpus:
-            told = f"a whole number from 1 to {MOST_OF_A_FLAVOR} (and field 5 gives none either)"
-            raise self._bad(ASKED, told)
+            allowed = (
+                f"a whole number from 1 to {MAX_FLAVOR_AMOUNT} (and field 5 gives none either)"
+            )
+            raise self._bad(REQUESTED, allowed)
         user, group = int(self._values[USER]), int(self._values[GROUP])
         return Job(
             number=self.job_number,
@@ -224,14 +231,16 @@ class _Row:
     def _memory_mb(self, vcpus: int) -> int | None:
         kilobytes = max(self._values[MEMORY], 0.0)  # of each processor
         memory_mb = math.ceil(kilobytes * vcpus / 1024)
-        if memory_mb > MOST_OF_A_FLAVOR:
-            raise self._bad(MEMORY, f"at most {MOST_OF_A_FLAVOR} MB for all {vcpus} processors")
+        if memory_mb > MAX_FLAVOR_AMOUNT:
+            raise self._bad(MEMORY, f"at most {MAX_FLAVOR_AMOUNT} MB for all {vcpus} processors")
         return memory_mb or None
 
     def _read(self, field: int) -> float:
         read = integer if field in _WHOLE else number
         try:
-            value = read(self._texts[field - 1], _called(field), lowest=-1, highest=_HIGHEST[field])
+            value = read(
+                self._texts[field - 1], _field_name(field), lowest=-1, highest=_HIGHEST[field]
+            )
         except InvalidInput as error:
             raise BadLine(str(error), field) from error
         if value < 0 and value != _UNKNOWN:
@@ -241,25 +250,25 @@ class _Row:
     def _known(self, field: int) -> float:
         if self._values[field] < 0:
             raise self._bad(
-                field, f"a number from 0: without its {_NAMES[field]} no job is simulated"
+                field, f"a number from 0: without its {_NAMES[field]} a job cannot be simulated"
             )
         return self._values[field]
 
     def _bad(self, field: int, allowed: str) -> BadLine:
         text = shown(self._texts[field - 1])
-        return BadLine(f"{_called(field)} is {text}, but must be {allowed}", field)
+        return BadLine(f"{_field_name(field)} is {text}, but must be {allowed}", field)
 
 
-def _joined(bursts: Sequence[_Row]) -> Job:
-    """Return the job of partial executions that no row sums up: submitted with the first of them,
-    and run for as long as all of them."""
+def _merged(bursts: Sequence[_Row]) -> Job:
+    """Merge the partial executions of a job that has no summary row: it is submitted with the first
+    of them, and runs for the sum of their run times."""
     run_s = sum(row.run_s for row in bursts)
-    if run_s > MOST_S:
+    if run_s > MAX_S:
         raise BadLine(
-            f"{_called(RUN)} of all its parts is {run_s}, but must be at most {MOST_S}", RUN
+            f"{_field_name(RUN)} of all its parts is {run_s}, but must be at most {MAX_S}", RUN
         )
     return bursts[0].job(run_s)
 
 
-def _called(field: int) -> str:
+def _field_name(field: int) -> str:
     return f"field {field} ({_NAMES[field]})"

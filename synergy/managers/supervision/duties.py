@@ -8,7 +8,7 @@ duty does.
 from collections.abc import Callable
 from typing import Any
 
-from synergy.core.errors import in_words
+from synergy.core.errors import error_line
 from synergy.managers.base import Duty, Manager
 from synergy.ports import Clock
 
@@ -43,7 +43,7 @@ class Duties:
                 if failed is None:
                     failed = error
                 else:
-                    failed.add_note(f"its duty {duty.name} failed, too: {in_words(error)}")
+                    failed.add_note(f"its duty {duty.name} failed, too: {error_line(error)}")
         if failed is not None:
             raise failed
         due_s = [self._due_s(duty) for duty in self._manager.duties if self._is_wanted(duty)]

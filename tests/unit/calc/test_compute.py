@@ -224,9 +224,9 @@ def entry(place, **changes):
         (entry(2, id=2), "id 2' appears twice"),
         (entry(2, id=...), "tree entry 3: id must be a number or a text"),
         (entry(2, account=...), "id 3: 'account' is missing"),
-        (entry(3, account="a"), "id 4: account 'a' is there already, as id 2"),
+        (entry(3, account="a"), "id 4: account 'a' appears already, as id 2"),
         (entry(4, account="a", user="u", parent="a"), "id 5: user 'u' of account 'a' is there"),
-        (entry(3, parent="x"), "id 4: its parent 'x' is no account of the tree"),
+        (entry(3, parent="x"), "id 4: its parent 'x' is not an account of the tree"),
         (entry(4, account="u", parent="u"), "id 5: its parent 'u' is a user, not an account"),
         (entry(4, parent="a"), "user 'v' is of account 'b', so its parent cannot be 'a'"),
         (entry(4, parent=None), "user 'v' must have an account as parent"),
@@ -347,7 +347,7 @@ def test_settings_that_do_not_concern_priority_are_told_in_one_note(compute):
     assert code == 0
     assert json.loads(out) == rows(compute("priority", JOBS, "-f", "json"))
     (note,) = err.splitlines()
-    assert note.startswith("note: these settings do not concern priority and are ignored: ")
+    assert note.startswith("note: these settings do not affect priority and are ignored: ")
     told = note.partition("ignored: ")[2].split(", ")
     assert told == [key for key in OTHER_KEYS if key != "FairShareDampeningFactor"]
 

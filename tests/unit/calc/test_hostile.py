@@ -173,7 +173,7 @@ def test_bytes_that_are_no_document_end_with_one_error(tmp_path_factory, tail, h
 
 def test_a_document_that_unpacks_without_end_is_refused(tmp_path, monkeypatch):
     path = tmp_path / "bomb.json.gz"
-    path.write_bytes(gzip.compress(b" " * (document.MOST_BYTES + 1), 1))
+    path.write_bytes(gzip.compress(b" " * (document.MAX_BYTES + 1), 1))
     with pytest.raises(InvalidInput, match="has more than 268435456 bytes"):
         document.read(str(path))
 

@@ -14,8 +14,11 @@ def test_a_service_that_is_away_is_told_in_words_and_not_in_objects():
         endpoint = f"http://127.0.0.1:{taken.getsockname()[1]}"
         with pytest.raises(Unreachable) as caught:
             connect(endpoint).managers.list()
-    said = str(caught.value)
-    assert f"Unable to establish connection to {endpoint}/v1/managers (Connection refused)" in said
-    assert "is synergy-service running" in said
-    assert "HTTPConnection" not in said
-    assert "Errno" not in said
+    help_text = str(caught.value)
+    assert (
+        f"Unable to establish connection to {endpoint}/v1/managers (Connection refused)"
+        in help_text
+    )
+    assert "is synergy-service running" in help_text
+    assert "HTTPConnection" not in help_text
+    assert "Errno" not in help_text

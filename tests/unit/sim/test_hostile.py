@@ -19,7 +19,7 @@ from synergy.core.errors import InvalidInput
 from synergy.core.rounds import Discipline
 from synergy.sim import replay, swf
 from synergy.sim.engine import Engine, temporary_store
-from synergy.sim.replay import Fate, Outcome
+from synergy.sim.replay import JobRecord, Outcome
 from tests.unit.sim.test_simulate import job, replayed
 
 pytestmark = pytest.mark.usefixtures("no_handlers_of_other_tests")
@@ -59,7 +59,7 @@ def summary_of(workload, **options):
 def test_partial_executions_of_a_job_are_no_requests_of_their_own(tmp_path):
     workload = read(tmp_path, SWAPPED_OUT)
     result = replay.run(workload, vcpus=4, discipline="fifo", order="submit")
-    assert [(f.job.number, f.start_s, f.end_s) for f in result.fates] == [
+    assert [(f.job.number, f.start_s, f.end_s) for f in result.records] == [
         (1, 0.0, 100.0),
         (2, 100.0, 200.0),
     ]
@@ -145,8 +145,8 @@ def packed_log():
         (packed_log()[:-6] + b"\0" * 6, "begins like a gzip file, but is broken: CRC check failed"),
         (packed_log() + b"more", "begins like a gzip file, but is broken: Not a gzipped file"),
         (b"\x1f\x8b", "begins like a gzip file, but is broken"),
-        (b"\0" * 200_000, "line 1 has more than 65536 characters: it is no workload in SWF"),
-        (b"; nothing but comments\n", "has no job: it is no workload in SWF, or empty"),
+        (b"\0" * 200_000, "line 1 has more than 65536 characters: it is not a workload in SWF"),
+        (b"; nothing but comments\n", "has no job: it is not a workload in SWF, or empty"),
     ],
 )
 @pytest.mark.parametrize("skip_bad_lines", [False, True])
@@ -182,7 +182,7 @@ def test_a_job_larger_than_the_pool_is_rejected_at_once_and_others_run(disciplin
         [job(1, 0, 5, 65), job(2, 1, 5, 64), job(3, 2, 5, 2**31 - 1), job(4, 3, 5, 1)],
         vcpus=64, discipline=discipline.value, order=order,
     )  # fmt: skip
-    assert [f.outcome.value for f in result.fates] == [
+    assert [f.outcome.value for f in result.records] == [
         "never_fits",
         "finished",
         "never_fits",
@@ -191,9 +191,9 @@ def test_a_job_larger_than_the_pool_is_rejected_at_once_and_others_run(disciplin
 
 
 def test_memory_never_binds(tmp_path):
-    asked = swf.MOST_OF_A_FLAVOR * 1024 // 2  # kB, of each of two processors
+    asked = swf.MAX_FLAVOR_AMOUNT * 1024 // 2  # kB, of each of two processors
     workload = read(tmp_path, "\n".join(row(n, 0, 5, 2, memory=asked) for n in range(1, 5)))
-    assert workload.jobs[0].memory_mb == swf.MOST_OF_A_FLAVOR
+    assert workload.jobs[0].memory_mb == swf.MAX_FLAVOR_AMOUNT
     summary = summary_of(workload, vcpus=8)
     assert (summary["finished"], summary["makespan_s"]) == (4, 5.0)
 
@@ -201,7 +201,7 @@ def test_memory_never_binds(tmp_path):
 def test_a_lifetime_is_never_less_than_was_asked_for(tmp_path):
     workload = read(tmp_path, "\n".join([row(1, 0, 100, limit=0.3), row(2, 0, 1.3, limit=1.4)]))
     result = replay.run(workload, vcpus=4, discipline="fifo", order="submit")
-    assert [(f.outcome.value, f.end_s) for f in result.fates] == [
+    assert [(f.outcome.value, f.end_s) for f in result.records] == [
         ("expired", 1.0),
         ("finished", 1.3),
     ]
@@ -209,51 +209,51 @@ def test_a_lifetime_is_never_less_than_was_asked_for(tmp_path):
 
 @pytest.mark.slow
 def test_the_largest_values_that_are_allowed_are_replayed(tmp_path):
-    most_s = swf.MOST_S
+    most_s = swf.MAX_S
     rows = [row(1, 0, most_s, limit=most_s), row(2, most_s, 5)]
     workload = read(tmp_path, "\n".join(rows))
     result = replay.run(workload, vcpus=4, order="multifactor")
-    assert [(f.outcome.value, f.start_s, f.end_s) for f in result.fates] == [
-        ("expired", 0.0, replay.LONGEST_TTL_S),
+    assert [(f.outcome.value, f.start_s, f.end_s) for f in result.records] == [
+        ("expired", 0.0, replay.MAX_TTL_S),
         ("finished", most_s, most_s + 5.0),
     ]
 
 
 def played(jobs, *, suspended=(), skips_gaps=True):
     """Replay as `replay.run` does, with some projects suspended, or waiting out every gap."""
-    fates = tuple(Fate(one, f"group-{one.group}") for one in jobs)
+    records = tuple(JobRecord(one, f"group-{one.group}") for one in jobs)
     cloud = replay._cloud(jobs, vcpus=8, boot_s=0.0)
     with temporary_store() as store:
         engine = Engine(cloud, replay.settings("fifo", "multifactor"), store=store, seed=1)
         projects = engine.managers["project"]
-        for name in sorted({fate.project for fate in fates}):
+        for name in sorted({fate.project for fate in records}):
             projects.execute("add", project=name, default_quota="shared", ttl_s=3600)
             projects.execute("set", project=name, suspended=name in suspended)
-        player = replay._Player(engine, fates, lambda *_: None)
+        player = replay._Player(engine, records, lambda *_: None)
         quiet = player.is_quiet if skips_gaps else lambda: False
         engine.run_until_idle(player.is_done, is_quiet=quiet)
-    return replay.Replay(fates, {}, 8, 0.0)
+    return replay.Replay(records, {}, 8, 0.0)
 
 
 def test_to_pass_over_a_gap_changes_nothing_for_who_comes_after_it():
     month_s = 30 * 86_400.0
     jobs = [job(n, at_s, 50, 6, group=str(n % 3))
             for n, at_s in enumerate([0, 1, 2, 3, month_s, month_s + 1, month_s + 2], start=1)]  # fmt: skip
-    waited = played(jobs, skips_gaps=False).fates
-    assert played(jobs).fates == waited
+    waited = played(jobs, skips_gaps=False).records
+    assert played(jobs).records == waited
     assert [f.outcome.value for f in waited] == ["finished"] * len(jobs)
 
 
 def test_a_gap_of_a_century_takes_no_time():
     century_s = 100 * 366 * 86_400.0
     result = replayed([job(1, 0, 5, 8), job(2, century_s, 5, 8)], order="multifactor")
-    assert [f.start_s for f in result.fates] == [0.0, century_s]
+    assert [f.start_s for f in result.records] == [0.0, century_s]
     assert result.wall_s < 60  # each of its days would take milliseconds
 
 
 def test_who_waits_when_nothing_can_happen_any_more_is_told_so():
     result = played([job(1, 0, 5, 1, group="a"), job(2, 0, 5, 1, group="b")], suspended={"group-a"})
-    assert [f.outcome.value for f in result.fates] == ["waiting", "finished"]
+    assert [f.outcome.value for f in result.records] == ["waiting", "finished"]
     summary = result.as_json()
     assert (summary["waiting"], summary["finished"], summary["requests"]) == (1, 1, 2)
 

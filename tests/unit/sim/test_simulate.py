@@ -104,8 +104,8 @@ def test_memory_is_for_all_processors_and_the_user_stands_in_for_a_group(tmp_pat
 def test_a_run_longer_than_its_limit_expires_and_one_that_never_fits_is_told():
     result = replayed([job(1, 0, 100, 4, requested_s=60), job(2, 0, 30, 4, requested_s=60),
                        job(3, 5, 10, 9), job(4, 10, 5, 8)])  # fmt: skip
-    fates = {f.job.number: (f.outcome.value, f.start_s, f.end_s) for f in result.fates}
-    assert fates == {
+    records = {f.job.number: (f.outcome.value, f.start_s, f.end_s) for f in result.records}
+    assert records == {
         1: ("expired", 0.0, 60.0),
         2: ("finished", 0.0, 30.0),
         3: ("never_fits", None, None),
@@ -120,7 +120,7 @@ def test_a_run_longer_than_its_limit_expires_and_one_that_never_fits_is_told():
 
 def test_a_server_that_takes_time_to_boot_holds_its_quota_meanwhile():
     result = replayed([job(1, 0, 10, 8), job(2, 0, 10, 8)], boot_s=5.0)
-    assert [(f.start_s, f.end_s) for f in result.fates] == [(0.0, 15.0), (15.0, 30.0)]
+    assert [(f.start_s, f.end_s) for f in result.records] == [(0.0, 15.0), (15.0, 30.0)]
 
 
 @pytest.mark.parametrize(("discipline", "start_s"), [("fifo", 100.0), ("greedy", 2.0)])
@@ -128,7 +128,7 @@ def test_greedy_lets_a_small_one_pass_and_fifo_does_not(discipline, start_s):
     jobs = [job(1, 0, 100, 6), job(2, 1, 10, 8), job(3, 2, 10, 2)]
     result = replayed(jobs, discipline=discipline)
     expected = start_s if discipline == "greedy" else 110.0
-    assert result.fates[2].start_s == expected
+    assert result.records[2].start_s == expected
 
 
 def reference_fifo(jobs, vcpus):
@@ -157,12 +157,12 @@ def test_fifo_by_submission_is_strict_first_come_first_served(found):
         for number, (submit_s, run_s, vcpus, limit_s) in enumerate(sorted(found), start=1)
     ]
     result = replayed(jobs)
-    assert {f.job.number: f.start_s for f in result.fates} == reference_fifo(jobs, 8)
+    assert {f.job.number: f.start_s for f in result.records} == reference_fifo(jobs, 8)
 
 
-def overcommitted(fates, vcpus):
-    changes = [(f.start_s, f.job.vcpus) for f in fates if f.start_s is not None]
-    changes += [(f.end_s, -f.job.vcpus) for f in fates if f.start_s is not None]
+def overcommitted(records, vcpus):
+    changes = [(f.start_s, f.job.vcpus) for f in records if f.start_s is not None]
+    changes += [(f.end_s, -f.job.vcpus) for f in records if f.start_s is not None]
     used = worst = 0
     for _, change in sorted(changes):
         used += change
@@ -173,15 +173,15 @@ def overcommitted(fates, vcpus):
 def test_the_excerpt_runs_through_as_fifo_does_by_hand():
     jobs = swf.read(EXCERPT).jobs
     result = replay.run(Workload(jobs, {}), vcpus=100, discipline="fifo", order="submit")
-    assert {f.job.number: f.start_s for f in result.fates} == reference_fifo(jobs, 100)
-    assert not overcommitted(result.fates, 100)
+    assert {f.job.number: f.start_s for f in result.records} == reference_fifo(jobs, 100)
+    assert not overcommitted(result.records, 100)
 
 
 def test_the_same_seed_gives_the_same_schedule():
     jobs = swf.read(EXCERPT).jobs[:80]
     first, second = (replay.run(Workload(jobs, {}), vcpus=100) for _ in range(2))
-    assert first.fates == second.fates
-    assert not overcommitted(first.fates, 100)
+    assert first.records == second.records
+    assert not overcommitted(first.records, 100)
 
 
 def command(*arguments, ok=True):
@@ -253,5 +253,5 @@ def test_the_whole_kth_log_runs_through_without_overcommitting():
     jobs = swf.read(KTH).jobs
     assert len(jobs) == 27_992
     result = replay.run(Workload(jobs, {}), vcpus=100, discipline="fifo", order="submit")
-    assert {f.job.number: f.start_s for f in result.fates} == reference_fifo(jobs, 100)
-    assert not overcommitted(result.fates, 100)
+    assert {f.job.number: f.start_s for f in result.records} == reference_fifo(jobs, 100)
+    assert not overcommitted(result.records, 100)
