@@ -31,7 +31,7 @@ def main() -> int:
         say(f"OpenStack is up after {time.monotonic() - began_s:.0f} s, in {lab.settings.folder}")
     elif command == "down":
         lab.down()
-        say(f"OpenStack is down; its data stay in {lab.settings.folder}")
+        say(f"OpenStack is down; its data remain in {lab.settings.folder}")
     elif command == "status":
         states = lab.status()
         for name, pid in states.items():

@@ -26,7 +26,7 @@ def account(settings: Settings, user: str) -> str:
 
 
 def middleware(settings: Settings, user: str) -> str:
-    """Return the options of keystonemiddleware; tokens are never cached, so that expiry shows."""
+    """Return the options of keystonemiddleware; it caches no token, so that tests see expiry."""
     return "\n".join(
         (
             account(settings, user),
@@ -49,7 +49,7 @@ def broker(settings: Settings, vhost: str) -> str:
 
 
 def write(settings: Settings) -> None:
-    """Write every file, anew each time: a turned knob takes effect when a service restarts."""
+    """Rewrite every file; a changed setting takes effect when its service restarts."""
     etc = settings.folder / "etc"
     etc.mkdir(parents=True, exist_ok=True)
     values = {

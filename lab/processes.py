@@ -1,4 +1,4 @@
-"""Starts processes that outlive us, and stops them again by what was written down of them."""
+"""Starts processes that outlive this one, and stops them later by their pid files."""
 
 import os
 import signal
@@ -9,7 +9,7 @@ from pathlib import Path
 
 
 class Processes:
-    """The processes of one folder: a file each in run/, a log each in log/."""
+    """The processes of one folder: each has a pid file in run/ and a log in log/."""
 
     def __init__(self, folder: Path) -> None:
         self._run, self._log = folder / "run", folder / "log"
@@ -17,12 +17,13 @@ class Processes:
             made.mkdir(parents=True, exist_ok=True)
 
     def names(self) -> list[str]:
-        """Return what was started and not stopped, the last one first."""
+        """Return the processes that were started and not stopped, latest first."""
         files = sorted(self._run.glob("*.pid"), key=lambda path: path.stat().st_mtime_ns)
         return [path.stem for path in reversed(files)]
 
     def alive(self, name: str) -> int | None:
-        """Return the process id if the process still runs, and is the one that was started."""
+        """Return the process id if the process still runs; a reused id of another process is
+        None."""
         path = self._run / f"{name}.pid"
         if not path.exists():
             return None
@@ -32,11 +33,11 @@ class Processes:
     def start(
         self, name: str, command: Sequence[str], env: Mapping[str, str] | None = None
     ) -> None:
-        """Start a process unless it runs."""
+        """Start a process unless it is running."""
         if self.alive(name):
             return
         append = os.O_WRONLY | os.O_CREAT | os.O_APPEND
-        # Not subprocess.Popen: it complains of a process that is meant to outlive it.
+        # Not subprocess.Popen, which warns about a child that outlives it.
         pid = os.posix_spawnp(
             command[0],
             list(command),
@@ -50,12 +51,12 @@ class Processes:
         )
         (self._run / f"{name}.pid").write_text(f"{pid} {_started(pid)}")
 
-    def stop(self, names: Sequence[str], *, patience_s: float = 20.0) -> None:
-        """End processes with all that they started: asked first, then killed."""
+    def stop(self, names: Sequence[str], *, timeout_s: float = 20.0) -> None:
+        """Stop processes and their children: SIGTERM first, then SIGKILL."""
         pids = {name: pid for name in names if (pid := self.alive(name))}
         for pid in pids.values():
             _signal_group(pid, signal.SIGTERM)
-        deadline = time.monotonic() + patience_s
+        deadline = time.monotonic() + timeout_s
         while any(map(self.alive, pids)) and time.monotonic() < deadline:
             time.sleep(0.1)
         for name, pid in pids.items():
@@ -65,12 +66,12 @@ class Processes:
             (self._run / f"{name}.pid").unlink(missing_ok=True)
 
     def log(self, name: str) -> Path:
-        """Return where a process writes."""
+        """Return the log file of a process."""
         return self._log / f"{name}.log"
 
-    def wait_for_port(self, name: str, port: int, *, patience_s: float = 90.0) -> None:
+    def wait_for_port(self, name: str, port: int, *, timeout_s: float = 90.0) -> None:
         """Wait until a process listens. Raises RuntimeError with the end of its log."""
-        deadline = time.monotonic() + patience_s
+        deadline = time.monotonic() + timeout_s
         while time.monotonic() < deadline:
             with socket.socket() as probe:
                 probe.settimeout(1)
@@ -89,7 +90,7 @@ class Processes:
 
 
 def _started(pid: int) -> str | None:
-    """Return when a process began, in the kernel's ticks; None if there is none, or a dead one."""
+    """Return a process's start time, in clock ticks; None if it does not exist or is a zombie."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:

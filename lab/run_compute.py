@@ -1,7 +1,8 @@
 """Runs nova-compute with the fake driver, able to restart: run_compute.py HOST ID [OPTION...].
 
-The fake driver invents the id of its node anew in each process, and Nova then refuses the host as a
-duplicate. It asks oslo.utils for that id by a name, under which we put one that stays.
+The fake driver generates a new node id in each process, and after a restart Nova refuses the host
+as a duplicate. It gets that id from a uuidsentinel of oslo.utils by name, so we set a fixed one
+there.
 """
 
 import sys

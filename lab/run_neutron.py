@@ -1,4 +1,4 @@
-"""Answers what Nova asks Neutron for servers without networks: run_neutron.py PORT."""
+"""A stub of Neutron that suffices for servers without networks: run_neutron.py PORT."""
 
 import json
 import sys

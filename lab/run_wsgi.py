@@ -1,6 +1,6 @@
 """Serves an OpenStack API: run_wsgi.py MODULE PORT THREADS.
 
-The services read the command line when they are imported, so ours is put away before.
+The services parse sys.argv when they are imported, so our arguments are removed first.
 """
 
 import importlib

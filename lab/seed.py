@@ -1,4 +1,4 @@
-"""Fills the lab, leaving alone what is there: seed.py accounts | resources."""
+"""Creates what is missing in the lab: seed.py accounts | resources."""
 
 import os
 import sys
@@ -21,12 +21,12 @@ FLAVORS = {"m1.tiny": (1, 64, 1), "m1.small": (2, 512, 1), "m1.big": (8, 4096, 1
 
 
 def named(found: Iterable[Any], name: str) -> Any:
-    """Return the one of that name, or None."""
+    """Return the object with that name, or None."""
     return next((one for one in found if one.name == name), None)
 
 
 def accounts(cloud: Any) -> None:
-    """Service users, projects with their members, and the catalogue."""
+    """Create service users, projects with their members, and the catalogue."""
     identity = cloud.identity
 
     def project(name: str) -> Any:
@@ -59,7 +59,7 @@ def accounts(cloud: Any) -> None:
 
 
 def resources(cloud: Any) -> None:
-    """An image, flavors, and a wait for the hosts."""
+    """Create an image and flavors, and wait for the hosts."""
     if named(cloud.image.images(), "tiny") is None:
         path = Path(os.environ["LAB_FOLDER"]) / "tiny.raw"
         path.write_bytes(bytes(1024))

@@ -1,4 +1,4 @@
-"""Where the lab lives, its ports, and what can be turned: from the environment, once."""
+"""The lab's folder, ports and settings, from the environment."""
 
 import json
 import os
@@ -15,7 +15,7 @@ SECRET = "secret"  # of every account in the lab; nothing but loopback can reach
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """The lab's folder, ports and knobs.
+    """The lab's folder, ports and settings.
 
     api_vhost       the RabbitMQ vhost that nova-api publishes to: "edge" with Synergy in between,
                     "core" without
@@ -37,11 +37,11 @@ class Settings:
 
     @property
     def venv(self) -> Path:
-        """The virtual environment of OpenStack, apart from Synergy's own."""
+        """The virtual environment of OpenStack, separate from Synergy's own."""
         return self.folder / "venv"
 
     def url(self, service: str) -> str:
-        """Return where a service listens."""
+        """Return the URL of a service."""
         return f"http://127.0.0.1:{self.ports[service]}"
 
     def bin(self, name: str) -> str:
@@ -50,7 +50,7 @@ class Settings:
 
 
 def read_settings() -> Settings:
-    """Read the knobs; ports are chosen once and then kept in the folder."""
+    """Read the environment; ports are chosen once and then kept in the folder."""
     given = os.environ
     folder = Path(given.get("LAB_FOLDER", ROOT / ".openstack")).resolve()
     computes = given.get("LAB_COMPUTES", "fake1 fake2").split()
@@ -72,7 +72,7 @@ def _ports(folder: Path) -> dict[str, int]:
     if path.exists():
         kept: dict[str, int] = json.loads(path.read_text())
         return kept
-    held = [socket.socket() for _ in SERVICES]  # all at once, so that none is given twice
+    held = [socket.socket() for _ in SERVICES]  # all open at once, so that no port is chosen twice
     for one in held:
         one.bind(("127.0.0.1", 0))
     ports = {name: one.getsockname()[1] for name, one in zip(SERVICES, held, strict=True)}

@@ -1,4 +1,4 @@
-"""The steps that bring the lab up, each idempotent; one that fails shows its log."""
+"""The steps that bring up the lab. Each is idempotent; one that fails shows the end of its log."""
 
 import getpass
 import os
@@ -20,7 +20,9 @@ HERE = Path(__file__).parent
 PACKAGES = ("mariadb-server-core", "mariadb-client-core", "rabbitmq-server")
 RABBIT = Path("/usr/lib/rabbitmq/bin")
 DATABASES = ("keystone", "placement", "glance", "nova_api", "nova_cell0", "nova_cell1")
-NO_SERVICES = Path("/usr/sbin/policy-rc.d")  # Debian asks it whether to start what was installed
+NO_SERVICES = Path(
+    "/usr/sbin/policy-rc.d"
+)  # Debian's hook that decides whether to start installed services
 
 
 class Lab:
@@ -32,7 +34,7 @@ class Lab:
         self._etc = settings.folder / "etc"
 
     def up(self) -> None:
-        """Install, configure, start and fill whatever is not there yet."""
+        """Install, configure, start and fill whatever is missing."""
         steps = (
             ("Debian packages", self._packages),
             ("OpenStack from PyPI", self._environment),
@@ -57,7 +59,7 @@ class Lab:
             self.say(f"[{number}/{len(steps)}] {name}: {time.monotonic() - began_s:.0f} s")
 
     def down(self) -> None:
-        """Stop everything; the data stay."""
+        """Stop everything; the data remain."""
         names = self.processes.names()
         last = [name for name in ("rabbitmq", "mariadb") if name in names]
         self.processes.stop([name for name in names if name not in last])
@@ -67,12 +69,12 @@ class Lab:
         self._run("epmd", ["epmd", "-port", str(self.settings.ports["epmd"]), "-kill"],
                   env=self._rabbit_env(), check=False)  # fmt: skip
 
-    def turned(self, **knobs: Any) -> "Lab":
-        """Return the same lab with other knobs; they take effect for what is started then."""
-        return Lab(replace(self.settings, **knobs), self.say)
+    def with_settings(self, **settings: Any) -> "Lab":
+        """Return the same lab with other settings, for services that are started from now on."""
+        return Lab(replace(self.settings, **settings), self.say)
 
     def restart(self, name: str) -> None:
-        """Stop one service, and bring everything up that does not run."""
+        """Stop one service, and start everything that does not run."""
         self.processes.stop([name])
         self.up()
 
@@ -157,7 +159,7 @@ class Lab:
         return self._run("mariadb", [*client, "-e", text])
 
     def add_database(self, name: str) -> str:
-        """Make an empty database that the account of the lab may use, and return its URL."""
+        """Create an empty database that the lab's account may use, and return its URL."""
         grant = f"GRANT ALL ON {name}.* TO lab"
         self.sql(
             f"CREATE DATABASE {name}; {grant}@localhost IDENTIFIED BY '{SECRET}';"
@@ -166,7 +168,7 @@ class Lab:
         return configuration.database(self.settings, name)
 
     def remove_database(self, name: str) -> None:
-        """Remove a database with all that is in it."""
+        """Drop a database."""
         self.sql(f"DROP DATABASE IF EXISTS {name}")
 
     def _rabbit_env(self) -> dict[str, str]:
@@ -205,14 +207,14 @@ class Lab:
             self.add_vhost(vhost)
 
     def add_vhost(self, name: str) -> str:
-        """Make a vhost that the account of Nova may use, and return its URL."""
+        """Create a vhost that Nova's account may use, and return its URL."""
         if name not in self._rabbitmqctl("list_vhosts").split():
             self._rabbitmqctl("add_vhost", name)
             self._rabbitmqctl("set_permissions", "-p", name, "nova", ".*", ".*", ".*")
         return configuration.broker(self.settings, name)
 
     def remove_vhost(self, name: str) -> None:
-        """Remove a vhost with all that is in it."""
+        """Delete a vhost."""
         self._rabbitmqctl("delete_vhost", name, check=False)
 
     # --- OpenStack --------------------------------------------------------------------------------
@@ -293,7 +295,8 @@ class Lab:
         self._run("nova-make", [*manage, "api_db", "sync"])
         self._run("nova-make", [*manage, "cell_v2", "map_cell0", "--database_connection", cell0])
         if " cell1 " not in self._run("nova-make", [*manage, "cell_v2", "list_cells"]):
-            # The URL is stored as it stands: a template would be filled by nova-api with its own.
+            # A literal URL, not a template: nova-api would fill a template with its own
+            # transport_url.
             cell = ["--name", "cell1", "--database_connection", cell1, "--transport-url", core]
             self._run("nova-make", [*manage, "cell_v2", "create_cell", *cell])
         self._run("nova-make", [*manage, "db", "sync"])

@@ -1,7 +1,7 @@
-"""Runs a command so that Ctrl-C, or whoever reads its output and goes away, ends it quietly.
+"""Runs a command so that Ctrl-C, or a closed pipe at its output, ends it quietly.
 
-Why: the console scripts name this module, which imports next to nothing, so that an interrupt while
-all the others are loaded is caught as well. Must not know what the commands do.
+Why: the console scripts name this module, which imports next to nothing, so that Ctrl-C is caught
+even while all other modules are being imported. Must not know what the commands do.
 """
 
 import os
@@ -9,7 +9,7 @@ import signal
 import sys
 from importlib import import_module
 
-_BY_SIGNAL = 128  # a shell shows a command that a signal ended as this, and the signal
+_BY_SIGNAL = 128  # a shell's exit code of a command ended by a signal is this plus the signal
 
 
 def synergy() -> int:
@@ -30,11 +30,11 @@ def manage() -> int:
 def run(name: str, module: str) -> int:
     """Call `main` of a module, and return the exit code."""
     for stream in ("stdout", "stderr"):
-        if getattr(sys, stream) is None:  # whoever called closed it
+        if getattr(sys, stream) is None:  # the caller closed it
             setattr(sys, stream, open(os.devnull, "w"))  # noqa: SIM115, PTH123
     try:
         code = _code_of(module)
-        sys.stdout.flush()  # here, where what goes wrong can be told
+        sys.stdout.flush()  # here, where an error can still be reported
     except KeyboardInterrupt:
         return _BY_SIGNAL + signal.SIGINT
     except BrokenPipeError:
@@ -59,5 +59,5 @@ def _code_of(module: str) -> int:
 
 
 def _write_nowhere() -> None:
-    """Let Python's last flush, of what could not be written, succeed."""
+    """Redirect standard output, so that Python's flush at exit does not fail again."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

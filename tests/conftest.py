@@ -66,7 +66,7 @@ def connect(lab):
 @pytest.fixture(scope="module")
 def on_edge(lab):
     """nova-api publishes to the vhost of its own; put back afterwards."""
-    edge = lab.turned(api_vhost="edge")
+    edge = lab.with_settings(api_vhost="edge")
     edge.restart("nova-api")
     yield edge
     lab.restart("nova-api")

@@ -27,9 +27,9 @@ from synergy.db.models import (
     Base,
     BodyRow,
     ClassRow,
-    GrowthRow,
     QuarantineRow,
     RequestRow,
+    RollupProgressRow,
     SpanRow,
     StepRow,
 )
@@ -76,7 +76,7 @@ class Kind:
 # The newest row of a numbered table always stays: SQLite gives the highest number plus one, and a
 # number must never come twice.
 _NEWEST_STEP: Final = select(func.max(StepRow.seq)).scalar_subquery()
-_COUNTED: Final = select(func.max(GrowthRow.ledger_seq)).scalar_subquery()
+_COUNTED: Final = select(func.max(RollupProgressRow.ledger_seq)).scalar_subquery()
 KINDS: Final[Mapping[str, Kind]] = {
     "request": Kind(
         table=RequestRow,
@@ -215,9 +215,9 @@ class SqlArchive:
         return unpack(found)
 
     def purge(self, before: datetime, limit: int) -> int:
-        growth = self._rollups.growth()
-        if growth.rolled_until is None or growth.rolled_until < before:
-            until = growth.rolled_until.isoformat() if growth.rolled_until else "no day"
+        progress = self._rollups.progress()
+        if progress.rolled_until is None or progress.rolled_until < before:
+            until = progress.rolled_until.isoformat() if progress.rolled_until else "no day"
             raise Conflict(
                 f"usage is summed up until {until}, so what is older than {before.isoformat()} "
                 "cannot be purged yet: run the service, or synergy-manage db rebuild-usage, first"
@@ -233,8 +233,10 @@ class SqlArchive:
             for start in range(0, len(ids), CHUNK):
                 part = ids[start : start + CHUNK]
                 gone += self._connection.execute(delete(table).where(key.in_(part))).rowcount
-        if gone and (growth.purged_until is None or growth.purged_until < before):
-            self._connection.execute(update(GrowthRow).values(purged_until=_whole_day(before)))
+        if gone and (progress.purged_until is None or progress.purged_until < before):
+            self._connection.execute(
+                update(RollupProgressRow).values(purged_until=_whole_day(before))
+            )
         return gone
 
     # --- classes ----------------------------------------------------------------------------------

@@ -38,20 +38,20 @@ from synergy.db.models import (
     ClassRow,
     DayRow,
     FinishedRow,
-    GrowthRow,
     HourRow,
     LedgerHourRow,
     RequestRow,
+    RollupProgressRow,
     SeriesRow,
     SpanRow,
     StepRow,
 )
 from synergy.db.rows import Damaged, DamageLog, RowReader
 from synergy.ports import (
-    UNREADABLE_GROWTH,
+    UNREADABLE_PROGRESS,
     Consumption,
-    Growth,
     News,
+    RollupProgress,
     Series,
     UsageLine,
 )
@@ -71,11 +71,14 @@ _SERIES: Final = (
     SeriesRow.project_id, SeriesRow.user_id, SeriesRow.association_id, SeriesRow.quota,
     SeriesRow.qos, SeriesRow.demand,
 )  # fmt: skip
-_GROWTH: Final = tuple(Growth.__dataclass_fields__)
-_GROWTH_COLUMNS: Final = [GrowthRow.growth_id, *(getattr(GrowthRow, name) for name in _GROWTH)]
+_GROWTH: Final = tuple(RollupProgress.__dataclass_fields__)
+_GROWTH_COLUMNS: Final = [
+    RollupProgressRow.growth_id,
+    *(getattr(RollupProgressRow, name) for name in _GROWTH),
+]
 _GROWTH_ROW: Final = select(*_GROWTH_COLUMNS)
 _GROWTH_OF: Final = RowReader(
-    _GROWTH_COLUMNS, lambda row: Growth(**dict(zip(_GROWTH, row[1:], strict=True)))
+    _GROWTH_COLUMNS, lambda row: RollupProgress(**dict(zip(_GROWTH, row[1:], strict=True)))
 )
 
 
@@ -127,15 +130,17 @@ class SqlRollups:
     def __init__(self, connection: Connection, classes: Classes, damage: DamageLog) -> None:
         self._connection, self._classes, self._damage = connection, classes, damage
 
-    def growth(self) -> Growth:
+    def progress(self) -> RollupProgress:
         row = self._connection.execute(_GROWTH_ROW).first()
         try:
             if row is None:
                 raise Damaged("it is missing")
             return _GROWTH_OF.one(row)
         except Damaged as error:
-            self._damage.note(GrowthRow.__tablename__, 1, f"{error}; nothing is summed up any more")
-            return UNREADABLE_GROWTH
+            self._damage.note(
+                RollupProgressRow.__tablename__, 1, f"{error}; nothing is summed up any more"
+            )
+            return UNREADABLE_PROGRESS
 
     # --- spans ------------------------------------------------------------------------------------
 
@@ -327,7 +332,9 @@ class SqlRollups:
         ).all()
         later = first + _LENGTHS[Level.HOURS]
         self._connection.execute(
-            update(GrowthRow).where(GrowthRow.hours_from < later).values(hours_from=later)
+            update(RollupProgressRow)
+            .where(RollupProgressRow.hours_from < later)
+            .values(hours_from=later)
         )
         key = (HourRow.begins_at == first) & HourRow.series_id.in_([row[0] for row in doomed])
         return self._connection.execute(delete(HourRow).where(key)).rowcount
@@ -359,13 +366,13 @@ class SqlRollups:
 
     # --- counts of the ledger ---------------------------------------------------------------------
 
-    def news(self, growth: Growth, limit: int) -> News:
+    def news(self, progress: RollupProgress, limit: int) -> News:
         newest = self._connection.execute(select(func.max(StepRow.seq))).scalar_one() or 0
-        newest = max(newest, growth.ledger_seq)  # the newest entries may be archived
+        newest = max(newest, progress.ledger_seq)  # the newest entries may be archived
         # What was the newest in the last pass: a transaction with a lower number may have been
         # open then, but no longer.
-        until = min(growth.newest_seq, growth.ledger_seq + limit)
-        after = StepRow.seq > growth.ledger_seq
+        until = min(progress.newest_seq, progress.ledger_seq + limit)
+        after = StepRow.seq > progress.ledger_seq
         counted = (after, StepRow.seq <= until)
         at_us = type_coerce(StepRow.at, BigInteger)
         hour = (at_us - at_us % _HOUR_US).label("hour")
@@ -381,7 +388,7 @@ class SqlRollups:
             first_at=first_at if isinstance(first_at, datetime) else None,
             finished=self._finished(*counted),
             first_seqs={row[0]: row[1] for row in hours if isinstance(row[0], datetime)},
-            ledger_seq=max(until, growth.ledger_seq),
+            ledger_seq=max(until, progress.ledger_seq),
             newest_seq=newest,
         )
 
@@ -390,7 +397,7 @@ class SqlRollups:
         counts: dict[State, int] = dict.fromkeys(sorted(TERMINAL), 0)
         for row in self._connection.execute(select(FinishedRow.state, FinishedRow.count)):
             counts[row[0]] += row[1]
-        for state, count in self._finished(StepRow.seq > self.growth().ledger_seq).items():
+        for state, count in self._finished(StepRow.seq > self.progress().ledger_seq).items():
             counts[state] += count
         return counts
 
@@ -427,12 +434,13 @@ class SqlRollups:
         if self._connection.execute(update(table).filter_by(**key).values(changed)).rowcount == 0:
             self._connection.execute(insert(table).values(**key, **new))
 
-    def save_growth(self, before: Growth, after: Growth) -> None:
+    def save_progress(self, before: RollupProgress, after: RollupProgress) -> None:
         as_read = [
-            getattr(GrowthRow, name).is_not_distinct_from(getattr(before, name)) for name in _GROWTH
+            getattr(RollupProgressRow, name).is_not_distinct_from(getattr(before, name))
+            for name in _GROWTH
         ]
         values = {name: getattr(after, name) for name in _GROWTH}
-        done = self._connection.execute(update(GrowthRow).where(*as_read).values(values))
+        done = self._connection.execute(update(RollupProgressRow).where(*as_read).values(values))
         if done.rowcount != 1 and before != after:
             raise Conflict("usage was summed up by another process meanwhile")
 

@@ -35,9 +35,9 @@ from synergy.db.columns import Column, Query, Values
 from synergy.db.models import (
     AssociationRow,
     ClassRow,
-    GrowthRow,
     LedgerHourRow,
     RequestRow,
+    RollupProgressRow,
     StepRow,
 )
 from synergy.db.models.base import Base
@@ -353,6 +353,6 @@ class LedgerPages:
         the numbers where a clock was set, or a fact came late."""
         hour = since.replace(minute=0, second=0, microsecond=0)
         lowest = select(func.min(LedgerHourRow.first_seq)).where(LedgerHourRow.begins_at >= hour)
-        counted = self._connection.execute(select(GrowthRow.ledger_seq)).scalar() or 0
+        counted = self._connection.execute(select(RollupProgressRow.ledger_seq)).scalar() or 0
         first = self._connection.execute(lowest).scalar_one()
         return min(counted, first - 1) if first is not None else counted

@@ -42,15 +42,15 @@ from synergy.ports.cloud import (
     SiteFactor,
     Wake,
 )
-from synergy.ports.growth import (
+from synergy.ports.rollups import (
     HOURS_KEPT_DAYS,
-    UNREADABLE_GROWTH,
+    UNREADABLE_PROGRESS,
     Archive,
     Consumption,
-    Growth,
     News,
     ReadableArchive,
     ReadableRollups,
+    RollupProgress,
     Rollups,
     Series,
     UsageLine,
@@ -77,7 +77,7 @@ from synergy.ports.store import (
 __all__ = [
     "HOURS_KEPT_DAYS",
     "PARTS_OF_COMPUTE",
-    "UNREADABLE_GROWTH",
+    "UNREADABLE_PROGRESS",
     "Archive",
     "Brake",
     "BuildRequest",
@@ -98,7 +98,6 @@ __all__ = [
     "Finding",
     "Flavor",
     "Flavors",
-    "Growth",
     "Handed",
     "Hold",
     "Host",
@@ -125,6 +124,7 @@ __all__ = [
     "Reading",
     "Receipt",
     "Requests",
+    "RollupProgress",
     "Rollups",
     "Series",
     "ServerActions",

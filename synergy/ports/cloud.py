@@ -1,9 +1,9 @@
 """The cloud and the clock, as protocols.
 
-Why: managers are written against these, and the embedded cloud and the real one are held to the
-same contract tests. Must not know who implements them. What is said here follows what was observed
-on Nova: a build message may carry several servers, must reach the conductor at most once, and is
-acknowledged only after its requests are committed.
+Why: managers use only these, and the same contract tests run on the embedded cloud and on a real
+one. Must not know who implements them. They follow what was observed on Nova: a build message may
+carry several servers, must reach the conductor at most once, and is acknowledged only after its
+requests are committed.
 """
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -76,7 +76,7 @@ class Delivery:
 
 
 class Intake(Protocol):
-    """Build requests of managed projects, taken from between nova-api and the conductor."""
+    """Build requests of managed projects, intercepted between nova-api and the conductor."""
 
     def manage(self, project_ids: frozenset[str]) -> None:
         """Take requests of these projects from now on; those of all others pass untouched."""
@@ -88,12 +88,12 @@ class Intake(Protocol):
         """Return up to `limit` messages without waiting; they stay unacknowledged."""
 
     def acknowledge(self, deliveries: Sequence[Delivery]) -> None:
-        """Let the broker forget these; to be called after the commit."""
+        """Acknowledge these to the broker; call it after the commit."""
 
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """What a stored body can act with."""
+    """The token and roles in a stored body."""
 
     token: str = field(repr=False)
     roles: tuple[str, ...]
@@ -108,7 +108,7 @@ class Parcel:
 
 
 class Handed(StrEnum):
-    """What became of a parcel."""
+    """Whether a parcel was sent."""
 
     SENT = "sent"
     NOT_SENT = "not sent"
@@ -118,7 +118,7 @@ class Handed(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """What became of a parcel, and why it was not sent."""
+    """Whether a parcel was sent, and if not, why."""
 
     handed: Handed
     why: str = ""
@@ -131,7 +131,7 @@ class Conductor(Protocol):
         """Return the user's token and roles in a body."""
 
     def build(self, parcels: Sequence[Parcel]) -> Sequence[Receipt]:
-        """Hand messages over and return a receipt for each, once the broker told."""
+        """Hand messages over, wait for confirmation, and return a receipt for each."""
 
     def refuse(self, body: bytes, reason: str) -> None:
         """End the server in ERROR with a fault that its user can read. Safe to repeat.
@@ -144,7 +144,7 @@ class Conductor(Protocol):
 
 
 class ChangeKind(StrEnum):
-    """What is asked of a server that exists and takes more, or other, resources."""
+    """A user's request that an existing server take more, or other, resources."""
 
     RESIZE = "resize"
     UNSHELVE = "unshelve"
@@ -152,9 +152,9 @@ class ChangeKind(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Change:
-    """A change that waits for us between nova-api and the conductor.
+    """A change that waits between nova-api and the conductor.
 
-    demand  what the server asks for once it is done
+    demand  what the server will use after it
     """
 
     message_id: str
@@ -167,7 +167,7 @@ class Change:
 
 
 class Changes(Protocol):
-    """Changes of servers of managed projects, which Nova does not check against a quota any more.
+    """Changes of servers of managed projects, which Nova no longer checks against a quota.
 
     `let_pass` and `refuse` raise UpstreamUnavailable.
     """
@@ -182,10 +182,10 @@ class Changes(Protocol):
         """Hand the change to the conductor as it came."""
 
     def refuse(self, change: Change, reason: str) -> None:
-        """Leave the server as it is, and let its user read why."""
+        """Leave the server as it is, and show its user the reason."""
 
     def acknowledge(self, changes: Sequence[Change]) -> None:
-        """Let the broker forget these."""
+        """Acknowledge these to the broker."""
 
 
 # --- Nova's and Placement's view ------------------------------------------------------------------
@@ -206,12 +206,12 @@ class ServerView:
     launched_at: datetime | None = None
     host: str | None = None
     fault: str = ""
-    failure: BuildFailure | None = None  # of a server in ERROR, as far as its fault tells
-    in_task: bool = False  # Nova is at work on it, or waits for a resize to be confirmed
+    failure: BuildFailure | None = None  # of a server in ERROR, if its fault names it
+    in_task: bool = False  # Nova is working on it, or a resize waits for confirmation
 
 
 class NoticeKind(StrEnum):
-    """What a notification tells."""
+    """The meaning of a notification."""
 
     BOOTED = "booted"
     ATTEMPT_FAILED = "attempt failed"  # on one host; Nova may try another
@@ -220,12 +220,12 @@ class NoticeKind(StrEnum):
     SHELVED = "shelved"
     UNSHELVED = "unshelved"
     RESIZED = "resized"  # confirmed, or reverted
-    CHANGED = "changed"  # it is elsewhere, or was built anew: Nova is asked
+    CHANGED = "changed"  # it moved or was rebuilt: query Nova for its state
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Notice:
-    """One notification about one server; `detail` and `failure` are of one that tells a failure."""
+    """One notification about one server; `detail` and `failure` are set for a failure."""
 
     kind: NoticeKind
     server_id: str
@@ -237,7 +237,7 @@ class Notice:
 
 
 class Notices(Protocol):
-    """Notifications of the compute service, from a pool of Synergy's own."""
+    """Notifications of the compute service, from Synergy's own pool."""
 
     def on_arrival(self, wake: Wake) -> None:
         """Call `wake` when a notification arrives."""
@@ -246,7 +246,7 @@ class Notices(Protocol):
         """Return up to `limit` notifications without waiting."""
 
     def acknowledge(self, notices: Sequence[Notice]) -> None:
-        """Let the broker forget these; to be called after the commit."""
+        """Acknowledge these to the broker; call it after the commit."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -260,7 +260,7 @@ class Host:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Flavor:
-    """A flavor that every project may use."""
+    """A public flavor."""
 
     name: str
     demand: Resources
@@ -284,28 +284,28 @@ class Servers(Protocol):
         """Return those of the servers that exist."""
 
     def still_waiting(self, server_ids: Iterable[str]) -> set[str]:
-        """Return those of the servers for which no conductor has done anything yet. One that Nova
-        builds again on another host looks the same to its user, and is none of them."""
+        """Return those of the servers that no conductor has begun to work on. A server that Nova
+        reschedules has the same task state, but is not one of them."""
 
     def servers_of(
         self, project_id: str | None, *, changed_since: datetime | None = None
     ) -> Iterator[ServerView]:
-        """Walk a project's servers that are not deleted, or everybody's for None; with
-        `changed_since` those that changed since then, deleted ones included."""
+        """Yield a project's servers, or all for None, without deleted ones; with `changed_since`
+        those that changed since then, including deleted ones."""
 
     def unbuilt(self, project_id: str | None = None) -> Iterator[Sequence[str]]:
-        """Walk, page by page, the ids of the servers that are not built yet, of one project or of
-        all; each page is one question."""
+        """Yield the ids of the servers that are not built yet, of one project or of all, page by
+        page; each page is one request."""
 
 
 class ServerActions(Protocol):
-    """What is done to Nova's servers."""
+    """Actions on Nova's servers."""
 
     def delete_server(self, server_id: str) -> None:
-        """Start the deletion; nothing happens when it is gone."""
+        """Start the deletion; a server that is gone is no error."""
 
     def set_error(self, server_id: str) -> None:
-        """Show the server as failed; nothing is done to it. Raises NotFound."""
+        """Set the server's status to ERROR; nothing else happens to it. Raises NotFound."""
 
     def shelve_server(self, server_id: str) -> None:
         """Shelve and offload."""
@@ -314,26 +314,26 @@ class ServerActions(Protocol):
         """Power off; the host keeps the server's resources."""
 
     def confirm_resize(self, server_id: str) -> None:
-        """Keep the new flavor of a server. Raises Conflict when no resize waits for that."""
+        """Confirm a server's resize. Raises Conflict without a resize to confirm."""
 
     def snapshot_server(self, server_id: str, image_name: str) -> str:
-        """Start an image of the server, and return the image's id."""
+        """Start a snapshot of the server, and return the image's id."""
 
     def image_is_ready(self, image_id: str) -> bool:
-        """Tell whether the image is complete. Raises NotFound when it failed."""
+        """Return whether the image is complete. Raises NotFound when it failed."""
 
 
 class Capacity(Protocol):
-    """Hosts and zones, and what Placement has free on them."""
+    """Hosts and zones, and what is free on them in Placement."""
 
     def zones(self) -> frozenset[str]:
         """Return the names of the availability zones."""
 
     def hosts(self) -> Sequence[Host]:
-        """Return every compute host, up or not, disabled ones as not up."""
+        """Return every compute host, whether up or not; a disabled one counts as not up."""
 
     def room_for(self, demand: Resources, constraints: Constraints = ()) -> Mapping[str, Resources]:
-        """Return the hosts that can take a demand now, by name, and what is free on each.
+        """Return the hosts with room for a demand now, by name, and what is free on each.
 
         constraints  see `RequestClass`
         """
@@ -343,38 +343,38 @@ class Capacity(Protocol):
 
 
 class QuotaLimits(Protocol):
-    """Nova's limits of projects, and what they use."""
+    """Nova's limits of projects, and their usage."""
 
     def quota(self, project_id: str, *, fresh: bool = True) -> Limits:
-        """Return Nova's limits of a project by resource class; without `fresh` perhaps as they
-        were a while ago."""
+        """Return Nova's limits of a project by resource class; without `fresh` possibly from a
+        cache."""
 
     def server_limit(self, project_id: str) -> int | None:
         """Return how many servers a project may have in Nova, None without a limit."""
 
     def limited_classes(self) -> frozenset[str]:
-        """Return the resource classes that Nova's limits bound."""
+        """Return the resource classes that Nova limits."""
 
     def used_by(self, project_id: str) -> Resources:
-        """Return what a project's servers hold."""
+        """Return what a project's servers use."""
 
 
 class QuotaOwnership(Protocol):
-    """Who bounds a project: Nova's limit is lifted while Synergy owns its quota."""
+    """Moves the quota of a project: Nova's limit is lifted while Synergy owns it."""
 
     def quota_record(self, project_id: str) -> Limits:
-        """Return what was set for the project itself, by the names of Nova's quota driver; what is
-        a default of the cloud is absent."""
+        """Return the limits set explicitly for the project, by the names of Nova's quota driver;
+        limits that follow the cloud's defaults are not in it."""
 
     def lift_quota(self, project_id: str) -> None:
-        """Make every class unlimited."""
+        """Set every class to unlimited."""
 
     def restore_quota(self, project_id: str, record: Limits) -> None:
-        """Put a record back: what is absent follows the defaults of the cloud again."""
+        """Restore a record; limits that are not in it follow the cloud's defaults again."""
 
 
 class Compute(Flavors, Servers, ServerActions, Capacity, QuotaLimits, QuotaOwnership, Protocol):
-    """All of Nova's API and Placement; who needs a part of it asks for that part."""
+    """All of Nova's API and Placement; a manager needs only the parts that it uses."""
 
 
 PARTS_OF_COMPUTE: Final = (
@@ -410,29 +410,29 @@ class Identity(Protocol):
         """Return the users with a role on the project: id -> name."""
 
     def gone(self, owners: Collection[tuple[str, str]]) -> Mapping[tuple[str, str], str]:
-        """Return why some of these (project_id, user_id) can act no longer: deleted, disabled."""
+        """Return those of the (project_id, user_id) pairs that can no longer act, and why."""
 
     def on_change(self, wake: Wake) -> None:
-        """Call `wake` when projects, users or roles changed, where Keystone tells so."""
+        """Call `wake` when projects, users or roles changed, if Keystone notifies it."""
 
     def create_trust(self, token: str, *, project_id: str, roles: Sequence[str]) -> str:
-        """Let the token's user trust Synergy with these roles; return the trust's id.
+        """Create a trust with these roles from the token's user to Synergy; return its id.
 
-        Raises InvalidInput when the token cannot make one (expired, or itself from a trust).
+        Raises InvalidInput when the token cannot create one (expired, or itself from a trust).
         """
 
     def trusts_of(self, user_id: str, project_id: str) -> Sequence[str]:
         """Return the trusts that a user gave Synergy for a project."""
 
     def delete_trust(self, trust_id: str) -> None:
-        """Delete a trust; nothing happens when it is gone."""
+        """Delete a trust; one that is gone is no error."""
 
     def token_from_trust(self, trust_id: str) -> str:
-        """Return a fresh token that acts as the trusting user. Raises NotFound."""
+        """Return a new token of the trusting user. Raises NotFound."""
 
 
 class CloudUser(Protocol):
-    """What a user of the cloud does; for the contract tests and for trying things out."""
+    """The actions of a user of the cloud; for contract tests and trials."""
 
     def create_server(
         self,
@@ -446,22 +446,22 @@ class CloudUser(Protocol):
         availability_zone: str | None = None,
         server_group: str | None = None,
     ) -> list[str]:
-        """Ask for servers as `openstack server create` does, and return their ids."""
+        """Create servers as `openstack server create` does, and return their ids."""
 
     def resize_server(self, server_id: str, flavor: str) -> None:
-        """Ask for another flavor."""
+        """Resize a server."""
 
     def confirm_resize(self, server_id: str) -> None:
-        """Keep the new flavor. Raises Conflict when no resize waits for that."""
+        """Confirm a resize. Raises Conflict without a resize to confirm."""
 
     def revert_resize(self, server_id: str) -> None:
-        """Go back to the old flavor."""
+        """Revert a resize."""
 
     def unshelve_server(self, server_id: str) -> None:
-        """Ask for a shelved server."""
+        """Unshelve a server."""
 
     def last_failure(self, server_id: str) -> str:
-        """Return why the last thing that was asked of a server failed, as its user reads it."""
+        """Return why the server's last resize or unshelve failed, as its user reads it."""
 
     def delete_server_as_user(self, server_id: str) -> None:
         """Delete a server, waiting or running. Raises NotFound."""
@@ -471,22 +471,22 @@ class CloudUser(Protocol):
 
 
 class Edge(Protocol):
-    """Where nova-api puts its build requests; for trying out what messages others may send."""
+    """Where nova-api publishes its build requests; for tests with arbitrary messages."""
 
     def publish(self, message_id: str, body: bytes) -> None:
-        """Put a message there."""
+        """Publish a message."""
 
 
 class Outages(Protocol):
-    """Lets parts of an embedded cloud fail and come back, to see what Synergy does meanwhile."""
+    """Makes parts of an embedded cloud unavailable, for tests and trials."""
 
     def set_down(self, *, nova: bool, keystone: bool) -> None:
-        """Let Nova's API and Keystone answer nothing, or answer again."""
+        """Make Nova's API or Keystone unavailable, or available again."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cloud:
-    """What a plugin of the namespace synergy.clouds opens: ports by name, and how to let go."""
+    """What a plugin of the namespace synergy.clouds opens: ports by name, and how to close them."""
 
     ports: Mapping[str, object]
     close: Callable[[], None] = lambda: None
@@ -508,8 +508,8 @@ class Finding:
 class SiteFactor(Protocol):
     """A plugin of the namespace synergy.priority_factors: what a site adds to priorities.
 
-    It is made without arguments. Every round calls it in the scheduler's thread, so it answers from
-    memory, in time that follows the columns and not their values.
+    It is created without arguments. Every round calls it in the scheduler's thread, so it must
+    answer from memory, with array operations on the columns instead of a loop over requests.
     """
 
     def points(

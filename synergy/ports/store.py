@@ -26,7 +26,7 @@ from synergy.core.model import (
 )
 from synergy.core.queue import ID_BYTES
 from synergy.core.usage import Charged, History
-from synergy.ports.growth import Archive, ReadableArchive, ReadableRollups, Rollups
+from synergy.ports.rollups import Archive, ReadableArchive, ReadableRollups, Rollups
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

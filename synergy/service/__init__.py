@@ -1,1 +1,1 @@
-"""The process: reads configuration, wires everything, and runs it until it is told to stop."""
+"""The process: reads the configuration, wires everything, and runs it until it is stopped."""

@@ -1,6 +1,6 @@
-"""Keeps the audit in the store, for whichever process answers the API.
+"""Stores the audit log, for whichever process serves the API.
 
-Must not know HTTP: what was asked and what became of it arrive as values.
+Must not know HTTP: requests and outcomes arrive as values.
 """
 
 from collections.abc import Mapping
@@ -18,13 +18,13 @@ from synergy.ports import Clock, Store
 
 
 class AuditLog:
-    """Changes that were asked for through the API."""
+    """Changes made through the API."""
 
     def __init__(self, store: Store, clock: Clock) -> None:
         self._store, self._clock = store, clock
 
     def begin(self, entry: Mapping[str, Any]) -> int:
-        """Write down what is about to be done, and return its number."""
+        """Record a change before it is made, and return its number."""
         values = dict(entry)
         outcome = AuditOutcome(values.pop("outcome", AuditOutcome.BEGUN))
         with self._store.writing() as uow:
@@ -33,7 +33,7 @@ class AuditLog:
         return number
 
     def settle(self, number: int, settled: Mapping[str, Any]) -> None:
-        """Write what became of it."""
+        """Record the outcome of a change."""
         values = dict(settled)
         outcome = AuditOutcome(values.pop("outcome"))
         with self._store.writing() as uow:

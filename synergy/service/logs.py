@@ -1,8 +1,8 @@
-"""The log of the service: one line a record, and never more lines than an operator can read.
+"""The service's log: one line per record, without control characters, and limited in rate.
 
-Why: names of users and answers of strangers reach it. What they contain stays one line and cannot
-speak to a terminal; what strangers can cause at will is counted instead of repeated. Must not know
-who logs.
+Why: names and answers from outside reach the log. They must not forge log lines or send control
+sequences to a terminal, and messages that anybody can cause at will are counted instead of
+repeated. Must not know who logs.
 """
 
 import copy
@@ -18,17 +18,17 @@ from oslo_log.formatters import ContextFormatter
 from synergy.client.plain import plain, plain_lines
 
 PROJECT: Final = "synergy"
-# What these say comes from bytes on the wire: anybody may cause any number of lines.
-OF_STRANGERS: Final = ("uvicorn.error", "asyncio", "keystonemiddleware.auth_token")
+# Bytes on the wire cause their messages: anybody could cause any number of lines.
+UNTRUSTED_LOGGERS: Final = ("uvicorn.error", "asyncio", "keystonemiddleware.auth_token")
 BURST, PER_S = 10, 60.0
 
 
 class PlainFormatter(ContextFormatter):
-    """oslo.log's own lines, in which nothing begins a line or speaks to a terminal by itself."""
+    """oslo.log's format, with line breaks and control characters escaped."""
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the line of a record, and the lines of its traceback."""
-        kept = copy.copy(record)  # other handlers get it as it was
+        kept = copy.copy(record)  # other handlers must get the record unchanged
         kept.msg, kept.args, kept.exc_text = plain(record.getMessage()), None, None
         text = str(super().format(kept))
         trace = str(vars(kept)["exc_text"] or "")
@@ -37,8 +37,8 @@ class PlainFormatter(ContextFormatter):
         return f"{plain(text.removesuffix(trace).rstrip())}\n{plain_lines(trace)}"
 
 
-class Seldom(logging.Filter):
-    """Lets so many records of a logger pass in a time, and tells how many did not."""
+class RateLimitFilter(logging.Filter):
+    """Limits the rate of a logger's records, and adds how many were dropped to the next one."""
 
     def __init__(self, burst: int, per_s: float) -> None:
         super().__init__()
@@ -47,7 +47,7 @@ class Seldom(logging.Filter):
         self._since_s, self._passed, self._dropped = float("-inf"), 0, 0
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Tell whether a record passes."""
+        """Return whether to log a record."""
         with self._lock:
             now_s, dropped = time.monotonic(), 0
             if now_s >= self._since_s + self._per_s:
@@ -58,14 +58,14 @@ class Seldom(logging.Filter):
                 self._dropped += 1
                 return False
         if dropped:
-            record.msg = f"{record.getMessage()} ({dropped} more such lines were left out before)"
+            record.msg = f"{record.getMessage()} ({dropped} more such lines were dropped before)"
             record.args = None
         return True
 
 
 def set_up(conf: cfg.ConfigOpts) -> None:
-    """Log as [DEFAULT] tells."""
-    quiet = ["alembic=WARN", "uvicorn=WARN", "oslo_config=ERROR"]  # `reload` tells what changed
+    """Configure logging from [DEFAULT]."""
+    quiet = ["alembic=WARN", "uvicorn=WARN", "oslo_config=ERROR"]  # `reload` logs what changed
     log.set_defaults(default_log_levels=[*log.get_default_log_levels(), *quiet])
     log.setup(conf, PROJECT)
     for handler in logging.getLogger().handlers:
@@ -76,7 +76,7 @@ def set_up(conf: cfg.ConfigOpts) -> None:
                     project=PROJECT, version=found.version, datefmt=found.datefmt, config=conf
                 )
             )
-    for name in OF_STRANGERS:
+    for name in UNTRUSTED_LOGGERS:
         logger = logging.getLogger(name)
-        if not any(isinstance(one, Seldom) for one in logger.filters):
-            logger.addFilter(Seldom(BURST, PER_S))
+        if not any(isinstance(one, RateLimitFilter) for one in logger.filters):
+            logger.addFilter(RateLimitFilter(BURST, PER_S))

@@ -1,7 +1,7 @@
-"""The entry point of synergy-service: checks everything, then runs until it is told to stop.
+"""The entry point of synergy-service: checks everything, then runs until it is stopped.
 
-Why one process: its managers share the memory of one round, and nothing is left behind that a
-signal, a kill or a supervisor such as systemd would have to reach separately.
+Why one process: the managers share the memory of a round, and there are no child processes that a
+signal, a kill or systemd would have to reach separately.
 """
 
 import gc
@@ -32,8 +32,8 @@ from synergy.db.vault import Vault
 from synergy.drivers.clock import SystemClock
 from synergy.managers.support.watched_clock import WatchedClock, boot_id
 from synergy.service import logs
-from synergy.service.door import Door
 from synergy.service.host import Host
+from synergy.service.local_rpc import LocalRpcServer
 from synergy.service.options import (
     cloud_plugins,
     manager_classes,
@@ -43,7 +43,7 @@ from synergy.service.options import (
 )
 from synergy.service.reload import Change, Reloader
 from synergy.service.signals import Signals
-from synergy.service.watch import Watch
+from synergy.service.watchdog import Watchdog
 
 LOG = logging.getLogger(__name__)
 
@@ -56,15 +56,15 @@ def read_configuration(conf: cfg.ConfigOpts, argv: Sequence[str]) -> None:
         raise ConfigurationInvalid([str(error)]) from error
     except OSError as error:  # a folder, or a file that this user may not read
         if error.filename is None:
-            raise  # of what --help prints
-        told = f"configuration file {error.filename} cannot be read: {error.strerror}"
-        raise ConfigurationInvalid([told]) from error
+            raise  # an error while --help prints
+        problem = f"configuration file {error.filename} cannot be read: {error.strerror}"
+        raise ConfigurationInvalid([problem]) from error
     except UnicodeDecodeError as error:
-        raise ConfigurationInvalid([f"a configuration file is no text: {error}"]) from error
+        raise ConfigurationInvalid([f"a configuration file is not text: {error}"]) from error
 
 
 def check(conf: cfg.ConfigOpts) -> None:
-    """Try everything the service needs. Raises ConfigurationInvalid with all that is missing."""
+    """Check everything the service needs. Raises ConfigurationInvalid listing all problems."""
     problems = problems_of(conf)
     for attempt in (check_keys, check_database, check_seals, _check_cloud):
         try:
@@ -74,7 +74,7 @@ def check(conf: cfg.ConfigOpts) -> None:
         except SynergyError as error:
             problems.append(str(error))
         except (ValueError, cfg.ConfigFileValueError):
-            continue  # told by problems_of
+            continue  # problems_of lists it
     if problems:
         raise ConfigurationInvalid(problems)
 
@@ -85,15 +85,15 @@ def check_keys(conf: cfg.ConfigOpts) -> None:
 
 
 def check_database(conf: cfg.ConfigOpts) -> None:
-    """Compare the tables with what this Synergy needs. Raises ConfigurationInvalid."""
+    """Check that the tables match this version. Raises ConfigurationInvalid."""
     with opened_database(conf) as engine:
         database.check(engine)
 
 
 def check_seals(conf: cfg.ConfigOpts) -> None:
-    """Try the keys on what is stored. Raises ConfigurationInvalid when they open nothing of it.
+    """Check that the keys open the stored messages. Raises ConfigurationInvalid if they open none.
 
-    Tells nothing when keys or database cannot be used: the checks of those do.
+    Passes when the keys or the database cannot be used: their own checks report that.
     """
     try:
         vault = Vault(read_keys(Path(conf.database.keys_file)))
@@ -105,7 +105,7 @@ def check_seals(conf: cfg.ConfigOpts) -> None:
     if not opens:
         wrong = (
             f"encryption key file {conf.database.keys_file} opens none of the messages that the "
-            "database keeps: put the file back that sealed them"
+            "database keeps: restore the file that sealed them"
         )
         raise ConfigurationInvalid([wrong])
 
@@ -127,7 +127,7 @@ def _check_cloud(conf: cfg.ConfigOpts) -> None:
 
 
 def check_address(conf: cfg.ConfigOpts.GroupAttr) -> None:
-    """Try the address of [api]. Raises ConfigurationInvalid when something listens there."""
+    """Check that the address of [api] is free. Raises ConfigurationInvalid if it is not."""
     family = socket.AF_INET6 if ":" in conf.host else socket.AF_INET
     with socket.socket(family) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -146,7 +146,7 @@ def api_of(host: ServiceHost, conf: cfg.ConfigOpts) -> Wsgi:
     strategy = conf.api.auth_strategy
     if strategy == NONE:
         LOG.warning(
-            "[api] auth_strategy=none: whoever reaches %s port %s is an administrator",
+            "[api] auth_strategy=none: everyone who can reach %s port %s is an administrator",
             conf.api.host, conf.api.port,
         )  # fmt: skip
     return served(
@@ -160,7 +160,7 @@ def api_of(host: ServiceHost, conf: cfg.ConfigOpts) -> Wsgi:
 
 
 class Service:
-    """Everything that runs in the process, opened in order and closed in the other."""
+    """Everything that runs in the process, opened in order and closed in reverse order."""
 
     def __init__(self, conf: cfg.ConfigOpts, leadership: Leadership, vault: Vault) -> None:
         self._conf, self._leadership, self._vault = conf, leadership, vault
@@ -189,33 +189,33 @@ class Service:
                 "site_factors": {name: factors[name]() for name in conf.site_factors},
             },
         )
-        watch = Watch(host, self._leadership, self._vault, on_deposed)
-        host.watched_by(watch.troubles)
-        watch.start()
-        opened.callback(watch.stop)
+        watchdog = Watchdog(host, self._leadership, self._vault, on_deposed)
+        host.watched_by(watchdog.problems)
+        watchdog.start()
+        opened.callback(watchdog.stop)
         opened.callback(host.stop)
         host.start()
         if conf.api.socket:
-            door = Door(host, conf.api.socket)
-            door.start()
-            opened.callback(door.stop)
+            local_rpc = LocalRpcServer(host, conf.api.socket)
+            local_rpc.start()
+            opened.callback(local_rpc.stop)
         api = ApiServer(api_of(host, conf), LANE_OF, conf.api)
         api.start()
         opened.callback(api.join)
         opened.callback(api.stop)
-        # What lives as long as the service is not looked through again: a full collection
-        # would keep the relay's thread from running for a tenth of a second.
+        # Exclude objects that live as long as the service from garbage collection: a full
+        # collection would stop the relay's thread for a tenth of a second.
         gc.collect()
         gc.freeze()
 
     def follow(self, changes: Sequence[Change]) -> None:
-        """Let everybody see the options that changed."""
+        """Run the managers soon if options changed that they may read while running."""
         if any(one.mutable for one in changes):
             self._host.wake_all()
 
     def stop(self) -> None:
         """Stop and close everything that was opened."""
-        LOG.info("synergy-service stops")
+        LOG.info("synergy-service is stopping")
         self._opened.close()
 
 
@@ -229,21 +229,21 @@ def run(argv: Sequence[str]) -> int:
         vault = Vault.of_file(Path(conf.database.keys_file))
         leadership = take_leadership(conf, vault)
     except ConfigurationInvalid as error:
-        tell(error)
+        print_problems(error)
         return 1
     try:
         check_address(conf.api)
         return _serve(conf, argv, leadership, vault)
     except ConfigurationInvalid as error:
-        tell(error)
+        print_problems(error)
         return 1
     finally:
         _leave(leadership)
 
 
 def take_leadership(conf: cfg.ConfigOpts, vault: Vault) -> Leadership:
-    """Keep other services off the database. Raises ConfigurationInvalid telling who holds it."""
-    # Connections of its own: it must not wait for one while all of the managers' are busy.
+    """Take the leadership of the database. Raises ConfigurationInvalid naming its holder."""
+    # Its own connection pool: a heartbeat must not wait while the managers use all connections.
     engine = database.open_engine(conf.database)
     leadership = Leadership(engine, SystemClock(), role="synergy-service")
     try:
@@ -273,11 +273,11 @@ def _leave(leadership: Leadership) -> None:
     try:
         leadership.leave()
     except StoreUnavailable as error:
-        LOG.warning("the database was not told that this service stopped: %s", error)
+        LOG.warning("the leadership was not released, and will lapse: %s", error)
 
 
-def tell(error: ConfigurationInvalid) -> None:
-    """Print everything that has to be mended, one line each."""
+def print_problems(error: ConfigurationInvalid) -> None:
+    """Print everything that must be fixed, one line each."""
     for problem in error.problems:
         sys.stderr.write(f"synergy: {problem}\n")
 

@@ -1,6 +1,6 @@
 """The entry point of synergy-manage: database, keys and configuration, without the service.
 
-What it writes is safe beside a running service, or refused while one runs.
+What it writes is either safe while a service runs, or refused while one runs.
 """
 
 import json
@@ -25,37 +25,37 @@ from synergy.db.reseal import count_sealed, reseal
 from synergy.db.vault import Vault
 from synergy.drivers.clock import SystemClock
 from synergy.ports import Finding
-from synergy.service import growth
+from synergy.service import archive_commands
 from synergy.service.main import (
     check,
     check_database,
     check_keys,
     check_seals,
     opened_database,
+    print_problems,
     read_configuration,
-    tell,
 )
 from synergy.service.options import cloud_plugins, new_conf, problems_of
 
-FOLLOW_S: Final = 5 * BEAT_S
-FOLLOW_STEP_S: Final = 0.2
+KEY_WAIT_S: Final = 5 * BEAT_S
+KEY_POLL_S: Final = 0.2
 
 
-def _say(text: str) -> None:
+def _print(text: str) -> None:
     sys.stdout.write(f"{text}\n")
 
 
 def _db_upgrade(conf: cfg.ConfigOpts) -> None:
-    """Create or upgrade the tables. Stop the service first; a run that was cut is run again."""
-    with opened_database(conf, create=True) as engine, _alone(engine, "db upgrade"):
-        _say(f"database is at revision {database.upgrade(engine)}")
+    """Create or upgrade the tables. Stop the service first; an interrupted run can be repeated."""
+    with opened_database(conf, create=True) as engine, _exclusive(engine, "db upgrade"):
+        _print(f"database is at revision {database.upgrade(engine)}")
 
 
 @contextmanager
-def _alone(engine: Engine, what: str) -> Iterator[None]:
-    """Keep services off the database. Raises Conflict telling who uses it.
+def _exclusive(engine: Engine, what: str) -> Iterator[None]:
+    """Keep services off the database. Raises Conflict naming who uses it.
 
-    A database without the table of leaders is older than any service that could be asked.
+    A database without the table of leaders is older than every service that takes leadership.
     """
     if not inspect(engine).has_table(LeadershipRow.__tablename__):
         yield
@@ -69,29 +69,29 @@ def _alone(engine: Engine, what: str) -> Iterator[None]:
 
 
 def _db_check(conf: cfg.ConfigOpts) -> None:
-    """Tell whether the tables fit this version of Synergy, and whether the file is whole."""
+    """Check whether the tables fit this version of Synergy, and whether the file is intact."""
     with opened_database(conf) as engine:
         database.examine(engine)
-        _say(f"database is at revision {database.check(engine)}, as this Synergy needs")
+        _print(f"database is at revision {database.check(engine)}, as this Synergy needs")
         if holder := holder_of(engine, SystemClock()):
-            _say(f"it is in use by {holder}")
+            _print(f"it is in use by {holder}")
 
 
 def _keys_create(conf: cfg.ConfigOpts) -> None:
-    """Make the key file."""
+    """Create the key file."""
     path = Path(conf.database.keys_file)
-    kept = 0 if conf.action.force else _kept(conf)
+    kept = 0 if conf.action.force else _sealed_count(conf)
     if kept and not os.path.lexists(path):
         raise Conflict(
-            f"the database keeps {kept} sealed message(s), which a new key does not open: put the "
-            f"key file that sealed them back as {path}, or give them up with --force"
+            f"the database keeps {kept} sealed message(s), which a new key cannot open: restore "
+            f"the key file that sealed them as {path}, or give them up with --force"
         )
     create_keys(path)
-    _say(f"made {path}")
+    _print(f"created {path}")
 
 
-def _kept(conf: cfg.ConfigOpts) -> int:
-    """Return how many sealed messages the database keeps; none when there is no database yet."""
+def _sealed_count(conf: cfg.ConfigOpts) -> int:
+    """Return how many sealed messages the database keeps, 0 without a database."""
     try:
         with opened_database(conf) as engine:
             database.check(engine)
@@ -101,18 +101,20 @@ def _kept(conf: cfg.ConfigOpts) -> int:
 
 
 def _keys_rotate(conf: cfg.ConfigOpts) -> None:
-    """Seal everything with a new key, also beside a running service; old keys stay in the file."""
+    """Seal everything with a new key, even while a service runs; old keys stay in the file."""
     path = Path(conf.database.keys_file)
     with opened_database(conf) as engine, locked_keys(path):
         database.check(engine)
         keys = [new_key(), *read_keys(path)]
-        write_keys(path, keys)  # from here on every key opens, whatever happens
+        write_keys(
+            path, keys
+        )  # before sealing: whatever happens from here on, a key for every message is in the file
         _wait_for_service(engine, keys[0])
         _reseal(engine, keys)
 
 
 def _keys_reseal(conf: cfg.ConfigOpts) -> None:
-    """Seal with the newest key what a rotate left behind that was cut short."""
+    """Seal with the newest key what an interrupted rotate left behind."""
     path = Path(conf.database.keys_file)
     with opened_database(conf) as engine, locked_keys(path):
         database.check(engine)
@@ -121,24 +123,24 @@ def _keys_reseal(conf: cfg.ConfigOpts) -> None:
 
 def _reseal(engine: Engine, keys: Sequence[str]) -> None:
     vault = Vault(keys)
-    _say(f"sealed {reseal(engine, vault)} message(s) with the newest key")
+    _print(f"sealed {reseal(engine, vault)} message(s) with the newest key")
     left = count_sealed(engine, vault)
     if left.unreadable:
-        _say(f"{left.unreadable} message(s) open with none of the keys, and stay as they are")
+        _print(f"no key opens {left.unreadable} message(s); they stay as they are")
     if left.older:
-        _say(f"{left.older} message(s) came meanwhile: run synergy-manage keys reseal")
+        _print(f"{left.older} message(s) arrived in the meantime: run synergy-manage keys reseal")
     elif len(keys) > 1:
-        _say("the old keys stay until: synergy-manage keys prune")
+        _print("the old keys stay until you run synergy-manage keys prune")
 
 
 def _wait_for_service(engine: Engine, key: str) -> None:
-    """Give a running service the time to see that the key file changed."""
-    deadline_s = time.monotonic() + FOLLOW_S
+    """Wait until a running service has noticed the changed key file, for KEY_WAIT_S at most."""
+    deadline_s = time.monotonic() + KEY_WAIT_S
     while (holder := holder_of(engine, SystemClock())) and holder.seals_with_another(key):
         if time.monotonic() > deadline_s:
-            _say(f"{holder} has not taken the new key over yet; what it seals stays readable")
+            _print(f"{holder} does not use the new key yet; what it seals stays readable")
             return
-        time.sleep(FOLLOW_STEP_S)
+        time.sleep(KEY_POLL_S)
 
 
 def _keys_prune(conf: cfg.ConfigOpts) -> None:
@@ -154,11 +156,13 @@ def _keys_prune(conf: cfg.ConfigOpts) -> None:
             raise Conflict(f"{holder} still seals with an old key: send it SIGHUP, and try again")
         write_keys(path, keys[:1])
         try:
-            _check_prunable(engine, vault)  # what was being written a moment ago
+            _check_prunable(
+                engine, vault
+            )  # again: the service may have written just before the keys were dropped
         except Conflict:
             write_keys(path, keys)
             raise
-        _say(f"dropped {len(keys) - 1} old key(s)")
+        _print(f"dropped {len(keys) - 1} old key(s)")
 
 
 def _check_prunable(engine: Engine, vault: Vault) -> None:
@@ -170,13 +174,13 @@ def _check_prunable(engine: Engine, vault: Vault) -> None:
 
 
 def _config_validate(conf: cfg.ConfigOpts) -> None:
-    """List everything that keeps the service from starting."""
+    """List everything that would keep the service from starting."""
     check(conf)
-    _say("the configuration is complete and valid")
+    _print("the configuration is complete and valid")
 
 
 def _findings(conf: cfg.ConfigOpts) -> Iterator[Finding]:
-    """Examine configuration, key and database, then the cloud."""
+    """Check configuration, key and database, then the cloud."""
     problems = problems_of(conf)
     for problem in problems:
         yield Finding(name="configuration", passed=False, detail=problem, fix="edit the file")
@@ -186,10 +190,10 @@ def _findings(conf: cfg.ConfigOpts) -> Iterator[Finding]:
         (
             "key",
             check_keys,
-            "synergy-manage keys create; or put the old file back, if there was one",
+            "synergy-manage keys create; or restore the old file, if there was one",
         ),
         ("database", check_database, "synergy-manage db upgrade"),
-        ("sealed messages", check_seals, "put the key file back that sealed them"),
+        ("sealed messages", check_seals, "restore the key file that sealed them"),
     ):
         try:
             attempt(conf)
@@ -211,11 +215,11 @@ def _doctor(conf: cfg.ConfigOpts) -> None:
     for finding in _findings(conf):
         found.append(finding)
         if conf.action.format != "json":
-            _say(f"{'ok  ' if finding.passed else 'FAIL'}  {finding.name}: {finding.detail}")
+            _print(f"{'ok  ' if finding.passed else 'FAIL'}  {finding.name}: {finding.detail}")
             if not finding.passed:
-                _say(f"      fix: {finding.fix}")
+                _print(f"      fix: {finding.fix}")
     if conf.action.format == "json":
-        _say(json.dumps([asdict(finding) for finding in found], indent=2))
+        _print(json.dumps([asdict(finding) for finding in found], indent=2))
     failed = sum(not finding.passed for finding in found)
     if failed:
         raise Conflict(f"{failed} of {len(found)} checks failed")
@@ -243,29 +247,28 @@ def _add_actions(subparsers: Any) -> None:
             if action is _keys_create:
                 made.add_argument(
                     "--force", action="store_true",
-                    help="Make a key although the database keeps messages that it does not open.",
+                    help="Create a key even if the database keeps messages that it cannot open.",
                 )  # fmt: skip
         if topic == "db":
-            growth.add_actions(below)
+            archive_commands.add_actions(below)
     doctor = subparsers.add_parser("doctor", help=_doctor.__doc__)
     doctor.set_defaults(run=_doctor)
     doctor.add_argument(
         "--no-probe", dest="probe", action="store_false",
-        help="Do not make and delete an empty host aggregate to see which way nova-api's messages "
-        "take.",
+        help="Do not create and delete an empty host aggregate to follow the messages of nova-api.",
     )  # fmt: skip
     doctor.add_argument("-f", "--format", choices=["text", "json"], default="text")
 
 
 def run(argv: Sequence[str]) -> int:
-    """Do what is asked, and return the exit code."""
+    """Run an action, and return the exit code."""
     try:
         conf = new_conf()
         conf.register_cli_opt(cfg.SubCommandOpt("action", title="actions", handler=_add_actions))
         read_configuration(conf, argv)
         conf.action.run(conf)
     except ConfigurationInvalid as error:
-        tell(error)
+        print_problems(error)
         return 1
     except SynergyError as error:
         sys.stderr.write(f"synergy-manage: {error}\n")

@@ -1,6 +1,6 @@
-"""Every option of the service, gathered from those who read them; and what is wrong with a file.
+"""Collects all options of the service from the modules that read them, and validates the files.
 
-Must not open anything.
+Must not open the database, the cloud or a port.
 """
 
 import os
@@ -23,8 +23,12 @@ from synergy.managers.base import Manager, options_of
 
 MANAGER_NAMESPACE = "synergy.managers"
 CLOUD_NAMESPACE = "synergy.clouds"
-LONGEST_SOCKET = 107  # of a UNIX socket's address on Linux
-OTHERS = ("keystone_authtoken", "oslo_policy", "oslo_middleware")  # read by their own libraries
+MAX_SOCKET_PATH_BYTES = 107  # the limit of Linux
+LIBRARY_GROUPS = (
+    "keystone_authtoken",
+    "oslo_policy",
+    "oslo_middleware",
+)  # read by their own libraries
 FACTOR_NAMESPACE = "synergy.priority_factors"
 
 _WRONG_VALUE = re.compile(
@@ -50,12 +54,12 @@ SERVICE_OPTIONS = (
     cfg.StrOpt(
         "cloud",
         default="embedded",
-        help="The cloud to stand beside, from the entry points synergy.clouds.",
+        help="Driver of the cloud, from the entry points synergy.clouds.",
     ),
     cfg.ListOpt(
         "site_factors",
         default=[],
-        help="Names of the site's own priority factors, from the entry points "
+        help="Names of site-specific priority factors, from the entry points "
         "synergy.priority_factors; each adds points to the priority of a request.",
     ),
 )
@@ -65,60 +69,61 @@ API_OPTIONS = (
         default="127.0.0.1",
         help="Address to listen on. With auth_strategy=none only a loopback address is accepted.",
     ),
-    cfg.PortOpt("port", default=8051, help="TCP port to listen on; 0 takes a free one."),
-    cfg.IntOpt("threads", default=8, min=1, max=256, help="Threads that answer requests."),
+    cfg.PortOpt("port", default=8051, help="TCP port to listen on; 0 chooses a free one."),
+    cfg.IntOpt(
+        "threads", default=8, min=1, max=256, help="Number of threads that answer requests."
+    ),
     cfg.IntOpt(
         "costly_threads",
         default=2,
         min=1,
         max=256,
-        help="Further threads that answer costly requests: usage, events, priorities, explain and "
-        "simulate. Health and metrics have threads of their own.",
+        help="Number of further threads that answer expensive requests: usage, events, "
+        "priorities, explain and simulate. Health and metrics have their own threads.",
     ),
     cfg.IntOpt(
         "connections",
         default=512,
         min=16,
         max=65_536,
-        help="Most connections at a time, and half of the process's file descriptors at most. When "
-        "there are more, the one that has kept us waiting for longest is closed.",
+        help="Maximum number of open connections, and at most half of the process's file "
+        "descriptors. Beyond it, the connection that has waited for its client longest is closed.",
     ),
     cfg.IntOpt(
         "connections_per_address",
         default=256,
         min=1,
         max=65_536,
-        help="Most connections at a time of one address; raise it for a proxy in front.",
+        help="Maximum number of open connections from one address; raise it for a proxy in front.",
     ),
     cfg.FloatOpt(
         "idle_s",
         default=15.0,
         min=1,
         max=3600,
-        help="Seconds after which a connection is closed that has not sent the whole head of a "
-        "request, be it for a TLS handshake, for slow headers, or because it has no more requests.",
+        help="Seconds after which a connection is closed that has not sent a complete request "
+        "header: during the TLS handshake, with slow headers, or between requests.",
     ),
     cfg.IntOpt(
         "header_bytes",
         default=32 * 1024,
         min=1024,
         max=1024**2,
-        help="Longest head of a request, in bytes: its line and all its headers. A token of "
-        "Keystone is a header.",
+        help="Maximum size of a request's line and headers, bytes. A Keystone token is a header.",
     ),
     cfg.FloatOpt(
         "body_s",
         default=15.0,
         min=1,
         max=3600,
-        help="Seconds within which the body of a request must have arrived.",
+        help="Seconds within which the body of a request must arrive.",
     ),
     cfg.FloatOpt(
         "answer_s",
         default=60.0,
         min=1,
         max=3600,
-        help="Seconds within which the caller must have taken the answer.",
+        help="Seconds within which the client must read the answer.",
     ),
     cfg.StrOpt(
         "auth_strategy",
@@ -127,51 +132,51 @@ API_OPTIONS = (
             (
                 KEYSTONE,
                 (
-                    "Each request needs a token, which Keystone is asked about as "
-                    "[keystone_authtoken] tells; policy decides what it may do."
+                    "Each request needs a token, which is validated by Keystone as configured in "
+                    "[keystone_authtoken]; policy decides what it may do."
                 ),
             ),
             (
                 NONE,
                 (
-                    "Whoever reaches the port is an administrator; for the embedded cloud, on a "
-                    "loopback address only."
+                    "Everyone who can reach the port is an administrator; only for the embedded "
+                    "cloud, on a loopback address."
                 ),
             ),
         ],
-        help="How callers of the API say who they are.",
+        help="How clients of the API authenticate.",
     ),
     cfg.StrOpt(
         "tls_cert_file",
-        help="File with the certificate, and those of its issuers, in PEM; TLS is on with it.",
+        help="PEM file with the certificate and its chain; setting it enables TLS.",
     ),
-    cfg.StrOpt("tls_key_file", help="File with the private key of tls_cert_file, in PEM."),
+    cfg.StrOpt("tls_key_file", help="PEM file with the private key of tls_cert_file."),
     cfg.IntOpt(
         "longest_body_bytes",
         default=1024 * 1024,
         min=1024,
         max=1024**3,
-        help="Longest body of a request, in bytes; a longer one is answered with 413.",
+        help="Maximum size of a request's body, in bytes; a larger one is answered with 413.",
     ),
     cfg.IntOpt(
         "costly_per_minute",
         default=120,
         min=1,
         max=1_000_000,
-        help="Costly requests (usage, events, priorities, explain, simulate) that one user may "
-        "send a minute, and as many at once after a minute of rest; more are answered with 429.",
+        help="Expensive requests (usage, events, priorities, explain, simulate) that one user may "
+        "send per minute, and at once after an idle minute; more are answered with 429.",
     ),
     cfg.StrOpt(
         "socket",
-        help="Path of a UNIX socket at which the service answers the WSGI application of other "
-        "processes (synergy.service.wsgi), such as those of uwsgi or mod_wsgi. Whoever may open "
-        "it is an administrator; it is made for its owner only. Without it there is none.",
+        help="Path of a UNIX socket on which the service answers the WSGI application "
+        "(synergy.service.wsgi) in other processes, such as uwsgi or mod_wsgi. Everyone who can "
+        "open it is an administrator; it is created for its owner only. Default: no socket.",
     ),
 )
 
 
 def _load(namespace: str) -> dict[str, Any]:
-    """Return what the entry points of a namespace name. Raises ConfigurationInvalid."""
+    """Load the entry points of a namespace, by name. Raises ConfigurationInvalid."""
     problems = []
 
     def failed(_: object, entry_point: Any, error: BaseException) -> None:
@@ -199,7 +204,7 @@ def site_factors() -> dict[str, Any]:
 
 
 def groups() -> dict[str, list[cfg.Opt]]:
-    """Return every option of Synergy's own by group."""
+    """Return all of Synergy's own options by group."""
     found: dict[str, list[cfg.Opt]] = {
         "DEFAULT": list(SERVICE_OPTIONS),
         "database": list(DATABASE_OPTIONS),
@@ -234,7 +239,7 @@ def policy_enforcer() -> Enforcer:
 
 
 def problems_of(conf: cfg.ConfigOpts) -> list[str]:
-    """Return everything that is wrong with the values and names in the configuration."""
+    """Return everything that is wrong with the names and values in the configuration."""
     own = groups()
     found = [*_wrong_values(conf, own), *_unknown_names(conf, own)]
     for option, installed in (("managers", manager_classes()), ("site_factors", site_factors())):
@@ -257,19 +262,19 @@ def _api_problems(conf: cfg.ConfigOpts) -> list[str]:
     if strategy == NONE and host is not None and not is_loopback(str(host)):
         found.append(
             f"[api] host is {host}, but must be a loopback address with auth_strategy=none: "
-            "whoever reaches the port is an administrator"
+            "everyone who can reach the port is an administrator"
         )
     cloud = cloud_plugins().get(_value(conf, None, "cloud"))
     if strategy == NONE and cloud is not None and not getattr(cloud, "SIMULATED", False):
         found.append(
-            f"[api] auth_strategy is none, but [DEFAULT] cloud is {conf.cloud}: beside a real "
-            "cloud Keystone has to say who asks; give auth_strategy=keystone and "
+            f"[api] auth_strategy is none, but [DEFAULT] cloud is {conf.cloud}: with a real cloud "
+            "Keystone must authenticate callers; set auth_strategy=keystone and "
             "[keystone_authtoken]"
         )
-    if strategy == KEYSTONE and not _keystone_is_told(conf):
+    if strategy == KEYSTONE and not _keystone_is_configured(conf):
         found.append(
-            "[keystone_authtoken] auth_url and auth_type are missing: Keystone cannot be asked "
-            "whose a token is; give them, or [api] auth_strategy=none for the embedded cloud"
+            "[keystone_authtoken] auth_url and auth_type are missing: tokens cannot be validated; "
+            "set them, or [api] auth_strategy=none for the embedded cloud"
         )
     files = {name: _value(conf, "api", name) for name in ("tls_cert_file", "tls_key_file")}
     if any(files.values()) and not all(files.values()):
@@ -299,17 +304,17 @@ def _socket_problems(path: str | None) -> list[str]:
     folder = Path(path).absolute().parent
     if not os.access(folder, os.W_OK):
         return [f"[api] socket {path}: its folder does not exist, or cannot be written to"]
-    if len(os.fsencode(path)) > LONGEST_SOCKET:
-        return [f"[api] socket {path}: a path may have {LONGEST_SOCKET} bytes at most"]
+    if len(os.fsencode(path)) > MAX_SOCKET_PATH_BYTES:
+        return [f"[api] socket {path}: a path may have {MAX_SOCKET_PATH_BYTES} bytes at most"]
     return []
 
 
-def _keystone_is_told(conf: cfg.ConfigOpts) -> bool:
+def _keystone_is_configured(conf: cfg.ConfigOpts) -> bool:
     for path in conf.config_file or ():
         sections: dict[str, dict[str, list[str]]] = {}
         cfg.ConfigParser(path, sections).parse()
-        told = sections.get("keystone_authtoken", {})
-        if told.get("auth_section") or (told.get("auth_url") and told.get("auth_type")):
+        values = sections.get("keystone_authtoken", {})
+        if values.get("auth_section") or (values.get("auth_url") and values.get("auth_type")):
             return True
     return False
 
@@ -318,7 +323,7 @@ def _value(conf: cfg.ConfigOpts, group: str | None, name: str) -> Any:
     try:
         return conf[group][name] if group else conf[name]
     except (ValueError, cfg.ConfigFileValueError):
-        return None  # told by _wrong_values
+        return None  # _wrong_values lists it
 
 
 def _wrong_values(conf: cfg.ConfigOpts, own: Mapping[str, Iterable[cfg.Opt]]) -> list[str]:
@@ -333,21 +338,21 @@ def _wrong_values(conf: cfg.ConfigOpts, own: Mapping[str, Iterable[cfg.Opt]]) ->
 
 
 def _reason(error: Exception) -> str:
-    """Return why a value is wrong, and the file, without how oslo.config writes a place."""
-    said = _WRONG_VALUE.fullmatch(str(error))
-    return f"{_in_words(said['why'])} (in {said['file']})" if said else _in_words(str(error))
+    """Return why a value is wrong and in which file, without oslo.config's LocationInfo."""
+    match = _WRONG_VALUE.fullmatch(str(error))
+    return f"{_readable(match['why'])} (in {match['file']})" if match else _readable(str(error))
 
 
-def _in_words(said: str) -> str:
-    """Say what Python's number parsers mean."""
-    said = re.sub(
-        r"invalid literal for int\(\) with base 10: (.+)", r"\1 is not a whole number", said
+def _readable(error: str) -> str:
+    """Translate the errors of Python's number parsers."""
+    error = re.sub(
+        r"invalid literal for int\(\) with base 10: (.+)", r"\1 is not a whole number", error
     )
-    return re.sub(r"could not convert string to float: (.+)", r"\1 is not a number", said)
+    return re.sub(r"could not convert string to float: (.+)", r"\1 is not a number", error)
 
 
 def _unknown_names(conf: cfg.ConfigOpts, own: Mapping[str, Iterable[cfg.Opt]]) -> list[str]:
-    """An option that nobody reads is a typing error, told instead of being ignored."""
+    """Return options and sections that nobody reads: they are typing errors."""
     found = []
     for path in conf.config_file or ():
         sections: dict[str, dict[str, list[str]]] = {}
@@ -355,7 +360,7 @@ def _unknown_names(conf: cfg.ConfigOpts, own: Mapping[str, Iterable[cfg.Opt]]) -
         for group, values in sections.items():
             if group == "DEFAULT":
                 continue  # shared with oslo.log
-            if group in OTHERS:
+            if group in LIBRARY_GROUPS:
                 continue
             if group not in own:
                 found.append(f"{path}: there is no section [{group}]")

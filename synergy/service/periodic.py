@@ -1,4 +1,4 @@
-"""One thread for each manager: runs it when its time comes, or when an event wakes it."""
+"""One thread per manager: runs the manager when it is due, or when an event wakes it."""
 
 import logging
 import threading
@@ -9,7 +9,7 @@ LOG = logging.getLogger(__name__)
 
 
 class Worker:
-    """The thread of one manager. A manager that rests after a failure is not woken by events."""
+    """The thread of one manager. Events do not wake a manager that backs off after a failure."""
 
     def __init__(self, supervisor: Supervisor) -> None:
         self.supervisor = supervisor
@@ -27,7 +27,7 @@ class Worker:
         return self._thread.is_alive() or not self._started or self._stopping
 
     def start(self) -> None:
-        """Begin to run the manager."""
+        """Start running the manager."""
         self._started = True
         self._thread.start()
 
@@ -38,20 +38,20 @@ class Worker:
             self._changed.notify()
 
     def revive(self) -> None:
-        """Give the manager a new thread if the one that it had is dead."""
+        """Start a new thread if the manager's thread died."""
         if not self._lives():
             LOG.warning("manager %s gets a new thread", self.supervisor.manager.name)
             self._thread = self._new_thread(self.supervisor.rest_s)
             self._thread.start()
 
     def stop(self) -> None:
-        """Ask the thread to end after the run it may be in."""
+        """Ask the thread to end after its current run."""
         with self._changed:
             self._stopping = True
             self._changed.notify()
 
     def join(self, timeout_s: float) -> bool:
-        """Wait for the thread, and tell whether it ended."""
+        """Wait for the thread, and return whether it ended."""
         if self._thread.is_alive():
             self._thread.join(timeout_s)
         return not self._thread.is_alive()
@@ -61,7 +61,7 @@ class Worker:
             self._wait(rest_s)
             while not self._stopping:
                 self._wait(self.supervisor.run())
-        except BaseException as error:  # noqa: BLE001 - told with its traceback; `revive` starts another thread
+        except BaseException as error:  # noqa: BLE001 - logged with its traceback; `revive` starts a new thread
             self.supervisor.died(error)
 
     def _wait(self, delay_s: float) -> None:

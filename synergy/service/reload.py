@@ -1,8 +1,8 @@
-"""Takes a changed configuration file over while the service runs, and tells what changed.
+"""Reloads the configuration while the service runs, and logs what changed.
 
-Why: nothing of a running service may depend on a file that is wrong. So the file is read into a
-configuration of its own first and checked like at a start; only then the mutable options take
-their new values, all together, and what needs a restart is named. Must not know who reads options.
+Why: a wrong file must not affect a running service. So it is first read into a separate
+configuration and checked as at start. Only then do all mutable options take their new values, and
+options that need a restart are logged. Must not know who reads options.
 """
 
 import logging
@@ -13,7 +13,7 @@ from typing import Final
 from oslo_config import cfg
 
 from synergy.core.errors import ConfigurationInvalid
-from synergy.service.options import OTHERS, groups, new_conf, problems_of
+from synergy.service.options import LIBRARY_GROUPS, groups, new_conf, problems_of
 
 LOG = logging.getLogger(__name__)
 MASKED: Final = "***"
@@ -21,7 +21,7 @@ MASKED: Final = "***"
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """An option whose value in the file is not the one in use; secrets are masked."""
+    """An option whose value in the file differs from the one in use; secrets are masked."""
 
     group: str
     option: str
@@ -43,12 +43,12 @@ class Reloader:
         read  reads files and arguments, and raises ConfigurationInvalid
         """
         self._conf, self._argv, self._read = conf, argv, read
-        self._of_libraries = _of_libraries(conf)  # they read their options once
+        self._library_options = _library_options(conf)  # libraries read their options only once
 
     def __call__(self) -> list[Change]:
-        """Take over what may change, log what changed, and return it.
+        """Apply changes of mutable options, log all changes, and return them.
 
-        Raises nothing: a file that is wrong changes nothing and is logged as one error.
+        Raises nothing: a wrong file changes nothing, and is logged as one error.
         """
         fresh = new_conf()
         try:
@@ -56,29 +56,29 @@ class Reloader:
             problems = problems_of(fresh)
             if problems:
                 raise ConfigurationInvalid(problems)
-            changes = [*_changes(self._conf, fresh), *self._changes_of_libraries(fresh)]
+            changes = [*_changes(self._conf, fresh), *self._library_changes(fresh)]
             self._conf.mutate_config_files()
         except (ConfigurationInvalid, cfg.Error, OSError, ValueError) as error:
             changes, wrong = [], str(error)
         else:
             wrong = ""
         if wrong:
-            LOG.error("the configuration stays as it was, since the new one is wrong: %s", wrong)
+            LOG.error("the configuration is not reloaded, because the new one is wrong: %s", wrong)
             return []
-        # Whoever read an option while the files were read may have cached its old value again;
-        # this drops every cached value, and overrides nothing.
+        # A thread that read an option during the reload may have put its old value into
+        # oslo.config's cache. clear_override drops the whole cache; there is no override to clear.
         self._conf.clear_override("managers")
-        _tell(changes)
+        _log_changes(changes)
         return changes
 
-    def _changes_of_libraries(self, fresh: cfg.ConfigOpts) -> Iterator[Change]:
-        before, after = self._of_libraries, _of_libraries(fresh)
+    def _library_changes(self, fresh: cfg.ConfigOpts) -> Iterator[Change]:
+        before, after = self._library_options, _library_options(fresh)
         for group, option in sorted({*before, *after}):
             if before.get((group, option)) != after.get((group, option)):
                 yield Change(group, option, MASKED, MASKED, mutable=False)
 
 
-def _tell(changes: Sequence[Change]) -> None:
+def _log_changes(changes: Sequence[Change]) -> None:
     for one in changes:
         if one.mutable:
             LOG.info("[%s] %s changed from %s to %s", one.group, one.option, one.old, one.new)
@@ -88,7 +88,7 @@ def _tell(changes: Sequence[Change]) -> None:
                 one.group, one.option, one.new, one.old,
             )  # fmt: skip
     if not changes:
-        LOG.info("the configuration was read again, and nothing changed")
+        LOG.info("the configuration was reloaded; nothing changed")
 
 
 def _changes(conf: cfg.ConfigOpts, fresh: cfg.ConfigOpts) -> Iterator[Change]:
@@ -104,11 +104,11 @@ def _value(conf: cfg.ConfigOpts, group: str, name: str) -> object:
     return conf[name] if group == "DEFAULT" else conf[group][name]
 
 
-def _of_libraries(conf: cfg.ConfigOpts) -> dict[tuple[str, str], list[str]]:
+def _library_options(conf: cfg.ConfigOpts) -> dict[tuple[str, str], list[str]]:
     found: dict[tuple[str, str], list[str]] = {}
     for path in conf.config_file or ():
         sections: dict[str, dict[str, list[str]]] = {}
         cfg.ConfigParser(path, sections).parse()
-        for group in OTHERS:
+        for group in LIBRARY_GROUPS:
             found |= {(group, name): value for name, value in sections.get(group, {}).items()}
     return found

@@ -1,7 +1,7 @@
 """Turns the signals of the process into calls on its main thread, one after the other.
 
-Why: a handler may run between any two instructions, so it does nothing but note which signal came.
-A handler that fails ends nothing. Must not know what a signal means.
+Why: a signal handler may run between any two instructions, so it only records which signal came. An
+exception in a handler does not end the process. Must not know what a signal means.
 """
 
 import logging
@@ -17,7 +17,8 @@ class Signals:
     """Waits for signals, and for `end`, which any thread may call."""
 
     def __init__(self, handlers: Mapping[signal.Signals, Handler]) -> None:
-        """handlers  what is called on the main thread for a signal. Any other keeps its meaning."""
+        """handlers  called on the main thread, by signal; other signals keep their default
+        action."""
         self._handlers = dict(handlers)
         self._noted: SimpleQueue[signal.Signals | int] = SimpleQueue()
         for one in self._handlers:
@@ -27,7 +28,7 @@ class Signals:
         self._noted.put(signal.Signals(number))
 
     def end(self, code: int = 0) -> None:
-        """Let `wait` return `code` after the signals that came before."""
+        """Make `wait` return `code` once it has handled the signals received before."""
         self._noted.put(code)
 
     def wait(self) -> int:
@@ -38,5 +39,5 @@ class Signals:
                 return noted
             try:
                 self._handlers[noted]()
-            except Exception:  # a signal such as SIGHUP must not end what it was to change
+            except Exception:  # an error on SIGHUP must not end the service
                 LOG.exception("signal %s could not be handled", noted.name)

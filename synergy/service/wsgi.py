@@ -1,9 +1,9 @@
 """The API as a WSGI application for uwsgi or mod_wsgi; the managers run in synergy-service.
 
-The environment variable SYNERGY_CONFIG_FILES names the configuration files, separated by colons;
-without it oslo.config looks where it always does. [api] socket must be that of the service. To be
-imported by such a server only: it reads the configuration at once, so that what is wrong with it
-is told at the start.
+The environment variable SYNERGY_CONFIG_FILES lists the configuration files, separated by colons;
+without it oslo.config searches its default places. [api] socket must be the same as the service's.
+Only such a server may import this module: it reads the configuration at import, so that errors in
+it show at the start.
 """
 
 import os
@@ -11,7 +11,7 @@ import os
 from synergy.api.errors import Wsgi
 from synergy.core.errors import ConfigurationInvalid
 from synergy.service import logs
-from synergy.service.door import BehindDoor
+from synergy.service.local_rpc import LocalRpcClient
 from synergy.service.main import api_of, read_configuration
 from synergy.service.options import new_conf, problems_of
 
@@ -24,10 +24,12 @@ def create() -> Wsgi:
     logs.set_up(conf)
     problems = problems_of(conf)
     if not conf.api.socket:
-        problems.append("[api] socket is missing: the application reaches synergy-service by it")
+        problems.append(
+            "[api] socket is missing: the application needs it to reach synergy-service"
+        )
     if problems:
         raise ConfigurationInvalid(problems)
-    return api_of(BehindDoor(conf.api.socket), conf)
+    return api_of(LocalRpcClient(conf.api.socket), conf)
 
 
 application = create()

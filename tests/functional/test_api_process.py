@@ -24,7 +24,7 @@ from tests.functional.test_service import BIN, Running, configure, free_port, pr
 def service(tmp_path_factory):
     folder = tmp_path_factory.mktemp("api")
     port = free_port()
-    path = prepare(folder, api={"port": port, "socket": folder / "door"}, nova={"rate_s": 0.2})
+    path = prepare(folder, api={"port": port, "socket": folder / "rpc.sock"}, nova={"rate_s": 0.2})
     running = Running(folder, path, port)
     running.cli("project", "add", "science", "--ttl-s", "3600")
     running.execute(
@@ -34,7 +34,7 @@ def service(tmp_path_factory):
     running.until(lambda: "ACTIVE" in {one["state"] for one in running.json("request", "list")})
     yield running
     running.stop()
-    assert not (folder / "door").exists()
+    assert not (folder / "rpc.sock").exists()
 
 
 @pytest.fixture(scope="module")
@@ -97,18 +97,18 @@ def test_behind_uwsgi_it_answers_as_in_the_service(service, uwsgi, method, path,
 
 
 def test_behind_uwsgi_a_service_that_is_away_is_told(uwsgi, service):
-    (service.folder / "door").rename(service.folder / "elsewhere")
+    (service.folder / "rpc.sock").rename(service.folder / "elsewhere")
     try:
         status, found = asked(uwsgi, "GET", "/v1/projects")
         assert (status, found["errors"][0]["code"]) == (503, "upstream_unavailable")
         assert "synergy-service does not answer" in found["errors"][0]["detail"]
     finally:
-        (service.folder / "elsewhere").rename(service.folder / "door")
+        (service.folder / "elsewhere").rename(service.folder / "rpc.sock")
     assert asked(uwsgi, "GET", "/v1/projects")[0] == 200
 
 
-def test_the_door_is_for_its_owner_only(service):
-    assert (service.folder / "door").stat().st_mode & 0o077 == 0
+def test_the_socket_is_for_its_owner_only(service):
+    assert (service.folder / "rpc.sock").stat().st_mode & 0o077 == 0
 
 
 def certificate(folder):
@@ -175,7 +175,10 @@ def test_it_speaks_tls(tmp_path):
         ({"host": "127.evil.example"}, "must be a loopback address with auth_strategy=none"),
         ({"host": "localhost.evil"}, "must be a loopback address with auth_strategy=none"),
         ({"host": "0.0.0.0"}, "must be a loopback address with auth_strategy=none"),
-        ({"socket": "/nowhere/door"}, "[api] socket /nowhere/door: its folder does not exist"),
+        (
+            {"socket": "/nowhere/rpc.sock"},
+            "[api] socket /nowhere/rpc.sock: its folder does not exist",
+        ),
         ({"socket": f"/tmp/{'x' * 120}"}, "a path may have 107 bytes at most"),
     ],
 )
@@ -194,7 +197,7 @@ def test_none_is_refused_beside_a_real_cloud(tmp_path):
 
 @pytest.mark.parametrize("changes", [{"host": "0.0.0.0"}, {"host": "127.evil.example"}])
 def test_behind_uwsgi_what_is_wrong_is_told_too(tmp_path, changes):
-    path = configure(tmp_path, api={"socket": tmp_path / "door", **changes})
+    path = configure(tmp_path, api={"socket": tmp_path / "rpc.sock", **changes})
     done = run("python", "-c", "import synergy.service.wsgi", cwd=tmp_path, ok=False,
                SYNERGY_CONFIG_FILES=str(path))  # fmt: skip
     assert "must be a loopback address" in done.stdout + done.stderr

@@ -342,9 +342,9 @@ def test_what_is_not_http_is_refused_and_ended(head):
 
 
 def test_no_stranger_fills_the_log(caplog):
-    from synergy.service.logs import BURST, OF_STRANGERS, Seldom
+    from synergy.service.logs import BURST, UNTRUSTED_LOGGERS, RateLimitFilter
 
-    filters = {logging.getLogger(name): Seldom(BURST, 60.0) for name in OF_STRANGERS}
+    filters = {logging.getLogger(name): RateLimitFilter(BURST, 60.0) for name in UNTRUSTED_LOGGERS}
     for logger, one in filters.items():
         logger.addFilter(one)
     try:

@@ -17,7 +17,7 @@ from synergy.db.leadership import LAPSE_S, Leadership, holder_of
 from synergy.db.store import SqlStore
 from synergy.db.vault import Vault, fingerprint
 from synergy.service import manage
-from synergy.service.watch import Watch
+from synergy.service.watchdog import Watchdog
 from synergy.sim.clock import VirtualClock
 from tests.unit.db.test_store import conf_for
 
@@ -166,8 +166,8 @@ def test_a_deposed_service_changes_nothing_and_ends(databases, caplog):
         assert [one.user_id for one in uow.projects.associations()] == ["u"]
     ended = []
     host = SimpleNamespace(revive=lambda: None, end_rest=lambda kind: None)
-    watch = Watch(host, first, Vault([new_key()]), lambda: ended.append(True))
-    watch.look()
+    watchdog = Watchdog(host, first, Vault([new_key()]), lambda: ended.append(True))
+    watchdog.check()
     assert ended
     assert "took the database over in term 2: this process, of term 1, changes nothing" in (
         caplog.text
@@ -231,7 +231,7 @@ def test_tables_are_not_changed_beside_a_service(used, capsys):
 def test_no_key_is_pruned_while_a_service_seals_with_it(used, monkeypatch, capsys):
     monkeypatch.setattr(manage, "FOLLOW_S", 0.0)
     assert used.command("keys", "rotate") == 0
-    assert "has not taken the new key over yet" in capsys.readouterr().out
+    assert "does not use the new key yet" in capsys.readouterr().out
     assert used.command("keys", "prune") == 1
     assert "still seals with an old key: send it SIGHUP" in capsys.readouterr().err
     assert used.vault.refresh()

@@ -20,7 +20,7 @@ from synergy.managers.supervision.health import health_of
 from synergy.managers.supervision.supervisor import Supervisor
 from synergy.service.host import Host
 from synergy.service.periodic import Worker
-from synergy.service.watch import Watch
+from synergy.service.watchdog import Watchdog
 from tests.builders import world
 from tests.patience import until
 from tests.served import Api
@@ -196,11 +196,11 @@ def opened(tmp_path):
     conf.set_override("rate_s", 0.05, group="writing")
     host = Host(conf, {"writing": Writing}, clock=SystemClock(), store=store, needs={})
     deposed = []
-    watch = Watch(host, leadership, Vault([new_key()]), lambda: deposed.append(True))
-    host.watched_by(watch.troubles)
+    watchdog = Watchdog(host, leadership, Vault([new_key()]), lambda: deposed.append(True))
+    host.watched_by(watchdog.problems)
     host.start()
     yield SimpleNamespace(
-        host=host, watch=watch, path=tmp_path / "db", leadership=leadership, store=store,
+        host=host, watchdog=watchdog, path=tmp_path / "db", leadership=leadership, store=store,
         engine=engine, deposed=deposed,
     )  # fmt: skip
     host.stop()
@@ -218,13 +218,13 @@ def test_who_rests_because_the_database_was_locked_runs_again_when_it_is_free(op
     for _ in range(6):
         supervisor.run()  # as if it had failed for long: it rests for 15 s
     until(lambda: supervisor.report.failures > 7 and supervisor.report.running_s is None)
-    opened.watch.look()
+    opened.watchdog.check()
     health = opened.host.health()
     assert (health["ready"], health["why"]) == (False, ["nothing can be written to the database"])
     done = report_of(opened).runs
     other.execute("ROLLBACK")
     other.close()
-    opened.watch.look()
+    opened.watchdog.check()
     until(lambda: report_of(opened).runs > done and not report_of(opened).last_error, patience_s=8)
     assert opened.host.health()["ready"]
 
@@ -241,11 +241,11 @@ def test_a_database_file_that_is_gone_or_another_one_stops_intake_and_readiness(
         with pytest.raises(StoreUnavailable, match=told), transaction() as uow:
             uow.projects.domains()
     until(lambda: told in report_of(opened).last_error)
-    opened.watch.look()
+    opened.watchdog.check()
     assert not opened.host.health()["ready"]
     assert opened.path.exists() == replaced  # nobody made an empty one
     aside.rename(opened.path)
-    opened.watch.look()
+    opened.watchdog.check()
     until(lambda: not report_of(opened).last_error)
     assert opened.host.health()["ready"]
 
@@ -255,12 +255,12 @@ def test_an_older_copy_that_is_put_into_the_same_file_is_noticed(opened, caplog)
     older = sqlite3.connect(opened.path.with_name("older"))
     live = sqlite3.connect(opened.path)
     live.backup(older)
-    opened.watch.look()
+    opened.watchdog.check()
     assert opened.host._troubles() == []
     older.backup(live)
     live.close()
     older.close()
-    opened.watch.look()
+    opened.watchdog.check()
     assert opened.host._troubles() == ["nothing can be written to the database"]
     assert "the database was replaced by a copy of itself" in caplog.text
     assert opened.deposed == []
@@ -283,13 +283,13 @@ def test_keys_that_cannot_be_looked_at_do_not_keep_the_service_from_staying_lead
         def refresh(self):
             raise OSError("Input/output error")
 
-    watch = Watch(opened.host, opened.leadership, Unreadable([new_key()]), lambda: None)
+    watchdog = Watchdog(opened.host, opened.leadership, Unreadable([new_key()]), lambda: None)
     with sqlite3.connect(opened.path) as other:
         before = other.execute("SELECT beat_at FROM leadership").fetchone()
-        watch.look()
+        watchdog.check()
         assert other.execute("SELECT beat_at FROM leadership").fetchone() > before
-    assert "could not look after itself" in caplog.text
-    assert watch.troubles() == []
+    assert "a check of the watchdog failed" in caplog.text
+    assert watchdog.problems() == []
 
 
 def test_the_watch_takes_a_new_key_over_and_tells_of_a_file_that_is_wrong(opened, tmp_path, caplog):
@@ -298,13 +298,13 @@ def test_the_watch_takes_a_new_key_over_and_tells_of_a_file_that_is_wrong(opened
     path.write_text(f"{new_key()}\n")
     path.chmod(0o600)
     vault = Vault.of_file(path)
-    watch = Watch(opened.host, opened.leadership, vault, lambda: None)
+    watchdog = Watchdog(opened.host, opened.leadership, vault, lambda: None)
     key = new_key()
     path.write_text(f"{key}\n")
-    watch.look()
+    watchdog.check()
     assert vault.sealed_by_newest(Vault([key]).seal(b"x"))
     path.write_text("rubbish\n")
-    watch.look()
-    watch.look()
-    assert caplog.text.count("the keys stay as they are") == 1
+    watchdog.check()
+    watchdog.check()
+    assert caplog.text.count("the key file is not reloaded") == 1
     assert vault.open(Vault([key]).seal(b"x")) == b"x"

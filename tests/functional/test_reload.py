@@ -79,7 +79,7 @@ def test_what_needs_a_restart_is_named_and_no_secret_is_told(file, running, capl
         ("[scheduler]", "[scheduler]\n???", "at "),
         (GOOD, None, "Failed to find some config files"),
         (GOOD, Path, "Is a directory"),
-        (GOOD, b"[scheduler]\nrate_s = \xff\xfe\x80", "is no text"),
+        (GOOD, b"[scheduler]\nrate_s = \xff\xfe\x80", "is not text"),
         (GOOD, b"\x00\x7fELF\x02", "at "),
     ],
 )
@@ -98,7 +98,7 @@ def test_a_wrong_file_changes_nothing_and_is_one_error(file, running, caplog, ol
     assert (conf.scheduler.rate_s, conf.scheduler.backfill_depth) == (30, 5)
     (record,) = caplog.records
     assert record.levelname == "ERROR"
-    assert "the configuration stays as it was, since the new one is wrong: " in caplog.text
+    assert "the configuration is not reloaded, because the new one is wrong: " in caplog.text
     assert told in caplog.text
 
 

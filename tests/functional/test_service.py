@@ -249,11 +249,11 @@ def test_sighup_takes_over_what_may_change_and_restarts_nothing(service):
     service.until(lambda: states(service) == {"ACTIVE"})
     text = service.path.read_text()
     for wrong in (f"{text}\n[scheduler]\nrate_s = often\n", f"{text}\n[schedular]\nrate_s = 0.3\n"):
-        told = service.text().count("the configuration stays as it was")
+        told = service.text().count("the configuration is not reloaded")
         service.path.write_text(wrong)
         os.kill(service.process.pid, signal.SIGHUP)
         service.until(
-            lambda told=told: service.text().count("the configuration stays as it was") > told
+            lambda told=told: service.text().count("the configuration is not reloaded") > told
         )
     service.path.write_text(f"{text}\n[scheduler]\nrate_s = 0.3\n")
     runs = service.json("manager", "show", "scheduler")["runs"]

@@ -21,7 +21,7 @@ def drivers(on_edge, connect):
     def turn(**wanted):
         for host, driver in wanted.items():
             running[host] = driver
-            on_edge.turned(computes=dict(running)).restart(f"nova-compute-{host}")
+            on_edge.with_settings(computes=dict(running)).restart(f"nova-compute-{host}")
 
     yield turn
     turn(**usual)

@@ -80,7 +80,7 @@ def test_unified_limits_are_lifted_and_come_back_exactly(connect, project, regis
 def test_a_nova_with_unified_limits_lets_pass_what_was_lifted(lab, connect, registered):
     alice, driver = connect("alice", "science"), UnifiedLimits(connect(), "RegionOne")
     project = alice.current_project_id
-    lab.turned(quota_driver="UnifiedLimitsDriver").restart("nova-api")
+    lab.with_settings(quota_driver="UnifiedLimitsDriver").restart("nova-api")
     try:
         driver.restore_quota(project, {"servers": 0})
         ask = {

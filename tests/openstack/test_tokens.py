@@ -19,7 +19,7 @@ TOKEN_TTL_S = 130  # keystoneauth asks for a new token with each request below 1
 @pytest.fixture(scope="module")
 def short_lived(on_edge):
     """Keystone's tokens live for seconds."""
-    on_edge.turned(token_ttl_s=TOKEN_TTL_S).restart("keystone")
+    on_edge.with_settings(token_ttl_s=TOKEN_TTL_S).restart("keystone")
     yield
     on_edge.restart("keystone")
 

@@ -97,7 +97,7 @@ class SpanRow(Base):
     released_at: Mapped[datetime] = mapped_column(Instant)
 
 
-class GrowthRow(Base):
+class RollupProgressRow(Base):
     """The one row of how far the sums over the requests and their ledger have come.
 
     rolled_until  every day before it is in usage_days

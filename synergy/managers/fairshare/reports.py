@@ -117,7 +117,7 @@ def _lines(
     by: Mapping[str, bool],
 ) -> Iterator[UsageLine]:
     """Read what was held in the periods from the coarsest sums that are exact."""
-    coverage = coverage_of(uow.rollups.growth())
+    coverage = coverage_of(uow.rollups.progress())
     for part in parts_of(periods, coverage):
         if part.level is Level.PRORATED:
             yield from _prorated(uow, part, project_id, by)

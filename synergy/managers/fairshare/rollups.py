@@ -15,11 +15,11 @@ from synergy.core.rollup import DAY, HOUR, Coverage, Level, day_of, hour_of, nex
 from synergy.managers.fairshare.charging import Tariff
 from synergy.ports import (
     HOURS_KEPT_DAYS,
-    UNREADABLE_GROWTH,
+    UNREADABLE_PROGRESS,
     Consumption,
-    Growth,
     News,
     Reading,
+    RollupProgress,
     Series,
     Store,
     UsageLine,
@@ -33,12 +33,12 @@ BUCKETS_AT_ONCE: Final = 48  # hours or days that one call sums up
 ROWS_AT_ONCE: Final = 2000  # sums that one transaction writes
 
 
-def coverage_of(growth: Growth) -> Coverage:
+def coverage_of(progress: RollupProgress) -> Coverage:
     """Return how far the sums reach."""
     return Coverage(
-        rolled_until=growth.rolled_until,
-        hours_from=growth.hours_from,
-        purged_until=growth.purged_until,
+        rolled_until=progress.rolled_until,
+        hours_from=progress.hours_from,
+        purged_until=progress.purged_until,
     )
 
 
@@ -66,8 +66,8 @@ def advance(store: Store, tariff: Tariff, now: datetime) -> bool:
     Raises Conflict when another process does it, and then nothing is written.
     """
     with store.reading() as uow:
-        before = uow.rollups.growth()
-        if before is UNREADABLE_GROWTH:
+        before = uow.rollups.progress()
+        if before is UNREADABLE_PROGRESS:
             return False
         news = uow.rollups.news(before, ENTRIES_AT_ONCE)
         until = hour_of(now - SETTLED)
@@ -101,8 +101,8 @@ def count_only(store: Store) -> None:
     more = True
     while more:
         with store.reading() as uow:
-            before = uow.rollups.growth()
-            if before is UNREADABLE_GROWTH:
+            before = uow.rollups.progress()
+            if before is UNREADABLE_PROGRESS:
                 return
             news = uow.rollups.news(before, ENTRIES_AT_ONCE)
         held = before.rolled_until and _held_until(before.rolled_until, before, news)
@@ -111,27 +111,27 @@ def count_only(store: Store) -> None:
         )
         with store.writing() as uow:
             uow.rollups.count(news)
-            uow.rollups.save_growth(before, after)
+            uow.rollups.save_progress(before, after)
             uow.commit()
         more = news.ledger_seq < before.newest_seq
 
 
-def _rolled_until(uow: Reading, growth: Growth, news: News, until: datetime) -> datetime:
+def _rolled_until(uow: Reading, progress: RollupProgress, news: News, until: datetime) -> datetime:
     """Return up to when the sums hold: facts that came late, or a clock set back, shorten that."""
-    if growth.rolled_until is None:
+    if progress.rolled_until is None:
         first = uow.rollups.first_held_at()
         return until if first is None else min(day_of(first), until)
-    held = _held_until(min(growth.rolled_until, until), growth, news)
-    if held < growth.rolled_until:
+    held = _held_until(min(progress.rolled_until, until), progress, news)
+    if held < progress.rolled_until:
         LOG.info("usage from %s on is summed up anew", held.isoformat())
     return held
 
 
-def _held_until(rolled_until: datetime, growth: Growth, news: News) -> datetime:
+def _held_until(rolled_until: datetime, progress: RollupProgress, news: News) -> datetime:
     held = rolled_until if news.first_at is None else min(rolled_until, hour_of(news.first_at))
-    if growth.purged_until is None:
+    if progress.purged_until is None:
         return held
-    return max(held, growth.purged_until)  # the days before are all that is left
+    return max(held, progress.purged_until)  # the days before are all that is left
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -175,7 +175,9 @@ def _plus(one: UsageLine, other: UsageLine) -> UsageLine:
     )
 
 
-def _write(store: Store, sums: Sequence[_Sums], before: Growth, after: Growth, news: News) -> None:
+def _write(
+    store: Store, sums: Sequence[_Sums], before: RollupProgress, after: RollupProgress, news: News
+) -> None:
     """Write sums, and how far they hold. Nobody believes them before `rolled_until` says so: many
     rows are several short transactions, and the rest of an attempt that broke off is overwritten.
     """
@@ -187,7 +189,7 @@ def _write(store: Store, sums: Sequence[_Sums], before: Growth, after: Growth, n
     with store.writing() as uow:
         _write_portion(uow, last)
         uow.rollups.count(news)
-        uow.rollups.save_growth(before, after)
+        uow.rollups.save_progress(before, after)
         uow.commit()
 
 

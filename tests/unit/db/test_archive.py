@@ -330,7 +330,7 @@ def test_a_full_disk_is_one_clear_error_and_changes_nothing(on_disk):
     ("words", "code", "told"),
     [
         (["archive", "--before", "soon"], 1, "--before 'soon' is not a date such as"),
-        (["archive", "--before", "2999-01-01"], 1, "is not over yet"),
+        (["archive", "--before", "2999-01-01"], 1, "is in the future"),
         (["archive", "--before", "2026-06-01", "--dry-run"], 0, "would archive.* 29 request"),
         (["archive", "--before", "2026-06-01", "--max-rows", "5"], 0, "5 request"),
         (["archive"], 0, "archived, before .*: 0 audit, 0 quarantine"),

@@ -7,7 +7,7 @@ import pytest
 from oslo_config import cfg
 from oslo_log import log
 
-from synergy.service.logs import PROJECT, PlainFormatter, Seldom
+from synergy.service.logs import PROJECT, PlainFormatter, RateLimitFilter
 
 
 @pytest.fixture
@@ -60,13 +60,13 @@ def test_other_handlers_get_the_record_as_it_was(logged):
 
 
 def test_what_strangers_cause_is_counted_instead_of_repeated():
-    once = Seldom(3, 3600.0)
+    once = RateLimitFilter(3, 3600.0)
     records = [logging.makeLogRecord({"msg": f"{n}"}) for n in range(100)]
     assert sum(once.filter(record) for record in records) == 3
-    again = Seldom(1, 0.0)
+    again = RateLimitFilter(1, 0.0)
     assert again.filter(records[0])
-    often = Seldom(1, 3600.0)
+    often = RateLimitFilter(1, 3600.0)
     assert [often.filter(record) for record in records[:3]] == [True, False, False]
     often._since_s -= 3600.0
     assert often.filter(records[3])
-    assert records[3].getMessage() == "3 (2 more such lines were left out before)"
+    assert records[3].getMessage() == "3 (2 more such lines were dropped before)"

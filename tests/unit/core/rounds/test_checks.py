@@ -205,11 +205,11 @@ def test_the_order_in_which_facts_came_does_not_matter():
     jobs = [(1, kind(2), 9), (2, kind(3), 8)]
     snapshot, policy = snapshot_of(jobs, vcpus=100)
     rooms = [(Shape(Resources.of(VCPU=v)), room(3, 3)) for v in (2, 3)]
-    turned = [(shape, dict(reversed(hosts.items()))) for shape, hosts in reversed(rooms)]
+    with_settings = [(shape, dict(reversed(hosts.items()))) for shape, hosts in reversed(rooms)]
     away = (Shape(Resources.of(VCPU=1)),)
     plans = [
         decide(snapshot, Facts(rooms=dict(one), in_flight=away), policy)
-        for one in (rooms, turned)
+        for one in (rooms, with_settings)
     ]  # fmt: skip
     assert started(plans[0]) == started(plans[1])
 

@@ -98,7 +98,7 @@ def test_a_report_is_the_sum_over_the_spans_whatever_is_summed_up(store, seed):
                     exact(histories.held, begin, stop, groups, project),
                 )
     with store.reading() as uow:
-        assert uow.rollups.growth().rolled_until == end.replace(hour=11)
+        assert uow.rollups.progress().rolled_until == end.replace(hour=11)
 
 
 @pytest.mark.parametrize("period", ["hour", "day", "week", "month"])
@@ -160,7 +160,7 @@ def test_a_clock_that_was_ahead_for_a_while_leaves_no_trace_in_reports(store):
     catch_up(store, end + timedelta(days=3))
     catch_up(store, end)
     with store.reading() as uow:
-        assert uow.rollups.growth().rolled_until == NOON + timedelta(hours=30)
+        assert uow.rollups.progress().rolled_until == NOON + timedelta(hours=30)
     agree(report(store, NOON, end), exact(histories.held, NOON, end))
 
 
@@ -188,10 +188,10 @@ def test_only_one_of_two_that_sum_up_the_same_hour_is_believed(store):
     histories, end = Histories(store, 6), NOON + timedelta(hours=5)
     histories.live(NOON, end)
     with store.reading() as uow:
-        before = uow.rollups.growth()
+        before = uow.rollups.progress()
     catch_up(store, end)
     with store.writing() as uow, pytest.raises(Conflict, match="another process"):
-        uow.rollups.save_growth(before, before.__class__(
+        uow.rollups.save_progress(before, before.__class__(
             rolled_until=NOON, hours_from=None, ledger_seq=0, newest_seq=0, purged_until=None
         ))  # fmt: skip
     agree(report(store, NOON, end), exact(histories.held, NOON, end))

@@ -1,8 +1,9 @@
-"""The service's inner door: other processes on this machine call its managers through it.
+"""Local RPC: lets other processes on this machine call the managers of the service.
 
-Why: the API may be served by uwsgi or mod_wsgi, but the managers run here. A call is one HTTP
-request on a UNIX socket that only its owner may open, so there is no password to keep. Must not
-know what a manager does: a call is a name and arguments, an answer a result or one of our errors.
+Why: uwsgi or mod_wsgi may serve the API, but the managers run in this process. A call is one HTTP
+request on a UNIX socket that only its owner can open, so there is no password to keep. Must not
+know what a manager does: a call is a name and arguments, an answer is a result or one of our
+errors.
 """
 
 import http.client
@@ -24,8 +25,8 @@ from synergy.core.declared.answers import Change, Manager, Readiness
 from synergy.core.errors import SynergyError, UpstreamUnavailable
 
 LOG = logging.getLogger(__name__)
-LONGEST_ANSWER_S: Final = 60.0
-_LIMITS: Final = BodyLimits(body_bytes=16 * 1024**2, body_s=10, answer_s=LONGEST_ANSWER_S)
+MAX_RESPONSE_S: Final = 60.0
+_LIMITS: Final = BodyLimits(body_bytes=16 * 1024**2, body_s=10, answer_s=MAX_RESPONSE_S)
 _CALLS: Final = (
     "health", "managers", "manager", "start_manager", "stop_manager", "execute", "begin_change",
     "settle_change", "changes",
@@ -37,21 +38,23 @@ _ERRORS: Final = {
 }
 
 
-class Door:
-    """Answers calls at a path, on threads of this process."""
+class LocalRpcServer:
+    """Answers calls on a UNIX socket, on threads of this process."""
 
     def __init__(self, host: ServiceHost, path: str) -> None:
         self._host, self._path = host, path
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         lanes = {"calls": LaneThreads("calls", 8)}
-        gateway = Gateway(self._served, lanes, lambda *_: "calls", _LIMITS, None)
+        gateway = Gateway(self._handle, lanes, lambda *_: "calls", _LIMITS, None)
         self._server = ServerThread(
-            "door", gateway, lanes, self._listener, header_bytes=16 * 1024, idle_s=60
+            "local-rpc", gateway, lanes, self._listener, header_bytes=16 * 1024, idle_s=60
         )
 
     def start(self) -> None:
-        """Make the socket, for its owner only, and begin to answer. Raises OSError."""
-        Path(self._path).unlink(missing_ok=True)  # what a killed service left; the lock is ours
+        """Create the socket, for its owner only, and begin to answer. Raises OSError."""
+        # A killed service leaves its socket behind. We hold the leadership, so nobody else uses it.
+        Path(self._path).unlink(missing_ok=True)
+        # umask and not chmod after bind: the socket must never be open to others, not even briefly.
         mask = os.umask(0o177)
         try:
             self._listener.bind(self._path)
@@ -65,76 +68,76 @@ class Door:
         self._server.join()
         Path(self._path).unlink(missing_ok=True)
 
-    def _served(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+    def _handle(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         length = int(environ.get("CONTENT_LENGTH") or 0)
         status, answer = "200 OK", b""
         try:
-            asked = json.loads(environ["wsgi.input"].read(length))
-            answer = json.dumps({"result": self._call(asked)}).encode()
+            request = json.loads(environ["wsgi.input"].read(length))
+            answer = json.dumps({"result": self._call(request)}).encode()
         except SynergyError as error:
             answer = json.dumps({"error": {"code": error.code, "detail": str(error)}}).encode()
         except Exception:
-            LOG.exception("a call at the inner door failed")
+            LOG.exception("a local RPC call failed")
             status = "500 Internal Server Error"
         headers = [("Content-Type", "application/json"), ("Content-Length", str(len(answer)))]
         start_response(status, headers)
         return [answer]
 
-    def _call(self, asked: Mapping[str, Any]) -> object:
-        if asked["call"] not in _CALLS:
-            raise errors.NotFound(f"there is no call {asked['call']!r}")
-        return getattr(self._host, asked["call"])(*asked["arguments"])
+    def _call(self, request: Mapping[str, Any]) -> object:
+        if request["call"] not in _CALLS:
+            raise errors.NotFound(f"there is no call {request['call']!r}")
+        return getattr(self._host, request["call"])(*request["arguments"])
 
 
-class BehindDoor:
-    """The managers' process, reached by its inner door; see `api.services.ServiceHost`."""
+class LocalRpcClient:
+    """The managers' process, reached by local RPC; see `api.services.ServiceHost`."""
 
     def __init__(self, path: str) -> None:
         self._path = path
 
     def health(self) -> Readiness:
         """Return whether the service is ready and healthy, and why not."""
-        found: Readiness = self._ask("health")
+        found: Readiness = self._call_remote("health")
         return found
 
     def managers(self) -> list[Manager]:
-        """Return what is to be shown of every manager."""
-        found: list[Manager] = self._ask("managers")
+        """Return the state of every manager."""
+        found: list[Manager] = self._call_remote("managers")
         return found
 
     def manager(self, name: str) -> Manager:
-        """Return what is to be shown of one manager. Raises NotFound."""
-        found: Manager = self._ask("manager", name)
+        """Return the state of one manager. Raises NotFound."""
+        found: Manager = self._call_remote("manager", name)
         return found
 
     def start_manager(self, name: str) -> Manager:
-        """Let a paused manager run. Raises NotFound."""
-        found: Manager = self._ask("start_manager", name)
+        """Start a stopped manager. Raises NotFound."""
+        found: Manager = self._call_remote("start_manager", name)
         return found
 
     def stop_manager(self, name: str) -> Manager:
-        """Pause a manager. Raises NotFound."""
-        found: Manager = self._ask("stop_manager", name)
+        """Stop a manager. Raises NotFound."""
+        found: Manager = self._call_remote("stop_manager", name)
         return found
 
     def execute(self, name: str, command: str, arguments: Mapping[str, object]) -> object:
-        """Run a command. Raises what the command raises, and UpstreamUnavailable."""
-        return self._ask("execute", name, command, dict(arguments))
+        """Run a command. Raises the command's errors, and UpstreamUnavailable."""
+        return self._call_remote("execute", name, command, dict(arguments))
 
     def begin_change(self, entry: Mapping[str, object]) -> int:
-        """Write down a change that is about to be made. Raises UpstreamUnavailable."""
-        return int(self._ask("begin_change", dict(entry)))
+        """Record a change in the audit log before it is made. Raises UpstreamUnavailable."""
+        return int(self._call_remote("begin_change", dict(entry)))
 
     def settle_change(self, number: int, settled: Mapping[str, object]) -> None:
-        """Write down what became of it. Raises UpstreamUnavailable."""
-        self._ask("settle_change", number, dict(settled))
+        """Record the outcome of a change. Raises UpstreamUnavailable."""
+        self._call_remote("settle_change", number, dict(settled))
 
     def changes(self, filters: Mapping[str, object]) -> list[Change]:
-        """Return changes that were asked for. Raises InvalidInput."""
-        found: list[Change] = self._ask("changes", dict(filters))
+        """Return entries of the audit log. Raises InvalidInput."""
+        found: list[Change] = self._call_remote("changes", dict(filters))
         return found
 
-    def _ask(self, call: str, *arguments: object) -> Any:
+    def _call_remote(self, call: str, *arguments: object) -> Any:
         connection = _UnixConnection(self._path)
         try:
             connection.request("POST", "/", json.dumps({"call": call, "arguments": arguments}))
@@ -146,17 +149,17 @@ class BehindDoor:
         finally:
             connection.close()
         if response.status != 200:
-            raise SynergyError("synergy-service failed, and logged why")
+            raise SynergyError("synergy-service failed; its log has the traceback")
         answer = json.loads(raw)
         if "error" in answer:
-            told = answer["error"]
-            raise _ERRORS.get(told["code"], SynergyError)(told["detail"])
+            error_fields = answer["error"]
+            raise _ERRORS.get(error_fields["code"], SynergyError)(error_fields["detail"])
         return answer["result"]
 
 
 class _UnixConnection(http.client.HTTPConnection):
     def __init__(self, path: str) -> None:
-        super().__init__("localhost", timeout=LONGEST_ANSWER_S)
+        super().__init__("localhost", timeout=MAX_RESPONSE_S)
         self._path = path
 
     def connect(self) -> None:

@@ -1,8 +1,8 @@
-"""Looks every few seconds after what the managers cannot see themselves.
+"""The watchdog: every few seconds it does what the managers cannot do for themselves.
 
-Why: the leadership has to be kept alive, a key that an operator changed taken over, a thread that
-died replaced, and managers woken that rest because the database was away. It is one thread, so
-that one place tells how the service itself is. Must not know what the managers do.
+Why: the leadership needs a heartbeat, changed keys must be reloaded, dead threads replaced, and
+managers woken that back off because the database was away. One thread does all of it, so that one
+place knows the health of the service itself. Must not know what the managers do.
 """
 
 import logging
@@ -20,69 +20,69 @@ LOG = logging.getLogger(__name__)
 _END_S: Final = 15.0
 
 
-class Watch:
-    """The service's look at itself, on a thread of its own."""
+class Watchdog:
+    """Checks the service itself, on its own thread."""
 
     def __init__(
         self, host: Host, leadership: Leadership, vault: Vault, on_deposed: Callable[[], None]
     ) -> None:
         self._host, self._leadership, self._vault = host, leadership, vault
         self._on_deposed = on_deposed
-        self._store_trouble = ""
-        self._looked_s = time.monotonic()
+        self._store_error = ""
+        self._checked_s = time.monotonic()
         self._ending = threading.Event()
-        self._thread = threading.Thread(target=self._loop, name="watch", daemon=True)
+        self._thread = threading.Thread(target=self._loop, name="watchdog", daemon=True)
 
     def start(self) -> None:
-        """Begin to look."""
+        """Start checking."""
         self._thread.start()
 
     def stop(self) -> None:
-        """Look no more."""
+        """Stop checking."""
         self._ending.set()
         self._thread.join(_END_S)
 
-    def troubles(self) -> list[str]:
+    def problems(self) -> list[str]:
         """Return what is wrong with the service besides its managers."""
-        found = ["nothing can be written to the database"] if self._store_trouble else []
-        age_s = time.monotonic() - self._looked_s
+        found = ["nothing can be written to the database"] if self._store_error else []
+        age_s = time.monotonic() - self._checked_s
         if age_s > LAPSE_S:
-            found.append(f"the service has not looked after itself for {age_s:.0f} s")
+            found.append(f"the watchdog has not run for {age_s:.0f} s")
         return found
 
     def _loop(self) -> None:
         while not self._ending.wait(BEAT_S):
-            self.look()
+            self.check()
 
-    def look(self) -> None:
-        """Look once."""
+    def check(self) -> None:
+        """Check once."""
         for part in (self._beat, self._follow_keys, self._host.revive):
             try:
                 part()
-            except Exception:  # none of them may keep the others from being done
-                LOG.exception("the service could not look after itself")
-        self._looked_s = time.monotonic()
+            except Exception:  # a failing part must not prevent the others
+                LOG.exception("a check of the watchdog failed")
+        self._checked_s = time.monotonic()
 
     def _follow_keys(self) -> None:
         try:
             if self._vault.refresh():
-                LOG.info("another key seals now: %s", self._vault.sealing_key)
+                LOG.info("messages are now sealed with another key: %s", self._vault.sealing_key)
         except ConfigurationInvalid as error:
-            LOG.error("the keys stay as they are: %s", error)
+            LOG.error("the key file is not reloaded: %s", error)
 
     def _beat(self) -> None:
         try:
             self._leadership.beat(self._vault.sealing_key)
         except Deposed as error:
-            self._store_trouble = str(error)
+            self._store_error = str(error)
             LOG.critical("%s", error)
             self._on_deposed()
         except StoreUnavailable as error:
-            if str(error) != self._store_trouble:
-                LOG.error("nothing can be written: %s", error)
-            self._store_trouble = str(error)
+            if str(error) != self._store_error:
+                LOG.error("nothing can be written to the database: %s", error)
+            self._store_error = str(error)
         else:
-            if self._store_trouble:
+            if self._store_error:
                 LOG.info("the database can be written to again")
-                self._store_trouble = ""
+                self._store_error = ""
                 self._host.end_rest(StoreUnavailable)

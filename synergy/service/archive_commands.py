@@ -1,7 +1,7 @@
-"""synergy-manage db archive, purge and rebuild-usage: what keeps a database small, by hand.
+"""synergy-manage db archive, purge and rebuild-usage: the archive manager's work, by hand.
 
-Why: an operator who finds a database of years must not wait for the service to archive it. Each
-step is a transaction of its own, so a command that is cut short is run again. Must not know tables.
+Why: an operator with years of data must not wait for the service to archive it. Each step is its
+own transaction, so a command that was interrupted can simply be run again. Must not know tables.
 """
 
 import json
@@ -23,9 +23,9 @@ from synergy.db.store import SqlStore
 from synergy.db.vault import Vault
 from synergy.managers.fairshare import rollups
 from synergy.managers.fairshare.charging import read_tariff
-from synergy.ports import UNREADABLE_GROWTH
+from synergy.ports import UNREADABLE_PROGRESS
 
-_AT_ONCE: Final = 200
+_BATCH_ROWS: Final = 200
 _PROGRESS_EVERY_S: Final = 2.0
 
 
@@ -41,7 +41,7 @@ def _store_of(conf: cfg.ConfigOpts) -> Iterator[SqlStore]:
 
 
 def instant_of(text: str, now: datetime) -> datetime:
-    """Return the instant that an operator wrote. Raises InvalidInput."""
+    """Parse a date or an instant. Raises InvalidInput."""
     try:
         at = datetime.fromisoformat(text)
     except ValueError as error:
@@ -51,7 +51,7 @@ def instant_of(text: str, now: datetime) -> datetime:
         ) from error
     at = at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
     if at > now:
-        raise InvalidInput(f"--before {text} is not over yet: it is {now.isoformat()} now")
+        raise InvalidInput(f"--before {text} is in the future: it is {now.isoformat()} now")
     return at
 
 
@@ -64,11 +64,11 @@ def _archive(conf: cfg.ConfigOpts) -> None:
         before = now - timedelta(days=conf.database.keep_days)
     else:
         raise InvalidInput(
-            "[database] keep_days is 0, so everything is kept: say --before DATE to archive what "
-            "was finished before it"
+            "[database] keep_days is 0, so everything is kept: give --before DATE to archive what "
+            "was finished before that date"
         )
     with _store_of(conf) as store:
-        for _ in range(2):  # the newest entries are counted in the second pass
+        for _ in range(2):  # the second pass counts what came during the first
             rollups.count_only(store)
         if conf.action.dry_run:
             with store.reading() as uow:
@@ -89,14 +89,14 @@ def _archive(conf: cfg.ConfigOpts) -> None:
                     moved = uow.archive.move(kind, keys)
                     uow.commit()
                 if not moved:
-                    break  # the service was quicker
+                    break  # the service archived them first
                 counts[kind] += moved
-                progress.tell(counts)
+                progress.show(counts)
         _report(conf, "archived", counts, before)
 
 
 def _purge(conf: cfg.ConfigOpts) -> None:
-    """Delete archived records for good; usage before stays by the day."""
+    """Delete archived records for good; daily sums of their usage stay."""
     before = instant_of(conf.action.before, datetime.now(UTC))
     with _store_of(conf) as store:
         with store.reading() as uow:
@@ -112,24 +112,25 @@ def _purge(conf: cfg.ConfigOpts) -> None:
             if not gone:
                 break
             counts["rows"] += gone
-            progress.tell(counts)
+            progress.show(counts)
         _report(conf, "purged", counts, before)
 
 
 def _rebuild(conf: cfg.ConfigOpts) -> None:
-    """Sum usage up anew from the spans of all requests, archived ones too."""
+    """Recompute the sums of usage from the spans of all requests, including archived ones."""
     now, tariff = datetime.now(UTC), read_tariff(conf.fairshare)
     with _store_of(conf) as store:
         with store.writing() as uow:
-            growth = uow.rollups.growth()
-            if growth is UNREADABLE_GROWTH:
+            stored = uow.rollups.progress()
+            if stored is UNREADABLE_PROGRESS:
                 raise Conflict(
-                    "the row of table growth cannot be read, so nobody knows which sums are all "
-                    "that is left: put it back from a backup. Reports are read from the spans "
-                    "meanwhile"
+                    "the row of table growth cannot be read, so it is unknown which sums cannot "
+                    "be recomputed: restore it from a backup. Until then reports are computed "
+                    "from the spans"
                 )
-            anew = replace(growth, rolled_until=growth.purged_until, hours_from=None)
-            uow.rollups.save_growth(growth, anew)
+            # What was purged has no spans any more: its sums cannot be recomputed, so they stay.
+            restarted = replace(stored, rolled_until=stored.purged_until, hours_from=None)
+            uow.rollups.save_progress(stored, restarted)
             uow.commit()
         progress, counts = _Progress(conf, "summed up"), {"hours and days": 0}
         while True:
@@ -137,32 +138,36 @@ def _rebuild(conf: cfg.ConfigOpts) -> None:
                 if not rollups.advance(store, tariff, now):
                     break
             except Conflict:
-                continue  # the service sums up too
+                continue  # the service summed up the same hour first
             counts["hours and days"] += 1
-            progress.tell(counts)
+            progress.show(counts)
         _report(conf, "summed up", counts, now)
 
 
 def _left(conf: cfg.ConfigOpts, counts: dict[str, int]) -> int:
-    """Return how many rows the next step may take."""
-    most: int | None = conf.action.max_rows
-    return _AT_ONCE if most is None else max(0, min(_AT_ONCE, most - sum(counts.values())))
+    """Return how many rows the next step may handle."""
+    max_rows: int | None = conf.action.max_rows
+    return (
+        _BATCH_ROWS
+        if max_rows is None
+        else max(0, min(_BATCH_ROWS, max_rows - sum(counts.values())))
+    )
 
 
 class _Progress:
-    """Tells a person now and then how far it is."""
+    """Prints progress every few seconds."""
 
     def __init__(self, conf: cfg.ConfigOpts, done: str) -> None:
         self._quiet, self._done = conf.action.format == "json", done
-        self._told_s = time.monotonic()
+        self._shown_s = time.monotonic()
 
-    def tell(self, counts: dict[str, int]) -> None:
-        if not self._quiet and time.monotonic() >= self._told_s + _PROGRESS_EVERY_S:
-            self._told_s = time.monotonic()
-            sys.stderr.write(f"{self._done} so far: {_in_words(counts)}\n")
+    def show(self, counts: dict[str, int]) -> None:
+        if not self._quiet and time.monotonic() >= self._shown_s + _PROGRESS_EVERY_S:
+            self._shown_s = time.monotonic()
+            sys.stderr.write(f"{self._done} so far: {_summary(counts)}\n")
 
 
-def _in_words(counts: dict[str, int]) -> str:
+def _summary(counts: dict[str, int]) -> str:
     return ", ".join(f"{count} {kind}" for kind, count in sorted(counts.items())) or "nothing"
 
 
@@ -170,7 +175,7 @@ def _report(conf: cfg.ConfigOpts, done: str, counts: dict[str, int], before: dat
     if conf.action.format == "json":
         text = json.dumps({"before": before.isoformat(), "action": done, "counts": counts})
     else:
-        text = f"{done}, before {before.isoformat()}: {_in_words(counts)}"
+        text = f"{done}, before {before.isoformat()}: {_summary(counts)}"
     sys.stdout.write(f"{text}\n")
 
 
@@ -187,6 +192,7 @@ def _count(text: str) -> int:
     return int(text)
 
 
+# argparse shows the name of a type in its error message.
 _count.__name__ = "number of rows from 1 on"
 
 
@@ -200,12 +206,12 @@ def add_actions(below: Any) -> None:
             continue
         parser.add_argument(
             "--before", metavar="DATE", required=action is _purge,
-            help="What was finished before this date or instant, in UTC."
+            help="Only what was finished before this date or instant, UTC."
             + ("" if action is _purge else " Default: [database] keep_days ago."),
         )  # fmt: skip
         parser.add_argument(
             "--max-rows", type=_count, metavar="N", help="Stop after this many records."
         )
         parser.add_argument(
-            "--dry-run", action="store_true", help="Tell how many records it would be."
+            "--dry-run", action="store_true", help="Only print how many records it would be."
         )

@@ -1,6 +1,6 @@
-"""What keeps the store from growing without bound, as protocols: sums, archive, counts.
+"""Usage sums, the archive, and the counts of the ledger, as protocols.
 
-Must not know SQL.
+Why: they keep the store from growing without bound. Must not know SQL.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,7 +16,8 @@ HOURS_KEPT_DAYS: Final = 45  # usage by the hour; a report by hours has 400 peri
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Series:
-    """What usage is summed up by; user_id "" is everybody of the project, project_id "" of all."""
+    """What usage is summed by; user_id "" means all users of the project, project_id "" all
+    projects."""
 
     project_id: str
     user_id: str
@@ -28,11 +29,11 @@ class Series:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Consumption:
-    """Servers of one series on one host in some time.
+    """Servers of one series on one host in a period.
 
-    running  how many held quota when it began
+    running  how many held quota at its begin
     started  how many claimed quota in it
-    held_us  for how many microseconds, all of them together
+    held_us  for how many microseconds in total
     """
 
     series: Series
@@ -44,7 +45,7 @@ class Consumption:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UsageLine:
-    """A series in some time that begins at an instant; weighted_us counts host factors too."""
+    """A series in an hour or a day that begins at an instant; weighted_us includes host factors."""
 
     series: Series
     begins_at: datetime
@@ -55,8 +56,8 @@ class UsageLine:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Growth:
-    """How far sums and counts have come; see `db.models.GrowthRow`."""
+class RollupProgress:
+    """How far sums and counts are complete; see `db.models.RollupProgressRow`."""
 
     rolled_until: datetime | None
     hours_from: datetime | None
@@ -65,9 +66,9 @@ class Growth:
     purged_until: datetime | None
 
 
-# What is said instead of a row that cannot be read: no sum is believed, and nothing is counted
-# twice. Reports are read from the spans then.
-UNREADABLE_GROWTH: Final = Growth(
+# Stands for a row that cannot be read: then no sum is trusted and nothing is counted twice, and
+# reports are computed from the spans.
+UNREADABLE_PROGRESS: Final = RollupProgress(
     rolled_until=None,
     hours_from=None,
     ledger_seq=2**63 - 1,
@@ -78,12 +79,12 @@ UNREADABLE_GROWTH: Final = Growth(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class News:
-    """What the ledger tells since it was counted.
+    """What is in the ledger and not counted yet.
 
     first_at    the earliest instant in it, or None
     finished    how many requests ended in each state
     first_seqs  the lowest number of each hour
-    ledger_seq, newest_seq  how far it is counted with this, and what is the newest now
+    ledger_seq, newest_seq  how far it is counted with this, and the newest entry now
     """
 
     first_at: datetime | None
@@ -96,13 +97,13 @@ class News:
 class ReadableRollups(Protocol):
     """Usage by hour and day, and by the spans themselves."""
 
-    def growth(self) -> Growth:
-        """Return how far sums and counts have come."""
+    def progress(self) -> RollupProgress:
+        """Return how far sums and counts are complete."""
 
     def consumption(
         self, begin: datetime, end: datetime, *, project_id: str | None = None
     ) -> list[Consumption]:
-        """Return what was held between two instants, exactly, from the spans."""
+        """Return the exact usage between two instants, from the spans."""
 
     def lines(
         self,
@@ -117,22 +118,22 @@ class ReadableRollups(Protocol):
     ) -> list[UsageLine]:
         """Return the sums of hours or days.
 
-        by_project  False: the series of all projects that differ in nothing else are one
-        summed      one line of a series, from its begin
+        by_project  False merges the series that differ only in the project
+        summed      one line per series, from its first begin
         """
 
     def has_hours(self, before: datetime) -> bool:
-        """Tell whether there are sums of hours from before an instant."""
+        """Return whether there are hourly sums from before an instant."""
 
     def first_held_at(self) -> datetime | None:
         """Return when quota was held for the first time."""
 
-    def news(self, growth: Growth, limit: int) -> News:
-        """Read what at most `limit` further entries of the ledger tell."""
+    def news(self, progress: RollupProgress, limit: int) -> News:
+        """Read at most `limit` uncounted entries of the ledger."""
 
 
 class Rollups(ReadableRollups, Protocol):
-    """Usage by hour and day, to be written."""
+    """Usage by hour and day, writable."""
 
     def forget_bucket(self, level: Level, begins_at: datetime) -> None:
         """Delete the sums of an hour or a day."""
@@ -140,31 +141,32 @@ class Rollups(ReadableRollups, Protocol):
     def add_lines(self, level: Level, lines: Sequence[UsageLine]) -> None:
         """Write sums."""
 
-    def save_growth(self, before: Growth, after: Growth) -> None:
-        """Write how far it has come. Raises Conflict when it is not `before` any longer."""
+    def save_progress(self, before: RollupProgress, after: RollupProgress) -> None:
+        """Save how far it is complete. Raises Conflict when the stored value is no longer
+        `before`."""
 
     def count(self, news: News) -> None:
-        """Add what the ledger tells to the counts."""
+        """Add entries of the ledger to the counts."""
 
     def forget_hours(self, before: datetime, limit: int) -> int:
-        """Delete at most `limit` sums of hours before an instant, and return how many."""
+        """Delete at most `limit` hourly sums from before an instant, and return how many."""
 
 
 class ReadableArchive(Protocol):
-    """Records that nothing works with any longer."""
+    """Archived records, which nothing works with any longer."""
 
     @property
     def kinds(self) -> Sequence[str]:
         """Return the kinds of records."""
 
     def due(self, kind: str, before: datetime, limit: int) -> list[str]:
-        """Return the keys of the records of a kind that were finished before an instant."""
+        """Return the keys of the records of a kind that finished before an instant."""
 
     def due_count(self, kind: str, before: datetime) -> int:
-        """Return how many those are."""
+        """Return how many records `due` would find."""
 
     def oldest(self, kind: str, most: int, limit: int) -> list[str]:
-        """Return the keys of the oldest records of a kind beyond the `most` that are to stay."""
+        """Return the keys of the oldest records of a kind, beyond the `most` to keep."""
 
     def size(self, kind: str) -> int:
         """Return how many records of a kind are not archived."""
@@ -181,10 +183,11 @@ class ReadableArchive(Protocol):
 
 
 class Archive(ReadableArchive, Protocol):
-    """The archive, to be written."""
+    """The archive, writable."""
 
     def move(self, kind: str, keys: Sequence[str]) -> int:
-        """Move records into the archive, and return how many: one that changed since stays."""
+        """Move records into the archive, and return how many; one that changed since is not
+        moved."""
 
     def purge(self, before: datetime, limit: int) -> int:
         """Delete at most `limit` archived records, and as many spans, from before an instant for
