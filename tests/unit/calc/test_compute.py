@@ -225,7 +225,7 @@ def entry(place, **changes):
         (entry(2, id=...), "tree entry 3: id must be a number or a text"),
         (entry(2, account=...), "id 3: 'account' is missing"),
         (entry(3, account="a"), "id 4: account 'a' appears already, as id 2"),
-        (entry(4, account="a", user="u", parent="a"), "id 5: user 'u' of account 'a' is there"),
+        (entry(4, account="a", user="u", parent="a"), "id 5: user 'u' of account 'a' appears"),
         (entry(3, parent="x"), "id 4: its parent 'x' is not an account of the tree"),
         (entry(4, account="u", parent="u"), "id 5: its parent 'u' is a user, not an account"),
         (entry(4, parent="a"), "user 'v' is of account 'b', so its parent cannot be 'a'"),

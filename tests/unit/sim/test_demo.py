@@ -58,7 +58,7 @@ def test_promised_shares_are_delivered_within_hours(algorithm, user_shares):
 def test_fixed_quotas_reject_what_does_not_fit():
     def arrival(at_s, vcpus):
         return Arrival(
-            at_s=at_s, project="A", user="u", flavor="f", vcpus=vcpus, memory_mb=0, looks=1
+            at_s=at_s, project="A", user="u", flavor="f", vcpus=vcpus, memory_mb=0, polls=1
         )
 
     quotas = {"A": padova.Resources.of(VCPU=4)}
