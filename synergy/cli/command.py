@@ -26,9 +26,9 @@ def project_id_of(client: Client, name_or_id: str | None) -> str | None:
 
 
 def user_id_of(client: Client, project: str | None, name_or_id: str | None) -> str | None:
-    """Return the id of a user of a managed project, or of any visible project; None for None.
+    """Return the id of a user of a managed project, or of any that may be seen; None stays None.
 
-    Raises ApiError for an unknown user, because an empty list would hide a misspelt name.
+    Raises ApiError for a user of none of them: an empty list would hide a misspelt name.
     """
     if name_or_id is None:
         return None
@@ -70,7 +70,12 @@ def positive(text: str) -> int | None:
 class Lister(lister.Lister):
     """A list whose cells are escaped for what displays them."""
 
-    def produce_output(self, parsed_args: argparse.Namespace, column_names: Any, data: Any) -> int:
+    def produce_output(
+        self,
+        parsed_args: argparse.Namespace,
+        column_names: Sequence[str],
+        data: Iterable[Sequence[object]],
+    ) -> int:
         self.formatter = cast(Any, EscapingFormatter(self.formatter, parsed_args.formatter))
         return int(super().produce_output(parsed_args, column_names, data))
 
@@ -78,7 +83,9 @@ class Lister(lister.Lister):
 class ShowOne(show.ShowOne):
     """One object, escaped for what displays it."""
 
-    def produce_output(self, parsed_args: argparse.Namespace, column_names: Any, data: Any) -> int:
+    def produce_output(
+        self, parsed_args: argparse.Namespace, column_names: Sequence[str], data: Sequence[object]
+    ) -> int:
         self.formatter = cast(Any, EscapingFormatter(self.formatter, parsed_args.formatter))
         return int(super().produce_output(parsed_args, column_names, data))
 

@@ -73,7 +73,7 @@ class EscapingFormatter:
         shown = [tuple(escaped(value, self._form) for value in row) for row in data]
         self._formatter.emit_list(names, shown, *rest)
 
-    def emit_one(self, names: Sequence[str], data: object, *rest: object) -> None:
+    def emit_one(self, names: Sequence[str], data: Iterable[object], *rest: object) -> None:
         """Write the values of one object."""
         shown = tuple(escaped(value, self._form) for value in data)
         self._formatter.emit_one(names, shown, *rest)
@@ -97,7 +97,7 @@ def rows(found: Sequence[Mapping[str, object]], columns: Sequence[str]) -> Table
     return tuple(columns), [tuple(_shown(one.get(name)) for name in columns) for one in found]
 
 
-def pairs(shown: Mapping[str, Any], **texts: str) -> tuple[tuple[str, ...], tuple[Any, ...]]:
+def pairs(shown: Mapping[str, object], **texts: str) -> Pairs:
     """Return names and values; `texts` are the readable forms of some of them."""
     return tuple(shown), tuple(
         Shown(value, texts[name]) if name in texts else _shown(value)
@@ -105,7 +105,7 @@ def pairs(shown: Mapping[str, Any], **texts: str) -> tuple[tuple[str, ...], tupl
     )
 
 
-def lines(found: Sequence[object], form: str) -> str:
+def lines(found: Sequence[Mapping[str, object]], form: str) -> str:
     """Return one formatted line for each, such as "{at}: {freed}"."""
     return "\n".join(
         form.format(**{name: cell(value) for name, value in one.items()}) for one in found

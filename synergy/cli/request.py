@@ -83,8 +83,8 @@ class CheckRequest(ShowOne):
         parser.add_argument("--server-group", metavar="ID", help="Server group of the servers.")
         return parser
 
-    def take_action(self, parsed: argparse.Namespace) -> Any:
-        options: dict[str, Any] = {"count": parsed.count}
+    def take_action(self, parsed: argparse.Namespace) -> Pairs:
+        options: dict[str, object] = {"count": parsed.count}
         if parsed.project:
             options["project"] = parsed.project
         if parsed.property:
@@ -164,7 +164,7 @@ _BOUND: Final = (
 )
 
 
-def _explained(found: Mapping[str, Any]) -> Any:
+def _explained(found: Mapping[str, Any]) -> Pairs:
     """Return an explanation: text first, numbers after."""
     unblocked = found["unblocked_by"] or dict.fromkeys(
         ("estimated_start", "enough_at", "releases", "smaller_flavors")

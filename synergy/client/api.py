@@ -137,7 +137,7 @@ def _short_cause(error: Exception) -> str:
     return f"{words} ({reason})" if reason else words
 
 
-def _error_of(response: Any, body: Any) -> ApiError:
+def _error_of(response: Response, body: object) -> ApiError:
     errors = body.get("errors") if isinstance(body, dict) else None
     request_id = response.headers.get("X-Openstack-Request-Id", "")
     if not errors or not isinstance(errors, list) or not all(_is_error(one) for one in errors):

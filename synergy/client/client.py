@@ -220,19 +220,19 @@ class Reports(_Noun):
         """Return rows of usage; query may hold project_id, begin, end, period and group_by."""
         return cast(list[Usage], objects_in(self._api.get("/usage", **query), "usage"))
 
-    def events(self, *, limit: int | None = None, **filters: Any) -> Iterator[Event]:
+    def events(self, *, limit: int | None = None, **filters: object) -> Iterator[Event]:
         """Yield the events of requests, oldest first."""
         return self._api.pages("/events", "events", limit, **filters)
 
-    def expiry(self) -> dict[str, Any]:
+    def expiry(self) -> Expiry:
         """Return whether expiry is running, or why not."""
-        return object_in(self._api.get("/expiry"), "expiry")
+        return cast(Expiry, object_in(self._api.get("/expiry"), "expiry"))
 
-    def resume_expiry(self) -> dict[str, Any]:
+    def resume_expiry(self) -> Expiry:
         """Resume expiry: end all servers that are due by the current wall clock."""
-        return object_in(self._api.post("/expiry/resume", {}), "expiry")
+        return cast(Expiry, object_in(self._api.post("/expiry/resume", {}), "expiry"))
 
-    def audit(self, *, limit: int | None = None, **filters: Any) -> Iterator[Change]:
+    def audit(self, *, limit: int | None = None, **filters: object) -> Iterator[Change]:
         """Yield the changes made through the API, oldest first."""
         return self._api.pages("/audit", "audit", limit, **filters)
 
