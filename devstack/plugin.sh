@@ -28,9 +28,10 @@ if is_service_enabled synergy; then
             start_synergy
             turn_nova_api_to_synergy
             manage_synergy_projects
-            check_synergy
             ;;
         "stack test-config")
+            # Not before: stack.sh makes the hosts known after "extra".
+            check_synergy
             configure_tempest_for_synergy
             ;;
     esac
