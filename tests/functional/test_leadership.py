@@ -229,7 +229,7 @@ def test_tables_are_not_changed_beside_a_service(used, capsys):
 
 
 def test_no_key_is_pruned_while_a_service_seals_with_it(used, monkeypatch, capsys):
-    monkeypatch.setattr(manage, "FOLLOW_S", 0.0)
+    monkeypatch.setattr(manage, "KEY_WAIT_S", 0.0)
     assert used.command("keys", "rotate") == 0
     assert "does not use the new key yet" in capsys.readouterr().out
     assert used.command("keys", "prune") == 1
