@@ -21,7 +21,9 @@ OPTIONS = (
         "relative path is looked up beside the configuration file, then in the current folder.",
     ),
     cfg.IntOpt(
-        "seed", default=1, help="Seed of the random ids and tokens that the cloud generates."
+        "seed",
+        help="Seed of the random ids and tokens that the cloud generates. Without one they differ "
+        "at each start, so no new server gets the id of a server of an earlier start.",
     ),
 )
 GROUP = "embedded"

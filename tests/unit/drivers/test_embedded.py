@@ -3,12 +3,14 @@
 import random
 
 import pytest
+from oslo_config import cfg
 
 from synergy.core.errors import Conflict, HandOverFailed, InvalidInput, UpstreamUnavailable
 from synergy.core.model import Resources
 from synergy.drivers.embedded.keystone import EmbeddedIdentity
 from synergy.drivers.embedded.nova import EmbeddedNova
 from synergy.drivers.embedded.placement import EmbeddedPlacement
+from synergy.drivers.embedded.plugin import GROUP, OPTIONS, open_cloud
 from synergy.drivers.embedded.spec import HostSpec, read_spec
 from synergy.managers.embedded import EmbeddedManager
 from synergy.ports import Handed, Parcel, ServerStatus
@@ -202,3 +204,23 @@ def test_what_is_deleted_and_what_has_expired_is_forgotten(made, player):
     made.run(2 * spec().token_ttl_s)
     made.create()
     assert len(made.engine.identity._tokens) == 1
+
+
+@pytest.mark.parametrize(("seed", "same"), [(None, False), (1, True)])
+def test_ids_are_those_of_an_earlier_start_only_where_a_seed_is_given(tmp_path, seed, same):
+    path = tmp_path / "cloud.yaml"
+    path.write_text(
+        "hosts: [{name: n, inventory: {VCPU: 4}}]\n"
+        "flavors: [{name: small, vcpus: 1, memory_mb: 1}]\n"
+        "projects: [{project_id: p, name: p, users: {u: u}}]"
+    )
+    conf = cfg.ConfigOpts()
+    conf.register_opts(OPTIONS, group=GROUP)
+    conf(args=[], default_config_files=[], default_config_dirs=[])
+    conf.set_override("cloud_file", str(path), group=GROUP)
+    conf.set_override("seed", seed, group=GROUP)
+    ids = []
+    for _ in range(2):
+        nova = open_cloud(conf, VirtualClock()).ports["cloud_user"]
+        ids += EmbeddedManager(nova, nova, nova).do_create_server("p", "u", "small")
+    assert (ids[0] == ids[1]) is same
