@@ -126,6 +126,7 @@ start_nova_api() { note "start_nova api"; }
 
 # The programs of Synergy and uwsgi are run by their paths.
 mkdir -p "$PLACE/bin"
+# shellcheck disable=SC2016 # the program that is written expands them
 for program in synergy synergy-manage uwsgi; do
     printf '#!/bin/bash\necho "%s $*" >> "%s/done"\nif [[ "${*: -1}" == doctor && -e "%s/ill" ]]; then exit 1; fi\n' \
         "$program" "$PLACE" "$PLACE" > "$PLACE/bin/$program"
