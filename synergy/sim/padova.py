@@ -105,6 +105,7 @@ def settings(algorithm: str) -> dict[str, dict[str, object]]:
         "nova": {
             "rate_s": 600.0,
             "reconcile_s": 21_600.0,
+            "full_reconcile_s": 21_600.0,
             "settle_s": 86_400.0,
             "sweep_s": 21_600.0,
         },

@@ -154,7 +154,8 @@ def settings(discipline: str, order: str) -> Settings:
         "project": rarely,
         "expiry": rarely | {"warning_s": 0.0, "most_per_pass": 1_000_000},
         "queue": rarely | {"commit_size": 10_000},
-        "nova": rarely | {"reconcile_s": _RARELY_S, "settle_s": 86_400.0, "sweep_s": _RARELY_S},
+        "nova": rarely
+        | dict.fromkeys(("reconcile_s", "full_reconcile_s", "settle_s", "sweep_s"), _RARELY_S),
         "quota": rarely,
         "keystone": rarely | {"use_trusts": False},
         "fairshare": rarely | {"debounce_s": _FACTORS_S, "autostart": order != "submit"},
