@@ -235,7 +235,7 @@ def test_sigterm_ends_it_within_seconds_and_a_restart_goes_on(service):
     began_s = time.monotonic()
     assert service.stop() == 0
     assert time.monotonic() - began_s < 8
-    assert "stops" in service.text()
+    assert "synergy-service is stopping" in service.text()
     again = Running(service.folder, service.path, service.url.rsplit(":", 1)[1])
     assert [row["name"] for row in again.json("project", "list")] == ["science"]
     assert again.stop() == 0
