@@ -64,11 +64,16 @@ class Connections:
         self._waiting: dict[Peer, Connection] = {}
         self._waiting_of: dict[str, dict[Peer, Connection]] = {}
         self._of_address: Counter[str] = Counter()
+        self._cut: set[Peer] = set()  # ended, and not closed yet
         self._ended: Counter[str] = Counter()
         self._logged_s = time.monotonic()
 
     def __len__(self) -> int:
         return len(self._open)
+
+    def many_are_closing(self) -> bool:
+        """Return whether the event loop has to close connections before it accepts more."""
+        return len(self._cut) >= _CLOSING
 
     def admit(self, connection: Connection) -> bool:
         """Take a new connection in, ending another one if need be; False when there is no room."""
@@ -84,6 +89,7 @@ class Connections:
             self._ended["no room"] += 1
             return False
         self._open[connection.peer] = connection
+        self._cut.discard(connection.peer)  # of an earlier connection from the same port
         self._of_address[address] += 1
         self._waits(connection, idle=True)
         return True
@@ -93,6 +99,7 @@ class Connections:
         if self._open.get(connection.peer) is not connection:
             return
         del self._open[connection.peer]
+        self._cut.discard(connection.peer)
         self._waits_no_more(connection.peer)
         self._of_address[connection.peer[0]] -= 1
         if not self._of_address[connection.peer[0]]:
@@ -122,6 +129,7 @@ class Connections:
         connection = self._open.get(peer) if peer is not None else None
         if connection is not None:
             self._ended[cause] += 1
+            self._cut.add(connection.peer)
             connection.cut()
 
     async def sweep(self) -> None:
@@ -179,7 +187,13 @@ class Listener(socket.socket):
         super().listen(_UNACCEPTED)
 
     def accept(self) -> tuple[socket.socket, object]:
-        """Accept a connection. Raises ConnectionAbortedError for one that there is no room for."""
+        """Accept a connection. Raises ConnectionAbortedError for one that there is no room for.
+
+        Raises BlockingIOError while many connections are being closed: a newcomer waits in the
+        kernel's queue for the moment that this takes, and is not refused.
+        """
+        if self.connections.many_are_closing():
+            raise BlockingIOError("connections are being closed first")
         plain, address = super().accept()
         made = Connection(plain.family, plain.type, plain.proto, fileno=plain.detach())
         made.peer, made.connections = (str(address[0]), int(address[1])), self.connections
