@@ -23,6 +23,8 @@ Peer = tuple[str, int]
 SWEEP_S: Final = 0.5
 LOG_EVERY_S: Final = 60.0
 _CLOSING: Final = 64  # those that were ended, and the event loop has not closed yet
+_CLOSING_S: Final = 5.0  # then nobody waits for them any more
+_AT_WORK: Final = 64  # those above the limit while none of the others can make room
 _UNACCEPTED: Final = 1024
 
 
@@ -40,7 +42,7 @@ class Connection(socket.socket):
 
     peer: Peer
     connections: "Connections"
-    since_s: float  # when it began to wait for its other side
+    since_s: float  # when it began to wait for its other side, or was ended
     idle: bool  # there is no request, not even a part of its body
 
     def close(self) -> None:
@@ -55,55 +57,54 @@ class Connection(socket.socket):
 
 
 class Connections:
-    """The open connections of one listener."""
+    """The open connections of one listener.
+
+    One that was ended is in no limit and no list any more, except that of those being closed:
+    its request may still be at an end when others make room, and must not bring it back.
+    """
 
     def __init__(self, limits: ConnectionLimits) -> None:
         self._limits = limits
-        self._open: dict[Peer, Connection] = {}
+        self._open: dict[Peer, Connection] = {}  # without those that were ended
         # Those that wait for their other side, the longest first; and the same by address.
         self._waiting: dict[Peer, Connection] = {}
         self._waiting_of: dict[str, dict[Peer, Connection]] = {}
         self._of_address: Counter[str] = Counter()
-        self._cut: set[Peer] = set()  # ended, and not closed yet
+        self._closing: dict[Connection, None] = {}  # ended and not closed yet, the longest first
         self._ended: Counter[str] = Counter()
         self._logged_s = time.monotonic()
 
     def __len__(self) -> int:
-        return len(self._open)
+        return len(self._open) + len(self._closing)
 
     def many_are_closing(self) -> bool:
         """Return whether the event loop has to close connections before it accepts more."""
-        return len(self._cut) >= _CLOSING
+        return len(self._closing) >= _CLOSING
 
     def admit(self, connection: Connection) -> bool:
         """Take a new connection in, ending another one if need be; False when there is no room."""
         address = connection.peer[0]
+        self.end(connection.peer, "a new one of the same port")  # its other side is long gone
         if self._of_address[address] >= self._limits.per_address:
             self._make_room(self._waiting_of.get(address, {}), "too many of one address")
         elif len(self._open) >= self._limits.connections:
             self._make_room(self._waiting, "too many connections")
         if (
-            self._of_address[address] >= self._limits.per_address + _CLOSING
-            or len(self._open) >= self._limits.connections + _CLOSING
+            self._of_address[address] >= self._limits.per_address + _AT_WORK
+            or len(self._open) >= self._limits.connections + _AT_WORK
         ):
             self._ended["no room"] += 1
             return False
         self._open[connection.peer] = connection
-        self._cut.discard(connection.peer)  # of an earlier connection from the same port
         self._of_address[address] += 1
         self._waits(connection, idle=True)
         return True
 
     def closed(self, connection: Connection) -> None:
         """Forget a connection."""
-        if self._open.get(connection.peer) is not connection:
-            return
-        del self._open[connection.peer]
-        self._cut.discard(connection.peer)
-        self._waits_no_more(connection.peer)
-        self._of_address[connection.peer[0]] -= 1
-        if not self._of_address[connection.peer[0]]:
-            del self._of_address[connection.peer[0]]
+        self._closing.pop(connection, None)
+        if self._open.get(connection.peer) is connection:
+            self._forget(connection)
 
     @contextmanager
     def with_request(self, peer: Peer | None) -> Iterator[None]:
@@ -129,7 +130,9 @@ class Connections:
         connection = self._open.get(peer) if peer is not None else None
         if connection is not None:
             self._ended[cause] += 1
-            self._cut.add(connection.peer)
+            self._forget(connection)
+            connection.since_s = time.monotonic()
+            self._closing[connection] = None
             connection.cut()
 
     async def sweep(self) -> None:
@@ -139,12 +142,18 @@ class Connections:
             self.end_idle(time.monotonic())
 
     def end_idle(self, now_s: float) -> None:
-        """End what has had no request for `idle_s`, and log now and then how many were ended."""
+        """End what has had no request for `idle_s`, and log now and then how many were ended.
+
+        Nobody waits longer than _CLOSING_S for the event loop to close what was ended.
+        """
         latest_s = now_s - self._limits.idle_s
         for connection in list(self._waiting.values()):
             if connection.idle and connection.since_s <= latest_s:
-                self._waits_no_more(connection.peer)
                 self.end(connection.peer, f"no request within {self._limits.idle_s:g} s")
+        for connection in list(self._closing):
+            if connection.since_s <= now_s - _CLOSING_S:
+                self._ended[f"{_CLOSING_S:g} s without being closed"] += 1
+                del self._closing[connection]
         if self._ended and now_s >= self._logged_s + LOG_EVERY_S:
             ended = sorted(self._ended.items())
             counts = ", ".join(f"{count} for {cause}" for cause, count in ended)
@@ -154,9 +163,15 @@ class Connections:
 
     def _make_room(self, waiting: dict[Peer, Connection], cause: str) -> None:
         if waiting:
-            peer = next(iter(waiting))
-            self._waits_no_more(peer)
-            self.end(peer, cause)
+            self.end(next(iter(waiting)), cause)
+
+    def _forget(self, connection: Connection) -> None:
+        peer = connection.peer
+        del self._open[peer]
+        self._waits_no_more(peer)
+        self._of_address[peer[0]] -= 1
+        if not self._of_address[peer[0]]:
+            del self._of_address[peer[0]]
 
     def _waits_again(self, peer: Peer | None, *, idle: bool) -> None:
         connection = self._open.get(peer) if peer is not None else None
