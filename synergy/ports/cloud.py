@@ -395,13 +395,23 @@ class ProjectView:
     domain_name: str
     parent_id: str | None = None
     enabled: bool = True
+    tags: frozenset[str] = frozenset()
 
 
 class Identity(Protocol):
     """Keystone. Raises UpstreamUnavailable when it does not answer."""
 
     def projects(self) -> Sequence[ProjectView]:
-        """Return every project of every domain."""
+        """Return every project of every domain, enabled or not, with its tags.
+
+        Raises UpstreamUnavailable also when Keystone lists only a part of them.
+        """
+
+    def project(self, project_id: str) -> ProjectView:
+        """Return one project by id, as it is now. Raises NotFound."""
+
+    def own_project_id(self) -> str | None:
+        """Return the project that Synergy itself acts in, None if it acts in none."""
 
     def find_project(self, name_or_id: str) -> ProjectView:
         """Return one project. Raises NotFound, or InvalidInput when a name is not unique."""

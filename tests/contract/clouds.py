@@ -24,6 +24,11 @@ class EmbeddedUnderTest:
     def limit_servers(self, project_id, limit):
         self.nova.set_quota(project_id, {"servers": limit})
 
+    def change_project(self, name, *, tags, enabled):
+        project_id = self.identity.find_project(name).project_id
+        self.identity.set_tags(project_id, tags)
+        self.identity.enable_project(project_id, enabled=enabled)
+
     def changed(self):
         (change,) = self.changes.fetch(limit=10)
         return change
@@ -113,6 +118,11 @@ class OpenStackUnderTest:
         if key not in self._connections:
             self._connections[key] = self._connect(user, project)
         return self._connections[key]
+
+    def change_project(self, name, *, tags, enabled):
+        project_id = self.project_ids[name]
+        body = {"project": {"tags": tags, "enabled": enabled}}
+        self.admin.identity.patch(f"/projects/{project_id}", json=body).raise_for_status()
 
     def empty(self):
         """Let nobody be managed, and nothing be left of the test before."""

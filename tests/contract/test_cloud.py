@@ -341,6 +341,31 @@ def test_projects_of_several_domains_are_listed_and_found(cloud):
         cloud.identity.find_project("nobody")
 
 
+def test_a_project_is_shown_with_its_tags_and_whether_it_is_enabled(cloud):
+    plain = cloud.identity.find_project("B")
+    assert (plain.tags, plain.enabled) == (frozenset(), True)
+    cloud.change_project("B", tags=["synergy:include", "red"], enabled=False)
+    try:
+        listed = {view.name: view for view in cloud.identity.projects()}["B"]
+        assert (listed.tags, listed.enabled) == ({"synergy:include", "red"}, False)
+        assert cloud.identity.project(plain.project_id) == listed
+        assert listed.domain_name == "research" or cloud.vcpus == 16
+    finally:
+        cloud.change_project("B", tags=[], enabled=True)
+    assert cloud.identity.project(plain.project_id) == plain
+
+
+def test_a_project_that_is_not_there_is_not_found_by_its_id(cloud):
+    for nobody in ("0" * 32, "../domains", "%"):
+        with pytest.raises(NotFound):
+            cloud.identity.project(nobody)
+
+
+def test_synergys_own_project_is_one_of_the_clouds(cloud):
+    own = cloud.identity.own_project_id()
+    assert own is None or cloud.identity.project(own).project_id == own
+
+
 def test_what_changed_is_listed_of_all_projects_at_once(cloud):
     managed(cloud)
     since = datetime.now(UTC) if cloud.vcpus > 16 else None

@@ -43,20 +43,28 @@ class EmbeddedIdentity:
     def projects(self) -> Sequence[ProjectView]:
         """Return every project of every domain."""
         self._answer()
-        return [_view(project) for project in self._projects.values()]
+        return [self._view(project) for project in self._projects.values()]
+
+    def project(self, project_id: str) -> ProjectView:
+        """Return one project by id. Raises NotFound."""
+        return self._view(self._project(project_id))
+
+    def own_project_id(self) -> str | None:
+        """Synergy acts in no project of this cloud."""
+        return None
 
     def find_project(self, name_or_id: str) -> ProjectView:
         """Return one project. Raises NotFound, or InvalidInput when a name is not unique."""
         self._answer()
         if name_or_id in self._projects:
-            return _view(self._projects[name_or_id])
+            return self._view(self._projects[name_or_id])
         named = [p for p in self._projects.values() if p.name == name_or_id]
         if len(named) > 1:
             ids = ", ".join(project.project_id for project in named)
             raise InvalidInput(f"project name {name_or_id!r} is not unique: give one of {ids}")
         if not named:
             raise NotFound(f"Keystone knows no project {name_or_id!r}")
-        return _view(named[0])
+        return self._view(named[0])
 
     def users_of(self, project_id: str) -> Mapping[str, str]:
         """Return the users with a role on the project: id -> name."""
@@ -102,6 +110,20 @@ class EmbeddedIdentity:
     def remove_project(self, project_id: str) -> None:
         """Delete a project, as an administrator of Keystone would."""
         self._projects.pop(project_id, None)
+        self._changed()
+
+    def add_project(self, project: ProjectSpec) -> None:
+        """Create a project, or replace it, as an administrator of Keystone would."""
+        self._projects[project.project_id] = project
+        self._changed()
+
+    def set_tags(self, project_id: str, tags: Collection[str]) -> None:
+        """Replace the tags of a project, as an administrator of Keystone would."""
+        self.add_project(replace(self._project(project_id), tags=tuple(tags)))
+
+    def enable_project(self, project_id: str, *, enabled: bool) -> None:
+        """Enable or disable a project, as an administrator of Keystone would."""
+        (self.disabled.discard if enabled else self.disabled.add)(project_id)
         self._changed()
 
     def set_users(self, project_id: str, users: Mapping[str, str]) -> None:
@@ -178,12 +200,13 @@ class EmbeddedIdentity:
             raise NotFound(f"trust {trust_id!r} does not exist")
         return self._issue(trust.user_id, trust.project_id, from_trust=True)
 
-
-def _view(project: ProjectSpec) -> ProjectView:
-    return ProjectView(
-        project_id=project.project_id,
-        name=project.name,
-        domain_id=project.domain_id,
-        domain_name=project.domain_name,
-        parent_id=project.parent_id,
-    )
+    def _view(self, project: ProjectSpec) -> ProjectView:
+        return ProjectView(
+            project_id=project.project_id,
+            name=project.name,
+            domain_id=project.domain_id,
+            domain_name=project.domain_name,
+            parent_id=project.parent_id,
+            enabled=project.project_id not in self.disabled,
+            tags=frozenset(project.tags),
+        )

@@ -29,7 +29,7 @@ from synergy.drivers.embedded.keystone import EmbeddedIdentity
 from synergy.drivers.embedded.placement import EmbeddedPlacement
 from synergy.drivers.embedded.quotas import EmbeddedQuotas
 from synergy.drivers.embedded.resizes import Resizes
-from synergy.drivers.embedded.spec import CloudSpec
+from synergy.drivers.embedded.spec import CloudSpec, ProjectSpec
 from synergy.drivers.embedded.timers import Timers
 from synergy.ports import (
     ChangeKind,
@@ -417,6 +417,11 @@ class EmbeddedNova:
         """Restore a record."""
         self._answer()
         self._quotas.restore(project_id, record)
+
+    def add_project(self, project: ProjectSpec) -> None:
+        """Create a project in Keystone, with its limits here, as an administrator would."""
+        self._quotas.add(project)
+        self._identity.add_project(project)
 
     def set_quota(self, project_id: str, limits: Limits) -> None:
         """Set limits of a project, as an administrator of Nova would."""

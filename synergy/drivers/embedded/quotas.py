@@ -18,10 +18,14 @@ class EmbeddedQuotas:
     """Limits by resource class, and SERVERS for their number; None is unlimited."""
 
     def __init__(self, projects: Iterable[ProjectSpec]) -> None:
-        self._default: dict[str, dict[str, int | None]] = {
-            one.project_id: dict(one.quota) for one in projects
-        }
+        self._default: dict[str, dict[str, int | None]] = {}
         self._own: dict[str, dict[str, int | None]] = {}
+        for one in projects:
+            self.add(one)
+
+    def add(self, project: ProjectSpec) -> None:
+        """Let a project have its limits."""
+        self._default[project.project_id] = dict(project.quota)
 
     def of(self, project_id: str) -> Limits:
         """Return the effective limits by resource class. Raises NotFound."""

@@ -82,6 +82,7 @@ class ProjectSpec:
     domain_id: str = "default"
     domain_name: str = "Default"
     parent_id: str | None = None
+    tags: tuple[str, ...] = ()
     quota: Mapping[str, int | None] = field(default_factory=dict)
 
 

@@ -5,9 +5,11 @@ Must not know why a trust is needed. Never looks at trusts between other users.
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Final
+from urllib.parse import quote, urlsplit
 
 from keystoneauth1 import exceptions as auth_errors
 from keystoneauth1.plugin import AUTH_INTERFACE
+from openstack import exceptions as api_errors
 
 from synergy.core.errors import InvalidInput, NotFound, UpstreamUnavailable
 from synergy.drivers.openstack.session import translated_errors
@@ -35,11 +37,46 @@ class Identity:
         self._trusted: dict[str, Any] = {}
 
     def projects(self) -> Sequence[ProjectView]:
-        """Return every project of every domain."""
+        """Return every project of every domain. Raises UpstreamUnavailable on a part of them."""
         with translated_errors(KEYSTONE):
-            domains = {one.id: one.name for one in self._cloud.identity.domains()}
-            found = list(self._cloud.identity.projects())
-        return [_view(one, domains) for one in found]
+            domains = {one["id"]: str(one["name"]) for one in self._all("domains")}
+            return [_view(one, domains) for one in self._all("projects")]
+
+    def _all(self, what: str) -> list[Any]:
+        """Return a whole list of Keystone: the SDK does not follow Keystone's links to next pages,
+        and does not show that a list was cut."""
+        found: list[Any] = []
+        query, asked = "", set[str]()
+        while query not in asked:
+            asked.add(query)
+            page = self._get(f"/{what}?{query}" if query else f"/{what}")
+            found += page[what]
+            following = (page.get("links") or {}).get("next")
+            if following:
+                query = urlsplit(following).query  # Keystone may name a host that we cannot reach
+            elif page.get("truncated"):
+                raise UpstreamUnavailable(
+                    f"Keystone lists only {len(found)} {what}: raise list_limit in keystone.conf"
+                )
+        return found
+
+    def _get(self, path: str) -> Any:
+        answer = self._cloud.identity.get(path)
+        api_errors.raise_from_response(answer)
+        return answer.json()
+
+    def project(self, project_id: str) -> ProjectView:
+        """Return one project by id. Raises NotFound."""
+        with translated_errors(KEYSTONE):
+            found = self._get(f"/projects/{quote(project_id, safe='')}")["project"]
+            domain = self._get(f"/domains/{quote(str(found['domain_id']), safe='')}")["domain"]
+            return _view(found, {domain["id"]: str(domain["name"])})
+
+    def own_project_id(self) -> str | None:
+        """Return the project of Synergy's own token, None without one."""
+        with translated_errors(KEYSTONE):
+            found = self._session.get_project_id()
+            return None if found is None else str(found)
 
     def find_project(self, name_or_id: str) -> ProjectView:
         """Return one project. Raises NotFound, or InvalidInput when a name is not unique."""
@@ -157,15 +194,17 @@ class Identity:
             raise NotFound(f"trust {trust_id!r} cannot be used: {error}") from error
 
 
-def _view(project: Any, domains: Mapping[str, str]) -> ProjectView:
-    nested = project.parent_id and project.parent_id != project.domain_id
+def _view(project: Mapping[str, Any], domains: Mapping[str, str]) -> ProjectView:
+    domain_id = str(project["domain_id"])
+    parent_id = project.get("parent_id")
     return ProjectView(
-        project_id=project.id,
-        name=project.name,
-        domain_id=project.domain_id,
-        domain_name=domains.get(project.domain_id, project.domain_id),
-        parent_id=project.parent_id if nested else None,
-        enabled=bool(project.is_enabled),
+        project_id=str(project["id"]),
+        name=str(project["name"]),
+        domain_id=domain_id,
+        domain_name=domains.get(domain_id, domain_id),
+        parent_id=parent_id if parent_id != domain_id else None,
+        enabled=bool(project.get("enabled", True)),
+        tags=frozenset(project.get("tags") or ()),
     )
 
 

@@ -93,6 +93,45 @@ def test_keystone_that_refuses_is_told_when_it_is_asked_and_not_before(services,
     assert ports["identity"].projects() == []
 
 
+def keystone_project(number, **more):
+    return {
+        "id": f"p{number}",
+        "name": f"project{number}",
+        "domain_id": "d",
+        "parent_id": "d",
+        "enabled": True,
+        "tags": [],
+        **more,
+    }
+
+
+def test_projects_are_listed_over_all_pages_of_keystone(services, ports):
+    services.answers["GET", "/identity/v3/domains"] = (200, {"domains": [{"id": "d", "name": "D"}]})
+    after = "http://elsewhere.example:5000/v3/projects?marker=p1"  # as behind a proxy
+    pages = {
+        "/identity/v3/projects": ([keystone_project(1, tags=["red"])], {"next": after}),
+        "/identity/v3/projects?marker=p1": (
+            [keystone_project(2, enabled=False, parent_id="p1")], {"next": None},
+        ),
+    }  # fmt: skip
+    for path, (some, links) in pages.items():
+        answer = {"projects": some, "links": links, "truncated": bool(links["next"])}
+        services.answers["GET", path] = (200, answer)
+    first, second = ports["identity"].projects()
+    assert (first.tags, first.enabled, first.parent_id) == ({"red"}, True, None)
+    assert (second.tags, second.enabled, second.parent_id) == (frozenset(), False, "p1")
+    assert first.domain_name == "D"
+
+
+@pytest.mark.parametrize("links", [{}, {"next": None}])
+def test_a_list_of_projects_that_keystone_cut_is_no_list_of_them(services, ports, links):
+    services.answers["GET", "/identity/v3/domains"] = (200, {"domains": []})
+    cut = {"projects": [keystone_project(1)], "truncated": True, "links": links}
+    services.answers["GET", "/identity/v3/projects"] = (200, cut)
+    with pytest.raises(UpstreamUnavailable, match="lists only 1 projects: raise list_limit"):
+        ports["identity"].projects()
+
+
 def test_a_cloud_that_is_not_there_is_told():
     conf = conf_of(**PASSWORD, **BROKERS, auth_url="http://127.0.0.1:9/v3")
     ports = plugin.open_cloud(conf, SystemClock()).ports
