@@ -27,6 +27,11 @@ def manage() -> int:
     return run("synergy-manage", "synergy.service.manage")
 
 
+def status() -> int:
+    """Run `synergy-status`."""
+    return run("synergy-status", "synergy.service.status")
+
+
 def run(name: str, module: str) -> int:
     """Call `main` of a module, and return the exit code."""
     for stream in ("stdout", "stderr"):

@@ -17,7 +17,7 @@ from alembic.util import CommandError
 from oslo_config import cfg
 from oslo_db import exception as db_error
 from oslo_db.sqlalchemy import enginefacade
-from sqlalchemy import Connection, Engine, inspect, make_url
+from sqlalchemy import URL, Connection, Engine, inspect, make_url
 from sqlalchemy.exc import ArgumentError, StatementError
 
 from alembic import command
@@ -96,14 +96,18 @@ def open_engine(conf: cfg.ConfigOpts.GroupAttr, *, create: bool = False) -> Engi
     try:
         engine: Engine = context.writer.get_engine()
     except ModuleNotFoundError as error:
-        missing = (
-            f"[database] connection: {url.drivername} needs the Python package {error.name!r}, "
-            "which is not installed: install it beside Synergy"
-        )
-        raise ConfigurationInvalid([missing]) from error
+        raise ConfigurationInvalid([missing_driver(url, error)]) from error
     except (ImportError, ArgumentError, db_error.DBError) as error:
         raise ConfigurationInvalid([f"[database] connection cannot be used: {error}"]) from error
     return engine
+
+
+def missing_driver(url: URL, error: ImportError) -> str:
+    """Say which Python package the driver of a URL needs, and how to get it."""
+    return (
+        f"[database] connection: {url.drivername} needs the Python package {error.name!r}, "
+        "which is not installed: install it beside Synergy"
+    )
 
 
 _DATA_ERRORS: Final = (

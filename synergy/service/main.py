@@ -50,8 +50,15 @@ LOG = logging.getLogger(__name__)
 
 def read_configuration(conf: cfg.ConfigOpts, argv: Sequence[str]) -> None:
     """Read files and arguments. Raises ConfigurationInvalid listing everything that is wrong."""
-    try:
+    with reading_errors():
         conf(args=list(argv), project=logs.PROJECT)
+
+
+@contextmanager
+def reading_errors() -> Iterator[None]:
+    """Turn what oslo.config raises while it reads into ConfigurationInvalid."""
+    try:
+        yield
     except cfg.Error as error:
         raise ConfigurationInvalid([str(error)]) from error
     except OSError as error:  # a folder, or a file that this user may not read

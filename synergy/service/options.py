@@ -6,12 +6,17 @@ Must not open the database, the cloud or a port.
 import os
 import re
 import ssl
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from keystoneauth1 import loading
+from keystonemiddleware import opts as auth_token_options
 from oslo_config import cfg
+from oslo_log import _options as log_options
 from oslo_log import log
+from oslo_middleware import opts as middleware_options
+from oslo_policy import opts as policy_options
 from stevedore import ExtensionManager
 
 from synergy.api.authentication import KEYSTONE, NONE
@@ -175,17 +180,27 @@ API_OPTIONS = (
 )
 
 
-def _load(namespace: str) -> dict[str, Any]:
-    """Load the entry points of a namespace, by name. Raises ConfigurationInvalid."""
-    problems = []
+def installed(namespace: str) -> tuple[dict[str, Any], list[str]]:
+    """Load the entry points of a namespace: the plugins by name, and why the others fail to."""
+    problems: list[str] = []
 
     def failed(_: object, entry_point: Any, error: BaseException) -> None:
         problems.append(f"{namespace}: {entry_point.name} cannot be loaded: {error!r}")
 
     found: ExtensionManager[Any] = ExtensionManager(namespace, on_load_failure_callback=failed)
+    return {extension.name: extension.plugin for extension in found}, problems
+
+
+def _load(namespace: str) -> dict[str, Any]:
+    """Load all entry points of a namespace. Raises ConfigurationInvalid."""
+    found, problems = installed(namespace)
     if problems:
         raise ConfigurationInvalid(problems)
-    return {extension.name: extension.plugin for extension in found}
+    return found
+
+
+def _what_loads(namespace: str) -> dict[str, Any]:
+    return installed(namespace)[0]
 
 
 def manager_classes() -> dict[str, type[Manager]]:
@@ -203,16 +218,16 @@ def site_factors() -> dict[str, Any]:
     return _load(FACTOR_NAMESPACE)
 
 
-def groups() -> dict[str, list[cfg.Opt]]:
-    """Return all of Synergy's own options by group."""
+def groups(load: Callable[[str], dict[str, Any]] = _load) -> dict[str, list[cfg.Opt]]:
+    """Return all of Synergy's own options by group. Raises ConfigurationInvalid."""
     found: dict[str, list[cfg.Opt]] = {
         "DEFAULT": list(SERVICE_OPTIONS),
         "database": list(DATABASE_OPTIONS),
         "api": list(API_OPTIONS),
     }
-    for plugin in cloud_plugins().values():
+    for plugin in load(CLOUD_NAMESPACE).values():
         found[plugin.GROUP] = list(plugin.OPTIONS)
-    for name, cls in manager_classes().items():
+    for name, cls in load(MANAGER_NAMESPACE).items():
         found.setdefault(name, []).extend(options_of(cls))
     return found
 
@@ -222,11 +237,37 @@ def list_opts() -> list[tuple[str, list[cfg.Opt]]]:
     return list(groups().items())
 
 
-def new_conf() -> cfg.ConfigOpts:
-    """Return a configuration with every option registered and nothing read."""
+def library_groups(auth_type: str = "password") -> dict[str, list[cfg.Opt]]:
+    """Return the options that libraries read for Synergy, by group.
+
+    auth_type  plugin of keystoneauth that [keystone_authtoken] names; its credentials differ
+    """
+    found: dict[str, list[cfg.Opt]] = {}
+    for listed in (
+        log_options.list_opts(),
+        auth_token_options.list_auth_token_opts(),
+        policy_options.list_opts(),
+        middleware_options.list_opts_http_proxy_to_wsgi(),
+    ):
+        for group, options in listed:
+            found.setdefault(group or "DEFAULT", []).extend(options)
+    known = {option.dest for option in found["keystone_authtoken"]}
+    found["keystone_authtoken"] += [
+        option
+        for option in loading.get_auth_plugin_conf_options(auth_type)
+        if option.dest not in known
+    ]
+    return found
+
+
+def new_conf(*, tolerant: bool = False) -> cfg.ConfigOpts:
+    """Return a configuration with every option registered and nothing read.
+
+    tolerant  leave out plugins that cannot be loaded; else they raise ConfigurationInvalid
+    """
     conf = cfg.ConfigOpts()
     log.register_options(conf)
-    for group, options in groups().items():
+    for group, options in groups(_what_loads if tolerant else _load).items():
         conf.register_opts(options, group=None if group == "DEFAULT" else group)
     return conf
 
@@ -309,10 +350,21 @@ def _socket_problems(path: str | None) -> list[str]:
     return []
 
 
-def _keystone_is_configured(conf: cfg.ConfigOpts) -> bool:
-    for path in conf.config_file or ():
-        sections: dict[str, dict[str, list[str]]] = {}
+Sections = dict[str, dict[str, list[str]]]
+
+
+def sections_of(conf: cfg.ConfigOpts) -> Iterator[tuple[str, Sections]]:
+    """Yield each file of a configuration, and what it says: values by option by section."""
+    folders = [Path(folder) for folder in conf.config_dir or ()]
+    beside = [str(path) for folder in folders for path in sorted(folder.glob("*.conf"))]
+    for path in [*(conf.config_file or ()), *beside]:
+        sections: Sections = {}
         cfg.ConfigParser(path, sections).parse()
+        yield path, sections
+
+
+def _keystone_is_configured(conf: cfg.ConfigOpts) -> bool:
+    for _, sections in sections_of(conf):
         values = sections.get("keystone_authtoken", {})
         if values.get("auth_section") or (values.get("auth_url") and values.get("auth_type")):
             return True
@@ -354,9 +406,7 @@ def _readable(error: str) -> str:
 def _unknown_names(conf: cfg.ConfigOpts, own: Mapping[str, Iterable[cfg.Opt]]) -> list[str]:
     """Return options and sections that nobody reads: they are typing errors."""
     found = []
-    for path in conf.config_file or ():
-        sections: dict[str, dict[str, list[str]]] = {}
-        cfg.ConfigParser(path, sections).parse()
+    for path, sections in sections_of(conf):
         for group, values in sections.items():
             if group == "DEFAULT":
                 continue  # shared with oslo.log

@@ -13,7 +13,7 @@ from typing import Final
 from oslo_config import cfg
 
 from synergy.core.errors import ConfigurationInvalid
-from synergy.service.options import LIBRARY_GROUPS, groups, new_conf, problems_of
+from synergy.service.options import LIBRARY_GROUPS, groups, new_conf, problems_of, sections_of
 
 LOG = logging.getLogger(__name__)
 MASKED: Final = "***"
@@ -106,9 +106,7 @@ def _value(conf: cfg.ConfigOpts, group: str, name: str) -> object:
 
 def _library_options(conf: cfg.ConfigOpts) -> dict[tuple[str, str], list[str]]:
     found: dict[tuple[str, str], list[str]] = {}
-    for path in conf.config_file or ():
-        sections: dict[str, dict[str, list[str]]] = {}
-        cfg.ConfigParser(path, sections).parse()
+    for _, sections in sections_of(conf):
         for group in LIBRARY_GROUPS:
             found |= {(group, name): value for name, value in sections.get(group, {}).items()}
     return found

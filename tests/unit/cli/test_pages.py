@@ -18,7 +18,9 @@ from synergy.service import manage
 
 ROOT = Path(__file__).parents[3]
 PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "doc" / "source").rglob("*.rst"))]
-PROGRAM = re.compile(r"(?:\$ )?(?:\S*/)?(openstack synergy|synergy-manage|synergy)\s+(.*)")
+PROGRAM = re.compile(
+    r"(?:\$ )?(?:\S*/)?(openstack synergy|synergy-manage|synergy-status|synergy)\s+(.*)"
+)
 GONE = "DEFAULT lock_folder"  # a release note says so
 COMMANDS = {name.replace(" ", "_"): entry for name, entry in Commands().commands.items()}
 IN_OPENSTACK = {entry.name for entry in entry_points(group="openstack.synergy.v1")}
@@ -93,6 +95,8 @@ def parse(program, line):
     words = shlex.split(re.sub(r"[\[\]]", "", line))
     if program == "synergy-manage":
         manage_parser().parse_args(in_numbers(words))
+    elif program == "synergy-status":
+        assert [word for word in words if not word.startswith("--")][-2:] == ["upgrade", "check"]
     elif words != ["--help"]:
         parser, rest = command_of(program, words)
         if "--help" not in rest:
@@ -110,8 +114,8 @@ def test_a_line_that_can_be_copied_parses(program, line):
 
 @pytest.mark.parametrize(("program", "words"), every(mentions_of))
 def test_a_command_in_a_sentence_exists_with_its_options(program, words):
-    if program == "synergy-manage":
-        manage_parser().parse_args(words.split())
+    if program.startswith("synergy-"):
+        parse(program, words)
         return
     first, verbs, *rest = [*words.split(), ""]
     for verb in verbs.split("|"):
