@@ -137,6 +137,7 @@ FOUND_ELSEWHERE = {
     "simulate": {"project_id", "user_id"},
 }
 OF_NO_COMMAND = {
+    "stop_manager",  # the host pauses it
     "list_projects",  # the API pages a list that is there whole
     "list_users",
     "list_audit",  # the audit is the service's, and no manager's

@@ -207,7 +207,7 @@ def _answered(route: Route, found: Body | Answer, caller: Caller) -> Response:
     if isinstance(body, bytes):
         return Response(body, content_type=route.media_type)
     operates = route.rule is None or caller.operates
-    answer = jsonify(body if operates else VISIBILITY.to_project(route.answer, body))
+    answer = jsonify(body if operates else VISIBILITY.to_project(route.answer or route.tried, body))
     answer.status_code = _status(route, body)
     if isinstance(found, Answer) and found.revision is not None:
         answer.set_etag(found.revision)
@@ -218,4 +218,4 @@ def _status(route: Route, body: Mapping[str, object]) -> int:
     asked = {"healthcheck": "healthy", "healthcheck_ready": "ready"}.get(route.name)
     if asked is not None and not body[asked]:
         return 503
-    return route.status
+    return route.status_of(body)

@@ -20,6 +20,7 @@ from synergy.core.declared.answers import (
     ProjectWithUsers,
     QuarantineSize,
     Quota,
+    Removal,
     RequestRow,
     RequestWithHistory,
     Round,
@@ -147,12 +148,10 @@ class Projects(Facade):
         )
 
     def remove(
-        self, project: str, *, servers: str | None, if_match: Sequence[str] | None
-    ) -> Project:
+        self, project: str, how: Query, *, if_match: Sequence[str] | None
+    ) -> Project | Removal:
         """Manage a project no longer. Raises Conflict, PreconditionFailed."""
-        return self._ask(
-            commands.REMOVE_PROJECT, project=project, servers=servers, if_match=if_match
-        )
+        return self._ask(commands.REMOVE_PROJECT, project=project, **how, if_match=if_match)
 
     def set_user(
         self, project: str, user: str, body: Query, *, if_match: Sequence[str] | None
@@ -192,9 +191,9 @@ class Ends(Facade):
         """Return whether servers are ended, or why not."""
         return self._ask(commands.SHOW_EXPIRY)
 
-    def resume(self) -> Expiry:
+    def resume(self, how: Query) -> Expiry:
         """Let servers be ended again, and believe the wall clock."""
-        return self._ask(commands.RESUME_EXPIRY)
+        return self._ask(commands.RESUME_EXPIRY, **how)
 
 
 class Archive(Facade):

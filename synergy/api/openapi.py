@@ -89,6 +89,11 @@ def _responses(route: Route) -> Schema:
     if route.lane is not Lane.COSTLY:
         expected -= {429}
     found = {str(route.status): good}
+    if route.tried is not None:
+        found["200"] = {
+            "description": "What it would do, asked for with dry_run.",
+            "content": {route.media_type: {"schema": route.tried}},
+        }
     if route.path.startswith("/healthcheck"):
         found["503"] = good
         expected -= {503}

@@ -15,7 +15,7 @@ from synergy.api.policies import Caller
 from synergy.api.services import Services
 from synergy.core.declared import filters
 from synergy.core.declared.answers import ProjectWithUsers
-from synergy.core.declared.commands import ManagerCommand
+from synergy.core.declared.commands import DRY_RUN, ManagerCommand
 from synergy.core.declared.fields import schemas_of
 from synergy.core.declared.kinds import Instant, Text
 from synergy.core.declared.shapes import object_of
@@ -103,13 +103,14 @@ class Route:
     query       schema of each parameter of the query
     body        schema of the body's object, None without a body
     answer      schema of the answer, None without a body
+    tried       schema of the answer to a dry run, where `answer` has no place for it
     media_type  of the answer
     matches     If-Match is honoured, and the answer has an ETag
     general     the rule depends on nothing but the caller; others need the thing first
     lane        the threads that answer it
     before      what the route changes, as it is before; None where it makes something new
-    harmless    tells of one call that it changes nothing; every other call that is no GET has an
-                entry in the audit
+    harmless    tells of one call that it changes nothing, as a dry run never does; every other call
+                that is no GET has an entry in the audit
     """
 
     method: str
@@ -122,6 +123,7 @@ class Route:
     query: Mapping[str, Schema] = field(default_factory=dict)
     body: Schema | None = None
     answer: Schema | None = None
+    tried: Schema | None = None
     status: int = 200
     media_type: str = "application/json"
     matches: bool = False
@@ -132,7 +134,15 @@ class Route:
 
     def is_change(self, call: Call) -> bool:
         """Tell whether a call changes anything."""
-        return self.method != "GET" and not (self.harmless is not None and self.harmless(call))
+        return not (
+            self.method == "GET"
+            or is_tried(call)
+            or (self.harmless is not None and self.harmless(call))
+        )
+
+    def status_of(self, body: object) -> int:
+        """Return the status of an answer; the body of one that has none tells of a dry run."""
+        return 200 if self.tried is not None and body is not None else self.status
 
     @property
     def flask_path(self) -> str:
@@ -143,6 +153,11 @@ class Route:
     def parameters(self) -> list[str]:
         """Return the names of the path's parameters."""
         return [part[1:-1] for part in self.path.split("/") if part.startswith("{")]
+
+
+def is_tried(call: Call) -> bool:
+    """Tell whether a call is a dry run, which changes nothing."""
+    return bool({**call.query, **call.body}.get(DRY_RUN.name))
 
 
 class LaneTable:

@@ -1,6 +1,7 @@
 """Checks bodies and queries against JSON Schema, and turns query strings into values."""
 
 from collections.abc import Mapping
+from typing import Final
 
 from flask import Request
 from jsonschema import Draft202012Validator
@@ -11,6 +12,8 @@ from synergy.api.routing import Route, Schema, unique
 from synergy.core.declared.sentences import sentence_of
 from synergy.core.declared.shapes import object_of
 from synergy.core.errors import InvalidInput
+
+_FLAGS: Final = {"true": True, "false": False}
 
 
 class Checker:
@@ -48,6 +51,10 @@ def _read(name: str, texts: list[str], schema: Schema) -> object:
         if not (text.isascii() and text.isdecimal() and len(text) < 20):
             raise InvalidInput(f"{name} is {text[:40]!r}, but must be a whole number")
         return int(text)
+    if schema.get("type") == "boolean":
+        if text.lower() not in _FLAGS:
+            raise InvalidInput(f"{name} is {text[:40]!r}, but must be true or false")
+        return _FLAGS[text.lower()]
     return text
 
 

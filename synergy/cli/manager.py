@@ -6,8 +6,10 @@ import json
 from cliff.command import Command
 
 from synergy.cli.command import Lister, ShowOne, client_of
+from synergy.cli.options import add_options, given
 from synergy.cli.render import Pairs, Table, lines, pairs, rows
 from synergy.client import ApiError
+from synergy.core.declared.commands import DRY_RUN
 
 _COLUMNS = (
     "name", "status", "runs", "failures", "last_run_at", "next_run_at", "lag_s", "hindrance",
@@ -50,16 +52,12 @@ class StopManager(_OneManager):
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
-        parser.add_argument(
-            "--dry-run", action="store_true", help="Only show what stopping it would mean."
-        )
+        add_options(parser, [DRY_RUN])
         return parser
 
     def take_action(self, parsed: argparse.Namespace) -> Pairs:
-        managers = client_of(self).managers
-        shown = managers.show if parsed.dry_run else managers.stop
+        found = client_of(self).managers.stop(parsed.manager, **given(parsed, [DRY_RUN]))
         shown_fields = (*_COLUMNS, "stopped_means")
-        found = shown(parsed.manager)
         return pairs({name: value for name, value in found.items() if name in shown_fields})
 
 

@@ -10,7 +10,7 @@ from synergy.cli.options import add_options, given
 from synergy.cli.render import Pairs, Table, lines, pairs, rows
 from synergy.client import ApiError
 from synergy.client.types import Project
-from synergy.core.declared.commands import CAREFULLY, SERVERS
+from synergy.core.declared.commands import CAREFULLY, DRY_RUN, SERVERS
 from synergy.core.declared.settings import PROJECT_SETTINGS
 
 _COLUMNS: Final = ("id", "name", "raw_shares", "default_quota", "ttl_s", "private", "handover")
@@ -72,13 +72,20 @@ class SetProject(_OneProject):
 
 
 class RemoveProject(Command):
-    """Stop managing a project: its quota is restored in Nova."""
+    """Stop managing a project: its quota is restored in Nova.
+
+    A dry run prints in numbers what that would do.
+    """
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser: argparse.ArgumentParser = super().get_parser(prog_name)
         parser.add_argument("project", help="Name or id of the project.")
-        add_options(parser, [SERVERS])
+        add_options(parser, [SERVERS, DRY_RUN])
         return parser
 
     def take_action(self, parsed: argparse.Namespace) -> None:
-        client_of(self).projects.remove(parsed.project, **given(parsed, [SERVERS]))
+        projects, how = client_of(self).projects, given(parsed, [SERVERS])
+        if given(parsed, [DRY_RUN]):
+            self.app.stdout.write(f"{projects.try_remove(parsed.project, **how)['text']}\n")
+        else:
+            projects.remove(parsed.project, **how)

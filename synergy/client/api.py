@@ -69,9 +69,9 @@ class Api:
         """Return the JSON body of a PATCH."""
         return self._send("PATCH", path, revision, json=dict(body))
 
-    def delete(self, path: str, *, revision: str | None, params: Mapping[str, str]) -> None:
-        """Send a DELETE."""
-        self._send("DELETE", path, revision, params=params)
+    def delete(self, path: str, *, revision: str | None, params: Mapping[str, str]) -> object:
+        """Return the JSON body of a DELETE, None without one."""
+        return self._send("DELETE", path, revision, params=params)
 
     def _send(
         self, method: str, path: str, revision: str | None = None, **options: object

@@ -26,6 +26,7 @@ from synergy.client.types import (
     Priority,
     Project,
     Quota,
+    Removal,
     Request,
     Round,
     Share,
@@ -96,9 +97,11 @@ class Managers(_Noun):
         """Start a stopped manager."""
         return cast(Manager, object_in(self._api.post(f"/managers/{_part(name)}/start"), "manager"))
 
-    def stop(self, name: str) -> Manager:
-        """Stop a manager."""
-        return cast(Manager, object_in(self._api.post(f"/managers/{_part(name)}/stop"), "manager"))
+    def stop(self, name: str, *, dry_run: bool = False) -> Manager:
+        """Stop a manager; a dry run only shows what that would mean."""
+        body = {"dry_run": True} if dry_run else {}
+        stopped = self._api.post(f"/managers/{_part(name)}/stop", body)
+        return cast(Manager, object_in(stopped, "manager"))
 
     def execute(
         self, name: str, command: str, arguments: Mapping[str, object] | None = None
@@ -133,9 +136,16 @@ class Projects(_Noun):
     def remove(self, project: str, *, servers: str = "keep", revision: str | None = None) -> None:
         """Stop managing a project; `servers` says whether to keep its shared servers or expire
         them."""
-        self._api.delete(
-            f"/projects/{_part(project)}", revision=revision, params={"servers": servers}
-        )
+        path = f"/projects/{_part(project)}"
+        self._api.delete(path, revision=revision, params={"servers": servers})
+
+    def try_remove(
+        self, project: str, *, servers: str = "keep", revision: str | None = None
+    ) -> Removal:
+        """Return what `remove` would do, without doing it."""
+        params = {"servers": servers, "dry_run": "true"}
+        found = self._api.delete(f"/projects/{_part(project)}", revision=revision, params=params)
+        return cast(Removal, object_in(found, "removal"))
 
     def users(self, project: str) -> Sequence[User]:
         """Return the users of a project."""
@@ -228,9 +238,11 @@ class Reports(_Noun):
         """Return whether expiry is running, or why not."""
         return cast(Expiry, object_in(self._api.get("/expiry"), "expiry"))
 
-    def resume_expiry(self) -> Expiry:
-        """Resume expiry: end all servers that are due by the current wall clock."""
-        return cast(Expiry, object_in(self._api.post("/expiry/resume", {}), "expiry"))
+    def resume_expiry(self, *, dry_run: bool = False) -> Expiry:
+        """Resume expiry: end all servers that are due by the current wall clock. A dry run only
+        tells how many, as `due_on_resume`."""
+        body = {"dry_run": True} if dry_run else {}
+        return cast(Expiry, object_in(self._api.post("/expiry/resume", body), "expiry"))
 
     def audit(self, *, limit: int | None = None, **filters: object) -> Iterator[Change]:
         """Yield the changes made through the API, oldest first."""

@@ -83,6 +83,21 @@ class Project(TypedDict):
     effects: NotRequired[Effects]
 
 
+class Removal(TypedDict):
+    """What it would do to manage a project no longer; nothing was changed."""
+
+    id: str
+    name: str
+    waiting: int
+    private_servers: int
+    shared_servers: int
+    shared_used: Amounts
+    servers: str
+    last_end: str | None
+    nova_quota: dict[str, int | None]
+    text: str
+
+
 class Request(TypedDict):
     """A server that Synergy holds or held; `history` only when it is shown alone."""
 

@@ -386,8 +386,13 @@ class ExpiryManager(Manager):
         }
 
     @command(commands.RESUME_EXPIRY)
-    def do_resume(self) -> answers.Expiry:
-        """End what is due, all of it, and believe the wall clock: a person has looked at both."""
+    def do_resume(self, dry_run: bool = False) -> answers.Expiry:
+        """End what is due, all of it, and believe the wall clock: a person has looked at both.
+
+        A dry run tells how many servers that would be, as `due_on_resume`.
+        """
+        if dry_run:
+            return self.do_show()
         standing = self._clock.standing()
         if not standing.agrees:
             LOG.warning("the wall clock, %+.0f s off, is accepted by command", standing.off_s)

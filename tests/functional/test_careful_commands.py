@@ -3,14 +3,23 @@
 import argparse
 
 import pytest
+from sqlalchemy import select
 
+from synergy.cli.expiry import ResumeExpiry
+from synergy.cli.manager import StopManager
 from synergy.cli.options import add_options, given
+from synergy.cli.project import AddProject, RemoveProject, SetProject
 from synergy.cli.render import vector
+from synergy.core.declared import commands
+from synergy.core.declared.commands import DRY_RUN, ManagerCommand
 from synergy.core.declared.settings import PROJECT_SETTINGS
 from synergy.core.errors import Conflict, InvalidInput
+from synergy.db.models import Base
 from synergy.managers.quota.survey import QuotaSurvey
+from synergy.sim.engine import temporary_store
 from tests.builders import Fragile, world
 from tests.served import Api
+from tests.started import Started
 
 
 @pytest.fixture
@@ -146,3 +155,129 @@ def test_repeated_options_add_up_and_none_and_zero_are_told_apart():
     assert given(parsed, PROJECT_SETTINGS) == {
         "private": {"VCPU": 4, "MEMORY_MB": None, "DISK_GB": 0}, "borrow_limit": None
     }  # fmt: skip
+
+
+@pytest.mark.parametrize("arrives", ["before", "after"])
+def test_nothing_is_refused_by_the_quota_that_a_project_had_before_a_change(made, arrives):
+    """Between the change and the next look at the cloud the old quotas are all that is known."""
+    made.command("project", "set", project="A", default_quota="private", on_private_full="queue")
+    made.command("project", "set", project="A", private={"VCPU": 0, "MEMORY_MB": 0})
+    owned = {"VCPU": 4, "MEMORY_MB": 4096}
+    if arrives == "after":
+        made.run(61)
+        made.command("project", "set", project="A", private=owned)
+    ids = made.create(count=2)
+    if arrives == "before":
+        made.command("project", "set", project="A", private=owned)
+    made.run(30)
+    assert made.states(ids) == ["ACTIVE"] * 2
+    (large,) = made.create("large")
+    made.run(5)
+    assert made.states([large]) == ["REJECTED"]
+    made.command("project", "set", project="A", raw_shares=2)
+    (large,) = made.create("large")
+    made.run(5)
+    assert made.states([large]) == ["REJECTED"]
+
+
+# --- what hurts is tried first --------------------------------------------------------------------
+
+HURTING = [one for one in vars(commands).values() if isinstance(one, ManagerCommand) and one.hurts]
+ARGUMENTS = {
+    ("project", "add"): {"project": "B", "private": {"VCPU": 2}},
+    ("project", "set"): {"project": "A", "private": {"VCPU": 2}},
+    ("project", "remove"): {"project": "A", "servers": "keep"},
+}
+
+
+@pytest.fixture
+def busy():
+    """A cloud where servers run on both quotas, some are due to end, and usage was charged."""
+    with temporary_store() as store:
+        one = Started(store)
+        one.ids = one.running(2)
+        owned = {"private": {"VCPU": 8, "MEMORY_MB": 8192}, "default_quota": "private"}
+        one.command("project", "set", project="A", **owned, on_private_full="queue")
+        one.ids += one.create(project="A", count=1)
+        one.run(400)
+        yield one
+
+
+def rows_of(made):
+    """Return every row of the database."""
+    with made.store._engine.connect() as connection:
+        return {
+            table.name: sorted(map(repr, connection.execute(select(table))))
+            for table in Base.metadata.sorted_tables
+        }
+
+
+@pytest.mark.parametrize("one", HURTING, ids=lambda one: f"{one.manager} {one.name}")
+def test_a_dry_run_of_whatever_hurts_changes_no_row(busy, one):
+    arguments = ARGUMENTS.get((one.manager, one.name), {})
+    before, expiry = rows_of(busy), busy.shown()
+    busy.command(one.manager, one.name, **arguments, dry_run=True)
+    assert rows_of(busy) == before
+    assert busy.shown() == expiry
+    busy.run(1)
+    assert busy.states(busy.ids) == ["ACTIVE"] * 3
+    busy.command(one.manager, one.name, **arguments)
+    assert rows_of(busy) != before  # or it would hurt nobody
+
+
+def test_every_change_of_the_api_that_hurts_can_be_tried_and_leaves_no_trail(busy):
+    api = Api(busy).as_admin()
+    for method, path in (
+        ("POST", "/v1/expiry/resume"),
+        ("POST", "/v1/managers/scheduler/stop"),
+        ("POST", "/v1/managers/fairshare/commands/reset"),
+        ("PATCH", "/v1/projects/A"),
+        ("DELETE", "/v1/projects/A?dry_run=true"),
+        ("POST", "/v1/projects"),
+    ):
+        before = rows_of(busy)
+        asked = {"dry_run": True}
+        asked |= {"PATCH": {"raw_shares": 3}, "DELETE": {}}.get(method, {})
+        asked |= {"project": "B"} if path == "/v1/projects" else {}
+        status, found, _ = api.ask(method, path, None if method == "DELETE" else asked)
+        assert status in (200, 201), (path, found)
+        assert rows_of(busy) == before, path
+    assert api.get("/v1/managers/scheduler")["manager"]["status"] == "RUNNING"
+
+
+@pytest.mark.parametrize("servers", ["keep", "expire"])
+def test_to_remove_a_project_is_told_in_numbers_before(busy, servers):
+    waiting = busy.create("large", project="A", count=2)
+    busy.run(1)
+    api = Api(busy).as_admin()
+    path = f"/v1/projects/A?servers={servers}&dry_run=true"
+    told = api.ask("DELETE", path)[1]["removal"]
+    assert (told["shared_servers"], told["private_servers"], told["waiting"]) == (2, 1, 2)
+    assert told["shared_used"]["VCPU"] == 2
+    assert "It is refused while 2 request(s) wait" in told["text"]
+    assert "2 server(s) on the shared quota, " in told["text"]
+    fate = "no end any more" if servers == "keep" else "deleted at the end"
+    assert fate in told["text"]
+    assert (told["last_end"] is None) == (servers == "keep")
+    with pytest.raises(Conflict, match="2 waiting"):
+        busy.command("project", "remove", project="A")
+    for request_id in waiting:
+        busy.command("queue", "cancel", request_id=request_id)
+    told = api.ask("DELETE", path)[1]["removal"]
+    assert (told["waiting"], "refused" in told["text"]) == (0, False)
+    assert api.ask("DELETE", f"/v1/projects/A?servers={servers}")[0] == 204
+
+
+def test_a_dry_run_is_true_or_false(busy):
+    api = Api(busy).as_admin()
+    status, found, _ = api.ask("DELETE", "/v1/projects/A?dry_run=yes")
+    assert (status, found["errors"][0]["detail"]) == (
+        400, "dry_run is 'yes', but must be true or false"
+    )  # fmt: skip
+    assert api.get("/v1/projects/A")["project"]["name"] == "A"
+
+
+def test_the_line_has_the_option_for_whatever_hurts():
+    for command in (ResumeExpiry, StopManager, AddProject, RemoveProject, SetProject):
+        help_text = " ".join(command(None, None).get_parser("x").format_help().split())
+        assert f"--dry-run {DRY_RUN.help}" in help_text, command

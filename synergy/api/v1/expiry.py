@@ -2,8 +2,9 @@
 
 from typing import Final
 
-from synergy.api.routing import Body, Call, Route
+from synergy.api.routing import Body, Call, Route, body_of
 from synergy.api.schemas import wrapped
+from synergy.core.declared import commands
 from synergy.core.declared.shapes import ref
 
 
@@ -14,7 +15,7 @@ def show_expiry(call: Call) -> Body:
 
 def resume_expiry(call: Call) -> Body:
     """End every server that is due, and believe the wall clock: a person has looked at both."""
-    return {"expiry": call.services.expiry.resume()}
+    return {"expiry": call.services.expiry.resume(call.body)}
 
 
 _ONE: Final = wrapped(expiry=ref("Expiry"))
@@ -38,6 +39,8 @@ ROUTES: Final = (
         general=True,
         handler=resume_expiry,
         before=lambda call: call.services.expiry.show(),
+        command=commands.RESUME_EXPIRY,
+        body=body_of(commands.RESUME_EXPIRY),
         answer=_ONE,
     ),
 )

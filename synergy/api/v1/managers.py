@@ -2,10 +2,12 @@
 
 from typing import Final
 
-from synergy.api.routing import Body, Call, Route
+from synergy.api.routing import Body, Call, Route, is_tried
 from synergy.api.schemas import wrapped
 from synergy.core.declared.answers import Manager
-from synergy.core.declared.shapes import ref
+from synergy.core.declared.commands import DRY_RUN
+from synergy.core.declared.fields import schemas_of
+from synergy.core.declared.shapes import object_of, ref
 from synergy.core.errors import InvalidInput
 
 
@@ -25,7 +27,9 @@ def start_manager(call: Call) -> Body:
 
 
 def stop_manager(call: Call) -> Body:
-    """Pause a manager after the run it may be in."""
+    """Pause a manager after the run it may be in; a dry run shows what that means."""
+    if is_tried(call):
+        return show_manager(call)
     return {"manager": call.services.host.stop_manager(call.at["manager"])}
 
 
@@ -90,6 +94,7 @@ ROUTES: Final = (
         general=True,
         handler=stop_manager,
         before=_as_it_is,
+        body=object_of(schemas_of([DRY_RUN])),
         answer=_ONE,
     ),
     Route(

@@ -10,13 +10,14 @@ from synergy.api.routing import (
     Route,
     body_of,
     change_of,
+    is_tried,
     page_of,
     project_named,
 )
 from synergy.api.schemas import NAME, listed, wrapped
 from synergy.core.declared import commands
 from synergy.core.declared.answers import Project, ProjectWithUsers, User
-from synergy.core.declared.commands import CAREFULLY
+from synergy.core.declared.commands import CAREFULLY, DRY_RUN
 from synergy.core.declared.settings import PROJECT_SETTINGS, USER_SETTINGS
 from synergy.core.declared.shapes import ref
 from synergy.core.errors import NotFound
@@ -52,9 +53,8 @@ def set_project(call: Call) -> Answer:
 def remove_project(call: Call) -> Body:
     """Manage a project no longer: Nova gets back the quota it had."""
     project_id = _found(call, "projects:delete")["id"]
-    servers = call.query.get("servers")
-    call.services.projects.remove(project_id, servers=servers, if_match=call.if_match)
-    return None
+    found = call.services.projects.remove(project_id, call.query, if_match=call.if_match)
+    return {"removal": found} if is_tried(call) else None
 
 
 def list_users(call: Call) -> Body:
@@ -88,10 +88,6 @@ def _found_user(call: Call) -> User:
     if not found:
         raise NotFound(f"project {project['name']!r} has no user {asked!r}")
     return found[0]
-
-
-def _only_tries(call: Call) -> bool:
-    return bool(call.body.get("dry_run"))
 
 
 def _project(shown: Project) -> Answer:
@@ -147,7 +143,6 @@ ROUTES: Final = (
         rule="projects:update",
         handler=set_project,
         before=lambda call: _found(call, "projects:get"),
-        harmless=_only_tries,
         command=commands.SET_PROJECT,
         body=change_of(
             commands.SET_PROJECT.only(PROJECT_SETTINGS), commands.SET_PROJECT.only(CAREFULLY)
@@ -163,8 +158,12 @@ ROUTES: Final = (
         rule="projects:delete",
         handler=remove_project,
         command=commands.REMOVE_PROJECT,
-        query={"servers": {**commands.REMOVE_PROJECT.takes["servers"], "default": "keep"}},
+        query={
+            "servers": {**commands.REMOVE_PROJECT.takes["servers"], "default": "keep"},
+            **commands.REMOVE_PROJECT.only([DRY_RUN]),
+        },
         before=lambda call: _found(call, "projects:get"),
+        tried=wrapped(removal=ref("Removal")),
         status=204,
         matches=True,
     ),

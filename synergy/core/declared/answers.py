@@ -40,6 +40,10 @@ Hours = Annotated[
         }
     ),
 ]
+Limits = Annotated[
+    dict[str, int | None],
+    Instead({"type": "object", "additionalProperties": {"type": ["integer", "null"]}}),
+]
 RawShares = Annotated[int | str, Instead(kinds.Shares().schema())]
 _StateWord = Annotated[str, _words(State)]
 _QuotaWord = Annotated[str, _words(QuotaKind)]
@@ -210,6 +214,21 @@ class TriedProject(Project):
     """A managed project as it would be after a change, and what that would do."""
 
     effects: Effects
+
+
+class Removal(TypedDict):
+    """What it would do to manage a project no longer; nothing was changed."""
+
+    id: str
+    name: str
+    waiting: Count
+    private_servers: Count
+    shared_servers: Count
+    shared_used: Amounts
+    servers: Annotated[str, Also({"enum": ["keep", "expire"]})]
+    last_end: At | None
+    nova_quota: Limits
+    text: str
 
 
 # --- requests -------------------------------------------------------------------------------------
@@ -564,9 +583,10 @@ class ArchiveStatus(TypedDict):
 
 
 class Reset(TypedDict):
-    """That all usage was cleared."""
+    """That all usage was cleared, and of how many users; `reset_at` is null after a dry run."""
 
     reset_at: str | None
+    users: Count
 
 
 class TrustShown(TypedDict):
@@ -580,7 +600,7 @@ class TrustShown(TypedDict):
 COMPONENTS: Final[dict[str, type]] = {
     one.__name__: one
     for one in (
-        Error, Manager, Project, Effects, User, Request, Explanation, Simulation, Quota, Expiry,
-        Share, Priority, Usage, Event, Change, Round, Health, Liveness, Versions,
+        Error, Manager, Project, Effects, Removal, User, Request, Explanation, Simulation, Quota,
+        Expiry, Share, Priority, Usage, Event, Change, Round, Health, Liveness, Versions,
     )
 }  # fmt: skip

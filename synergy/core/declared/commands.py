@@ -18,8 +18,10 @@ from synergy.core.declared.answers import (
     ProjectWithUsers,
     QuarantineSize,
     Quota,
+    Removal,
     RequestRow,
     RequestWithHistory,
+    Reset,
     Round,
     Shares,
     Simulation,
@@ -54,6 +56,9 @@ from synergy.core.declared.kinds import (
 from synergy.core.declared.settings import PROJECT_SETTINGS, USER_SETTINGS
 
 A = TypeVar("A", covariant=True)
+DRY_RUN: Final = Argument(
+    name="dry_run", kind=Switch(), help="Change nothing, and tell what would happen."
+)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)  # a generic one cannot have slots
@@ -64,6 +69,8 @@ class ManagerCommand(Generic[A]):
     required  those that have to be given
     beside    it may run while the manager is at work: it reads the store, and values of the manager
               that are replaced as a whole
+    hurts     it may end servers, stop waiting requests, or lose what nobody can restore: it takes
+              `dry_run` too, and then changes nothing
     """
 
     manager: str
@@ -71,6 +78,11 @@ class ManagerCommand(Generic[A]):
     takes: Mapping[str, Schema] = field(default_factory=dict)
     required: tuple[str, ...] = ()
     beside: bool = False
+    hurts: bool = False
+
+    def __post_init__(self) -> None:
+        if self.hurts:
+            object.__setattr__(self, "takes", {**self.takes, **schemas_of([DRY_RUN])})
 
     def without(self, *filled_in: str) -> dict[str, Schema]:
         """Return what a route takes on behalf of the command: all but what it fills in itself."""
@@ -92,7 +104,7 @@ PROJECT: Final = Argument(name="project", kind=Text(), help="Name or id of the p
 USER: Final = Argument(name="user", kind=Text(), help="Name or id of the user.")
 # How a change of quotas is made.
 CAREFULLY: Final = (
-    Argument(name="dry_run", kind=Switch(), help="Change nothing, and tell what would happen."),
+    DRY_RUN,
     Argument(
         name="force",
         kind=Switch(),
@@ -229,18 +241,21 @@ ADD_PROJECT: Final = ManagerCommand[Changed](
     name="add",
     takes=schemas_of([PROJECT, *PROJECT_SETTINGS, *CAREFULLY]),
     required=("project",),
+    hurts=True,
 )
 SET_PROJECT: Final = ManagerCommand[Changed](
     manager="project",
     name="set",
     takes={**schemas_of([PROJECT, *PROJECT_SETTINGS, *CAREFULLY]), "if_match": IF_MATCH},
     required=("project",),
+    hurts=True,
 )
-REMOVE_PROJECT: Final = ManagerCommand[Project](
+REMOVE_PROJECT: Final = ManagerCommand[Project | Removal](  # the latter of a dry run
     manager="project",
     name="remove",
     takes={**schemas_of([PROJECT, SERVERS]), "if_match": IF_MATCH},
     required=("project",),
+    hurts=True,
 )
 SET_USER: Final = ManagerCommand[User](
     manager="project",
@@ -260,11 +275,12 @@ SHOW_SHARES: Final = ManagerCommand[Shares](
 REPORT_USAGE: Final = ManagerCommand[UsageReport](
     manager="fairshare", name="usage", takes=schemas_of(USAGE), beside=True
 )
+RESET_USAGE: Final = ManagerCommand[Reset](manager="fairshare", name="reset", hurts=True)
 
 # --- ends, and what operators watch ---------------------------------------------------------------
 
 SHOW_EXPIRY: Final = ManagerCommand[Expiry](manager="expiry", name="show", beside=True)
-RESUME_EXPIRY: Final = ManagerCommand[Expiry](manager="expiry", name="resume")
+RESUME_EXPIRY: Final = ManagerCommand[Expiry](manager="expiry", name="resume", hurts=True)
 COUNT_QUARANTINED: Final = ManagerCommand[QuarantineSize](
     manager="archive", name="quarantined", beside=True
 )

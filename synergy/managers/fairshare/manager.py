@@ -339,10 +339,16 @@ class FairShareManager(Manager):
             if node_id in nodes
         }
 
-    @command()
-    def do_reset(self) -> answers.Reset:
-        """Clear all usage now; it cannot be undone."""
+    @command(commands.RESET_USAGE)
+    def do_reset(self, dry_run: bool = False) -> answers.Reset:
+        """Clear all usage now; it cannot be undone. A dry run tells of how many users."""
         now = self._clock.now()
+        with self._store.reading() as uow:
+            users = len(
+                {one for used in uow.usage.load().buckets.values() for one in used.nonzero()[0]}
+            )
+        if dry_run:
+            return {"reset_at": None, "users": users}
         with self._store.writing() as uow:
             history = uow.usage.load()
             emptied = replace(usage.cleared(history, now), charged_at=now)
@@ -351,7 +357,7 @@ class FairShareManager(Manager):
         LOG.warning("usage was cleared by command")
         self._history = self._standing = None
         self.task()
-        return {"reset_at": instant_json(now)}
+        return {"reset_at": instant_json(now), "users": users}
 
 
 def _read_accounts(uow: Reading) -> _Accounts:

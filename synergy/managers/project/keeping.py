@@ -4,28 +4,40 @@ Why: their end was a condition of the shared quota; back under Nova's quota alon
 project's, as its private ones are. Must not know why the project leaves.
 """
 
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Final
 
 from synergy.core.lifecycle import IN_NOVA, Event, Move, transition
 from synergy.core.model import OnPrivateFull, QuotaKind, Request
-from synergy.ports import Writing
+from synergy.ports import Reading, Writing
 
 _PAGE: Final = 1000
 
 
 def keep_servers(uow: Writing, project_id: str, now: datetime) -> int:
     """Take the end from every shared server of a project, and return how many there were."""
-    kept, marker = 0, None
-    while page := uow.requests.search(
-        states=tuple(IN_NOVA), project_id=project_id, quota=QuotaKind.SHARED, limit=_PAGE,
-        after=marker,
-    ):  # fmt: skip
-        marker = page[-1].request_id
+    kept = 0
+    for page in _pages(uow, project_id, QuotaKind.SHARED):
         uow.requests.save([_kept(uow, request, now) for request in page])
         kept += len(page)
     return kept
+
+
+def servers_of(uow: Reading, project_id: str, quota: QuotaKind) -> Iterator[Request]:
+    """Yield the servers that a project has on a quota."""
+    for page in _pages(uow, project_id, quota):
+        yield from page
+
+
+def _pages(uow: Reading, project_id: str, quota: QuotaKind) -> Iterator[Sequence[Request]]:
+    marker = None
+    while page := uow.requests.search(
+        states=tuple(IN_NOVA), project_id=project_id, quota=quota, limit=_PAGE, after=marker
+    ):
+        marker = page[-1].request_id
+        yield page
 
 
 def _kept(uow: Writing, request: Request, now: datetime) -> Move:

@@ -30,6 +30,7 @@ from synergy.core.quota import QuotaState
 from synergy.managers.base import Manager, Publish, command
 from synergy.managers.project.keeping import keep_servers
 from synergy.managers.project.quota_change import Effects, effects_of, merged
+from synergy.managers.project.removal import removal_of
 from synergy.managers.quota.survey import QuotaSurvey
 from synergy.managers.support.render import check_revision, project_json, user_json
 from synergy.ports import (
@@ -382,12 +383,22 @@ class ProjectManager(Manager):
 
     @command(commands.REMOVE_PROJECT)
     def do_remove(
-        self, project: str, servers: str = "keep", if_match: Sequence[str] | None = None
-    ) -> answers.Project:
+        self,
+        project: str,
+        servers: str = "keep",
+        if_match: Sequence[str] | None = None,
+        dry_run: bool = False,
+    ) -> answers.Project | answers.Removal:
         """Manage a project no longer: Nova gets back the quota it had.
 
-        Its shared servers are kept, and have no end any more, or expire at the end they have.
+        Its shared servers are kept, and have no end any more, or expire at the end they have. A dry
+        run tells how many there are, and what keeps the project from being removed.
         """
+        if dry_run:
+            with self._store.reading() as uow:
+                tried = _find(uow.projects.all(), project)
+                check_revision(project_json(tried), if_match)
+                return removal_of(uow, tried, servers)
         with self._store.writing() as uow:
             found = _find(uow.projects.all(), project)
             check_revision(project_json(found), if_match)

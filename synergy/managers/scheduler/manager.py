@@ -172,6 +172,7 @@ class SchedulerManager(Manager):
         self._state: QuotaState | None = None
         self._tree: QuotaTree | None = None
         self._never = NeverFits(QuotaTree(QuotaState(), ()))
+        self._quotas_are_old = False  # projects changed since the state was found
         self._factors: FactorsChanged | None = None
         self._waits_since_s: float | None = None  # for the first factors
         self._site = SitePoints(site_factors)
@@ -207,6 +208,7 @@ class SchedulerManager(Manager):
 
     @on(QuotaChanged)
     def _size_by(self, fact: QuotaChanged) -> None:
+        self._quotas_are_old = False
         if fact.state != self._state:
             self._state, self._tree = fact.state, None
 
@@ -216,7 +218,7 @@ class SchedulerManager(Manager):
 
     @on(ProjectsChanged)
     def _read_projects_anew(self, _: ProjectsChanged) -> None:
-        self._suspended = None
+        self._suspended, self._quotas_are_old = None, True
 
     @on(BuildsFailed)
     def _let_rest(self, fact: BuildsFailed) -> None:
@@ -367,6 +369,8 @@ class SchedulerManager(Manager):
             rests=self._backoff.rests(now, self._in_flight),
             site=self._site.points(waiting, now.timestamp()),
         )
+        if self._quotas_are_old:  # what does not fit into them may fit into the new ones
+            return snapshot
         never = self._never.among(waiting, snapshot.leaf, snapshot.demand)
         return replace(snapshot, never=never)
 
