@@ -3,7 +3,7 @@
 Why: they keep the store from growing without bound. Must not know SQL.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, Protocol
@@ -101,9 +101,20 @@ class ReadableRollups(Protocol):
         """Return how far sums and counts are complete."""
 
     def consumption(
-        self, begin: datetime, end: datetime, *, project_id: str | None = None
+        self,
+        begin: datetime,
+        end: datetime,
+        *,
+        project_id: str | None = None,
+        by_project: bool = True,
+        by_user: bool = True,
+        hosts: Collection[str] | None = None,
     ) -> list[Consumption]:
-        """Return the exact usage between two instants, from the spans."""
+        """Return the exact usage between two instants, from the spans.
+
+        by_project, by_user  False merges the series that differ only in that
+        hosts                merges the servers on all others; None merges none
+        """
 
     def lines(
         self,

@@ -122,7 +122,9 @@ def _lines(
         if part.level is Level.PRORATED:
             yield from _prorated(uow, part, project_id, by)
         elif part.level is Level.SPANS:
-            held = uow.rollups.consumption(part.begin, part.end, project_id=project_id)
+            held = uow.rollups.consumption(
+                part.begin, part.end, project_id=project_id, hosts=tariff.hosts, **by
+            )
             yield from priced(held, tariff, part.begin)
         else:
             yield from uow.rollups.lines(

@@ -210,3 +210,33 @@ def test_what_a_server_held_before_it_was_parked_or_resized_is_charged_to_fair_s
     shared = [one for one in histories.held if one.kind.quota is QuotaKind.SHARED]
     expected = sum(one.kind.demand["VCPU"] * one.hours(NOON, end) * 3600 for one in shared)
     assert charged == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("by_user", [False, True])
+@pytest.mark.parametrize("by_project", [False, True])
+@pytest.mark.parametrize("hosts", [(), {"h2"}])
+def test_merged_consumption_is_the_sum_of_what_it_merges(store, by_user, by_project, hosts):
+    histories, end = Histories(store, 8), NOON + timedelta(days=2)
+    for _ in range(40):
+        histories.live(NOON, end)
+    begin, stop = NOON + timedelta(hours=3), end - timedelta(hours=5)
+    sums = defaultdict(lambda: [0, 0, 0])
+    with store.reading() as uow:
+        every = uow.rollups.consumption(begin, stop)
+        merged = uow.rollups.consumption(
+            begin, stop, by_user=by_user, by_project=by_project, hosts=hosts
+        )
+    for one in every:
+        series = one.series
+        if not (by_user and by_project):
+            series = replace(
+                series,
+                association_id=0,
+                user_id=series.user_id if by_user else "",
+                project_id=series.project_id if by_project else "",
+            )
+        known = sums[series, one.host if one.host in hosts else None]
+        known[:] = [known[0] + one.running, known[1] + one.started, known[2] + one.held_us]
+    found = {(one.series, one.host): [one.running, one.started, one.held_us] for one in merged}
+    assert found == sums
+    assert len(merged) == len(found) <= len(every) - (not by_user)
