@@ -15,6 +15,7 @@ from synergy.core.declared.filters import (
     REQUEST_FILTERS,
     SORTING,
 )
+from synergy.core.declared.notifications import NOTIFICATIONS, Notification, sample
 from synergy.core.declared.settings import PROJECT_SETTINGS, USER_SETTINGS
 from synergy.core.lifecycle import ABSORBED, TERMINAL, TRANSITIONS, diagram
 from synergy.core.model import ServerStatus, State
@@ -91,6 +92,25 @@ def _period(name: str, duty: Duty) -> str:
     return f"{often}, while there is something to do" if duty.when else often
 
 
+def notifications_lines(table: Iterable[Notification]) -> list[str]:
+    """Return the lines of the reference of notifications: all in a table, then schema and sample
+    of each."""
+    rows = [(f"``{one.name}``", one.version, one.priority.lower(), one.sent) for one in table]
+    lines = _table("Notifications", ("event type", "version", "priority", "when it is sent"), rows)
+    for payload in dict.fromkeys(one.payload for one in table):
+        declared = next(one for one in table if one.payload is payload)
+        lines += ["", f"Schema of the payload of ``{declared.name}``", ""]
+        lines += _json(declared.schema())
+    for one in table:
+        lines += ["", f"``{one.name}``, an example of its payload", "", *_json(sample(one))]
+    return lines
+
+
+def _json(value: object) -> list[str]:
+    text = json.dumps(value, indent=2).split("\n")
+    return [".. code-block:: json", "", *(f"   {line}" for line in text)]
+
+
 def setup(_app: Sphinx) -> None:
     _write("settings.inc", settings_table("Settings of a project", PROJECT_SETTINGS))
     _write("user-settings.inc", settings_table("Settings of a user", USER_SETTINGS))
@@ -114,6 +134,7 @@ def setup(_app: Sphinx) -> None:
         ("audit", CHANGE_FILTERS),
     ):
         _write(f"filters-{name}.inc", arguments_table(f"/v1/{name}", table))
+    _write("notifications.inc", notifications_lines(NOTIFICATIONS))
     _write("reasons.inc", reasons_table(Reason))
     commands = [
         (name, command.name, command.help, f"``{command.rule}``")

@@ -15,6 +15,7 @@ from synergy.core.declared.answers import (
     Event,
     Expiry,
     Explanation,
+    Notifier,
     Priority,
     Project,
     ProjectWithUsers,
@@ -210,6 +211,14 @@ class Nova(Facade):
     def lost_builds(self) -> list[str]:
         """Return the requests that the conductor has and of which nothing is heard."""
         return self._ask(commands.LOST_BUILDS)
+
+
+class Notifications(Facade):
+    """What is sent to others."""
+
+    def show(self) -> Notifier:
+        """Return how far notifications are sent, and what waits or was dropped."""
+        return self._ask(commands.SHOW_NOTIFIER)
 
 
 def _matching(if_match: Sequence[str] | None) -> dict[str, object]:

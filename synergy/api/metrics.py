@@ -72,6 +72,7 @@ class _OfService(Collector):
                 yield GaugeMetricFamily(f"synergy_{name}", text, value=value)
         yield from self._round()
         yield from self._ending()
+        yield from self._notifications()
         quota = _known(self._services.quotas.show)
         if quota is not None:
             family = GaugeMetricFamily(
@@ -109,6 +110,26 @@ class _OfService(Collector):
             runs.add_metric([one["name"]], one["runs"])
             failures.add_metric([one["name"]], one["failures"])
         yield from (status, runs, failures, lag_s)
+
+    def _notifications(self) -> Iterator[Metric]:
+        shown = _known(self._services.notifications.show)
+        if shown is None or not shown["active"]:
+            return
+        yield GaugeMetricFamily(
+            "synergy_notifications_waiting", "Entries of the ledger that are not sent yet.",
+            value=shown["waiting"],
+        )  # fmt: skip
+        yield GaugeMetricFamily(
+            "synergy_notifications_lag_seconds", "Age of the oldest entry that is not sent yet.",
+            value=shown["lag_s"],
+        )  # fmt: skip
+        yield CounterMetricFamily(
+            "synergy_notifications_sent", "Notifications that were sent.", value=shown["sent"]
+        )
+        yield CounterMetricFamily(
+            "synergy_notifications_dropped", "Notifications that were never sent.",
+            value=shown["dropped"],
+        )  # fmt: skip
 
     def _ending(self) -> Iterator[Metric]:
         """Yield what an operator is to be woken for: nothing ends, or something is lost."""

@@ -12,6 +12,7 @@ from synergy.api.facades import (
     Archive,
     Ends,
     FairShare,
+    Notifications,
     Nova,
     Projects,
     Queue,
@@ -69,3 +70,4 @@ class Services:
         self.expiry = Ends(host)
         self.archive = Archive(host)
         self.nova = Nova(host)
+        self.notifications = Notifications(host)

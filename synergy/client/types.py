@@ -248,6 +248,7 @@ Event = TypedDict(
         "event": str,
         "round_id": str | None,
         "why": str,
+        "reason": str | None,
     },
 )
 

@@ -5,7 +5,7 @@ from typing import Final
 
 import numpy as np
 
-from synergy.core.model import BuildFailure, Request
+from synergy.core.model import BuildFailure, Request, Resources
 from synergy.core.quota import QuotaState
 from synergy.core.shares import Floats
 
@@ -100,6 +100,14 @@ class QuotaChanged(Fact):
     """The size of the cloud, or who owns what of it, changed."""
 
     state: QuotaState
+
+
+@dataclass(frozen=True, slots=True)
+class ShortfallChanged(Fact):
+    """The private quotas exceed the cloud by another amount than before."""
+
+    shortfall: Resources
+    before: Resources
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -135,6 +135,7 @@ class Step:
     event: Event
     round_id: str | None = None
     why: str = ""
+    reason: Reason | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,6 +220,7 @@ def transition(
         event=event,
         round_id=round_id,
         why=why,
+        reason=reason,
     )
     return Move(replace(request, **changes), step)
 

@@ -16,6 +16,7 @@ from synergy.db.archive import SqlArchive
 from synergy.db.audit import SqlAudit
 from synergy.db.classes import ClassCache, Classes
 from synergy.db.engine import READS, translated
+from synergy.db.outbox import SqlOutbox
 from synergy.db.projects import SqlProjects
 from synergy.db.requests import SqlRequests
 from synergy.db.rollups import SqlRollups
@@ -35,6 +36,7 @@ class SqlReading:
         self._connection = connection
         self._classes = Classes(connection, cache, damage)
         self.requests = SqlRequests(connection, self._classes, vault, damage)
+        self.outbox = SqlOutbox(connection)
         self.projects = SqlProjects(connection, damage)
         self.usage = SqlUsage(connection, damage)
         self.trusts = SqlTrusts(connection, damage)

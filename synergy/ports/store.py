@@ -197,6 +197,23 @@ class Requests(ReadableRequests, Protocol):
         """Keep a message that cannot be read; False when it is there already."""
 
 
+class ReadableOutbox(Protocol):
+    """How far others were told of the ledger, to be read."""
+
+    def position(self, name: str) -> int | None:
+        """Return the number of the last entry that was sent, None where none ever was."""
+
+    def newest(self) -> int:
+        """Return the number of the newest entry of the ledger, 0 of an empty one."""
+
+
+class Outbox(ReadableOutbox, Protocol):
+    """How far others were told of the ledger, to be read and written."""
+
+    def move(self, name: str, number: int) -> None:
+        """Write the number of the last entry that was sent."""
+
+
 class ReadableProjects(Protocol):
     """Managed projects, their domains and users, to be read."""
 
@@ -337,6 +354,10 @@ class Reading(Protocol):
         """Requests, their classes, bodies and ledger."""
 
     @property
+    def outbox(self) -> ReadableOutbox:
+        """How far others were told of the ledger."""
+
+    @property
     def projects(self) -> ReadableProjects:
         """Managed projects."""
 
@@ -375,6 +396,10 @@ class Writing(Protocol):
     @property
     def requests(self) -> Requests:
         """Requests, their classes, bodies and ledger."""
+
+    @property
+    def outbox(self) -> Outbox:
+        """How far others were told of the ledger."""
 
     @property
     def projects(self) -> Projects:

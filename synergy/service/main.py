@@ -30,6 +30,7 @@ from synergy.db.reseal import opens_any
 from synergy.db.store import SqlStore
 from synergy.db.vault import Vault
 from synergy.drivers.clock import SystemClock
+from synergy.drivers.notification_sink import OsloSink
 from synergy.managers.support.watched_clock import WatchedClock, boot_id
 from synergy.service import logs
 from synergy.service.host import Host
@@ -73,7 +74,7 @@ def reading_errors() -> Iterator[None]:
 def check(conf: cfg.ConfigOpts) -> None:
     """Check everything the service needs. Raises ConfigurationInvalid listing all problems."""
     problems = problems_of(conf)
-    for attempt in (check_keys, check_database, check_seals, _check_cloud):
+    for attempt in (check_keys, check_database, check_seals, _check_cloud, _check_sink):
         try:
             attempt(conf)
         except ConfigurationInvalid as error:
@@ -133,6 +134,10 @@ def _check_cloud(conf: cfg.ConfigOpts) -> None:
         plugin.open_cloud(conf, SystemClock())
 
 
+def _check_sink(conf: cfg.ConfigOpts) -> None:
+    OsloSink(conf).close()
+
+
 def check_address(conf: cfg.ConfigOpts.GroupAttr) -> None:
     """Check that the address of [api] is free. Raises ConfigurationInvalid if it is not."""
     family = socket.AF_INET6 if ":" in conf.host else socket.AF_INET
@@ -185,6 +190,8 @@ class Service:
         installed, factors = manager_classes(), site_factors()
         cloud = cloud_plugins()[conf.cloud].open_cloud(conf, clock)
         opened.callback(cloud.close)
+        sink = OsloSink(conf)
+        opened.callback(sink.close)
         self._host = host = Host(
             conf,
             {name: installed[name] for name in conf.managers},
@@ -192,6 +199,7 @@ class Service:
             store=store,
             needs={
                 **cloud.ports,
+                "notification_sink": sink,
                 "database": conf.database,
                 "site_factors": {name: factors[name]() for name in conf.site_factors},
             },

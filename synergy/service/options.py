@@ -24,6 +24,7 @@ from synergy.api.local import is_loopback
 from synergy.api.policies import Enforcer, new_enforcer
 from synergy.core.errors import ConfigurationInvalid
 from synergy.db.engine import DATABASE_OPTIONS
+from synergy.drivers import notification_sink
 from synergy.managers.base import Manager, options_of
 
 MANAGER_NAMESPACE = "synergy.managers"
@@ -33,6 +34,9 @@ LIBRARY_GROUPS = (
     "keystone_authtoken",
     "oslo_policy",
     "oslo_middleware",
+    "oslo_messaging_notifications",
+    "oslo_messaging_rabbit",
+    "oslo_messaging_kafka",
 )  # read by their own libraries
 FACTOR_NAMESPACE = "synergy.priority_factors"
 
@@ -53,6 +57,7 @@ SERVICE_OPTIONS = (
             "scheduler",
             "expiry",
             "archive",
+            "notifier",
         ],
         help="Names of the managers to load, from the entry points synergy.managers.",
     ),
@@ -267,6 +272,7 @@ def new_conf(*, tolerant: bool = False) -> cfg.ConfigOpts:
     """
     conf = cfg.ConfigOpts()
     log.register_options(conf)
+    notification_sink.register(conf)
     for group, options in groups(_what_loads if tolerant else _load).items():
         conf.register_opts(options, group=None if group == "DEFAULT" else group)
     return conf
@@ -294,6 +300,7 @@ def problems_of(conf: cfg.ConfigOpts) -> list[str]:
     if cloud not in clouds:
         known = ", ".join(sorted(clouds))
         found.append(f"[DEFAULT] cloud: {cloud!r} is not installed; there are {known}")
+    found += notification_sink.problems_of(conf)
     return found + _api_problems(conf)
 
 

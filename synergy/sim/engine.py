@@ -7,7 +7,7 @@ decide anything: it moves the clock to the next due instant, and runs what is du
 import heapq
 import random
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -74,11 +74,14 @@ class Engine:
         site_factors: Mapping[str, SiteFactor] | None = None,
         boot_id: str = "virtual",
         off: timedelta = NO_TIME,
+        more_managers: Sequence[type[Manager]] = (),
+        more_needs: Mapping[str, object] | None = None,
     ) -> None:
         """Start Synergy with a new cloud or, after a crash, with one that kept running.
 
         boot_id  identifies the boot of its machine
         off      how far the host's wall clock is ahead of the world's
+        more_managers, more_needs  managers that the simulator does not need, and what they need
         """
         self.clock = clock or VirtualClock()
         self.host_clock = HostClock(self.clock)
@@ -93,6 +96,7 @@ class Engine:
         with store.reading() as uow:
             self._watched.go_on_from(uow.safety.mark())
         self._site_factors = dict(site_factors or {})
+        self._more_needs = dict(more_needs or {})
         self.tolerant = False  # continue when a manager fails, as the service does
         self._heap: list[tuple[datetime, int, Callable[[], None]]] = []
         self._count = 0
@@ -100,7 +104,7 @@ class Engine:
         self._due: dict[str, datetime] = {}
         conf = cfg.ConfigOpts()
         conf(args=[], project="synergy", default_config_files=[], default_config_dirs=[])
-        classes = {cls.name: cls for cls in MANAGERS}
+        classes = {cls.name: cls for cls in (*MANAGERS, *more_managers)}
         for name, cls in classes.items():
             register_options(conf, name, cls)
             for option, value in settings.get(name, {}).items():
@@ -134,6 +138,7 @@ class Engine:
             "wake": lambda: self._wake(name),
             "store": self.store,
             "site_factors": self._site_factors,
+            **self._more_needs,
             **{port: Guarded(it, lambda: self.store.is_writing) for port, it in ports.items()},
         }
 

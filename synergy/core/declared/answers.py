@@ -45,10 +45,10 @@ Limits = Annotated[
     Instead({"type": "object", "additionalProperties": {"type": ["integer", "null"]}}),
 ]
 RawShares = Annotated[int | str, Instead(kinds.Shares().schema())]
-_StateWord = Annotated[str, _words(State)]
-_QuotaWord = Annotated[str, _words(QuotaKind)]
-_EventWord = Annotated[str, _words(LifecycleEvent)]
-_ReasonWord = Annotated[str, _words(Reason)]
+StateWord = Annotated[str, _words(State)]
+QuotaWord = Annotated[str, _words(QuotaKind)]
+EventWord = Annotated[str, _words(LifecycleEvent)]
+ReasonWord = Annotated[str, _words(Reason)]
 
 
 class OneError(TypedDict):
@@ -241,8 +241,8 @@ class RequestRow(TypedDict):
     name: str
     project_id: str
     user_id: str
-    state: _StateWord
-    quota: _QuotaWord
+    state: StateWord
+    quota: QuotaWord
     flavor: str
     demand: Amounts
     qos: str
@@ -258,18 +258,19 @@ class RequestRow(TypedDict):
     host: Annotated[str | None, OPERATORS]
     why: Annotated[str, FOREIGN]
     revision: str
-    reason: _ReasonWord | None
+    reason: ReasonWord | None
 
 
 Step = TypedDict(
     "Step",
     {
         "at": At,
-        "from": _StateWord,
-        "to": _StateWord,
-        "event": _EventWord,
+        "from": StateWord,
+        "to": StateWord,
+        "event": EventWord,
         "round_id": str | None,
         "why": Annotated[str, FOREIGN],
+        "reason": ReasonWord | None,
     },
 )
 
@@ -369,8 +370,8 @@ class Unblocked(TypedDict):
 
 class _Why(TypedDict):
     id: str
-    state: _StateWord
-    reason: _ReasonWord | None
+    state: StateWord
+    reason: ReasonWord | None
     text: str
     bounds: list[Bound]
     position: Count | None
@@ -384,10 +385,10 @@ class Explanation(_Why, RoundSeen):
 
 class _Outcome(TypedDict):
     count: Count
-    quota: _QuotaWord
+    quota: QuotaWord
     demand: Amounts
     starts_now: Count
-    reason: _ReasonWord | None
+    reason: ReasonWord | None
     text: str
     bounds: list[Bound]
     estimated_first_start: At | None
@@ -405,7 +406,7 @@ class Priority(TypedDict):
     name: str
     project_id: str
     user_id: str
-    quota: _QuotaWord
+    quota: QuotaWord
     priority: Terms | None
 
 
@@ -513,7 +514,7 @@ class Usage(TypedDict):
     project: str | None
     user_id: str | None
     user: str | None
-    quota: _QuotaWord | None
+    quota: QuotaWord | None
     servers: Count
     resource_hours: Hours
     billed_hours: float
@@ -580,6 +581,23 @@ class ArchiveStatus(TypedDict):
     archived: dict[str, int]
     quarantined: int
     quarantine_max: int
+
+
+class Notifier(TypedDict):
+    """How far notifications are sent, what waits, and what was sent and dropped since the start.
+
+    position  number of the last entry of the ledger that was sent
+    waiting   entries behind it
+    """
+
+    active: bool
+    position: Count | None
+    waiting: Count
+    oldest_waiting_at: At | None
+    lag_s: float
+    sent: Count
+    dropped: Count
+    last_error: str
 
 
 class Reset(TypedDict):

@@ -13,6 +13,7 @@ from synergy.core.declared.answers import (
     Event,
     Expiry,
     Explanation,
+    Notifier,
     Priority,
     Project,
     ProjectWithUsers,
@@ -284,4 +285,5 @@ RESUME_EXPIRY: Final = ManagerCommand[Expiry](manager="expiry", name="resume", h
 COUNT_QUARANTINED: Final = ManagerCommand[QuarantineSize](
     manager="archive", name="quarantined", beside=True
 )
+SHOW_NOTIFIER: Final = ManagerCommand[Notifier](manager="notifier", name="show", beside=True)
 LOST_BUILDS: Final = ManagerCommand[list[str]](manager="nova", name="lost", beside=True)

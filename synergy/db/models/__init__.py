@@ -11,7 +11,14 @@ from synergy.db.models.accounts import (
     TrustRow,
 )
 from synergy.db.models.base import Base
-from synergy.db.models.requests import BodyRow, ClassRow, QuarantineRow, RequestRow, StepRow
+from synergy.db.models.requests import (
+    BodyRow,
+    ClassRow,
+    OutboxRow,
+    QuarantineRow,
+    RequestRow,
+    StepRow,
+)
 from synergy.db.models.safety import (
     ArchiveRow,
     AuditRow,
@@ -46,6 +53,7 @@ __all__ = [
     "HourRow",
     "LeadershipRow",
     "LedgerHourRow",
+    "OutboxRow",
     "ProjectRow",
     "QuarantineRow",
     "RequestRow",

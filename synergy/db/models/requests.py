@@ -6,7 +6,7 @@ Why: what is filtered and sorted by has its index here. Must not know how a requ
 from datetime import datetime
 from typing import Final
 
-from sqlalchemy import ForeignKey, Index, String, text
+from sqlalchemy import BigInteger, ForeignKey, Index, String, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from synergy.core.declared.filters import REQUEST_FILTERS, SORT_KEYS
@@ -116,6 +116,16 @@ class StepRow(Base):
     event: Mapped[Event] = mapped_column(Word(Event, 32))
     round_id: Mapped[str | None] = mapped_column(Key(36))
     why: Mapped[str] = mapped_column(Prose)
+    reason: Mapped[Reason | None] = mapped_column(Word(Reason, 32))
+
+
+class OutboxRow(Base):
+    """How far somebody outside was told of the ledger: up to which number, by the name of what is
+    sent."""
+
+    __tablename__ = "outbox"
+    name: Mapped[str] = mapped_column(String(32), primary_key=True)
+    number: Mapped[int] = mapped_column(BigInteger)
 
 
 class QuarantineRow(Base):

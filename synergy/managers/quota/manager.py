@@ -13,7 +13,7 @@ import numpy as np
 from synergy.core.accounts import held_of, project_node
 from synergy.core.declared import answers, commands
 from synergy.core.errors import UpstreamUnavailable
-from synergy.core.events import ProjectsChanged, QuotaChanged
+from synergy.core.events import ProjectsChanged, QuotaChanged, ShortfallChanged
 from synergy.core.model import NOTHING, Resources
 from synergy.core.quota import Held, Owner, QuotaBook, QuotaState, QuotaTree, SharedSize
 from synergy.core.shares import Ints
@@ -69,7 +69,9 @@ class QuotaManager(Manager):
         self._warn(balance)
         if self._state is None or size.shared != self._size.shared:
             LOG.info("the shared quota is %s of %s", size.shared, state.total)
-        self._state, self._size, self._balance = state, size, balance
+        before, self._state, self._size, self._balance = self._size, state, size, balance
+        if size.shortfall != before.shortfall:
+            self._publish(ShortfallChanged(size.shortfall, before.shortfall))
         self._publish(QuotaChanged(state))  # at every pass: whoever missed one gets the next
         return None
 

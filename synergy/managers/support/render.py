@@ -73,6 +73,7 @@ def step_json(step: Step) -> answers.Step:
         "event": step.event.value,
         "round_id": step.round_id,
         "why": step.why,
+        "reason": step.reason.value if step.reason else None,
     }
 
 

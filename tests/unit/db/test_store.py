@@ -275,7 +275,7 @@ def test_an_upgrade_reads_the_reasons_of_old_rows_from_their_prose(tmp_path):
                 "VALUES (?, 1, 'p', 'u', 's', 'small', ?, 0, 0, 60, 0, ?, 1)",
                 (rid(number), state, why),
             )
-    database.upgrade(engine)
+    command.upgrade(database._alembic(engine), "0009")
     with engine.begin() as connection:  # as on a database that commits each step: once more
         connection.exec_driver_sql("UPDATE alembic_version SET version_num = '0008'")
         connection.exec_driver_sql("ALTER TABLE requests DROP COLUMN reason")
