@@ -22,6 +22,7 @@ from synergy.core.model import (
 
 QUOTA_KEY: Final = "quota"
 QUOTA_SPEC: Final = "synergy:quota"
+PREEMPTABLE_SPEC: Final = "lifecycle:preemptable"  # as Watcher reads it
 PARTITION_SPEC: Final = "synergy:partition"
 TTL_KEY: Final = "synergy:ttl_s"
 QOS_KEY: Final = "synergy:qos"
@@ -54,11 +55,13 @@ def request_options(
     """Return the quota, lifetime, QOS and nice of a request.
 
     The quota is named by metadata, else by the flavor's extra spec, else by a line of user-data,
-    else by the project's default. A lifetime can only be shorter than the project's.
+    else by the project's default.
+    A flavor whose servers may be preempted names the shared one. A lifetime can only be shorter
+    than the project's.
     Raises InvalidInput naming the key, the value and what is allowed.
     """
     quota, on_private_full = _quota(
-        project, metadata.get(QUOTA_KEY) or extra_specs.get(QUOTA_SPEC) or user_data_quota
+        project, metadata.get(QUOTA_KEY) or _flavors_quota(extra_specs) or user_data_quota
     )
     ttl_s = _integer(metadata, TTL_KEY, project.ttl_s, lowest=1, highest=2**31 - 1)
     qos = metadata.get(QOS_KEY, "normal")
@@ -94,6 +97,16 @@ def _quota(project: Project, named: str | None) -> tuple[QuotaKind, OnPrivateFul
             f"{QUOTA_KEY} is {named!r}, but must be one of private, shared"
         ) from error
     return quota, _when_private_is_full(quota, project)
+
+
+def _flavors_quota(extra_specs: Mapping[str, str]) -> str | None:
+    named = extra_specs.get(QUOTA_SPEC)
+    preemptable = extra_specs.get(PREEMPTABLE_SPEC, "false").strip().lower()
+    if preemptable not in ("true", "false"):
+        raise InvalidInput(
+            f"{PREEMPTABLE_SPEC} of the flavor is {preemptable[:40]!r}, but must be true or false"
+        )
+    return named or (QuotaKind.SHARED.value if preemptable == "true" else None)
 
 
 def _when_private_is_full(quota: QuotaKind, project: Project) -> OnPrivateFull:

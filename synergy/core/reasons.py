@@ -105,3 +105,69 @@ class Reason(StrEnum):
         "The private quotas exceed the cloud: nothing is shared now.",
         "Hosts are added or come back, or private quotas are lowered.",
     )
+    INVALID_REQUEST = (
+        "invalid_request",
+        "It asks for something in a form that is not allowed.",
+        "Nothing: it is rejected. Correct what the text names, and ask again.",
+    )
+    USER_WAITING_LIMIT = (
+        "user_waiting_limit",
+        "As many requests of its user wait as may.",
+        "Nothing: it is rejected. Ask again later, or raise ``max_waiting_per_user``.",
+    )
+    PROJECT_WAITING_LIMIT = (
+        "project_waiting_limit",
+        "As many requests of its project wait as may.",
+        "Nothing: it is rejected. Ask again later, or raise ``max_waiting``.",
+    )
+    NO_TRUST = (
+        "no_trust",
+        "Its token would not last until it starts, and no trust can be made with it.",
+        "Nothing: it is rejected. Ask with a token that may make trusts, such as a password's.",
+    )
+    OWNER_GONE = (
+        "owner_gone",
+        "Its user or its project was deleted or disabled.",
+        "Nothing: it is cancelled.",
+    )
+    CANCELLED = (
+        "cancelled",
+        "It was cancelled.",
+        "Nothing: somebody with the right to do so cancelled it.",
+    )
+    DELETED_BY_USER = (
+        "deleted_by_user",
+        "Its server was deleted while it waited.",
+        "Nothing: it is cancelled.",
+    )
+    UNREADABLE = (
+        "unreadable",
+        "Its message cannot be read, and is kept for a person.",
+        "``synergy request release``, once what the text names is corrected.",
+    )
+    NO_VALID_HOST = (
+        "no_valid_host",
+        "Nova found no host for it.",
+        "Nothing: Nova gave up its build. Ask again.",
+    )
+    RETRIES_EXHAUSTED = (
+        "retries_exhausted",
+        "Its build failed on every host that Nova tried.",
+        "Nothing: Nova gave up its build. Ask again, or look at the hosts.",
+    )
+    BUILD_ERROR = (
+        "build_error",
+        "Its build failed.",
+        "Nothing: Nova gave up its build. The server's fault says more.",
+    )
+    LIFETIME_OVER = (
+        "lifetime_over",
+        "Its lifetime on the shared quota is over.",
+        "Nothing: its server is ended as its project's ``expiry_action`` says.",
+    )
+
+
+def coded(reason: Reason, text: str) -> str:
+    """Return what a server's fault and the ledger say: the code first, which programs find there,
+    then a sentence."""
+    return f"{reason}: {text}"

@@ -21,6 +21,7 @@ from synergy.core.errors import Conflict, NotFound, SynergyError, UpstreamUnavai
 from synergy.core.events import ServersActive, ServersExpireSoon
 from synergy.core.lifecycle import Event, transition
 from synergy.core.model import ExpiryAction, Project, QuotaKind, Request, ServerStatus, State
+from synergy.core.reasons import Reason
 from synergy.managers.base import Manager, Publish, command, on
 from synergy.managers.support.render import instant_json
 from synergy.managers.support.watched_clock import Standing, WatchedClock
@@ -194,7 +195,9 @@ class ExpiryManager(Manager):
         allowed = [request for request in due if request.request_id in self._resumed]
         rest = [request for request in due if request.request_id not in self._resumed]
         chosen = (allowed or rest)[:most]
-        uow.requests.save([transition(request, Event.TTL_REACHED, now) for request in chosen])
+        uow.requests.save(
+            [transition(one, Event.TTL_REACHED, now, reason=Reason.LIFETIME_OVER) for one in chosen]
+        )
         if allowed:
             self._resumed -= {request.request_id for request in chosen}
             return len(due) - len(chosen)

@@ -54,7 +54,7 @@ def test_holding_and_releasing_a_request_makes_no_room(cloud):
         ids += cloud.create()
         cloud.run(1)
     assert Counter(cloud.states(ids)) == {"QUEUED": 3, "REJECTED": 20}
-    assert cloud.get(ids[-1]).why == "project_limit: 3 requests of project A wait already"
+    assert cloud.get(ids[-1]).why == "project_waiting_limit: 3 requests of project A wait already"
 
 
 def test_a_held_request_counts_and_a_cancelled_one_does_not(cloud):
@@ -66,7 +66,7 @@ def test_a_held_request_counts_and_a_cancelled_one_does_not(cloud):
     (other,) = cloud.create(user="anna")
     cloud.run(1)
     assert cloud.states([refused, other]) == ["REJECTED", "QUEUED"]
-    assert cloud.get(refused).why == "user_limit: 2 requests of this user wait already"
+    assert cloud.get(refused).why == "user_waiting_limit: 2 requests of this user wait already"
     cloud.command("queue", "cancel", request_id=second)
     ids = cloud.create(count=2)
     cloud.run(1)

@@ -112,7 +112,9 @@ def test_what_cannot_be_is_refused_at_once_and_its_user_reads_why(made, flavor, 
     (server,) = made.create(flavor, **metadata)
     made.run(1)
     assert made.states([server]) == ["REJECTED"]
-    assert made.get(server).reason is (Reason.NEVER_FITS if flavor == "giant" else None)
+    assert made.get(server).reason is (
+        Reason.NEVER_FITS if flavor == "giant" else Reason.INVALID_REQUEST
+    )
     assert fault in made.nova.show_server(server).fault
     with made.store.reading() as uow:
         assert uow.requests.bodies([server]) == {}

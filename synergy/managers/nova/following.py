@@ -11,8 +11,9 @@ from typing import Final
 from synergy.core.batches import handle_individually
 from synergy.core.lifecycle import IN_NOVA, WAITING, Event, Move, Unchanged
 from synergy.core.model import Request
+from synergy.core.reasons import Reason
 from synergy.core.reconcile import ABSENT, missed
-from synergy.managers.nova.moves import PAGE, Moves, forget_bodies
+from synergy.managers.nova.moves import OF_FAILURE, PAGE, Moves, forget_bodies
 from synergy.managers.scheduler.changes import resized
 from synergy.ports import (
     Clock,
@@ -137,7 +138,10 @@ class Following:
         host = Unchanged.HOST if view is None or event is Event.REMOVED else view.host
         launched_at = view.launched_at if view and event is Event.BOOTED else None
         at = told_at or launched_at or now
-        return self._moves.apply(request, event, at, host=host, why=_seen(request, event, view))
+        return self._moves.apply(
+            request, event, at, host=host, why=_seen(request, event, view),
+            reason=_reason(request, event, view),
+        )  # fmt: skip
 
 
 def missed_by(request: Request, view: ServerView | None) -> Event | None:
@@ -153,6 +157,14 @@ def _set_aside(lagging: Missed, error: Exception) -> None:
         "request %s cannot follow Nova by %s, and is left as it is", request.request_id, event,
         exc_info=error,
     )  # fmt: skip
+
+
+def _reason(request: Request, event: Event, view: ServerView | None) -> Reason | None:
+    if event is Event.REMOVED and request.state in WAITING:
+        return Reason.DELETED_BY_USER
+    if event is Event.BUILD_FAILED and view is not None and view.failure is not None:
+        return OF_FAILURE[view.failure]
+    return None
 
 
 def _seen(request: Request, event: Event, view: ServerView | None) -> str:

@@ -22,6 +22,12 @@ LOG = logging.getLogger(__name__)
 PAGE: Final = 1000
 _TO_BE_SENT: Final = WAITING | {State.DISPATCHING}
 
+OF_FAILURE: Final[Mapping[BuildFailure, Reason]] = {
+    BuildFailure.NO_VALID_HOST: Reason.NO_VALID_HOST,
+    BuildFailure.RETRIES_EXHAUSTED: Reason.RETRIES_EXHAUSTED,
+    BuildFailure.BUILD_ERROR: Reason.BUILD_ERROR,
+}
+
 
 class Moves:
     """What moves do beyond the request itself.

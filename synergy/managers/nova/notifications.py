@@ -18,7 +18,7 @@ from synergy.core.errors import UpstreamUnavailable
 from synergy.core.lifecycle import TERMINAL, Event, Unchanged
 from synergy.core.reconcile import possible_instant
 from synergy.managers.nova.following import Following
-from synergy.managers.nova.moves import Moves, forget_bodies
+from synergy.managers.nova.moves import OF_FAILURE, Moves, forget_bodies
 from synergy.ports import Clock, Notice, NoticeKind, Notices, Store
 
 LOG = logging.getLogger(__name__)
@@ -102,6 +102,7 @@ class Notifications:
                     notice.at,
                     host=_host(notice),
                     why=_why(notice),
+                    reason=OF_FAILURE.get(notice.failure) if notice.failure else None,
                 )
                 if move is not None and move.step is not None:
                     moves.append(move)

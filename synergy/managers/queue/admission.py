@@ -12,7 +12,7 @@ from synergy.core.lifecycle import Event, Move, transition
 from synergy.core.model import OnPrivateFull, Project, QuotaKind, Request, RequestClass
 from synergy.core.never import Ceilings
 from synergy.core.quota import QuotaState, QuotaTree
-from synergy.core.reasons import Reason
+from synergy.core.reasons import Reason, coded
 from synergy.managers.queue.limits import Room
 from synergy.ports import BuildRequest, Clock, Writing
 
@@ -45,7 +45,7 @@ class Admission:
     def first_step(self, uow: Writing, build: BuildRequest, project: Project, room: Room) -> Move:
         """Return the first step of a request: into the queue, or refused with a reason."""
         now = self._clock.now()
-        why = ""
+        reason, why = None, ""
         try:
             asked = request_options(
                 project,
@@ -55,7 +55,7 @@ class Admission:
                 qos_names=self._conf.qos_names,
             )
         except InvalidInput as error:
-            why = str(error)
+            reason, why = Reason.INVALID_REQUEST, coded(Reason.INVALID_REQUEST, str(error))
             asked = RequestOptions(
                 quota=QuotaKind.SHARED,
                 on_private_full=OnPrivateFull.REJECT,
@@ -73,10 +73,10 @@ class Admission:
             ttl_s=asked.ttl_s,
             constraints=with_partition(asked, build.constraints),
         )
-        reason = None
-        if not why and (never := self._never(kind)):
-            reason, why = Reason.NEVER_FITS, f"{Reason.NEVER_FITS}: {never}"
-        why = why or room.why_none(project, build.user_id)
+        if reason is None and (never := self._never(kind)):
+            reason, why = Reason.NEVER_FITS, coded(Reason.NEVER_FITS, never)
+        if reason is None and (full := room.why_none(project, build.user_id)):
+            reason, why = full
         request = Request(
             request_id=build.server_id,
             class_id=uow.requests.class_id(kind),
@@ -90,7 +90,7 @@ class Admission:
             changed_at=now,
             ttl_s=asked.ttl_s,
         )
-        if why:
+        if reason is not None:
             return transition(request, Event.REFUSED, now, why=why, reason=reason)
         room.add(project.project_id, build.user_id)
         return transition(request, Event.ADMITTED, now)

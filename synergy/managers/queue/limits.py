@@ -12,6 +12,7 @@ from typing import Final
 
 from synergy.core.errors import UpstreamUnavailable
 from synergy.core.model import Project
+from synergy.core.reasons import Reason, coded
 from synergy.managers.support.withdrawn import DeletedWaiting
 from synergy.ports import BuildRequest, Clock, Reading, Store
 
@@ -38,16 +39,19 @@ class Room:
         self._users[project_id, user_id] += 1
         self._projects[project_id] += 1
 
-    def why_none(self, project: Project, user_id: str) -> str:
-        """Return why an owner has no room, or ""."""
+    def why_none(self, project: Project, user_id: str) -> tuple[Reason, str] | None:
+        """Return why an owner has no room, as a code and in words; None if there is some."""
         if project.project_id not in self._counted:
-            return ""
+            return None
         mine, ours = self._users[project.project_id, user_id], self._projects[project.project_id]
         if mine >= project.max_waiting_per_user:
-            return f"user_limit: {mine} requests of this user wait already"
+            reason = Reason.USER_WAITING_LIMIT
+            return reason, coded(reason, f"{mine} requests of this user wait already")
         if ours >= project.max_waiting:
-            return f"project_limit: {ours} requests of project {project.name} wait already"
-        return ""
+            reason = Reason.PROJECT_WAITING_LIMIT
+            text = f"{ours} requests of project {project.name} wait already"
+            return reason, coded(reason, text)
+        return None
 
     def least(self, project: Project) -> int:
         """Return how many requests more each of a project's users could ask for, at least."""

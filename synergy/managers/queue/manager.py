@@ -32,7 +32,7 @@ from synergy.core.events import (
 )
 from synergy.core.lifecycle import Event, transition
 from synergy.core.model import State
-from synergy.core.reasons import Reason
+from synergy.core.reasons import Reason, coded
 from synergy.managers.base import Manager, Publish, command, on
 from synergy.managers.queue.admission import Admission
 from synergy.managers.queue.intake import BuildIntake
@@ -119,7 +119,8 @@ class QueueManager(Manager):
 
     @on(TokensRefused)
     def _refuse_without_token(self, fact: TokensRefused) -> None:
-        self._withdrawals.refuse(fact.request_ids, f"its token would not last: {fact.why}")
+        text = f"its token would not last: {fact.why}"
+        self._withdrawals.refuse(fact.request_ids, Reason.NO_TRUST, text)
 
     @on(OwnersGone)
     def _cancel_without_owner(self, fact: OwnersGone) -> None:
@@ -205,7 +206,8 @@ class QueueManager(Manager):
         if_match: Sequence[str] | None = None,
     ) -> answers.RequestRow:
         """Withdraw a waiting request; its server ends in ERROR with the reason."""
-        shown = self._move(request_id, Event.CANCELLED, why, if_match)
+        said = coded(Reason.CANCELLED, why)
+        shown = self._move(request_id, Event.CANCELLED, said, if_match, reason=Reason.CANCELLED)
         self._refusals.send()
         return shown
 

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from synergy.core.events import RequestsWithdrawn
 from synergy.core.lifecycle import WAITING, Event, transition
 from synergy.core.model import State
+from synergy.core.reasons import Reason, coded
 from synergy.managers.base import Publish
 from synergy.managers.queue.refusals import Refusals
 from synergy.ports import Clock, Store
@@ -24,13 +25,16 @@ class Withdrawals:
         self._clock, self._publish, self._store = clock, publish, store
         self._refusals = refusals
 
-    def refuse(self, request_ids: Sequence[str], why: str) -> None:
+    def refuse(self, request_ids: Sequence[str], reason: Reason, text: str) -> None:
         """Refuse those that still wait."""
+        why = coded(reason, text)
         with self._store.writing() as uow:
             found = uow.requests.find(request_ids).values()
             waiting = [one for one in found if one.state is State.QUEUED]
             now = self._clock.now()
-            uow.requests.save([transition(one, Event.REFUSED, now, why=why) for one in waiting])
+            uow.requests.save(
+                [transition(one, Event.REFUSED, now, why=why, reason=reason) for one in waiting]
+            )
             uow.commit()
         if waiting:
             self._publish(RequestsWithdrawn(tuple(waiting)))
@@ -50,8 +54,11 @@ class Withdrawals:
             page = uow.requests.search(
                 states=tuple(WAITING), project_id=project_id, user_id=user_id, limit=_PAGE
             )
-            now = self._clock.now()
-            uow.requests.save([transition(one, Event.CANCELLED, now, why=why) for one in page])
+            now, reason = self._clock.now(), Reason.OWNER_GONE
+            said = coded(reason, why)
+            uow.requests.save(
+                [transition(one, Event.CANCELLED, now, why=said, reason=reason) for one in page]
+            )
             uow.commit()
         if not page:
             return False

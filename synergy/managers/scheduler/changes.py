@@ -113,7 +113,8 @@ class ChangeDesk:
             blocked = book.blocks_shared(node, tree.amounts(more))
         if blocked is not None:
             why = f"{blocked}: to {change.kind} it needs {more} more of the {request.quota} quota"
-            return [transition(request, Event.CHANGE_REFUSED, now, why=why)], why
+            move = transition(request, Event.CHANGE_REFUSED, now, why=why, reason=blocked)
+            return [move], why
         if change.kind is ChangeKind.UNSHELVE:
             return [transition(request, Event.UNPARKED, now, why="unshelved by its user")], ""
         moves = []

@@ -18,7 +18,7 @@ from synergy.core.errors import NotFound, error_line
 from synergy.core.events import QuotaHeld, QuotaReleased, RequestsRefused, RequestsWithdrawn
 from synergy.core.lifecycle import Event, Move, Unchanged, transition
 from synergy.core.model import Request, State
-from synergy.core.reasons import Reason
+from synergy.core.reasons import Reason, coded
 from synergy.core.reconcile import ABSENT, missed
 from synergy.core.rounds import Decision, Outcome
 from synergy.managers.base import Publish
@@ -109,7 +109,8 @@ class Dispatcher:
             if request is None or request.state is not State.QUEUED:
                 LOG.error("request %s may have been sent: %s", request_id, why, exc_info=error)
                 return
-            uow.requests.save([transition(request, Event.UNREADABLE, self._clock.now(), why=why)])
+            now, reason = self._clock.now(), Reason.UNREADABLE
+            uow.requests.save([transition(request, Event.UNREADABLE, now, why=why, reason=reason)])
             uow.commit()
         LOG.error("request %s is QUARANTINED: %s", request_id, why, exc_info=error)
         self._publish(RequestsWithdrawn((request,)))
@@ -134,7 +135,9 @@ class Dispatcher:
                 elif overtaken := _overtaken(request, views.get(request_id), now):
                     moves.append(overtaken)
                 elif why := gone.get((request.project_id, request.user_id)):
-                    moves.append(transition(request, Event.CANCELLED, now, why=why))
+                    reason = Reason.OWNER_GONE
+                    said = coded(reason, why)
+                    moves.append(transition(request, Event.CANCELLED, now, why=said, reason=reason))
                 else:
                     moves.append(self._decided(uow, request, decision, now, round_id))
             uow.requests.save(moves)
@@ -178,7 +181,9 @@ class Dispatcher:
         When the broker takes none, it counts as a try of the first one only. What may have been
         sent stays in DISPATCHING until Nova was asked.
         """
-        outcome = {one: _Outcome(Event.UNREADABLE, why) for one, why in broken.items()}
+        outcome = {
+            one: _Outcome(Event.UNREADABLE, why, Reason.UNREADABLE) for one, why in broken.items()
+        }
         tried = ""
         for request_id, receipt in zip(
             parcels, self._conductor.build(list(parcels.values())), strict=True
@@ -186,7 +191,7 @@ class Dispatcher:
             if receipt.handed is Handed.SENT:
                 outcome[request_id] = _Outcome(Event.HANDED_OVER)
             elif receipt.handed is Handed.UNUSABLE:
-                outcome[request_id] = _Outcome(Event.UNREADABLE, receipt.why)
+                outcome[request_id] = _Outcome(Event.UNREADABLE, receipt.why, Reason.UNREADABLE)
             elif receipt.handed is Handed.UNKNOWN:
                 self._counts["unknown"] += 1
                 LOG.error("request %s may have been sent: %s", request_id, receipt.why)
@@ -246,9 +251,11 @@ def _overtaken(request: Request, view: ServerView | None, now: datetime) -> Move
     event = missed(request, status)
     if event is None:
         return None
-    why = "deleted by its user" if event is Event.REMOVED else "Nova had it already"
+    removed = event is Event.REMOVED
+    why = "deleted by its user" if removed else "Nova had it already"
+    reason = Reason.DELETED_BY_USER if removed else None
     host = Unchanged.HOST if view is None else view.host
-    return transition(request, event, now, why=why, host=host)
+    return transition(request, event, now, why=why, reason=reason, host=host)
 
 
 def _needs_no_body(move: Move) -> bool:

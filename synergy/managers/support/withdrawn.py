@@ -15,6 +15,7 @@ from synergy.core.errors import Conflict
 from synergy.core.events import RequestsWithdrawn
 from synergy.core.lifecycle import WAITING, Event, transition
 from synergy.core.model import Request
+from synergy.core.reasons import Reason
 from synergy.managers.base import Publish
 from synergy.ports import (
     Clock,
@@ -88,7 +89,16 @@ class DeletedWaiting:
                 gone = [request for request in found if request.state in WAITING]
                 now = self._clock.now()
                 uow.requests.save(
-                    [transition(one, Event.REMOVED, now, why="deleted by its user") for one in gone]
+                    [
+                        transition(
+                            one,
+                            Event.REMOVED,
+                            now,
+                            why="deleted by its user",
+                            reason=Reason.DELETED_BY_USER,
+                        )
+                        for one in gone
+                    ]
                 )
                 uow.requests.forget_bodies([one.request_id for one in gone])
                 uow.commit()

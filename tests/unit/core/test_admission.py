@@ -28,8 +28,18 @@ def asked(metadata=None, *, specs=None, line=None, **project):
          (QuotaKind.PRIVATE, OnPrivateFull.QUEUE)),
         ({"quota": "shared"}, {"synergy:quota": "private"}, None, DefaultQuota.PRIVATE,
          (QuotaKind.SHARED, OnPrivateFull.QUEUE)),
+        ({}, {"lifecycle:preemptable": "True"}, "private", DefaultQuota.PRIVATE,
+         (QuotaKind.SHARED, OnPrivateFull.QUEUE)),
+        ({}, {"lifecycle:preemptable": "false"}, None, DefaultQuota.PRIVATE,
+         (QuotaKind.PRIVATE, OnPrivateFull.QUEUE)),
+        ({}, {"lifecycle:preemptable": "true", "synergy:quota": "private"}, None,
+         DefaultQuota.SHARED, (QuotaKind.PRIVATE, OnPrivateFull.QUEUE)),
+        ({"quota": "private"}, {"lifecycle:preemptable": "true"}, None, DefaultQuota.SHARED,
+         (QuotaKind.PRIVATE, OnPrivateFull.QUEUE)),
     ],
-    ids=["private", "shared", "private first", "user-data", "flavor over user-data", "metadata first"],
+    ids=["private", "shared", "private first", "user-data", "flavor over user-data",
+         "metadata first", "preemptable", "not preemptable", "our own over preemptable",
+         "metadata over preemptable"],
 )  # fmt: skip
 def test_a_request_names_its_quota_else_the_project_does(metadata, specs, line, default, expected):
     found = asked(metadata, specs=specs, line=line, default_quota=default)
@@ -80,3 +90,9 @@ def test_billing_weighs_classes():
     assert billing(demand, weights) == pytest.approx(6.0)
     assert billing(demand, weights, maximum=True) == 4.0
     assert billing(Resources.of(DISK_GB=9), weights, maximum=True) == 0.0
+
+
+def test_a_flavor_that_is_preemptable_in_no_known_way_is_refused():
+    told = "lifecycle:preemptable of the flavor is 'maybe', but must be true or false"
+    with pytest.raises(InvalidInput, match=told):
+        asked(specs={"lifecycle:preemptable": "maybe"})
