@@ -37,6 +37,11 @@ _OPTIONS: Final = dict(opts.list_opts())
 _NOISY: Final = "oslo_messaging.notify.messaging"
 
 
+def list_opts() -> list[tuple[str | None, list[cfg.Opt]]]:
+    """Return the options of oslo.messaging by group."""
+    return list(opts.list_opts())
+
+
 def register(conf: cfg.ConfigOpts) -> None:
     """Register the options of oslo.messaging, with a topic and an exchange of Synergy's own."""
     conf.register_opts(_OPTIONS[None])

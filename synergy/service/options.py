@@ -253,6 +253,7 @@ def library_groups(auth_type: str = "password") -> dict[str, list[cfg.Opt]]:
         auth_token_options.list_auth_token_opts(),
         policy_options.list_opts(),
         middleware_options.list_opts_http_proxy_to_wsgi(),
+        notification_sink.list_opts(),
     ):
         for group, options in listed:
             found.setdefault(group or "DEFAULT", []).extend(options)
