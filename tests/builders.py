@@ -22,7 +22,7 @@ from synergy.core.model import (
 from synergy.core.priority import Scales, Weights
 from synergy.core.queue import WaitingQueue
 from synergy.core.quota import Held, QuotaBook, QuotaNode, QuotaState, QuotaTree
-from synergy.core.rounds import Discipline, Facts, Plan, Policy, Snapshot, decide
+from synergy.core.rounds import Discipline, Ends, Facts, Plan, Policy, Snapshot, decide
 from synergy.drivers.embedded.spec import CloudSpec, FlavorSpec, HostSpec, ProjectSpec
 from synergy.sim.engine import Engine, temporary_store
 
@@ -89,10 +89,14 @@ def snapshot_of(
     points: Mapping[int, float] | None = None,
     site: Sequence[float] | None = None,
     suspended: Sequence[int] = (),
+    ends: Sequence[tuple[float, int, int]] | None = None,
+    reserved: Mapping[int, Sequence[float]] | None = None,
+    reserve_depth: int = 1,
 ) -> tuple[Snapshot, Policy]:
     """Return what a round looks at, and how it decides.
 
-    Association n is the quota node `u<n>`; `nodes` may replace it or put others above it.
+    Association n is the quota node `u<n>`; `nodes` may replace it or put others above it. `ends`
+    are (seconds from now, association, VCPU); `reserved` is by class, numbered as `jobs` has them.
     """
     queue, at_s = WaitingQueue(), 1e6
     class_ids: dict[RequestClass, int] = {}
@@ -129,10 +133,19 @@ def snapshot_of(
         points=standing,
         highest_points=float(standing.max()),
         site=0.0 if site is None else np.array(site),
+        ends=None
+        if ends is None
+        else Ends.of(
+            ((at_s + after_s, tree.row[f"u{n}"], np.array([v])) for after_s, n, v in ends), 1
+        ),
+        reserved={
+            key: [at_s + after_s for after_s in many] for key, many in (reserved or {}).items()
+        },
     )
     policy = Policy(
         discipline=discipline,
         backfill_depth=backfill_depth,
+        reserve_depth=reserve_depth,
         round_size=round_size,
         weights=weights,
         scales=scales,

@@ -167,7 +167,7 @@ _BOUND: Final = (
 def _explained(found: Mapping[str, Any]) -> Pairs:
     """Return an explanation: text first, numbers after."""
     unblocked = found["unblocked_by"] or dict.fromkeys(
-        ("estimated_start", "enough_at", "releases", "smaller_flavors")
+        ("estimated_start", "reserved_at", "enough_at", "releases", "smaller_flavors")
     )
     first = {name: found[name] for name in ("text", "reason", "state", "position", "bounds")}
     last = {name: found[name] for name in ("priority", "round_id", "round_at", "age_s")}

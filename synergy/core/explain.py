@@ -184,6 +184,19 @@ def ahead(
     return count
 
 
+def reserved_at_s(
+    snapshot: Snapshot, plan: Plan, row: int, request_id: bytes, queued_at_s: float
+) -> float | None:
+    """Return from when a member of class `row` has what it asks for, if every lifetime is kept.
+
+    None where nothing is reserved for it; infinite where no end is known that frees enough.
+    """
+    first = int(snapshot.waiting.first[row] + plan.taken[row])
+    place = snapshot.waiting.lines[row].place_of(request_id, queued_at_s, first) - first
+    reserved = plan.reservations.get(row, ())
+    return reserved[place] if place < len(reserved) else None
+
+
 def _members_before(
     snapshot: Snapshot,
     plan: Plan,

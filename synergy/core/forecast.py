@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from synergy.core.explain import End
 from synergy.core.model import QuotaKind
 from synergy.core.quota import QuotaBook
-from synergy.core.rounds import NO_FACTS, Outcome, Plan, Policy, Snapshot, decide
+from synergy.core.rounds import NO_FACTS, Ends, Outcome, Plan, Policy, Snapshot, decide
 from synergy.core.rounds.checks import FORESEEABLE
 from synergy.core.shares import Ints
 
@@ -49,12 +49,19 @@ def forecast(
     heapq.heapify(queue)
     group_size = -(-len(queue) // max_rounds)
     found: dict[str, float] = {}
+    reserved = plan.reserved(snapshot.waiting.class_id)
     at_s = snapshot.at_s
     for _ in range(max_rounds):
         if not queue or wanted <= found.keys():
             break
         at_s = _release(queue, book, at_s, group_size)
-        now = replace(snapshot, waiting=waiting, at_s=at_s, book=book, rests={}, site=0.0)
+        known = None
+        if snapshot.ends is not None:
+            known = Ends.of(((s, leaf, row) for s, _, leaf, row in queue), len(book.pool))
+        now = replace(
+            snapshot, waiting=waiting, at_s=at_s, book=book, rests={}, site=0.0, ends=known,
+            reserved=reserved,
+        )  # fmt: skip
         next_plan = decide(now, NO_FACTS, policy, FORESEEABLE)
         book = next_plan.book
         for decision in next_plan.decisions:
@@ -65,6 +72,7 @@ def forecast(
         for end in ends_of(now, next_plan):
             heapq.heappush(queue, (end.at_s, serial, end.leaf, end.demand))
             serial += 1
+        reserved = next_plan.reserved(waiting.class_id)
         waiting = waiting.without(next_plan.taken)
     return Forecast(starts_s=found, until_s=at_s)
 

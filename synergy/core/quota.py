@@ -393,6 +393,22 @@ class QuotaBook:
         self._claim(owner, demand)
         self._resize_pool()
 
+    def release_private(self, node: int, demand: Ints) -> None:
+        """Subtract a server from the private usage."""
+        owner = self.tree.owner[node]
+        self.private_used[owner] -= demand
+        self.private_servers[owner] -= 1
+        self._claim(owner, -demand)
+        self._resize_pool()
+
+    def forget_claims(self) -> None:
+        """Drop what `reclaim` withheld: the next round claims for those that still wait."""
+        if not self.tree.lends:
+            return
+        for owner in np.flatnonzero((self.private_claimed != self.private_used).any(axis=1)):
+            self._claim(int(owner), self.private_used[owner] - self.private_claimed[owner])
+        self._resize_pool()
+
     def reclaim(self, node: int, demand: Ints, count: int) -> None:
         """Withhold from the pool what `count` waiting servers of an owner need, within its private
         quota. Otherwise borrowers would take lent capacity again as it comes back bit by bit."""

@@ -80,6 +80,16 @@ class Reason(StrEnum):
         "It would fit, but the round ended at others before it.",
         "The requests before it start; its own priority grows with its age.",
     )
+    RESERVED_FOR_OTHER = (
+        "reserved_for_other",
+        "It would fit, but what is free is reserved for a request with a higher priority.",
+        "The request before it starts. With a lifetime that ends before that it would start now.",
+    )
+    BACKFILL_WOULD_DELAY = (
+        "backfill_would_delay",
+        "It would fit, but its lifetime is too long: a request with a higher priority would wait.",
+        "The request before it starts; or a shorter lifetime (``synergy:ttl_s``).",
+    )
     DISPATCH_RETRY = (
         "dispatch_retry",
         "It could not be handed to Nova, and is tried again soon.",

@@ -96,6 +96,7 @@ def test_a_request_is_explained_with_the_numbers_that_bind_it(made, api):
         {"at": ends_at, "freed": {"MEMORY_MB": 2048, "VCPU": 8}, "servers": 1}
     ]
     assert (unblocked["enough_at"], unblocked["estimated_start"]) == (ends_at, ends_at)
+    assert unblocked["reserved_at"] == ends_at
     assert [flavor["name"] for flavor in unblocked["smaller_flavors"]] == ["medium", "small"]
     assert found["priority"]["priority"] >= found["priority"]["age"]
     assert found["round_id"] == api.as_admin().get("/v1/rounds/latest")["round"]["round_id"]
@@ -120,7 +121,8 @@ def test_a_private_request_is_told_of_no_end_that_does_not_help_it(made, api):
         "project C 0 of 1,024 are free."
     )
     assert found["unblocked_by"] == {
-        "releases": [], "enough_at": None, "estimated_start": None, "smaller_flavors": [],
+        "releases": [], "enough_at": None, "reserved_at": None, "estimated_start": None,
+        "smaller_flavors": [],
     }  # fmt: skip
 
 

@@ -364,6 +364,7 @@ class Unblocked(TypedDict):
 
     releases: list[Release]
     enough_at: At | None
+    reserved_at: At | None
     estimated_start: At | None
     smaller_flavors: list[SmallerFlavor]
 

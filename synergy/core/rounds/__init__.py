@@ -3,10 +3,12 @@
     snapshot, facts, policy -> decide -> plan: decisions, reasons, and what facts it lacked
 
 `snapshot` puts together what is known of the queue, `facts` is what only the cloud knows, `checks`
-is the list of what may keep a request from starting, `order` walks the queue by priority, and
-`decide` hands out the quotas. Must not know clocks, threads, Nova, SQL or configuration.
+is the list of what may keep a request from starting, `order` walks the queue by priority, `decide`
+hands out the quotas, and `backfill` says who may pass whom, by the `profile` of what will be free.
+`timeline` runs rounds forward. Must not know clocks, threads, Nova, SQL or configuration.
 """
 
+from synergy.core.rounds.backfill import RESERVING
 from synergy.core.rounds.decide import NO_FACTS, decide
 from synergy.core.rounds.facts import (
     Facts,
@@ -21,14 +23,17 @@ from synergy.core.rounds.facts import (
 )
 from synergy.core.rounds.plan import REASONS, Decision, Outcome, Plan
 from synergy.core.rounds.policy import Discipline, Policy
+from synergy.core.rounds.profile import Ends
 from synergy.core.rounds.snapshot import Snapshot, build_snapshot
 from synergy.core.rounds.terms import terms_on, weighted_terms
 
 __all__ = [
     "NO_FACTS",
     "REASONS",
+    "RESERVING",
     "Decision",
     "Discipline",
+    "Ends",
     "Facts",
     "Lack",
     "LacksGroup",

@@ -6,7 +6,7 @@ threads, Nova, SQL or configuration: everything arrives in the arguments. The or
 classes and decisions.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property, partial
 from math import inf
 from typing import Final
@@ -17,17 +17,20 @@ from synergy.core import priority
 from synergy.core.model import OnPrivateFull, QuotaKind
 from synergy.core.queue import ON_FULL, QUOTAS, may_borrow, may_own, refused_when_full
 from synergy.core.reasons import Reason
+from synergy.core.rounds.backfill import BACKFILLS, Backfill
 from synergy.core.rounds.checks import CHECKS, Check, Reject
 from synergy.core.rounds.facts import Facts, Lack
 from synergy.core.rounds.order import Order
 from synergy.core.rounds.plan import CODE, Decision, Outcome, Plan
-from synergy.core.rounds.policy import Discipline, Policy
+from synergy.core.rounds.policy import Policy
 from synergy.core.rounds.snapshot import Snapshot
 from synergy.core.rounds.terms import terms_on, weighted_terms
 from synergy.core.shares import Bools, Ints
 
 _OWN: Final = QUOTAS.index(QuotaKind.PRIVATE)
 _SHARED: Final = QUOTAS.index(QuotaKind.SHARED)
+_NARROW_AFTER: Final = 32  # requests that did not start
+_HINDERED: Final = [CODE[Reason.RESERVED_FOR_OTHER], CODE[Reason.BACKFILL_WOULD_DELAY]]
 _REJECT: Final = ON_FULL.index(OnPrivateFull.REJECT)
 NO_FACTS: Final = Facts()
 
@@ -66,6 +69,7 @@ class _Round:
         self.taken = np.zeros(len(waiting), dtype=np.int64)
         self.decisions: list[Decision] = []
         self.look_at_s = inf
+        self.reservations: Mapping[int, Sequence[float]] = {}
         # What a check closes for the rest of the round: a class, or every class of a shape.
         self.stopped: set[int] = set()
         self.open_shapes = np.ones(len(snapshot.demand), dtype=np.bool_)
@@ -90,6 +94,7 @@ class _Round:
             terms=self.terms,
             priority=self.priority,
             book=self.book,
+            reservations=self.reservations,
         )
 
     @cached_property
@@ -228,33 +233,65 @@ class _Round:
             self.reason[either & open_] = CODE[Reason.PRIORITY]
         open_ &= self._close_disabled(open_)
         open_ &= self._close_limited(open_)
-        rows = np.flatnonzero(open_)
-        present = np.bincount(self.waiting.shape[open_], minlength=len(self.snapshot.demand)) > 0
+        backfill = BACKFILLS[policy.discipline](self.snapshot, policy, book)
+        self._hand_out(np.flatnonzero(open_), backfill)
+        self.reservations = backfill.reservations
+        left = self._close_stopped(open_ & (self.reason == CODE[Reason.PRIORITY]))
+        fitting = self._fitting_shapes()[self.waiting.shape]
+        rows = np.flatnonzero(left & fitting)
+        if (may := backfill.candidates(rows)) is not None:
+            endless = self.waiting.ttl_s[rows[~may]] <= 0
+            self.reason[rows[~may]] = np.where(endless, *_HINDERED)
+        hindered = np.isin(self.reason, _HINDERED)
+        self.reason[(left | hindered) & ~fitting] = CODE[Reason.NO_FREE_QUOTA]
+
+    def _hand_out(self, rows: Ints, backfill: Backfill) -> None:
+        """Hand the shared quota out to classes by priority, and behind those that it cannot hold
+        as the policy says."""
+        book, present = self.book, np.zeros(len(self.snapshot.demand), dtype=np.bool_)
+        present[self.waiting.shape[rows]] = True
         order, fitting = self.order(rows, QuotaKind.SHARED), self._fitting_shapes() & present
-        passed_over: set[tuple[int, int]] = set()
         self.stopped.clear()
-        while fitting.any() and (row := next(order, None)) is not None:
-            if self.full:
+        by_priority, failed = True, 0
+        while not self.full and (backfill.reserves_more or fitting.any()):
+            row = next(order, None)
+            if row is None:
                 break
-            leaf, demand = self._leaf(row), self._demand(row)
-            blocked = book.blocks_shared(leaf, demand)
-            bound = int(self.waiting.association[row]), int(self.waiting.shape[row])
+            blocked = book.blocks_shared(self._leaf(row), self._demand(row))
             if blocked is None:
-                if not self._is_stopped(row, order):
-                    book.hold_shared(leaf, demand)
-                    self.take(order, row, Outcome.DISPATCH, quota=QuotaKind.SHARED)
-                fitting = self._fitting_shapes() & present
+                hindered = backfill.hinders(row)
+                if hindered is None:
+                    if not self._is_stopped(row, order):
+                        self._borrow(order, row)
+                        backfill.starts(row)
+                    fitting = self._fitting_shapes() & present
+                    continue
+                self.reason[row] = CODE[hindered]
             elif blocked is not Reason.NO_FREE_QUOTA:
                 self.reason[row] = CODE[blocked]  # its own limit stops it, and nobody behind it
-            elif bound in passed_over:
                 continue
-            elif policy.discipline is Discipline.FIFO or len(passed_over) >= policy.backfill_depth:
+            elif not backfill.passes(row):
                 break
-            else:
-                passed_over.add(bound)
-        left = self._close_stopped(open_ & (self.reason == CODE[Reason.PRIORITY]))
-        full = left & ~fitting[self.waiting.shape]
-        self.reason[full] = CODE[Reason.NO_FREE_QUOTA]
+            failed += 1
+            if backfill.reserves_more:
+                order.pass_by()
+            elif by_priority and (ranks := backfill.ranks()) is not None:
+                by_priority = False
+                order = Order(self.waiting, rows, self.taken, ranks, lambda at, _: float(ranks[at]))
+            if failed >= _NARROW_AFTER:
+                failed = 0
+                self._narrow(order, rows[fitting[self.waiting.shape[rows]]], rows, backfill)
+
+    def _borrow(self, order: Order, row: int) -> None:
+        """Let the request at hand start on the shared quota."""
+        self.book.hold_shared(self._leaf(row), self._demand(row))
+        self.take(order, row, Outcome.DISPATCH, quota=QuotaKind.SHARED)
+
+    def _narrow(self, order: Order, fitting: Ints, rows: Ints, backfill: Backfill) -> None:
+        """Leave out, of `rows`, whatever cannot start beside what is reserved: of many that do not
+        fit, looking at one after the other would cost more."""
+        if (may := backfill.candidates(fitting)) is not None:
+            order.leave_out(np.setdiff1d(rows, fitting[may], assume_unique=True))
 
     def _may_ever_borrow(self, either: Bools) -> Bools:
         """Leave those that may use either quota, and could never use the shared one, to wait for

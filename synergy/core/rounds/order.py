@@ -44,6 +44,7 @@ class Order(Iterator[int]):
         self._waiting, self._taken, self._ranks = waiting, taken, ranks
         self._rank_at, self._chunk_size = rank_at, _FIRST_CHUNK
         self._left_out = np.zeros(len(waiting), dtype=np.bool_)
+        self._passed: dict[int, int] = {}  # members that were passed by, by row
         self._chunk: list[_Entry] = []
         self._heap: list[_Entry] = []
         self._rest = rows
@@ -70,12 +71,22 @@ class Order(Iterator[int]):
                 return self._at[3]
 
     def take(self) -> tuple[str, float]:
-        """Take the request at hand, line up the next of its class, and return its id and when it
-        was queued."""
+        """Take a request of the class at hand, line up the next one, and return its id and when it
+        was queued. It is the oldest of the class, whichever was looked at: they are alike."""
         _, queued_at_s, key, row = self._at
+        if self._passed.get(row):
+            line, position = self._waiting.lines[row], int(self._waiting.first[row])
+            position += int(self._taken[row])
+            queued_at_s, key = line.queued_at_s[position], line.id_at(position)
         self._taken[row] += 1
         self._line_up(row)
         return str(UUID(bytes=key)), queued_at_s
+
+    def pass_by(self) -> None:
+        """Leave the request at hand where it is, and line up the next of its class."""
+        row = self._at[3]
+        self._passed[row] = self._passed.get(row, 0) + 1
+        self._line_up(row)
 
     def leave_out(self, rows: Ints) -> None:
         """Leave out these classes from now on."""
@@ -85,7 +96,7 @@ class Order(Iterator[int]):
     def _line_up(self, row: int) -> None:
         """Put the oldest member of a class that was not taken yet where it belongs."""
         line = self._waiting.lines[row]
-        position = int(self._waiting.first[row] + self._taken[row])
+        position = int(self._waiting.first[row] + self._taken[row]) + self._passed.get(row, 0)
         if position < self._waiting.end[row]:
             queued_at_s = line.queued_at_s[position]
             rank = self._rank_at(row, queued_at_s)

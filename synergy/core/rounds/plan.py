@@ -1,7 +1,7 @@
 """What a round decided, as values."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final
 
@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from synergy.core import priority
 from synergy.core.model import QuotaKind
-from synergy.core.queue import QUOTAS
+from synergy.core.queue import QUOTAS, Int32s
 from synergy.core.quota import QuotaBook
 from synergy.core.reasons import Reason
 from synergy.core.rounds.facts import Lack
@@ -62,6 +62,9 @@ class Plan:
     terms       the weighted terms of each class's oldest member at the start of the round
     priority    shape (c,), their sums
     book        the accounting with all decisions in it
+    reservations  by class row, the instants from which its members that wait, the oldest first,
+                have what they ask for if every lifetime is kept, epoch seconds; infinite where no
+                end is known that frees enough. Only of those that the policy reserves for
     """
 
     decisions: tuple[Decision, ...]
@@ -74,6 +77,14 @@ class Plan:
     terms: priority.Terms
     priority: Floats
     book: QuotaBook
+    reservations: Mapping[int, Sequence[float]] = field(default_factory=dict)
+
+    def reserved(self, class_ids: Int32s) -> dict[int, Sequence[float]]:
+        """Return the reservations by class_id, for the snapshot of the next round.
+
+        class_ids  shape (c,), of the snapshot that was decided
+        """
+        return {int(class_ids[row]): at_s for row, at_s in self.reservations.items()}
 
     def reason_of(self, class_row: int) -> Reason:
         """Return why the members of a class that still wait do so."""

@@ -11,6 +11,9 @@ class Discipline(StrEnum):
 
     FIFO = "fifo"
     GREEDY = "greedy"
+    EASY = "easy"
+    EASY_SJBF = "easy_sjbf"
+    CONSERVATIVE = "conservative"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,12 +24,16 @@ class Policy:
     backfill_depth  greedy: how many users' different demands that the pool cannot hold are passed
                     over; requests that differ in lifetime, QOS or nice only meet the same bound,
                     so they count once
+    reserve_depth   easy, easy_sjbf: how many requests that the pool cannot hold have a reservation
+    most_reserved   conservative: how many requests have a reservation at most
     round_size      most requests that one round lets go; the next round, with news of what
                     happened meanwhile, takes up the rest
     """
 
-    discipline: Discipline = Discipline.GREEDY
+    discipline: Discipline = Discipline.EASY
     backfill_depth: int = 100
+    reserve_depth: int = 1
+    most_reserved: int = 10_000
     round_size: int = 1_000
     weights: Weights = Weights()
     scales: Scales = Scales()

@@ -6,8 +6,10 @@ answers would differ. Must not know where any of it comes from.
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import numpy as np
+import numpy.typing as npt
 
 from synergy.core.accounts import user_node
 from synergy.core.events import FactorsChanged
@@ -15,9 +17,11 @@ from synergy.core.priority import Column
 from synergy.core.queue import Waiting, numbers_in
 from synergy.core.quota import Held, QuotaBook, QuotaTree
 from synergy.core.rounds.facts import Shape
+from synergy.core.rounds.profile import Ends
 from synergy.core.shares import Bools, Floats, Ints
 
 Tried = tuple[int, Shape]  # association_id and what it asks for: whom a failed build is about
+_Number = TypeVar("_Number", bound=np.generic)
 NO_FACTORS = FactorsChanged(np.zeros(0), np.zeros(0), 0.0)
 
 
@@ -37,6 +41,10 @@ class Snapshot:
     rests       what Nova found no host for although Placement named one, by association_id and
                 shape, and until when it rests, epoch seconds; after it one may be tried, and while
                 that one is under way the rest has no end (infinite)
+    ends        when what is held on the shared quota expires; None when that is not known, and
+                nothing is reserved
+    reserved    instants at which members of a class, by class_id and the oldest first, start at the
+                latest by an earlier round's plan, epoch seconds; in order
     site        shape (c,), points of the site's own factors, or one number for all
     """
 
@@ -51,6 +59,8 @@ class Snapshot:
     demand: Ints
     never: Mapping[int, str] = field(default_factory=dict)
     rests: Mapping[Tried, float] = field(default_factory=dict)
+    ends: Ends | None = None
+    reserved: Mapping[int, Sequence[float]] = field(default_factory=dict)
     site: Column = 0.0
 
     def tried_at(self, row: int) -> Tried:
@@ -74,6 +84,8 @@ def build_snapshot(
     never: Mapping[int, str] | None = None,
     rests: Mapping[Tried, float] | None = None,
     site: Column = 0.0,
+    ends: Ends | None = None,
+    reserved: Mapping[int, Sequence[float]] | None = None,
 ) -> Snapshot:
     """Return the snapshot of a round.
 
@@ -81,6 +93,7 @@ def build_snapshot(
     held       what holds quota now
     factors    of the associations; those that are not in it yet have none
     suspended  associations whose project takes no new servers
+    ends       of what is held on the shared quota; None when no end can be relied on
     """
     width = max(1 + int(waiting.association.max(initial=0)), len(factors.factors))
     leaf = np.zeros(width, dtype=np.int64)
@@ -91,8 +104,8 @@ def build_snapshot(
     return Snapshot(
         waiting=waiting,
         at_s=at_s,
-        fairshare=_widened(factors.factors, width),
-        points=_widened(factors.points, width),
+        fairshare=widened(factors.factors, width),
+        points=widened(factors.points, width),
         highest_points=factors.highest_points,
         leaf=leaf,
         suspended=closed,
@@ -101,6 +114,8 @@ def build_snapshot(
         never=never or {},
         rests=rests or {},
         site=site,
+        ends=ends,
+        reserved=reserved or {},
     )
 
 
@@ -112,5 +127,9 @@ def demand_over(waiting: Waiting, resource_classes: Sequence[str]) -> Ints:
     return demand
 
 
-def _widened(column: Floats, width: int) -> Floats:
-    return np.concatenate([column, np.zeros(width - len(column))])
+def widened(column: npt.NDArray[_Number], width: int) -> npt.NDArray[_Number]:
+    """Return a column of at least `width` entries; those that it lacks are 0."""
+    missing = width - len(column)
+    return (
+        np.concatenate([column, np.zeros(missing, dtype=column.dtype)]) if missing > 0 else column
+    )

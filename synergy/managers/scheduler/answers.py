@@ -8,6 +8,7 @@ import logging
 import uuid
 from collections.abc import Sequence
 from itertools import islice
+from math import inf
 from typing import Final
 
 from synergy.core import explain, words
@@ -112,6 +113,7 @@ class Answers:
                 for one in next_ends
             ],
             "enough_at": at_json(enough_s),
+            "reserved_at": at_json(seen.reserved_at_s()),
             "estimated_start": at_json(found.starts_s.get(seen.request.request_id)),
             "smaller_flavors": [
                 {"name": flavor.name, "demand": dict(flavor.demand)}
@@ -188,6 +190,12 @@ class _Seen:
         return explain.ahead(
             latest.snapshot, latest.plan, latest.policy, self.row, key, self._queued_s
         )
+
+    def reserved_at_s(self) -> float | None:
+        """Return from when it has what it asks for, None when nothing is reserved for it."""
+        key, snapshot = uuid.UUID(self.request.request_id).bytes, self.latest.snapshot
+        at_s = explain.reserved_at_s(snapshot, self.latest.plan, self.row, key, self._queued_s)
+        return None if at_s == inf else at_s
 
     def terms(self) -> Terms:
         latest = self.latest

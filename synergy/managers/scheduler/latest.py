@@ -3,7 +3,7 @@
 Must not know who asks.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Final
@@ -17,7 +17,7 @@ from synergy.core.model import QuotaKind, Request, State
 from synergy.core.queue import Waiting
 from synergy.core.quota import QuotaTree
 from synergy.core.reasons import Reason
-from synergy.core.rounds import REASONS, Plan, Policy, Snapshot
+from synergy.core.rounds import REASONS, RESERVING, Ends, Plan, Policy, Snapshot
 from synergy.managers.support.render import instant_json
 from synergy.ports import Reading
 
@@ -53,6 +53,11 @@ class Latest:
     def left(self) -> Waiting:
         """Return the queue without what the round let go."""
         return self.snapshot.waiting.without(self.plan.taken)
+
+    def reservations(self) -> dict[int, Sequence[float]]:
+        """Return, by class_id, from when its members that wait, the oldest first, have what they
+        ask for at the latest, epoch seconds."""
+        return self.plan.reserved(self.snapshot.waiting.class_id)
 
     @staticmethod
     def row_left(left: Waiting, request: Request) -> int | None:
@@ -108,6 +113,17 @@ def ends_now(uow: Reading, tree: QuotaTree, now: datetime) -> list[End]:
             )
         )
     return found
+
+
+def ends_known(uow: Reading, tree: QuotaTree, policy: Policy, now: datetime) -> Ends | None:
+    """Return the ends of lifetimes that a round may rely on.
+
+    None where its policy does not look at them, and while expiry is suspended: nothing ends then.
+    """
+    if policy.discipline not in RESERVING or uow.safety.brake() is not None:
+        return None
+    ends = ((end.at_s, end.leaf, end.demand) for end in ends_now(uow, tree, now))
+    return Ends.of(ends, len(tree.resource_classes))
 
 
 def suspended_associations(uow: Reading) -> frozenset[int]:

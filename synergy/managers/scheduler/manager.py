@@ -53,7 +53,12 @@ from synergy.managers.scheduler.backoff import NoHostBackoff
 from synergy.managers.scheduler.changes import ChangeDesk
 from synergy.managers.scheduler.dispatch import Dispatcher
 from synergy.managers.scheduler.facts import CloudFacts
-from synergy.managers.scheduler.latest import Latest, reason_of, suspended_associations
+from synergy.managers.scheduler.latest import (
+    Latest,
+    ends_known,
+    reason_of,
+    suspended_associations,
+)
 from synergy.managers.scheduler.ranking import SitePoints
 from synergy.managers.scheduler.what_if import WhatIf
 from synergy.managers.support.owners import Owners
@@ -91,7 +96,7 @@ class SchedulerManager(Manager):
     options = (
         cfg.StrOpt(
             "discipline",
-            default=Discipline.GREEDY.value,
+            default=Discipline.EASY.value,
             choices=[
                 (
                     Discipline.FIFO.value,
@@ -100,6 +105,21 @@ class SchedulerManager(Manager):
                 (
                     Discipline.GREEDY.value,
                     "What does not fit is passed over, up to backfill_depth times.",
+                ),
+                (
+                    Discipline.EASY.value,
+                    (
+                        "The first reserve_depth requests that do not fit have a reservation at "
+                        "the earliest instant known from lifetimes; who does not delay them passes."
+                    ),
+                ),
+                (
+                    Discipline.EASY_SJBF.value,
+                    "Likewise, and of those that pass the shortest lifetime goes first.",
+                ),
+                (
+                    Discipline.CONSERVATIVE.value,
+                    "Every request has a reservation, up to most_reserved; who delays none passes.",
                 ),
             ],
             mutable=True,
@@ -114,6 +134,24 @@ class SchedulerManager(Manager):
             mutable=True,
             help="How many different demands of users a greedy round may pass over because they do "
             "not fit; those that differ in lifetime, QOS or nice only count once.",
+        ),
+        cfg.IntOpt(
+            "reserve_depth",
+            default=1,
+            min=1,
+            max=1000,
+            mutable=True,
+            help="With discipline easy or easy_sjbf: how many requests that the shared quota "
+            "cannot hold have a reservation.",
+        ),
+        cfg.IntOpt(
+            "most_reserved",
+            default=1000,
+            min=1,
+            max=100_000,
+            mutable=True,
+            help="With discipline conservative: how many requests have a reservation; those behind "
+            "them wait until some of these have started.",
         ),
         cfg.FloatOpt(
             "debounce_s",
@@ -185,6 +223,7 @@ class SchedulerManager(Manager):
         self._told_s = float("-inf")
         self._again = False
         self._backoff = NoHostBackoff()
+        self._reserved: dict[int, Sequence[float]] = {}
 
     def setup(self) -> None:
         self._changes.on_arrival(self._wake)
@@ -301,10 +340,12 @@ class SchedulerManager(Manager):
             if self._suspended is None:
                 self._suspended = suspended_associations(uow)
                 self._site.associations = {a.association_id: a for a in uow.projects.associations()}
-            held = uow.requests.held()
-        self._wake_delayed(self._queue)
-        policy = self._policy()
-        snapshot = self._snapshot(state, self._queue, [held_of(*entry) for entry in held])
+            held = [held_of(*entry) for entry in uow.requests.held()]
+            self._wake_delayed(self._queue)
+            policy = self._policy()
+            snapshot = self._snapshot(state, self._queue, held)
+            ends = ends_known(uow, snapshot.book.tree, policy, self._clock.now())
+        snapshot = replace(snapshot, ends=ends, reserved=self._reserved)
         try:
             plan, _ = self._cloud.decide(snapshot, policy)
             views = self._dispatcher.views_of(plan.decisions)
@@ -318,6 +359,7 @@ class SchedulerManager(Manager):
         self.counts["rounds"] += 1
         latest = Latest.of(round_id, self._clock.now(), snapshot, plan, policy)
         self._keep(latest)
+        self._reserved = latest.reservations()
         self._again |= not plan.complete
         if plan.decisions:
             self._act(self._queue, latest, views)
@@ -379,6 +421,8 @@ class SchedulerManager(Manager):
         return Policy(
             discipline=Discipline(conf.discipline),
             backfill_depth=conf.backfill_depth,
+            reserve_depth=conf.reserve_depth,
+            most_reserved=conf.most_reserved,
             round_size=conf.round_size,
             weights=ranking.read_weights(conf),
             scales=ranking.read_scales(conf),

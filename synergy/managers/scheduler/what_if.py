@@ -46,6 +46,7 @@ from synergy.managers.scheduler.latest import (
     Latest,
     at_json,
     bound_json,
+    ends_known,
     ends_now,
     round_json,
     suspended_associations,
@@ -187,6 +188,7 @@ class WhatIf:
         with self._store.reading() as uow:
             held = [held_of(*entry) for entry in uow.requests.held()]
             suspended = suspended_associations(uow)
+            ends = ends_known(uow, tree, latest.policy, now)
         before = latest.snapshot
         waiting, row = left.with_class(kind, ids, queued_at_s)
         snapshot = build_snapshot(
@@ -199,6 +201,8 @@ class WhatIf:
             never=_never(before, tree, kind, waiting, row),
             rests=before.rests,
             site=self._site.points(waiting, now.timestamp()),
+            ends=ends,
+            reserved=latest.reservations(),
         )
         # A round that other requests fill would say nothing of these.
         policy = replace(latest.policy, round_size=1 + waiting.request_count)

@@ -1,0 +1,244 @@
+"""What happens behind a request that the shared quota cannot hold now: one class a policy.
+
+Why: a policy is a choice of whom to let pass, and nothing else, so a new one is a class and an
+entry in BACKFILLS. A round asks it at two places: about the first request that does not fit, and
+about each later one that would. Must not know private quotas, checks, or how the queue is walked.
+
+    fifo          nobody passes
+    greedy        whoever fits passes
+    easy          whoever fits passes, unless it delays the first few that wait
+    easy_sjbf     the same, and of those that pass the shortest lifetime goes first
+    conservative  whoever fits passes, unless it delays anybody before it
+"""
+
+from collections.abc import Mapping, Sequence
+from math import inf
+from typing import Final
+
+import numpy as np
+
+from synergy.core.quota import QuotaBook
+from synergy.core.reasons import Reason
+from synergy.core.rounds.policy import Discipline, Policy
+from synergy.core.rounds.profile import Profile
+from synergy.core.rounds.snapshot import Snapshot
+from synergy.core.shares import Bools, Floats, Ints
+
+
+class Backfill:
+    """How a round goes on behind a request that the pool cannot hold; made for one round.
+
+    reservations  instants from which members of a class, by row and the oldest first, have what
+                  they ask for, epoch seconds; infinite where no end is known that frees enough
+    """
+
+    @property
+    def reserves_more(self) -> bool:
+        """Whether the next request, of the same class too, is given a reservation if it has to
+        wait: it is looked at then even when nothing can start."""
+        return False
+
+    def __init__(self, snapshot: Snapshot, policy: Policy, book: QuotaBook) -> None:
+        self.snapshot, self.policy, self.book = snapshot, policy, book
+        self.reservations: dict[int, list[float]] = {}
+
+    def passes(self, row: int) -> bool:
+        """Count a request of a class that the pool cannot hold; tell whether others may pass it."""
+        raise NotImplementedError
+
+    def hinders(self, row: int) -> Reason | None:
+        """Return why a request of a class that fits now has to wait all the same."""
+        return None
+
+    def starts(self, row: int) -> None:
+        """Count a request of a class that starts."""
+
+    def candidates(self, rows: Ints) -> Bools | None:
+        """Return, shape (len(rows),), which classes may still start; None when any may."""
+        return None
+
+    def ranks(self) -> Floats | None:
+        """Return the order of those that pass, shape (c,), the highest first; None by priority."""
+        return None
+
+
+class Fifo(Backfill):
+    """Nobody passes."""
+
+    def passes(self, row: int) -> bool:
+        return False
+
+
+class Greedy(Backfill):
+    """Whoever fits passes, up to a number of different demands of users."""
+
+    def __init__(self, snapshot: Snapshot, policy: Policy, book: QuotaBook) -> None:
+        super().__init__(snapshot, policy, book)
+        self._passed: set[tuple[int, int]] = set()
+
+    def passes(self, row: int) -> bool:
+        waiting = self.snapshot.waiting
+        bound = int(waiting.association[row]), int(waiting.shape[row])
+        if bound not in self._passed and len(self._passed) >= self.policy.backfill_depth:
+            return False
+        self._passed.add(bound)
+        return True
+
+
+class _Reserving(Backfill):
+    """Keeps reservations in a profile of what will be free."""
+
+    def __init__(self, snapshot: Snapshot, policy: Policy, book: QuotaBook) -> None:
+        super().__init__(snapshot, policy, book)
+        self._made: Profile | None = None
+        self._started: list[int] = []  # rows of what started before it was made
+        waiting = snapshot.waiting
+        self._lifetime_s: Floats = np.where(waiting.ttl_s > 0, waiting.ttl_s, inf)
+
+    @property
+    def profile(self) -> Profile | None:
+        """What will be free; made when it is first needed, None when no end is known."""
+        if self._made is None and self.snapshot.ends is not None:
+            self._made = Profile(self.book, self.snapshot.ends, self.snapshot.at_s)
+            for row in self._started:  # the book has them already; their ends are new
+                leaf, demand, lifetime_s = self.request(row)
+                self._made.take(leaf, -demand, self.snapshot.at_s + lifetime_s, inf)
+        return self._made
+
+    def request(self, row: int) -> tuple[int, Ints, float]:
+        """Return leaf, demand and lifetime in seconds of the requests of a class."""
+        waiting = self.snapshot.waiting
+        return (
+            int(self.snapshot.leaf[waiting.association[row]]),
+            self.snapshot.demand[waiting.shape[row]],
+            float(self._lifetime_s[row]),
+        )
+
+    def reserve(self, row: int, profile: Profile) -> float:
+        """Give a request of a class the earliest instant from which it fits, and return that."""
+        leaf, demand, lifetime_s = self.request(row)
+        begin_s = profile.earliest_s(leaf, demand, lifetime_s)
+        if begin_s < inf:
+            profile.take(leaf, demand, begin_s, lifetime_s)
+        self.reservations.setdefault(row, []).append(begin_s)
+        return begin_s
+
+    def starts(self, row: int) -> None:
+        if self._made is None:
+            self._started.append(row)
+        else:
+            leaf, demand, lifetime_s = self.request(row)
+            self._made.take(leaf, demand, self.snapshot.at_s, lifetime_s)
+
+    def hinders(self, row: int) -> Reason | None:
+        if self._made is None or self._made.fits_now(*self.request(row)):
+            return None
+        endless = self._lifetime_s[row] == inf
+        return Reason.RESERVED_FOR_OTHER if endless else Reason.BACKFILL_WOULD_DELAY
+
+
+class Easy(_Reserving):
+    """Whoever fits passes, unless it delays one of the first that do not fit (Lifka 1995)."""
+
+    def passes(self, row: int) -> bool:
+        profile = self.profile
+        if profile is not None and self._count < self.policy.reserve_depth:
+            self.reserve(row, profile)
+        return True
+
+    @property
+    def reserves_more(self) -> bool:
+        return self.profile is not None and self._count < self.policy.reserve_depth
+
+    @property
+    def _count(self) -> int:
+        return sum(map(len, self.reservations.values()))
+
+    def candidates(self, rows: Ints) -> Bools | None:
+        if self._made is None:
+            return None
+        demand = self.snapshot.demand[self.snapshot.waiting.shape[rows]]
+        return self._made.may_fit_now(demand, self._lifetime_s[rows])
+
+
+class EasyShortestFirst(Easy):
+    """Easy, where of those that pass the shortest lifetime goes first (Tsafrir 2007)."""
+
+    def ranks(self) -> Floats | None:
+        return -self._lifetime_s
+
+
+class Conservative(_Reserving):
+    """Whoever fits passes, unless it delays anybody before it.
+
+    What an earlier round reserved is kept, and moves to an earlier instant where there is room
+    now, in the order of the queue; so no reservation moves later by our own doing. Members of a
+    class are alike: the oldest has the earliest of their instants.
+    """
+
+    def __init__(self, snapshot: Snapshot, policy: Policy, book: QuotaBook) -> None:
+        super().__init__(snapshot, policy, book)
+        self._kept = self._keep_reserved(snapshot.reserved) if snapshot.reserved else {}
+        self._made_count = 0
+
+    @property
+    def reserves_more(self) -> bool:
+        return self.profile is not None
+
+    def passes(self, row: int) -> bool:
+        profile = self.profile
+        if profile is None:
+            return True
+        if self._made_count >= self.policy.most_reserved:
+            return False
+        self._lift(row, profile)
+        self.reserve(row, profile)
+        self._made_count += 1
+        return True
+
+    def hinders(self, row: int) -> Reason | None:
+        profile = self.profile
+        if profile is None:
+            return None
+        self._lift(row, profile)
+        reason = super().hinders(row)
+        if reason is not None:
+            self.reserve(row, profile)
+            self._made_count += 1
+        return reason
+
+    def _keep_reserved(self, reserved: Mapping[int, Sequence[float]]) -> dict[int, list[float]]:
+        """Take what was reserved; what does not fit there any more moves to a later instant."""
+        profile, kept = self.profile, dict[int, list[float]]()
+        if profile is None:
+            return kept
+        waiting, now_s = self.snapshot.waiting, self.snapshot.at_s
+        count = waiting.end - waiting.first
+        entries = [
+            (begin_s, row)
+            for row, class_id in enumerate(waiting.class_id.tolist())
+            for begin_s in sorted(reserved.get(class_id, ()))[: count[row]]
+        ]
+        for wanted_s, row in sorted(entries):
+            leaf, demand, lifetime_s = self.request(row)
+            begin_s = profile.earliest_s(leaf, demand, lifetime_s, not_before_s=wanted_s)
+            if begin_s < inf:
+                profile.take(leaf, demand, max(begin_s, now_s), lifetime_s)
+                kept.setdefault(row, []).append(max(begin_s, now_s))
+        return kept
+
+    def _lift(self, row: int, profile: Profile) -> None:
+        """Give back what the next member of a class has reserved."""
+        if kept := self._kept.get(row):
+            leaf, demand, lifetime_s = self.request(row)
+            profile.give_back(leaf, demand, kept.pop(0), lifetime_s)
+
+
+RESERVING: Final = frozenset({Discipline.EASY, Discipline.EASY_SJBF, Discipline.CONSERVATIVE})
+BACKFILLS: Final[Mapping[Discipline, type[Backfill]]] = {
+    Discipline.FIFO: Fifo,
+    Discipline.GREEDY: Greedy,
+    Discipline.EASY: Easy,
+    Discipline.EASY_SJBF: EasyShortestFirst,
+    Discipline.CONSERVATIVE: Conservative,
+}

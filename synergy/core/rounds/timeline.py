@@ -1,0 +1,307 @@
+"""Runs the queue forward: ends, arrivals, then one round, from instant to instant.
+
+Why: a replay of a log, a forecast and a what-if are the same question, what starts when if this
+arrives and that ends, and all of them ask the function that decides for the service. Must not know
+clocks, threads, SQL or logs.
+
+An instant at which nothing can have changed gets no round: nothing waits; nothing of what waits
+fits into what is free; or the order is that of arrival, and what arrived does not fit, or may not
+pass what waits already.
+"""
+
+import heapq
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from math import inf
+from typing import Final
+
+import numpy as np
+
+from synergy.core.accounts import user_node
+from synergy.core.events import FactorsChanged
+from synergy.core.model import QuotaKind, RequestClass, Resources
+from synergy.core.never import Ceilings
+from synergy.core.queue import Waiting, WaitingQueue
+from synergy.core.quota import QuotaBook, QuotaTree
+from synergy.core.rounds.checks import FORESEEABLE
+from synergy.core.rounds.decide import NO_FACTS, decide
+from synergy.core.rounds.plan import Decision, Outcome, Plan
+from synergy.core.rounds.policy import Discipline, Policy
+from synergy.core.rounds.profile import Ends
+from synergy.core.rounds.snapshot import NO_FACTORS, Snapshot, demand_over, widened
+from synergy.core.shares import Floats, Ints
+
+_FIRST_ROWS: Final = 64
+Factors = Callable[[float], FactorsChanged]
+OnRound = Callable[[Snapshot, Plan], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Arrival:
+    """A request that arrives.
+
+    at_s    seconds on the timeline's own scale
+    held_s  how long it holds quota once it starts, infinite without end. A round does not know it:
+            that takes `kind.ttl_s` for it
+    """
+
+    at_s: float
+    request_id: str
+    kind: RequestClass
+    held_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Leaving:
+    """A request that leaves the queue, and when: it starts on a quota, or is refused (None)."""
+
+    request_id: str
+    at_s: float
+    quota: QuotaKind | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Server:
+    """A started request: what it holds, and when it ends as far as a round knows."""
+
+    leaf: int
+    demand: Ints
+    known_end_s: float
+    quota: QuotaKind
+
+
+class Timeline:
+    """One run; `tree` has every resource class and every user that arrives."""
+
+    def __init__(
+        self,
+        tree: QuotaTree,
+        policy: Policy,
+        arrivals: Iterable[Arrival],
+        *,
+        factors: Factors | None = None,
+        on_round: OnRound = lambda _snapshot, _plan: None,
+    ) -> None:
+        """Start with an empty queue and nothing held.
+
+        arrivals  in the order of their instants; of those of one instant, the one with the lowest
+                  id goes first
+        factors   gives the fair-share factors at an instant; None where they do not count
+        on_round  is called with every round
+        """
+        self._tree, self._policy, self._factors = tree, policy, factors
+        self._on_round = on_round
+        self._book, self._queue = QuotaBook(tree), WaitingQueue()
+        self._arrivals = iter(arrivals)
+        self._next: Arrival | None = next(self._arrivals, None)
+        self._ends: list[tuple[float, int]] = []
+        self._servers: dict[int, _Server] = {}
+        self._known = _KnownEnds(len(tree.resource_classes))
+        self._started = 0
+        self._kinds: dict[RequestClass, int] = {}
+        self._waiting: dict[str, Arrival] = {}
+        self._demands: Counter[Resources] = Counter()
+        self._leaf: Ints = np.zeros(_FIRST_ROWS, dtype=np.int64)
+        self._none_suspended = np.zeros(_FIRST_ROWS, dtype=np.bool_)
+        self._matrix: tuple[Ints, Ints] | None = None  # the queue's own demand, and the tree's
+        self._ceilings = Ceilings(tree)
+        self._never: dict[int, str] = {}  # classes that can never start, and why
+        self._refusing = False  # whether one of these waits to be refused
+        self._reserved: dict[int, Sequence[float]] = {}
+        weights = policy.weights
+        others = (weights.association, weights.fairshare, weights.size, weights.partition)
+        self._by_arrival = not (any(others) or weights.qos or weights.tres)
+        self._only_shared = True
+
+    def run(self) -> Iterator[Leaving]:
+        """Yield the requests as they leave the queue, until nothing more happens."""
+        while (at_s := self._next_s()) < inf:
+            ended = self._end(at_s)
+            arrived = self._arrive(at_s)
+            if self._may_start(arrived, ended=ended):
+                yield from self._round(at_s)
+
+    @property
+    def waiting(self) -> frozenset[str]:
+        """The requests that still wait."""
+        return frozenset(self._waiting)
+
+    def _next_s(self) -> float:
+        ends_s = self._ends[0][0] if self._ends else inf
+        return min(ends_s, self._next.at_s) if self._next else ends_s
+
+    def _end(self, at_s: float) -> bool:
+        """End the servers whose time has come; tell whether there were any."""
+        ended = False
+        while self._ends and self._ends[0][0] <= at_s:
+            server = self._servers.pop(heapq.heappop(self._ends)[1])
+            ended = True
+            if server.quota is QuotaKind.SHARED:
+                self._book.release_shared(server.leaf, server.demand)
+                self._known.remove(server)
+            else:
+                self._book.release_private(server.leaf, server.demand)
+        return ended
+
+    def _arrive(self, at_s: float) -> list[Resources]:
+        """Queue what arrives; return what it asks for."""
+        asked = []
+        while self._next is not None and self._next.at_s <= at_s:
+            one = self._next
+            if one.kind not in self._kinds:
+                self._meet(one.kind)
+            self._refusing |= self._kinds[one.kind] in self._never
+            self._queue.add(self._kinds[one.kind], one.kind, one.request_id, one.at_s)
+            self._waiting[one.request_id] = one
+            self._demands[one.kind.demand] += 1
+            self._by_arrival &= not one.kind.nice
+            self._only_shared &= not one.kind.may_own
+            asked.append(one.kind.demand)
+            self._next = next(self._arrivals, None)
+        return asked
+
+    def _may_start(self, arrived: list[Resources], *, ended: bool) -> bool:
+        """Tell whether a round could let anything start."""
+        if not self._waiting:
+            return False
+        discipline, asked = self._policy.discipline, iter(self._demands)
+        if not self._only_shared or discipline is Discipline.CONSERVATIVE or self._refusing:
+            # A private quota may have room; whoever arrives gets a reservation, or is refused.
+            return True
+        if self._by_arrival and not ended:
+            waited = len(self._waiting) > len(arrived)
+            if discipline is Discipline.FIFO and waited and not self._tree.bounded:
+                return False
+            asked = iter(arrived)
+        free = dict(zip(self._tree.resource_classes, self._book.pool_free().tolist(), strict=True))
+        return any(all(amount <= free[name] for name, amount in one.amounts) for one in asked)
+
+    def _round(self, at_s: float) -> Iterator[Leaving]:
+        self._book.forget_claims()
+        snapshot = self._snapshot(at_s)
+        plan = decide(snapshot, NO_FACTS, self._policy, FORESEEABLE)
+        self._on_round(snapshot, plan)
+        self._book = plan.book
+        self._reserved = plan.reserved(snapshot.waiting.class_id)
+        self._refusing = False
+        for decision in plan.decisions:
+            yield self._leave(decision, snapshot)
+
+    def _snapshot(self, at_s: float) -> Snapshot:
+        waiting = self._queue.snapshot()
+        factors = self._factors(at_s) if self._factors is not None else NO_FACTORS
+        width = len(self._leaf)
+        return Snapshot(
+            waiting=waiting,
+            at_s=at_s,
+            fairshare=widened(factors.factors, width),
+            points=widened(factors.points, width),
+            highest_points=factors.highest_points,
+            leaf=self._leaf,
+            suspended=self._none_suspended,
+            never=self._never,
+            book=self._book,
+            demand=self._demand_of(waiting),
+            ends=self._known.ends(),
+            reserved=self._reserved,
+        )
+
+    def _demand_of(self, waiting: Waiting) -> Ints:
+        """Return the queue's shapes over the tree's resource classes; the queue keeps its own until
+        a new shape arrives."""
+        if self._matrix is None or self._matrix[0] is not waiting.demand:
+            self._matrix = waiting.demand, demand_over(waiting, self._tree.resource_classes)
+        return self._matrix[1]
+
+    def _leave(self, decision: Decision, snapshot: Snapshot) -> Leaving:
+        one, at_s = self._waiting.pop(decision.request_id), snapshot.at_s
+        kind = one.kind
+        self._queue.remove(self._kinds[kind], decision.request_id, decision.queued_at_s)
+        self._demands[kind.demand] -= 1
+        if not self._demands[kind.demand]:
+            del self._demands[kind.demand]
+        if decision.outcome is Outcome.DISPATCH and decision.quota is not None:
+            server = _Server(
+                leaf=int(self._leaf[kind.association_id]),
+                demand=snapshot.demand[snapshot.waiting.shape[decision.class_row]],
+                known_end_s=at_s + kind.ttl_s if kind.ttl_s > 0 else inf,
+                quota=decision.quota,
+            )
+            self._started += 1
+            self._servers[self._started] = server
+            if one.held_s < inf:
+                heapq.heappush(self._ends, (at_s + one.held_s, self._started))
+            if server.quota is QuotaKind.SHARED:
+                self._known.add(server)
+        return Leaving(one.request_id, at_s, decision.quota)
+
+    def _meet(self, kind: RequestClass) -> None:
+        """Number a class that arrives for the first time, and note whose it is."""
+        class_id, association_id = 1 + len(self._kinds), kind.association_id
+        self._kinds[kind] = class_id
+        if why := self._ceilings.why(user_node(association_id), kind):
+            self._never[class_id] = why
+        if association_id >= len(self._leaf):
+            self._leaf = widened(self._leaf, 2 * association_id + 1)
+            self._none_suspended = np.zeros(len(self._leaf), dtype=np.bool_)
+        self._leaf[association_id] = self._tree.row.get(user_node(association_id), 0)
+
+
+class _KnownEnds:
+    """When what is held on the shared quota expires: columns that are kept in order."""
+
+    def __init__(self, width: int) -> None:
+        self._count = 0
+        self._at_s = np.zeros(_FIRST_ROWS)
+        self._leaf = np.zeros(_FIRST_ROWS, dtype=np.int64)
+        self._demand = np.zeros((_FIRST_ROWS, width), dtype=np.int64)
+
+    def add(self, server: _Server) -> None:
+        """Add a server; one without a known end is left out."""
+        if server.known_end_s == inf:
+            return
+        count = self._count
+        if count == len(self._at_s):
+            for name in ("_at_s", "_leaf", "_demand"):
+                column = getattr(self, name)
+                setattr(self, name, np.concatenate([column, np.zeros_like(column)]))
+        place = int(np.searchsorted(self._at_s[:count], server.known_end_s, side="right"))
+        for column, value in self._row(server):
+            column[place + 1 : count + 1] = column[place:count]
+            column[place] = value
+        self._count += 1
+
+    def remove(self, server: _Server) -> None:
+        """Remove a server that was added."""
+        if server.known_end_s == inf:
+            return
+        count = self._count
+        low, high = (
+            int(np.searchsorted(self._at_s[:count], server.known_end_s, side=side))
+            for side in ("left", "right")
+        )
+        same = self._leaf[low:high] == server.leaf
+        same &= (self._demand[low:high] == server.demand).all(axis=1)
+        place = low + int(np.argmax(same))
+        for column, _ in self._row(server):
+            column[place : count - 1] = column[place + 1 : count]
+        self._count -= 1
+
+    def ends(self) -> Ends:
+        """Return them as a value."""
+        count = self._count
+        return Ends(
+            at_s=self._at_s[:count].copy(),
+            leaf=self._leaf[:count].copy(),
+            demand=self._demand[:count].copy(),
+        )
+
+    def _row(
+        self, server: _Server
+    ) -> tuple[tuple[Floats, float], tuple[Ints, int], tuple[Ints, Ints]]:
+        return (
+            (self._at_s, server.known_end_s),
+            (self._leaf, server.leaf),
+            (self._demand, server.demand),
+        )
