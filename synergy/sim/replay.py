@@ -4,18 +4,11 @@ The requested time becomes the lifetime, which the scheduler knows; the run time
 is really deleted. A server whose run time is longer than its lifetime expires. Must not print.
 """
 
-import csv
-import math
 import time
-from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
-from enum import StrEnum
-from pathlib import Path
 from typing import Final
 
-from synergy.core.errors import InvalidInput
 from synergy.core.events import (
     Fact,
     QuotaHeld,
@@ -30,120 +23,27 @@ from synergy.core.reasons import Reason
 from synergy.core.rounds import Discipline
 from synergy.drivers.embedded.spec import CloudSpec, FlavorSpec, HostSpec, ProjectSpec
 from synergy.sim.engine import Engine, Settings, temporary_store
-from synergy.sim.observe import waits_of
+from synergy.sim.records import (
+    FACTORS_S,
+    MAX_TTL_S,
+    JobRecord,
+    Outcome,
+    Replay,
+    lifetime_s,
+    project_of,
+)
 from synergy.sim.swf import MAX_ROWS, Job, Workload
 
-MAX_TTL_S: Final = 366 * 86_400
 _RARELY_S: Final = 86_400.0
 _WARM_UP_S: Final = 60.0  # time for the managers to learn the cloud before the first job
 _STALLED_S: Final = 2 * _RARELY_S  # after this, every manager ran without moving a request
 _LAST_AT: Final = datetime(
     9000, 1, 1, tzinfo=UTC
 )  # a date later than this plus the longest run would overflow
-_FACTORS_S: Final = 1800.0  # recompute factors every 30 minutes: a log spans months
 _AMPLE_MB: Final = 2**52  # unlimited in effect: a log does not say how much memory there was
 
 
-class Outcome(StrEnum):
-    """The outcome of a request; every request of a log ends with exactly one."""
-
-    FINISHED = "finished"  # ran for its whole run time
-    EXPIRED = "expired"  # its lifetime ended first
-    FAILED = "failed"  # its build failed
-    NEVER_FITS = "never_fits"  # rejected: larger than the cloud
-    REJECTED = "rejected"  # for another reason
-    CANCELLED = "cancelled"  # withdrawn while it waited
-    QUARANTINED = "quarantined"  # set aside for a person
-    RUNNING = "running"  # still holds quota
-    WAITING = "waiting"  # still waits
-    NOT_TAKEN = "not_taken"  # no manager received its message
-
-
 _OPEN: Final = frozenset({Outcome.RUNNING, Outcome.WAITING, Outcome.NOT_TAKEN})
-
-
-@dataclass(slots=True)
-class JobRecord:
-    """A job and its outcome; start_s and end_s are seconds of the log's own time."""
-
-    job: Job
-    project: str
-    outcome: Outcome = Outcome.NOT_TAKEN
-    start_s: float | None = None
-    end_s: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Replay:
-    """A finished replay."""
-
-    records: tuple[JobRecord, ...]
-    skipped: Mapping[str, int]
-    vcpus: int
-    wall_s: float = field(compare=False)
-
-    def as_json(self) -> dict[str, object]:
-        """Return the summary in its published JSON form: rows = requests + skipped rows, and
-        requests = the sum of all outcomes."""
-        started = [record for record in self.records if record.start_s is not None]
-        waits = waits_of([(f.start_s or 0.0) - f.job.submit_s for f in started])
-        first = min(record.job.submit_s for record in self.records)
-        last = max((record.end_s or first for record in started), default=first)
-        makespan_s = last - first
-        used = sum(f.job.vcpus * (f.end_s - (f.start_s or 0.0)) for f in started if f.end_s)
-        outcomes = Counter(record.outcome for record in self.records)
-        skipped_lines = sum(self.skipped.values())
-        return {
-            "rows": len(self.records) + skipped_lines,
-            "requests": len(self.records),
-            "started": len(started),
-            **{outcome.value: outcomes[outcome] for outcome in Outcome},
-            "skipped_lines": skipped_lines,
-            "skipped": dict(self.skipped),
-            "makespan_s": makespan_s,
-            "utilisation": used / (self.vcpus * makespan_s) if makespan_s > 0 else 0.0,
-            "wait_s": {
-                "mean": waits.mean,
-                "median": waits.median,
-                "p95": waits.p95,
-                "max": waits.max,
-            },
-            "wall_s": self.wall_s,
-        }
-
-    def write_trace(self, path: Path) -> None:
-        """Write one row per request. Raises InvalidInput."""
-        try:
-            with path.open("w", newline="", encoding="utf-8") as file:
-                writer = csv.writer(file)
-                writer.writerow(
-                    ["job", "project", "user", "vcpus", "submit_s", "start_s", "end_s", "state"]
-                )
-                for record in self.records:
-                    job = record.job
-                    times = [job.submit_s, record.start_s, record.end_s]
-                    cells = ["" if t is None else f"{t:.6f}".rstrip("0").rstrip(".") for t in times]
-                    writer.writerow(
-                        [
-                            job.number,
-                            record.project,
-                            job.user,
-                            job.vcpus,
-                            *cells,
-                            record.outcome.value,
-                        ]
-                    )
-        except OSError as error:
-            raise InvalidInput(f"--trace-out {path}: {error.strerror}") from error
-
-
-def check_trace(path: Path) -> None:
-    """Check before a long run that its trace can be written. Raises InvalidInput."""
-    try:
-        path.open("a").close()
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise InvalidInput(f"--trace-out {path}: {reason}") from error
 
 
 def settings(discipline: str, order: str) -> Settings:
@@ -158,7 +58,7 @@ def settings(discipline: str, order: str) -> Settings:
         | dict.fromkeys(("reconcile_s", "full_reconcile_s", "settle_s", "sweep_s"), _RARELY_S),
         "quota": rarely,
         "keystone": rarely | {"use_trusts": False},
-        "fairshare": rarely | {"debounce_s": _FACTORS_S, "autostart": order != "submit"},
+        "fairshare": rarely | {"debounce_s": FACTORS_S, "autostart": order != "submit"},
         "scheduler": rarely | {"discipline": discipline, **weights},
     }
 
@@ -178,7 +78,7 @@ def run(
     progress  is called with the number of finished requests, and of all requests
     """
     began_s = time.monotonic()
-    records = tuple(JobRecord(job, _project_of(job)) for job in workload.jobs)
+    records = tuple(JobRecord(job, project_of(job)) for job in workload.jobs)
     cloud = _cloud(workload.jobs, vcpus=vcpus, boot_s=boot_s)
     with temporary_store() as store:
         engine = Engine(cloud, settings(discipline, order), store=store, seed=seed)
@@ -197,10 +97,6 @@ def run(
     return Replay(records, workload.skipped, vcpus, time.monotonic() - began_s)
 
 
-def _project_of(job: Job) -> str:
-    return f"group-{job.group}" if job.group is not None else f"user-{job.user}"
-
-
 def _flavor_of(job: Job) -> FlavorSpec:
     memory_mb = job.memory_mb or 0
     return FlavorSpec(name=f"{job.vcpus}x{memory_mb}", vcpus=job.vcpus, memory_mb=memory_mb)
@@ -209,7 +105,7 @@ def _flavor_of(job: Job) -> FlavorSpec:
 def _cloud(jobs: Sequence[Job], *, vcpus: int, boot_s: float) -> CloudSpec:
     users: dict[str, dict[str, str]] = {}
     for job in jobs:
-        users.setdefault(_project_of(job), {})[job.user] = job.user
+        users.setdefault(project_of(job), {})[job.user] = job.user
     flavors = {flavor.name: flavor for flavor in map(_flavor_of, jobs)}
     whole = HostSpec(name="pool", inventory=Resources.of(VCPU=vcpus, MEMORY_MB=_AMPLE_MB))
     return CloudSpec(
@@ -274,10 +170,7 @@ class _Player:
 
     def _create(self, record: JobRecord) -> None:
         job = record.job
-        metadata = {}
-        if job.requested_s is not None:
-            # Lifetimes are whole seconds: round up, so that none is shorter than requested.
-            metadata["synergy:ttl_s"] = str(min(math.ceil(job.requested_s), MAX_TTL_S))
+        metadata = {"synergy:ttl_s": str(lifetime_s(job))}
         (server_id,) = self._engine.nova.create_server(
             project=record.project,
             user=job.user,

@@ -11,7 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from synergy.core.errors import InvalidInput
-from synergy.sim import replay, swf
+from synergy.core.rounds import Discipline
+from synergy.sim import forward, records, replay, swf
 from synergy.sim.swf import BadLine, Job, Workload
 
 EXCERPT = Path(__file__).parents[2] / "data" / "kth-sp2-excerpt.swf"
@@ -98,7 +99,7 @@ def test_memory_is_for_all_processors_and_the_user_stands_in_for_a_group(tmp_pat
     path.write_text("1 0 5 10 4 -1 -1 -1 20 2048 1 7 -1 -1 -1 -1 -1 -1\n")
     (found,) = swf.read(path).jobs
     assert (found.vcpus, found.memory_mb, found.group) == (4, 8, None)
-    assert replay._project_of(found) == "user-7"
+    assert records.project_of(found) == "user-7"
 
 
 def test_a_run_longer_than_its_limit_expires_and_one_that_never_fits_is_told():
@@ -255,3 +256,15 @@ def test_the_whole_kth_log_runs_through_without_overcommitting():
     result = replay.run(Workload(jobs, {}), vcpus=100, discipline="fifo", order="submit")
     assert {f.job.number: f.start_s for f in result.records} == reference_fifo(jobs, 100)
     assert not overcommitted(result.records, 100)
+
+
+@pytest.mark.parametrize("policy", [one.value for one in Discipline])
+def test_both_engines_start_the_excerpt_alike(policy):
+    """The whole managers, with messages and a database, and the function that decides alone."""
+    workload = swf.read(EXCERPT)
+    options = {"vcpus": 100, "discipline": policy, "order": "submit"}
+    whole, alone = replay.run(workload, **options), forward.run(workload, **options)
+    assert [(r.outcome, r.start_s, r.end_s) for r in alone.records] == [
+        (r.outcome, r.start_s, r.end_s) for r in whole.records
+    ]
+    assert alone.as_json()["wait_s"]["mean"] > 0

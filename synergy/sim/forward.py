@@ -1,0 +1,186 @@
+"""Replays a workload log on the timeline: the function that decides, and nothing around it.
+
+Why: a log of years takes seconds, because there is no database, no message and no thread; and the
+schedule is the service's, because the decision is. `replay` runs the whole managers instead. Must
+not decide anything, and must not print.
+"""
+
+import math
+import time
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+import numpy as np
+
+from synergy.core import fairshare, shares, usage
+from synergy.core.accounts import project_node, user_node
+from synergy.core.events import FactorsChanged
+from synergy.core.model import OnPrivateFull, QuotaKind, RequestClass, Resources
+from synergy.core.priority import Weights
+from synergy.core.quota import QuotaNode, QuotaState, QuotaTree
+from synergy.core.rounds import Discipline, Policy
+from synergy.core.rounds.timeline import Arrival, Timeline
+from synergy.sim.records import FACTORS_S, JobRecord, Outcome, Replay, lifetime_s, project_of
+from synergy.sim.swf import Workload
+
+_EPOCH: Final = datetime(2000, 1, 1, tzinfo=UTC)
+_UNWEIGHTED: Final = Weights(age=0, fairshare=0)
+_SHOW_EVERY: Final = 1000
+
+
+def run(
+    workload: Workload,
+    *,
+    vcpus: int,
+    discipline: str,
+    order: str,
+    boot_s: float = 0.0,
+    progress: Callable[[int, int], None] = lambda _done, _count: None,
+) -> Replay:
+    """Replay a workload on a shared quota of `vcpus`, and return the outcomes; see `replay.run`."""
+    began_s = time.monotonic()
+    records = tuple(JobRecord(job, project_of(job)) for job in workload.jobs)
+    users = {owner: number for number, owner in enumerate(_owners(records), start=1)}
+    usages = _Usage(users) if order != "submit" else None
+    policy = Policy(
+        discipline=Discipline(discipline),
+        round_size=max(1, len(records)),
+        weights=Weights() if usages else _UNWEIGHTED,
+    )
+    timeline = Timeline(
+        _tree(users, vcpus),
+        policy,
+        _arrivals(records, users, boot_s),
+        factors=usages.factors if usages else None,
+    )
+    for count, leaving in enumerate(timeline.run(), start=1):
+        record = records[uuid.UUID(leaving.request_id).int]
+        if leaving.quota is None:
+            record.outcome = Outcome.NEVER_FITS
+        else:
+            _start(record, leaving.at_s, boot_s)
+            if usages:
+                usages.hold(users[_owner(record)], record)
+        if count % _SHOW_EVERY == 0:
+            progress(count, len(records))
+    for request_id in timeline.waiting:
+        records[uuid.UUID(request_id).int].outcome = Outcome.WAITING
+    return Replay(records, workload.skipped, vcpus, time.monotonic() - began_s)
+
+
+def _start(record: JobRecord, at_s: float, boot_s: float) -> None:
+    runs_s = min(record.job.run_s, lifetime_s(record.job))
+    record.start_s, record.end_s = at_s, at_s + boot_s + runs_s
+    whole = runs_s == record.job.run_s
+    record.outcome = Outcome.FINISHED if whole else Outcome.EXPIRED
+
+
+def _owner(record: JobRecord) -> tuple[str, str]:
+    return record.project, record.job.user
+
+
+def _owners(records: Sequence[JobRecord]) -> list[tuple[str, str]]:
+    return list(dict.fromkeys(map(_owner, records)))
+
+
+def _arrivals(
+    records: Sequence[JobRecord], users: dict[tuple[str, str], int], boot_s: float
+) -> Iterator[Arrival]:
+    """Yield the jobs as requests whose ids are in the order of the log."""
+    for number, record in enumerate(records):
+        job, ttl_s = record.job, lifetime_s(record.job)
+        yield Arrival(
+            at_s=job.submit_s,
+            request_id=str(uuid.UUID(int=number)),
+            kind=RequestClass(
+                association_id=users[_owner(record)],
+                demand=Resources.of(VCPU=job.vcpus),
+                quota=QuotaKind.SHARED,
+                on_private_full=OnPrivateFull.QUEUE,
+                ttl_s=ttl_s,
+            ),
+            held_s=boot_s + min(job.run_s, ttl_s),
+        )
+
+
+def _tree(users: dict[tuple[str, str], int], vcpus: int) -> QuotaTree:
+    """Return a cloud of one host, and the users below their projects."""
+    projects = dict.fromkeys(project for project, _ in users)
+    nodes = [
+        QuotaNode(node_id="root", parent_id=None),
+        *(QuotaNode(node_id=project_node(one), parent_id="root") for one in projects),
+        *(
+            QuotaNode(node_id=user_node(number), parent_id=project_node(project))
+            for (project, _), number in users.items()
+        ),
+    ]
+    whole = Resources.of(VCPU=vcpus)
+    state = QuotaState(total=whole, installed=whole, hosts=(whole,), nodes=tuple(nodes))
+    return QuotaTree(state, ("VCPU",))
+
+
+class _Usage:
+    """What everybody used, and the fair-share factors that follow: Fair Tree, equal shares."""
+
+    def __init__(self, users: dict[tuple[str, str], int]) -> None:
+        projects = dict.fromkeys(project for project, _ in users)
+        nodes = [shares.ShareNode("root", None, 1)]
+        nodes += [shares.ShareNode(project_node(one), "root", 1) for one in projects]
+        nodes += [
+            shares.ShareNode(user_node(number), project_node(project), 1, True)
+            for (project, _), number in users.items()
+        ]
+        self._tree = shares.build(nodes)
+        row = {node_id: place for place, node_id in enumerate(self._tree.node_ids)}
+        self._rows = np.array([0, *(row[user_node(n)] for n in range(1, len(users) + 1))])
+        self._decay = usage.HalfLife(half_life_s=7 * 86_400.0)
+        self._history = usage.History(buckets={})
+        self._holds: list[tuple[int, float, float, int]] = []  # association, begin, end, VCPU
+        self._charged_s = -math.inf
+        self._computed: fairshare.FairShare | None = None
+        self._factors = FactorsChanged(np.zeros(0), np.zeros(0), 0.0)
+
+    def hold(self, association_id: int, record: JobRecord) -> None:
+        """Note what a job holds from its start to its end."""
+        if record.start_s is not None and record.end_s is not None:
+            self._holds.append((association_id, record.start_s, record.end_s, record.job.vcpus))
+
+    def factors(self, at_s: float) -> FactorsChanged:
+        """Return the factors; they are computed anew every half hour."""
+        if at_s >= self._charged_s + FACTORS_S:
+            self._charge(at_s)
+        return self._factors
+
+    def _charge(self, at_s: float) -> None:
+        since_s = max(self._charged_s, 0.0)
+        spans = [
+            (who, max(begin_s, since_s), min(end_s, at_s), vcpus)
+            for who, begin_s, end_s, vcpus in self._holds
+        ]
+        self._holds = [hold for hold in self._holds if hold[2] > at_s]
+        table = np.array([one for one in spans if one[1] < one[2]], dtype=np.float64)
+        table = table.reshape(-1, 4)
+        charged = usage.charge(
+            self._history,
+            usage.Spans(
+                association=table[:, 0].astype(np.int64),
+                begin_ago_s=at_s - table[:, 1],
+                end_ago_s=at_s - table[:, 2],
+                rate=table[:, 3],
+            ),
+            self._decay,
+            now=_EPOCH + timedelta(seconds=at_s),
+            elapsed_s=at_s - since_s,
+        )
+        self._history, self._charged_s = charged.history, at_s
+        used, _ = usage.amounts_of(self._history, self._decay, _EPOCH)
+        own = np.zeros(len(self._tree))
+        own[self._rows[1 : len(used)]] = used[1 : len(self._rows)]
+        self._computed = fairshare.compute(
+            self._tree, own, algorithm=fairshare.Algorithm.FAIR_TREE, known=self._computed
+        )
+        factors = self._computed.fairshare[self._rows]
+        factors[0] = 0.0
+        self._factors = FactorsChanged(factors, np.zeros(len(factors)), 0.0)
