@@ -215,7 +215,7 @@ class QuotaTree:
         best = left + QuotaBook(self).lendable()
         return np.where(best < 0, UNLIMITED, best)
 
-    @property
+    @cached_property
     def bounded(self) -> bool:
         """Return whether any node has a borrow limit."""
         return bool(self._bounds.any())
@@ -325,13 +325,13 @@ class QuotaBook:
 
     def blocks_shared(self, node: int, demand: Ints) -> Reason | None:
         """Return why `demand` of `node` does not fit into the shared quota, None if it does."""
-        requested, tree = demand > 0, self.tree
-        for above in tree.bounds_of(node):
+        tree = self.tree
+        for above in tree.bounds_of(node) if tree.bounded else ():
             limit = tree.borrow_limit[above]
             beyond = demand > limit - self.shared_used[above]
-            if (requested & (limit < UNLIMITED) & beyond).any():
+            if ((demand > 0) & (limit < UNLIMITED) & beyond).any():
                 return Reason.USER_LIMIT if above == node else Reason.PROJECT_BORROW_LIMIT
-        beyond = requested & (demand > self.pool_free())
+        beyond = (demand > 0) & (demand > self.pool_free())
         if not beyond.any():
             return None
         if (beyond & self.disabled).any():

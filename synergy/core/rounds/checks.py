@@ -141,10 +141,9 @@ class UserUnknown(Check):
     """Its user came a moment ago: the quotas that were read last do not have him."""
 
     def closed(self) -> Iterator[tuple[Rows, Verdict]]:
-        unknown = self.snapshot.leaf == 0
+        unknown = self.snapshot.leaf[self.waiting.association] == 0
         if unknown.any():
-            rows = np.flatnonzero(unknown[self.waiting.association])
-            yield rows, Wait(Reason.PENDING_EVALUATION)
+            yield np.flatnonzero(unknown), Wait(Reason.PENDING_EVALUATION)
 
 
 class NoHostRest(Check):

@@ -25,7 +25,7 @@ from synergy.core.rounds.plan import CODE, Decision, Outcome, Plan
 from synergy.core.rounds.policy import Policy
 from synergy.core.rounds.snapshot import Snapshot
 from synergy.core.rounds.terms import terms_on, weighted_terms
-from synergy.core.shares import Bools, Ints
+from synergy.core.shares import Bools, Floats, Ints
 
 _OWN: Final = QUOTAS.index(QuotaKind.PRIVATE)
 _SHARED: Final = QUOTAS.index(QuotaKind.SHARED)
@@ -61,7 +61,7 @@ class _Round:
         self.watching = [check for check in self.checks if check.watches]
         waiting = self.waiting = snapshot.waiting
         self.terms = weighted_terms(snapshot, policy.weights, policy.scales)
-        self.priority = np.broadcast_to(priority.total(self.terms), len(waiting))
+        self.priority = _per_class(priority.total(self.terms), len(waiting))
         self.reason = np.full(len(waiting), CODE[Reason.PRIORITY], dtype=np.int8)
         self.may_own, self.may_borrow = may_own(waiting), may_borrow(waiting)
         self.waits_for = np.full(len(waiting), _SHARED, dtype=np.int8)
@@ -119,7 +119,7 @@ class _Round:
         ranks = self.priority
         if quota is QuotaKind.PRIVATE:
             terms = terms_on(quota, self.terms)
-            ranks = np.broadcast_to(priority.total(terms), len(self.waiting))
+            ranks = _per_class(priority.total(terms), len(self.waiting))
         return Order(self.waiting, rows, self.taken, ranks, partial(self.priority_at, quota=quota))
 
     def take(
@@ -144,6 +144,8 @@ class _Round:
         rejected: dict[int, Reject] = {}
         for check in self.checks:
             for rows, verdict in check.closed():
+                if not len(rows):
+                    continue
                 closing = rows[open_[rows]]
                 self.reason[closing] = CODE[verdict.reason]
                 open_[closing] = False
@@ -151,7 +153,8 @@ class _Round:
                     rejected |= dict.fromkeys(map(int, closing), verdict)
                 elif len(closing):
                     self.look_at_s = min(self.look_at_s, verdict.look_at_s)
-        self._reject(rejected)
+        if rejected:
+            self._reject(rejected)
         return open_
 
     def _reject(self, rejected: dict[int, Reject]) -> None:
@@ -242,8 +245,9 @@ class _Round:
         if (may := backfill.candidates(rows)) is not None:
             endless = self.waiting.ttl_s[rows[~may]] <= 0
             self.reason[rows[~may]] = np.where(endless, *_HINDERED)
-        hindered = np.isin(self.reason, _HINDERED)
-        self.reason[(left | hindered) & ~fitting] = CODE[Reason.NO_FREE_QUOTA]
+        for hindered in _HINDERED:
+            left |= self.reason == hindered
+        self.reason[left & ~fitting] = CODE[Reason.NO_FREE_QUOTA]
 
     def _hand_out(self, rows: Ints, backfill: Backfill) -> None:
         """Hand the shared quota out to classes by priority, and behind those that it cannot hold
@@ -348,3 +352,8 @@ class _Round:
     def _demand(self, row: int) -> Ints:
         demand: Ints = self.snapshot.demand[self.waiting.shape[row]]
         return demand
+
+
+def _per_class(column: priority.Column, count: int) -> Floats:
+    """Return a column of the priority, also where it is one number for all."""
+    return np.full(count, column) if isinstance(column, float) else column

@@ -104,7 +104,9 @@ class Order(Iterator[int]):
 
     def _next_chunk(self) -> None:
         rows, waiting = self._rest, self._waiting
-        best = _best(rows, self._ranks, waiting.head_queued_at_s, self._chunk_size)
+        best: Ints | slice = slice(None)
+        if len(rows) > self._chunk_size:
+            best = _best(rows, self._ranks, waiting.head_queued_at_s, self._chunk_size)
         self._chunk = sorted(
             (
                 (

@@ -8,13 +8,15 @@ not know priorities, who waits or which policy asks. "No end" is infinite.
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from math import inf
-from typing import Final
+from typing import Final, TypeVar
 
 import numpy as np
+import numpy.typing as npt
 
 from synergy.core.quota import UNLIMITED, QuotaBook, QuotaTree
 from synergy.core.shares import Bools, Floats, Ints
 
+_Number = TypeVar("_Number", bound=np.generic)
 OVERDUE_S: Final = 1.0  # what should have ended already ends this long from now
 
 
@@ -67,7 +69,8 @@ class Profile:
         later_s = np.maximum(ends.at_s, at_s + OVERDUE_S)
         self._ends, self._ends_s = ends, later_s
         self._taken: list[tuple[int, Ints, float, float]] = []  # leaf, demand, from, until
-        starts, first = np.unique(later_s, return_index=True)
+        first = np.flatnonzero(np.diff(later_s, prepend=-inf))  # the first of each instant
+        starts = later_s[first]
         self._begin_s: Floats = np.concatenate(([at_s], starts))
         # How many of the ends are over when a span begins.
         self._over: Ints = np.concatenate((first, [len(later_s)]))
@@ -146,12 +149,10 @@ class Profile:
         place = int(np.searchsorted(self._begin_s, at_s, side="left"))
         if at_s == inf or (place < len(self._begin_s) and self._begin_s[place] == at_s):
             return
-        self._begin_s = np.insert(self._begin_s, place, at_s)
-        self._over = np.insert(self._over, place, self._over[place - 1])
-        self._room = {
-            node: np.insert(room, place, room[place - 1], axis=0)
-            for node, room in self._room.items()
-        }
+        self._begin_s = _split(self._begin_s, place)
+        self._begin_s[place] = at_s
+        self._over = _split(self._over, place)
+        self._room = {node: _split(room, place) for node, room in self._room.items()}
 
     def _span_before(self, at_s: float) -> int:
         return max(0, int(np.searchsorted(self._begin_s, at_s, side="left")) - 1)
@@ -186,6 +187,11 @@ class Profile:
         np.cumsum(demand, axis=0, out=freed[1:])
         room: Ints = np.where(free < UNLIMITED, free + freed[self._over], UNLIMITED)
         return room
+
+
+def _split(column: npt.NDArray[_Number], place: int) -> npt.NDArray[_Number]:
+    """Return a column in which the span before `place` is two alike."""
+    return np.concatenate((column[:place], column[place - 1 :]))
 
 
 def _leaves_below(tree: QuotaTree, node: int, leaves: Ints) -> Bools:

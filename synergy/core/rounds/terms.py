@@ -31,12 +31,17 @@ def weighted_terms(
     tree = snapshot.book.tree
     capacity = tree.amounts(tree.state.total)
     age_s = snapshot.at_s - waiting.head_queued_at_s
-    qos = priority.named_points(waiting.qos_names, scales.qos_points, raw="qos" in raw)
-    partition = priority.named_points(
-        waiting.partition_names, scales.partition_points, raw="partition" in raw
-    )
-    highest = None if "association" in raw else snapshot.highest_points
-    standing = priority.points_factor(snapshot.points, highest)
+
+    def qos() -> Floats:
+        return priority.named_points(waiting.qos_names, scales.qos_points, raw="qos" in raw)
+
+    def partition() -> Floats:
+        points, is_raw = scales.partition_points, "partition" in raw
+        return priority.named_points(waiting.partition_names, points, raw=is_raw)
+
+    def standing() -> Floats:
+        highest = None if "association" in raw else snapshot.highest_points
+        return priority.points_factor(snapshot.points, highest)
 
     def term(weight: float, factor: Callable[[], Floats]) -> priority.Column:
         return weight * factor() if weight else 0.0
@@ -52,11 +57,11 @@ def weighted_terms(
 
     return priority.Terms(
         age=term(weights.age, lambda: priority.age_factor(age_s, scales.max_age_s)),
-        association=term(weights.association, lambda: standing[waiting.association]),
+        association=term(weights.association, lambda: standing()[waiting.association]),
         fairshare=term(weights.fairshare, lambda: snapshot.fairshare[waiting.association]),
         size=term(weights.size, lambda: _size_factor(snapshot, capacity, scales)),
-        partition=term(weights.partition, lambda: partition[waiting.partition]),
-        qos=term(weights.qos, lambda: qos[waiting.qos]),
+        partition=term(weights.partition, lambda: partition()[waiting.partition]),
+        qos=term(weights.qos, lambda: qos()[waiting.qos]),
         tres={name: weight * tres(name) for name, weight in weights.tres.items() if weight},
         site=snapshot.site,
         nice=waiting.nice.astype(np.float64) if waiting.nice.any() else 0.0,
