@@ -18,6 +18,7 @@ from synergy.core.declared.answers import (
     Notifier,
     Priority,
     Project,
+    ProjectRule,
     ProjectWithUsers,
     QuarantineSize,
     Quota,
@@ -153,6 +154,14 @@ class Projects(Facade):
     ) -> Project | Removal:
         """Manage a project no longer. Raises Conflict, PreconditionFailed."""
         return self._ask(commands.REMOVE_PROJECT, project=project, **how, if_match=if_match)
+
+    def rule(self, query: Query) -> ProjectRule:
+        """Return whom the rule takes in and lets go, or what another rule would do."""
+        return self._ask(commands.SHOW_RULE, **query)
+
+    def resume_rule(self) -> ProjectRule:
+        """Let projects leave that the rule manages no longer."""
+        return self._ask(commands.RESUME_RULE)
 
     def set_user(
         self, project: str, user: str, body: Query, *, if_match: Sequence[str] | None

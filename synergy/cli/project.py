@@ -9,8 +9,8 @@ from synergy.cli.command import Lister, ShowOne, client_of
 from synergy.cli.options import add_options, given
 from synergy.cli.render import Pairs, Table, lines, pairs, rows
 from synergy.client import ApiError
-from synergy.client.types import Project
-from synergy.core.declared.commands import CAREFULLY, DRY_RUN, SERVERS
+from synergy.client.types import Project, ProjectRule
+from synergy.core.declared.commands import CAREFULLY, DRY_RUN, RULE, SERVERS
 from synergy.core.declared.settings import PROJECT_SETTINGS
 
 _COLUMNS: Final = ("id", "name", "raw_shares", "default_quota", "ttl_s", "private", "handover")
@@ -26,8 +26,47 @@ def _shown(project: Project) -> Pairs:
 class ListProjects(Lister):
     """List the projects that Synergy manages."""
 
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        parser: argparse.ArgumentParser = super().get_parser(prog_name)
+        parser.add_argument(
+            "--rule",
+            action="store_true",
+            help="Show also by which part of the rule each is managed, or that it was added by "
+            "hand.",
+        )
+        return parser
+
     def take_action(self, parsed: argparse.Namespace) -> Table:
-        return rows(client_of(self).projects.list(), _COLUMNS)
+        columns = (*_COLUMNS, "managed_by") if parsed.rule else _COLUMNS
+        return rows(client_of(self).projects.list(), columns)
+
+
+class ShowRule(ShowOne):
+    """Show whom [project] manage takes in and lets go, or what another rule would do."""
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        parser: argparse.ArgumentParser = super().get_parser(prog_name)
+        add_options(parser, RULE)
+        return parser
+
+    def take_action(self, parsed: argparse.Namespace) -> Pairs:
+        return _rule(client_of(self).projects.rule(**given(parsed, RULE)))
+
+
+class ResumeRule(ShowOne):
+    """Let all projects leave that [project] manage manages no longer."""
+
+    def take_action(self, parsed: argparse.Namespace) -> Pairs:
+        return _rule(client_of(self).projects.resume_rule())
+
+
+def _rule(shown: ProjectRule) -> Pairs:
+    return pairs(
+        shown,
+        who_comes=lines(shown["who_comes"], "{name} ({id}): {why} {error}"),
+        who_leaves=lines(shown["who_leaves"], "{name} ({id}): {why}; {waiting} request(s) wait"),
+        who_is_excepted=lines(shown["who_is_excepted"], "{name} ({id}): {why}"),
+    )
 
 
 class _OneProject(ShowOne):

@@ -25,6 +25,7 @@ from synergy.client.types import (
     Manager,
     Priority,
     Project,
+    ProjectRule,
     Quota,
     Removal,
     Request,
@@ -146,6 +147,17 @@ class Projects(_Noun):
         params = {"servers": servers, "dry_run": "true"}
         found = self._api.delete(f"/projects/{_part(project)}", revision=revision, params=params)
         return cast(Removal, object_in(found, "removal"))
+
+    def rule(self, manage: str | None = None) -> ProjectRule:
+        """Return whom the rule of managed projects takes in and lets go, or what the rule `manage`
+        would do."""
+        found = self._api.get("/project-rule", manage=manage)
+        return cast(ProjectRule, object_in(found, "project_rule"))
+
+    def resume_rule(self) -> ProjectRule:
+        """Let all projects leave that the rule manages no longer."""
+        found = self._api.post("/project-rule/resume", {})
+        return cast(ProjectRule, object_in(found, "project_rule"))
 
     def users(self, project: str) -> Sequence[User]:
         """Return the users of a project."""

@@ -78,9 +78,28 @@ class Project(TypedDict):
     lend_limit: Amounts | None
     handover: str
     gone: bool
+    managed_by: str
     revision: str
     users: NotRequired[list[User]]
     effects: NotRequired[Effects]
+
+
+class ProjectRule(TypedDict):
+    """Which projects are managed by rule, and what applying the rule does."""
+
+    rule: str
+    dry_run: bool
+    by_rule: int
+    by_hand: int
+    coming: int
+    leaving: int
+    excepted: int
+    suspended: bool
+    text: str
+    unknown_domains: list[str]
+    who_comes: list[dict[str, Any]]
+    who_leaves: list[dict[str, Any]]
+    who_is_excepted: list[dict[str, Any]]
 
 
 class Removal(TypedDict):

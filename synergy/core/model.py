@@ -296,6 +296,7 @@ class Project:
     nova_quota: Mapping[str, int | None] = field(default_factory=dict)  # put back on removal
     handover: Handover = Handover.TAKING
     gone: bool = False  # it was deleted in Keystone
+    rule: str = ""  # the part of `[project] manage` that manages it; added by hand without one
     generation: int = 0
 
 

@@ -57,6 +57,16 @@ def remove_project(call: Call) -> Body:
     return {"removal": found} if is_tried(call) else None
 
 
+def show_rule(call: Call) -> Body:
+    """Show which projects the rule takes in and lets go, or what another rule would do."""
+    return {"project_rule": call.services.projects.rule(call.query)}
+
+
+def resume_rule(call: Call) -> Body:
+    """Let all projects leave that the rule manages no longer: a person has looked at them."""
+    return {"project_rule": call.services.projects.resume_rule()}
+
+
 def list_users(call: Call) -> Body:
     """List the users of a project with their shares."""
     page, following = page_of(call, _found(call, "users:get")["users"], key="user_id")
@@ -100,6 +110,7 @@ def _user(shown: User) -> Answer:
 
 _ONE: Final = wrapped(project=ref("Project"))
 _ONE_USER: Final = wrapped(user=ref("User"))
+_RULE: Final = wrapped(project_rule=ref("ProjectRule"))
 ROUTES: Final = (
     Route(
         method="GET",
@@ -166,6 +177,30 @@ ROUTES: Final = (
         tried=wrapped(removal=ref("Removal")),
         status=204,
         matches=True,
+    ),
+    Route(
+        method="GET",
+        path="/v1/project-rule",
+        name="show_project_rule",
+        summary="Show whom the rule of managed projects takes in and lets go, or what another "
+        "rule would do.",
+        rule="project_rule:get",
+        general=True,
+        handler=show_rule,
+        command=commands.SHOW_RULE,
+        query=commands.SHOW_RULE.takes,
+        answer=_RULE,
+    ),
+    Route(
+        method="POST",
+        path="/v1/project-rule/resume",
+        name="resume_project_rule",
+        summary="Let projects leave that the rule manages no longer, however many.",
+        rule="project_rule:resume",
+        general=True,
+        handler=resume_rule,
+        before=lambda call: call.services.projects.rule({}),
+        answer=_RULE,
     ),
     Route(
         method="GET",

@@ -201,6 +201,10 @@ class Project(TypedDict):
     domain_id: str
     handover: Annotated[str, _words(Handover)]
     gone: bool
+    managed_by: Annotated[
+        str,
+        Also({"description": "hand, or rule: and the part of `[project] manage` that names it."}),
+    ]
     revision: str
 
 
@@ -229,6 +233,51 @@ class Removal(TypedDict):
     last_end: At | None
     nova_quota: Limits
     text: str
+
+
+class ComingProject(TypedDict):
+    """A project that a rule takes in; `error` is why it could not be so far."""
+
+    id: str
+    name: str
+    why: str
+    error: str
+    next_try_s: float | None
+
+
+class LeavingProject(TypedDict):
+    """A project that a rule manages no longer."""
+
+    id: str
+    name: str
+    why: str
+    waiting: Count
+
+
+class ExceptedProject(TypedDict):
+    """A project that a rule would manage without an exception."""
+
+    id: str
+    name: str
+    why: str
+
+
+class ProjectRule(TypedDict):
+    """Which projects are managed by rule, and what applying the rule does."""
+
+    rule: str
+    dry_run: bool
+    by_rule: Count
+    by_hand: Count
+    coming: Count
+    leaving: Count
+    excepted: Count
+    suspended: bool
+    text: str
+    unknown_domains: list[str]
+    who_comes: list[ComingProject]
+    who_leaves: list[LeavingProject]
+    who_is_excepted: list[ExceptedProject]
 
 
 # --- requests -------------------------------------------------------------------------------------
@@ -619,7 +668,8 @@ class TrustShown(TypedDict):
 COMPONENTS: Final[dict[str, type]] = {
     one.__name__: one
     for one in (
-        Error, Manager, Project, Effects, Removal, User, Request, Explanation, Simulation, Quota,
-        Expiry, Share, Priority, Usage, Event, Change, Round, Health, Liveness, Versions,
+        Error, Manager, Project, ProjectRule, Effects, Removal, User, Request, Explanation,
+        Simulation, Quota, Expiry, Share, Priority, Usage, Event, Change, Round, Health, Liveness,
+        Versions,
     )
 }  # fmt: skip

@@ -16,6 +16,7 @@ from synergy.core.declared.answers import (
     Notifier,
     Priority,
     Project,
+    ProjectRule,
     ProjectWithUsers,
     QuarantineSize,
     Quota,
@@ -110,6 +111,14 @@ CAREFULLY: Final = (
         name="force",
         kind=Switch(),
         help="Do it although the private quotas then exceed the cloud, or no host has a class.",
+    ),
+)
+RULE: Final = (
+    Argument(
+        name="manage",
+        kind=Text(4096),
+        help="Tell what this rule would do instead of the one in use: listed, all, or "
+        "domains:NAME_OR_ID,...",
     ),
 )
 SERVERS: Final = Argument(
@@ -258,6 +267,10 @@ REMOVE_PROJECT: Final = ManagerCommand[Project | Removal](  # the latter of a dr
     required=("project",),
     hurts=True,
 )
+SHOW_RULE: Final = ManagerCommand[ProjectRule](
+    manager="project", name="rule", takes=schemas_of(RULE), beside=True
+)
+RESUME_RULE: Final = ManagerCommand[ProjectRule](manager="project", name="resume_rule")
 SET_USER: Final = ManagerCommand[User](
     manager="project",
     name="set_user",

@@ -42,6 +42,7 @@ class ProjectRow(Base):
     nova_quota: Mapped[dict[str, object]] = mapped_column(Document)
     handover: Mapped[Handover] = mapped_column(Word(Handover, 16))
     gone: Mapped[bool] = mapped_column(Flag, server_default=false())
+    rule: Mapped[str] = mapped_column(Label(255), server_default="")
     generation: Mapped[int] = mapped_column(default=0)
 
 

@@ -1,25 +1,31 @@
 """Who takes part, with which shares, lifetimes and limits.
 
-Why: taking a project in moves its private quota from Nova into Synergy and lifts Nova's limit;
-letting it go puts back exactly what was there. Each half is committed before the next begins, so
-that the following run finishes what a crash cut. Must not know requests.
+Why: Keystone and Nova change beside Synergy, so names, users and limits of managed projects are
+followed, some projects at a time: there may be ten thousand. Must not know requests.
 """
 
 import logging
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from itertools import islice
+from typing import Any, Final
 
 from oslo_config import cfg
 
-from synergy.core.batches import TRANSIENT
 from synergy.core.declared import answers, commands
-from synergy.core.declared.fields import Setting, limits_of, read
+from synergy.core.declared.fields import Setting, read
 from synergy.core.declared.settings import PROJECT_SETTINGS, USER_SETTINGS
-from synergy.core.errors import Conflict, InvalidInput, NotFound, SynergyError
-from synergy.core.events import ProjectsChanged
+from synergy.core.errors import (
+    Conflict,
+    InvalidInput,
+    NotFound,
+    SynergyError,
+    UpstreamUnavailable,
+    error_line,
+)
+from synergy.core.events import ProjectsChanged, QuotaChanged
+from synergy.core.membership import Manage
 from synergy.core.model import (
-    NOTHING,
     Association,
     Domain,
     Handover,
@@ -27,17 +33,27 @@ from synergy.core.model import (
     Resources,
 )
 from synergy.core.quota import QuotaState
-from synergy.managers.base import Manager, Publish, command
+from synergy.managers.base import Manager, Publish, command, every, on
+from synergy.managers.project.by_rule import ByRule
+from synergy.managers.project.handover import QuotaHandover
 from synergy.managers.project.keeping import keep_servers
-from synergy.managers.project.quota_change import Effects, effects_of, merged
+from synergy.managers.project.quota_change import (
+    LIMITS,
+    Effects,
+    changed_settings,
+    effects_of,
+)
 from synergy.managers.project.removal import removal_of
 from synergy.managers.quota.survey import QuotaSurvey
+from synergy.managers.support.one_by_one import each_alone
+from synergy.managers.support.option_types import ManageText, template_options
 from synergy.managers.support.render import check_revision, project_json, user_json
 from synergy.ports import (
     Capacity,
     Clock,
     Identity,
     Intake,
+    ProjectView,
     QuotaLimits,
     QuotaOwnership,
     Reading,
@@ -47,8 +63,8 @@ from synergy.ports import (
 )
 
 LOG = logging.getLogger(__name__)
-
-_LIMITS = tuple(one.name for one in limits_of(PROJECT_SETTINGS))
+_AT_ONCE: Final = 100  # projects that one run asks about
+_WRITTEN_AT_ONCE: Final = 500  # projects whose users one transaction follows
 
 
 class ProjectManager(Manager):
@@ -87,6 +103,60 @@ class ProjectManager(Manager):
             mutable=True,
             help="What to do when somebody sets the quota of a managed project in Nova.",
         ),
+        cfg.Opt(
+            "manage",
+            type=ManageText(),
+            default="listed",
+            mutable=True,
+            help="Which projects are managed. listed: those that are added by hand, and no others. "
+            "all: every project. domains: followed by names or ids of domains, such as "
+            "domains:Default,Research: every project of these. Projects are taken in as Keystone "
+            "tells of them, and leave when they are deleted, disabled, or the rule manages them no "
+            "longer. Projects that were added by hand stay. Projects named service or services, "
+            "and the one that Synergy acts in, are taken in only by hand. `synergy project rule "
+            "show --manage RULE` tells what a rule would do.",
+        ),
+        cfg.ListOpt(
+            "exclude",
+            default=[],
+            mutable=True,
+            help="Names or ids of projects that are not managed by rule.",
+        ),
+        cfg.StrOpt(
+            "exclude_tag",
+            default="synergy:exclude",
+            mutable=True,
+            help="Projects with this tag in Keystone are not managed by rule. Empty: no tag.",
+        ),
+        cfg.StrOpt(
+            "include_tag",
+            default="synergy:include",
+            mutable=True,
+            help="With manage = domains:..., projects of other domains with this tag in Keystone "
+            "are managed, too. Empty: no tag.",
+        ),
+        cfg.IntOpt(
+            "most_leaving",
+            default=10,
+            min=0,
+            max=1_000_000,
+            mutable=True,
+            help="Most projects that leave at once because the rule manages them no longer. When "
+            "more would, none does, an error is logged, and a person decides with `synergy project "
+            "rule resume`.",
+        ),
+        cfg.StrOpt(
+            "on_leaving",
+            default="wait",
+            choices=[
+                ("wait", "The project leaves when none of its requests waits any more."),
+                ("cancel", "They are cancelled with that reason."),
+            ],
+            mutable=True,
+            help="What to do with the waiting requests of a project that the rule manages no "
+            "longer. Those of a deleted or disabled project follow on_owner_gone.",
+        ),
+        *template_options(PROJECT_SETTINGS),
     )
 
     def __init__(
@@ -104,67 +174,106 @@ class ProjectManager(Manager):
     ) -> None:
         self._conf, self._clock, self._wake = conf, clock, wake
         self._publish, self._store = publish, store
-        self._identity, self._intake = identity, intake
+        self._identity = identity
         self._limits, self._ownership = quota_limits, quota_ownership
         self._survey = QuotaSurvey(clock, store, capacity, quota_limits, identity)
+        self._handover = QuotaHandover(
+            publish, store, identity, quota_limits, quota_ownership, intake
+        )
+        self._rule = ByRule(conf, clock, publish, store, identity, self._handover)
         self._troubles: dict[str, str] = {}  # what was told of each project that cannot be handled
+        self._nova_due: list[str] = []  # projects to look at in Nova, the next ones first
+        self._users_due: dict[str, None] = {}  # projects whose users are to be asked for, in order
+        self._users_of: dict[str, Mapping[str, str]] = {}  # what was answered and is not written
 
     def setup(self) -> None:
-        self._announce()
-        self._identity.on_change(self._wake)
+        self._handover.announce()
+        self._identity.on_change(self._on_change)
+
+    def _on_change(self) -> None:
+        self.soon(self._follow_keystone)
+        self._wake()
+
+    @on(QuotaChanged)
+    def _know_the_cloud(self, fact: QuotaChanged) -> None:
+        first, self._rule.state = self._rule.state is None, fact.state
+        if first:
+            self.soon(self._follow_keystone)
 
     def task(self) -> float | None:
-        """Finish what a crash cut, and follow names and users in Keystone."""
-        try:
-            self._follow_keystone()
-        finally:  # Keystone may be away; what a crash cut is finished all the same
-            self._follow_nova_in_all()
+        if self._rule.changed():
+            self.soon(self._follow_keystone)
         return None
 
-    def _follow_nova_in_all(self) -> None:
-        with self._store.reading() as uow:
-            projects = uow.projects.all()
-        troubles, self._troubles = self._troubles, {}
-        for project in projects:
-            try:
-                self._follow_nova(project)
-            except TRANSIENT:
-                raise
-            except Exception as error:  # of this project alone: the others go on
-                said = self._troubles[project.project_id] = str(error) or type(error).__name__
-                if said != troubles.get(project.project_id):
-                    expected = isinstance(error, SynergyError)
-                    LOG.error(
-                        "project %s cannot be followed in Nova: %s", project.name, said,
-                        exc_info=None if expected else error,
-                    )  # fmt: skip
-
-    def _follow_nova(self, project: Project) -> None:
-        """Finish the move of a project's quota, or find out whether somebody undid it."""
-        if project.handover is Handover.RETURNING:
-            self._give_back(project)
-        elif project.gone:
-            return  # there is no quota to move, nor to look at
-        elif project.handover is Handover.TAKING:
-            self._lift(project)
-        else:
-            self._check_lifted(project)
-
-    def _announce(self) -> None:
-        with self._store.reading() as uow:
-            projects, damaged = uow.projects.all(), uow.projects.damaged()
-        # Nova limits a managed project no more: what cannot be read of it must not let it pass.
-        taking_part = damaged.keys() | {
-            p.project_id for p in projects if p.handover is not Handover.RETURNING
-        }
-        self._intake.manage(frozenset(taking_part))
-
+    @every("rate_s")
     def _follow_keystone(self) -> None:
-        """Take over renamed projects, new users and users who left; tell of vanished projects."""
+        """Take over renamed projects, tell of vanished ones, and see whom the rule takes in."""
         views = {view.project_id: view for view in self._identity.projects()}
         with self._store.reading() as uow:
-            present = [p.project_id for p in uow.projects.all() if p.project_id in views]
-        users_of = self._users_of(present)
+            projects = uow.projects.all()
+        if projects and not views:
+            raise UpstreamUnavailable("Keystone lists no project at all, and is not believed")
+        if any(_differs(project, views.get(project.project_id)) for project in projects):
+            self._write_what_changed(views)
+        self._rule.look(views)
+        present = (p.project_id for p in projects if p.project_id in views)
+        self._users_due.update(dict.fromkeys(present))
+        self.soon(self._apply_rule)
+        self.soon(self._follow_users)
+
+    def _write_what_changed(self, views: Mapping[str, ProjectView]) -> None:
+        changed = set()
+        with self._store.writing() as uow:
+            for project in uow.projects.all():
+                view = views.get(project.project_id)
+                if _differs(project, view):
+                    self._follow_one(uow, project, view)
+                    changed.add(project.project_id)
+            uow.commit()
+        self._publish(ProjectsChanged(frozenset(changed)))
+
+    def _follow_one(self, uow: Writing, project: Project, view: ProjectView | None) -> None:
+        """Note that Keystone knows a project no longer, or again, or by another name."""
+        gone, name = view is None, project.name if view is None else view.name
+        uow.projects.save(replace(project, gone=gone, name=name))
+        if gone == project.gone:
+            return
+        if not gone:
+            LOG.warning("managed project %s is back in Keystone", project.name)
+        elif project.rule:
+            LOG.warning("Keystone does not list project %s, which is managed by rule", project.name)
+        else:
+            LOG.error(
+                "managed project %s is gone from Keystone: end its servers, and run `synergy "
+                "project remove %s`", project.name, project.project_id,
+            )  # fmt: skip
+
+    @every("rate_s", at_start=False)
+    def _apply_rule(self) -> float | None:
+        """Take in some of those whom the rule manages, and let those go whom it does not."""
+        return self._rule.step()
+
+    @every("rate_s", at_start=False)
+    def _follow_users(self) -> float | None:
+        """Take over new users and users who left, of some projects at a time."""
+        some = list(islice(self._users_due, _AT_ONCE))
+        found: dict[str, Mapping[str, str]] = {}
+
+        def ask(project_id: str) -> None:
+            self._users_due.pop(project_id, None)
+            found[project_id] = self._identity.users_of(project_id)
+
+        each_alone(some, ask, self._users_unknown)
+        self._users_of |= found
+        if self._users_of and (len(self._users_of) >= _WRITTEN_AT_ONCE or not self._users_due):
+            users_of, self._users_of = self._users_of, {}
+            self._write_users(users_of)
+        return 0.0 if self._users_due else None
+
+    def _users_unknown(self, project_id: str, error: Exception) -> None:
+        LOG.warning("users of project %s are not known: %s", project_id, error_line(error))
+
+    def _write_users(self, users_of: Mapping[str, Mapping[str, str]]) -> None:
         changed = set()
         with self._store.writing() as uow:
             known: dict[str, dict[str, Association]] = {}
@@ -173,72 +282,66 @@ class ProjectManager(Manager):
                 known.setdefault(association.project_id, {})[association.user_id] = association
             busy = _busy(uow, associations)
             for project in uow.projects.all():
-                view = views.get(project.project_id)
-                if project.gone != (view is None):
-                    project = self._mark(uow, project, gone=view is None)
-                    changed.add(project.project_id)
-                if view is None or project.project_id not in users_of:
-                    continue  # gone, or managed since Keystone was asked
-                if view.name != project.name:
-                    uow.projects.save(replace(project, name=view.name))
-                    changed.add(project.project_id)
-                users = users_of[project.project_id]
+                users = users_of.get(project.project_id)
+                if users is None:
+                    continue
                 if _follow_users(uow, project, known.get(project.project_id, {}), users, busy):
                     changed.add(project.project_id)
             uow.commit()
         if changed:
             self._publish(ProjectsChanged(frozenset(changed)))
 
-    def _users_of(self, project_ids: Sequence[str]) -> dict[str, Mapping[str, str]]:
-        """Return the users of each project that Keystone tells them of."""
-        found = {}
-        for project_id in project_ids:
-            try:
-                found[project_id] = self._identity.users_of(project_id)
-            except (NotFound, InvalidInput) as error:
-                LOG.warning("users of project %s are not known: %s", project_id, error)
-        return found
-
-    def _mark(self, uow: Writing, project: Project, *, gone: bool) -> Project:
-        """Note that Keystone knows a project no longer, or again."""
-        marked = replace(project, gone=gone)
-        uow.projects.save(marked)
-        if gone:
-            LOG.error(
-                "managed project %s is gone from Keystone: end its servers, and run `synergy "
-                "project remove %s`", project.name, project.project_id,
-            )  # fmt: skip
-        else:
-            LOG.warning("managed project %s is back in Keystone", project.name)
-        return replace(marked, generation=project.generation + 1)
-
-    # --- moving the private quota -----------------------------------------------------------------
-
-    def _lift(self, project: Project) -> None:
-        """Second half of taking a project in: Nova's limit goes, its quota lives here."""
-        self._ownership.lift_quota(project.project_id)
-        with self._store.writing() as uow:
-            uow.projects.save(replace(project, handover=Handover.HELD))
-            uow.commit()
-        self._announce()
-        self._publish(ProjectsChanged(frozenset({project.project_id})))
-
-    def _give_back(self, project: Project) -> None:
-        """Second half of letting a project go: Nova has its limit back, then it is forgotten."""
-        self._announce()
+    @every("rate_s")
+    def _follow_nova_in_all(self) -> float | None:
+        """Finish what a crash cut, and find out whether somebody limited a managed project in Nova;
+        some projects at a time."""
+        if not self._nova_due:
+            with self._store.reading() as uow:
+                projects = uow.projects.all()
+            # What a crash cut comes first.
+            projects.sort(key=lambda project: project.handover is Handover.HELD)
+            self._nova_due = [project.project_id for project in projects]
+            self._troubles = {
+                key: said for key, said in self._troubles.items() if key in set(self._nova_due)
+            }
+        some, rest = iter(self._nova_due[:_AT_ONCE]), self._nova_due[_AT_ONCE:]
         try:
-            self._ownership.restore_quota(project.project_id, project.nova_quota)
-        except (NotFound, InvalidInput) as error:
-            if not isinstance(error, NotFound) and self._in_keystone(project.project_id):
-                raise
-            LOG.info("project %s is gone: its quota has nowhere to go back to", project.name)
-        with self._store.writing() as uow:
-            uow.projects.remove(project.project_id)
-            uow.commit()
-        self._publish(ProjectsChanged(frozenset({project.project_id})))
+            each_alone(some, self._follow_in_nova, self._cannot_follow)
+        finally:
+            self._nova_due = [*some, *rest]
+        return 0.0 if self._nova_due else None
 
-    def _in_keystone(self, project_id: str) -> bool:
-        return any(view.project_id == project_id for view in self._identity.projects())
+    def _follow_in_nova(self, project_id: str) -> None:
+        with self._store.reading() as uow:
+            try:
+                project = uow.projects.get(project_id)
+            except NotFound:
+                return  # it left meanwhile
+        self._follow_nova(project)
+        self._troubles.pop(project_id, None)
+
+    def _cannot_follow(self, project_id: str, error: Exception) -> None:
+        said = str(error) or type(error).__name__
+        if said != self._troubles.get(project_id):
+            self._troubles[project_id] = said
+            with self._store.reading() as uow:
+                name = {p.project_id: p.name for p in uow.projects.all()}.get(project_id, "")
+            expected = isinstance(error, SynergyError)
+            LOG.error(
+                "project %s cannot be followed in Nova: %s", name or project_id, said,
+                exc_info=None if expected else error,
+            )  # fmt: skip
+
+    def _follow_nova(self, project: Project) -> None:
+        """Finish the move of a project's quota, or find out whether somebody undid it."""
+        if project.handover is Handover.RETURNING:
+            self._handover.give_back(project)
+        elif project.gone:
+            return  # there is no quota to move, nor to look at
+        elif project.handover is Handover.TAKING:
+            self._handover.lift(project)
+        else:
+            self._check_lifted(project)
 
     def _check_lifted(self, project: Project) -> None:
         """Find out whether somebody set a limit in Nova since it was lifted."""
@@ -277,20 +380,7 @@ class ProjectManager(Manager):
             uow.commit()
         with self._store.reading() as uow:
             saved = uow.projects.get(project.project_id)
-        self._lift(saved)
-
-    def _private_quota(self, project_id: str, limits: Mapping[str, int | None]) -> Resources:
-        """A limited class counts with its limit, an unlimited one with what is used."""
-        used = self._limits.used_by(project_id)
-        unlimited = sorted(name for name, limit in limits.items() if limit is None)
-        if unlimited:
-            LOG.warning(
-                "project %s is unlimited in %s: it counts with what it uses",
-                project_id, ", ".join(unlimited),
-            )  # fmt: skip
-        return Resources.of(
-            {name: used.get(name, 0) if limit is None else limit for name, limit in limits.items()}
-        )
+        self._handover.lift(saved)
 
     # --- commands ---------------------------------------------------------------------------------
 
@@ -318,18 +408,11 @@ class ProjectManager(Manager):
         is named that no host has. A dry run tells what would happen.
         """
         view = self._identity.find_project(project)
-        limits = self._limits.quota(view.project_id)
-        made = Project(
-            project_id=view.project_id,
-            name=view.name,
-            domain_id=view.domain_id,
-            parent_id=view.parent_id,
-            nova_quota=dict(self._ownership.quota_record(view.project_id)),
-            private=self._private_quota(view.project_id, limits),
-            max_private_servers=self._limits.server_limit(view.project_id),
-        )
+        if not dry_run and self._add_by_hand(view.project_id, force=force, settings=settings):
+            return self.do_show(view.project_id)
+        made = self._handover.draft(view)
         state = self._survey.look().state
-        made = _changed(made, settings, state)
+        made = changed_settings(made, settings, state)
         with self._store.reading() as uow:
             effects = effects_of(uow, state, None, made)
         if dry_run:
@@ -344,8 +427,39 @@ class ProjectManager(Manager):
             for user_id, name in users.items():
                 uow.projects.association(view.project_id, user_id, name)
             uow.commit()
-        self._lift(made)
+        self._handover.lift(made)
         return self.do_show(view.project_id)
+
+    def _add_by_hand(self, project_id: str, *, force: bool, settings: Mapping[str, Any]) -> bool:
+        """Let a project that is managed by rule be one that was added by hand, which stays whatever
+        the rule says; False if no rule manages it."""
+        with self._store.reading() as uow:
+            if all(p.project_id != project_id or not p.rule for p in uow.projects.all()):
+                return False
+        if settings:
+            self.do_set(project_id, force=force, **settings)
+        with self._store.writing() as uow:
+            uow.projects.save(replace(uow.projects.get(project_id), rule=""))
+            uow.commit()
+        return True
+
+    @command(commands.SHOW_RULE)
+    def do_rule(self, manage: str | None = None) -> answers.ProjectRule:
+        """Show which projects the rule takes in and lets go, or what another rule would do."""
+        if manage is not None:
+            try:
+                Manage.read(manage)
+            except ValueError as error:
+                raise InvalidInput(f"manage: {error}") from error
+        return self._rule.show(self._identity.projects(), manage)
+
+    @command(commands.RESUME_RULE)
+    def do_resume_rule(self) -> answers.ProjectRule:
+        """Let all projects leave that the rule manages no longer: a person has looked at them."""
+        self._rule.resume()
+        self.soon(self._follow_keystone)
+        self._wake()
+        return self.do_rule()
 
     @command(commands.SET_PROJECT)
     def do_set(
@@ -364,12 +478,12 @@ class ProjectManager(Manager):
         if not settings:
             raise InvalidInput(f"nothing to set: give one of {_names(PROJECT_SETTINGS)}")
         # Whatever concerns no quota is changed without asking the cloud, which may be away.
-        sized = dry_run or any(name in settings for name in _LIMITS)
+        sized = dry_run or any(name in settings for name in LIMITS)
         state = self._survey.look().state if sized else QuotaState()
         with self._store.reading() as uow:
             found = _find(uow.projects.all(), project)
             check_revision(project_json(found), if_match)
-            changed = _changed(found, settings, state)
+            changed = changed_settings(found, settings, state)
             effects = effects_of(uow, state, found, changed) if sized else None
         if effects is not None and dry_run:
             return _tried(changed, effects)
@@ -402,6 +516,11 @@ class ProjectManager(Manager):
         with self._store.writing() as uow:
             found = _find(uow.projects.all(), project)
             check_revision(project_json(found), if_match)
+            if self._rule.keeps(found):
+                raise Conflict(
+                    f"project {found.name!r} is managed by rule ({found.rule}): name it in "
+                    "[project] exclude, or give it the tag of [project] exclude_tag in Keystone"
+                )
             waiting = uow.requests.waiting_count(found.project_id)
             if waiting:
                 raise Conflict(
@@ -414,7 +533,7 @@ class ProjectManager(Manager):
             leaving = replace(found, handover=Handover.RETURNING)
             uow.projects.save(leaving)
             uow.commit()
-        self._give_back(leaving)
+        self._handover.give_back(leaving)
         return project_json(leaving)
 
     @command(commands.SET_USER)
@@ -433,6 +552,10 @@ class ProjectManager(Manager):
             uow.commit()
         self._publish(ProjectsChanged(frozenset({found.project_id})))
         return user_json(changed)
+
+
+def _differs(project: Project, view: ProjectView | None) -> bool:
+    return project.gone != (view is None) or (view is not None and view.name != project.name)
 
 
 def _names(settings: Sequence[Setting]) -> str:
@@ -503,15 +626,3 @@ def _find(projects: Sequence[Project], name_or_id: str) -> Project:
         ids = ", ".join(project.project_id for project in found)
         raise InvalidInput(f"project name {name_or_id!r} is not unique: give one of {ids}")
     return found[0]
-
-
-def _changed(project: Project, given: Mapping[str, Any], state: QuotaState) -> Project:
-    """Return a project with settings changed; of a limit, what is not named stays."""
-    others = [one for one in PROJECT_SETTINGS if one.name not in _LIMITS]
-    values = read(given, others)
-    for name in _LIMITS:
-        if name in given:
-            values[name] = merged(name, getattr(project, name), given[name], state)
-    if "private" in values:
-        values["private"] = Resources.of(values["private"] or NOTHING)
-    return replace(project, **values)

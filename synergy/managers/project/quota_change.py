@@ -5,19 +5,20 @@ functions that size the shared quota, so what is told is what would happen. Must
 anything.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any, Final
 
 from synergy.core.accounts import domain_node, held_of, project_node
 from synergy.core.declared import answers
-from synergy.core.declared.fields import limits_of
+from synergy.core.declared.fields import limits_of, read
 from synergy.core.declared.settings import PROJECT_SETTINGS
 from synergy.core.errors import Conflict
 from synergy.core.model import NOTHING, Project, QuotaKind, Resources, total
 from synergy.core.quota import QuotaNode, QuotaState, SharedSize
 from synergy.ports import Reading
 
-_LIMITS = tuple(one.name for one in limits_of(PROJECT_SETTINGS))
+LIMITS: Final = tuple(one.name for one in limits_of(PROJECT_SETTINGS))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,8 +79,35 @@ def effects_of(uow: Reading, state: QuotaState, before: Project | None, after: P
         kind = line.request_class
         if kind.quota is QuotaKind.SHARED and kind.demand.fits_in(was.shared):
             waiting += 0 if kind.demand.fits_in(becomes.shared) else len(line.queued_at_s)
-    named = total(_new_amounts(before, after, name) for name in _LIMITS)
+    named = total(_new_amounts(before, after, name) for name in LIMITS)
     return Effects(before=was, after=becomes, would_wait=waiting, unknown=state.no_host_has(named))
+
+
+def check_together(uow: Reading, state: QuotaState, added: Sequence[Project]) -> None:
+    """Raise Conflict when to take all of these projects in can hurt the whole cloud."""
+    held = [held_of(*entry) for entry in uow.requests.held()]
+    becomes = state
+    for project in added:
+        becomes = _with(becomes, project)
+    named = total(_new_amounts(None, project, "private") for project in added)
+    Effects(
+        before=state.size(held),
+        after=becomes.size(held),
+        would_wait=0,
+        unknown=state.no_host_has(named),
+    ).check()
+
+
+def changed_settings(project: Project, given: Mapping[str, Any], state: QuotaState) -> Project:
+    """Return a project with settings changed; of a limit, what is not named stays."""
+    others = [one for one in PROJECT_SETTINGS if one.name not in LIMITS]
+    values = read(given, others)
+    for name in LIMITS:
+        if name in given:
+            values[name] = merged(name, getattr(project, name), given[name], state)
+    if "private" in values:
+        values["private"] = Resources.of(values["private"] or NOTHING)
+    return replace(project, **values)
 
 
 def _new_amounts(before: Project | None, after: Project, name: str) -> Resources:

@@ -88,6 +88,7 @@ def project_json(
         **as_json(project, settings),
         "handover": project.handover.value,
         "gone": project.gone,
+        "managed_by": f"rule: {project.rule}" if project.rule else "hand",
         "revision": str(project.generation),
     }
     return cast(answers.Project, shown)  # the settings are of a table, which no type can name

@@ -1,6 +1,15 @@
 import pytest
 
-from synergy.managers.support.option_types import Numbers, ResourceNumbers, TimeZone
+from synergy.core.declared.settings import PROJECT_SETTINGS
+from synergy.managers.support.option_types import (
+    Given,
+    ManageText,
+    Numbers,
+    ResourceNumbers,
+    SettingText,
+    TimeZone,
+    template_options,
+)
 
 
 def test_numbers_are_read_by_name():
@@ -25,3 +34,59 @@ def test_numbers_are_read_by_name():
 def test_a_value_that_makes_no_sense_is_refused_by_name(kind, text, told):
     with pytest.raises(ValueError, match=told):
         kind()(text)
+
+
+SETTINGS = {one.name: one for one in PROJECT_SETTINGS}
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "given"),
+    [
+        ("ttl_s", "3600", 3600),
+        ("raw_shares", "parent", "parent"),
+        ("raw_shares", "7", 7),
+        ("suspended", "True", True),
+        ("expiry_action", "shelve", "shelve"),
+        ("max_private_servers", "none", None),
+        ("lend_limit", "none", None),
+        ("private", "VCPU:4, MEMORY_MB:8192", {"VCPU": 4, "MEMORY_MB": 8192}),
+        ("borrow_limit", "VCPU:none", {"VCPU": None}),
+    ],
+)
+def test_a_setting_is_read_from_text(name, text, given):
+    read = SettingText(SETTINGS[name])(text)
+    assert read == Given(given)
+    assert SettingText(SETTINGS[name])(read) == read
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "told"),
+    [
+        ("ttl_s", "0", "'0' cannot be used: it is 0, but must be at least 1"),
+        ("ttl_s", "-5", "must be a whole number"),
+        ("ttl_s", "none", "must be a whole number"),
+        ("raw_shares", "some", "must be a whole number or parent"),
+        ("suspended", "maybe", "must be true or false"),
+        ("expiry_action", "explode", "must be one of delete"),
+        ("private", "cpu:4", "is not the name of a resource class"),
+        ("private", "VCPU", "VCPU is"),
+        ("private", "VCPU:-1", "VCPU is"),
+    ],
+)
+def test_a_setting_that_makes_no_sense_is_refused(name, text, told):
+    with pytest.raises(ValueError, match=told):
+        SettingText(SETTINGS[name])(text)
+
+
+def test_every_setting_of_a_project_is_in_the_template():
+    names = [option.name for option in template_options(PROJECT_SETTINGS)]
+    assert names == [f"template_{one.name}" for one in PROJECT_SETTINGS]
+    assert all(
+        option.default is None and option.mutable for option in template_options(PROJECT_SETTINGS)
+    )
+
+
+def test_a_rule_that_makes_no_sense_is_refused():
+    assert ManageText()("domains: A ,B") == "domains:A,B"
+    with pytest.raises(ValueError, match="'any' is no rule"):
+        ManageText()("any")
