@@ -70,6 +70,14 @@ class _OfService(Collector):
                 ),
             ):
                 yield GaugeMetricFamily(f"synergy_{name}", text, value=value)
+            damaged = GaugeMetricFamily(
+                "synergy_damaged_rows",
+                "Rows that could not be read since the start, and are set aside.",
+                labels=["table"],
+            )
+            for table, count in aside["damaged"].items():
+                damaged.add_metric([table], count)
+            yield damaged
         yield from self._round()
         yield from self._ending()
         yield from self._notifications()

@@ -118,7 +118,7 @@ class Removal(TypedDict):
 
 
 class Request(TypedDict):
-    """A server that Synergy holds or held; `history` only when it is shown alone."""
+    """A server that Synergy holds or held; `history` and `archived` only when it is shown alone."""
 
     id: str
     name: str
@@ -143,6 +143,7 @@ class Request(TypedDict):
     revision: str
     reason: str | None
     history: NotRequired[list[dict[str, Any]]]
+    archived: NotRequired[bool]
 
 
 class Explanation(TypedDict):

@@ -11,13 +11,22 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from sqlalchemy import ColumnElement, Connection, delete, exists, func, insert, select, update
 
 from synergy.core.errors import Conflict, NotFound
-from synergy.core.lifecycle import TERMINAL
-from synergy.core.model import Resources
+from synergy.core.ids import as_stored
+from synergy.core.lifecycle import TERMINAL, Event, Step
+from synergy.core.model import (
+    OnPrivateFull,
+    QuotaKind,
+    Request,
+    RequestClass,
+    Resources,
+    State,
+)
+from synergy.core.reasons import Reason
 from synergy.core.rollup import DAY, day_of
 from synergy.db.classes import Classes
 from synergy.db.columns import EPOCH, MICROSECOND, Unreadable
@@ -35,6 +44,7 @@ from synergy.db.models import (
 )
 from synergy.db.rollups import CHUNK, SqlRollups, series_of
 from synergy.db.rows import DamageLog
+from synergy.ports import LedgerEntry
 
 # What records look like, so that each alone compresses well. It is part of the format: a change
 # needs a new first byte.
@@ -109,6 +119,12 @@ KINDS: Final[Mapping[str, Kind]] = {
         left_out=frozenset({"sealed"}),  # tokens and passwords
     ),
 }
+
+
+E = TypeVar("E", bound=StrEnum)
+_INSTANTS: Final = (
+    "queued_at", "changed_at", "held_from", "released_at", "active_at", "expires_at", "retry_at",
+)  # fmt: skip
 
 
 class SqlArchive:
@@ -214,6 +230,15 @@ class SqlArchive:
             raise NotFound(f"{kind} {key!r} is not in the archive")
         return unpack(found)
 
+    def request(self, request_id: str) -> tuple[Request, list[LedgerEntry]]:
+        record = self.record("request", as_stored(request_id))
+        try:
+            return _request_of(record), [_entry_of(row) for row in record["ledger"]]
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise NotFound(
+                f"request {request_id!r} is archived, but its record cannot be read: {error!r}"
+            ) from error
+
     def purge(self, before: datetime, limit: int) -> int:
         progress = self._rollups.progress()
         if progress.rolled_until is None or progress.rolled_until < before:
@@ -295,6 +320,47 @@ def unpack(packed: bytes) -> dict[str, Any]:
     opener = zlib.decompressobj(wbits=-15, zdict=_ALIKE)
     found: dict[str, Any] = json.loads(opener.decompress(packed[1:]) + opener.flush())
     return found
+
+
+def _request_of(record: Mapping[str, Any]) -> Request:
+    """Return an archived request. Raises KeyError, TypeError or ValueError."""
+    kind, row = record["class"], record["request"]
+    known = {name: row[name] for name in Request.__dataclass_fields__ if name in row}
+    known |= {name: _instant(row.get(name)) for name in _INSTANTS}
+    known["state"] = State(row["state"])
+    known["reason"] = _member(Reason, row["reason"]) if row.get("reason") else None
+    names = RequestClass.__dataclass_fields__
+    request_class = RequestClass(
+        **{name: kind[name] for name in names if name in kind}
+        | {
+            "demand": Resources.of(kind["demand"]),
+            "quota": QuotaKind(kind["quota"]),
+            "on_private_full": _member(OnPrivateFull, kind["on_private_full"]),
+            "constraints": tuple((name, value) for name, value in kind["constraints"]),
+        }
+    )
+    return Request(request_class=request_class, **known)
+
+
+def _entry_of(row: Mapping[str, Any]) -> LedgerEntry:
+    step = Step(
+        request_id=row["request_id"],
+        at=EPOCH + row["at"] * MICROSECOND,
+        from_state=State(row["from_state"]),
+        to_state=State(row["to_state"]),
+        event=Event(row["event"]),
+        round_id=row["round_id"],
+        why=row["why"],
+    )
+    return LedgerEntry(number=row["seq"], project_id=row["project_id"], step=step)
+
+
+def _member(kind: type[E], value: str) -> E:
+    return kind(value)
+
+
+def _instant(value: int | None) -> datetime | None:
+    return None if value is None else EPOCH + value * MICROSECOND
 
 
 def _plain(value: Any) -> Any:

@@ -103,6 +103,10 @@ class SqlStore:
             finally:
                 self._writes.open = False
 
+    def damaged(self) -> dict[str, int]:
+        """Return how many rows of each table could not be read."""
+        return dict(sorted(self.damage.counts.items()))
+
     def close(self) -> None:
         """Close the connections."""
         self._engine.dispose()

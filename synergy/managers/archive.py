@@ -149,10 +149,14 @@ class ArchiveManager(Manager):
 
     @command(commands.COUNT_QUARANTINED)
     def do_quarantined(self) -> answers.QuarantineSize:
-        """Show how many messages are kept aside, and how many may be."""
+        """Show how many messages and damaged rows are kept aside, and how many may be."""
         with self._store.reading() as uow:
             count = uow.archive.size("quarantine")
-        return {"quarantined": count, "quarantine_max": self._conf.quarantine_max}
+        return {
+            "quarantined": count,
+            "quarantine_max": self._conf.quarantine_max,
+            "damaged": self._store.damaged(),
+        }
 
     @command(beside=True)
     def do_status(self) -> answers.ArchiveStatus:

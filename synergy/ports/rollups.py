@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, Protocol
 
-from synergy.core.model import QuotaKind, Resources, State
+from synergy.core.lifecycle import Step
+from synergy.core.model import QuotaKind, Request, Resources, State
 from synergy.core.rollup import Level
 
 HOURS_KEPT_DAYS: Final = 45  # usage by the hour; a report by hours has 400 periods at most
@@ -163,6 +164,15 @@ class Rollups(ReadableRollups, Protocol):
         """Delete at most `limit` hourly sums from before an instant, and return how many."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LedgerEntry:
+    """A step with its number, which grows, and whose it is."""
+
+    number: int
+    project_id: str
+    step: Step
+
+
 class ReadableArchive(Protocol):
     """Archived records, which nothing works with any longer."""
 
@@ -187,6 +197,9 @@ class ReadableArchive(Protocol):
 
     def record(self, kind: str, key: str) -> dict[str, object]:
         """Return an archived record. Raises NotFound."""
+
+    def request(self, request_id: str) -> tuple[Request, list[LedgerEntry]]:
+        """Return an archived request with its ledger. Raises NotFound."""
 
     def unused_classes(self, after: int, limit: int) -> tuple[list[int], int | None]:
         """Look at `limit` classes with an id above `after`: those no request refers to, and the

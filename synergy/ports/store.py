@@ -26,7 +26,13 @@ from synergy.core.model import (
 )
 from synergy.core.queue import ID_BYTES
 from synergy.core.usage import Charged, History
-from synergy.ports.rollups import Archive, ReadableArchive, ReadableRollups, Rollups
+from synergy.ports.rollups import (
+    Archive,
+    LedgerEntry,
+    ReadableArchive,
+    ReadableRollups,
+    Rollups,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,15 +79,6 @@ class Brake:
 
     since: datetime
     due: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LedgerEntry:
-    """A step with its number, which grows, and whose it is."""
-
-    number: int
-    project_id: str
-    step: Step
 
 
 class ReadableRequests(Protocol):
@@ -441,3 +438,7 @@ class Store(Protocol):
 
     def writing(self) -> AbstractContextManager[Writing]:
         """Open a transaction that writes."""
+
+    def damaged(self) -> dict[str, int]:
+        """Return how many rows of each table could not be read since the start: they are set aside,
+        and everything else goes on without them."""

@@ -25,7 +25,7 @@ from synergy.core.declared import commands
 from synergy.core.declared.answers import RequestRow, RequestWithHistory
 from synergy.core.declared.commands import ManagerCommand
 from synergy.core.declared.shapes import ref
-from synergy.core.errors import InvalidInput, NotFound
+from synergy.core.errors import IllegalTransition, InvalidInput, NotFound
 from synergy.core.lifecycle import Event
 from synergy.core.model import State
 
@@ -101,6 +101,8 @@ def _found(call: Call, rule: str) -> RequestWithHistory:
         call, rule, "requests:get", f"request {asked!r} does not exist",
         project_id=found["project_id"], user_id=found["user_id"],
     )  # fmt: skip
+    if found["archived"] and rule not in ("requests:get", "requests:explain"):
+        raise IllegalTransition(f"request {asked} is {found['state']}, and archived")
     return found
 
 

@@ -325,15 +325,17 @@ Step = TypedDict(
 
 
 class RequestWithHistory(RequestRow):
-    """A request with its ledger."""
+    """A request with its ledger; of an archived one the archive tells it."""
 
     history: list[Step]
+    archived: bool
 
 
 class Request(RequestRow):
-    """A server that Synergy holds or held; `history` only when it is shown alone."""
+    """A server that Synergy holds or held; `history` and `archived` only when it is shown alone."""
 
     history: NotRequired[list[Step]]
+    archived: NotRequired[bool]
 
 
 class _Numbered(TypedDict):
@@ -617,10 +619,12 @@ class Expiry(TypedDict):
 
 
 class QuarantineSize(TypedDict):
-    """How many messages are kept aside, and how many may be."""
+    """How many messages are kept aside, how many may be, and how many rows of each table were found
+    damaged since the start and set aside."""
 
     quarantined: int
     quarantine_max: int
+    damaged: dict[str, int]
 
 
 class ArchiveStatus(TypedDict):

@@ -39,12 +39,14 @@ from synergy.managers.queue.intake import BuildIntake
 from synergy.managers.queue.limits import WaitingLimits
 from synergy.managers.queue.refusals import REFUSALS, Refusals
 from synergy.managers.queue.withdrawals import Withdrawals
+from synergy.managers.support.archived import archived_entries, locate
 from synergy.managers.support.render import check_revision, request_json, step_json
 from synergy.managers.support.withdrawn import DeletedWaiting
 from synergy.ports import (
     Clock,
     Conductor,
     Intake,
+    LedgerEntry,
     Servers,
     Store,
     Wake,
@@ -165,23 +167,30 @@ class QueueManager(Manager):
 
     @command(commands.SHOW_REQUEST)
     def do_show(self, request_id: str) -> answers.RequestWithHistory:
-        """Show a request with its ledger."""
+        """Show a request with its ledger, an archived one too."""
         with self._store.reading() as uow:
-            request = uow.requests.get(request_id)
-            steps = uow.requests.steps(request_id)
-        return {**request_json(request), "history": [step_json(step) for step in steps]}
+            found = locate(uow, request_id)
+        return {
+            **request_json(found.request),
+            "history": [step_json(step) for step in found.steps],
+            "archived": found.archived,
+        }
 
     @command(commands.LIST_EVENTS)
     def do_events(
         self, limit: int = USUAL_PAGE, marker: int = 0, **given: object
     ) -> list[answers.Event]:
-        """List what happened to requests, oldest first; `marker` is the last number seen."""
+        """List what happened to requests, oldest first; `marker` is the last number seen.
+
+        Of one request that is archived, the archive tells it.
+        """
+        filters = cast(EventFilters, keywords_in(given, EVENT_FILTERS))
         with self._store.reading() as uow:
-            found = uow.requests.events(
-                limit=limit,
-                after=marker,
-                **cast(EventFilters, keywords_in(given, EVENT_FILTERS)),
-            )
+            found = uow.requests.events(limit=limit, after=marker, **filters)
+            request_id = filters.get("request_id")
+            if not found and request_id is not None:
+                archived = archived_entries(uow, request_id, filters.get("project_id"))
+                found = [one for one in archived if _is_wanted(one, marker, filters)][:limit]
         return [
             {
                 "number": entry.number,
@@ -295,3 +304,13 @@ class QueueManager(Manager):
         elif request.state is State.QUEUED:
             self._publish(RequestsWithdrawn((request,)))
         return request_json(move.as_saved())
+
+
+def _is_wanted(entry: LedgerEntry, after: int, filters: EventFilters) -> bool:
+    """Tell whether an entry of the archive is one that is looked for."""
+    event, since = filters.get("event"), filters.get("since")
+    return (
+        entry.number > after
+        and event in (None, entry.step.event)
+        and (since is None or entry.step.at >= since)
+    )

@@ -30,6 +30,7 @@ from synergy.managers.scheduler.latest import (
     round_json,
 )
 from synergy.managers.scheduler.what_if import FORECAST_ROUNDS, WhatIf
+from synergy.managers.support.archived import locate
 from synergy.ports import (
     Clock,
     Flavor,
@@ -60,7 +61,8 @@ class Answers:
         """
         now = self._clock.now()
         with self._store.reading() as uow:
-            request = uow.requests.get(request_id)
+            found = locate(uow, request_id)
+            request = found.request
             waits = request.state in (State.QUEUED, State.HELD)
             names = _names(uow, request) if waits else {}
             ends = (
