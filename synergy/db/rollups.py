@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from sqlalchemy import (
     BigInteger,
+    ColumnElement,
     Connection,
     bindparam,
     case,
@@ -180,7 +181,10 @@ class SqlRollups:
             earlier, given
         ):
             if series_id not in sums.numbers:
-                sums.know(series_id, _series(named))
+                known = _SERIES_READER.all([(series_id, *named)], self._damage)
+                if not known:
+                    continue
+                sums.know(series_id, known[0][1])
             sums.add(series_id, host, (running, count, held))
         return sums.all()
 
@@ -250,6 +254,8 @@ class SqlRollups:
                 *(func.sum(column) for column in columns[1:]),
             ).group_by(table.series_id)  # fmt: skip
         query = query.where(table.begins_at >= begin, table.begins_at < end)
+        if summed:
+            query = query.where(*_can_be_added_up(table))
         # Few buckets of everybody are read by their instant, many buckets series by series.
         few = (end - begin) / _LENGTHS[level] < 31 and len(series) > CHUNK
         if few:
@@ -261,7 +267,8 @@ class SqlRollups:
                 series=series[series_id], begins_at=begins_at, running=running, started=started,
                 held_us=int(held_us), weighted_us=weighted_us,
             )
-            for series_id, begins_at, running, started, held_us, weighted_us in rows
+            for series_id, begins_at, running, started, held_us, weighted_us
+            in (rows if summed else _LINE_READERS[level].all(rows, self._damage))
             if series_id in series
         ]  # fmt: skip
 
@@ -287,7 +294,7 @@ class SqlRollups:
         sums = (func.sum(getattr(table, name)) for name in ("started", "held_us", "weighted_us"))
         query = (
             select(begins_at, running, *sums)
-            .where(table.begins_at >= begin, table.begins_at < end)
+            .where(table.begins_at >= begin, table.begins_at < end, *_can_be_added_up(table))
             .group_by(*(() if summed else (table.begins_at,)))
             .having(func.count() > 0)
         )
@@ -311,7 +318,7 @@ class SqlRollups:
         query = query.where(SeriesRow.user_id != "" if by_user else SeriesRow.user_id == "")
         if project_id is not None:
             query = query.where(SeriesRow.project_id == project_id)
-        return {series_id: _series(named) for series_id, *named in self._connection.execute(query)}
+        return dict(_SERIES_READER.all(self._connection.execute(query), self._damage))
 
     def forget_bucket(self, level: Level, begins_at: datetime) -> None:
         table = _TABLES[level]
@@ -507,8 +514,32 @@ class _Consumed:
         ]  # fmt: skip
 
 
-def _series(named: Values) -> Series:
-    return Series(**dict(zip(Series.__dataclass_fields__, named, strict=True)))
+def _series(named: Values) -> tuple[int, Series]:
+    series_id, *rest = named
+    return series_id, Series(**dict(zip(Series.__dataclass_fields__, rest, strict=True)))
+
+
+_SERIES_READER: Final = RowReader([SeriesRow.series_id, *_SERIES], _series)
+_LINE_READERS: Final = {
+    level: RowReader(
+        [
+            table.series_id, table.begins_at, table.running, table.started, table.held_us,
+            table.weighted_us,
+        ],
+        lambda row: row,
+    )
+    for level, table in _TABLES.items()
+}  # fmt: skip
+
+
+def _can_be_added_up(table: Any) -> list[ColumnElement[bool]]:
+    """Return the conditions that a row holds numbers: SQLite keeps other things there too, and one
+    of them would spoil or end the sum over all rows."""
+    bounds = (
+        (table.running, 2**31 - 1), (table.started, 2**31 - 1), (table.held_us, 2**59),
+        (table.weighted_us, 1e300),
+    )  # fmt: skip
+    return [column.between(0, most) for column, most in bounds]
 
 
 def _digest(series: Series) -> str:

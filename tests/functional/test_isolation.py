@@ -198,7 +198,7 @@ OFTEN = [
     ("requests", "state"), ("requests", "request_id"), ("requests", "class_id"),
     ("requests", "queued_at"), ("request_classes", "demand"), ("request_classes", "constraints"),
     ("projects", "default_quota"), ("projects", "private"), ("associations", "project_id"),
-    ("ledger", "event"),
+    ("ledger", "event"), ("usage_days", "held_us"), ("usage_series", "quota"),
 ]  # fmt: skip
 VICTIMS = {  # which rows are spoilt: never those of project B, whose servers have to start
     "domains": "domain_id <> 'd2'",
