@@ -208,6 +208,8 @@ class ServerView:
     fault: str = ""
     failure: BuildFailure | None = None  # of a server in ERROR, if its fault names it
     in_task: bool = False  # Nova is working on it, or a resize waits for confirmation
+    locked: bool = False  # by its user or an administrator
+    metadata: Mapping[str, str] = field(default_factory=dict)
 
 
 class NoticeKind(StrEnum):
@@ -312,6 +314,12 @@ class ServerActions(Protocol):
 
     def stop_server(self, server_id: str) -> None:
         """Power off; the host keeps the server's resources."""
+
+    def set_metadata(self, server_id: str, changes: Mapping[str, str | None]) -> None:
+        """Set keys of the server's metadata; None deletes a key, which may be gone.
+
+        Raises NotFound, and Conflict for a server that is not built, failed, shelved or in a task.
+        """
 
     def confirm_resize(self, server_id: str) -> None:
         """Confirm a server's resize. Raises Conflict without a resize to confirm."""
@@ -469,6 +477,12 @@ class CloudUser(Protocol):
 
     def unshelve_server(self, server_id: str) -> None:
         """Unshelve a server."""
+
+    def lock_server(self, server_id: str) -> None:
+        """Lock a server."""
+
+    def unlock_server(self, server_id: str) -> None:
+        """Unlock a server."""
 
     def last_failure(self, server_id: str) -> str:
         """Return why the server's last resize or unshelve failed, as its user reads it."""

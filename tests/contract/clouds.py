@@ -238,6 +238,12 @@ class OpenStackUnderTest:
     def unshelve_server(self, server_id):
         self._owner(server_id).compute.unshelve_server(server_id)
 
+    def lock_server(self, server_id):
+        self._owner(server_id).compute.lock_server(server_id)
+
+    def unlock_server(self, server_id):
+        self._owner(server_id).compute.unlock_server(server_id)
+
     def last_failure(self, server_id):
         """What `openstack server event show` tells a user of the latest action."""
         compute = self._owner(server_id).compute

@@ -5,6 +5,7 @@ test offers the ports and `settle()`, which lets what was begun come to its end.
 """
 
 from datetime import UTC, datetime
+from uuid import UUID
 
 import pytest
 
@@ -388,6 +389,32 @@ def test_a_server_can_be_shown_as_failed_and_no_resize_of_it_be_confirmed(cloud)
         cloud.compute.confirm_resize(server)
     cloud.compute.set_error(server)
     assert cloud.user.show_server(server).status is ServerStatus.ERROR
+
+
+def test_metadata_and_lock_of_a_server_are_shown_and_changed(cloud):
+    (server,) = ask(cloud, project="C", user="carol", metadata={"quota": "shared"})
+    cloud.settle()
+    key, other = "synergy:expires_at", "synergy:keep"
+    cloud.compute.set_metadata(server, {key: "2026-01-31T12:00:00+00:00", other: "yes"})
+    view = cloud.compute.servers([server])[server]
+    assert view.metadata == {"quota": "shared", key: "2026-01-31T12:00:00+00:00", other: "yes"}
+    assert not view.locked
+    cloud.user.lock_server(server)
+    cloud.compute.set_metadata(server, {key: "2026-02-01T12:00:00+00:00", other: None, "no": None})
+    view = cloud.compute.servers([server])[server]
+    assert (view.metadata, view.locked) == (
+        {"quota": "shared", key: "2026-02-01T12:00:00+00:00"}, True
+    )  # fmt: skip
+    (listed,) = cloud.compute.servers_of(view.project_id)
+    assert (listed.metadata, listed.locked) == (view.metadata, True)
+    cloud.user.unlock_server(server)
+    assert not cloud.compute.servers([server])[server].locked
+    cloud.compute.shelve_server(server)
+    cloud.settle()
+    with pytest.raises(Conflict):
+        cloud.compute.set_metadata(server, {key: "never"})
+    with pytest.raises(NotFound):
+        cloud.compute.set_metadata(str(UUID(int=7)), {key: "never"})
 
 
 def test_zones_and_gone_owners_are_told(cloud):

@@ -15,6 +15,7 @@ from typing import Final
 from uuid import UUID
 
 from synergy.core.errors import (
+    Conflict,
     HandOverFailed,
     InvalidInput,
     NotFound,
@@ -51,6 +52,7 @@ from synergy.ports import (
 
 _PAGE: Final = 1000
 _ABORTED: Final = "Build of instance aborted."
+_SETTABLE: Final = (ServerStatus.ACTIVE, ServerStatus.STOPPED)  # Nova refuses the others
 _BREAKS: Final = ("build_error", "reschedule")  # the faults that make a build fail on its host
 
 
@@ -320,6 +322,27 @@ class EmbeddedNova:
         with self._lock:
             self.fleet.put(replace(self.fleet.get(server_id), status=ServerStatus.STOPPED))
 
+    def set_metadata(self, server_id: str, changes: Mapping[str, str | None]) -> None:
+        """Set keys of the server's metadata; None deletes a key. Raises NotFound, Conflict."""
+        self._answer()
+        with self._lock:
+            server = self.fleet.get(server_id)
+            if server.status not in _SETTABLE or server.in_task:
+                raise Conflict(f"the metadata of server {server_id!r}, {server.status}, is closed")
+            merged = {**server.metadata, **changes}
+            metadata = {key: value for key, value in merged.items() if value is not None}
+            self.fleet.put(replace(server, metadata=metadata))
+
+    def lock_server(self, server_id: str) -> None:
+        """Lock a server. Raises NotFound."""
+        with self._lock:
+            self.fleet.put(replace(self.fleet.get(server_id), locked=True))
+
+    def unlock_server(self, server_id: str) -> None:
+        """Unlock a server. Raises NotFound."""
+        with self._lock:
+            self.fleet.put(replace(self.fleet.get(server_id), locked=False))
+
     def snapshot_server(self, server_id: str, image_name: str) -> str:
         """Start a snapshot of the server, and return the image's id."""
         self._answer()
@@ -488,6 +511,7 @@ class EmbeddedNova:
                     demand=demand,
                     status=ServerStatus.SCHEDULING,
                     created_at=now,
+                    metadata=dict(metadata),
                 )
                 self.fleet.put(waiting)
         if view.project_id in self._managed:

@@ -57,6 +57,10 @@ class OpenStackCompute:
         """Power off."""
         self._nova.stop_server(server_id)
 
+    def set_metadata(self, server_id: str, changes: Mapping[str, str | None]) -> None:
+        """Set keys of the server's metadata; None deletes a key."""
+        self._nova.set_metadata(server_id, changes)
+
     def confirm_resize(self, server_id: str) -> None:
         """Keep the new flavor."""
         self._nova.confirm_resize(server_id)

@@ -141,6 +141,19 @@ class NovaApi:
         with translated_errors(NOVA):
             self._cloud.compute.stop_server(server_id)
 
+    def set_metadata(self, server_id: str, changes: Mapping[str, str | None]) -> None:
+        """Set keys of the server's metadata; None deletes a key."""
+        values = {key: value for key, value in changes.items() if value is not None}
+        with translated_errors(NOVA):
+            if values:
+                self._cloud.compute.set_server_metadata(server_id, **values)
+        for key in changes.keys() - values.keys():
+            try:
+                with translated_errors(NOVA):
+                    self._cloud.compute.delete_server_metadata(server_id, [key])
+            except NotFound:
+                continue
+
     def confirm_resize(self, server_id: str) -> None:
         """Confirm a resize that the user has neither confirmed nor reverted."""
         with translated_errors(NOVA):
@@ -192,6 +205,8 @@ def view_of(server: Any) -> ServerView:
         demand=demand_of(shape, flavor.extra_specs or {}, boots_from_volume=not image),
         status=status,
         in_task=bool(server.task_state) or server.status == "VERIFY_RESIZE",
+        locked=bool(server.is_locked),
+        metadata={str(k): str(v) for k, v in (server.metadata or {}).items()},
         created_at=_instant(server.created_at),
         launched_at=_instant(server.launched_at) if server.launched_at else None,
         host=server.compute_host or None,
