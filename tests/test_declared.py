@@ -133,7 +133,7 @@ FOUND_ELSEWHERE = {
     "hold_request": {"request_id", "by", "if_match"},
     "release_request": {"request_id", "by", "if_match"},
     "cancel_request": {"request_id", "why", "if_match"},
-    "extend_request": {"request_id", "if_match"},
+    "extend_request": {"request_id", "by", "if_match"},
     "simulate": {"project_id", "user_id"},
 }
 OF_NO_COMMAND = {
@@ -435,7 +435,9 @@ def test_it_is_an_option_with_its_help() -> None:
     add_options(parser, MORE)
     text = " ".join(parser.format_help().split())
     assert "--grace-s SECONDS Grace at the end, seconds." in text
-    assert "--on-grace-over {delete,shelve,stop,snapshot_delete,none} What is done" in text
+    assert (
+        "--on-grace-over {delete,shelve,stop,snapshot_delete,stop_delete,none} What is done" in text
+    )
     assert "What operators note, in 100%; 'none': none is kept." in text
     assert name_of(ADDED[0]) == "--grace-s"
 

@@ -92,10 +92,13 @@ class Queue(Facade):
         """Withdraw a waiting request. Raises IllegalTransition, PreconditionFailed."""
         return self._ask(commands.CANCEL_REQUEST, request_id=request_id, why=why, if_match=if_match)
 
-    def extend(self, request_id: str, *, by_s: int, if_match: Sequence[str] | None) -> RequestRow:
-        """Let a server live longer. Raises IllegalTransition, InvalidInput, PreconditionFailed."""
+    def extend(
+        self, request_id: str, *, by_s: int, by: str, if_match: Sequence[str] | None
+    ) -> RequestRow:
+        """Let a server live longer; for a user by the project's rule. Raises Conflict,
+        InvalidInput, PreconditionFailed."""
         return self._ask(
-            commands.EXTEND_REQUEST, request_id=request_id, by_s=by_s, if_match=if_match
+            commands.EXTEND_REQUEST, request_id=request_id, by_s=by_s, by=by, if_match=if_match
         )
 
 
@@ -196,6 +199,10 @@ class FairShare(Facade):
 
 class Ends(Facade):
     """The ends of shared servers."""
+
+    def list_ending(self, project_id: str | None, query: Query) -> list[RequestRow]:
+        """Return the servers of a project, or of everybody, that end, the first to end first."""
+        return self._ask(commands.LIST_ENDING, **{**query, "project_id": project_id})
 
     def show(self) -> Expiry:
         """Return whether servers are ended, or why not."""

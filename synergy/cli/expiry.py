@@ -1,12 +1,38 @@
 """`synergy expiry ...`"""
 
 import argparse
+from typing import Final
 
-from synergy.cli.command import ShowOne, client_of
-from synergy.cli.options import add_options, given
-from synergy.cli.render import Pairs, lines, pairs
+from synergy.cli.command import Lister, ShowOne, client_of, project_id_of
+from synergy.cli.options import add_options, duration_s, given
+from synergy.cli.render import Pairs, Table, lines, pairs, rows
 from synergy.client.types import Expiry
 from synergy.core.declared.commands import DRY_RUN
+
+_COLUMNS: Final = (
+    "id", "name", "project_id", "user_id", "flavor", "expires_at", "ttl_s", "reason",
+)  # fmt: skip
+
+
+class ListEnding(Lister):
+    """List shared servers by their ends, the first to end first; overdue ones are among them."""
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        parser = super().get_parser(prog_name)
+        parser.add_argument(
+            "--within",
+            type=duration_s,
+            metavar="DURATION",
+            help="Only those that end so soon: 24h.",
+        )
+        parser.add_argument("--project", help="Only this project; a name or an id.")
+        return parser
+
+    def take_action(self, parsed: argparse.Namespace) -> Table:
+        client = client_of(self)
+        project_id = project_id_of(client, parsed.project)
+        found = client.reports.ending(within_s=parsed.within, project_id=project_id)
+        return rows(found, _COLUMNS)
 
 
 class ShowExpiry(ShowOne):

@@ -65,6 +65,19 @@ def _or_word(word: str, value: object, read: Callable[[str], object]) -> Callabl
     return either
 
 
+_UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+
+
+def duration_s(text: str) -> int:
+    """Read a duration such as 90, 45m, 24h or 7d. Raises ArgumentTypeError."""
+    number, unit = (text[:-1], text[-1:]) if text[-1:] in _UNITS else (text, "s")
+    if not (number.isascii() and number.isdigit() and len(number) <= 9):
+        raise argparse.ArgumentTypeError(
+            f"{text!r} must be a number of seconds, or one with a unit: 45m, 24h or 7d"
+        )
+    return int(number) * _UNITS[unit]
+
+
 def name_of(argument: Argument) -> str:
     """Return the option of an argument: --ttl-s for ttl_s, --project for project_id."""
     of_thing = isinstance(argument.kind, ProjectId | UserId | RequestId)

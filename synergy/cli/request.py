@@ -7,7 +7,7 @@ from typing import Any, Final
 from cliff.command import Command
 
 from synergy.cli.command import ShowOne, WatchedLister, add_limit, client_of
-from synergy.cli.options import add_options, filters_given
+from synergy.cli.options import add_options, duration_s, filters_given
 from synergy.cli.render import Pairs, Table, cell, lines, pairs, rows
 from synergy.client import ApiError, Client
 from synergy.core.declared.filters import MARKER, REQUEST_FILTERS, SORTING
@@ -147,10 +147,10 @@ class ExtendRequest(_Many):
         parser = super().get_parser(prog_name)
         parser.add_argument(
             "--by",
-            type=int,
+            type=duration_s,
             required=True,
-            metavar="SECONDS",
-            help="Seconds to add to the lifetime.",
+            metavar="DURATION",
+            help="Time to add to the lifetime, such as 3600, 90m or 24h.",
         )
         return parser
 

@@ -246,6 +246,14 @@ class Reports(_Noun):
         """Yield the events of requests, oldest first."""
         return self._api.pages("/events", "events", limit, **filters)
 
+    def ending(
+        self, *, within_s: int | None = None, project_id: str | None = None
+    ) -> list[Request]:
+        """Return the servers that have an end, the first to end first; at most a thousand."""
+        query = {"within_s": within_s, "project_id": project_id, "limit": 1000}
+        answer = self._api.get("/expiry/servers", **query)
+        return cast(list[Request], objects_in(answer, "requests"))
+
     def expiry(self) -> Expiry:
         """Return whether expiry is running, or why not."""
         return cast(Expiry, object_in(self._api.get("/expiry"), "expiry"))

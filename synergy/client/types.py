@@ -67,6 +67,10 @@ class Project(TypedDict):
     on_private_full: str
     ttl_s: int
     expiry_action: str
+    on_keep: str
+    extend_policy: str
+    max_ttl_s: int | None
+    max_extensions: int | None
     on_build_failure: str
     on_lost: str
     max_waiting: int

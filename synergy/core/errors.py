@@ -5,6 +5,8 @@ Must not know HTTP, SQL or AMQP: a driver translates each foreign exception it m
 
 from collections.abc import Sequence
 
+from synergy.core.reasons import Reason
+
 
 class SynergyError(Exception):
     """Base of all errors that Synergy raises; `code` never changes once published."""
@@ -52,6 +54,16 @@ class IllegalTransition(Conflict):
     """The event cannot happen to a request in its present state."""
 
     code = "illegal_transition"
+
+
+class ExtensionRefused(Conflict):
+    """The project's rule does not let a user extend this server; `reason` is the code why."""
+
+    code = "extension_refused"
+
+    def __init__(self, text: str, reason: Reason | None = None) -> None:
+        super().__init__(text)
+        self.reason = reason
 
 
 class UpstreamUnavailable(SynergyError):

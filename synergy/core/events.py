@@ -89,6 +89,13 @@ class ServersExpireSoon(Fact):
 
 
 @dataclass(frozen=True, slots=True)
+class EndsMoved(Fact):
+    """The ends of these servers were put off, or taken away."""
+
+    requests: tuple[Request, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class ProjectsChanged(Fact):
     """Projects were added, removed, or changed their shares, limits or quotas."""
 

@@ -25,6 +25,9 @@ class Event(StrEnum):
     PAUSED = "PAUSED"  # held by an operator or its user
     RESUMED = "RESUMED"  # released to the queue
     EXTENDED = "EXTENDED"  # its lifetime was prolonged
+    EXTENSION_REFUSED = "EXTENSION_REFUSED"  # its user wished a longer one, beyond the rule
+    EXPIRY_WARNED = "EXPIRY_WARNED"  # its end is near
+    EXPIRY_WAIVED = "EXPIRY_WAIVED"  # its end came, and by rule it goes on
     MOVED_TO_SHARED = "MOVED_TO_SHARED"  # only in old ledgers; today a round decides it at dispatch
     SELECTED = "SELECTED"  # a round chose it
     HANDED_OVER = "HANDED_OVER"  # the conductor has it
@@ -74,6 +77,9 @@ TRANSITIONS: Final[Mapping[tuple[State, Event], State]] = {
     (S.BUILDING, E.LOST): S.BUILDING,
     (S.PARKED, E.UNPARKED): S.ACTIVE,
     (S.ACTIVE, E.EXTENDED): S.ACTIVE,
+    **{(s, E.EXTENSION_REFUSED): s for s in (*IN_NOVA,)},
+    **{(s, E.EXPIRY_WARNED): s for s in (S.ACTIVE, S.ERROR)},
+    **{(s, E.EXPIRY_WAIVED): s for s in (S.ACTIVE, S.ERROR)},
     # The user may change a server before the notification of its boot, or failure, arrives.
     **{(s, E.RESIZED): s for s in (*HOLDS_QUOTA, S.ERROR)},
     **{(s, E.CHANGE_REFUSED): s for s in IN_NOVA},

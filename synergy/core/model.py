@@ -168,6 +168,22 @@ class ExpiryAction(Explained):
     SHELVE = "shelve", "it is shelved, and holds nothing"
     STOP = "stop", "it is stopped, and holds its quota until its user deletes it"
     SNAPSHOT_DELETE = "snapshot_delete", "it is deleted once an image of it is complete"
+    STOP_DELETE = "stop_delete", "it is stopped, and deleted [expiry] grace_s later"
+
+
+class ExtendPolicy(Explained):
+    """Whether users may extend the lifetimes of their shared servers."""
+
+    NEVER = "never", "only operators may"
+    WHEN_IDLE = "when_idle", "they may while no request waits for the shared quota"
+    ALWAYS = "always", "they may"
+
+
+class OnKeep(Explained):
+    """What becomes of a server, at its end, that is locked or has the metadata synergy:keep."""
+
+    END = "end", "it ends like any other"
+    KEEP = "keep", "it goes on for as long as it is locked or has that metadata"
 
 
 class BuildFailure(StrEnum):
@@ -261,6 +277,27 @@ class Project:
         ExpiryAction.DELETE,
         Choice(ExpiryAction),
         "What is done to a shared server whose lifetime is over.",
+    )
+    on_keep: OnKeep = setting(
+        OnKeep.END,
+        Choice(OnKeep),
+        "What becomes of a server whose lifetime is over and that is locked or has the metadata "
+        "synergy:keep.",
+    )
+    extend_policy: ExtendPolicy = setting(
+        ExtendPolicy.NEVER,
+        Choice(ExtendPolicy),
+        "Whether users may extend the lifetimes of their shared servers.",
+    )
+    max_ttl_s: int | None = setting(
+        None,
+        OrNone(Number(1, 2**31 - 1, "seconds"), "no limit"),
+        "Longest lifetime of a shared server with all extensions by users, seconds.",
+    )
+    max_extensions: int | None = setting(
+        3,
+        OrNone(Number(0, 1_000_000), "no limit"),
+        "Most extensions of a shared server by users.",
     )
     on_build_failure: OnBuildFailure = setting(
         OnBuildFailure.KEEP,
@@ -397,6 +434,9 @@ class ServerStatus(StrEnum):
 class Request:
     """One server held by Synergy; its id is the server's uuid.
 
+    not_before_at  it is not ended before, though its lifetime is over
+    warned_s       the shortest time before its present end at which it was announced
+    extensions     how often a user extended it
     reason, why  of its last event: `reason` is what programs go by, None where none is declared for
                  it; `why` is prose for people, which nothing compares
     """
@@ -417,6 +457,9 @@ class Request:
     released_at: datetime | None = None
     active_at: datetime | None = None
     expires_at: datetime | None = None
+    not_before_at: datetime | None = None
+    warned_s: int | None = None
+    extensions: int = 0
     retry_at: datetime | None = None
     attempts: int = 0
     host: str | None = None

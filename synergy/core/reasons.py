@@ -175,6 +175,41 @@ class Reason(StrEnum):
         "Its lifetime on the shared quota is over.",
         "Nothing: its server is ended as its project's ``expiry_action`` says.",
     )
+    EXPIRES_SOON = (
+        "expires_soon",
+        "The end of its lifetime is near.",
+        "Nothing: it ends, unless it is extended.",
+    )
+    QUEUE_WAITS = (
+        "queue_waits",
+        "Its lifetime is over, and somebody waits for the shared quota: it ends after a notice.",
+        "Nothing: it ends, unless it is extended.",
+    )
+    KEPT = (
+        "kept",
+        "Its lifetime is over, but it is locked or has the metadata synergy:keep.",
+        "It ends once it is unlocked and the metadata is gone.",
+    )
+    EXTENSION_NOT_ALLOWED = (
+        "extension_not_allowed",
+        "Users of its project may not extend lifetimes.",
+        "An operator extends it, or sets ``extend_policy`` of the project.",
+    )
+    EXTENSION_NOT_IDLE = (
+        "extension_not_idle",
+        "Lifetimes may be extended only while nobody waits for the shared quota.",
+        "The requests that wait start.",
+    )
+    EXTENSIONS_USED_UP = (
+        "extensions_used_up",
+        "It was extended as often as users may.",
+        "An operator extends it, or raises ``max_extensions`` of the project.",
+    )
+    EXTENSION_TOO_LONG = (
+        "extension_too_long",
+        "It would live longer than servers of its project may.",
+        "Ask for less, or an operator extends it or raises ``max_ttl_s`` of the project.",
+    )
 
 
 def coded(reason: Reason, text: str) -> str:

@@ -16,6 +16,7 @@ from sqlalchemy import (
     delete,
     func,
     insert,
+    or_,
     select,
     union_all,
     update,
@@ -25,7 +26,7 @@ from synergy.core.declared.filters import EventFilters, RequestFilters
 from synergy.core.errors import Conflict, NotFound, SealBroken
 from synergy.core.ids import as_stored
 from synergy.core.lifecycle import TERMINAL, WAITING, Move, Step
-from synergy.core.model import QuotaKind, Request, RequestClass, Resources, State
+from synergy.core.model import OnPrivateFull, QuotaKind, Request, RequestClass, Resources, State
 from synergy.db.classes import Classes
 from synergy.db.columns import (
     EPOCH,
@@ -40,6 +41,7 @@ from synergy.db.columns import (
 from synergy.db.models import (
     BodyRow,
     ClassRow,
+    ProjectRow,
     QuarantineRow,
     RequestRow,
     SeriesRow,
@@ -60,7 +62,8 @@ _FIXED: Final = (
 )  # fmt: skip
 _CHANGING: Final = (
     "class_id", "flavor", "state", "changed_at", "ttl_s", "held_from", "released_at", "active_at",
-    "expires_at", "retry_at", "attempts", "host", "reason", "why",
+    "expires_at", "not_before_at", "warned_s", "extensions", "retry_at", "attempts", "host",
+    "reason", "why",
 )  # fmt: skip
 _VALUE_COLUMNS: Final = (*_FIXED, *_CHANGING, "generation")
 _STEP: Final = tuple(Step.__dataclass_fields__)
@@ -157,8 +160,42 @@ _LIVING: Final = RequestRow.state.in_([State.ACTIVE, State.ERROR])  # what faile
 _ENDING: Final = _REQUESTS.where(
     _LIVING, RequestRow.expires_at <= bindparam("by", type_=Instant)
 ).order_by(RequestRow.expires_at, RequestRow.seq)
+_MOST_WARNED: Final = 1000  # in one pass; the next one follows soon
+_TO_WARN: Final = (
+    _REQUESTS.where(
+        _LIVING,
+        RequestRow.expires_at <= bindparam("by", type_=Instant),
+        RequestRow.ttl_s > bindparam("lead_s"),
+        or_(RequestRow.warned_s.is_(None), RequestRow.warned_s > bindparam("lead_s")),
+    )
+    .order_by(RequestRow.expires_at, RequestRow.seq)
+    .limit(_MOST_WARNED)
+)
 _NEXT_EXPIRY: Final = select(func.min(RequestRow.expires_at)).where(
-    _LIVING, RequestRow.expires_at.between(EPOCH, LATEST)
+    _LIVING,
+    RequestRow.expires_at > bindparam("after", type_=Instant),
+    RequestRow.expires_at <= LATEST,
+)
+_SHOWN: Final = RequestRow.shown_end_at
+_UNSHOWN: Final = _REQUESTS.where(
+    RequestRow.state == State.ACTIVE,
+    or_(
+        and_(RequestRow.expires_at.is_not(None), _SHOWN.is_(None)),
+        and_(RequestRow.expires_at.is_(None), _SHOWN.is_not(None)),
+        RequestRow.expires_at != _SHOWN,
+    ),
+).order_by(RequestRow.expires_at)
+_MAY_BORROW: Final = or_(
+    ClassRow.quota == QuotaKind.SHARED, ClassRow.on_private_full == OnPrivateFull.SHARED
+)
+_WAITING_TO_BORROW: Final = (
+    select(RequestRow.class_id, func.count())
+    .join(ClassRow, ClassRow.class_id == RequestRow.class_id)
+    .join(ProjectRow, ProjectRow.project_id == RequestRow.project_id)
+    .where(
+        RequestRow.state == State.QUEUED, _MAY_BORROW, ProjectRow.__table__.c.suspended.is_(False)
+    )
+    .group_by(RequestRow.class_id)
 )
 
 _WAITING_COUNTS: Final = (
@@ -443,14 +480,36 @@ class SqlRequests:
             and (kind := self._of_class(class_id)) is not None
         ]
 
-    def ending(self, by: datetime) -> list[Request]:
-        return self._values(self._connection.execute(_ENDING, {"by": by}))
+    def ending(
+        self, by: datetime, *, project_id: str | None = None, limit: int | None = None
+    ) -> list[Request]:
+        query = _ENDING if limit is None else _ENDING.limit(limit)
+        if project_id is not None:
+            query = query.where(RequestRow.project_id == project_id)
+        return self._values(self._connection.execute(query, {"by": by}))
+
+    def to_warn(self, lead_s: int, by: datetime) -> list[Request]:
+        return self._values(self._connection.execute(_TO_WARN, {"lead_s": lead_s, "by": by}))
 
     def expiring(self) -> list[Request]:
         return self._values(self._connection.execute(_EXPIRING))
 
-    def next_expiry(self) -> datetime | None:
-        return self._connection.execute(_NEXT_EXPIRY).scalar_one()
+    def next_expiry(self, after: datetime = EPOCH) -> datetime | None:
+        return self._connection.execute(_NEXT_EXPIRY, {"after": after}).scalar_one()
+
+    def unshown_ends(self, limit: int) -> list[Request]:
+        return self._values(self._connection.execute(_UNSHOWN.limit(limit)))
+
+    def end_shown(self, request_id: str, at: datetime | None) -> None:
+        shown = update(RequestRow).where(RequestRow.request_id == request_id)
+        self._connection.execute(shown.values(shown_end_at=at))
+
+    def waiting_to_borrow(self) -> list[tuple[RequestClass, int]]:
+        return [
+            (kind, count)
+            for class_id, count in self._connection.execute(_WAITING_TO_BORROW).all()
+            if (kind := self._of_class(class_id)) is not None
+        ]
 
     def waiting_count(self, project_id: str, user_id: str | None = None) -> int:
         query = select(func.count()).where(

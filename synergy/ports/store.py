@@ -140,15 +140,28 @@ class ReadableRequests(Protocol):
     def ends(self) -> list[tuple[RequestClass, datetime | None, int]]:
         """Return (class, end of life, count) of what holds quota; None: its life has not begun."""
 
-    def ending(self, by: datetime) -> list[Request]:
-        """Return the servers, running or failed, whose lifetime is over by then, the first to end
-        first."""
+    def ending(
+        self, by: datetime, *, project_id: str | None = None, limit: int | None = None
+    ) -> list[Request]:
+        """Return the servers, running or failed, of a project or of all, whose lifetime is over by
+        then, the first to end first."""
+
+    def to_warn(self, lead_s: int, by: datetime) -> list[Request]:
+        """Return servers that end by then and were not told so at this lead or a shorter one,
+        the first to end first; not those that live no longer than the lead."""
 
     def expiring(self) -> list[Request]:
         """Return the servers whose lifetime is over and that are not gone yet."""
 
-    def next_expiry(self) -> datetime | None:
-        """Return the earliest end of a shared server that runs or failed."""
+    def next_expiry(self, after: datetime = ...) -> datetime | None:
+        """Return the earliest end, behind an instant, of a shared server that runs or failed."""
+
+    def unshown_ends(self, limit: int) -> list[Request]:
+        """Return running servers whose metadata shows another end than they have, or none."""
+
+    def waiting_to_borrow(self) -> list[tuple[RequestClass, int]]:
+        """Return (class, count) of the queued requests that may use the shared quota and whose
+        projects are not suspended."""
 
     def projects_with(self, states: Sequence[State]) -> list[str]:
         """Return the ids of projects that have requests in one of these states."""
@@ -189,6 +202,9 @@ class Requests(ReadableRequests, Protocol):
 
     def forget_bodies(self, request_ids: Sequence[str]) -> None:
         """Delete bodies that are no longer needed."""
+
+    def end_shown(self, request_id: str, at: datetime | None) -> None:
+        """Note which end a server's metadata shows. No move: others may move it meanwhile."""
 
     def quarantine(self, message_id: str, body: bytes, why: str, at: datetime) -> bool:
         """Keep a message that cannot be read; False when it is there already."""

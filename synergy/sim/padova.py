@@ -112,7 +112,13 @@ def settings(algorithm: str) -> dict[str, dict[str, object]]:
         "quota": {"rate_s": 600.0},
         "project": {"rate_s": 3600.0},
         "keystone": {"rate_s": 3600.0},
-        "expiry": {"rate_s": 600.0, "warning_s": 0.0, "most_per_pass": 1_000_000},
+        "expiry": {
+            "rate_s": 600.0,
+            "warnings_s": [],
+            "show_end": False,
+            "wishes_s": 0.0,
+            "most_per_pass": 1_000_000,
+        },
     }
 
 

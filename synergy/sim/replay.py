@@ -52,7 +52,13 @@ def settings(discipline: str, order: str) -> Settings:
     weights = {"weight_age": 0, "weight_fairshare": 0} if order == "submit" else {}
     return {
         "project": rarely,
-        "expiry": rarely | {"warning_s": 0.0, "most_per_pass": 1_000_000},
+        "expiry": rarely
+        | {
+            "warnings_s": [],
+            "show_end": False,
+            "wishes_s": 0.0,
+            "most_per_pass": 1_000_000,
+        },
         "queue": rarely | {"commit_size": 10_000},
         "nova": rarely
         | dict.fromkeys(("reconcile_s", "full_reconcile_s", "settle_s", "sweep_s"), _RARELY_S),

@@ -36,7 +36,7 @@ BODIES = {
 @pytest.fixture(scope="module")
 def made():
     with world() as found:
-        found.add(default_quota="shared")
+        found.add(default_quota="shared", extend_policy="always", max_extensions=None)
         found.add("B", default_quota="shared")
         found.run(1)
         yield found

@@ -132,7 +132,7 @@ def test_a_wall_clock_that_was_set_clears_no_usage_and_charges_none(step_s, resu
 
 
 def many(**more):
-    return world(settings=QUIET | {"expiry": {"most_per_pass": 4, "warning_s": 0.0, **more}})
+    return world(settings=QUIET | {"expiry": {"most_per_pass": 4, "warnings_s": [], **more}})
 
 
 def test_more_than_expected_at_once_are_not_ended_until_a_person_says_so(caplog):

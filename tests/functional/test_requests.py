@@ -211,7 +211,7 @@ def test_expiry_does_what_the_project_wants(made, action, status, state):
 
 
 def test_an_end_is_announced_before_it_comes():
-    with world(settings={"expiry": {"warning_s": 20.0}}) as made:
+    with world(settings={"expiry": {"warnings_s": [20]}}) as made:
         heard = []
         made.engine.listen(
             lambda event: heard.append((type(event).__name__, made.engine.clock.monotonic_s()))

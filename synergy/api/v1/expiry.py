@@ -2,10 +2,15 @@
 
 from typing import Final
 
-from synergy.api.routing import Body, Call, Route, body_of
+from synergy.api.routing import Body, Call, Route, body_of, query_of
 from synergy.api.schemas import wrapped
 from synergy.core.declared import commands
 from synergy.core.declared.shapes import ref
+
+
+def list_ending(call: Call) -> Body:
+    """List the servers that have an end, the first to end first."""
+    return {"requests": call.services.expiry.list_ending(call.scope("requests"), call.query)}
 
 
 def show_expiry(call: Call) -> Body:
@@ -20,6 +25,17 @@ def resume_expiry(call: Call) -> Body:
 
 _ONE: Final = wrapped(expiry=ref("Expiry"))
 ROUTES: Final = (
+    Route(
+        method="GET",
+        path="/v1/expiry/servers",
+        name="list_ending",
+        summary="List the servers that have an end, the first to end first.",
+        rule="requests:get",
+        handler=list_ending,
+        command=commands.LIST_ENDING,
+        query=query_of(commands.LIST_ENDING),
+        answer=wrapped(requests={"type": "array", "items": ref("Request")}),
+    ),
     Route(
         method="GET",
         path="/v1/expiry",

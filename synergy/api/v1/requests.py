@@ -76,8 +76,8 @@ def cancel_request(call: Call) -> Answer:
 def extend_request(call: Call) -> Answer:
     """Let a running shared server live longer."""
     request_id = _found(call, "requests:extend")["id"]
-    by_s, queue = call.body["by_s"], call.services.queue
-    return _shown(call, queue.extend(request_id, by_s=by_s, if_match=call.if_match))
+    by_s, by, queue = call.body["by_s"], _side(call), call.services.queue
+    return _shown(call, queue.extend(request_id, by_s=by_s, by=by, if_match=call.if_match))
 
 
 def simulate(call: Call) -> Body:
@@ -199,7 +199,7 @@ ROUTES: Final = (
         "Let a running shared server live longer.",
         extend_request,
         commands.EXTEND_REQUEST,
-        body_of(commands.EXTEND_REQUEST, filled_in=("request_id", "if_match")),
+        body_of(commands.EXTEND_REQUEST, filled_in=("request_id", "by", "if_match")),
     ),
     Route(
         method="POST",

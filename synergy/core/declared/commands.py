@@ -201,7 +201,9 @@ COUNT_REQUESTS: Final = ManagerCommand[dict[str, int]](manager="queue", name="co
 HOLD_REQUEST: Final = _change_of_request("hold", {"by": _BY})
 RELEASE_REQUEST: Final = _change_of_request("release", {"by": _BY})
 CANCEL_REQUEST: Final = _change_of_request("cancel", {"why": {"type": "string", "maxLength": 150}})
-EXTEND_REQUEST: Final = _change_of_request("extend", schemas_of([LONGER_BY]), ["by_s"])
+EXTEND_REQUEST: Final = _change_of_request(
+    "extend", {"by": _BY, **schemas_of([LONGER_BY])}, ["by_s"]
+)
 
 
 # --- rounds ---------------------------------------------------------------------------------------
@@ -293,6 +295,15 @@ RESET_USAGE: Final = ManagerCommand[Reset](manager="fairshare", name="reset", hu
 
 # --- ends, and what operators watch ---------------------------------------------------------------
 
+WITHIN: Final = Argument(
+    name="within_s",
+    kind=Number(0, 366 * DAY_S, "seconds"),
+    help="Only servers that end within this time; those that are overdue are among them. "
+    "Default: all that have an end.",
+)
+LIST_ENDING: Final = ManagerCommand[list[RequestRow]](
+    manager="expiry", name="list", takes=schemas_of([ONE_PROJECT, WITHIN, LIMIT]), beside=True
+)
 SHOW_EXPIRY: Final = ManagerCommand[Expiry](manager="expiry", name="show", beside=True)
 RESUME_EXPIRY: Final = ManagerCommand[Expiry](manager="expiry", name="resume", hurts=True)
 COUNT_QUARANTINED: Final = ManagerCommand[QuarantineSize](

@@ -73,6 +73,15 @@ class RequestPayload(TypedDict):
     expires_at: At | None
 
 
+class ExpiringPayload(RequestPayload):
+    """The end of a server is near.
+
+    left_s  seconds from the event to the end
+    """
+
+    left_s: float
+
+
 class ShortfallPayload(TypedDict):
     """By how much the private quotas exceed the cloud, now and before."""
 
@@ -123,6 +132,15 @@ SENT: Final[Mapping[Event, Notification]] = {
     Event.BUILD_FAILED: _of_request("failed", "Nova gave up its build.", _ERROR),
     Event.LOST: _of_request("lost", "Nova has it, and nothing was heard of it for long.", _ERROR),
     Event.ADOPTED: _of_request("adopted", "Its server ran before its project was managed."),
+    Event.EXPIRY_WARNED: Notification(
+        name="synergy.request.expiring",
+        sent="Its end is near: once for each of ``[expiry] warnings_s``, and as notice.",
+        payload=ExpiringPayload,
+    ),
+    Event.EXPIRY_WAIVED: _of_request("waived", "Its end came, and by rule it goes on."),
+    Event.EXTENSION_REFUSED: _of_request(
+        "extension_refused", "Its user wished a longer life, beyond the project's rule.", _WARN
+    ),
     Event.EXTENDED: _of_request("extended", "Its end was put off."),
     Event.TTL_REACHED: _of_request("expired", "Its lifetime is over, and Synergy ends it."),
     Event.END_REFUSED: _of_request("end_refused", "Nova refuses to end it now.", _WARN),
@@ -166,7 +184,7 @@ def request_payload(
     declared: Notification, number: int, step: Step, request: Request
 ) -> RequestPayload:
     """Return the payload of an entry in the ledger and the request that it is about."""
-    return {
+    payload: RequestPayload = {
         "version": declared.version,
         "number": number,
         "at": step.at.isoformat(),
@@ -186,6 +204,12 @@ def request_payload(
         "ttl_s": request.ttl_s,
         "expires_at": request.expires_at.isoformat() if request.expires_at else None,
     }
+    if declared.payload is not ExpiringPayload:
+        return payload
+    ends = [at for at in (request.expires_at, request.not_before_at) if at is not None]
+    left = max(ends, default=step.at) - step.at
+    expiring: ExpiringPayload = {**payload, "left_s": max(0.0, left.total_seconds())}
+    return expiring
 
 
 def shortfall_payload(

@@ -86,6 +86,10 @@ class RequestRow(Base):
     released_at: Mapped[datetime | None] = mapped_column(Instant)
     active_at: Mapped[datetime | None] = mapped_column(Instant)
     expires_at: Mapped[datetime | None] = mapped_column(Instant)
+    shown_end_at: Mapped[datetime | None] = mapped_column(Instant)  # in the server's metadata
+    not_before_at: Mapped[datetime | None] = mapped_column(Instant)
+    warned_s: Mapped[int | None]
+    extensions: Mapped[int] = mapped_column(default=0, server_default="0")
     retry_at: Mapped[datetime | None] = mapped_column(Instant)
     attempts: Mapped[int] = mapped_column(default=0)
     host: Mapped[str | None] = mapped_column(Key(255))

@@ -6,8 +6,7 @@ comes in and leaves. Must not know how a request is chosen or built.
 
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import timedelta
-from typing import Final, cast
+from typing import cast
 
 from oslo_config import cfg
 
@@ -21,8 +20,9 @@ from synergy.core.declared.filters import (
     RequestFilters,
     keywords_in,
 )
-from synergy.core.errors import IllegalTransition, InvalidInput
+from synergy.core.errors import IllegalTransition
 from synergy.core.events import (
+    EndsMoved,
     OwnersGone,
     ProjectsChanged,
     QuotaChanged,
@@ -30,6 +30,7 @@ from synergy.core.events import (
     RequestsWithdrawn,
     TokensRefused,
 )
+from synergy.core.extension import check_rule, extended
 from synergy.core.lifecycle import Event, transition
 from synergy.core.model import State
 from synergy.core.reasons import Reason, coded
@@ -51,8 +52,6 @@ from synergy.ports import (
     Store,
     Wake,
 )
-
-LONGEST_TTL_S: Final = 2**31 - 1  # databases keep it in 32 bits
 
 
 class QueueManager(Manager):
@@ -237,28 +236,20 @@ class QueueManager(Manager):
 
     @command(commands.EXTEND_REQUEST)
     def do_extend(
-        self, request_id: str, by_s: int, if_match: Sequence[str] | None = None
+        self, request_id: str, by_s: int, by: str = "admin", if_match: Sequence[str] | None = None
     ) -> answers.RequestRow:
-        """Let a running shared server live `by_s` seconds longer."""
+        """Let a running shared server live `by_s` seconds longer; a user by the project's rule."""
         with self._store.writing() as uow:
             request = uow.requests.get(request_id)
             check_revision(request_json(request), if_match)
-            if request.state is not State.ACTIVE or request.expires_at is None:
-                raise IllegalTransition(
-                    f"request {request_id} is {request.state} and has no end to extend: only a "
-                    "running server on the shared quota has one"
-                )
-            if request.ttl_s + by_s > LONGEST_TTL_S:
-                raise InvalidInput(
-                    f"by_s is {by_s}, but request {request_id} lives {request.ttl_s} s already, "
-                    f"and none may live longer than {LONGEST_TTL_S} s"
-                )
-            later = request.expires_at + timedelta(seconds=by_s)
-            longer = replace(request, expires_at=later, ttl_s=request.ttl_s + by_s)
-            why = f"until {later.isoformat()}"
-            move = transition(longer, Event.EXTENDED, self._clock.now(), why=why)
+            if by == "user":
+                project = uow.projects.get(request.project_id)
+                idle = not uow.requests.waiting_to_borrow()
+                check_rule(project, request, by_s, self._clock.now(), idle=idle)
+            move = extended(request, by_s, self._clock.now(), by_user=by == "user")
             uow.requests.save([move])
             uow.commit()
+        self._publish(EndsMoved((move.as_saved(),)))
         return request_json(move.as_saved())
 
     @command(beside=True)

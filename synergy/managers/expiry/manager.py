@@ -8,22 +8,35 @@ that Nova refuses to end keeps no other from ending. Must not know why a lifetim
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Final
 
-from oslo_config import cfg
+from oslo_config import cfg, types
 
 from synergy.core.backoff import Backoff
 from synergy.core.declared import answers, commands
+from synergy.core.declared.filters import LONGEST_PAGE
 from synergy.core.errors import Conflict, NotFound, SynergyError, UpstreamUnavailable
-from synergy.core.events import ServersActive, ServersExpireSoon
+from synergy.core.events import EndsMoved, FactorsChanged, ServersActive, ServersExpireSoon
+from synergy.core.expiry import lead_due, needed_first
+from synergy.core.extension import KEEP_KEY
 from synergy.core.lifecycle import Event, transition
-from synergy.core.model import ExpiryAction, Project, QuotaKind, Request, ServerStatus, State
+from synergy.core.model import (
+    ExpiryAction,
+    OnKeep,
+    Project,
+    QuotaKind,
+    Request,
+    ServerStatus,
+    State,
+)
 from synergy.core.reasons import Reason
-from synergy.managers.base import Manager, Publish, command, on
-from synergy.managers.support.render import instant_json
+from synergy.managers.base import SHORTEST_PERIOD_S, Manager, Publish, command, every, on
+from synergy.managers.expiry.shown_ends import ShownEnds
+from synergy.managers.expiry.wishes import ExtensionWishes
+from synergy.managers.support.render import instant_json, request_json
 from synergy.managers.support.watched_clock import Standing, WatchedClock
 from synergy.ports import (
     Brake,
@@ -37,6 +50,8 @@ from synergy.ports import (
 
 LOG = logging.getLogger(__name__)
 MAX_RETRY_S: Final = 3600.0
+LATEST: Final = datetime(3000, 1, 1, tzinfo=UTC)
+KEPT_LOOK_S: Final = 300.0  # a user may unlock a server
 DONE_LOOK_S: Final = 300.0  # a user may start a server again that was stopped
 MAX_TRIES: Final = 5  # looks at a server after which `delete_after_s` counts
 SILENT: Final = 5  # servers in a row for which Nova does not answer, then the others wait
@@ -74,14 +89,29 @@ class ExpiryManager(Manager):
     name = "expiry"
     stopped_means = "no shared server ends at the end of its lifetime"
     options = (
-        cfg.FloatOpt(
-            "warning_s",
-            default=600.0,
-            min=0,
-            max=7 * 86_400,
+        cfg.ListOpt(
+            "warnings_s",
+            item_type=types.Integer(min=1, max=366 * 86_400),
+            default=[86_400, 3600],
             mutable=True,
-            help="Seconds before its end at which a shared server's expiry is announced; 0 "
-            "announces nothing.",
+            help="Seconds before its end at which the end of a shared server is announced: in the "
+            "ledger, and as notification synergy.request.expiring. One that is not shorter than "
+            "the whole lifetime is left out. Empty: nothing is announced.",
+        ),
+        cfg.BoolOpt(
+            "show_end",
+            default=True,
+            mutable=True,
+            help="Show the end of each shared server in its metadata, as synergy:expires_at.",
+        ),
+        cfg.FloatOpt(
+            "wishes_s",
+            default=60.0,
+            min=0,
+            max=86_400,
+            mutable=True,
+            help="Seconds between two looks at the metadata synergy:extend_s of servers that "
+            "changed in Nova, by which their users extend them; 0 never looks.",
         ),
         cfg.FloatOpt(
             "retry_s",
@@ -102,6 +132,41 @@ class ExpiryManager(Manager):
             "many, logs an error and suspends expiry until a person runs `synergy expiry resume`. "
             "Set it above the largest number of servers that end together in an ordinary way, "
             "such as those of one multi-create.",
+        ),
+        cfg.FloatOpt(
+            "grace_s",
+            default=86_400.0,
+            min=0,
+            max=366 * 86_400,
+            mutable=True,
+            help="Seconds between the stop and the deletion of a server whose project's "
+            "expiry_action is stop_delete.",
+        ),
+        cfg.StrOpt(
+            "expire_when",
+            default="always",
+            choices=[
+                ("always", "When its lifetime is over."),
+                (
+                    "queue_waits",
+                    (
+                        "When its lifetime is over, requests wait for the shared quota, and its "
+                        "user had notice_s of notice. Only as many end as what waits needs: the "
+                        "longest overdue first, by whole hours, and of these the least deserving."
+                    ),
+                ),
+            ],
+            mutable=True,
+            help="When a shared server ends.",
+        ),
+        cfg.FloatOpt(
+            "notice_s",
+            default=600.0,
+            min=0,
+            max=366 * 86_400,
+            mutable=True,
+            help="Seconds between the notice to the user of an overdue server and its end, with "
+            "expire_when=queue_waits.",
         ),
         cfg.FloatOpt(
             "delete_after_s",
@@ -128,20 +193,53 @@ class ExpiryManager(Manager):
         self._store, self._servers, self._actions = store, servers, server_actions
         self._due_at: datetime | None = None  # nothing ends or is announced before
         self._suspended = False  # at the last look
-        self._warned: set[str] = set()
+        self._factors: FactorsChanged | None = None
+        self._kept_until_s: dict[str, float] = {}  # locked servers, and when to look again
+        self._shown = ShownEnds(clock, store, server_actions)
+        self._wishes = ExtensionWishes(clock, publish, store, servers, server_actions)
         self._images: dict[str, str] = {}  # server -> image that must be complete first
         self._rests: dict[str, _Rest] = {}
         self._resumed: frozenset[str] = NO_ONE  # due when a person resumed: no brake for these
 
     @on(ServersActive)
     def _look_before_they_end(self, fact: ServersActive) -> None:
-        lead = timedelta(seconds=self._conf.warning_s)
-        ends = [r.expires_at - lead for r in fact.requests if r.expires_at is not None]
+        self._look_in_time(fact.requests)
+
+    @on(EndsMoved)
+    def _show_other_ends(self, fact: EndsMoved) -> None:
+        self._look_in_time(fact.requests)
+
+    def _look_in_time(self, requests: Sequence[Request]) -> None:
+        self._shown.left = True
+        leads = [timedelta(seconds=lead_s) for lead_s in self._conf.warnings_s]
+        ends = [r.expires_at - max(leads, default=timedelta()) for r in requests if r.expires_at]
         if self._due_at is not None:
             self._due_at = min([self._due_at, *ends])
 
+    @on(FactorsChanged)
+    def _deserve_by(self, fact: FactorsChanged) -> None:
+        self._factors = fact
+
     def resync(self) -> None:
         self._due_at = None
+        self._shown.left = True
+
+    @every(600.0)
+    def show_every_end(self) -> float | None:
+        """Look for servers whose metadata shows another end than they have."""
+        self._shown.left = True
+        return None
+
+    @every(SHORTEST_PERIOD_S, when=lambda self: self._shown.left and self._conf.show_end)
+    def show_ends(self) -> float | None:
+        """Show the ends of servers in their metadata."""
+        return 0.0 if self._shown.catch_up() else None
+
+    @every("wishes_s", when=lambda self: self._conf.wishes_s > 0)
+    def take_wishes(self) -> float | None:
+        """Extend servers whose users wish it in their metadata."""
+        self._wishes.look()
+        return None
 
     def hindrance(self) -> str:
         return "no server is ended: see `synergy expiry show`" if self._suspended else ""
@@ -155,13 +253,14 @@ class ExpiryManager(Manager):
     def _look(self, standing: Standing) -> datetime:
         """Announce and end what is due, and return when to look again at the latest."""
         now = standing.at
+        kept = self._ask_kept(now) if standing.agrees else {}
         with self._store.writing() as uow:
             uow.safety.save_mark(self._clock.mark())
-            left = self._mark_overdue(uow, now) if standing.agrees else 0
+            left = self._mark_overdue(uow, now, kept) if standing.agrees else 0
             expiring = uow.requests.expiring() if standing.agrees else []
             projects = {p.project_id: p for p in uow.projects.all()} if expiring else {}
-            soon = self._due_to_warn(uow, now)
-            next_end = uow.requests.next_expiry()
+            soon = self._warn(uow, now)
+            looks = self._next_looks(uow, now)
             suspended = not standing.agrees or uow.safety.brake() is not None
             uow.commit()
         self._suspended = suspended
@@ -171,10 +270,16 @@ class ExpiryManager(Manager):
         if left:
             return now  # a person let them go: the next pass follows at once
         dues = [now + timedelta(seconds=self._next_look_s(suspended))]
-        if next_end is not None and not suspended:
-            lead_at = next_end - timedelta(seconds=self._conf.warning_s)
-            dues.append(lead_at if lead_at > now else next_end)
-        return min(dues)
+        return min([*dues, *looks] if not suspended else dues)
+
+    def _next_looks(self, uow: Reading, now: datetime) -> list[datetime]:
+        """Return when the next server ends, and when the next end is to be announced."""
+        found = []
+        for lead in (timedelta(), *(timedelta(seconds=s) for s in self._conf.warnings_s)):
+            end_at = uow.requests.next_expiry(now + lead)
+            if end_at is not None:
+                found.append(end_at - lead)
+        return found
 
     def _next_look_s(self, suspended: bool) -> float:
         now_s = self._clock.monotonic_s()
@@ -182,7 +287,67 @@ class ExpiryManager(Manager):
         often_s = self._conf.retry_s if suspended else self._conf.rate_s
         return max(1.0, min([float(often_s), *waits_s]))
 
-    def _mark_overdue(self, uow: Writing, now: datetime) -> int:
+    def _ask_kept(self, now: datetime) -> dict[str, str]:
+        """Return which of the due servers go on because they are locked or marked, and why; ""
+        for those that do not. Those of which Nova was not asked yet are absent.
+
+        Only projects whose rule it is are asked about.
+        """
+        with self._store.reading() as uow:
+            if uow.safety.brake() is not None:
+                return {}
+            keeping = {p.project_id for p in uow.projects.all() if p.on_keep is OnKeep.KEEP}
+            due = [r for r in self._candidates(uow, now) if r.project_id in keeping]
+        asked = [request.request_id for request in due[: self._conf.most_per_pass]]
+        views = self._servers.servers(asked) if asked else {}
+        kept = {key: why_kept(views[key]) if key in views else "" for key in asked}
+        look_s = self._clock.monotonic_s() + KEPT_LOOK_S
+        self._kept_until_s |= {key: look_s for key, why in kept.items() if why}
+        return kept
+
+    def _overdue(self, uow: Reading, now: datetime) -> list[Request]:
+        """Return what is due, without the servers that are known to be kept."""
+        now_s = self._clock.monotonic_s()
+        self._kept_until_s = {k: at_s for k, at_s in self._kept_until_s.items() if at_s > now_s}
+        return [one for one in _due(uow, now) if one.request_id not in self._kept_until_s]
+
+    def _candidates(self, uow: Reading, now: datetime) -> list[Request]:
+        """Return what is due; where only need ends servers, those that are needed, in order."""
+        due = self._overdue(uow, now)
+        if self._conf.expire_when != "queue_waits" or not due:
+            return due
+        waiting = [(kind.demand, count) for kind, count in uow.requests.waiting_to_borrow()]
+        ending = [request.demand for request in uow.requests.expiring()]
+        return needed_first(due, waiting, ending, now=now, fairshare_of=self._fairshare_of)
+
+    def _waive(self, uow: Writing, kept: Mapping[str, str], now: datetime) -> None:
+        """Tell once why servers go on whose end came."""
+        found = uow.requests.find([key for key, why in kept.items() if why]).values()
+        event, reason = Event.EXPIRY_WAIVED, Reason.KEPT
+        uow.requests.save(
+            [
+                transition(one, event, now, why=kept[one.request_id], reason=reason)
+                for one in found
+                if one.state in (State.ACTIVE, State.ERROR) and one.reason is not reason
+            ]
+        )
+
+    def _noticed(self, uow: Writing, needed: Sequence[Request], now: datetime) -> list[Request]:
+        """Return those of the needed servers that had their notice; give it to the others."""
+        until = now + timedelta(seconds=self._conf.notice_s)
+        new = [replace(one, not_before_at=until) for one in needed if one.not_before_at is None]
+        why = f"it ends at {until.isoformat(timespec='seconds')} or later"
+        event, reason = Event.EXPIRY_WARNED, Reason.QUEUE_WAITS
+        uow.requests.save([transition(one, event, now, why=why, reason=reason) for one in new])
+        return [one for one in needed if one.not_before_at is not None and one.not_before_at <= now]
+
+    def _fairshare_of(self, association_id: int) -> float:
+        known = self._factors
+        if known is None or association_id >= len(known.factors):
+            return 0.0
+        return float(known.factors[association_id])
+
+    def _mark_overdue(self, uow: Writing, now: datetime, kept: Mapping[str, str]) -> int:
         """Move what is over to EXPIRING; the intent is stored before Nova is asked.
 
         Puts the brake on when more than `most_per_pass` are due that no person let go. Returns how
@@ -191,10 +356,19 @@ class ExpiryManager(Manager):
         if uow.safety.brake() is not None:
             return 0
         most = self._conf.most_per_pass
-        due = _due(uow, now)
+        self._waive(uow, kept, now)
+        due = self._candidates(uow, now)
+        if self._conf.expire_when == "queue_waits":
+            due = self._noticed(uow, due, now)
+        projects = {project.project_id: project for project in uow.projects.all()} if due else {}
+        keeping = {key for key, project in projects.items() if project.on_keep is OnKeep.KEEP}
         allowed = [request for request in due if request.request_id in self._resumed]
         rest = [request for request in due if request.request_id not in self._resumed]
-        chosen = (allowed or rest)[:most]
+        chosen = [
+            _begun(request, projects.get(request.project_id), now, grace_s=self._conf.grace_s)
+            for request in (allowed or rest)[:most]
+            if request.project_id not in keeping or request.request_id in kept
+        ]
         uow.requests.save(
             [transition(one, Event.TTL_REACHED, now, reason=Reason.LIFETIME_OVER) for one in chosen]
         )
@@ -211,15 +385,27 @@ class ExpiryManager(Manager):
             )  # fmt: skip
         return 0
 
-    def _due_to_warn(self, uow: Reading, now: datetime) -> list[Request]:
-        if self._conf.warning_s <= 0:
+    def _warn(self, uow: Writing, now: datetime) -> list[Request]:
+        """Announce ends that are near, in the ledger; return the requests."""
+        leads_s = self._conf.warnings_s
+        if not leads_s:
             return []
-        ending = uow.requests.ending(now + timedelta(seconds=self._conf.warning_s))
-        soon = [request for request in ending if request.request_id not in self._warned]
-        self._warned = {request.request_id for request in ending}
-        for request in soon:
-            LOG.debug("server %s expires at %s", request.request_id, request.expires_at)
-        return soon
+        ending = {
+            request.request_id: request
+            for lead_s in leads_s
+            for request in uow.requests.to_warn(lead_s, now + timedelta(seconds=lead_s))
+        }
+        moves = []
+        for request in ending.values():
+            lead_s = lead_due(leads_s, request, now)
+            at = request.expires_at
+            if lead_s is not None and at is not None and request.quota is QuotaKind.SHARED:
+                why = f"it expires at {at.isoformat(timespec='seconds')}"
+                warned = replace(request, warned_s=lead_s)
+                event, reason = Event.EXPIRY_WARNED, Reason.EXPIRES_SOON
+                moves.append(transition(warned, event, now, why=why, reason=reason))
+        uow.requests.save(moves)
+        return [move.as_saved() for move in moves]
 
     # --- ending -----------------------------------------------------------------------------------
 
@@ -256,6 +442,9 @@ class ExpiryManager(Manager):
     def _action(self, request: Request, project: Project | None, now: datetime) -> ExpiryAction:
         """Return what to do to a server; what was tried in vain for long is deleted instead."""
         wished = project.expiry_action if project else ExpiryAction.DELETE
+        if wished is ExpiryAction.STOP_DELETE:
+            over = request.not_before_at is None or request.not_before_at <= now
+            return ExpiryAction.DELETE if over else ExpiryAction.STOP
         after_s, ends_at = self._conf.delete_after_s, request.expires_at
         if not after_s or ends_at is None or self._rest_of(request).tries < MAX_TRIES:
             return wished
@@ -348,6 +537,17 @@ class ExpiryManager(Manager):
 
     # --- commands ---------------------------------------------------------------------------------
 
+    @command(commands.LIST_ENDING)
+    def do_list(
+        self, project_id: str | None = None, within_s: int | None = None, limit: int = LONGEST_PAGE
+    ) -> list[answers.RequestRow]:
+        """List the servers that have an end, the first to end first; the overdue among them."""
+        now = self._clock.standing().at
+        by = LATEST if within_s is None else now + timedelta(seconds=within_s)
+        with self._store.reading() as uow:
+            found = uow.requests.ending(by, project_id=project_id, limit=limit)
+        return [request_json(request) for request in found]
+
     @command(commands.SHOW_EXPIRY)
     def do_show(self) -> answers.Expiry:
         """Show whether servers are ended, how many are due, and which Nova refuses to end."""
@@ -356,7 +556,8 @@ class ExpiryManager(Manager):
             brake = uow.safety.brake()
             due = len(_due(uow, standing.at))
             due_by_wall = len(_due(uow, standing.wall)) if not standing.agrees else due
-            expiring, next_end = len(uow.requests.expiring()), uow.requests.next_expiry()
+            expiring = len(uow.requests.expiring())
+            next_end = uow.requests.next_expiry(standing.at)
         reason = _suspension(standing, brake)
         now_s = self._clock.monotonic_s()
         return {
@@ -419,6 +620,19 @@ _DONE: Final[Mapping[ExpiryAction, tuple[ServerStatus, ...]]] = {
 
 def _due(uow: Reading, now: datetime) -> list[Request]:
     return [one for one in uow.requests.ending(now) if one.quota is QuotaKind.SHARED]
+
+
+def _begun(request: Request, project: Project | None, now: datetime, *, grace_s: float) -> Request:
+    """Return a request whose end begins: the deletion of one that is stopped first comes later."""
+    stops_first = project is not None and project.expiry_action is ExpiryAction.STOP_DELETE
+    not_before_at = now + timedelta(seconds=grace_s) if stops_first else None
+    return replace(request, not_before_at=not_before_at)
+
+
+def why_kept(view: ServerView) -> str:
+    """Return why a server is to be kept, "" if it is not."""
+    marked = f"it has the metadata {KEEP_KEY}" if KEEP_KEY in view.metadata else ""
+    return "it is locked" if view.locked else marked
 
 
 def _suspension(standing: Standing, brake: Brake | None) -> Suspension | None:

@@ -1,0 +1,401 @@
+"""Users are told of the end of a server, may put it off by rule, and are not cut off silently."""
+
+from datetime import datetime, timedelta
+
+import pytest
+
+from synergy.core.errors import Conflict, ExtensionRefused, IllegalTransition, UpstreamUnavailable
+from synergy.core.model import ServerStatus
+from synergy.core.reasons import Reason
+from synergy.sim.engine import temporary_store
+from tests.builders import world
+from tests.started import QUIET, Started
+
+HOUR = 3600
+SHOWN = "synergy:expires_at"
+WISH, REFUSED, KEEP = "synergy:extend_s", "synergy:extend_refused", "synergy:keep"
+
+
+SELDOM = QUIET | {"expiry": {"rate_s": 600.0, "wishes_s": 600.0}}  # so that days pass quickly
+
+
+@pytest.fixture
+def made():
+    with temporary_store() as store:
+        yield Started(store, SELDOM)
+
+
+def events(one, server):
+    history = one.command("queue", "show", request_id=server)["history"]
+    return [(step["event"], step["reason"]) for step in history]
+
+
+def warned(one, server):
+    return events(one, server).count(("EXPIRY_WARNED", "expires_soon"))
+
+
+def metadata(one, server):
+    return dict(one.nova.show_server(server).metadata)
+
+
+def end_of(one, server):
+    return one.get(server).expires_at.isoformat(timespec="seconds")
+
+
+# --- announcements --------------------------------------------------------------------------------
+
+
+def test_an_end_is_announced_once_at_each_lead_also_over_a_restart(made):
+    (server,) = made.running(1, ttl_s=30 * HOUR)
+    made.run(5 * HOUR)
+    assert warned(made, server) == 0
+    made.run(2 * HOUR)  # 24 h before
+    assert warned(made, server) == 1
+    made.restart()
+    made.run(10 * HOUR)
+    assert warned(made, server) == 1
+    made.run(12.5 * HOUR)  # 1 h before
+    assert warned(made, server) == 2
+
+
+def test_a_lifetime_no_longer_than_a_lead_is_not_announced_at_its_start(made):
+    (server,) = made.running(1, ttl_s=2 * HOUR)
+    made.run(600)
+    assert warned(made, server) == 0
+    made.run(HOUR)
+    assert warned(made, server) == 1
+
+
+def test_after_a_long_absence_only_the_shortest_lead_that_passed_is_announced(made):
+    (server,) = made.running(1, ttl_s=30 * HOUR)
+    made.engine.clock.move_to(made.engine.clock.now() + timedelta(hours=29.5))
+    made.restart(boot_id="another")
+    made.engine.supervisors["expiry"].execute("resume", {})
+    made.run(60)
+    assert warned(made, server) == 1
+    assert made.get(server).warned_s == HOUR
+
+
+def test_an_extended_server_is_announced_again(made):
+    (server,) = made.running(1, ttl_s=2 * HOUR)
+    made.run(1.5 * HOUR)
+    assert warned(made, server) == 1
+    made.command("queue", "extend", request_id=server, by_s=2 * HOUR)
+    made.run(600)
+    assert warned(made, server) == 1
+    made.run(2 * HOUR)
+    assert warned(made, server) == 2
+
+
+# --- the end in the metadata ----------------------------------------------------------------------
+
+
+def test_the_end_is_shown_in_the_servers_metadata_and_follows_an_extension(made):
+    (server,) = made.running(1)
+    assert metadata(made, server) == {SHOWN: end_of(made, server)}
+    made.command("queue", "extend", request_id=server, by_s=HOUR)
+    made.run(5)
+    assert metadata(made, server) == {SHOWN: end_of(made, server)}
+    assert datetime.fromisoformat(metadata(made, server)[SHOWN]).utcoffset() == timedelta()
+
+
+def test_a_server_that_is_kept_when_its_project_leaves_shows_no_end(made):
+    (server,) = made.running(1)
+    made.command("project", "remove", project="A", servers="keep")
+    made.run(700)
+    assert metadata(made, server) == {}
+
+
+def test_a_private_server_shows_nothing(made):
+    made.add("C", default_quota="private")
+    made.run(2)
+    (server,) = made.create(project="C")
+    made.run(60)
+    assert made.states([server]) == ["ACTIVE"]
+    assert metadata(made, server) == {}
+
+
+def test_an_end_that_cannot_be_shown_now_is_shown_later_and_stops_no_other(made):
+    refusing = []
+
+    def as_nova(real, server_id, changes):
+        if server_id in refusing:
+            raise Conflict("Nova: it is in a task")
+        return real(server_id, changes)
+
+    made.nova.answer("set_metadata", as_nova)
+    made.add("A", default_quota="shared", ttl_s=2 * HOUR)
+    made.run(2)
+    bad, good = made.create(count=2)
+    refusing.append(bad)
+    made.run(30)
+    assert [SHOWN in metadata(made, one) for one in (bad, good)] == [False, True]
+    refusing.clear()
+    made.run(1000)
+    assert metadata(made, bad) == {SHOWN: end_of(made, bad)}
+
+
+def test_ends_go_on_while_nova_shows_none(made):
+    def away(real, *args):
+        raise UpstreamUnavailable("Nova answers 500")
+
+    made.nova.answer("set_metadata", away)
+    (server,) = made.running(1, ttl_s=600)
+    made.run(700)
+    assert made.exist([server]) == [False]
+
+
+# --- extensions by users --------------------------------------------------------------------------
+
+
+def extend(one, server, by_s, by="user"):
+    return one.command("queue", "extend", request_id=server, by_s=by_s, by=by)
+
+
+def test_users_extend_nothing_by_default_and_operators_always(made):
+    (server,) = made.running(1)
+    with pytest.raises(ExtensionRefused, match="^extension_not_allowed: extend_policy of project"):
+        extend(made, server, 60)
+    assert extend(made, server, 60, by="admin")["ttl_s"] == 7260
+    assert made.get(server).extensions == 0
+
+
+def test_a_user_extends_as_often_and_as_long_as_the_project_lets(made):
+    rule = {"extend_policy": "always", "max_extensions": 2, "max_ttl_s": 3 * HOUR}
+    (server,) = made.running(1, **rule)
+    with pytest.raises(ExtensionRefused, match=r"^extension_too_long: .* by 3600 s at most"):
+        extend(made, server, HOUR + 1)
+    extend(made, server, 600)
+    extend(made, server, 600)
+    with pytest.raises(ExtensionRefused, match="^extensions_used_up: it was extended 2 times"):
+        extend(made, server, 600)
+    assert made.get(server).extensions == 2
+
+
+def test_when_idle_means_that_nobody_waits_for_the_shared_quota(made):
+    (server,) = made.running(1, extend_policy="when_idle")
+    made.add("B", default_quota="shared")
+    made.run(2)
+    made.create("giant", project="B")  # rejected: it waits for nothing
+    extend(made, server, 60)
+    ids = made.create("large", project="B", count=3)
+    made.run(30)
+    assert "QUEUED" in made.states(ids)
+    with pytest.raises(ExtensionRefused, match="^extension_not_idle: "):
+        extend(made, server, 60)
+    made.command("project", "set", project="B", suspended=True)
+    extend(made, server, 60)
+
+
+@pytest.mark.parametrize("policy", ["within_budget", "sometimes"])
+def test_a_policy_that_does_not_exist_is_refused_with_those_that_do(made, policy):
+    with pytest.raises(Exception, match="extend_policy.*never, when_idle"):
+        made.add("A", extend_policy=policy)
+
+
+def test_a_private_server_has_no_end_to_extend(made):
+    made.add("C", default_quota="private", extend_policy="always")
+    made.run(2)
+    (server,) = made.create(project="C")
+    made.run(30)
+    with pytest.raises(IllegalTransition, match="no end to extend"):
+        extend(made, server, 60)
+
+
+def test_a_user_extends_by_metadata(made):
+    (server,) = made.running(1, extend_policy="always")
+    made.nova.set_metadata(server, {WISH: "600"})
+    made.run(610)
+    assert (made.get(server).ttl_s, made.get(server).extensions) == (7800, 1)
+    made.run(10)
+    assert metadata(made, server) == {SHOWN: end_of(made, server)}
+    made.run(1300)
+    assert made.get(server).extensions == 1
+
+
+@pytest.mark.parametrize(
+    ("wish", "code"),
+    [
+        ("soon", "invalid_request"),
+        ("-5", "invalid_request"),
+        ("1e9", "invalid_request"),
+        ("٣", "invalid_request"),
+        ("", "invalid_request"),
+        ("9" * 200, "invalid_request"),
+        ("90000", "extension_too_long"),
+    ],
+)
+def test_a_wish_that_cannot_be_granted_is_refused_once_where_it_was_made(made, wish, code):
+    server, other = made.running(2, extend_policy="always", max_ttl_s=86_400)
+    made.nova.set_metadata(server, {WISH: wish})
+    made.nova.set_metadata(other, {WISH: "60"})
+    made.run(1300)
+    said = metadata(made, server)
+    assert WISH not in said
+    assert said[REFUSED].startswith(f"{code}: ")
+    assert events(made, server).count(("EXTENSION_REFUSED", code)) == 1
+    assert made.get(server).ttl_s == 7200
+    assert made.get(other).ttl_s == 7260
+    made.nova.set_metadata(server, {WISH: "60"})
+    made.run(610)
+    assert made.get(server).ttl_s == 7260
+    assert REFUSED not in metadata(made, server)
+
+
+def test_a_wish_on_a_private_server_is_not_touched(made):
+    made.add("C", default_quota="private", extend_policy="always")
+    made.run(2)
+    (server,) = made.create(project="C", synergy__extend_s="60")
+    made.run(1300)
+    assert metadata(made, server) == {WISH: "60"}
+
+
+# --- locked, and marked to be kept ----------------------------------------------------------------
+
+
+def mark(one, server, how):
+    if how == "locked":
+        one.nova.lock_server(server)
+    else:
+        one.nova.set_metadata(server, {KEEP: "please"})
+
+
+def unmark(one, server, how):
+    if how == "locked":
+        one.nova.unlock_server(server)
+    else:
+        one.nova.set_metadata(server, {KEEP: None})
+
+
+@pytest.mark.parametrize("how", ["locked", "marked"])
+def test_by_default_a_locked_server_ends_like_any_other(made, how):
+    (server,) = made.running(1)
+    mark(made, server, how)
+    made.run(7300)
+    assert made.exist([server]) == [False]
+
+
+@pytest.mark.parametrize("how", ["locked", "marked"])
+def test_a_project_may_let_a_locked_server_go_on_and_that_is_told_once(made, how):
+    server, other = made.running(2, on_keep="keep")
+    mark(made, server, how)
+    made.run(4 * HOUR)
+    assert made.exist([server, other]) == [True, False]
+    assert events(made, server).count(("EXPIRY_WAIVED", "kept")) == 1
+    assert made.get(server).reason is Reason.KEPT
+    unmark(made, server, how)
+    made.run(700)
+    assert made.exist([server]) == [False]
+
+
+def test_kept_servers_put_no_brake_on_and_hide_none(caplog):
+    settings = QUIET | {"expiry": {"most_per_pass": 4, "warnings_s": []}}
+    with world(settings=settings) as one:
+        one.add(default_quota="shared", ttl_s=600, on_keep="keep")
+        one.run(2)
+        ids = one.create(count=4)
+        one.run(20)
+        for server in ids:
+            one.nova.lock_server(server)
+        one.run(900)
+        assert one.states(ids) == ["ACTIVE"] * 4
+        more = one.create(count=4)
+        one.run(1200)
+        assert one.states(more) == ["DELETED"] * 4
+        assert not one.command("expiry", "show")["suspended"]
+
+
+# --- ending only when somebody waits --------------------------------------------------------------
+
+LAZY = QUIET | {
+    "expiry": {"expire_when": "queue_waits", "notice_s": 600.0, "warnings_s": []},
+    "scheduler": {"rate_s": 60.0},
+}
+
+
+@pytest.fixture
+def lazy():
+    with temporary_store() as store:
+        yield Started(store, LAZY)
+
+
+def test_an_overdue_server_goes_on_while_nobody_waits(lazy):
+    ids = lazy.running(4, ttl_s=600)
+    lazy.run(HOUR)
+    assert lazy.states(ids) == ["ACTIVE"] * 4
+    assert all(("EXPIRY_WARNED", "queue_waits") not in events(lazy, one) for one in ids)
+
+
+def test_when_somebody_waits_as_many_end_as_are_needed_after_a_notice(lazy):
+    lazy.add("A", default_quota="shared", ttl_s=600)
+    lazy.add("B", default_quota="shared", ttl_s=600)
+    lazy.run(2)
+    first = lazy.create("large")
+    lazy.run(2 * HOUR)
+    second = lazy.create("medium", count=2)  # all 12 VCPU that nobody owns
+    lazy.run(HOUR)
+    assert lazy.states(first + second) == ["ACTIVE"] * 3
+    (waiting,) = lazy.create("small", project="B")
+    lazy.run(300)
+    assert lazy.states(first + second) == ["ACTIVE"] * 3
+    assert ("EXPIRY_WARNED", "queue_waits") in events(lazy, first[0])
+    assert ("EXPIRY_WARNED", "queue_waits") not in events(lazy, second[0])
+    lazy.run(600)
+    assert lazy.exist(first + second) == [False, True, True]  # the longest overdue, and no other
+    assert lazy.states([waiting]) == ["ACTIVE"]
+
+
+def test_one_that_had_its_notice_goes_on_when_nobody_waits_any_longer(lazy):
+    lazy.add("A", default_quota="shared", ttl_s=600)
+    lazy.add("B", default_quota="shared", ttl_s=600)
+    lazy.run(2)
+    ids = lazy.create("large") + lazy.create("medium", count=2)
+    lazy.run(HOUR)
+    (waiting,) = lazy.create("small", project="B")
+    lazy.run(300)
+    lazy.command("queue", "cancel", request_id=waiting)
+    lazy.run(HOUR)
+    assert lazy.states(ids) == ["ACTIVE"] * 3
+
+
+def test_private_servers_end_for_nobody(lazy):
+    lazy.add("C", default_quota="private", ttl_s=600)
+    lazy.add("B", default_quota="shared", ttl_s=600)
+    lazy.run(2)
+    mine = lazy.create(project="C", count=4)
+    lazy.run(60)
+    lazy.create("large", project="B", count=3)
+    lazy.run(HOUR)
+    assert lazy.states(mine) == ["ACTIVE"] * 4
+
+
+# --- chains ---------------------------------------------------------------------------------------
+
+
+def test_a_server_is_stopped_first_and_deleted_after_the_grace():
+    settings = QUIET | {"expiry": {"grace_s": 2.0 * HOUR, "warnings_s": [600]}}
+    with world(settings=settings) as one:
+        one.add(default_quota="shared", ttl_s=HOUR, expiry_action="stop_delete")
+        one.run(2)
+        (server,) = one.create()
+        one.run(HOUR + 120)
+        assert warned(one, server) == 1
+        assert one.nova.show_server(server).status is ServerStatus.STOPPED
+        assert one.states([server]) == ["EXPIRING"]
+        one.run(1.5 * HOUR)
+        assert one.nova.show_server(server).status is ServerStatus.STOPPED
+        one.run(HOUR)
+        assert one.states([server]) == ["DELETED"]
+
+
+def test_ends_are_listed_in_their_order_and_those_of_others_are_not(made):
+    made.add("B", default_quota="shared", ttl_s=HOUR)
+    first = made.running(1, ttl_s=2 * HOUR)
+    others = made.create(project="B")
+    made.run(20)
+    listed = made.command("expiry", "list")
+    assert [one["id"] for one in listed] == [*others, *first]
+    assert [one["id"] for one in made.command("expiry", "list", within_s=HOUR)] == others
+    mine = made.command("expiry", "list", project_id="project-A")
+    assert [one["id"] for one in mine] == first
+    assert made.command("expiry", "list", within_s=60) == []
