@@ -63,6 +63,15 @@ def connect(lab):
         cloud.close()
 
 
+@pytest.fixture(scope="session")
+def nova(lab):
+    """The client of Nova that the service opens."""
+    from synergy.drivers.openstack import nova_client, session
+
+    conf = openstack_conf(lab.settings)
+    return nova_client.connect(session.open_session(conf), conf[session.GROUP])
+
+
 @pytest.fixture(scope="module")
 def on_edge(lab):
     """nova-api publishes to the vhost of its own; put back afterwards."""

@@ -34,8 +34,8 @@ def registered(connect):
         identity.delete_registered_limit(one)
 
 
-def test_what_was_set_is_told_from_what_is_a_default_and_comes_back_exactly(connect, project):
-    compute, driver = connect().compute, QuotaSets(connect())
+def test_what_was_set_is_told_from_what_is_a_default_and_comes_back_exactly(connect, nova, project):
+    compute, driver = connect().compute, QuotaSets(nova)
     defaults = compute.get_quota_set(project).to_dict()
     assert driver.quota_record(project) == {}
     compute.update_quota_set(project, cores=7, key_pairs=3)

@@ -19,6 +19,7 @@ from synergy.core.errors import InvalidInput, SynergyError
 from synergy.drivers.envelope import open_body
 from synergy.drivers.nova_rpc import address, broker
 from synergy.drivers.nova_rpc.relay import FANOUT, TOPIC
+from synergy.drivers.openstack import nova_client
 from synergy.drivers.openstack import session as sessions
 from synergy.drivers.openstack.identity import Identity
 from synergy.drivers.openstack.placement import Placement
@@ -130,6 +131,7 @@ class _CloudChecks:
         self._conf, self._group = conf, conf[sessions.GROUP]
         self._session = sessions.open_session(conf)
         self._cloud = sessions.connect(self._session, self._group)
+        self._nova = nova_client.connect(self._session, self._group)
         self._seen: dict[str, bool] = {}
 
     # --- Keystone ---------------------------------------------------------------------------------
@@ -180,14 +182,14 @@ class _CloudChecks:
     def nova(self) -> str:
         """List servers of all projects."""
         with translated_errors("Nova"):
-            next(iter(self._cloud.compute.servers(all_projects=True, limit=1)), None)
-            services = list(self._cloud.compute.services())
+            self._nova.servers.list(search_opts={"all_tenants": 1}, limit=1)
+            services = self._nova.services.list()
         down = [f"{one.binary} on {one.host}" for one in services if one.state != "up"]
         return f"{len(services)} services" + (f", down: {', '.join(down)}" if down else "")
 
     def placement(self) -> str:
         """Count the hosts and their VCPU."""
-        hosts = Placement(self._cloud, self._group.aggregates).hosts()
+        hosts = Placement(self._cloud, self._nova, self._group.aggregates).hosts()
         up = [host for host in hosts if host.up]
         if not up:
             raise CheckFailed(
@@ -202,7 +204,7 @@ class _CloudChecks:
         with translated_errors("Keystone"):
             project = self._session.get_project_id()
         if self._group.quota_driver != "unified_limits":
-            return f"os-quota-sets: {dict(QuotaSets(self._cloud).quota(project))}"
+            return f"os-quota-sets: {dict(QuotaSets(self._nova).quota(project))}"
         names = UnifiedLimits(self._cloud, self._group.region_name).registered()
         missing = [name for name in UNITS if name not in names]
         if missing:
@@ -321,8 +323,8 @@ class _CloudChecks:
             for key in topics:
                 channel.queue_bind(queue, exchange, key)
             with translated_errors("Nova"):
-                made = self._cloud.compute.create_aggregate(name=name)
-                self._cloud.compute.delete_aggregate(made.id)
+                made = self._nova.aggregates.create(name, None)
+                self._nova.aggregates.delete(made.id)
             seen = {"edge": False, "core": False, "notification": False}
             listeners = {"edge": on_edge, "core": on_core, "notification": on_notes}
             deadline_s = time.monotonic() + ARRIVAL_S

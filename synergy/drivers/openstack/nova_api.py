@@ -1,4 +1,4 @@
-"""Nova's API: servers, and actions on them.
+"""Nova's API through python-novaclient: servers, and actions on them.
 
 Must not know quotas or hosts.
 """
@@ -6,12 +6,14 @@ Must not know quotas or hosts.
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from datetime import UTC, datetime
-from itertools import islice
+from functools import partial
 from typing import Any, Final
 
 from synergy.core.errors import NotFound
 from synergy.drivers.nova_message import demand_of, failure_of
+from synergy.drivers.openstack.nova_client import pages
 from synergy.drivers.openstack.session import translated_errors
 from synergy.ports import Flavor, ServerStatus, ServerView
 
@@ -29,6 +31,7 @@ _STATUS: Final = {
     "PAUSED": ServerStatus.STOPPED,
     "SHELVED_OFFLOADED": ServerStatus.SHELVED,
 }
+_DISABLED: Final = "OS-FLV-DISABLED:disabled"
 _FIRST_STEPS: Final = ("scheduling", "resize_prep", "unshelving")
 _FAILED_IMAGE: Final = ("error", "killed", "deleted", "pending_delete")
 
@@ -36,8 +39,9 @@ _FAILED_IMAGE: Final = ("error", "killed", "deleted", "pending_delete")
 class NovaApi:
     """Servers as the administrator of the cloud sees them."""
 
-    def __init__(self, cloud: Any) -> None:
-        self._cloud = cloud
+    def __init__(self, nova: Any, cloud: Any) -> None:
+        """nova: python-novaclient; cloud: the clients of the other services."""
+        self._nova, self._cloud = nova, cloud
         self._flavors: tuple[float, Sequence[Flavor]] = (
             0.0,
             (),
@@ -57,7 +61,7 @@ class NovaApi:
     def _raw(self, server_id: str) -> Any:
         try:
             with translated_errors(NOVA):
-                return self._cloud.compute.get_server(server_id)
+                return self._nova.servers.get(server_id)
         except NotFound:
             return None
 
@@ -68,8 +72,8 @@ class NovaApi:
         its first build, but it already has entries in its list of instance actions.
         """
         found = self._pool.map(self._raw, server_ids)
-        waiting = [one for one in found if one and one.task_state in _FIRST_STEPS]
-        first = [one.id for one in waiting if one.task_state == _FIRST_STEPS[0]]
+        waiting = [one for one in found if one and _task_of(one) in _FIRST_STEPS]
+        first = [one.id for one in waiting if _task_of(one) == _FIRST_STEPS[0]]
         has_actions = self._pool.map(self._has_actions, first)
         rescheduled = {one for one, has in zip(first, has_actions, strict=True) if has}
         return {one.id for one in waiting} - rescheduled
@@ -77,7 +81,7 @@ class NovaApi:
     def _has_actions(self, server_id: str) -> bool:
         try:
             with translated_errors(NOVA):
-                return any(self._cloud.compute.server_actions(server_id))
+                return bool(self._nova.instance_action.list(server_id))
         except NotFound:
             return True
 
@@ -85,25 +89,21 @@ class NovaApi:
         self, project_id: str | None, *, changed_since: datetime | None = None
     ) -> Iterator[ServerView]:
         """Yield a project's servers, or all; with `changed_since` also the deleted ones."""
-        query: dict[str, object] = {"limit": _PAGE}
-        if project_id is not None:
-            query["project_id"] = project_id
+        query: dict[str, object] = {"all_tenants": 1, "project_id": project_id}
         if changed_since is not None:
-            query["changes_since"] = changed_since.isoformat()
+            query["changes-since"] = changed_since.isoformat()
         with translated_errors(NOVA):
-            for server in self._cloud.compute.servers(all_projects=True, **query):
-                yield view_of(server)
+            for page in pages(partial(self._nova.servers.list, search_opts=query, limit=_PAGE)):
+                yield from map(view_of, page)
 
     def unbuilt(self, project_id: str | None = None) -> Iterator[Sequence[str]]:
         """Yield the ids of the servers that are not built yet, page by page; those that wait in
         Synergy are among them."""
-        query: dict[str, object] = {"status": "BUILD", "limit": _PAGE}
-        if project_id is not None:
-            query["project_id"] = project_id
+        query = {"all_tenants": 1, "project_id": project_id, "status": "BUILD"}
+        listed = partial(self._nova.servers.list, detailed=False, search_opts=query, limit=_PAGE)
         with translated_errors(NOVA):
-            listed = self._cloud.compute.servers(details=False, all_projects=True, **query)
-            while page := [server.id for server in islice(listed, _PAGE)]:
-                yield page
+            for page in pages(listed):
+                yield [server.id for server in page]
 
     def flavors(self) -> Sequence[Flavor]:
         """Return the public flavors, at most FLAVORS_KEPT_S old."""
@@ -111,58 +111,61 @@ class NovaApi:
         if known and time.monotonic() - read_s < FLAVORS_KEPT_S:
             return known
         with translated_errors(NOVA):
-            listed = list(self._cloud.compute.flavors(is_public=True, get_extra_specs=True))
-        found = tuple(_flavor_of(flavor) for flavor in listed if not flavor.is_disabled)
+            listed = [one for page in pages(self._nova.flavors.list) for one in page]
+            enabled = [one for one in listed if not getattr(one, _DISABLED, False)]
+            extra_specs = list(self._pool.map(lambda one: one.get_keys(), enabled))
+            found = tuple(map(_flavor_of, enabled, extra_specs))
         self._flavors = time.monotonic(), found
         return found
 
     def zones(self) -> frozenset[str]:
         """Return the names of the availability zones, including those without a host that is up."""
         with translated_errors(NOVA):
-            return frozenset(one.name for one in self._cloud.compute.availability_zones())
+            listed = self._nova.availability_zones.list(detailed=False)
+            return frozenset(one.zoneName for one in listed)
 
     def delete_server(self, server_id: str) -> None:
         """Start the deletion; a server that is gone is no error."""
-        with translated_errors(NOVA):
-            self._cloud.compute.delete_server(server_id, ignore_missing=True)
+        with suppress(NotFound), translated_errors(NOVA):
+            self._nova.servers.delete(server_id)
 
     def set_error(self, server_id: str) -> None:
         """Set the server's status to ERROR; nothing else happens to it."""
         with translated_errors(NOVA):
-            self._cloud.compute.reset_server_state(server_id, "error")
+            self._nova.servers.reset_state(server_id, "error")
 
     def shelve_server(self, server_id: str) -> None:
         """Shelve; Nova offloads by itself."""
         with translated_errors(NOVA):
-            self._cloud.compute.shelve_server(server_id)
+            self._nova.servers.shelve(server_id)
 
     def stop_server(self, server_id: str) -> None:
         """Power off."""
         with translated_errors(NOVA):
-            self._cloud.compute.stop_server(server_id)
+            self._nova.servers.stop(server_id)
 
     def set_metadata(self, server_id: str, changes: Mapping[str, str | None]) -> None:
         """Set keys of the server's metadata; None deletes a key."""
         values = {key: value for key, value in changes.items() if value is not None}
         with translated_errors(NOVA):
             if values:
-                self._cloud.compute.set_server_metadata(server_id, **values)
+                self._nova.servers.set_meta(server_id, values)
         for key in changes.keys() - values.keys():
             try:
                 with translated_errors(NOVA):
-                    self._cloud.compute.delete_server_metadata(server_id, [key])
+                    self._nova.servers.delete_meta(server_id, [key])
             except NotFound:
                 continue
 
     def confirm_resize(self, server_id: str) -> None:
         """Confirm a resize that the user has neither confirmed nor reverted."""
         with translated_errors(NOVA):
-            self._cloud.compute.confirm_server_resize(server_id)
+            self._nova.servers.confirm_resize(server_id)
 
     def snapshot_server(self, server_id: str, image_name: str) -> str:
         """Start a snapshot of the server, and return the image's id."""
         with translated_errors(NOVA):
-            return str(self._cloud.compute.create_server_image(server_id, image_name).id)
+            return str(self._nova.servers.create_image(server_id, image_name))
 
     def image_is_ready(self, image_id: str) -> bool:
         """Return whether the image is complete. Raises NotFound when it failed."""
@@ -173,52 +176,64 @@ class NovaApi:
         return bool(status == "active")
 
 
-def _flavor_of(flavor: Any) -> Flavor:
-    extra_specs = {str(k): str(v) for k, v in (flavor.extra_specs or {}).items()}
-    demand = demand_of(_shape(flavor, flavor.name), extra_specs, boots_from_volume=False)
-    return Flavor(name=flavor.name, demand=demand, extra_specs=extra_specs)
+def _flavor_of(flavor: Any, extra_specs: Mapping[str, object]) -> Flavor:
+    specs = {str(key): str(value) for key, value in extra_specs.items()}
+    shape = _shape(flavor.to_dict(), flavor.name, ephemeral="OS-FLV-EXT-DATA:ephemeral")
+    demand = demand_of(shape, specs, boots_from_volume=False)
+    return Flavor(name=flavor.name, demand=demand, extra_specs=specs)
 
 
-def _shape(flavor: Any, name: str) -> dict[str, object]:
+def _shape(
+    flavor: Mapping[str, Any], name: str, *, ephemeral: str = "ephemeral"
+) -> dict[str, object]:
     return {
         "name": name,
-        "vcpus": flavor.vcpus,
-        "memory_mb": flavor.ram,
-        "root_gb": flavor.disk,
-        "ephemeral_gb": flavor.ephemeral,
-        "swap": flavor.swap,
+        "vcpus": flavor["vcpus"],
+        "memory_mb": flavor["ram"],
+        "root_gb": flavor["disk"],
+        "ephemeral_gb": flavor[ephemeral],
+        "swap": flavor["swap"] or 0,  # a flavor without swap shows ""
     }
 
 
 def view_of(server: Any) -> ServerView:
-    """Convert a server of the SDK."""
-    flavor = server.flavor
-    shape = _shape(flavor, flavor.original_name)
-    image = server.image.id if server.image else None
-    fault, status = (server.fault or {}).get("message", ""), status_of(server)
+    """Convert a server of novaclient."""
+    flavor, name = server.flavor, server.flavor["original_name"]
+    specs, with_image = flavor.get("extra_specs") or {}, bool(server.image)
+    launched_at = getattr(server, "OS-SRV-USG:launched_at", None)
+    status = status_of(server)
+    fault = (getattr(server, "fault", None) or {}).get("message", "")
     return ServerView(
         server_id=server.id,
-        project_id=server.project_id,
+        project_id=server.tenant_id,
         user_id=server.user_id,
         name=server.name or "",
-        flavor=flavor.original_name or "",
-        demand=demand_of(shape, flavor.extra_specs or {}, boots_from_volume=not image),
+        flavor=name or "",
+        demand=demand_of(_shape(flavor, name), specs, boots_from_volume=not with_image),
         status=status,
-        in_task=bool(server.task_state) or server.status == "VERIFY_RESIZE",
-        locked=bool(server.is_locked),
+        in_task=bool(_task_of(server)) or server.status == "VERIFY_RESIZE",
+        locked=bool(server.locked),
         metadata={str(k): str(v) for k, v in (server.metadata or {}).items()},
-        created_at=_instant(server.created_at),
-        launched_at=_instant(server.launched_at) if server.launched_at else None,
-        host=server.compute_host or None,
+        created_at=_instant(server.created),
+        launched_at=_instant(launched_at) if launched_at else None,
+        host=_host_of(server),
         fault=fault,
         failure=failure_of(fault) if status is ServerStatus.ERROR else None,
     )
 
 
+def _task_of(server: Any) -> str | None:
+    return getattr(server, "OS-EXT-STS:task_state", None)
+
+
+def _host_of(server: Any) -> str | None:
+    return getattr(server, "OS-EXT-SRV-ATTR:host", None) or None
+
+
 def status_of(server: Any) -> ServerStatus:
     """Return a server's status; BUILD is split by whether Nova has chosen a host yet."""
     if server.status == "BUILD":
-        unscheduled = server.task_state == "scheduling" and not server.compute_host
+        unscheduled = _task_of(server) == "scheduling" and not _host_of(server)
         return ServerStatus.SCHEDULING if unscheduled else ServerStatus.BUILDING
     return _STATUS.get(server.status, ServerStatus.ACTIVE)
 

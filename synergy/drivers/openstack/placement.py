@@ -13,6 +13,7 @@ from openstack.exceptions import raise_from_response
 
 from synergy.core.errors import ConfigurationInvalid, InvalidInput, NotFound
 from synergy.core.model import AVAILABILITY_ZONE, TRAIT, Constraints, Resources, total, zone_in
+from synergy.drivers.openstack.nova_client import pages
 from synergy.drivers.openstack.session import translated_errors
 from synergy.ports import Host
 
@@ -26,9 +27,10 @@ _MAX_CANDIDATES: Final = 1000
 class Placement:
     """Capacity and usage."""
 
-    def __init__(self, cloud: Any, aggregates: Sequence[str] = ()) -> None:
-        """aggregates: names of Nova's host aggregates; without any, every host counts."""
-        self._cloud, self._aggregates = cloud, tuple(aggregates)
+    def __init__(self, cloud: Any, nova: Any, aggregates: Sequence[str] = ()) -> None:
+        """nova: python-novaclient. aggregates: names of Nova's host aggregates; without any, every
+        host counts."""
+        self._cloud, self._nova, self._aggregates = cloud, nova, tuple(aggregates)
         self._listed: tuple[float, Sequence[object]] = (
             float("-inf"),
             (),
@@ -39,7 +41,7 @@ class Placement:
         """Return every compute host, whether up or not; a disabled one counts as not up."""
         chosen = self._chosen_hosts()
         with translated_errors("Nova"):
-            hypervisors = list(self._cloud.compute.hypervisors(details=True))
+            hypervisors = [one for page in pages(self._nova.hypervisors.list) for one in page]
         with translated_errors(PLACEMENT):
             providers = list(self._cloud.placement.resource_providers())
         parts: dict[str, list[str]] = {}  # root provider -> itself and its nested providers
@@ -59,7 +61,7 @@ class Placement:
                 up=one.state == "up" and one.status == "enabled",
             )
             for one in hypervisors
-            if (host := one.service_details["host"]) in chosen or not self._aggregates
+            if (host := one.service["host"]) in chosen or not self._aggregates
         ]
 
     def _chosen_hosts(self) -> set[str]:
@@ -90,7 +92,7 @@ class Placement:
         read_s, listed = self._listed
         if time.monotonic() - read_s > AGGREGATES_KEPT_S:
             with translated_errors("Nova"):
-                listed = list(self._cloud.compute.aggregates())
+                listed = list(self._nova.aggregates.list())
             self._listed = time.monotonic(), listed
         return listed
 

@@ -10,7 +10,7 @@ from synergy.core.errors import ConfigurationInvalid, InvalidInput
 from synergy.drivers.nova_rpc import address
 from synergy.drivers.nova_rpc.broker import Broker, Durability
 from synergy.drivers.nova_rpc.driver import NovaRpc, ServerChanges
-from synergy.drivers.openstack import doctor
+from synergy.drivers.openstack import doctor, nova_client
 from synergy.drivers.openstack import session as sessions
 from synergy.drivers.openstack.compute import OpenStackCompute
 from synergy.drivers.openstack.identity import Identity
@@ -137,11 +137,12 @@ def open_cloud(conf: cfg.ConfigOpts, clock: Clock) -> Cloud:
         raise ConfigurationInvalid(problems)
     session = sessions.open_session(conf)
     cloud = sessions.connect(session, group)
-    nova = NovaApi(cloud)
+    nova = nova_client.connect(session, group)
+    servers = NovaApi(nova, cloud)
     quotas = (
         UnifiedLimits(cloud, group.region_name)
         if group.quota_driver == "unified_limits"
-        else QuotaSets(cloud)
+        else QuotaSets(nova)
     )
     cached_quotas = CachedQuotas(quotas, kept_s=group.quota_kept_s, monotonic_s=clock.monotonic_s)
     durability = durability_of(group)
@@ -155,7 +156,7 @@ def open_cloud(conf: cfg.ConfigOpts, clock: Clock) -> Cloud:
         pool=group.pool, durability=durability,
     )  # fmt: skip
     rpc = NovaRpc(
-        broker_of("edge_url"), broker_of("core_url"), still_waiting=nova.still_waiting,
+        broker_of("edge_url"), broker_of("core_url"), still_waiting=servers.still_waiting,
         durability=durability, prefetch=group.prefetch,
     )  # fmt: skip
 
@@ -168,7 +169,7 @@ def open_cloud(conf: cfg.ConfigOpts, clock: Clock) -> Cloud:
         "conductor": rpc,
         "changes": ServerChanges(rpc),
         "compute": OpenStackCompute(
-            nova, Placement(cloud, group.aggregates), quotas, cached_quotas
+            servers, Placement(cloud, nova, group.aggregates), quotas, cached_quotas
         ),
         "notices": notices,
         "identity": Identity(

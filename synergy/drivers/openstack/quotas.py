@@ -54,19 +54,20 @@ class QuotaSets:
     classes: Final = {"cores": "VCPU", "ram": "MEMORY_MB"}
     lifted: Final = ("cores", "ram", "instances")
 
-    def __init__(self, cloud: Any) -> None:
-        self._cloud = cloud
+    def __init__(self, nova: Any) -> None:
+        """nova: python-novaclient."""
+        self._nova = nova
 
     def quota(self, project_id: str) -> Limits:
         """Return the effective limits by resource class."""
         with translated_errors(NOVA):
-            found = self._cloud.compute.get_quota_set(project_id)
+            found = self._nova.quotas.get(project_id).to_dict()
             return {ours: _limit(int(found[name])) for name, ours in self.classes.items()}
 
     def server_limit(self, project_id: str) -> int | None:
         """Return how many servers a project may have."""
         with translated_errors(NOVA):
-            return _limit(int(self._cloud.compute.get_quota_set(project_id)["instances"]))
+            return _limit(int(self._nova.quotas.get(project_id).instances))
 
     def limited_classes(self) -> frozenset[str]:
         """Return the resource classes that have limits."""
@@ -75,8 +76,8 @@ class QuotaSets:
     def quota_record(self, project_id: str) -> Limits:
         """Return the limits that differ from the cloud's defaults."""
         with translated_errors(NOVA):
-            found = self._cloud.compute.get_quota_set(project_id)
-            defaults = self._cloud.compute.get_quota_set_defaults(project_id)
+            found = self._nova.quotas.get(project_id).to_dict()
+            defaults = self._nova.quotas.defaults(project_id).to_dict()
             return {
                 name: _limit(int(found[name]))
                 for name in self.lifted
@@ -86,7 +87,7 @@ class QuotaSets:
     def lift_quota(self, project_id: str) -> None:
         """Set cores, ram and instances to unlimited."""
         with translated_errors(NOVA):
-            self._cloud.compute.update_quota_set(
+            self._nova.quotas.update(
                 project_id, **dict.fromkeys(self.lifted, UNLIMITED), force=True
             )
 
@@ -97,9 +98,9 @@ class QuotaSets:
         afterwards.
         """
         with translated_errors(NOVA):
-            compute = self._cloud.compute
-            found = compute.get_quota_set(project_id).to_dict()
-            defaults = compute.get_quota_set_defaults(project_id).to_dict()
+            quotas = self._nova.quotas
+            found = quotas.get(project_id).to_dict()
+            defaults = quotas.defaults(project_id).to_dict()
             others = {
                 name: value
                 for name, value in found.items()
@@ -108,10 +109,10 @@ class QuotaSets:
                 and name not in self.lifted
                 and value != defaults.get(name)
             }
-            compute.revert_quota_set(project_id)
+            quotas.delete(project_id)
             wanted = others | {name: _number(limit) for name, limit in record.items()}
             if wanted:
-                compute.update_quota_set(project_id, **wanted, force=True)
+                quotas.update(project_id, **wanted, force=True)
 
 
 class UnifiedLimits:

@@ -13,6 +13,7 @@ from typing import Any, Final
 import openstack
 from keystoneauth1 import exceptions as auth_errors
 from keystoneauth1 import loading
+from novaclient import exceptions as nova_errors
 from openstack import exceptions as api_errors
 from openstack.config import cloud_region
 from oslo_config import cfg
@@ -27,14 +28,22 @@ from synergy.core.errors import (
 
 LOG = logging.getLogger(__name__)
 GROUP: Final = "openstack"
-NOVA_MICROVERSION: Final = (
-    "2.53"  # first with flavors inside servers and with Placement's ids of hypervisors
-)
 PLACEMENT_MICROVERSION: Final = "1.28"
 RESPONSE_TIMEOUT_S: Final = 60
+RETRY_OPTIONS: Final = (
+    "connect_retries", "connect_retry_delay", "status_code_retries", "status_code_retry_delay",
+)  # fmt: skip
 _SCOPE: Final = (
     "system_scope", "domain_id", "domain_name", "project_id", "project_name", "project_domain_id",
     "project_domain_name", "default_domain_id", "default_domain_name",
+)  # fmt: skip
+_NOT_FOUND: Final = (api_errors.NotFoundException, auth_errors.NotFound, nova_errors.NotFound)
+_CONFLICT: Final = (api_errors.ConflictException, auth_errors.Conflict, nova_errors.Conflict)
+_BAD_REQUEST: Final = (
+    api_errors.BadRequestException, auth_errors.BadRequest, nova_errors.BadRequest,
+)  # fmt: skip
+_OTHER_STATUS: Final = (
+    api_errors.HttpException, auth_errors.HttpError, nova_errors.ClientException,
 )  # fmt: skip
 _REFUSED: Final = {
     401: "does not accept Synergy's credentials: check [openstack] username, password and project",
@@ -50,11 +59,13 @@ def auth_options() -> list[cfg.Opt]:
         loading.get_auth_common_conf_options(),
         loading.get_session_conf_options(),
         loading.get_auth_plugin_conf_options("password"),
+        [one for one in loading.get_adapter_conf_options() if one.dest in RETRY_OPTIONS],
     ):
         found.update({option.dest: copy(option) for option in options})
     for option in found.values():
         option.required = False  # other clouds need none; `open_session` checks them
     found["timeout"].default = RESPONSE_TIMEOUT_S
+    found["connect_retries"].default = 1
     return list(found.values())
 
 
@@ -80,17 +91,16 @@ def open_trusted_session(conf: cfg.ConfigOpts, trust_id: str) -> object:
 
 
 def connect(session: Any, conf: Any) -> Any:
-    """Return the clients of all services; each endpoint is looked up at its first use. conf is the
-    option group."""
+    """Return the clients of all services but Nova; each endpoint is looked up at its first use.
+    conf is the option group."""
     return openstack.connection.Connection(
         config=cloud_region.from_session(
             session,
             region_name=conf.region_name,
             app_name="synergy",
             interface=conf.interface,
-            compute_default_microversion=NOVA_MICROVERSION,
             placement_default_microversion=PLACEMENT_MICROVERSION,
-            connect_retries=1,
+            **{name: conf[name] for name in RETRY_OPTIONS},
         )
     )
 
@@ -104,15 +114,15 @@ def translated_errors(service: str) -> Iterator[None]:
     """
     try:
         yield
-    except (api_errors.NotFoundException, auth_errors.NotFound) as error:
+    except _NOT_FOUND as error:
         raise NotFound(f"{service}: {_error_text(error)}") from error
-    except (api_errors.ConflictException, auth_errors.Conflict) as error:
+    except _CONFLICT as error:
         raise Conflict(f"{service}: {_error_text(error)}") from error
-    except (api_errors.BadRequestException, auth_errors.BadRequest) as error:
+    except _BAD_REQUEST as error:
         raise InvalidInput(f"{service}: {_error_text(error)}") from error
-    except (api_errors.HttpException, auth_errors.HttpError) as error:
-        status = getattr(error, "status_code", None) or getattr(error, "http_status", None)
-        detail = _REFUSED.get(int(status or 0)) or f"answers {status}: {_error_text(error)}"
+    except _OTHER_STATUS as error:
+        status = _status_of(error)
+        detail = _REFUSED.get(status) or f"answers {status}: {_error_text(error)}"
         raise UpstreamUnavailable(f"{service} {detail}") from error
     except api_errors.ConfigException as error:
         raise UpstreamUnavailable(f"{service} cannot be used: {_error_text(error)}") from error
@@ -121,6 +131,14 @@ def translated_errors(service: str) -> Iterator[None]:
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         what = f"{type(error).__name__}: {error}"
         raise UpstreamUnavailable(f"{service} sent an unreadable answer: {what}") from error
+
+
+def _status_of(error: Exception) -> int:
+    """Return the HTTP status, which the SDK, keystoneauth and novaclient name differently."""
+    for name in ("status_code", "http_status", "code"):
+        if status := getattr(error, name, None):
+            return int(status)
+    return 0
 
 
 def _error_text(error: Exception) -> str:

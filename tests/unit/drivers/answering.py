@@ -8,11 +8,18 @@ KINDS = ("identity", "compute", "placement", "image")
 
 
 class Answering:
-    """`answers` maps (method, beginning of a path) to (status, body); a body that is no JSON value
-    is sent as it is, and None is never answered."""
+    """`answers` maps (method, beginning of a path) to (status, body), or to a list of those, the
+    last of which stays; a body that is no JSON value is sent as it is, and None is never answered.
+
+    asked      (method, path) of each request, in order
+    received   (headers, body) of the same
+    catalogue  the path of each service's endpoint, as the token names it
+    """
 
     def __init__(self):
-        self.answers, self.asked, self.released = {}, [], threading.Event()
+        self.answers, self.asked, self.received = {}, [], []
+        self.released = threading.Event()
+        self.catalogue = {"identity": "/v3", "compute": "/v2.1", "placement": "", "image": ""}
         outer = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -38,14 +45,18 @@ class Answering:
 
     def answer(self, handler):
         length = int(handler.headers.get("Content-Length") or 0)
-        handler.rfile.read(length)
+        sent = json.loads(handler.rfile.read(length) or b"null")
         self.asked.append((handler.command, handler.path))
+        self.received.append((dict(handler.headers), sent))
         found = [
             given
             for (method, begin), given in self.answers.items()
             if method == handler.command and handler.path.startswith(begin)
         ]
-        status, body = found[-1] if found else self._usual(handler)
+        given = found[-1] if found else self._usual(handler)
+        if isinstance(given, list):
+            given = given.pop(0) if len(given) > 1 else given[0]
+        status, body = given
         if body is None:
             self.released.wait(30)
             return
@@ -84,7 +95,6 @@ class Answering:
         return 404, {"itemNotFound": {"message": f"no {handler.path}", "code": 404}}
 
     def _token(self):
-        paths = {"identity": "/v3", "compute": "/v2.1", "placement": "", "image": ""}
         return {
             "methods": ["password"],
             "user": {"id": "me", "name": "synergy", "domain": {"id": "default", "name": "D"}},
@@ -103,7 +113,7 @@ class Answering:
                             "interface": "internal",
                             "region": "R",
                             "region_id": "R",
-                            "url": f"{self.url}/{kind}{paths[kind]}",
+                            "url": f"{self.url}/{kind}{self.catalogue[kind]}",
                         }
                     ],
                 }

@@ -1,6 +1,11 @@
 """What the drivers of a real cloud make of what its services answer, and of its notifications."""
 
 import json
+import logging
+from contextlib import nullcontext
+from dataclasses import replace
+from datetime import UTC, datetime
+from urllib.parse import parse_qs, urlsplit
 from uuid import UUID
 
 import pytest
@@ -11,13 +16,14 @@ from synergy.core.errors import (
     Conflict,
     InvalidInput,
     NotFound,
+    SynergyError,
     UpstreamUnavailable,
 )
-from synergy.core.model import Resources
+from synergy.core.model import BuildFailure, Resources
 from synergy.drivers.clock import SystemClock
 from synergy.drivers.openstack import notifications, plugin
 from synergy.drivers.openstack.quotas import CachedQuotas
-from synergy.ports import NoticeKind
+from synergy.ports import NoticeKind, ServerStatus, ServerView
 from tests.unit.drivers.answering import Answering
 
 BROKERS = {"edge_url": "rabbit://u:p@127.0.0.1:9/edge", "core_url": "rabbit://u:p@127.0.0.1:9/core"}
@@ -71,6 +77,30 @@ SERVER = ("GET", "/compute/v2.1/servers/")
 def test_each_answer_that_is_none_is_one_error_of_ours(services, ports, answer, error, told):
     services.answers[SERVER] = answer
     with pytest.raises(error, match=told):
+        ports["compute"].servers(["s"])
+
+
+KINDS = {400: InvalidInput, 404: NotFound, 409: Conflict}
+UNAVAILABLE = (401, 403, 405, 413, 429, 500, 501, 503)
+FOREIGN = ({}, [], "text", {"error": "text"}, {"errors": []}, {"message": "m"}, b"<html>", b"")
+
+
+@pytest.mark.parametrize("status", [*KINDS, *UNAVAILABLE])
+def test_a_status_is_the_same_error_whatever_a_proxy_in_front_of_nova_writes_below_it(
+    services, ports, status
+):
+    for body in FOREIGN:
+        services.answers["POST", "/compute/v2.1/servers/s/action"] = (status, body)
+        services.answers["GET", "/compute/v2.1/os-quota-sets/p"] = (status, body)
+        for ask in (lambda: ports["compute"].stop_server("s"), lambda: ports["compute"].quota("p")):
+            with pytest.raises(SynergyError, match="Nova") as caught:
+                ask()
+            assert type(caught.value) is KINDS.get(status, UpstreamUnavailable), body
+
+
+def test_what_a_proxy_says_in_place_of_nova_is_shown(services, ports):
+    services.answers[SERVER] = (503, b"<html>no backend</html>")
+    with pytest.raises(UpstreamUnavailable, match="Nova answers 503: <html>no backend</html>"):
         ports["compute"].servers(["s"])
 
 
@@ -224,6 +254,163 @@ def test_a_server_that_is_built_again_elsewhere_waits_for_no_conductor(
         200, {"instanceActions": actions},
     )  # fmt: skip
     assert ports["compute"].still_waiting(["s"]) == ({"s"} if waits else set())
+
+
+RECORDED = {  # of a Nova of 2026 at microversion 2.53, as an administrator sees it
+    "id": "s", "name": "sim-1", "status": "ACTIVE", "tenant_id": "p", "user_id": "u",
+    "metadata": {"a": "b"}, "hostId": "0" * 56, "image": {"id": "i", "links": []},
+    "flavor": {
+        "vcpus": 2, "ram": 512, "disk": 1, "ephemeral": 3, "swap": 1025,
+        "original_name": "m1.small", "extra_specs": {"resources:VGPU": "1"},
+    },
+    "created": "2026-11-26T12:00:00Z", "updated": "2026-11-26T12:01:00Z", "addresses": {},
+    "accessIPv4": "", "accessIPv6": "", "links": [], "OS-DCF:diskConfig": "AUTO", "progress": 0,
+    "OS-EXT-AZ:availability_zone": "nova", "config_drive": "", "key_name": None,
+    "OS-SRV-USG:launched_at": "2026-11-26T12:01:00.000000", "OS-SRV-USG:terminated_at": None,
+    "OS-EXT-SRV-ATTR:host": "fake1", "OS-EXT-SRV-ATTR:instance_name": "instance-00000001",
+    "OS-EXT-SRV-ATTR:hypervisor_hostname": "fake1", "OS-EXT-SRV-ATTR:reservation_id": "r-1",
+    "OS-EXT-SRV-ATTR:launch_index": 0, "OS-EXT-SRV-ATTR:hostname": "sim-1",
+    "OS-EXT-SRV-ATTR:kernel_id": "", "OS-EXT-SRV-ATTR:ramdisk_id": "",
+    "OS-EXT-SRV-ATTR:root_device_name": "/dev/sda", "OS-EXT-SRV-ATTR:user_data": "cGFzc3dvcmQ=",
+    "OS-EXT-STS:task_state": None, "OS-EXT-STS:vm_state": "active", "OS-EXT-STS:power_state": 1,
+    "os-extended-volumes:volumes_attached": [], "host_status": "UP", "locked": False,
+    "description": None, "tags": [],
+}  # fmt: skip
+VIEW = ServerView(
+    server_id="s", project_id="p", user_id="u", name="sim-1", flavor="m1.small",
+    demand=Resources.of(VCPU=2, MEMORY_MB=512, DISK_GB=6, VGPU=1), status=ServerStatus.ACTIVE,
+    created_at=datetime(2026, 11, 26, 12, tzinfo=UTC),
+    launched_at=datetime(2026, 11, 26, 12, 1, tzinfo=UTC), host="fake1",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("shown", "seen"),
+    [
+        ({}, {}),
+        ({"image": ""}, {"demand": Resources.of(VCPU=2, MEMORY_MB=512, DISK_GB=5, VGPU=1)}),
+        ({"OS-EXT-STS:task_state": "powering-off"}, {"in_task": True}),
+        ({"status": "VERIFY_RESIZE"}, {"in_task": True}),
+        ({"status": "BUILD", "OS-EXT-STS:task_state": "scheduling", "OS-EXT-SRV-ATTR:host": None,
+          "OS-SRV-USG:launched_at": None},
+         {"status": ServerStatus.SCHEDULING, "in_task": True, "host": None, "launched_at": None}),
+        ({"status": "BUILD"}, {"status": ServerStatus.BUILDING}),
+        ({"status": "SHUTOFF"}, {"status": ServerStatus.STOPPED}),
+        ({"status": "SHELVED_OFFLOADED", "OS-EXT-SRV-ATTR:host": ""},
+         {"status": ServerStatus.SHELVED, "host": None}),
+        ({"status": "ERROR", "fault": {"message": "No valid host was found. ", "code": 500}},
+         {"status": ServerStatus.ERROR, "fault": "No valid host was found. ",
+          "failure": BuildFailure.NO_VALID_HOST}),
+        ({"name": None}, {"name": ""}),
+    ],
+)  # fmt: skip
+def test_a_server_is_read_as_nova_shows_it(services, ports, shown, seen):
+    services.answers[SERVER] = (200, {"server": RECORDED | shown})
+    assert ports["compute"].servers(["s"]) == {"s": replace(VIEW, **seen)}
+
+
+def test_nova_is_asked_at_one_microversion_and_under_our_name(services, ports):
+    services.answers[SERVER] = (200, {"server": RECORDED})
+    ports["compute"].servers(["s"])
+    headers, _ = services.received[-1]
+    assert headers["OpenStack-API-Version"] == "compute 2.53"
+    assert headers["User-Agent"] == "synergy"
+
+
+@pytest.mark.parametrize("endpoint", ["", "/", "/v2.1", "/v2.1/"])
+def test_the_endpoint_of_nova_may_leave_its_version_out(services, ports, endpoint):
+    services.catalogue["compute"] = endpoint
+    services.answers[SERVER] = (200, {"server": RECORDED})
+    assert ports["compute"].servers(["s"]) == {"s": VIEW}
+
+
+def test_a_list_goes_on_until_an_empty_page_since_nova_may_give_fewer_than_asked_for(
+    services, ports
+):
+    def page(*ids):
+        return 200, {"servers": [RECORDED | {"id": one} for one in ids]}
+
+    services.answers["GET", "/compute/v2.1/servers/detail"] = [page("a", "b"), page("c"), page()]
+    assert [view.server_id for view in ports["compute"].servers_of("p")] == ["a", "b", "c"]
+    asked = [parse_qs(urlsplit(path).query) for _, path in services.asked if "detail" in path]
+    assert [one.get("marker") for one in asked] == [None, ["b"], ["c"]]
+    assert [(one["all_tenants"], one["project_id"]) for one in asked] == [(["1"], ["p"])] * 3
+
+    services.answers["GET", "/compute/v2.1/servers?"] = [page("a", "b"), page("c"), page()]
+    assert list(ports["compute"].unbuilt()) == [["a", "b"], ["c"]]
+    asked = [parse_qs(urlsplit(path).query) for _, path in services.asked if "servers?" in path]
+    assert [one["status"] for one in asked] == [["BUILD"]] * 3
+    assert not any("project_id" in one for one in asked)
+
+
+def test_flavors_come_with_their_extra_specs_and_without_the_disabled_ones(services, ports):
+    def flavor(name, **more):
+        return {
+            "id": name, "name": name, "vcpus": 1, "ram": 64, "disk": 2, "swap": "",
+            "OS-FLV-EXT-DATA:ephemeral": 0, "OS-FLV-DISABLED:disabled": False, "links": [],
+            "os-flavor-access:is_public": True, "rxtx_factor": 1.0,
+        } | more  # fmt: skip
+
+    listed = [flavor("plain"), flavor("gone", **{"OS-FLV-DISABLED:disabled": True})]
+    services.answers["GET", "/compute/v2.1/flavors/detail"] = [
+        (200, {"flavors": listed}), (200, {"flavors": [flavor("gpu", swap=1024)]}),
+        (200, {"flavors": []}),
+    ]  # fmt: skip
+    services.answers["GET", "/compute/v2.1/flavors/plain/os-extra_specs"] = (
+        200,
+        {"extra_specs": {}},
+    )
+    services.answers["GET", "/compute/v2.1/flavors/gpu/os-extra_specs"] = (
+        200, {"extra_specs": {"resources:VGPU": "1"}},
+    )  # fmt: skip
+    plain, gpu = ports["compute"].flavors()
+    assert (plain.name, plain.demand) == ("plain", Resources.of(VCPU=1, MEMORY_MB=64, DISK_GB=2))
+    assert gpu.demand == Resources.of(VCPU=1, MEMORY_MB=64, DISK_GB=3, VGPU=1)
+
+
+def test_a_quota_is_put_back_with_the_limits_that_we_never_lifted(services, ports):
+    defaults = {"id": "p", "cores": 20, "ram": 51200, "instances": 10, "key_pairs": 100}
+    services.answers["GET", "/compute/v2.1/os-quota-sets/p"] = (
+        200, {"quota_set": defaults | {"cores": -1, "ram": -1, "instances": -1, "key_pairs": 3}},
+    )  # fmt: skip
+    services.answers["GET", "/compute/v2.1/os-quota-sets/p/defaults"] = (
+        200, {"quota_set": defaults},
+    )  # fmt: skip
+    services.answers["DELETE", "/compute/v2.1/os-quota-sets/p"] = (202, b"")
+    services.answers["PUT", "/compute/v2.1/os-quota-sets/p"] = (200, {"quota_set": defaults})
+    ports["compute"].restore_quota("p", {"cores": 7, "instances": None})
+    assert [method for method, path in services.asked if "quota-sets" in path] == [
+        "GET", "GET", "DELETE", "PUT",
+    ]  # fmt: skip
+    assert services.received[-1][1] == {
+        "quota_set": {"cores": 7, "instances": -1, "key_pairs": 3, "force": True}
+    }
+
+
+@pytest.mark.parametrize(("retries", "error"), [(0, UpstreamUnavailable), (1, None)])
+def test_a_busy_nova_is_asked_again_as_often_as_configured(services, retries, error):
+    conf = conf_of(
+        **PASSWORD, **BROKERS, auth_url=f"{services.url}/identity/v3",
+        status_code_retries=retries, status_code_retry_delay=0.0,
+    )  # fmt: skip
+    compute = plugin.open_cloud(conf, SystemClock()).ports["compute"]
+    services.answers[SERVER] = [(503, b"busy"), (200, {"server": RECORDED})]
+    with pytest.raises(error, match="busy") if error else nullcontext():
+        assert compute.servers(["s"]) == {"s": VIEW}
+
+
+def test_what_is_listed_is_neither_kept_in_the_home_folder_nor_logged(
+    services, ports, monkeypatch, tmp_path, caplog
+):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    caplog.set_level(logging.DEBUG)
+    caplog.set_level(logging.WARNING, "keystoneauth")  # as oslo.log's default_log_levels do
+    services.answers["GET", "/compute/v2.1/servers/detail"] = [
+        (200, {"servers": [RECORDED]}), (200, {"servers": []}),
+    ]  # fmt: skip
+    assert list(ports["compute"].servers_of("p")) == [VIEW]
+    assert list(tmp_path.iterdir()) == []
+    assert RECORDED["OS-EXT-SRV-ATTR:user_data"] not in caplog.text
 
 
 def test_quotas_of_others_are_remembered_for_a_while():
