@@ -425,3 +425,24 @@ def test_a_broker_that_cannot_be_used_is_told_and_tried_again(lab, changes, told
             relay.hand_over_one(b"{}")
     finally:
         relay.close()
+
+
+def test_what_nova_api_tells_all_schedulers_while_synergy_is_away_comes_when_it_is_back(sides):
+    schedulers = kombu.Exchange("scheduler_fanout", "fanout", durable=False, auto_delete=True)
+    sides.relay().close()
+    with (
+        kombu.Connection(sides.edge_url.replace("rabbit:", "pyamqp:")) as edge,
+        kombu.Connection(sides.core_url.replace("rabbit:", "pyamqp:")) as core,
+    ):
+        scheduler = kombu.Queue("", schedulers, exclusive=True, auto_delete=True)(core.channel())
+        scheduler.declare()
+        for number in range(3):
+            edge.Producer().publish(
+                enveloped({"method": "update_aggregates", "args": {"n": number}}),
+                exchange=schedulers, declare=[schedulers], delivery_mode=2,
+                content_type="application/json", content_encoding="utf-8",
+            )  # fmt: skip
+        assert scheduler.get(no_ack=True) is None
+        sides.relay()
+        came = [json.loads(json.loads(next_of(scheduler).body)["oslo.message"]) for _ in range(3)]
+    assert [one["args"]["n"] for one in came] == [0, 1, 2]

@@ -17,6 +17,7 @@ from synergy.drivers.nova_rpc.address import Address, Host, Tls, read_address
 
 LOG = logging.getLogger(__name__)
 RESPONSE_TIMEOUT_S: Final = 10.0
+FANOUT_KEPT_S: Final = 7 * 86_400  # how long Synergy may be away
 FOREIGN: Final = (
     OSError,
     amqp.exceptions.AMQPError,
@@ -126,11 +127,22 @@ def declare(
     channel.queue_bind(queue, exchange, routing_key)
 
 
-def declare_fanout(channel: Any, exchange: str, durability: Durability) -> str:
-    """Declare a fanout exchange as oslo.messaging does, and an exclusive queue that is deleted with
-    the connection; return the queue's name."""
+def declare_fanout(channel: Any, exchange: str, queue: str, durability: Durability) -> None:
+    """Declare a fanout exchange as oslo.messaging does, and a queue of ours on it, which keeps what
+    is published while nobody consumes, for FANOUT_KEPT_S.
+
+    Without a queue the exchange is deleted, and what nova-api tells its schedulers is lost
+    silently: their view of the aggregates stays wrong until they restart. The queue is durable
+    whatever Nova's are: RabbitMQ 4 gives up queues that are neither durable nor exclusive.
+    """
     durable = durability.transient_quorum
     channel.exchange_declare(exchange, "fanout", durable=durable, auto_delete=True)
-    queue = str(channel.queue_declare("", exclusive=True, auto_delete=True).queue)
+    arguments = {"x-expires": FANOUT_KEPT_S * 1000}
+    channel.queue_declare(queue, durable=True, auto_delete=False, arguments=arguments)
     channel.queue_bind(queue, exchange, "")
-    return queue
+
+
+def declare_replies(channel: Any, queue: str) -> None:
+    """Declare a queue of ours for replies, which is deleted with its consumer; it is durable for
+    the same reason."""
+    channel.queue_declare(queue, durable=True, auto_delete=True)

@@ -30,7 +30,14 @@ from synergy.core.errors import (
 )
 from synergy.drivers import envelope, nova_message
 from synergy.drivers.envelope import Envelope
-from synergy.drivers.nova_rpc.broker import Broker, Durability, body_of, declare, declare_fanout
+from synergy.drivers.nova_rpc.broker import (
+    Broker,
+    Durability,
+    body_of,
+    declare,
+    declare_fanout,
+    declare_replies,
+)
 from synergy.drivers.nova_rpc.consumer import Consumer, Inbox, PendingAcks
 from synergy.drivers.nova_rpc.publisher import (
     Outgoing,
@@ -46,6 +53,7 @@ LOG = logging.getLogger(__name__)
 EXCHANGE: Final = "nova"
 TOPIC: Final = "conductor"
 FANOUT: Final = "scheduler_fanout"
+FANOUT_QUEUE: Final = "scheduler_fanout_synergy"  # of all processes of Synergy together
 MAX_CALL_S: Final = 3600.0  # the reply to a call is forwarded for this long
 RETRY_S: Final = 1.0
 SUSPECT_BREAKS: Final = 3  # connections that one message broke before it is suspected
@@ -178,9 +186,9 @@ class Relay:
         self._redelivered.clear()
         channel.basic_qos(0, self._prefetch, False)
         declare(channel, TOPIC, exchange=EXCHANGE, routing_key=TOPIC, durability=self._durability)
-        fanout = declare_fanout(channel, FANOUT, self._durability)
+        declare_fanout(channel, FANOUT, FANOUT_QUEUE, self._durability)
         channel.basic_consume(TOPIC, callback=self._on_request)
-        channel.basic_consume(fanout, callback=self._on_fanout)
+        channel.basic_consume(FANOUT_QUEUE, callback=self._on_fanout)
 
     def _on_edge_idle(self, channel: Any) -> None:
         self._to_conductor.poll()
@@ -384,7 +392,7 @@ class Relay:
     # --- the core's thread: replies ---------------------------------------------------------------
 
     def _setup_core(self, channel: Any) -> None:
-        channel.queue_declare(self._reply_queue, durable=False, auto_delete=True)
+        declare_replies(channel, self._reply_queue)
         channel.basic_consume(self._reply_queue, callback=self._on_reply)
 
     def _on_reply(self, message: Any) -> None:
