@@ -1,6 +1,7 @@
 """A Keystone, Nova and Placement that answer what a test tells them to, over HTTP on loopback."""
 
 import json
+import ssl
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -16,7 +17,8 @@ class Answering:
     catalogue  the path of each service's endpoint, as the token names it
     """
 
-    def __init__(self):
+    def __init__(self, tls=None):
+        """tls: certificate and key, to answer over TLS as "localhost"."""
         self.answers, self.asked, self.received = {}, [], []
         self.released = threading.Event()
         self.catalogue = {"identity": "/v3", "compute": "/v2.1", "placement": "", "image": ""}
@@ -36,6 +38,11 @@ class Answering:
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.server.daemon_threads = True
         self.url = f"http://127.0.0.1:{self.server.server_port}"
+        if tls:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(*tls)
+            self.server.socket = context.wrap_socket(self.server.socket, server_side=True)
+            self.url = f"https://localhost:{self.server.server_port}"
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
 
     def close(self):
