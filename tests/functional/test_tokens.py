@@ -105,6 +105,12 @@ def keystone():
 
 @pytest.fixture
 def client(keystone, tmp_path):
+    yield from clients(keystone, tmp_path)
+
+
+def clients(keystone, tmp_path, **options):
+    """Yield a client of the API; the options are of [keystone_authtoken]."""
+    more = "\n".join(f"{name} = {value}" for name, value in options.items())
     path = tmp_path / "synergy.conf"
     path.write_text(f"""
 [keystone_authtoken]
@@ -117,6 +123,7 @@ user_domain_id = default
 project_domain_id = default
 http_request_max_retries = 0
 http_connect_timeout = 2
+{more}
 """)
     conf = cfg.ConfigOpts()
     conf(["--config-file", str(path)], project="synergy")

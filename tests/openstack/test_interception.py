@@ -1,14 +1,18 @@
 """Between a real nova-api and a real conductor: what is held, handed over, refused and relayed."""
 
 import time
+from contextlib import ExitStack
 
+import kombu
 import pytest
 
 from lab import configuration
 from synergy.core.model import Resources
-from synergy.drivers.nova_rpc.broker import Durability
+from synergy.drivers import envelope
+from synergy.drivers.nova_rpc.broker import Durability, body_of
 from synergy.drivers.nova_rpc.driver import NovaRpc
 from synergy.ports import Parcel
+from tests.patience import until
 
 pytestmark = pytest.mark.openstack
 
@@ -172,3 +176,33 @@ def test_other_operations_pass(start, alice, connect):
         admin.compute.remove_host_from_aggregate(aggregate.id, "fake1")
     finally:
         admin.compute.delete_aggregate(aggregate.id)
+
+
+def test_events_for_computes_do_not_pass_the_edge(start, alice, connect, on_edge):
+    start("nobody")
+    server = alice.create()
+    alice.until(server.id, "ACTIVE")
+    with ExitStack() as opened:
+        listening = {}
+        for vhost in ("edge", "core"):
+            url = configuration.broker(on_edge.settings, vhost).replace("rabbit:", "pyamqp:")
+            channel = opened.enter_context(kombu.Connection(url)).channel()
+            queue = channel.queue_declare("", exclusive=True, auto_delete=True).queue
+            channel.queue_bind(queue, "nova", "#")
+            listening[vhost] = (channel, queue, set())
+
+        def methods_on(vhost):
+            channel, queue, found = listening[vhost]
+            while (message := channel.basic_get(queue, no_ack=True)) is not None:
+                found.add(envelope.open_body(body_of(message)).message.get("method"))
+            return found
+
+        event = {"name": "volume-extended", "server_uuid": server.id, "tag": "a-volume"}
+        answer = connect().compute.post(
+            "/os-server-external-events", json={"events": [event]}, microversion="2.51"
+        )
+        assert answer.status_code == 200, answer.text
+        until(lambda: "external_instance_event" in methods_on("core"))
+        alice.create()  # which shows that the edge was listened to
+        until(lambda: "schedule_and_build_instances" in methods_on("edge"))
+        assert "external_instance_event" not in methods_on("edge")
