@@ -2,6 +2,8 @@
 PYTHON ?= $(shell test -x /usr/bin/python3 && echo /usr/bin/python3 || command -v python3)
 VENV ?= .venv
 BIN := $(VENV)/bin
+# Everything that a part of Synergy may use; setup.cfg says what each of them brings.
+EXTRAS := service,mysql,postgresql,plots
 ALGORITHM ?= fair_tree
 DEMO_ARGS ?=
 # One process for each processor; a file stays in one, since its tests share what they start.
@@ -24,7 +26,7 @@ $(BIN)/python:
 $(VENV)/.installed: requirements.txt test-requirements.txt upper-constraints.txt setup.cfg setup.py pyproject.toml | $(BIN)/python
 	@echo "Installing into $(VENV) (about a minute the first time)"
 	@rm -rf synergy.egg-info build # what an older tree left there would hide new entry points
-	@$(BIN)/pip install --quiet --disable-pip-version-check -c upper-constraints.txt -e . -r test-requirements.txt
+	@$(BIN)/pip install --quiet --disable-pip-version-check -c upper-constraints.txt -e '.[$(EXTRAS)]' -r test-requirements.txt
 	@touch $@
 
 demo: $(VENV)/.installed
@@ -92,8 +94,8 @@ wheel: $(VENV)/.installed
 constraints:
 	rm -rf build/constraints
 	$(PYTHON) -m venv build/constraints
-	build/constraints/bin/pip install --quiet --disable-pip-version-check -r requirements.txt -r test-requirements.txt
-	build/constraints/bin/pip freeze --quiet > upper-constraints.txt
+	build/constraints/bin/pip install --quiet --disable-pip-version-check '.[$(EXTRAS)]' -r test-requirements.txt
+	build/constraints/bin/pip freeze --quiet --exclude synergy > upper-constraints.txt
 
 clean:
 	@test ! -d .openstack/run || $(PYTHON) -m lab down

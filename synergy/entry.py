@@ -9,6 +9,8 @@ import signal
 import sys
 from importlib import import_module
 
+from synergy.packages import missing_package, version
+
 _BY_SIGNAL = 128  # a shell's exit code of a command ended by a signal is this plus the signal
 
 
@@ -38,13 +40,22 @@ def run(name: str, module: str) -> int:
         if getattr(sys, stream) is None:  # the caller closed it
             setattr(sys, stream, open(os.devnull, "w"))  # noqa: SIM115, PTH123
     try:
-        code = _code_of(module)
+        if sys.argv[1:] == ["--version"]:  # before anything large is imported
+            sys.stdout.write(f"{name} {version()}\n")
+            code = 0
+        else:
+            code = _code_of(module)
         sys.stdout.flush()  # here, where an error can still be reported
     except KeyboardInterrupt:
         return _BY_SIGNAL + signal.SIGINT
     except BrokenPipeError:
         _write_nowhere()
         return _BY_SIGNAL + signal.SIGPIPE
+    except ModuleNotFoundError as error:
+        if (error.name or "synergy").partition(".")[0] == "synergy":
+            raise
+        sys.stderr.write(f"{name}: {missing_package(error)}\n")
+        return 1
     except OSError as error:
         _write_nowhere()
         sys.stderr.write(f"{name}: {error}\n")

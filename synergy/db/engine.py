@@ -105,8 +105,9 @@ def open_engine(conf: cfg.ConfigOpts.GroupAttr, *, create: bool = False) -> Engi
 def missing_driver(url: URL, error: ImportError) -> str:
     """Say which Python package the driver of a URL needs, and how to get it."""
     return (
-        f"[database] connection: {url.drivername} needs the Python package {error.name!r}, "
-        "which is not installed: install it beside Synergy"
+        f"[database] connection: {url.drivername} needs the Python package {error.name!r}, which "
+        "is not installed: pip install 'synergy[mysql]' for mysql+pymysql, 'synergy[postgresql]' "
+        "for postgresql+psycopg, or that package itself"
     )
 
 

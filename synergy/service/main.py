@@ -32,6 +32,7 @@ from synergy.db.vault import Vault
 from synergy.drivers.clock import SystemClock
 from synergy.drivers.notification_sink import OsloSink
 from synergy.managers.support.watched_clock import WatchedClock, boot_id
+from synergy.packages import version
 from synergy.service import logs
 from synergy.service.host import Host
 from synergy.service.local_rpc import LocalRpcServer
@@ -52,7 +53,7 @@ LOG = logging.getLogger(__name__)
 def read_configuration(conf: cfg.ConfigOpts, argv: Sequence[str]) -> None:
     """Read files and arguments. Raises ConfigurationInvalid listing everything that is wrong."""
     with reading_errors():
-        conf(args=list(argv), project=logs.PROJECT)
+        conf(args=list(argv), project=logs.PROJECT, version=version())
 
 
 @contextmanager

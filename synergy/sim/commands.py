@@ -12,6 +12,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
@@ -20,6 +21,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from synergy.core.errors import InvalidInput
 from synergy.core.fairshare import Algorithm
 from synergy.core.numbers import integer, number
 from synergy.core.rounds import Discipline
@@ -121,6 +123,8 @@ class Demo(Command):
 
     def take_action(self, parsed: argparse.Namespace) -> int:
         """Run, print, and write the report."""
+        if find_spec("matplotlib") is None:
+            raise InvalidInput("the report needs matplotlib: pip install 'synergy[plots]'")
         _prepare()
         from synergy.sim import demo, report
 

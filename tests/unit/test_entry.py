@@ -2,11 +2,12 @@
 
 import subprocess
 import sys
+from importlib import metadata
 from pathlib import Path
 
 import pytest
 
-COMMANDS = ["synergy", "manage", "service"]
+COMMANDS = ["synergy", "manage", "service", "status"]
 
 
 def started(command, *arguments, **streams):
@@ -59,3 +60,42 @@ def test_what_is_loaded_before_an_interrupt_is_caught_is_next_to_nothing():
     code = "import sys, synergy.entry; print([m for m in sys.modules if m.startswith('synergy')])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "['synergy', 'synergy.entry']"
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_each_command_says_its_version_without_importing_what_it_runs(command):
+    code = (
+        f"import sys; from synergy.entry import {command}; code = {command}(); "
+        "assert not {'oslo_config', 'cliff', 'numpy'} & set(sys.modules); sys.exit(code)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, "--version"], capture_output=True, text=True, check=False,
+        timeout=60,
+    )  # fmt: skip
+    name = "synergy" if command == "synergy" else f"synergy-{command}"
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == f"{name} {metadata.version('synergy')}\n"
+
+
+@pytest.mark.parametrize(
+    ("package", "extra"), [("oslo_config", "service"), ("matplotlib.pyplot", "plots")]
+)
+def test_a_package_that_is_not_installed_is_one_line_that_names_its_extra(tmp_path, package, extra):
+    (tmp_path / "lacking.py").write_text(f"raise ModuleNotFoundError('no', name={package!r})")
+    code = "import sys; from synergy.entry import run; sys.exit(run('synergy-x', 'lacking'))"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False,
+        timeout=60,
+    )  # fmt: skip
+    said = f"the Python package '{package.partition('.')[0]}' is not installed"
+    assert done.returncode == 1
+    assert done.stderr == f"synergy-x: {said}: pip install 'synergy[{extra}]'\n"
+
+
+def test_a_module_of_our_own_that_is_missing_is_a_fault_and_keeps_its_traceback():
+    code = "import sys; from synergy.entry import run; sys.exit(run('x', 'synergy.nowhere'))"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60
+    )
+    assert done.returncode == 1
+    assert "Traceback" in done.stderr
