@@ -291,3 +291,28 @@ def test_ten_thousand_deletions_are_not_asked_for_one_by_one(made):
     assert set(made.states(ids)) == {"DELETED"}
     assert len(asked) <= 40
     assert len(listed) <= 10
+
+
+def test_nova_is_asked_once_at_the_start_and_once_where_a_full_comparison_is_due():
+    often = {"settle_s": 2400.0, "full_reconcile_s": 600.0, "reconcile_s": 600.0}
+    with temporary_store() as store:
+        made = Started(store, {**QUIET, "nova": {"rate_s": 10_000.0, **often}})
+        server, stuck = made.running(2)
+        made.nova.answer("backlog", lambda real: 1)  # so nobody can say whether it was sent
+        show(made, stuck, ServerStatus.SCHEDULING)
+        write(made, stuck, State.DISPATCHING)
+        made.run(3000)
+        asked: list[object] = []
+        for name in ("still_waiting", "servers_of"):
+            made.nova.answer(
+                name,
+                lambda real, what, name=name, **more: (
+                    asked.append((name, what)) or real(what, **more)
+                ),
+            )
+        at_once = [("still_waiting", [stuck]), ("servers_of", made.get(server).project_id)]
+        made.restart()
+        made.run(1)
+        assert asked == at_once
+        made.run(600)
+        assert asked == at_once * 2

@@ -125,6 +125,7 @@ class NovaManager(Manager):
             conf, clock, store, servers, self._moves, following, self._notifications.drain
         )
         self._deleted_waiting = DeletedWaiting(clock, publish, store, servers)
+        self._compared_all = False  # in this run
 
     def setup(self) -> None:
         self._notices.on_arrival(self._wake)
@@ -134,28 +135,32 @@ class NovaManager(Manager):
         self.soon(self._look_at_changes)  # a new project's servers are to be adopted
 
     def resync(self) -> None:
+        self.soon(self._settle)
         self.soon(self._compare_all)
 
     def task(self) -> float | None:
+        self._compared_all = False
         self._notifications.drain()
         return BROKEN_ASK_S if self._notifications.doubts else None
 
     # --- duties, in the order in which they are done ----------------------------------------------
 
-    @every("full_reconcile_s")
-    def _compare_all(self) -> None:
-        """Compare every stored request with Nova's servers."""
-        self.reconcile()
-
-    @every("reconcile_s")
-    def _look_at_changes(self) -> None:
-        """Compare what changed in Nova since the last look, and take over new projects' servers."""
-        self.reconcile(full=False)
-
     @every("settle_s", times=4)
     def _settle(self) -> None:
         """Find out whether requests were sent whose hand-over was broken off."""
         self._settling.settle()
+
+    @every("full_reconcile_s")
+    def _compare_all(self) -> None:
+        """Compare every stored request with Nova's servers."""
+        self._reconcile.reconcile(full=True)
+        self._compared_all = True
+
+    @every("reconcile_s")
+    def _look_at_changes(self) -> None:
+        """Compare what changed in Nova since the last look, and take over new projects' servers."""
+        if not self._compared_all:  # a full comparison of the same run saw the changes, too
+            self._reconcile.reconcile(full=False)
 
     @every("settle_s", times=4)
     def _look_for_lost_builds(self) -> None:
@@ -177,17 +182,13 @@ class NovaManager(Manager):
         """Cancel requests whose servers were deleted while they waited; a question at a time."""
         return 0.0 if self._deleted_waiting.step() else None
 
-    def reconcile(self, *, full: bool = True) -> None:
-        """Settle what was being dispatched, and compare requests with Nova; see `Reconcile`."""
-        self._settling.settle()
-        self._reconcile.reconcile(full=full)
-
     # --- commands ---------------------------------------------------------------------------------
 
     @command()
     def do_reconcile(self) -> dict[str, int]:
         """Compare the stored requests with Nova's servers now."""
-        self.reconcile()
+        self._settling.settle()
+        self._reconcile.reconcile(full=True)
         return dict(self._moves.drift)
 
     @command(commands.LOST_BUILDS)
