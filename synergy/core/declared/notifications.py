@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Annotated, Final, TypedDict
 
-from synergy.core.declared.answers import (
+from synergy.core.declared.answers.parts import (
     Amounts,
     At,
     Count,
