@@ -2,14 +2,16 @@
 need a real OpenStack; `make openstack` brings it up."""
 
 import logging
+from collections.abc import Iterator
 
 import pytest
 from hypothesis import settings
 from oslo_config import cfg
 
-from lab.settings import SECRET, read_settings
+from lab.settings import SECRET, Settings, read_settings
 from lab.steps import Lab
 from synergy.drivers.clock import SystemClock
+from tests.contract.clouds import Connect, Connection, OpenStackUnderTest
 from tests.openstack import options
 
 # How long an example takes says how busy the machine is, and nothing about what a test is about.
@@ -18,7 +20,7 @@ settings.load_profile("tests")
 
 
 @pytest.fixture(autouse=True)
-def _loggers_as_at_the_start():
+def _loggers_as_at_the_start() -> None:
     """A command that keeps its process quiet must not keep the log from the tests behind it, not
     even one that a fixture of a whole module ran."""
     for name, logger in list(logging.root.manager.loggerDict.items()):
@@ -27,7 +29,7 @@ def _loggers_as_at_the_start():
 
 
 @pytest.fixture(scope="session")
-def lab():
+def lab() -> Lab:
     made = Lab(read_settings(), lambda text: None)
     states = made.status()
     assert states, "the lab is not up: run `make openstack`"
@@ -36,13 +38,13 @@ def lab():
 
 
 @pytest.fixture(scope="session")
-def connect(lab):
+def connect(lab: Lab) -> Iterator[Connect]:
     """Connect to the cloud as a user in a project."""
     import openstack
 
     made = []
 
-    def connection(user="admin", project="admin"):
+    def connection(user: str = "admin", project: str = "admin") -> Connection:
         cloud = openstack.connect(
             auth_url=f"{lab.settings.url('keystone')}/v3",
             username=user,
@@ -73,7 +75,7 @@ def nova(lab):
 
 
 @pytest.fixture(scope="module")
-def on_edge(lab):
+def on_edge(lab: Lab) -> Iterator[Lab]:
     """nova-api publishes to the vhost of its own; put back afterwards."""
     edge = lab.with_settings(api_vhost="edge")
     edge.restart("nova-api")
@@ -82,16 +84,15 @@ def on_edge(lab):
 
 
 @pytest.fixture(scope="module")
-def real_cloud(on_edge, connect):
+def real_cloud(on_edge: Lab, connect: Connect) -> Iterator[OpenStackUnderTest]:
     from synergy.drivers.openstack import plugin
-    from tests.contract.clouds import OpenStackUnderTest
 
     opened = plugin.open_cloud(openstack_conf(on_edge.settings, pool="contract"), SystemClock())
     yield OpenStackUnderTest(connect, opened)
     opened.close()
 
 
-def openstack_conf(settings, **values):
+def openstack_conf(settings: Settings, **values: object) -> cfg.ConfigOpts:
     """Return the configuration of Synergy beside the lab."""
     from synergy.drivers.openstack import plugin
 

@@ -4,7 +4,9 @@ What the embedded cloud does differently from Nova is a defect of the embedded c
 test offers the ports and `settle()`, which lets what was begun come to its end.
 """
 
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -12,15 +14,15 @@ import pytest
 from synergy.core.errors import Conflict, InvalidInput, NotFound
 from synergy.core.model import BuildFailure, Resources, total
 from synergy.drivers.embedded.spec import FlavorSpec
-from synergy.ports import ChangeKind, NoticeKind, Parcel, ServerStatus
+from synergy.ports import ChangeKind, NoticeKind, Parcel, ProjectView, ServerStatus
 from tests.builders import spec, world
-from tests.contract.clouds import PICKY, EmbeddedUnderTest
+from tests.contract.clouds import PICKY, CloudUnderTest, EmbeddedUnderTest, OpenStackUnderTest
 
 
 @pytest.fixture(params=["embedded", pytest.param("openstack", marks=pytest.mark.openstack)])
-def cloud(request):
+def cloud(request: pytest.FixtureRequest) -> Iterator[CloudUnderTest]:
     if request.param == "openstack":
-        real = request.getfixturevalue("real_cloud")
+        real: OpenStackUnderTest = request.getfixturevalue("real_cloud")
         real.empty()
         yield real
         return
@@ -29,8 +31,8 @@ def cloud(request):
         yield EmbeddedUnderTest(made)
 
 
-def ask(cloud, **changes):
-    values = {
+def ask(cloud: CloudUnderTest, **changes: Any) -> Sequence[str]:
+    values: dict[str, Any] = {
         "project": "A",
         "user": "alice",
         "flavor": "small",
@@ -41,26 +43,26 @@ def ask(cloud, **changes):
     return cloud.user.create_server(**(values | changes))
 
 
-def apart_from_disk(amounts):
+def apart_from_disk(amounts: Resources) -> Resources:
     """Nova wants a disk in a flavor, the embedded cloud does not."""
     return Resources.of({name: amount for name, amount in amounts.items() if name != "DISK_GB"})
 
 
-def managed(cloud):
+def managed(cloud: CloudUnderTest) -> ProjectView:
     project = cloud.identity.find_project("A")
     cloud.compute.lift_quota(project.project_id)
     cloud.intake.manage(frozenset({project.project_id}))
     return project
 
 
-def test_a_request_of_an_unmanaged_project_passes_untouched(cloud):
+def test_a_request_of_an_unmanaged_project_passes_untouched(cloud: CloudUnderTest) -> None:
     (server,) = ask(cloud, project="C", user="carol")
     cloud.settle()
     assert cloud.intake.fetch(limit=10) == []
     assert cloud.user.show_server(server).status is ServerStatus.ACTIVE
 
 
-def test_a_request_of_a_managed_project_waits_and_is_read_in_full(cloud):
+def test_a_request_of_a_managed_project_waits_and_is_read_in_full(cloud: CloudUnderTest) -> None:
     project = managed(cloud)
     ids = ask(cloud, count=2, metadata={"quota": "shared"}, flavor="medium")
     delivery = cloud.fetched()
@@ -80,7 +82,9 @@ def test_a_request_of_a_managed_project_waits_and_is_read_in_full(cloud):
     assert cloud.compute.used_by(project.project_id) == Resources()
 
 
-def test_each_server_of_a_multi_create_is_built_by_its_own_message(cloud):
+def test_each_server_of_a_multi_create_is_built_by_its_own_message(
+    cloud: CloudUnderTest,
+) -> None:
     managed(cloud)
     ask(cloud, count=2)
     delivery = cloud.fetched()
@@ -91,7 +95,7 @@ def test_each_server_of_a_multi_create_is_built_by_its_own_message(cloud):
     assert cloud.user.show_server(first).status is ServerStatus.SCHEDULING
 
 
-def test_a_built_server_is_told_once_and_holds_its_resources(cloud):
+def test_a_built_server_is_told_once_and_holds_its_resources(cloud: CloudUnderTest) -> None:
     project = managed(cloud)
     (server,) = ask(cloud)
     delivery = cloud.fetched()
@@ -112,7 +116,9 @@ def test_a_built_server_is_told_once_and_holds_its_resources(cloud):
     assert cloud.compute.servers([server]) == {}
 
 
-def test_a_waiting_server_that_its_user_deletes_is_gone_without_a_word(cloud):
+def test_a_waiting_server_that_its_user_deletes_is_gone_without_a_word(
+    cloud: CloudUnderTest,
+) -> None:
     managed(cloud)
     (server,) = ask(cloud)
     delivery = cloud.fetched()
@@ -124,7 +130,7 @@ def test_a_waiting_server_that_its_user_deletes_is_gone_without_a_word(cloud):
     assert cloud.compute.servers([server]) == {}
 
 
-def test_a_refused_server_shows_its_user_why(cloud):
+def test_a_refused_server_shows_its_user_why(cloud: CloudUnderTest) -> None:
     managed(cloud)
     (server,) = ask(cloud)
     delivery = cloud.fetched()
@@ -136,7 +142,7 @@ def test_a_refused_server_shows_its_user_why(cloud):
     assert "Synergy rejected this request: no such luck" in shown.fault
 
 
-def test_what_no_host_can_hold_ends_in_error(cloud):
+def test_what_no_host_can_hold_ends_in_error(cloud: CloudUnderTest) -> None:
     managed(cloud)
     (server,) = ask(cloud, flavor="giant")
     delivery = cloud.fetched()
@@ -149,7 +155,7 @@ def test_what_no_host_can_hold_ends_in_error(cloud):
     assert shown.failure is BuildFailure.NO_VALID_HOST
 
 
-def test_hosts_are_looked_for_with_the_traits_of_a_flavor(cloud):
+def test_hosts_are_looked_for_with_the_traits_of_a_flavor(cloud: CloudUnderTest) -> None:
     managed(cloud)
     (server,) = ask(cloud, flavor="picky")
     (build,) = cloud.fetched().requests
@@ -161,7 +167,7 @@ def test_hosts_are_looked_for_with_the_traits_of_a_flavor(cloud):
     assert cloud.user.show_server(server).failure is BuildFailure.NO_VALID_HOST
 
 
-def test_hosts_are_looked_for_in_a_zone(cloud):
+def test_hosts_are_looked_for_in_a_zone(cloud: CloudUnderTest) -> None:
     managed(cloud)
     (server,) = ask(cloud, availability_zone="nova")
     (build,) = cloud.fetched().requests
@@ -173,7 +179,7 @@ def test_hosts_are_looked_for_in_a_zone(cloud):
     assert cloud.user.show_server(server).status is ServerStatus.ACTIVE
 
 
-def test_the_number_of_servers_is_limited_and_lifted_and_put_back(cloud):
+def test_the_number_of_servers_is_limited_and_lifted_and_put_back(cloud: CloudUnderTest) -> None:
     project = cloud.identity.find_project("C")
     cloud.limit_servers(project.project_id, 2)
     assert cloud.compute.server_limit(project.project_id) == 2
@@ -189,7 +195,7 @@ def test_the_number_of_servers_is_limited_and_lifted_and_put_back(cloud):
     cloud.limit_servers(project.project_id, 10)
 
 
-def test_a_trust_acts_for_the_user_after_the_token_ended(cloud):
+def test_a_trust_acts_for_the_user_after_the_token_ended(cloud: CloudUnderTest) -> None:
     managed(cloud)
     ask(cloud)
     delivery = cloud.fetched()
@@ -212,7 +218,7 @@ def test_a_trust_acts_for_the_user_after_the_token_ended(cloud):
         cloud.identity.token_from_trust(trust)
 
 
-def test_nova_rejects_what_exceeds_its_quota_and_none_lifts_it(cloud):
+def test_nova_rejects_what_exceeds_its_quota_and_none_lifts_it(cloud: CloudUnderTest) -> None:
     project = cloud.identity.find_project("C")
     before = dict(cloud.compute.quota(project.project_id))
     record = cloud.compute.quota_record(project.project_id)
@@ -226,7 +232,7 @@ def test_nova_rejects_what_exceeds_its_quota_and_none_lifts_it(cloud):
     assert dict(cloud.compute.quota(project.project_id)) == before
 
 
-def test_shelving_gives_back_and_stopping_does_not(cloud):
+def test_shelving_gives_back_and_stopping_does_not(cloud: CloudUnderTest) -> None:
     project = cloud.identity.find_project("C")
     stopped, shelved = ask(cloud, project="C", user="carol", count=2)
     cloud.settle()
@@ -239,7 +245,7 @@ def test_shelving_gives_back_and_stopping_does_not(cloud):
     assert (NoticeKind.SHELVED, shelved) in cloud.told()
 
 
-def active(cloud, flavor="small"):
+def active(cloud: CloudUnderTest, flavor: str = "small") -> str:
     """A server of a managed project that runs."""
     managed(cloud)
     (server,) = ask(cloud, flavor=flavor)
@@ -251,13 +257,15 @@ def active(cloud, flavor="small"):
     return server
 
 
-def vcpus(cloud, server):
+def vcpus(cloud: CloudUnderTest, server: str) -> tuple[int, bool]:
     shown = cloud.user.show_server(server)
     return shown.demand["VCPU"], shown.in_task
 
 
 @pytest.mark.parametrize(("end", "held"), [("confirm_resize", 2), ("revert_resize", 1)])
-def test_a_resize_waits_for_us_and_is_final_when_its_user_decided(cloud, end, held):
+def test_a_resize_waits_for_us_and_is_final_when_its_user_decided(
+    cloud: CloudUnderTest, end: str, held: int
+) -> None:
     server = active(cloud)
     cloud.user.resize_server(server, "medium")
     change = cloud.changed()
@@ -278,7 +286,9 @@ def test_a_resize_waits_for_us_and_is_final_when_its_user_decided(cloud, end, he
     assert cloud.compute.used_by(change.project_id)["VCPU"] == held
 
 
-def test_a_refused_resize_leaves_the_server_as_it_was_and_tells_its_user_why(cloud):
+def test_a_refused_resize_leaves_the_server_as_it_was_and_tells_its_user_why(
+    cloud: CloudUnderTest,
+) -> None:
     server = active(cloud)
     before = cloud.user.show_server(server)
     cloud.user.resize_server(server, "large")
@@ -292,7 +302,7 @@ def test_a_refused_resize_leaves_the_server_as_it_was_and_tells_its_user_why(clo
 
 
 @pytest.mark.parametrize("fits", [True, False])
-def test_an_unshelve_waits_for_us(cloud, fits):
+def test_an_unshelve_waits_for_us(cloud: CloudUnderTest, fits: bool) -> None:
     server = active(cloud)
     cloud.compute.shelve_server(server)
     cloud.settle()
@@ -316,7 +326,7 @@ def test_an_unshelve_waits_for_us(cloud, fits):
         assert "no_free_quota: VCPU=1" in cloud.user.last_failure(server)
 
 
-def test_an_image_of_a_server_becomes_ready(cloud):
+def test_an_image_of_a_server_becomes_ready(cloud: CloudUnderTest) -> None:
     (server,) = ask(cloud, project="C", user="carol")
     cloud.settle()
     image = cloud.compute.snapshot_server(server, "copy")
@@ -325,7 +335,7 @@ def test_an_image_of_a_server_becomes_ready(cloud):
     assert cloud.compute.image_is_ready(image)
 
 
-def test_hosts_tell_capacity_and_use(cloud):
+def test_hosts_tell_capacity_and_use(cloud: CloudUnderTest) -> None:
     ask(cloud, project="C", user="carol", count=3)
     cloud.settle()
     hosts = cloud.compute.hosts()
@@ -333,7 +343,7 @@ def test_hosts_tell_capacity_and_use(cloud):
     assert total(host.capacity for host in hosts)["VCPU"] == cloud.vcpus
 
 
-def test_projects_of_several_domains_are_listed_and_found(cloud):
+def test_projects_of_several_domains_are_listed_and_found(cloud: CloudUnderTest) -> None:
     views = {view.name: view for view in cloud.identity.projects()}
     assert views["A"].domain_id != views["B"].domain_id
     assert cloud.identity.find_project(views["B"].project_id) == views["B"]
@@ -342,13 +352,13 @@ def test_projects_of_several_domains_are_listed_and_found(cloud):
         cloud.identity.find_project("nobody")
 
 
-def test_a_project_is_shown_with_its_tags_and_whether_it_is_enabled(cloud):
+def test_a_project_is_shown_with_its_tags_and_whether_it_is_enabled(cloud: CloudUnderTest) -> None:
     plain = cloud.identity.find_project("B")
     assert (plain.tags, plain.enabled) == (frozenset(), True)
     cloud.change_project("B", tags=["synergy:include", "red"], enabled=False)
     try:
         listed = {view.name: view for view in cloud.identity.projects()}["B"]
-        assert (listed.tags, listed.enabled) == ({"synergy:include", "red"}, False)
+        assert (listed.tags, listed.enabled) == (frozenset({"synergy:include", "red"}), False)
         assert cloud.identity.project(plain.project_id) == listed
         assert listed.domain_name == "research" or cloud.vcpus == 16
     finally:
@@ -356,18 +366,18 @@ def test_a_project_is_shown_with_its_tags_and_whether_it_is_enabled(cloud):
     assert cloud.identity.project(plain.project_id) == plain
 
 
-def test_a_project_that_is_not_there_is_not_found_by_its_id(cloud):
+def test_a_project_that_is_not_there_is_not_found_by_its_id(cloud: CloudUnderTest) -> None:
     for nobody in ("0" * 32, "../domains", "%"):
         with pytest.raises(NotFound):
             cloud.identity.project(nobody)
 
 
-def test_synergys_own_project_is_one_of_the_clouds(cloud):
+def test_synergys_own_project_is_one_of_the_clouds(cloud: CloudUnderTest) -> None:
     own = cloud.identity.own_project_id()
     assert own is None or cloud.identity.project(own).project_id == own
 
 
-def test_what_changed_is_listed_of_all_projects_at_once(cloud):
+def test_what_changed_is_listed_of_all_projects_at_once(cloud: CloudUnderTest) -> None:
     managed(cloud)
     since = datetime.now(UTC) if cloud.vcpus > 16 else None
     mine = cloud.user.create_server(
@@ -382,7 +392,9 @@ def test_what_changed_is_listed_of_all_projects_at_once(cloud):
     assert listed[mine[0]].status is ServerStatus.DELETED
 
 
-def test_a_server_can_be_shown_as_failed_and_no_resize_of_it_be_confirmed(cloud):
+def test_a_server_can_be_shown_as_failed_and_no_resize_of_it_be_confirmed(
+    cloud: CloudUnderTest,
+) -> None:
     (server,) = ask(cloud, project="C", user="carol")
     cloud.settle()
     with pytest.raises(Conflict):
@@ -391,7 +403,7 @@ def test_a_server_can_be_shown_as_failed_and_no_resize_of_it_be_confirmed(cloud)
     assert cloud.user.show_server(server).status is ServerStatus.ERROR
 
 
-def test_metadata_and_lock_of_a_server_are_shown_and_changed(cloud):
+def test_metadata_and_lock_of_a_server_are_shown_and_changed(cloud: CloudUnderTest) -> None:
     (server,) = ask(cloud, project="C", user="carol", metadata={"quota": "shared"})
     cloud.settle()
     key, other = "synergy:expires_at", "synergy:keep"
@@ -417,7 +429,7 @@ def test_metadata_and_lock_of_a_server_are_shown_and_changed(cloud):
         cloud.compute.set_metadata(str(UUID(int=7)), {key: "never"})
 
 
-def test_zones_and_gone_owners_are_told(cloud):
+def test_zones_and_gone_owners_are_told(cloud: CloudUnderTest) -> None:
     assert "nova" in cloud.compute.zones()
     project = cloud.identity.find_project("A").project_id
     (user, *_) = cloud.identity.users_of(project)
@@ -427,13 +439,15 @@ def test_zones_and_gone_owners_are_told(cloud):
     assert "project was deleted" in gone[nobody, user]
 
 
-def test_servers_that_are_not_built_yet_are_listed_in_pages_until_they_are_deleted(cloud):
+def test_servers_that_are_not_built_yet_are_listed_in_pages_until_they_are_deleted(
+    cloud: CloudUnderTest,
+) -> None:
     project = managed(cloud)
     ids = ask(cloud, count=3)
     (passed,) = ask(cloud, project="C", user="carol")
     cloud.settle()
 
-    def unbuilt(*of):
+    def unbuilt(*of: str) -> set[str]:
         return {server for page in cloud.compute.unbuilt(*of) for server in page}
 
     # A real cloud may have others of other tests.

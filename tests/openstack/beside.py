@@ -8,39 +8,46 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any, Self, TypeVar
 
-from lab.settings import SECRET
+from lab.settings import SECRET, Settings
 from tests import patience
 from tests.openstack import options
 
 BIN = Path(sys.executable).parent
+T = TypeVar("T")
 
 
-def until(condition, patience_s=60.0, step_s=0.2):
+def until(condition: Callable[[], T], patience_s: float = 60.0, step_s: float = 0.2) -> T:
     """Wait for something true, and return it; "come back later" from the API is not true yet."""
 
-    def asked():
+    def asked() -> T | None:
         try:
             return condition()
         except urllib.error.HTTPError as error:
             with error:
                 if error.code != 503:
                     raise
+        return None
 
-    return patience.until(asked, patience_s, step_s)
+    found = patience.until(asked, patience_s, step_s)
+    assert found is not None
+    return found
 
 
 class Beside:
     """One service, with a folder of its own; a section given as a keyword changes its options."""
 
-    def __init__(self, settings, folder, **sections):
-        self.settings, self.folder, self._process = settings, folder, None
-        self._issued = None
+    def __init__(self, settings: Settings, folder: Path, **sections: dict[str, Any]) -> None:
+        self.settings, self.folder = settings, folder
+        self._process: subprocess.Popen[bytes] | None = None
+        self._issued = ""
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port = probe.getsockname()[1]
-        self.values = {
+        self.values: dict[str, dict[str, Any]] = {
             "DEFAULT": {"cloud": "openstack"},
             "database": {
                 "connection": f"sqlite:///{folder}/synergy.sqlite",
@@ -63,7 +70,7 @@ class Beside:
         self.manage("keys", "create")
         self.manage("db", "upgrade")
 
-    def configure(self, **sections):
+    def configure(self, **sections: dict[str, Any]) -> None:
         for name, values in sections.items():
             self.values.setdefault(name, {}).update(values)
         lines = []
@@ -72,7 +79,7 @@ class Beside:
         self.path = self.folder / "synergy.conf"
         self.path.write_text("\n".join(lines) + "\n")
 
-    def manage(self, *words):
+    def manage(self, *words: str) -> tuple[int, str]:
         done = subprocess.run(
             [BIN / "synergy-manage", "--config-file", self.path, *words],
             capture_output=True, text=True, cwd=self.folder, timeout=120, check=False,
@@ -80,11 +87,11 @@ class Beside:
         return done.returncode, done.stdout + done.stderr
 
     @property
-    def log(self):
+    def log(self) -> str:
         path = self.folder / "service.log"
         return path.read_text() if path.exists() else ""
 
-    def start(self, path="/v1/managers"):
+    def start(self, path: str = "/v1/managers") -> Self:
         with (self.folder / "service.log").open("ab") as log:
             self._process = subprocess.Popen(
                 [BIN / "synergy-service", "--config-file", self.path],
@@ -93,19 +100,21 @@ class Beside:
         until(lambda: self._answers(path), 60)
         return self
 
-    def _answers(self, path):
+    def _answers(self, path: str) -> Any:
+        assert self._process is not None
         assert self._process.poll() is None, self.log[-3000:]
         try:
             return self.ask("GET", path)
         except OSError:
             return None
 
-    def kill(self):
+    def kill(self) -> None:
         """kill -9, the whole group: nothing of ours may run on the way out."""
+        assert self._process is not None
         os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
 
-    def stop(self):
+    def stop(self) -> None:
         if self._process is not None and self._process.poll() is None:
             self._process.terminate()
             try:
@@ -113,7 +122,7 @@ class Beside:
             except subprocess.TimeoutExpired:
                 self.kill()
 
-    def ask(self, method, path, body=None):
+    def ask(self, method: str, path: str, body: object = None) -> Any:
         """Ask the API as an administrator; a token that expired is replaced, as a client does."""
         try:
             return self._asked(method, path, body)
@@ -121,10 +130,10 @@ class Beside:
             if error.code != 401:
                 raise
             error.close()
-            self._issued = None
+            self._issued = ""
             return self._asked(method, path, body)
 
-    def _asked(self, method, path, body):
+    def _asked(self, method: str, path: str, body: object) -> Any:
         request = urllib.request.Request(
             f"http://127.0.0.1:{self.port}{path}",
             method=method,
@@ -134,9 +143,9 @@ class Beside:
         with urllib.request.urlopen(request, timeout=60) as answer:
             return json.loads(answer.read() or b"null")
 
-    def _token(self):
+    def _token(self) -> str:
         """Return an administrator's token of Keystone, asked for once."""
-        if self._issued is None:
+        if not self._issued:
             user = {"name": "admin", "domain": {"id": "default"}, "password": SECRET}
             project = {"name": "admin", "domain": {"id": "default"}}
             asked = {
@@ -152,11 +161,12 @@ class Beside:
                 self._issued = answer.headers["X-Subject-Token"]
         return self._issued
 
-    def command(self, manager, name, **arguments):
+    def command(self, manager: str, name: str, **arguments: object) -> Any:
         return self.ask("POST", f"/v1/managers/{manager}/commands/{name}", arguments)["result"]
 
-    def requests(self, **query):
-        found, marker = [], None
+    def requests(self, **query: object) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = []
+        marker: str | None = None
         while True:
             words = [f"{k}={v}" for k, v in (query | {"limit": 1000}).items()]
             words += [f"marker={marker}"] if marker else []
@@ -166,6 +176,6 @@ class Beside:
             found += page
             marker = page[-1]["id"]
 
-    def states(self, *ids):
+    def states(self, *ids: Iterable[str]) -> list[str | None]:
         known = {one["id"]: one["state"] for one in self.requests()}
         return [known.get(one) for one in ids]

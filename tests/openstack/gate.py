@@ -10,7 +10,7 @@ class Gate:
     """Stands before one address. What is sent while its way is closed arrives when it opens again,
     or never if who sent it dies first."""
 
-    def __init__(self, url):
+    def __init__(self, url: str) -> None:
         parts = urlsplit(url)
         self._target = parts.hostname, parts.port
         self._listener = socket.create_server(("127.0.0.1", 0))
@@ -22,15 +22,15 @@ class Gate:
         self.open()
         threading.Thread(target=self._accept, daemon=True).start()
 
-    def open(self):
+    def open(self) -> None:
         self.to_broker.set()
         self.from_broker.set()
 
-    def close(self):
+    def close(self) -> None:
         self.open()
         self._listener.close()
 
-    def _accept(self):
+    def _accept(self) -> None:
         while True:
             try:
                 ours, _ = self._listener.accept()
@@ -38,7 +38,7 @@ class Gate:
                 return
             threading.Thread(target=self._carry, args=(ours,), daemon=True).start()
 
-    def _carry(self, ours):
+    def _carry(self, ours: socket.socket) -> None:
         with ours, socket.create_connection(self._target) as theirs:
             back = threading.Thread(target=_pump, args=(theirs, ours, self.from_broker, ours))
             back.start()
@@ -46,7 +46,9 @@ class Gate:
             back.join()
 
 
-def _pump(source, sink, way, ours):
+def _pump(
+    source: socket.socket, sink: socket.socket, way: threading.Event, ours: socket.socket
+) -> None:
     """Carry bytes; those that wait at a closed way are lost when Synergy's end dies."""
     with suppress(OSError):
         while data := source.recv(65536):
@@ -62,7 +64,7 @@ def _pump(source, sink, way, ours):
             one.shutdown(socket.SHUT_RDWR)
 
 
-def _is_dead(connection):
+def _is_dead(connection: socket.socket) -> bool:
     """Tell whether the other end of a connection is closed, without taking what it sent."""
     try:
         return connection.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT) == b""

@@ -1,10 +1,10 @@
 """How Synergy is configured beside the lab, for those who write a file and those who set options."""
 
 from lab import configuration
-from lab.settings import SECRET
+from lab.settings import SECRET, Settings
 
 
-def beside(settings):
+def beside(settings: Settings) -> dict[str, object]:
     """Return the options of [openstack] by name."""
     return {
         "auth_type": "password",

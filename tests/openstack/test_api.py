@@ -3,18 +3,23 @@
 import json
 import os
 import subprocess
+from collections.abc import Iterator
 
 import pytest
 
-from lab.settings import SECRET
+from lab.settings import SECRET, Settings
+from lab.steps import Lab
 from synergy.client import ApiError, Client
+from tests.contract.clouds import Connect
 from tests.openstack.beside import BIN, Beside, until
 
 pytestmark = pytest.mark.openstack
 
 
 @pytest.fixture(scope="module")
-def service(on_edge, connect, tmp_path_factory):
+def service(
+    on_edge: Lab, connect: Connect, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Beside]:
     """A service that asks Keystone, registered in its catalogue; science is managed."""
     settings = on_edge.settings
     made = Beside(
@@ -43,7 +48,7 @@ def service(on_edge, connect, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def admin(service, connect):
+def admin(service: Beside, connect: Connect) -> Iterator[Client]:
     connect().compute.revert_quota_set(connect().identity.find_project("science").id)
     client = Client(connect().session, region_name="RegionOne")
     until(lambda: all(m["status"] == "RUNNING" for m in client.managers.list()))
@@ -53,7 +58,9 @@ def admin(service, connect):
     client.projects.remove("science")
 
 
-def command(settings, user, project, *words):
+def command(
+    settings: Settings, user: str, project: str, *words: str
+) -> subprocess.CompletedProcess[str]:
     environment = {
         name: value for name, value in os.environ.items() if not name.startswith("OS_")
     } | {
@@ -68,7 +75,9 @@ def command(settings, user, project, *words):
     )  # fmt: skip
 
 
-def test_each_token_sees_what_is_its_projects(service, admin, connect, on_edge):
+def test_each_token_sees_what_is_its_projects(
+    service: Beside, admin: Client, connect: Connect, on_edge: Lab
+) -> None:
     alice = Client(connect("alice", "science").session, region_name="RegionOne")
     assert [project["name"] for project in alice.projects.list()] == ["science"]
     with pytest.raises(ApiError) as refused:
@@ -85,15 +94,16 @@ def test_each_token_sees_what_is_its_projects(service, admin, connect, on_edge):
 
 
 @pytest.mark.parametrize("words", [("synergy",), ("openstack", "synergy")])
-def test_a_user_asks_why_on_the_command_line(service, admin, connect, on_edge, words):
+def test_a_user_asks_why_on_the_command_line(
+    service: Beside, admin: Client, connect: Connect, on_edge: Lab, words: tuple[str, ...]
+) -> None:
     alice = connect("alice", "science")
     server = alice.compute.create_server(
         name="s", flavor_id=alice.compute.find_flavor("m1.tiny").id,
         image_id=alice.image.find_image("tiny").id, networks="none",
     )  # fmt: skip
     try:
-        waits = lambda: [r["id"] for r in admin.requests.list(states=["QUEUED"])]  # noqa: E731
-        until(lambda: waits() == [server.id])
+        until(lambda: [r["id"] for r in admin.requests.list(states=["QUEUED"])] == [server.id])
         until(lambda: admin.requests.explain(server.id)["reason"] == "project_suspended")
         done = command(
             on_edge.settings, "alice", "science", *words, "request", "explain", server.id,
@@ -121,7 +131,7 @@ def test_a_user_asks_why_on_the_command_line(service, admin, connect, on_edge, w
         alice.compute.wait_for_delete(server, wait=60)
 
 
-def test_a_wrong_password_is_told_in_one_line(service, on_edge):
+def test_a_wrong_password_is_told_in_one_line(service: Beside, on_edge: Lab) -> None:
     done = command(on_edge.settings, "nobody", "science", "synergy", "request", "list")
     assert done.returncode == 1
     assert "Traceback" not in done.stderr

@@ -4,11 +4,14 @@ import socket
 import ssl
 import threading
 import uuid
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from urllib.parse import urlsplit
+from pathlib import Path
+from urllib.parse import SplitResult, urlsplit
 
 import pytest
 
+from lab.steps import Lab
 from synergy.drivers.nova_rpc.broker import FOREIGN, Broker
 from synergy.drivers.nova_rpc.publisher import Outgoing, Publisher
 from tests.unit.drivers.test_address import certificate
@@ -16,7 +19,7 @@ from tests.unit.drivers.test_address import certificate
 pytestmark = pytest.mark.openstack
 
 
-def carry(source, sink):
+def carry(source: socket.socket, sink: socket.socket) -> None:
     with suppress(OSError):
         while data := source.recv(65536):
             sink.sendall(data)
@@ -26,13 +29,16 @@ def carry(source, sink):
 
 
 @contextmanager
-def tls_before(target, cert, secret):
+def tls_before(
+    target: tuple[str | None, int | None], cert: Path, secret: Path
+) -> Iterator[tuple[int, Callable[[], None]]]:
     """An end of TLS before a broker; yields its port, and what closes it with all connections."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(cert, secret)
-    listener, carried = socket.create_server(("127.0.0.1", 0)), []
+    listener = socket.create_server(("127.0.0.1", 0))
+    carried: list[socket.socket] = []
 
-    def serve():
+    def serve() -> None:
         while True:
             try:
                 ours, _ = listener.accept()
@@ -46,7 +52,7 @@ def tls_before(target, cert, secret):
             for pair in ((wrapped, theirs), (theirs, wrapped)):
                 threading.Thread(target=carry, args=pair, daemon=True).start()
 
-    def close():
+    def close() -> None:
         with suppress(OSError):
             listener.shutdown(socket.SHUT_RDWR)
         listener.close()
@@ -62,20 +68,22 @@ def tls_before(target, cert, secret):
 
 
 @pytest.fixture
-def vhost(lab):
+def vhost(lab: Lab) -> Iterator[SplitResult]:
     name = f"tls-{uuid.uuid4().hex[:8]}"
     yield urlsplit(lab.add_vhost(name))
     lab.remove_vhost(name)
 
 
-def url_of(vhost, *ports, **query):
+def url_of(vhost: SplitResult, *ports: int, **query: object) -> str:
     account = vhost.netloc.rpartition("@")[0]
     hosts = ",".join(f"{account}@localhost:{port}" for port in ports)
     said = "&".join(f"{name}={value}" for name, value in query.items())
     return f"rabbit://{hosts}{vhost.path}?{said}"
 
 
-def test_messages_pass_over_tls_and_the_next_host_takes_over(vhost, tmp_path):
+def test_messages_pass_over_tls_and_the_next_host_takes_over(
+    vhost: SplitResult, tmp_path: Path
+) -> None:
     cert, secret = certificate(tmp_path, "localhost")
     target = vhost.hostname, vhost.port
     with (
@@ -94,7 +102,9 @@ def test_messages_pass_over_tls_and_the_next_host_takes_over(vhost, tmp_path):
         publisher.close()
 
 
-def test_a_broker_whose_certificate_nobody_vouches_for_is_not_spoken_to(vhost, tmp_path):
+def test_a_broker_whose_certificate_nobody_vouches_for_is_not_spoken_to(
+    vhost: SplitResult, tmp_path: Path
+) -> None:
     cert, secret = certificate(tmp_path, "localhost")
     with (
         tls_before((vhost.hostname, vhost.port), cert, secret) as (port, _),

@@ -1,14 +1,19 @@
 """Builds that fail on a real Nova: given up, tried elsewhere, given up everywhere, and no host."""
 
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
 import pytest
 
+from lab.steps import Lab
+from tests.contract.clouds import Connect
 from tests.openstack.beside import Beside, until
 
 pytestmark = pytest.mark.openstack
 
 
 @pytest.fixture(scope="module")
-def drivers(on_edge, connect):
+def drivers(on_edge: Lab, connect: Connect) -> Iterator[Callable[..., None]]:
     """Let the computes run other fake drivers; put back afterwards.
 
     A compute is restarted even where its driver stays: it counts the builds that failed on it, and
@@ -18,7 +23,7 @@ def drivers(on_edge, connect):
     before = {host: memory_mb(connect, host) for host in usual}
     running = dict(usual)
 
-    def turn(**wanted):
+    def turn(**wanted: str) -> None:
         for host, driver in wanted.items():
             running[host] = driver
             on_edge.with_settings(computes=dict(running)).restart(f"nova-compute-{host}")
@@ -29,7 +34,7 @@ def drivers(on_edge, connect):
 
 
 @pytest.fixture
-def service(on_edge, connect, tmp_path):
+def service(on_edge: Lab, connect: Connect, tmp_path: Path) -> Iterator[Beside]:
     alice = connect("alice", "science")
     connect().compute.revert_quota_set(alice.current_project_id)
     made = Beside(on_edge.settings, tmp_path, nova={"settle_s": 5}).start()
@@ -42,39 +47,41 @@ def service(on_edge, connect, tmp_path):
     made.stop()
 
 
-def create(connect, flavor="m1.tiny"):
+def create(connect: Connect, flavor: str = "m1.tiny") -> str:
     alice = connect("alice", "science")
-    return alice.compute.create_server(
+    made = alice.compute.create_server(
         name="s", networks="none", flavor_id=alice.compute.find_flavor(flavor).id,
         image_id=alice.image.find_image("tiny").id,
-    ).id  # fmt: skip
+    )  # fmt: skip
+    return str(made.id)
 
 
-def story(service, server):
+def story(service: Beside, server: str) -> list[tuple[str, str]]:
     history = service.ask("GET", f"/v1/requests/{server}")["request"]["history"]
     return [(step["event"], step["why"]) for step in history]
 
 
-def reason(service, server):
+def reason(service: Beside, server: str) -> str | None:
     """Return why a request waits; one that came a moment ago is not known yet."""
     if service.states(server) == [None]:
         return None
-    return service.ask("GET", f"/v1/requests/{server}/explain")["explanation"]["reason"]
+    shown = service.ask("GET", f"/v1/requests/{server}/explain")["explanation"]
+    return shown["reason"] and str(shown["reason"])
 
 
-def memory_mb(connect, host):
+def memory_mb(connect: Connect, host: str) -> int:
     """Return what a host has, as it told Placement last."""
     placement = connect().placement
     (provider,) = placement.resource_providers(name=host)
-    found = {
+    found: dict[str, int] = {
         one.resource_class: one.total for one in placement.resource_provider_inventories(provider)
     }
     return found["MEMORY_MB"]
 
 
 def test_an_aborted_build_is_an_error_and_is_deleted_where_the_project_wants_it(
-    drivers, service, connect
-):
+    drivers: Callable[..., None], service: Beside, connect: Connect
+) -> None:
     drivers(fake1="FakeBuildAbortDriver", fake2="FakeBuildAbortDriver")
     kept = create(connect)
     until(lambda: service.states(kept) == ["ERROR"])
@@ -87,7 +94,9 @@ def test_an_aborted_build_is_an_error_and_is_deleted_where_the_project_wants_it(
     assert connect("alice", "science").compute.find_server(kept) is None
 
 
-def test_a_build_that_breaks_on_every_host_is_given_up(drivers, service, connect):
+def test_a_build_that_breaks_on_every_host_is_given_up(
+    drivers: Callable[..., None], service: Beside, connect: Connect
+) -> None:
     drivers(fake1="FakeRescheduleDriver", fake2="FakeRescheduleDriver")
     server = create(connect)
     until(lambda: service.states(server) == ["ERROR"])
@@ -96,13 +105,15 @@ def test_a_build_that_breaks_on_every_host_is_given_up(drivers, service, connect
     assert events[-1][1].startswith("retries_exhausted: ")
 
 
-def test_a_build_that_is_tried_elsewhere_keeps_its_quota(drivers, service, connect):
+def test_a_build_that_is_tried_elsewhere_keeps_its_quota(
+    drivers: Callable[..., None], service: Beside, connect: Connect
+) -> None:
     # The driver that breaks shows far more memory, so that Nova tries its host first.
     drivers(fake1="FakeRescheduleDriver", fake2="MediumFakeDriver")
     until(lambda: memory_mb(connect, "fake1") > memory_mb(connect, "fake2"))
     for _ in range(5):  # Nova's scheduler may not have heard of it yet, and choose the other one
         server = create(connect)
-        until(lambda made=server: service.states(made) == ["ACTIVE"])
+        until(lambda: service.states(server) == ["ACTIVE"])  # noqa: B023 - waited for here
         events = story(service, server)
         if "ATTEMPT_FAILED" in dict(events):
             break
@@ -114,11 +125,11 @@ def test_a_build_that_is_tried_elsewhere_keeps_its_quota(drivers, service, conne
 
 
 @pytest.fixture
-def flavor_with(connect):
+def flavor_with(connect: Connect) -> Iterator[Callable[..., str]]:
     """Make flavors with extra specs, which are gone afterwards."""
     compute, made = connect().compute, []
 
-    def making(name, **extra_specs):
+    def making(name: str, **extra_specs: str) -> str:
         flavor = compute.create_flavor(name=name, vcpus=1, ram=64, disk=1)
         made.append(flavor)
         found = {key.replace("__", ":"): value for key, value in extra_specs.items()}
@@ -130,7 +141,9 @@ def flavor_with(connect):
         compute.delete_flavor(flavor)
 
 
-def test_a_trait_that_no_host_has_makes_no_failed_server(drivers, service, connect, flavor_with):
+def test_a_trait_that_no_host_has_makes_no_failed_server(
+    drivers: Callable[..., None], service: Beside, connect: Connect, flavor_with: Callable[..., str]
+) -> None:
     drivers(fake1="MediumFakeDriver", fake2="MediumFakeDriver")
     flavor = flavor_with("nowhere", trait__COMPUTE_FIRMWARE_UEFI="required")
     server = create(connect, flavor)
@@ -140,8 +153,8 @@ def test_a_trait_that_no_host_has_makes_no_failed_server(drivers, service, conne
 
 
 def test_what_only_the_scheduler_can_judge_fails_once_and_its_like_waits(
-    drivers, service, connect, flavor_with
-):
+    drivers: Callable[..., None], service: Beside, connect: Connect, flavor_with: Callable[..., str]
+) -> None:
     drivers(fake1="MediumFakeDriver", fake2="MediumFakeDriver")
     flavor = flavor_with("elsewhere", capabilities__hypervisor_type="s== something else")
     first = create(connect, flavor)

@@ -10,12 +10,17 @@ import sys
 import threading
 import time
 from collections import Counter
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import pymysql
 import pytest
 
-from lab.settings import SECRET
+from lab.settings import SECRET, Settings
+from lab.steps import Lab
+from tests.contract.clouds import Connect
 from tests.openstack.beside import Beside, until
 
 pytestmark = [pytest.mark.openstack, pytest.mark.endurance]
@@ -30,12 +35,12 @@ PATIENCE_S = 2700
 class Endurance:
     """The experiment: who asked for what, how often Synergy was killed, and what came of it."""
 
-    def __init__(self, lab, connect, service):
+    def __init__(self, lab: Lab, connect: Connect, service: Beside) -> None:
         self.lab, self.connect, self.service = lab, connect, service
         self.rng, self.kills, self.restarted = random.Random(1), 0, False
-        self.ids = {project: [] for project in SHARES}
+        self.ids: dict[str, list[str]] = {project: [] for project in SHARES}
 
-    def ask(self):
+    def ask(self) -> None:
         """Let both users create servers one by one, and kill Synergy meanwhile."""
         users = [threading.Thread(target=self._ask_for, args=(project,)) for project in SHARES]
         for one in users:
@@ -46,7 +51,7 @@ class Endurance:
                 self.kill()
         until(lambda: len(self.service.requests()) == sum(ASKED.values()), 60)
 
-    def _ask_for(self, project):
+    def _ask_for(self, project: str) -> None:
         user = self.connect(USERS[project], project)
         flavor = user.compute.find_flavor("m1.small", ignore_missing=False).id
         image = user.image.find_image("tiny", ignore_missing=False).id
@@ -56,12 +61,12 @@ class Endurance:
             )
             self.ids[project].append(made.id)
 
-    def kill(self):
+    def kill(self) -> None:
         self.service.kill()
         self.service.start()
         self.kills += 1
 
-    def run(self):
+    def run(self) -> None:
         """Let them start, with kills and one restart of the broker, until all are gone."""
         deadline_s = time.monotonic() + PATIENCE_S
         while True:
@@ -78,8 +83,11 @@ class Endurance:
                 return
             assert time.monotonic() < deadline_s, Counter(states.values())
 
-    def figures(self):
-        count = lambda database, text: query(self.lab.settings, database, text)[0][0]  # noqa: E731
+    def figures(self) -> dict[str, Any]:
+
+        def count(database: str, text: str) -> int:
+            return int(query(self.lab.settings, database, text)[0][0])
+
         stories = {
             (project, one): self.service.ask("GET", f"/v1/requests/{one}")["request"]["history"]
             for project, found in self.ids.items()
@@ -109,10 +117,10 @@ class Endurance:
         }
 
 
-def split_while_all_wait(starts):
+def split_while_all_wait(starts: Iterable[tuple[str, str]]) -> Counter[str]:
     """Count who started, in the order of the starts (instant, project), until the first project has
     nothing left that waits: from then on the others get everything."""
-    started = Counter()
+    started: Counter[str] = Counter()
     for _, project in sorted(starts):
         started[project] += 1
         if started[project] == ASKED[project]:
@@ -120,7 +128,7 @@ def split_while_all_wait(starts):
     return started
 
 
-def query(settings, database, text):
+def query(settings: Settings, database: str, text: str) -> Any:
     with (
         pymysql.connect(
             host="127.0.0.1", port=settings.ports["mariadb"], user="lab", password=SECRET,
@@ -133,7 +141,7 @@ def query(settings, database, text):
 
 
 @pytest.fixture
-def service(on_edge, connect, tmp_path):
+def service(on_edge: Lab, connect: Connect, tmp_path: Path) -> Iterator[Beside]:
     """A service beside the lab, whose whole capacity is shared by the two projects."""
     admin = connect()
     for project in admin.identity.projects():
@@ -156,7 +164,7 @@ def service(on_edge, connect, tmp_path):
         admin.compute.revert_quota_set(project.id)
 
 
-def test_hundreds_of_servers_through_kills(on_edge, connect, service):
+def test_hundreds_of_servers_through_kills(on_edge: Lab, connect: Connect, service: Beside) -> None:
     made, began_s = Endurance(on_edge, connect, service), time.monotonic()
     made.ask()
     asked_s = time.monotonic() - began_s

@@ -1,31 +1,36 @@
 """Between a real nova-api and a real conductor: what is held, handed over, refused and relayed."""
 
 import time
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
+from typing import Any
 
 import kombu
 import pytest
 
 from lab import configuration
+from lab.steps import Lab
 from synergy.core.model import Resources
 from synergy.drivers import envelope
 from synergy.drivers.nova_rpc.broker import Durability, body_of
 from synergy.drivers.nova_rpc.driver import NovaRpc
-from synergy.ports import Parcel
+from synergy.ports import Delivery, Parcel
+from tests.contract.clouds import Connect, Connection
 from tests.patience import until
 
 pytestmark = pytest.mark.openstack
 
 
 @pytest.fixture
-def start(on_edge, connect):
+def start(on_edge: Lab, connect: Connect) -> Iterator[Callable[..., NovaRpc]]:
     """Start the driver, as often as a test likes."""
-    made, cloud = [], connect()
+    cloud = connect()
+    made: list[NovaRpc] = []
 
     quorum = on_edge.settings.quorum_queues
     durability = Durability(quorum=quorum, transient_quorum=quorum)
 
-    def starting(*managed):
+    def starting(*managed: str) -> NovaRpc:
         urls = [configuration.broker(on_edge.settings, name) for name in ("edge", "core")]
         driver = NovaRpc(
             *urls,
@@ -43,7 +48,7 @@ def start(on_edge, connect):
         driver.close()
 
 
-def waiting_in(cloud, ids):
+def waiting_in(cloud: Connection, ids: Iterable[str]) -> set[str]:
     """Those of the servers that wait for the conductor, as Nova's API shows them."""
     servers = cloud.compute.servers(all_projects=True)
     return {one.id for one in servers if one.id in ids and one.task_state == "scheduling"}
@@ -52,11 +57,12 @@ def waiting_in(cloud, ids):
 class User:
     """alice in science, at the command line."""
 
-    def __init__(self, cloud):
-        self.cloud, self.made = cloud, []
+    def __init__(self, cloud: Connection) -> None:
+        self.cloud = cloud
+        self.made: list[Any] = []
         self.project_id = cloud.current_project_id
 
-    def create(self, *, flavor="m1.tiny", **more):
+    def create(self, *, flavor: str = "m1.tiny", **more: Any) -> Any:
         one = self.cloud.compute.create_server(
             name="held",
             flavor_id=self.cloud.compute.find_flavor(flavor, ignore_missing=False).id,
@@ -67,10 +73,10 @@ class User:
         self.made.append(one)
         return one
 
-    def show(self, server_id):
+    def show(self, server_id: str) -> Any:
         return self.cloud.compute.get_server(server_id)
 
-    def until(self, server_id, *statuses, patience_s=60):
+    def until(self, server_id: str, *statuses: str, patience_s: float = 60) -> Any:
         deadline_s = time.monotonic() + patience_s
         while (found := self.show(server_id)).status not in statuses:
             assert time.monotonic() < deadline_s, f"{found.status}, not {statuses}"
@@ -79,7 +85,7 @@ class User:
 
 
 @pytest.fixture
-def alice(connect):
+def alice(connect: Connect) -> Iterator[User]:
     user = User(connect("alice", "science"))
     yield user
     for server in list(user.cloud.compute.servers()):
@@ -87,7 +93,7 @@ def alice(connect):
         user.cloud.compute.wait_for_delete(server, wait=60)
 
 
-def fetched(driver, patience_s=20):
+def fetched(driver: NovaRpc, patience_s: float = 20) -> Delivery:
     deadline_s = time.monotonic() + patience_s
     while not (found := driver.fetch(limit=10)):
         assert time.monotonic() < deadline_s, "no request arrived"
@@ -96,13 +102,17 @@ def fetched(driver, patience_s=20):
     return delivery
 
 
-def test_a_project_that_is_not_managed_notices_nothing(start, alice):
+def test_a_project_that_is_not_managed_notices_nothing(
+    start: Callable[..., NovaRpc], alice: User
+) -> None:
     start("some-other-project")
     server = alice.create()
     assert alice.until(server.id, "ACTIVE", "ERROR").status == "ACTIVE"
 
 
-def test_a_managed_projects_server_waits_until_it_is_handed_over(start, alice):
+def test_a_managed_projects_server_waits_until_it_is_handed_over(
+    start: Callable[..., NovaRpc], alice: User
+) -> None:
     driver = start(alice.project_id)
     server = alice.create(flavor="m1.small", metadata={"quota": "shared"})
     delivery = fetched(driver)
@@ -123,7 +133,9 @@ def test_a_managed_projects_server_waits_until_it_is_handed_over(start, alice):
     assert alice.until(server.id, "ACTIVE", "ERROR").status == "ACTIVE"
 
 
-def test_servers_of_one_request_are_handed_over_or_refused_one_by_one(start, alice):
+def test_servers_of_one_request_are_handed_over_or_refused_one_by_one(
+    start: Callable[..., NovaRpc], alice: User
+) -> None:
     driver = start(alice.project_id)
     alice.create(min_count=2, max_count=2)
     delivery = fetched(driver)
@@ -138,7 +150,9 @@ def test_servers_of_one_request_are_handed_over_or_refused_one_by_one(start, ali
     assert "Synergy rejected this request: never_fits: it asks" in refused.fault["message"]
 
 
-def test_a_request_survives_a_relay_that_dies_before_it_is_stored(start, alice):
+def test_a_request_survives_a_relay_that_dies_before_it_is_stored(
+    start: Callable[..., NovaRpc], alice: User
+) -> None:
     first = start(alice.project_id)
     server = alice.create()
     before = fetched(first)
@@ -151,7 +165,9 @@ def test_a_request_survives_a_relay_that_dies_before_it_is_stored(start, alice):
     assert alice.until(server.id, "ACTIVE", "ERROR").status == "ACTIVE"
 
 
-def test_what_nova_api_asks_while_the_relay_is_away_is_done_when_it_returns(start, alice):
+def test_what_nova_api_asks_while_the_relay_is_away_is_done_when_it_returns(
+    start: Callable[..., NovaRpc], alice: User
+) -> None:
     start("nobody").close()
     server = alice.create()
     time.sleep(2)
@@ -160,7 +176,9 @@ def test_what_nova_api_asks_while_the_relay_is_away_is_done_when_it_returns(star
     assert alice.until(server.id, "ACTIVE", "ERROR").status == "ACTIVE"
 
 
-def test_other_operations_pass(start, alice, connect):
+def test_other_operations_pass(
+    start: Callable[..., NovaRpc], alice: User, connect: Connect
+) -> None:
     start(alice.project_id + "-not")
     server = alice.create()
     alice.until(server.id, "ACTIVE")

@@ -1,17 +1,20 @@
 """Nova's limits of a project, where DbQuotaDriver and where UnifiedLimitsDriver keeps them."""
 
 import uuid
+from collections.abc import Iterator
 
 import pytest
 
+from lab.steps import Lab
 from synergy.drivers.openstack.quotas import QuotaSets, UnifiedLimits
+from tests.contract.clouds import Connect
 
 pytestmark = pytest.mark.openstack
 REGISTERED = {"class:VCPU": 20, "class:MEMORY_MB": 51200, "class:DISK_GB": 1000, "servers": 10}
 
 
 @pytest.fixture
-def project(connect):
+def project(connect: Connect) -> Iterator[str]:
     identity = connect().identity
     made = identity.create_project(name=f"q-{uuid.uuid4().hex[:8]}", domain_id="default")
     yield made.id
@@ -19,7 +22,7 @@ def project(connect):
 
 
 @pytest.fixture(scope="module")
-def registered(connect):
+def registered(connect: Connect) -> Iterator[None]:
     """Limits of every class, as the UnifiedLimitsDriver needs them; gone afterwards."""
     identity = connect().identity
     (nova,) = identity.services(type="compute")
@@ -34,7 +37,9 @@ def registered(connect):
         identity.delete_registered_limit(one)
 
 
-def test_what_was_set_is_told_from_what_is_a_default_and_comes_back_exactly(connect, nova, project):
+def test_what_was_set_is_told_from_what_is_a_default_and_comes_back_exactly(
+    connect: Connect, nova: Any, project: str
+) -> None:
     compute, driver = connect().compute, QuotaSets(nova)
     defaults = compute.get_quota_set(project).to_dict()
     assert driver.quota_record(project) == {}
@@ -55,7 +60,9 @@ def test_what_was_set_is_told_from_what_is_a_default_and_comes_back_exactly(conn
     assert driver.quota_record(project) == {}
 
 
-def test_unified_limits_are_lifted_and_come_back_exactly(connect, project, registered):
+def test_unified_limits_are_lifted_and_come_back_exactly(
+    connect: Connect, project: str, registered: None
+) -> None:
     identity, driver = connect().identity, UnifiedLimits(connect(), "RegionOne")
     assert driver.registered() == sorted(REGISTERED)
     assert driver.quota(project) == {"VCPU": 20, "MEMORY_MB": 51200, "DISK_GB": 1000}
@@ -77,7 +84,9 @@ def test_unified_limits_are_lifted_and_come_back_exactly(connect, project, regis
     assert driver.quota(project) == {"VCPU": 7, "MEMORY_MB": 51200, "DISK_GB": 1000}
 
 
-def test_a_nova_with_unified_limits_lets_pass_what_was_lifted(lab, connect, registered):
+def test_a_nova_with_unified_limits_lets_pass_what_was_lifted(
+    lab: Lab, connect: Connect, registered: None
+) -> None:
     alice, driver = connect("alice", "science"), UnifiedLimits(connect(), "RegionOne")
     project = alice.current_project_id
     lab.with_settings(quota_driver="UnifiedLimitsDriver").restart("nova-api")

@@ -6,27 +6,32 @@ A conductor and a nova-api of our own stand for Nova's, so that a test sees what
 import json
 import threading
 import time
+from collections.abc import Collection, Iterator
+from typing import Any
 from urllib.parse import urlsplit
 
-import kombu
 import pytest
+from kombu.connection import Connection
 
 from lab import configuration
+from lab.steps import Lab
 from synergy.core.errors import HandOverFailed, UpstreamUnavailable
 from synergy.drivers import nova_message
 from synergy.drivers.nova_rpc.broker import Durability
 from synergy.drivers.nova_rpc.publisher import CONFIRM_S
 from synergy.drivers.nova_rpc.relay import Relay
+from synergy.ports import Delivery
 from tests.builders import NOON, rid
 from tests.messages import CONTEXT, SURROGATE, build_message, change_message, enveloped, replaced
 from tests.openstack.gate import Gate
+from tests.openstack.peers import Sides
 from tests.patience import until
 
 pytestmark = [pytest.mark.openstack, pytest.mark.filterwarnings("ignore")]
 
 
 @pytest.fixture
-def sides(lab):
+def sides(lab: Lab) -> Iterator[Sides]:
     from tests.openstack.peers import Sides
 
     made = Sides(lab)
@@ -34,20 +39,23 @@ def sides(lab):
     made.close()
 
 
-def fetched(relay, count=1):
-    found = []
-    until(lambda: found.extend(relay.fetch(limit=100)) or len(found) >= count)
+def fetched(relay: Relay, count: int = 1) -> list[Delivery]:
+    found: list[Delivery] = []
+
+    def enough() -> bool:
+        found.extend(relay.fetch(limit=100))
+        return len(found) >= count
+
+    until(enough)
     return found
 
 
-def next_of(queue):
+def next_of(queue: Any) -> Any:
     """The next message of a queue."""
-    found = []
-    until(lambda: found.append(queue.get(no_ack=True)) or found[-1] is not None)
-    return found[-1]
+    return until(lambda: queue.get(no_ack=True))
 
 
-def test_requests_of_managed_projects_are_taken_and_all_others_pass(sides):
+def test_requests_of_managed_projects_are_taken_and_all_others_pass(sides: Sides) -> None:
     sides.serve()
     relay = sides.relay()
     relay.manage(frozenset({"managed"}))
@@ -62,7 +70,9 @@ def test_requests_of_managed_projects_are_taken_and_all_others_pass(sides):
     assert relay.fetch(limit=10) == []
 
 
-def test_no_odd_message_ends_a_connection_or_stops_those_behind_it(sides, caplog):
+def test_no_odd_message_ends_a_connection_or_stops_those_behind_it(
+    sides: Sides, caplog: pytest.LogCaptureFixture
+) -> None:
     caplog.set_level("WARNING")
     relay = sides.relay(prefetch=1000)
     relay.manage(frozenset({"managed"}))
@@ -83,26 +93,31 @@ def test_no_odd_message_ends_a_connection_or_stops_those_behind_it(sides, caplog
             sides.publish(body)
         (other,) = sides.create("other")
         (mine,) = sides.create("managed")
-        passed = []
+        passed: list[bytes] = []
         while other.encode() not in b"".join(passed[-1:]):
             body = next_of(queue).body
             passed.append(body if isinstance(body, bytes) else body.encode())
-        found = []
-        until(lambda: found.extend(relay.fetch(limit=1000)) or any(
-            build.server_id == mine for delivery in found for build in delivery.requests
-        ))  # fmt: skip
+        found: list[Delivery] = []
+
+        def mine_came() -> bool:
+            found.extend(relay.fetch(limit=1000))
+            return any(one.server_id == mine for delivery in found for one in delivery.requests)
+
+        until(mine_came)
     assert set(raw) <= set(passed)
     assert all(delivery.unreadable for delivery in found if len(delivery.requests) != 1)
     assert not [r for r in caplog.records if "reconnecting in" in r.getMessage()]
     assert len(caplog.records) < 20
 
 
-def test_no_odd_answer_ends_the_connection_of_answers(sides, caplog):
+def test_no_odd_answer_ends_the_connection_of_answers(
+    sides: Sides, caplog: pytest.LogCaptureFixture
+) -> None:
     sides.serve()
     relay = sides.relay()
     api = sides.api(timeout=15)
     context = {"project_id": "other", "auth_token": "t"}
-    with kombu.Connection(sides.core_url.replace("rabbit:", "pyamqp:")) as connection:
+    with Connection(sides.core_url.replace("rabbit:", "pyamqp:")) as connection:
         for body in (b"", b"\xff", enveloped({"_msg_id": [1]}), enveloped({"_msg_id": {"a": 1}})):
             connection.Producer().publish(
                 body, exchange="", routing_key=relay._reply_queue, content_type="a/b",
@@ -112,7 +127,7 @@ def test_no_odd_answer_ends_the_connection_of_answers(sides, caplog):
     assert not [r for r in caplog.records if "reconnecting in" in r.getMessage()]
 
 
-def test_what_is_handed_over_reaches_the_conductor_as_it_is(sides):
+def test_what_is_handed_over_reaches_the_conductor_as_it_is(sides: Sides) -> None:
     sides.serve()
     relay = sides.relay()
     relay.manage(frozenset({"managed"}))
@@ -125,7 +140,7 @@ def test_what_is_handed_over_reaches_the_conductor_as_it_is(sides):
     assert {token for token, _ in sides.conductor.got} == {"a-token"}
 
 
-def test_casts_and_calls_pass_with_answers_and_errors(sides):
+def test_casts_and_calls_pass_with_answers_and_errors(sides: Sides) -> None:
     sides.serve()
     relay = sides.relay()
     relay.manage(frozenset({"managed"}))
@@ -142,12 +157,12 @@ def test_casts_and_calls_pass_with_answers_and_errors(sides):
         api.call(context, "fail")
 
 
-def test_calls_of_several_callers_at_once_get_their_own_answers(sides):
+def test_calls_of_several_callers_at_once_get_their_own_answers(sides: Sides) -> None:
     sides.serve()
     sides.relay()
     answers = {}
 
-    def ask(number):
+    def ask(number: int) -> None:
         answers[number] = sides.api(timeout=30).call({}, "attach_volume", number=number)
 
     threads = [threading.Thread(target=ask, args=(number,)) for number in range(12)]
@@ -158,7 +173,7 @@ def test_calls_of_several_callers_at_once_get_their_own_answers(sides):
     assert answers == {number: 2 * number for number in range(12)}
 
 
-def test_what_was_not_acknowledged_comes_again_after_a_crash(sides):
+def test_what_was_not_acknowledged_comes_again_after_a_crash(sides: Sides) -> None:
     relay = sides.relay()
     relay.manage(frozenset({"managed"}))
     (server,) = sides.create()
@@ -178,13 +193,13 @@ def test_what_was_not_acknowledged_comes_again_after_a_crash(sides):
     assert last.fetch(limit=10) == []
 
 
-def waiting(sides, queue, which="messages"):
+def waiting(sides: Sides, queue: str, which: str = "messages") -> int:
     """Messages of a queue on the edge, unacknowledged ones included."""
     listed = sides.lab._rabbitmqctl("list_queues", "-p", sides.names[0], "name", which)
     return next(int(line.split()[1]) for line in listed.splitlines() if line.split()[0] == queue)
 
 
-def test_a_request_waits_in_its_queue_while_the_relay_is_away(sides):
+def test_a_request_waits_in_its_queue_while_the_relay_is_away(sides: Sides) -> None:
     sides.relay().close()
     sides.serve()
     (server,) = sides.create("other")
@@ -193,7 +208,9 @@ def test_a_request_waits_in_its_queue_while_the_relay_is_away(sides):
     until(lambda: sides.built() == [server])
 
 
-def test_without_a_conductor_nothing_is_handed_over_and_nothing_relayed_is_lost(sides):
+def test_without_a_conductor_nothing_is_handed_over_and_nothing_relayed_is_lost(
+    sides: Sides,
+) -> None:
     relay = sides.relay()
     relay.manage(frozenset({"managed"}))
     sides.create()
@@ -208,7 +225,7 @@ def test_without_a_conductor_nothing_is_handed_over_and_nothing_relayed_is_lost(
     until(lambda: len(sides.built()) == 2)
 
 
-def test_what_cannot_be_relayed_stays_with_the_relay_and_keeps_its_order(sides):
+def test_what_cannot_be_relayed_stays_with_the_relay_and_keeps_its_order(sides: Sides) -> None:
     sides.relay()
     for number in range(5):
         sides.publish(str(number))
@@ -222,19 +239,24 @@ def test_what_cannot_be_relayed_stays_with_the_relay_and_keeps_its_order(sides):
         assert bound.get() is None
 
 
-def test_a_build_request_delivered_again_is_relayed_if_nova_never_got_it(sides):
+def test_a_build_request_delivered_again_is_relayed_if_nova_never_got_it(sides: Sides) -> None:
     sides.relay().close()
     (server,) = sides.create("other")
     sides.crash_on()
     sides.serve()
-    asked = []
-    sides.relay(still_waiting=lambda ids: asked.append(set(ids)) or ids)
+    asked: list[set[str]] = []
+
+    def still_waiting(ids: Collection[str]) -> Collection[str]:
+        asked.append(set(ids))
+        return ids
+
+    sides.relay(still_waiting=still_waiting)
     until(lambda: sides.built() == [server])
     assert asked == [{server}]
     until(lambda: waiting(sides, "conductor") == 0)
 
 
-def test_a_build_request_delivered_again_is_not_relayed_if_nova_got_it(sides):
+def test_a_build_request_delivered_again_is_not_relayed_if_nova_got_it(sides: Sides) -> None:
     sides.relay().close()
     sides.create("other")
     sides.crash_on()
@@ -245,14 +267,14 @@ def test_a_build_request_delivered_again_is_not_relayed_if_nova_got_it(sides):
     until(lambda: sides.built() == [later])
 
 
-def test_a_build_request_delivered_again_waits_until_nova_answers(sides):
+def test_a_build_request_delivered_again_waits_until_nova_answers(sides: Sides) -> None:
     sides.relay().close()
     (server,) = sides.create("other")
     sides.crash_on()
     sides.serve()
     answers = [UpstreamUnavailable("Nova does not answer"), UpstreamUnavailable("still not"), None]
 
-    def still_waiting(ids):
+    def still_waiting(ids: Collection[str]) -> Collection[str]:
         if error := answers.pop(0):
             raise error
         return ids
@@ -263,14 +285,19 @@ def test_a_build_request_delivered_again_waits_until_nova_answers(sides):
     assert answers == []
 
 
-def test_a_build_request_delivered_again_waits_while_a_copy_may_be_under_way(sides):
+def test_a_build_request_delivered_again_waits_while_a_copy_may_be_under_way(sides: Sides) -> None:
     sides.relay().close()
     sides.create("other")
     sides.crash_on()
     with sides.queue_on_core() as bound:
         bound.channel.basic_publish(bound.channel.prepare_message(b"{}"), "nova", "conductor")
-        asked = []
-        sides.relay(still_waiting=lambda ids: asked.append(ids) or ids)
+        asked: list[Collection[str]] = []
+
+        def still_waiting(ids: Collection[str]) -> Collection[str]:
+            asked.append(ids)
+            return ids
+
+        sides.relay(still_waiting=still_waiting)
         time.sleep(1.5)
         assert asked == []
         bound.purge()
@@ -278,14 +305,14 @@ def test_a_build_request_delivered_again_waits_while_a_copy_may_be_under_way(sid
 
 
 @pytest.fixture
-def gate(sides):
+def gate(sides: Sides) -> Iterator[Gate]:
     """A gate before the core's broker."""
     made = Gate(sides.core_url)
     yield made
     made.close()
 
 
-def relaying(sides, gate, **options):
+def relaying(sides: Sides, gate: Gate, **options: Any) -> tuple[Any, Relay]:
     """Return nova-api and a relay that has its connection through the gate."""
     sides.serve()
     relay, api = sides.relay(core_url=gate.url, **options), sides.api()
@@ -294,7 +321,9 @@ def relaying(sides, gate, **options):
     return api, relay
 
 
-def test_what_is_relayed_waits_for_no_confirmation_and_is_acknowledged_after_it(sides, gate):
+def test_what_is_relayed_waits_for_no_confirmation_and_is_acknowledged_after_it(
+    sides: Sides, gate: Gate
+) -> None:
     api, _ = relaying(sides, gate)
     gate.from_broker.clear()
     for number in range(1, 30):
@@ -306,7 +335,7 @@ def test_what_is_relayed_waits_for_no_confirmation_and_is_acknowledged_after_it(
     assert sorted(args["number"] for _, args in sides.conductor.got) == list(range(30))
 
 
-def test_what_the_broker_never_confirms_is_relayed_again(sides, gate):
+def test_what_the_broker_never_confirms_is_relayed_again(sides: Sides, gate: Gate) -> None:
     sides.relay(core_url=gate.url)
     with sides.queue_on_core() as bound:
         sides.publish("first")
@@ -321,7 +350,9 @@ def test_what_the_broker_never_confirms_is_relayed_again(sides, gate):
     until(lambda: waiting(sides, "conductor") == 0)
 
 
-def test_a_confirmation_of_before_a_lost_connection_acknowledges_nothing(sides, gate):
+def test_a_confirmation_of_before_a_lost_connection_acknowledges_nothing(
+    sides: Sides, gate: Gate
+) -> None:
     api, relay = relaying(sides, gate, prefetch=3)
     relay.manage(frozenset({"managed"}))
     gate.from_broker.clear()
@@ -340,7 +371,7 @@ def test_a_confirmation_of_before_a_lost_connection_acknowledges_nothing(sides, 
     assert relay._edge.connection_error == ""
 
 
-def test_no_more_are_taken_than_may_be_unacknowledged(sides):
+def test_no_more_are_taken_than_may_be_unacknowledged(sides: Sides) -> None:
     relay = sides.relay(prefetch=5)
     relay.manage(frozenset({"managed"}))
     for _ in range(12):
@@ -354,7 +385,7 @@ def test_no_more_are_taken_than_may_be_unacknowledged(sides):
 
 
 @pytest.mark.parametrize("body", [b"nonsense", b"{}", b"[1]", b'{"oslo.message": "5"}'])
-def test_a_message_that_is_no_request_is_passed_on_as_it_is(sides, body):
+def test_a_message_that_is_no_request_is_passed_on_as_it_is(sides: Sides, body: bytes) -> None:
     sides.relay()
     with sides.queue_on_core() as bound:
         sides.publish(body)
@@ -362,7 +393,7 @@ def test_a_message_that_is_no_request_is_passed_on_as_it_is(sides, body):
         assert found.body == body.decode() or found.body == body
 
 
-def test_a_call_keeps_its_expiration(sides):
+def test_a_call_keeps_its_expiration(sides: Sides) -> None:
     sides.relay()
     message = {"method": "m", "_msg_id": "1", "_reply_q": "reply_x", "args": {}}
     with sides.queue_on_core() as bound:
@@ -376,7 +407,9 @@ def test_a_call_keeps_its_expiration(sides):
 
 
 @pytest.mark.parametrize(("ballast", "fits"), [(8_000_000, True), (10_000_000, False)])
-def test_a_message_of_8_mb_is_handed_over_whole_and_a_larger_one_is_set_aside(sides, ballast, fits):
+def test_a_message_of_8_mb_is_handed_over_whole_and_a_larger_one_is_set_aside(
+    sides: Sides, ballast: int, fits: bool
+) -> None:
     relay = sides.relay()
     relay.manage(frozenset({"managed"}))
     context = {"user_id": "u", "user_name": "u", "project_id": "managed", "project_name": "p",
@@ -408,7 +441,9 @@ def test_a_message_of_8_mb_is_handed_over_whole_and_a_larger_one_is_set_aside(si
         pytest.param({"vhost": "nosuch"}, "vhost nosuch not found", id="no vhost"),
     ],
 )
-def test_a_broker_that_cannot_be_used_is_told_and_tried_again(lab, changes, told):
+def test_a_broker_that_cannot_be_used_is_told_and_tried_again(
+    lab: Lab, changes: Any, told: str
+) -> None:
     usual = urlsplit(configuration.broker(lab.settings, "edge"))
     password, port = changes.get("password", usual.password), changes.get("port", usual.port)
     vhost = changes.get("vhost", usual.path[1:])

@@ -5,10 +5,15 @@ It stores in MariaDB, as it would in production; the tests of kills store in SQL
 
 import subprocess
 import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import pytest
 
+from lab.steps import Lab
+from tests.contract.clouds import Connect, Connection
 from tests.openstack.beside import BIN, Beside, until
 
 pytestmark = pytest.mark.openstack
@@ -16,7 +21,7 @@ CROWD = {"cores": 0, "ram": 0, "instances": 10}
 
 
 @pytest.fixture(scope="module")
-def cloud(on_edge, connect):
+def cloud(on_edge: Lab, connect: Connect) -> Iterator[Connection]:
     """The lab with nothing in it; every quota but the shared one is nothing."""
     admin = connect()
     left = list(admin.compute.servers(all_projects=True))  # of a run that was cut
@@ -33,7 +38,7 @@ def cloud(on_edge, connect):
 
 
 @pytest.fixture
-def alice(cloud, connect):
+def alice(cloud: Connection, connect: Connect) -> Iterator[Connection]:
     """alice in science, who leaves nothing behind."""
     made = connect("alice", "science")
     yield made
@@ -45,12 +50,14 @@ def alice(cloud, connect):
 
 
 @pytest.fixture
-def beside(on_edge, cloud, alice, tmp_path):
+def beside(
+    on_edge: Lab, cloud: Connection, alice: Connection, tmp_path: Path
+) -> Iterator[Callable[..., Beside]]:
     """Make services with these options; all are stopped, and science gets its quota back."""
     made, database = [], f"synergy_{uuid4().hex}"
     stored = {"connection": on_edge.add_database(database)}
 
-    def making(**sections):
+    def making(**sections: Any) -> Beside:
         service = Beside(on_edge.settings, tmp_path, database=stored, **sections)
         made.append(service)
         return service
@@ -63,14 +70,13 @@ def beside(on_edge, cloud, alice, tmp_path):
 
 
 @pytest.fixture
-def science(beside, alice):
+def science(beside: Callable[..., Beside], alice: Connection) -> Iterator[Beside]:
     service = beside(nova={"settle_s": 5}, expiry={"rate_s": 1}).start()
     service.ask("POST", "/v1/projects", {
         "project": "science", "default_quota": "shared", "ttl_s": 3600,
         "private": {"VCPU": 0, "MEMORY_MB": 0},
     })  # fmt: skip
-    shared = lambda: service.command("quota", "show")["shared"].get("VCPU")  # noqa: E731
-    until(lambda: shared() == 80, 30)
+    until(lambda: service.command("quota", "show")["shared"].get("VCPU") == 80, 30)
     yield service
     for request in service.requests():
         if request["state"] in ("QUEUED", "HELD"):
@@ -78,14 +84,16 @@ def science(beside, alice):
     service.ask("DELETE", "/v1/projects/science")
 
 
-def create(user, flavor="m1.tiny", **more):
+def create(user: Connection, flavor: str = "m1.tiny", **more: Any) -> Any:
     return user.compute.create_server(
         name="s", flavor_id=user.compute.find_flavor(flavor, ignore_missing=False).id,
         image_id=user.image.find_image("tiny", ignore_missing=False).id, networks="none", **more,
     )  # fmt: skip
 
 
-def test_a_server_is_queued_built_and_expires(science, alice, cloud):
+def test_a_server_is_queued_built_and_expires(
+    science: Beside, alice: Connection, cloud: Connection
+) -> None:
     project = alice.current_project_id
     assert {cloud.compute.get_quota_set(project)[n] for n in ("cores", "ram")} == {-1}
     server = create(alice, metadata={"synergy:ttl_s": "5"})
@@ -99,7 +107,7 @@ def test_a_server_is_queued_built_and_expires(science, alice, cloud):
     assert not any(science.command("quota", "show")["shared_used"].values())
 
 
-def test_each_server_of_a_multi_create_is_a_request(science, alice):
+def test_each_server_of_a_multi_create_is_a_request(science: Beside, alice: Connection) -> None:
     create(alice, flavor="m1.big", min_count=2, max_count=5)  # each host has memory for one
     until(lambda: sorted(r["state"] for r in science.requests())[:2] == ["ACTIVE"] * 2)
     found = science.requests()
@@ -109,7 +117,9 @@ def test_each_server_of_a_multi_create_is_a_request(science, alice):
     assert {one["reason"] for one in waiting} == {"fragmented"}  # the sum has room for one more
 
 
-def test_servers_of_a_group_are_placed_apart_although_they_come_one_by_one(science, alice, cloud):
+def test_servers_of_a_group_are_placed_apart_although_they_come_one_by_one(
+    science: Beside, alice: Connection, cloud: Connection
+) -> None:
     group = alice.compute.create_server_group(name="apart", policy="anti-affinity")
     try:
         create(alice, min_count=2, max_count=2, scheduler_hints={"group": group.id})
@@ -123,9 +133,14 @@ def test_servers_of_a_group_are_placed_apart_although_they_come_one_by_one(scien
         alice.compute.delete_server_group(group)
 
 
-def test_a_user_who_deletes_a_waiting_server_cancels_its_request(science, alice, cloud):
+def test_a_user_who_deletes_a_waiting_server_cancels_its_request(
+    science: Beside, alice: Connection, cloud: Connection
+) -> None:
     ours = cloud.identity.find_user("synergy", domain_id="default").id
-    trusts = lambda: len(list(cloud.identity.trusts(trustee_user_id=ours)))  # noqa: E731
+
+    def trusts() -> int:
+        return len(list(cloud.identity.trusts(trustee_user_id=ours)))
+
     others = trusts()
     science.ask("PATCH", "/v1/projects/science", {"suspended": True})
     first, second = create(alice), create(alice)
@@ -141,7 +156,9 @@ def test_a_user_who_deletes_a_waiting_server_cancels_its_request(science, alice,
     assert trusts() == others
 
 
-def test_a_cancelled_and_a_hopeless_request_show_their_users_why(science, alice):
+def test_a_cancelled_and_a_hopeless_request_show_their_users_why(
+    science: Beside, alice: Connection
+) -> None:
     science.ask("PATCH", "/v1/projects/science", {"suspended": True})
     server = create(alice)
     until(lambda: science.states(server.id) == ["QUEUED"])
@@ -154,7 +171,9 @@ def test_a_cancelled_and_a_hopeless_request_show_their_users_why(science, alice)
     assert "'soon'" in shown.fault["message"]
 
 
-def test_servers_that_ran_before_are_adopted(beside, alice):
+def test_servers_that_ran_before_are_adopted(
+    beside: Callable[..., Beside], alice: Connection
+) -> None:
     service = beside(nova={"reconcile_s": 2}).start()  # relays for unmanaged projects
     server = create(alice)
     alice.compute.wait_for_server(server, wait=90)
@@ -167,26 +186,32 @@ def test_servers_that_ran_before_are_adopted(beside, alice):
     assert dict(alice.compute.get_quota_set(alice.current_project_id).to_dict()) == before
 
 
-def test_a_quota_that_somebody_sets_in_nova_is_taken_over(science, cloud, alice):
+def test_a_quota_that_somebody_sets_in_nova_is_taken_over(
+    science: Beside, cloud: Connection, alice: Connection
+) -> None:
     project = alice.current_project_id
     science.configure(project={"rate_s": 1})
     cloud.compute.update_quota_set(project, cores=6)
     science.stop()
     science.start()
 
-    def taken_over():
+    def taken_over() -> bool:
         shown = science.ask("GET", "/v1/projects/science")["project"]
-        return shown["private"].get("VCPU") == 6 and shown["handover"] == "held"
+        return bool(shown["private"].get("VCPU") == 6 and shown["handover"] == "held")
 
     until(taken_over)
     until(lambda: cloud.compute.get_quota_set(project)["cores"] == -1)
 
 
-def test_a_user_who_loses_the_role_leaves_the_shares_at_once(science, cloud):
+def test_a_user_who_loses_the_role_leaves_the_shares_at_once(
+    science: Beside, cloud: Connection
+) -> None:
     identity = cloud.identity
-    users = lambda: {  # noqa: E731
-        row["user"] for row in science.command("fairshare", "shares")["shares"] if row["user"]
-    }
+
+    def users() -> set[str]:
+        rows = science.command("fairshare", "shares")["shares"]
+        return {row["user"] for row in rows if row["user"]}
+
     until(lambda: "bob" in users())
     project = identity.find_project("science", domain_id="default")
     bob, member = identity.find_user("bob", domain_id="default"), identity.find_role("member")
@@ -198,7 +223,9 @@ def test_a_user_who_loses_the_role_leaves_the_shares_at_once(science, cloud):
     until(lambda: "bob" in users(), 20)
 
 
-def test_with_the_wrong_password_it_says_so_and_keeps_what_waits(science, alice):
+def test_with_the_wrong_password_it_says_so_and_keeps_what_waits(
+    science: Beside, alice: Connection
+) -> None:
     science.ask("PATCH", "/v1/projects/science", {"suspended": True})
     server = create(alice)
     until(lambda: science.states(server.id) == ["QUEUED"])
@@ -216,7 +243,9 @@ def test_with_the_wrong_password_it_says_so_and_keeps_what_waits(science, alice)
 
 
 @pytest.mark.parametrize("service", ["keystone", "placement", "nova-api"])
-def test_while_a_service_is_away_it_waits_and_goes_on_after(science, alice, on_edge, service):
+def test_while_a_service_is_away_it_waits_and_goes_on_after(
+    science: Beside, alice: Connection, on_edge: Lab, service: str
+) -> None:
     science.ask("PATCH", "/v1/projects/science", {"suspended": True})
     server = create(alice)
     until(lambda: science.states(server.id) == ["QUEUED"])
@@ -232,7 +261,9 @@ def test_while_a_service_is_away_it_waits_and_goes_on_after(science, alice, on_e
     until(lambda: science.states(server.id) == ["ACTIVE"], 120)
 
 
-def test_a_broker_that_restarts_loses_nothing(science, alice, on_edge):
+def test_a_broker_that_restarts_loses_nothing(
+    science: Beside, alice: Connection, on_edge: Lab
+) -> None:
     science.ask("PATCH", "/v1/projects/science", {"suspended": True})
     first = create(alice)
     until(lambda: science.states(first.id) == ["QUEUED"])
@@ -243,7 +274,9 @@ def test_a_broker_that_restarts_loses_nothing(science, alice, on_edge):
     until(lambda: science.states(first.id, second.id) == ["ACTIVE"] * 2, 120)
 
 
-def test_killed_again_and_again_it_builds_every_server_once(science, alice, cloud):
+def test_killed_again_and_again_it_builds_every_server_once(
+    science: Beside, alice: Connection, cloud: Connection
+) -> None:
     servers = [create(alice) for _ in range(20)]
     for pause_s in (0.3, 1.1, 0.7, 2.0):
         time.sleep(pause_s)
@@ -257,7 +290,7 @@ def test_killed_again_and_again_it_builds_every_server_once(science, alice, clou
         assert len(held["allocations"]) == 1
 
 
-def test_without_settings_it_lists_everything_that_is_missing(tmp_path, on_edge):
+def test_without_settings_it_lists_everything_that_is_missing(tmp_path: Path, on_edge: Lab) -> None:
     service = Beside(on_edge.settings, tmp_path)
     service.configure(openstack={"edge_url": "http://nowhere", "core_url": "", "auth_type": ""})
     done = subprocess.run(

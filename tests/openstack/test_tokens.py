@@ -1,15 +1,19 @@
 """Dispatch after the user's token expired, with Keystone trusts and with service tokens."""
 
 import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
-import kombu
 import openstack
 import pytest
+from kombu.connection import Connection as BrokerConnection
 
 from lab import configuration
-from lab.settings import SECRET
+from lab.settings import SECRET, Settings
+from lab.steps import Lab
 from synergy.drivers import envelope, nova_message
+from tests.contract.clouds import Connect, Connection
 from tests.openstack.beside import Beside, until
 
 pytestmark = pytest.mark.openstack
@@ -17,14 +21,14 @@ TOKEN_TTL_S = 130  # keystoneauth asks for a new token with each request below 1
 
 
 @pytest.fixture(scope="module")
-def short_lived(on_edge):
+def short_lived(on_edge: Lab) -> Iterator[None]:
     """Keystone's tokens live for seconds."""
     on_edge.with_settings(token_ttl_s=TOKEN_TTL_S).restart("keystone")
     yield
     on_edge.restart("keystone")
 
 
-def whose(connect, token):
+def whose(connect: Connect, token: str) -> tuple[str, str] | None:
     """Return the user and project of a token as Keystone shows them now, None if it is dead."""
     admin = connect()
     url = f"{admin.config.get_auth_args()['auth_url']}/auth/tokens?nocatalog"
@@ -36,11 +40,13 @@ def whose(connect, token):
 
 
 @pytest.fixture
-def with_application_credential(on_edge, connect):
+def with_application_credential(
+    on_edge: Lab, connect: Connect
+) -> Iterator[Callable[[str, str], Connection]]:
     """Return connections of users who act with application credentials of theirs."""
     made = []
 
-    def connected(user, project):
+    def connected(user: str, project: str) -> Connection:
         own = connect(user, project)
         credential = own.identity.create_application_credential(
             own.current_user_id, name="robot", secret=SECRET
@@ -60,17 +66,22 @@ def with_application_credential(on_edge, connect):
         own.identity.delete_application_credential(own.current_user_id, credential.id)
 
 
-def create(user, name):
-    return user.compute.create_server(
+def create(user: Connection, name: str) -> str:
+    made = user.compute.create_server(
         name=name, networks="none",
         flavor_id=user.compute.find_flavor("m1.tiny", ignore_missing=False).id,
         image_id=user.image.find_image("tiny", ignore_missing=False).id,
-    ).id  # fmt: skip
+    )  # fmt: skip
+    return str(made.id)
 
 
 def test_servers_start_after_the_tokens_expired(
-    short_lived, with_application_credential, on_edge, connect, tmp_path
-):
+    short_lived: None,
+    with_application_credential: Callable[[str, str], Connection],
+    on_edge: Lab,
+    connect: Connect,
+    tmp_path: Path,
+) -> None:
     """alice's with the token of a trust; carol's, of whose token none can be made, with her own,
     dead one, which Nova accompanies by a service token."""
     alice, robot = connect("alice", "science"), with_application_credential("carol", "physics")
@@ -108,8 +119,13 @@ def test_servers_start_after_the_tokens_expired(
 
 @pytest.mark.parametrize(("without_trust", "state"), [("refuse", "REJECTED"), ("keep", "QUEUED")])
 def test_an_application_credential_is_refused_with_the_reason_or_kept(
-    with_application_credential, on_edge, connect, tmp_path, without_trust, state
-):
+    with_application_credential: Callable[[str, str], Connection],
+    on_edge: Lab,
+    connect: Connect,
+    tmp_path: Path,
+    without_trust: str,
+    state: str,
+) -> None:
     robot = with_application_credential("alice", "science")
     service = Beside(on_edge.settings, tmp_path, keystone={"without_trust": without_trust}).start()
     try:
@@ -131,15 +147,15 @@ def test_an_application_credential_is_refused_with_the_reason_or_kept(
 
 
 @contextmanager
-def copied(settings):
+def copied(settings: Settings) -> Iterator[Callable[[], dict[str, bytes]]]:
     """Give what returns the build requests that came to the core since, by project."""
     url = configuration.broker(settings, "core").replace("rabbit:", "pyamqp:")
-    with kombu.Connection(url) as connection:
+    with BrokerConnection(url) as connection:
         channel = connection.channel()
         queue = channel.queue_declare("", exclusive=True, auto_delete=True).queue
         channel.queue_bind(queue, "nova", "conductor")
 
-        def bodies():
+        def bodies() -> dict[str, bytes]:
             found = {}
             while (message := channel.basic_get(queue, no_ack=True)) is not None:
                 body = message.body if isinstance(message.body, bytes) else message.body.encode()

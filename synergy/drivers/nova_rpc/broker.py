@@ -57,7 +57,7 @@ class Broker:
             raise
 
     def _open(self, host: Host, heartbeat_s: float) -> object:
-        connection = Connection(  # type: ignore[no-untyped-call]
+        connection = Connection(
             hostname=f"[{host.name}]" if ":" in host.name else host.name,
             port=host.port,
             userid=host.user,
@@ -72,7 +72,7 @@ class Broker:
                 "write_timeout": RESPONSE_TIMEOUT_S,
             },
         )
-        connection.ensure_connection(max_retries=0)  # type: ignore[no-untyped-call]
+        connection.ensure_connection(max_retries=0)
         return connection
 
     def __str__(self) -> str:

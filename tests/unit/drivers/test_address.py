@@ -3,8 +3,10 @@
 import socket
 import ssl
 import threading
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 from cryptography import x509
@@ -17,7 +19,7 @@ from synergy.drivers.nova_rpc.address import Host, Tls, read_address
 from synergy.drivers.nova_rpc.broker import FOREIGN, Broker
 
 
-def test_several_hosts_each_with_an_account_and_a_port():
+def test_several_hosts_each_with_an_account_and_a_port() -> None:
     found = read_address("rabbit://u:p%40ss@h1:1,v:q@[::1]:2,h3/v%2Fhost")
     assert found.hosts == (
         Host(name="h1", port=1, user="u", password="p@ss"),
@@ -27,7 +29,7 @@ def test_several_hosts_each_with_an_account_and_a_port():
     assert (found.vhost, found.tls) == ("v/host", None)
 
 
-def test_tls_is_said_in_the_url_or_by_options_and_the_url_comes_first(tmp_path):
+def test_tls_is_said_in_the_url_or_by_options_and_the_url_comes_first(tmp_path: Path) -> None:
     ca = tmp_path / "ca.pem"
     ca.write_text("x")
     url = f"rabbit://u:p@h/v?ssl=1&ssl_ca_file={ca}&heartbeat_timeout_threshold=5&unknown=1"
@@ -56,24 +58,24 @@ def test_tls_is_said_in_the_url_or_by_options_and_the_url_comes_first(tmp_path):
         ("rabbit://u:hidden@h/v?heartbeat_timeout_threshold=-1", "heartbeat_timeout_threshold=-1"),
     ],
 )
-def test_what_cannot_be_used_is_told_without_the_password(url, told):
+def test_what_cannot_be_used_is_told_without_the_password(url: str, told: str) -> None:
     with pytest.raises(InvalidInput) as caught:
         read_address(url)
     assert told in str(caught.value)
     assert "hidden" not in str(caught.value)
 
 
-def test_no_password_shows_where_an_address_is_printed():
+def test_no_password_shows_where_an_address_is_printed() -> None:
     broker = Broker.of("rabbit://u:hidden@h1,u:hidden@h2:7/v?ssl=1")
     assert str(broker) == "amqps://h1:5671,h2:7/v"
     assert "hidden" not in f"{broker} {broker.address!r}"
 
 
 @contextmanager
-def listening(handle):
+def listening(handle: Callable[[socket.socket], None]) -> Iterator[int]:
     with socket.create_server(("127.0.0.1", 0)) as server:
 
-        def serve():
+        def serve() -> None:
             while True:
                 try:
                     connection, _ = server.accept()
@@ -89,8 +91,8 @@ def listening(handle):
     thread.join(5)
 
 
-def test_each_host_is_asked_in_turn_and_the_next_time_begins_behind_the_dead_one():
-    asked = []
+def test_each_host_is_asked_in_turn_and_the_next_time_begins_behind_the_dead_one() -> None:
+    asked: list[str] = []
     with (
         listening(lambda one: asked.append("first")) as first,
         listening(lambda one: asked.append("second")) as second,
@@ -102,7 +104,7 @@ def test_each_host_is_asked_in_turn_and_the_next_time_begins_behind_the_dead_one
     assert asked[:4] == ["first", "second", "first", "second"]
 
 
-def certificate(folder, name):
+def certificate(folder: Path, name: str) -> tuple[Path, Path]:
     key = ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
     now = datetime.now(UTC)
@@ -127,13 +129,15 @@ def certificate(folder, name):
     ("name", "trusted", "greeted"), [("localhost", True, True), ("localhost", False, False),
                                      ("elsewhere", True, False)],
 )  # fmt: skip
-def test_a_certificate_is_verified_and_has_to_name_the_host(tmp_path, name, trusted, greeted):
+def test_a_certificate_is_verified_and_has_to_name_the_host(
+    tmp_path: Path, name: str, trusted: bool, greeted: bool
+) -> None:
     cert, secret = certificate(tmp_path, name)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(cert, secret)
-    heard = []
+    heard: list[bytes] = []
 
-    def handle(connection):
+    def handle(connection: socket.socket) -> None:
         try:
             with context.wrap_socket(connection, server_side=True) as wrapped:
                 heard.append(wrapped.recv(8))
