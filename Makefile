@@ -11,7 +11,7 @@ BESIDE ?= -n auto --dist loadfile
 
 SHELL_FILES := devstack/settings devstack/override-defaults devstack/plugin.sh devstack/lib/synergy tests/unit/devstack_functions.sh
 
-.PHONY: all demo test test-slow functional cover openstack endurance openstack-down lint bench soak doc sample notes wheel constraints clean
+.PHONY: all demo test test-slow functional cover openstack endurance openstack-down lint bench soak doc sample notes wheel release constraints clean
 all: lint test
 
 # A folder and a Python with its venv module are all that is needed; Debian splits the module off.
@@ -90,11 +90,28 @@ notes: $(VENV)/.installed
 wheel: $(VENV)/.installed
 	$(BIN)/python -m build --wheel --outdir dist .
 
+# What goes out, below dist/: sdist and wheel, both checked, and the notes. pbr takes the version from
+# the tag: without one it would be a development version of that number.
+release: version = $(shell sed -n 's/^version = //p' setup.cfg)
+release: notes
+	@git diff --quiet HEAD || { echo "Commit first: a release is made of what is committed" >&2; exit 1; }
+	@test "$$(git cat-file -t "refs/tags/$(version)" 2>/dev/null)" = tag && \
+	  test "$$(git rev-parse "$(version)^{commit}")" = "$$(git rev-parse HEAD)" || \
+	  { echo "Tag this commit first: git tag -a $(version) -m 'Synergy $(version)'" >&2; exit 1; }
+	rm -rf dist build/release
+	$(PYTHON) -m venv build/release
+	build/release/bin/pip install --quiet --disable-pip-version-check -c upper-constraints.txt build twine
+	build/release/bin/python -m build --outdir dist .
+	build/release/bin/twine check --strict dist/*
+	@test -e "dist/synergy-$(version).tar.gz" && test -e dist/synergy-$(version)-*.whl
+	cp build/release-notes.rst dist/
+	@echo "Release $(version): $$(ls dist | tr '\n' ' ')"
+
 # The newest releases that work together, found in an environment that has nothing else.
 constraints:
 	rm -rf build/constraints
 	$(PYTHON) -m venv build/constraints
-	build/constraints/bin/pip install --quiet --disable-pip-version-check '.[$(EXTRAS)]' -r test-requirements.txt
+	build/constraints/bin/pip install --quiet --disable-pip-version-check '.[$(EXTRAS)]' -r test-requirements.txt twine
 	build/constraints/bin/pip freeze --quiet --exclude synergy > upper-constraints.txt
 
 clean:
