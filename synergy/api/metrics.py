@@ -138,6 +138,10 @@ class _OfService(Collector):
             "synergy_notifications_dropped", "Notifications that were never sent.",
             value=shown["dropped"],
         )  # fmt: skip
+        yield CounterMetricFamily(
+            "synergy_notifications_not_posted", "Notifications that the webhook did not take.",
+            value=shown["not_posted"],
+        )  # fmt: skip
 
     def _ending(self) -> Iterator[Metric]:
         """Yield what an operator is to be woken for: nothing ends, or something is lost."""

@@ -105,6 +105,11 @@ class OsloSink:
         """Whether a driver is configured."""
         return self._active
 
+    @property
+    def dropped(self) -> int:
+        """None: what the broker did not take is not taken."""
+        return 0
+
     def send(self, name: str, priority: str, payload: Mapping[str, object]) -> None:
         """Send one. Raises UpstreamUnavailable when the broker did not take it."""
         self._transport.last_error()

@@ -14,6 +14,10 @@ class NotificationSink(Protocol):
     def active(self) -> bool:
         """Whether anybody is to be sent anything: a driver is configured."""
 
+    @property
+    def dropped(self) -> int:
+        """How many notifications were taken and could not be delivered, since the start."""
+
     def send(self, name: str, priority: str, payload: Mapping[str, object]) -> None:
         """Send one; it may arrive twice. Raises UpstreamUnavailable when that is not certain."""
 

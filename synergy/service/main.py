@@ -31,6 +31,7 @@ from synergy.db.store import SqlStore
 from synergy.db.vault import Vault
 from synergy.drivers.clock import SystemClock
 from synergy.drivers.notification_sink import OsloSink
+from synergy.drivers.webhook import WithWebhook
 from synergy.managers.support.watched_clock import WatchedClock, boot_id
 from synergy.packages import version
 from synergy.service import logs
@@ -191,7 +192,7 @@ class Service:
         installed, factors = manager_classes(), site_factors()
         cloud = cloud_plugins()[conf.cloud].open_cloud(conf, clock)
         opened.callback(cloud.close)
-        sink = OsloSink(conf)
+        sink = WithWebhook(OsloSink(conf), conf.webhook)
         opened.callback(sink.close)
         self._host = host = Host(
             conf,

@@ -24,7 +24,7 @@ from synergy.api.local import is_loopback
 from synergy.api.policies import Enforcer, new_enforcer
 from synergy.core.errors import ConfigurationInvalid
 from synergy.db.engine import DATABASE_OPTIONS
-from synergy.drivers import notification_sink
+from synergy.drivers import notification_sink, webhook
 from synergy.managers.base import Manager, options_of
 
 MANAGER_NAMESPACE = "synergy.managers"
@@ -229,6 +229,7 @@ def groups(load: Callable[[str], dict[str, Any]] = _load) -> dict[str, list[cfg.
         "DEFAULT": list(SERVICE_OPTIONS),
         "database": list(DATABASE_OPTIONS),
         "api": list(API_OPTIONS),
+        webhook.GROUP: list(webhook.OPTIONS),
     }
     for plugin in load(CLOUD_NAMESPACE).values():
         found[plugin.GROUP] = list(plugin.OPTIONS)
@@ -301,7 +302,7 @@ def problems_of(conf: cfg.ConfigOpts) -> list[str]:
     if cloud not in clouds:
         known = ", ".join(sorted(clouds))
         found.append(f"[DEFAULT] cloud: {cloud!r} is not installed; there are {known}")
-    found += notification_sink.problems_of(conf)
+    found += notification_sink.problems_of(conf) + webhook.problems_of(conf.webhook)
     return found + _api_problems(conf)
 
 

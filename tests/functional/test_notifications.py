@@ -26,6 +26,7 @@ class Bus:
     """The message bus: takes notifications, or is away, or chokes on one."""
 
     active = True
+    dropped = 0
 
     def __init__(self):
         self.taken, self.away, self.chokes_on = [], False, None

@@ -199,5 +199,6 @@ class NotifierManager(Manager):
             "lag_s": max(0.0, lag.total_seconds()),
             "sent": self._sent,
             "dropped": self._dropped,
+            "not_posted": self._sink.dropped,
             "last_error": self._last_error,
         }

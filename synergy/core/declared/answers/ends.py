@@ -61,8 +61,9 @@ class ArchiveStatus(TypedDict):
 class Notifier(TypedDict):
     """How far notifications are sent, what waits, and what was sent and dropped since the start.
 
-    position  number of the last entry of the ledger that was sent
-    waiting   entries behind it
+    position    number of the last entry of the ledger that was sent
+    waiting     entries behind it
+    not_posted  notifications that the webhook did not take
     """
 
     active: bool
@@ -72,6 +73,7 @@ class Notifier(TypedDict):
     lag_s: float
     sent: Count
     dropped: Count
+    not_posted: Count
     last_error: str
 
 
