@@ -8,7 +8,7 @@ from typing import Final
 
 from flask import Flask, Response, g, jsonify, request
 from oslo_config import cfg
-from oslo_middleware import HTTPProxyToWSGI, RequestId
+from oslo_middleware import CORS, HTTPProxyToWSGI, RequestId
 
 from synergy.api import authentication, errors
 from synergy.api.local import only_local
@@ -89,9 +89,9 @@ def served(
     longest_body: int,
     costly_per_minute: int = COSTLY_PER_MINUTE,
 ) -> errors.Wsgi:
-    """Return the whole WSGI application: request ids, proxies, Keystone, then the routes.
+    """Return the whole WSGI application: request ids, proxies, CORS, Keystone, then the routes.
 
-    conf  has [keystone_authtoken] and [oslo_middleware]
+    conf  has [keystone_authtoken], [cors] and [oslo_middleware]
     """
     app: errors.Wsgi = create_app(
         host,
@@ -103,6 +103,7 @@ def served(
     if strategy == authentication.KEYSTONE:
         open_paths = {route.path for route in ROUTES if route.rule is None}
         app = authentication.behind_keystone(app, conf, open_paths)
+        app = CORS(app, conf)  # outside of Keystone's: a browser asks without a token first
     app = HTTPProxyToWSGI(app, conf)
     if strategy == authentication.NONE:
         app = only_local(app)  # outside the proxy's: what it says of others is not believed

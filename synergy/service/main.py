@@ -34,7 +34,7 @@ from synergy.drivers.notification_sink import OsloSink
 from synergy.drivers.webhook import WithWebhook
 from synergy.managers.support.watched_clock import WatchedClock, boot_id
 from synergy.packages import version
-from synergy.service import logs
+from synergy.service import logs, meditation
 from synergy.service.host import Host
 from synergy.service.local_rpc import LocalRpcServer
 from synergy.service.options import (
@@ -46,6 +46,7 @@ from synergy.service.options import (
 )
 from synergy.service.reload import Change, Reloader
 from synergy.service.signals import Signals
+from synergy.service.systemd import Systemd
 from synergy.service.watchdog import Watchdog
 
 LOG = logging.getLogger(__name__)
@@ -173,11 +174,22 @@ def api_of(host: ServiceHost, conf: cfg.ConfigOpts) -> Wsgi:
     )
 
 
+def taken_out(conf: cfg.ConfigOpts) -> list[str]:
+    """Return why an operator took this host out of the load balancer, nothing where none did."""
+    path = conf.healthcheck.disable_by_file_path
+    return (
+        [f"it was taken out of service by the file {path}"] if path and Path(path).exists() else []
+    )
+
+
 class Service:
     """Everything that runs in the process, opened in order and closed in reverse order."""
 
-    def __init__(self, conf: cfg.ConfigOpts, leadership: Leadership, vault: Vault) -> None:
+    def __init__(
+        self, conf: cfg.ConfigOpts, leadership: Leadership, vault: Vault, systemd: Systemd
+    ) -> None:
         self._conf, self._leadership, self._vault = conf, leadership, vault
+        self._systemd = systemd
         self._opened = ExitStack()
 
     def start(self, on_deposed: Callable[[], None]) -> None:
@@ -206,8 +218,11 @@ class Service:
                 "site_factors": {name: factors[name]() for name in conf.site_factors},
             },
         )
-        watchdog = Watchdog(host, self._leadership, self._vault, on_deposed)
-        host.watched_by(watchdog.problems)
+        watchdog = Watchdog(
+            host, self._leadership, self._vault, on_deposed, alive=self._systemd.alive
+        )
+        host.watched_by(lambda: [*watchdog.problems(), *taken_out(conf)])
+        meditation.set_up(conf, host.health)
         watchdog.start()
         opened.callback(watchdog.stop)
         opened.callback(host.stop)
@@ -224,6 +239,7 @@ class Service:
         # collection would stop the relay's thread for a tenth of a second.
         gc.collect()
         gc.freeze()
+        self._systemd.ready()
 
     def follow(self, changes: Sequence[Change]) -> None:
         """Run the managers soon if options changed that they may read while running."""
@@ -233,6 +249,7 @@ class Service:
     def stop(self) -> None:
         """Stop and close everything that was opened."""
         LOG.info("synergy-service is stopping")
+        self._systemd.stopping()
         self._opened.close()
 
 
@@ -271,12 +288,22 @@ def take_leadership(conf: cfg.ConfigOpts, vault: Vault) -> Leadership:
 
 
 def _serve(conf: cfg.ConfigOpts, argv: Sequence[str], leadership: Leadership, vault: Vault) -> int:
-    service, reload = Service(conf, leadership, vault), Reloader(conf, argv, read_configuration)
+    systemd = Systemd()
+    service = Service(conf, leadership, vault, systemd)
+    reload = Reloader(conf, argv, read_configuration)
+
+    def reload_all() -> None:
+        systemd.reloading()
+        try:
+            service.follow(reload())
+        finally:
+            systemd.ready()
+
     signals = Signals(
         {
             signal.SIGTERM: lambda: signals.end(0),
             signal.SIGINT: lambda: signals.end(0),
-            signal.SIGHUP: lambda: service.follow(reload()),
+            signal.SIGHUP: reload_all,
         }
     )
     try:

@@ -15,8 +15,10 @@ from keystonemiddleware import opts as auth_token_options
 from oslo_config import cfg
 from oslo_log import _options as log_options
 from oslo_log import log
+from oslo_middleware import cors
 from oslo_middleware import opts as middleware_options
 from oslo_policy import opts as policy_options
+from oslo_reports import opts as report_options
 from stevedore import ExtensionManager
 
 from synergy.api.authentication import KEYSTONE, NONE
@@ -37,6 +39,8 @@ LIBRARY_GROUPS = (
     "oslo_messaging_notifications",
     "oslo_messaging_rabbit",
     "oslo_messaging_kafka",
+    "cors",
+    "oslo_reports",
 )  # read by their own libraries
 FACTOR_NAMESPACE = "synergy.priority_factors"
 
@@ -184,6 +188,14 @@ API_OPTIONS = (
     ),
 )
 
+HEALTHCHECK_OPTIONS = (
+    cfg.StrOpt(
+        "disable_by_file_path",
+        help="Path of a file; while it exists, /healthcheck and /healthcheck/ready answer 503, so "
+        "that a load balancer sends nothing more here. The service goes on. Default: no file.",
+    ),
+)
+
 
 def installed(namespace: str) -> tuple[dict[str, Any], list[str]]:
     """Load the entry points of a namespace: the plugins by name, and why the others fail to."""
@@ -230,12 +242,22 @@ def groups(load: Callable[[str], dict[str, Any]] = _load) -> dict[str, list[cfg.
         "database": list(DATABASE_OPTIONS),
         "api": list(API_OPTIONS),
         webhook.GROUP: list(webhook.OPTIONS),
+        "healthcheck": list(HEALTHCHECK_OPTIONS),
     }
     for plugin in load(CLOUD_NAMESPACE).values():
         found[plugin.GROUP] = list(plugin.OPTIONS)
     for name, cls in load(MANAGER_NAMESPACE).items():
         found.setdefault(name, []).extend(options_of(cls))
     return found
+
+
+def set_library_defaults() -> None:
+    """Give options of libraries the defaults that the API needs; the sample shows them."""
+    cors.set_defaults(
+        allow_methods=["GET", "POST", "PATCH", "DELETE"],
+        allow_headers=["X-Auth-Token", "Content-Type", "If-Match", "X-Openstack-Request-Id"],
+        expose_headers=["ETag", "X-Openstack-Request-Id", "Retry-After"],
+    )
 
 
 def list_opts() -> list[tuple[str, list[cfg.Opt]]]:
@@ -255,6 +277,8 @@ def library_groups(auth_type: str = "password") -> dict[str, list[cfg.Opt]]:
         policy_options.list_opts(),
         middleware_options.list_opts_http_proxy_to_wsgi(),
         notification_sink.list_opts(),
+        middleware_options.list_opts_cors(),
+        report_options.list_opts(),
     ):
         for group, options in listed:
             found.setdefault(group or "DEFAULT", []).extend(options)
@@ -272,6 +296,7 @@ def new_conf(*, tolerant: bool = False) -> cfg.ConfigOpts:
 
     tolerant  leave out plugins that cannot be loaded; else they raise ConfigurationInvalid
     """
+    set_library_defaults()
     conf = cfg.ConfigOpts()
     log.register_options(conf)
     notification_sink.register(conf)

@@ -24,10 +24,16 @@ class Watchdog:
     """Checks the service itself, on its own thread."""
 
     def __init__(
-        self, host: Host, leadership: Leadership, vault: Vault, on_deposed: Callable[[], None]
+        self,
+        host: Host,
+        leadership: Leadership,
+        vault: Vault,
+        on_deposed: Callable[[], None],
+        alive: Callable[[], None] = lambda: None,
     ) -> None:
+        """alive  called after each check, for whoever restarts a service that hangs"""
         self._host, self._leadership, self._vault = host, leadership, vault
-        self._on_deposed = on_deposed
+        self._on_deposed, self._alive = on_deposed, alive
         self._store_error = ""
         self._checked_s = time.monotonic()
         self._ending = threading.Event()
@@ -56,7 +62,7 @@ class Watchdog:
 
     def check(self) -> None:
         """Check once."""
-        for part in (self._beat, self._follow_keys, self._host.revive):
+        for part in (self._beat, self._follow_keys, self._host.revive, self._alive):
             try:
                 part()
             except Exception:  # a failing part must not prevent the others

@@ -11,6 +11,7 @@ from werkzeug.test import Client
 
 from synergy.api.app import served
 from synergy.api.policies import new_enforcer
+from synergy.service.options import set_library_defaults
 from tests.builders import world
 from tests.served import WorldServices
 
@@ -112,7 +113,10 @@ def clients(keystone, tmp_path, **options):
     """Yield a client of the API; the options are of [keystone_authtoken]."""
     more = "\n".join(f"{name} = {value}" for name, value in options.items())
     path = tmp_path / "synergy.conf"
+    set_library_defaults()
     path.write_text(f"""
+[cors]
+allowed_origin = https://horizon.example.com
 [keystone_authtoken]
 auth_type = password
 auth_url = {keystone.url}/v3
@@ -178,3 +182,49 @@ def test_while_keystone_is_down_it_says_when_to_come_back(client, keystone, stat
     }  # fmt: skip
     keystone.status = None
     assert ask(client, "/v1/projects", "of-alice").status_code == 200
+
+
+HORIZON = "https://horizon.example.com"
+
+
+def preflight(client, origin, method="PATCH", headers="X-Auth-Token, If-Match"):
+    return client.options(
+        "/v1/projects/A",
+        headers={
+            "Origin": origin, "Access-Control-Request-Method": method,
+            "Access-Control-Request-Headers": headers,
+        },
+    )  # fmt: skip
+
+
+def test_a_page_of_an_allowed_origin_may_ask_before_it_has_a_token(client):
+    answer = preflight(client, HORIZON)
+    assert answer.status_code == 200
+    assert answer.headers["Access-Control-Allow-Origin"] == HORIZON
+    assert answer.headers["Access-Control-Allow-Methods"] == "PATCH"
+
+
+@pytest.mark.parametrize(
+    ("origin", "method", "headers"),
+    [
+        ("https://elsewhere.example.com", "PATCH", "X-Auth-Token"),
+        (HORIZON, "TRACE", "X-Auth-Token"),
+        (HORIZON, "PATCH", "X-Roles"),
+    ],
+)
+def test_another_origin_method_or_header_is_not_allowed(client, origin, method, headers):
+    assert "Access-Control-Allow-Origin" not in preflight(client, origin, method, headers).headers
+
+
+def test_an_answer_to_an_allowed_page_lets_it_read_the_headers_of_the_api(client):
+    answer = client.get("/v1/projects", headers={"X-Auth-Token": "of-alice", "Origin": HORIZON})
+    assert answer.status_code == 200
+    assert answer.headers["Access-Control-Allow-Origin"] == HORIZON
+    exposed = answer.headers["Access-Control-Expose-Headers"]
+    assert {"ETag", "Retry-After", "X-Openstack-Request-Id"} <= set(exposed.split(","))
+
+
+def test_a_refusal_says_why_to_an_allowed_page_too(client):
+    answer = client.get("/v1/projects", headers={"Origin": HORIZON})
+    assert answer.status_code == 401
+    assert answer.headers["Access-Control-Allow-Origin"] == HORIZON
