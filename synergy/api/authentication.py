@@ -5,9 +5,10 @@ address only then. Must not know rules.
 """
 
 import logging
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import Final
 from wsgiref.types import StartResponse, WSGIEnvironment
+from wsgiref.util import setup_testing_defaults
 
 from keystoneauth1.exceptions import ClientException
 from keystonemiddleware import auth_token
@@ -15,6 +16,7 @@ from oslo_config import cfg
 from oslo_context.context import RequestContext
 
 from synergy.api.errors import REACHED, Wsgi, shaped
+from synergy.core.errors import UpstreamUnavailable
 
 LOG = logging.getLogger(__name__)
 KEYSTONE: Final = "keystone"
@@ -48,6 +50,29 @@ def behind_keystone(app: Wsgi, conf: cfg.ConfigOpts, open_paths: Collection[str]
             return []
 
     return shaped(guarded)
+
+
+def check_token(conf: cfg.ConfigOpts, token: str) -> None:
+    """Let Keystone validate a token as it does for requests. Raises UpstreamUnavailable."""
+    answers: list[str] = []
+
+    def fine(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        confirmed = context_of(environ, KEYSTONE)[1]
+        start_response("200 OK" if confirmed else "401 Unauthorized", [])
+        return []
+
+    def start(status: str, *_: object) -> Callable[[bytes], object]:
+        answers.append(status)
+        return lambda _: None
+
+    asked: WSGIEnvironment = {"HTTP_X_AUTH_TOKEN": token, "PATH_INFO": "/v1/projects"}
+    setup_testing_defaults(asked)
+    list(behind_keystone(fine, conf, ())(asked, start))
+    if not answers or not answers[0].startswith("200"):
+        raise UpstreamUnavailable(
+            f"the API would answer {answers[0] if answers else 'nothing'} to a valid token: "
+            "Keystone cannot be asked, or does not confirm it"
+        )
 
 
 def context_of(environ: WSGIEnvironment, strategy: str) -> tuple[RequestContext, bool]:

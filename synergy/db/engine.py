@@ -288,10 +288,22 @@ def examine(engine: Engine) -> None:
             )
 
 
+def revision(engine: Engine) -> str:
+    """Return the revision of the tables, "" where there are none. Raises StoreUnavailable."""
+    with translated(), engine.connect() as connection:
+        return MigrationContext.configure(connection).get_current_revision() or ""
+
+
+def check_writable(engine: Engine) -> None:
+    """Write to the database, and take it back. Raises StoreUnavailable."""
+    with translated(), engine.connect() as connection, connection.begin() as transaction:
+        connection.exec_driver_sql("UPDATE leadership SET term = term")
+        transaction.rollback()
+
+
 def check(engine: Engine, *, may_upgrade: bool = False) -> str:
     """Return the revision of the database. Raises ConfigurationInvalid if it is not this one."""
-    with translated(), engine.connect() as connection:
-        found = MigrationContext.configure(connection).get_current_revision()
+    found = revision(engine) or None
     script, head = ScriptDirectory.from_config(_alembic(engine)), _head(engine)
     where = engine.url.render_as_string(hide_password=True)
     if found is not None:

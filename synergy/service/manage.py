@@ -16,7 +16,9 @@ from typing import Any, Final
 from oslo_config import cfg
 from sqlalchemy import Engine, inspect
 
-from synergy.core.errors import ConfigurationInvalid, Conflict, SynergyError
+from synergy.api import authentication
+from synergy.api.policies import new_enforcer
+from synergy.core.errors import ConfigurationInvalid, Conflict, InvalidInput, SynergyError
 from synergy.db import engine as database
 from synergy.db.key_file import create_keys, locked_keys, new_key, read_keys, write_keys
 from synergy.db.leadership import BEAT_S, Leadership, holder_of
@@ -36,6 +38,7 @@ from synergy.service.main import (
     read_configuration,
 )
 from synergy.service.options import cloud_plugins, new_conf, problems_of
+from synergy.service.shown_options import DEFAULT, as_file, shown_options
 
 KEY_WAIT_S: Final = 5 * BEAT_S
 KEY_POLL_S: Final = 0.2
@@ -75,6 +78,12 @@ def _db_check(conf: cfg.ConfigOpts) -> None:
         _print(f"database is at revision {database.check(engine)}, as this Synergy needs")
         if holder := holder_of(engine, SystemClock()):
             _print(f"it is in use by {holder}")
+
+
+def _db_version(conf: cfg.ConfigOpts) -> None:
+    """Print the revision of the tables, even of another version; an empty line without tables."""
+    with opened_database(conf) as engine:
+        _print(database.revision(engine))
 
 
 def _keys_create(conf: cfg.ConfigOpts) -> None:
@@ -179,6 +188,50 @@ def _config_validate(conf: cfg.ConfigOpts) -> None:
     _print("the configuration is complete and valid")
 
 
+def _config_show(conf: cfg.ConfigOpts) -> None:
+    """Print the value that each option has, and the file that it comes from; secrets are masked."""
+    action = conf.action
+    options = [
+        one
+        for one in shown_options(conf)
+        if (not action.group or one.group == action.group)
+        and (not action.changed or one.source != DEFAULT)
+    ]
+    if action.group and not options and not action.changed:
+        raise InvalidInput(f"there is no section [{action.group}] in the configuration")
+    if action.format == "json":
+        _print(json.dumps([asdict(one) for one in options], indent=2))
+        return
+    for line in as_file(options):
+        _print(line)
+
+
+def _check_write(conf: cfg.ConfigOpts) -> None:
+    """Write to the database without a change. Raises StoreUnavailable."""
+    with opened_database(conf) as engine:
+        database.check_writable(engine)
+
+
+def _check_tokens(conf: cfg.ConfigOpts) -> None:
+    """Get a token of Synergy's own user, and validate it as the API validates those of callers."""
+    authentication.check_token(conf, cloud_plugins()[conf.cloud].issue_token(conf))
+
+
+def _check_policy(conf: cfg.ConfigOpts) -> None:
+    """Read the policy files as the API does. Raises ConfigurationInvalid."""
+    try:
+        new_enforcer(conf)
+    except Exception as error:  # oslo.policy has no common class for what a file may cause
+        raise ConfigurationInvalid([f"the policy cannot be read: {error}"]) from error
+
+
+TOKENS_FIX: Final = (
+    "check auth_url, credentials, interface, region_name and cafile in [keystone_authtoken]: "
+    "interface needs an endpoint of Keystone in its catalogue (openstack endpoint list --service "
+    "identity)"
+)
+
+
 def _findings(conf: cfg.ConfigOpts) -> Iterator[Finding]:
     """Check configuration, key and database, then the cloud."""
     problems = problems_of(conf)
@@ -186,14 +239,23 @@ def _findings(conf: cfg.ConfigOpts) -> Iterator[Finding]:
         yield Finding(name="configuration", passed=False, detail=problem, fix="edit the file")
     if not problems:
         yield Finding(name="configuration", passed=True, detail="complete and valid")
+    asks_keystone = (
+        not problems
+        and conf.api.auth_strategy == authentication.KEYSTONE
+        and hasattr(cloud_plugins()[conf.cloud], "issue_token")
+    )
+    validation = [("validation of tokens", _check_tokens, TOKENS_FIX)] if asks_keystone else []
     for name, attempt, fix in (
         (
             "key",
             check_keys,
             "synergy-manage keys create; or restore the old file, if there was one",
         ),
-        ("database", check_database, "synergy-manage db upgrade"),
+        ("database", check_database, "synergy-manage db sync"),
+        ("writing to the database", _check_write, "let [database] connection name a writable one"),
         ("sealed messages", check_seals, "restore the key file that sealed them"),
+        ("policy", _check_policy, "correct or remove [oslo_policy] policy_file"),
+        *validation,
     ):
         try:
             attempt(conf)
@@ -226,14 +288,19 @@ def _doctor(conf: cfg.ConfigOpts) -> None:
 
 
 _ACTIONS: dict[str, dict[str, Callable[[cfg.ConfigOpts], None]]] = {
-    "db": {"upgrade": _db_upgrade, "check": _db_check},
+    "db": {
+        "sync": _db_upgrade,
+        "upgrade": _db_upgrade,  # the name before, which scripts have
+        "version": _db_version,
+        "check": _db_check,
+    },
     "keys": {
         "create": _keys_create,
         "rotate": _keys_rotate,
         "reseal": _keys_reseal,
         "prune": _keys_prune,
     },
-    "config": {"validate": _config_validate},
+    "config": {"validate": _config_validate, "show": _config_show},
 }
 
 
@@ -249,6 +316,12 @@ def _add_actions(subparsers: Any) -> None:
                     "--force", action="store_true",
                     help="Create a key even if the database keeps messages that it cannot open.",
                 )  # fmt: skip
+            if action is _config_show:
+                made.add_argument("group", nargs="?", metavar="SECTION", help="Only this section.")
+                made.add_argument(
+                    "--changed", action="store_true", help="Only what differs from the default."
+                )
+                made.add_argument("-f", "--format", choices=["text", "json"], default="text")
         if topic == "db":
             archive_commands.add_actions(below)
     doctor = subparsers.add_parser("doctor", help=_doctor.__doc__)

@@ -18,6 +18,7 @@ from tests.served import WorldServices
 OF_TOKEN = {
     "of-admin": ("admin", "project-admin"),
     "of-alice": ("reader", "project-A"),
+    "ours": ("service", "service"),
 }
 
 

@@ -129,6 +129,13 @@ def examine(conf: cfg.ConfigOpts, *, probe: bool) -> Iterator[Finding]:
     return doctor.examine(conf, probe=probe)
 
 
+def issue_token(conf: cfg.ConfigOpts) -> str:
+    """Return a token of Synergy's own user. Raises ConfigurationInvalid, UpstreamUnavailable."""
+    session = sessions.open_session(conf)
+    with sessions.translated_errors("Keystone"):
+        return str(session.get_token())
+
+
 def open_cloud(conf: cfg.ConfigOpts, clock: Clock) -> Cloud:
     """Return the ports of a running cloud, without calling it yet. Raises ConfigurationInvalid."""
     group = conf[GROUP]
