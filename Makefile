@@ -11,7 +11,7 @@ BESIDE ?= -n auto --dist loadfile
 
 SHELL_FILES := devstack/settings devstack/override-defaults devstack/plugin.sh devstack/lib/synergy tests/unit/devstack_functions.sh
 
-.PHONY: all demo test test-slow functional cover openstack endurance openstack-down lint bench soak doc sample notes wheel release constraints clean
+.PHONY: all alerts demo test test-slow functional cover openstack endurance openstack-down lint bench soak doc sample notes wheel release constraints clean
 all: lint test
 
 # A folder and a Python with its venv module are all that is needed; Debian splits the module off.
@@ -65,6 +65,20 @@ lint: $(VENV)/.installed
 	$(BIN)/mypy
 	$(BIN)/shellcheck --shell bash --exclude SC1091,SC2034 $(SHELL_FILES)
 	$(BIN)/bashate --ignore E005,E006 $(SHELL_FILES)
+	@$(MAKE) --no-print-directory alerts
+
+# Prometheus' own checker of alert rules, and histories that raise them. It is in Debian's package of
+# the server, which is only unpacked: nothing is installed or started.
+PROMTOOL ?= $(shell command -v promtool || echo build/promtool/usr/bin/promtool)
+build/promtool/usr/bin/promtool:
+	@mkdir -p build/promtool
+	@command -v apt-get >/dev/null || { echo "set PROMTOOL= to promtool of Prometheus" >&2; exit 1; }
+	@cd build/promtool && { apt-get -qq download prometheus 2>/dev/null || { apt-get -qq update && apt-get -qq download prometheus; }; }
+	@cd build/promtool && dpkg-deb -x prometheus_*.deb . && rm prometheus_*.deb
+
+alerts: $(PROMTOOL)
+	$(PROMTOOL) check rules etc/synergy/alerts.yaml
+	$(PROMTOOL) test rules tests/data/alerts_test.yaml
 
 bench: $(VENV)/.installed
 	@for script in $(filter-out benchmarks/bench_soak.py,$(wildcard benchmarks/bench_*.py)); do $(BIN)/python $$script || exit 1; done

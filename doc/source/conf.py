@@ -15,6 +15,7 @@ from synergy.core.declared.filters import (
     REQUEST_FILTERS,
     SORTING,
 )
+from synergy.core.declared.metrics import METRICS, MetricKind
 from synergy.core.declared.notifications import NOTIFICATIONS, Notification, sample
 from synergy.core.declared.settings import PROJECT_SETTINGS, USER_SETTINGS
 from synergy.core.lifecycle import ABSORBED, TERMINAL, TRANSITIONS, diagram
@@ -136,6 +137,16 @@ def setup(_app: Sphinx) -> None:
         _write(f"filters-{name}.inc", arguments_table(f"/v1/{name}", table))
     _write("notifications.inc", notifications_lines(NOTIFICATIONS))
     _write("reasons.inc", reasons_table(Reason))
+    metrics = [
+        (
+            f"``{one.name}{'_total' if one.kind is MetricKind.COUNTER else ''}``",
+            str(one.kind),
+            ", ".join(f"``{label}``" for label in one.labels),
+            one.help,
+        )
+        for one in METRICS
+    ]
+    _write("metrics.inc", _table("Metrics", ("metric", "kind", "labels", "meaning"), metrics))
     commands = [
         (name, command.name, command.help, f"``{command.rule}``")
         for name, cls in sorted(manager_classes().items())

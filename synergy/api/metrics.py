@@ -1,6 +1,10 @@
-"""What Prometheus reads: numbers of the whole service, never of one project."""
+"""What Prometheus reads: numbers of the whole service, never of one project.
 
-from collections.abc import Callable, Iterator
+Which metrics there are is declared in `synergy.core.declared.metrics`; here is where each value is
+asked for.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
 from typing import TypeVar
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, Metric, generate_latest
@@ -8,6 +12,8 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from synergy.api.services import Services
+from synergy.core.declared import metrics as declared
+from synergy.core.declared.metrics import DeclaredMetric, MetricKind
 from synergy.core.errors import SynergyError
 
 _BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
@@ -23,14 +29,13 @@ class Metrics:
     def __init__(self, services: Services) -> None:
         self._registry = CollectorRegistry()
         self._registry.register(_OfService(services))
+        requests, duration = declared.API_REQUESTS, declared.API_DURATION
         self._answered = Counter(
-            "synergy_api_requests", "Requests that the API answered.",
-            ("operation", "status"), registry=self._registry,
-        )  # fmt: skip
+            requests.name, requests.help, requests.labels, registry=self._registry
+        )
         self._took_s = Histogram(
-            "synergy_api_request_duration_seconds", "How long the API took to answer.",
-            ("operation",), registry=self._registry, buckets=_BUCKETS,
-        )  # fmt: skip
+            duration.name, duration.help, duration.labels, registry=self._registry, buckets=_BUCKETS
+        )
 
     def answered(self, operation: str, status: int, took_s: float) -> None:
         """Count an answer."""
@@ -55,38 +60,18 @@ class _OfService(Collector):
         yield from self._managers()
         counts = _known(self._services.queue.counts)
         if counts is not None:
-            family = GaugeMetricFamily("synergy_requests", "Requests by state.", labels=["state"])
-            for state, count in sorted(counts.items()):
-                family.add_metric([state], count)
-            yield family
+            yield _by(declared.REQUESTS, counts)
         aside = _known(self._services.archive.quarantined)
         if aside is not None:
-            for name, text, value in (
-                ("quarantined", "Messages that are kept aside for a person.", aside["quarantined"]),
-                (
-                    "quarantine_max",
-                    "How many of them are kept; older ones leave with an error.",
-                    aside["quarantine_max"],
-                ),
-            ):
-                yield GaugeMetricFamily(f"synergy_{name}", text, value=value)
-            damaged = GaugeMetricFamily(
-                "synergy_damaged_rows",
-                "Rows that could not be read since the start, and are set aside.",
-                labels=["table"],
-            )
-            for table, count in aside["damaged"].items():
-                damaged.add_metric([table], count)
-            yield damaged
+            yield _single(declared.QUARANTINED, aside["quarantined"])
+            yield _single(declared.QUARANTINE_MAX, aside["quarantine_max"])
+            yield _by(declared.DAMAGED_ROWS, aside["damaged"])
         yield from self._round()
         yield from self._ending()
         yield from self._notifications()
         quota = _known(self._services.quotas.show)
         if quota is not None:
-            family = GaugeMetricFamily(
-                "synergy_quota", "The shared quota, by resource class.",
-                labels=["kind", "resource_class"],
-            )  # fmt: skip
+            family = _family(declared.QUOTA)
             for kind, amounts in (
                 ("total", quota["total"]),
                 ("shared", quota["shared"]),
@@ -100,17 +85,8 @@ class _OfService(Collector):
             yield family
 
     def _managers(self) -> Iterator[Metric]:
-        status = GaugeMetricFamily(
-            "synergy_manager_status", "1 for the status a manager is in.",
-            labels=["manager", "status"],
-        )  # fmt: skip
-        runs = CounterMetricFamily("synergy_manager_runs", "Runs of a manager.", labels=["manager"])
-        failures = CounterMetricFamily(
-            "synergy_manager_failures", "Failed runs of a manager.", labels=["manager"]
-        )
-        lag_s = GaugeMetricFamily(
-            "synergy_manager_lag_seconds", "How late a run of a manager is.", labels=["manager"]
-        )
+        status, lag_s = _family(declared.MANAGER_STATUS), _family(declared.MANAGER_LAG)
+        runs, failures = _family(declared.MANAGER_RUNS), _family(declared.MANAGER_FAILURES)
         for one in self._services.host.managers():
             lag_s.add_metric([one["name"]], one["lag_s"])
             for name in _STATUSES:
@@ -123,74 +99,57 @@ class _OfService(Collector):
         shown = _known(self._services.notifications.show)
         if shown is None or not shown["active"]:
             return
-        yield GaugeMetricFamily(
-            "synergy_notifications_waiting", "Entries of the ledger that are not sent yet.",
-            value=shown["waiting"],
-        )  # fmt: skip
-        yield GaugeMetricFamily(
-            "synergy_notifications_lag_seconds", "Age of the oldest entry that is not sent yet.",
-            value=shown["lag_s"],
-        )  # fmt: skip
-        yield CounterMetricFamily(
-            "synergy_notifications_sent", "Notifications that were sent.", value=shown["sent"]
-        )
-        yield CounterMetricFamily(
-            "synergy_notifications_dropped", "Notifications that were never sent.",
-            value=shown["dropped"],
-        )  # fmt: skip
-        yield CounterMetricFamily(
-            "synergy_notifications_not_posted", "Notifications that the webhook did not take.",
-            value=shown["not_posted"],
-        )  # fmt: skip
+        yield _single(declared.NOTIFICATIONS_WAITING, shown["waiting"])
+        yield _single(declared.NOTIFICATIONS_LAG, shown["lag_s"])
+        yield _single(declared.NOTIFICATIONS_SENT, shown["sent"])
+        yield _single(declared.NOTIFICATIONS_DROPPED, shown["dropped"])
+        yield _single(declared.NOTIFICATIONS_NOT_POSTED, shown["not_posted"])
 
     def _ending(self) -> Iterator[Metric]:
         """Yield what an operator is to be woken for: nothing ends, or something is lost."""
         expiry, lost = _known(self._services.expiry.show), _known(self._services.nova.lost_builds)
         if expiry is not None:
-            suspended = GaugeMetricFamily(
-                "synergy_expiry_suspended", "1 while no server is ended, by the reason.",
-                labels=["reason"],
-            )  # fmt: skip
-            for reason in ("clock", "most_per_pass"):
-                suspended.add_metric([reason], float(expiry["reason"] == reason))
-            yield suspended
-            yield GaugeMetricFamily(
-                "synergy_clock_off_seconds",
-                "By how much the wall clock is ahead of the time that Synergy goes by.",
-                value=expiry["clock"]["off_s"],
-            )
-            yield GaugeMetricFamily(
-                "synergy_expiry_due",
-                "Servers whose lifetime is over and that are not being ended.",
-                value=expiry["due"],
-            )
-            yield GaugeMetricFamily(
-                "synergy_expiry_expiring", "Servers that are being ended.", value=expiry["expiring"]
-            )
-            yield GaugeMetricFamily(
-                "synergy_expiry_refused", "Servers that Nova refuses to end.",
-                value=len(expiry["refused"]),
-            )  # fmt: skip
+            reasons = ("clock", "most_per_pass")
+            stopped = {reason: int(expiry["reason"] == reason) for reason in reasons}
+            yield _by(declared.EXPIRY_SUSPENDED, stopped)
+            yield _single(declared.CLOCK_OFF, expiry["clock"]["off_s"])
+            yield _single(declared.EXPIRY_DUE, expiry["due"])
+            yield _single(declared.EXPIRY_EXPIRING, expiry["expiring"])
+            yield _single(declared.EXPIRY_REFUSED, len(expiry["refused"]))
         if lost is not None:
-            yield GaugeMetricFamily(
-                "synergy_lost_builds", "Requests that the conductor has and nothing is heard of.",
-                value=len(lost),
-            )  # fmt: skip
+            yield _single(declared.LOST_BUILDS, len(lost))
 
     def _round(self) -> Iterator[Metric]:
         found = _known(self._services.scheduler.latest_round)
         if found is None:
             return
-        waiting = GaugeMetricFamily(
-            "synergy_waiting", "Queued requests by the reason why they wait.", labels=["reason"]
-        )
-        for reason, count in sorted(found["reasons"].items()):
-            waiting.add_metric([reason], count)
-        yield waiting
-        for name in ("rounds", "dispatched", "conflicts"):
-            yield CounterMetricFamily(
-                f"synergy_scheduler_{name}", f"The scheduler's {name}.", value=found[name]
-            )
+        yield _by(declared.WAITING, found["reasons"])
+        yield _single(declared.ROUNDS, found["rounds"])
+        yield _single(declared.DISPATCHED, found["dispatched"])
+        yield _single(declared.CONFLICTS, found["conflicts"])
+
+
+Family = GaugeMetricFamily | CounterMetricFamily
+
+
+def _family(metric: DeclaredMetric) -> Family:
+    kind = CounterMetricFamily if metric.kind is MetricKind.COUNTER else GaugeMetricFamily
+    return kind(metric.name, metric.help, labels=metric.labels)
+
+
+def _single(metric: DeclaredMetric, value: float) -> Family:
+    """Return a metric without labels."""
+    family = _family(metric)
+    family.add_metric([], value)
+    return family
+
+
+def _by(metric: DeclaredMetric, values: Mapping[str, int]) -> Family:
+    """Return a metric of one label, by its values."""
+    family = _family(metric)
+    for label, value in sorted(values.items()):
+        family.add_metric([label], value)
+    return family
 
 
 def _known(ask: Callable[[], T]) -> T | None:

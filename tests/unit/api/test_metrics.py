@@ -1,0 +1,127 @@
+"""Metrics, alerts and board speak of the same names and labels."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+from prometheus_client.parser import text_string_to_metric_families
+
+from synergy.core.declared.metrics import METRICS
+from tests.builders import world
+from tests.served import Api
+
+ROOT = Path(__file__).parents[3]
+BOARD = json.loads((ROOT / "etc" / "synergy" / "grafana.json").read_text())
+RULES = [
+    rule
+    for group in yaml.safe_load((ROOT / "etc" / "synergy" / "alerts.yaml").read_text())["groups"]
+    for rule in group["rules"]
+]
+LABELS = {series: set(metric.labels) for metric in METRICS for series in metric.series()}
+OF_PROMETHEUS = {"instance", "job", "le"}  # labels that it adds
+VARIABLES = {f"${one['name']}" for one in BOARD["templating"]["list"]}
+PANELS = [one for one in BOARD["panels"] if one["type"] != "row"]
+EXPRESSIONS = [
+    *[pytest.param(rule["expr"], id=rule["alert"]) for rule in RULES],
+    *[
+        pytest.param(target["expr"], id=f"{panel['title']} {target['refId']}")
+        for panel in PANELS
+        for target in panel["targets"]
+    ],
+    *[
+        pytest.param(one["query"], id=one["name"])
+        for one in BOARD["templating"]["list"]
+        if one["type"] == "query"
+    ],
+]
+
+
+def test_what_is_exposed_is_what_is_declared():
+    with world() as made:
+        made.add("A", default_quota="shared")
+        made.run(1)
+        made.create(project="A", count=3)
+        made.run(20)
+        api = Api(made).as_admin()
+        api.get("/v1/managers")
+        text = api.raw_text("/metrics")
+    found = {family.name: family for family in text_string_to_metric_families(text)}
+    ours = {name: one for name, one in found.items() if not name.endswith("_created")}
+    # A world has no archive and sends nothing, and what nobody knows is left out.
+    unknown = ("synergy_quarantine", "synergy_notifications")
+    filled = [one for one in METRICS if not one.name.startswith(unknown)]
+    assert set(ours) == {one.name for one in filled}
+    for metric in filled:
+        family = ours[metric.name]
+        assert (family.type, family.documentation) == (metric.kind, metric.help)
+        for sample in family.samples:
+            if sample.name in metric.series():
+                assert set(sample.labels) - {"le"} == set(metric.labels)
+
+
+@pytest.mark.parametrize("expression", EXPRESSIONS)
+def test_an_alert_or_a_panel_asks_for_what_there_is(expression):
+    named = re.findall(r"\bsynergy_\w+", expression)
+    assert set(named) <= set(LABELS)
+    assert named or "up{" in expression
+    for series, selected in re.findall(r"\b(synergy_\w+)\{([^}]*)\}", expression):
+        assert set(re.findall(r"(\w+)=", selected)) <= LABELS[series] | OF_PROMETHEUS
+    known = set().union(OF_PROMETHEUS, *(LABELS[one] for one in named))
+    for grouped in re.findall(r"\b(?:by|on|without) \(([^)]*)\)", expression):
+        assert {one.strip() for one in grouped.split(",")} <= known
+    assert set(re.findall(r"\$\w+", expression)) <= VARIABLES
+
+
+@pytest.mark.parametrize(
+    ("metric", "label", "values"),
+    [
+        ("synergy_manager_status", "status", "DEGRADED|STALLED|ERROR|RUNNING"),
+        ("synergy_quota", "kind", "shortfall|shared|shared_used|shared_free|lent|total"),
+        ("synergy_requests", "state", "QUEUED|HELD|DISPATCHING|BUILDING|ACTIVE|EXPIRING"),
+    ],
+)
+def test_the_values_of_labels_that_are_asked_for_exist(metric, label, values):
+    pattern = re.compile(metric + r"\{[^}]*" + label + r'=~?"([^"$]*)"')
+    asked = {
+        value
+        for one in EXPRESSIONS
+        for found in pattern.findall(one.values[0])
+        for value in found.split("|")
+    }
+    assert asked
+    assert asked <= set(values.split("|"))
+
+
+def test_each_alert_says_how_bad_it_is_and_what_to_do():
+    assert len({rule["alert"] for rule in RULES}) == len(RULES) > 10
+    for rule in RULES:
+        assert rule["labels"]["severity"] in ("critical", "warning")
+        assert rule["annotations"]["summary"].endswith(".")
+        assert rule["annotations"]["action"]
+        assert set(rule) <= {"alert", "expr", "for", "labels", "annotations"}
+
+
+def test_the_board_can_be_imported_and_its_panels_do_not_overlap():
+    assert {"title", "uid", "schemaVersion", "panels", "templating"} <= set(BOARD)
+    ids = [one["id"] for one in BOARD["panels"]]
+    assert len(set(ids)) == len(ids)
+    cells = [
+        (x, y)
+        for one in BOARD["panels"]
+        for x in range(one["gridPos"]["x"], one["gridPos"]["x"] + one["gridPos"]["w"])
+        for y in range(one["gridPos"]["y"], one["gridPos"]["y"] + one["gridPos"]["h"])
+    ]
+    assert len(set(cells)) == len(cells)
+    assert all(0 <= x < 24 for x, _ in cells)
+    for panel in PANELS:
+        assert panel["datasource"]["uid"] == "${datasource}"
+        assert panel["description"].endswith(".")
+        refs = [target["refId"] for target in panel["targets"]]
+        assert len(set(refs)) == len(refs) > 0
+
+
+def test_every_metric_that_is_declared_is_shown_or_alerted_on():
+    used = {name for one in EXPRESSIONS for name in re.findall(r"\bsynergy_\w+", one.values[0])}
+    assert {one.name for one in METRICS if not used & set(one.series())} == set()
