@@ -11,7 +11,7 @@ BESIDE ?= -n auto --dist loadfile
 
 SHELL_FILES := devstack/settings devstack/override-defaults devstack/plugin.sh devstack/lib/synergy tests/unit/devstack_functions.sh
 
-.PHONY: all alerts demo test test-slow functional cover openstack endurance openstack-down lint bench soak doc sample notes wheel release constraints clean
+.PHONY: all alerts demo test test-slow functional cover openstack endurance openstack-down lint bench soak lint-deploy doc sample notes wheel release constraints clean
 all: lint test
 
 # A folder and a Python with its venv module are all that is needed; Debian splits the module off.
@@ -79,6 +79,21 @@ build/promtool/usr/bin/promtool:
 alerts: $(PROMTOOL)
 	$(PROMTOOL) check rules etc/synergy/alerts.yaml
 	$(PROMTOOL) test rules tests/data/alerts_test.yaml
+
+# Units, containers and the role of Kolla-Ansible, by the tools of their fields, which share no
+# environment with Synergy.
+DEPLOY := build/lint-deploy
+$(DEPLOY)/.installed: contrib/requirements-lint.txt | $(BIN)/python
+	@echo "Installing ansible-lint and hadolint into $(DEPLOY)"
+	@$(PYTHON) -m venv $(DEPLOY)
+	@$(DEPLOY)/bin/pip install --quiet --disable-pip-version-check -r contrib/requirements-lint.txt
+	@touch $@
+
+lint-deploy: $(DEPLOY)/.installed
+	$(DEPLOY)/bin/hadolint contrib/container/Containerfile contrib/kolla/Containerfile
+	cd contrib/kolla && PATH=$(CURDIR)/$(DEPLOY)/bin:$$PATH ansible-lint --offline -q synergy.yml roles
+	PATH=$(CURDIR)/$(DEPLOY)/bin:$$PATH ANSIBLE_LIBRARY=tests/data/kolla/library ANSIBLE_ROLES_PATH=contrib/kolla/roles:tests/data/kolla/roles \
+	  ansible-playbook -i localhost, --syntax-check contrib/kolla/synergy.yml
 
 bench: $(VENV)/.installed
 	@for script in $(filter-out benchmarks/bench_soak.py,$(wildcard benchmarks/bench_*.py)); do $(BIN)/python $$script || exit 1; done

@@ -1,0 +1,1 @@
+"""Stands in for the module kolla_toolbox of Kolla-Ansible in a check of syntax."""

@@ -1,0 +1,1 @@
+"""Stands in for the module merge_configs of Kolla-Ansible in a check of syntax."""
