@@ -9,8 +9,6 @@ import signal
 import sys
 from importlib import import_module
 
-from synergy.packages import missing_package, version
-
 _BY_SIGNAL = 128  # a shell's exit code of a command ended by a signal is this plus the signal
 
 
@@ -41,6 +39,8 @@ def run(name: str, module: str) -> int:
             setattr(sys, stream, open(os.devnull, "w"))  # noqa: SIM115, PTH123
     try:
         if sys.argv[1:] == ["--version"]:  # before anything large is imported
+            from synergy.packages import version
+
             sys.stdout.write(f"{name} {version()}\n")
             code = 0
         else:
@@ -54,6 +54,8 @@ def run(name: str, module: str) -> int:
     except ModuleNotFoundError as error:
         if (error.name or "synergy").partition(".")[0] == "synergy":
             raise
+        from synergy.packages import missing_package
+
         sys.stderr.write(f"{name}: {missing_package(error)}\n")
         return 1
     except OSError as error:

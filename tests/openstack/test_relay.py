@@ -10,6 +10,7 @@ from collections.abc import Collection, Iterator
 from typing import Any
 from urllib.parse import urlsplit
 
+import kombu
 import pytest
 from kombu.connection import Connection
 

@@ -35,7 +35,7 @@ def imported_by(*argv, **environment):
     """Return the packages that a command line imports, and what it prints before."""
     code = (
         "import sys, json\nfrom synergy.cli.main import main\n"
-        f"code = main({list(argv)!r})\n"
+        f"try:\n    main({list(argv)!r})\nexcept SystemExit:\n    pass\n"  # so does help end
         "print('\\n' + json.dumps(sorted({name.partition('.')[0] for name in sys.modules})))"
     )
     done = started(code, **environment)
@@ -65,7 +65,8 @@ def test_a_command_without_a_cloud_does_without_openstacksdk_and_the_service():
 
 
 def test_the_modules_of_a_client_never_import_what_only_the_service_has():
-    modules = sorted({entry.module for _, entry in Commands() if "synergy.cli" in str(entry)})
+    found = {entry.module for _, entry in Commands()}
+    modules = sorted(name for name in found if name.startswith("synergy.cli."))
     done = started(
         "import sys, json\n"
         + "".join(f"import {name}\n" for name in [*modules, "synergy.cli.plugin", "synergy.client"])
