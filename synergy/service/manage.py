@@ -27,7 +27,7 @@ from synergy.db.reseal import count_sealed, reseal
 from synergy.db.vault import Vault
 from synergy.drivers.clock import SystemClock
 from synergy.ports import Finding
-from synergy.service import archive_commands
+from synergy.service import archive_commands, from_2
 from synergy.service.main import (
     check,
     check_database,
@@ -331,6 +331,7 @@ def _add_actions(subparsers: Any) -> None:
         help="Do not create and delete an empty host aggregate to follow the messages of nova-api.",
     )  # fmt: skip
     doctor.add_argument("-f", "--format", choices=["text", "json"], default="text")
+    from_2.add_action(subparsers)
 
 
 def run(argv: Sequence[str]) -> int:
