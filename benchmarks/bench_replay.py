@@ -12,6 +12,7 @@ import sys
 import time
 from bisect import insort
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
@@ -109,8 +110,8 @@ def measure(workload: Workload, processors: int) -> Figures:
         starts: Mapping[int, float] = plain(jobs, processors, passing=passing)
         same = [one.start_s for one in replayed(policy, "submit").records]
         assert same == [starts[place] for place in range(len(jobs))], f"{policy}: starts differ"
-        plain_s = best_s(lambda passing=passing: plain(jobs, processors, passing=passing))
-        core_s = best_s(lambda policy=policy: replayed(policy, "submit"))
+        plain_s = best_s(partial(plain, jobs, processors, passing=passing))
+        core_s = best_s(partial(replayed, policy, "submit"))
         found[policy.value] = {"plain_s": plain_s, "core_s": core_s, "ratio": core_s / plain_s}
     core_s = best_s(lambda: replayed("easy", "multifactor"))
     plain_s = found["easy"]["plain_s"]

@@ -3,6 +3,7 @@ need a real OpenStack; `make openstack` brings it up."""
 
 import logging
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from hypothesis import settings
@@ -66,7 +67,7 @@ def connect(lab: Lab) -> Iterator[Connect]:
 
 
 @pytest.fixture(scope="session")
-def nova(lab):
+def nova(lab: Lab) -> Any:
     """The client of Nova that the service opens."""
     from synergy.drivers.openstack import nova_client, session
 

@@ -5,8 +5,8 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from typing import Any
 
-import kombu
 import pytest
+from kombu.connection import Connection as Broker
 
 from lab import configuration
 from lab.steps import Lab
@@ -196,23 +196,25 @@ def test_other_operations_pass(
         admin.compute.delete_aggregate(aggregate.id)
 
 
-def test_events_for_computes_do_not_pass_the_edge(start, alice, connect, on_edge):
+def test_events_for_computes_do_not_pass_the_edge(
+    start: Callable[..., NovaRpc], alice: User, connect: Connect, on_edge: Lab
+) -> None:
     start("nobody")
     server = alice.create()
     alice.until(server.id, "ACTIVE")
     with ExitStack() as opened:
-        listening = {}
+        listening: dict[str, tuple[Any, str, set[str]]] = {}
         for vhost in ("edge", "core"):
             url = configuration.broker(on_edge.settings, vhost).replace("rabbit:", "pyamqp:")
-            channel = opened.enter_context(kombu.Connection(url)).channel()
+            channel = opened.enter_context(Broker(url)).channel()
             queue = channel.queue_declare("", exclusive=True, auto_delete=True).queue
             channel.queue_bind(queue, "nova", "#")
             listening[vhost] = (channel, queue, set())
 
-        def methods_on(vhost):
+        def methods_on(vhost: str) -> set[str]:
             channel, queue, found = listening[vhost]
             while (message := channel.basic_get(queue, no_ack=True)) is not None:
-                found.add(envelope.open_body(body_of(message)).message.get("method"))
+                found.add(str(envelope.open_body(body_of(message)).message.get("method")))
             return found
 
         event = {"name": "volume-extended", "server_uuid": server.id, "tag": "a-volume"}

@@ -10,9 +10,9 @@ from collections.abc import Collection, Iterator
 from typing import Any
 from urllib.parse import urlsplit
 
-import kombu
 import pytest
 from kombu.connection import Connection
+from kombu.entity import Exchange, Queue
 
 from lab import configuration
 from lab.steps import Lab
@@ -463,14 +463,16 @@ def test_a_broker_that_cannot_be_used_is_told_and_tried_again(
         relay.close()
 
 
-def test_what_nova_api_tells_all_schedulers_while_synergy_is_away_comes_when_it_is_back(sides):
-    schedulers = kombu.Exchange("scheduler_fanout", "fanout", durable=False, auto_delete=True)
+def test_what_nova_api_tells_all_schedulers_while_synergy_is_away_comes_when_it_is_back(
+    sides: Sides,
+) -> None:
+    schedulers = Exchange("scheduler_fanout", "fanout", durable=False, auto_delete=True)
     sides.relay().close()
     with (
-        kombu.Connection(sides.edge_url.replace("rabbit:", "pyamqp:")) as edge,
-        kombu.Connection(sides.core_url.replace("rabbit:", "pyamqp:")) as core,
+        Connection(sides.edge_url.replace("rabbit:", "pyamqp:")) as edge,
+        Connection(sides.core_url.replace("rabbit:", "pyamqp:")) as core,
     ):
-        scheduler = kombu.Queue("", schedulers, exclusive=True, auto_delete=True)(core.channel())
+        scheduler = Queue("", schedulers, exclusive=True, auto_delete=True)(core.channel())
         scheduler.declare()
         for number in range(3):
             edge.Producer().publish(
