@@ -7,7 +7,7 @@ import json
 import threading
 import time
 from collections.abc import Collection, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import pytest
@@ -25,14 +25,16 @@ from synergy.ports import Delivery
 from tests.builders import NOON, rid
 from tests.messages import CONTEXT, SURROGATE, build_message, change_message, enveloped, replaced
 from tests.openstack.gate import Gate
-from tests.openstack.peers import Sides
 from tests.patience import until
+
+if TYPE_CHECKING:
+    from tests.openstack.peers import Sides
 
 pytestmark = [pytest.mark.openstack, pytest.mark.filterwarnings("ignore")]
 
 
 @pytest.fixture
-def sides(lab: Lab) -> Iterator[Sides]:
+def sides(lab: Lab) -> "Iterator[Sides]":
     from tests.openstack.peers import Sides
 
     made = Sides(lab)
@@ -56,7 +58,7 @@ def next_of(queue: Any) -> Any:
     return until(lambda: queue.get(no_ack=True))
 
 
-def test_requests_of_managed_projects_are_taken_and_all_others_pass(sides: Sides) -> None:
+def test_requests_of_managed_projects_are_taken_and_all_others_pass(sides: "Sides") -> None:
     sides.serve()
     relay = sides.relay()
     relay.manage(frozenset({"managed"}))
@@ -72,7 +74,7 @@ def test_requests_of_managed_projects_are_taken_and_all_others_pass(sides: Sides
 
 
 def test_no_odd_message_ends_a_connection_or_stops_those_behind_it(
-    sides: Sides, caplog: pytest.LogCaptureFixture
+    sides: "Sides", caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("WARNING")
     relay = sides.relay(prefetch=1000)
@@ -112,7 +114,7 @@ def test_no_odd_message_ends_a_connection_or_stops_those_behind_it(
 
 
 def test_no_odd_answer_ends_the_connection_of_answers(
-    sides: Sides, caplog: pytest.LogCaptureFixture
+    sides: "Sides", caplog: pytest.LogCaptureFixture
 ) -> None:
     sides.serve()
     relay = sides.relay()
@@ -128,7 +130,7 @@ def test_no_odd_answer_ends_the_connection_of_answers(
     assert not [r for r in caplog.records if "reconnecting in" in r.getMessage()]
 
 
-def test_what_is_handed_over_reaches_the_conductor_as_it_is(sides: Sides) -> None:
+def test_what_is_handed_over_reaches_the_conductor_as_it_is(sides: "Sides") -> None:
     sides.serve()
     relay = sides.relay()
     relay.manage(frozenset({"managed"}))
@@ -141,7 +143,7 @@ def test_what_is_handed_over_reaches_the_conductor_as_it_is(sides: Sides) -> Non
     assert {token for token, _ in sides.conductor.got} == {"a-token"}
 
 
-def test_casts_and_calls_pass_with_answers_and_errors(sides: Sides) -> None:
+def test_casts_and_calls_pass_with_answers_and_errors(sides: "Sides") -> None:
     sides.serve()
     relay = sides.relay()
     relay.manage(frozenset({"managed"}))
@@ -158,7 +160,7 @@ def test_casts_and_calls_pass_with_answers_and_errors(sides: Sides) -> None:
         api.call(context, "fail")
 
 
-def test_calls_of_several_callers_at_once_get_their_own_answers(sides: Sides) -> None:
+def test_calls_of_several_callers_at_once_get_their_own_answers(sides: "Sides") -> None:
     sides.serve()
     sides.relay()
     answers = {}
@@ -174,7 +176,7 @@ def test_calls_of_several_callers_at_once_get_their_own_answers(sides: Sides) ->
     assert answers == {number: 2 * number for number in range(12)}
 
 
-def test_what_was_not_acknowledged_comes_again_after_a_crash(sides: Sides) -> None:
+def test_what_was_not_acknowledged_comes_again_after_a_crash(sides: "Sides") -> None:
     relay = sides.relay()
     relay.manage(frozenset({"managed"}))
     (server,) = sides.create()
@@ -194,13 +196,13 @@ def test_what_was_not_acknowledged_comes_again_after_a_crash(sides: Sides) -> No
     assert last.fetch(limit=10) == []
 
 
-def waiting(sides: Sides, queue: str, which: str = "messages") -> int:
+def waiting(sides: "Sides", queue: str, which: str = "messages") -> int:
     """Messages of a queue on the edge, unacknowledged ones included."""
     listed = sides.lab._rabbitmqctl("list_queues", "-p", sides.names[0], "name", which)
     return next(int(line.split()[1]) for line in listed.splitlines() if line.split()[0] == queue)
 
 
-def test_a_request_waits_in_its_queue_while_the_relay_is_away(sides: Sides) -> None:
+def test_a_request_waits_in_its_queue_while_the_relay_is_away(sides: "Sides") -> None:
     sides.relay().close()
     sides.serve()
     (server,) = sides.create("other")
@@ -210,7 +212,7 @@ def test_a_request_waits_in_its_queue_while_the_relay_is_away(sides: Sides) -> N
 
 
 def test_without_a_conductor_nothing_is_handed_over_and_nothing_relayed_is_lost(
-    sides: Sides,
+    sides: "Sides",
 ) -> None:
     relay = sides.relay()
     relay.manage(frozenset({"managed"}))
@@ -226,7 +228,7 @@ def test_without_a_conductor_nothing_is_handed_over_and_nothing_relayed_is_lost(
     until(lambda: len(sides.built()) == 2)
 
 
-def test_what_cannot_be_relayed_stays_with_the_relay_and_keeps_its_order(sides: Sides) -> None:
+def test_what_cannot_be_relayed_stays_with_the_relay_and_keeps_its_order(sides: "Sides") -> None:
     sides.relay()
     for number in range(5):
         sides.publish(str(number))
@@ -240,7 +242,7 @@ def test_what_cannot_be_relayed_stays_with_the_relay_and_keeps_its_order(sides: 
         assert bound.get() is None
 
 
-def test_a_build_request_delivered_again_is_relayed_if_nova_never_got_it(sides: Sides) -> None:
+def test_a_build_request_delivered_again_is_relayed_if_nova_never_got_it(sides: "Sides") -> None:
     sides.relay().close()
     (server,) = sides.create("other")
     sides.crash_on()
@@ -257,7 +259,7 @@ def test_a_build_request_delivered_again_is_relayed_if_nova_never_got_it(sides: 
     until(lambda: waiting(sides, "conductor") == 0)
 
 
-def test_a_build_request_delivered_again_is_not_relayed_if_nova_got_it(sides: Sides) -> None:
+def test_a_build_request_delivered_again_is_not_relayed_if_nova_got_it(sides: "Sides") -> None:
     sides.relay().close()
     sides.create("other")
     sides.crash_on()
@@ -268,7 +270,7 @@ def test_a_build_request_delivered_again_is_not_relayed_if_nova_got_it(sides: Si
     until(lambda: sides.built() == [later])
 
 
-def test_a_build_request_delivered_again_waits_until_nova_answers(sides: Sides) -> None:
+def test_a_build_request_delivered_again_waits_until_nova_answers(sides: "Sides") -> None:
     sides.relay().close()
     (server,) = sides.create("other")
     sides.crash_on()
@@ -286,7 +288,9 @@ def test_a_build_request_delivered_again_waits_until_nova_answers(sides: Sides) 
     assert answers == []
 
 
-def test_a_build_request_delivered_again_waits_while_a_copy_may_be_under_way(sides: Sides) -> None:
+def test_a_build_request_delivered_again_waits_while_a_copy_may_be_under_way(
+    sides: "Sides",
+) -> None:
     sides.relay().close()
     sides.create("other")
     sides.crash_on()
@@ -306,14 +310,14 @@ def test_a_build_request_delivered_again_waits_while_a_copy_may_be_under_way(sid
 
 
 @pytest.fixture
-def gate(sides: Sides) -> Iterator[Gate]:
+def gate(sides: "Sides") -> Iterator[Gate]:
     """A gate before the core's broker."""
     made = Gate(sides.core_url)
     yield made
     made.close()
 
 
-def relaying(sides: Sides, gate: Gate, **options: Any) -> tuple[Any, Relay]:
+def relaying(sides: "Sides", gate: Gate, **options: Any) -> tuple[Any, Relay]:
     """Return nova-api and a relay that has its connection through the gate."""
     sides.serve()
     relay, api = sides.relay(core_url=gate.url, **options), sides.api()
@@ -323,7 +327,7 @@ def relaying(sides: Sides, gate: Gate, **options: Any) -> tuple[Any, Relay]:
 
 
 def test_what_is_relayed_waits_for_no_confirmation_and_is_acknowledged_after_it(
-    sides: Sides, gate: Gate
+    sides: "Sides", gate: Gate
 ) -> None:
     api, _ = relaying(sides, gate)
     gate.from_broker.clear()
@@ -336,7 +340,7 @@ def test_what_is_relayed_waits_for_no_confirmation_and_is_acknowledged_after_it(
     assert sorted(args["number"] for _, args in sides.conductor.got) == list(range(30))
 
 
-def test_what_the_broker_never_confirms_is_relayed_again(sides: Sides, gate: Gate) -> None:
+def test_what_the_broker_never_confirms_is_relayed_again(sides: "Sides", gate: Gate) -> None:
     sides.relay(core_url=gate.url)
     with sides.queue_on_core() as bound:
         sides.publish("first")
@@ -352,7 +356,7 @@ def test_what_the_broker_never_confirms_is_relayed_again(sides: Sides, gate: Gat
 
 
 def test_a_confirmation_of_before_a_lost_connection_acknowledges_nothing(
-    sides: Sides, gate: Gate
+    sides: "Sides", gate: Gate
 ) -> None:
     api, relay = relaying(sides, gate, prefetch=3)
     relay.manage(frozenset({"managed"}))
@@ -372,7 +376,7 @@ def test_a_confirmation_of_before_a_lost_connection_acknowledges_nothing(
     assert relay._edge.connection_error == ""
 
 
-def test_no_more_are_taken_than_may_be_unacknowledged(sides: Sides) -> None:
+def test_no_more_are_taken_than_may_be_unacknowledged(sides: "Sides") -> None:
     relay = sides.relay(prefetch=5)
     relay.manage(frozenset({"managed"}))
     for _ in range(12):
@@ -386,7 +390,7 @@ def test_no_more_are_taken_than_may_be_unacknowledged(sides: Sides) -> None:
 
 
 @pytest.mark.parametrize("body", [b"nonsense", b"{}", b"[1]", b'{"oslo.message": "5"}'])
-def test_a_message_that_is_no_request_is_passed_on_as_it_is(sides: Sides, body: bytes) -> None:
+def test_a_message_that_is_no_request_is_passed_on_as_it_is(sides: "Sides", body: bytes) -> None:
     sides.relay()
     with sides.queue_on_core() as bound:
         sides.publish(body)
@@ -394,7 +398,7 @@ def test_a_message_that_is_no_request_is_passed_on_as_it_is(sides: Sides, body: 
         assert found.body == body.decode() or found.body == body
 
 
-def test_a_call_keeps_its_expiration(sides: Sides) -> None:
+def test_a_call_keeps_its_expiration(sides: "Sides") -> None:
     sides.relay()
     message = {"method": "m", "_msg_id": "1", "_reply_q": "reply_x", "args": {}}
     with sides.queue_on_core() as bound:
@@ -409,7 +413,7 @@ def test_a_call_keeps_its_expiration(sides: Sides) -> None:
 
 @pytest.mark.parametrize(("ballast", "fits"), [(8_000_000, True), (10_000_000, False)])
 def test_a_message_of_8_mb_is_handed_over_whole_and_a_larger_one_is_set_aside(
-    sides: Sides, ballast: int, fits: bool
+    sides: "Sides", ballast: int, fits: bool
 ) -> None:
     relay = sides.relay()
     relay.manage(frozenset({"managed"}))
@@ -464,7 +468,7 @@ def test_a_broker_that_cannot_be_used_is_told_and_tried_again(
 
 
 def test_what_nova_api_tells_all_schedulers_while_synergy_is_away_comes_when_it_is_back(
-    sides: Sides,
+    sides: "Sides",
 ) -> None:
     schedulers = Exchange("scheduler_fanout", "fanout", durable=False, auto_delete=True)
     sides.relay().close()
