@@ -224,7 +224,7 @@ class ExpiryManager(Manager):
         self._due_at = None
         self._shown.left = True
 
-    @every(600.0)
+    @every(600.0, when=lambda self: self._conf.show_end)
     def show_every_end(self) -> float | None:
         """Look for servers whose metadata shows another end than they have."""
         self._shown.left = True
