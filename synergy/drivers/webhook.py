@@ -196,8 +196,8 @@ class WithWebhook:
             return type(error).__name__
         return "" if 200 <= status < 300 else f"it answers {status}"
 
-    def _drop(self, why: str) -> None:
+    def _drop(self, error: str) -> None:
         self._dropped += 1
-        if why != self._last_error:
-            LOG.error("notifications are not posted to the webhook, and dropped: %s", why)
-        self._last_error = why
+        if error != self._last_error:
+            LOG.error("notifications are not posted to the webhook, and dropped: %s", error)
+        self._last_error = error

@@ -215,7 +215,7 @@ def test_who_rests_because_the_database_was_locked_runs_again_when_it_is_free(op
     other = sqlite3.connect(opened.path, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
     supervisor = opened.host._workers["writing"].supervisor
-    for _ in range(6):
+    for _ in range(8):
         supervisor.run()  # as if it had failed for long: it rests for 15 s
     until(lambda: supervisor.report.failures > 7 and supervisor.report.running_s is None)
     opened.watchdog.check()

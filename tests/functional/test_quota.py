@@ -381,7 +381,7 @@ def test_every_class_is_shown_also_when_nothing_of_it_is_left():
 
 
 def test_150_blocked_classes_that_differ_in_lifetime_starve_nobody():
-    with world(cloud(8)) as made:
+    with world(cloud(8), {"scheduler": {"discipline": "greedy"}}) as made:
         made.add("A", default_quota="shared", **LONG)
         made.add("B", default_quota="shared", **LONG)
         made.run(2)

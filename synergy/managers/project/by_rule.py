@@ -292,11 +292,11 @@ class ByRule:
         except NotFound:
             if one.listed:
                 return  # it was deleted since it was listed: the next look knows
-            gone, able = "it was deleted in Keystone", False
+            gone, ended, able = "it was deleted in Keystone", "was deleted in Keystone", False
         else:
             if not one.listed:
                 raise Conflict("Keystone has it, and does not list it")
-            gone, able = one.why, view.enabled
+            gone, ended, able = one.why, "is disabled in Keystone", view.enabled
         with self._store.writing() as uow:
             project = uow.projects.get(one.project_id)
             waiting = uow.requests.waiting_count(project.project_id)
@@ -308,7 +308,7 @@ class ByRule:
                 uow.commit()
                 project = replace(project, generation=project.generation + 1)
         if waiting:
-            self._wait_for(project, waiting, gone, able=able)
+            self._wait_for(project, waiting, gone, "" if able else f"its project {ended}")
             return
         LOG.warning(
             "project %s is managed no longer: %s; %d of its servers have no end now",
@@ -317,28 +317,28 @@ class ByRule:
         self._handover.give_back(project)
         self._told.pop(one.project_id, None)
 
-    def _wait_for(self, project: Project, waiting: int, why: str, *, able: bool) -> None:
-        """Let what waits start, or end; whoever is gone has it cancelled in any case."""
+    def _wait_for(self, project: Project, waiting: int, why: str, ended: str) -> None:
+        """Let what waits start, or end; whoever is gone has it cancelled in any case.
+
+        ended  what became of the project in Keystone, "" while it can be used
+        """
         self._tell(project.project_id, f"{waiting} of its requests wait ({why})")
-        if able and self._conf.on_leaving == "wait":
+        if not ended and self._conf.on_leaving == "wait":
             return
         with self._store.reading() as uow:
             owners = [one for one in uow.requests.waiting_owners() if one[0] == project.project_id]
-        if able:
-            why = f"its project is managed by Synergy no longer ({why}): ask again"
-        elif self._conf.on_owner_gone == "build":
+        if ended and self._conf.on_owner_gone == "build":
             return
-        else:
-            why = why.replace("it ", "its project ", 1)
-        self._publish(OwnersGone(tuple((*owner, why) for owner in owners)))
+        told = ended or f"its project is managed by Synergy no longer ({why}): ask again"
+        self._publish(OwnersGone(tuple((*owner, told) for owner in owners)))
 
     def _told_of_leaving(self, one: Leaving, error: Exception) -> None:
         self._tell(one.project_id, error_line(error))
 
-    def _tell(self, project_id: str, why: str) -> None:
-        if self._told.get(project_id) != why:
-            self._told[project_id] = why
-            LOG.warning("project %s does not leave yet: %s", project_id, why)
+    def _tell(self, project_id: str, obstacle: str) -> None:
+        if self._told.get(project_id) != obstacle:
+            self._told[project_id] = obstacle
+            LOG.warning("project %s does not leave yet: %s", project_id, obstacle)
 
     # --- what a person is shown -------------------------------------------------------------------
 

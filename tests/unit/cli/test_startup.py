@@ -95,12 +95,12 @@ def test_the_declared_options_are_those_of_openstacksdk():
 def test_a_cloud_is_named_by_an_option_or_by_the_environment(monkeypatch):
     for name in [name for name in os.environ if name.startswith("OS_")]:
         monkeypatch.delenv(name)
-    assert "--os-application-credential-id" not in _flags([])
+    assert "--os-application_credential_id" not in _flags([])
     named = ["--os-auth-type", "v3applicationcredential"]
-    assert "--os-application-credential-id" in _flags(named)
-    assert "--os-application-credential-id" in _flags(["--os_auth_type", named[1]])
+    assert "--os-application_credential_id" in _flags(named)
+    assert "--os-application_credential_id" in _flags(["--os_auth_type", named[1]])
     monkeypatch.setenv("OS_AUTH_TYPE", named[1])
-    assert "--os-application-credential-id" in _flags([])
+    assert "--os-application_credential_id" in _flags([])
 
 
 def _flags(argv):

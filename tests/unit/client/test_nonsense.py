@@ -35,6 +35,10 @@ CALLS = [
 ]
 
 
+# What has no answer that could be wrong, and what shows the rows of another answer as they are.
+BLIND = {(Projects, "remove", 200), (Reports, "ending", 200)}
+
+
 class Stranger:
     """A server that gives one answer to everything."""
 
@@ -63,7 +67,7 @@ def call(api, noun, name):
 @pytest.mark.parametrize("status", [200, 404, 500])
 def test_what_is_not_synergy_is_said_so(noun, name, status):
     api_of = [Api(Stranger(status, content)) for content in NONSENSE]
-    if (noun, name, status) == (Projects, "remove", 200):  # has no answer that could be wrong
+    if (noun, name, status) in BLIND:
         api_of = api_of[:1]
     for api in api_of:
         with pytest.raises(ApiError, match=r"Synergy|half") as caught:

@@ -280,7 +280,7 @@ VIEW = ServerView(
     server_id="s", project_id="p", user_id="u", name="sim-1", flavor="m1.small",
     demand=Resources.of(VCPU=2, MEMORY_MB=512, DISK_GB=6, VGPU=1), status=ServerStatus.ACTIVE,
     created_at=datetime(2026, 11, 26, 12, tzinfo=UTC),
-    launched_at=datetime(2026, 11, 26, 12, 1, tzinfo=UTC), host="fake1",
+    launched_at=datetime(2026, 11, 26, 12, 1, tzinfo=UTC), host="fake1", metadata={"a": "b"},
 )  # fmt: skip
 
 
