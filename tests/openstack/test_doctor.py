@@ -96,7 +96,7 @@ def test_a_key_and_a_database_that_are_not_there_are_told(beside: Beside, tmp_pa
     beside.configure(database={"connection": nowhere, "keys_file": tmp_path / "nowhere"})
     wrong = failed_checks(beside, "--no-probe")
     assert wrong["key"][1].startswith("synergy-manage keys create")
-    assert wrong["database"][1] == "synergy-manage db upgrade"
+    assert wrong["database"][1] == "synergy-manage db sync"
 
 
 def test_a_nova_api_that_does_not_come_through_synergy_and_notifies_nobody_is_told(
