@@ -27,7 +27,7 @@ from synergy.sim.swf import Workload
 
 _EPOCH: Final = datetime(2000, 1, 1, tzinfo=UTC)
 _UNWEIGHTED: Final = Weights(age=0, fairshare=0)
-_SHOW_EVERY: Final = 1000
+_SHOWN: Final = 100  # how often progress is told, in all
 
 
 def run(
@@ -55,6 +55,7 @@ def run(
         _arrivals(records, users, boot_s),
         factors=usages.factors if usages else None,
     )
+    every = max(1, len(records) // _SHOWN)
     for count, leaving in enumerate(timeline.run(), start=1):
         record = records[uuid.UUID(leaving.request_id).int]
         if leaving.quota is None:
@@ -63,7 +64,7 @@ def run(
             _start(record, leaving.at_s, boot_s)
             if usages:
                 usages.hold(users[_owner(record)], record)
-        if count % _SHOW_EVERY == 0:
+        if count % every == 0:
             progress(count, len(records))
     for request_id in timeline.waiting:
         records[uuid.UUID(request_id).int].outcome = Outcome.WAITING
