@@ -140,19 +140,20 @@ class _Reserving(Backfill):
 class Easy(_Reserving):
     """Whoever fits passes, unless it delays one of the first that do not fit (Lifka 1995)."""
 
+    def __init__(self, snapshot: Snapshot, policy: Policy, book: QuotaBook) -> None:
+        super().__init__(snapshot, policy, book)
+        self._left = 0 if snapshot.ends is None else policy.reserve_depth
+
     def passes(self, row: int) -> bool:
         profile = self.profile
-        if profile is not None and self._count < self.policy.reserve_depth:
+        if profile is not None and self._left:
             self.reserve(row, profile)
+            self._left -= 1
         return True
 
     @property
     def reserves_more(self) -> bool:
-        return self.profile is not None and self._count < self.policy.reserve_depth
-
-    @property
-    def _count(self) -> int:
-        return sum(map(len, self.reservations.values()))
+        return self._left > 0
 
     def candidates(self, rows: Ints) -> Bools | None:
         if self._made is None:
@@ -183,7 +184,7 @@ class Conservative(_Reserving):
 
     @property
     def reserves_more(self) -> bool:
-        return self.profile is not None
+        return self.snapshot.ends is not None
 
     def passes(self, row: int) -> bool:
         profile = self.profile

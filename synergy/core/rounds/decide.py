@@ -256,7 +256,7 @@ class _Round:
         present[self.waiting.shape[rows]] = True
         order, fitting = self.order(rows, QuotaKind.SHARED), self._fitting_shapes() & present
         self.stopped.clear()
-        by_priority, failed = True, 0
+        by_priority, failed = True, 0  # `by_priority`: until the reservations are made
         while not self.full and (backfill.reserves_more or fitting.any()):
             row = next(order, None)
             if row is None:
@@ -279,23 +279,23 @@ class _Round:
             failed += 1
             if backfill.reserves_more:
                 order.pass_by()
-            elif by_priority and (ranks := backfill.ranks()) is not None:
-                by_priority = False
+                continue
+            if by_priority and (ranks := backfill.ranks()) is not None:
                 order = Order(self.waiting, rows, self.taken, ranks, lambda at, _: float(ranks[at]))
-            if failed >= _NARROW_AFTER:
-                failed = 0
-                self._narrow(order, rows[fitting[self.waiting.shape[rows]]], rows, backfill)
+            if by_priority or failed >= _NARROW_AFTER:
+                by_priority, failed = False, 0
+                self._narrow(order, rows, fitting, backfill)
 
     def _borrow(self, order: Order, row: int) -> None:
         """Let the request at hand start on the shared quota."""
         self.book.hold_shared(self._leaf(row), self._demand(row))
         self.take(order, row, Outcome.DISPATCH, quota=QuotaKind.SHARED)
 
-    def _narrow(self, order: Order, fitting: Ints, rows: Ints, backfill: Backfill) -> None:
+    def _narrow(self, order: Order, rows: Ints, fitting: Bools, backfill: Backfill) -> None:
         """Leave out, of `rows`, whatever cannot start beside what is reserved: of many that do not
         fit, looking at one after the other would cost more."""
-        if (may := backfill.candidates(fitting)) is not None:
-            order.leave_out(np.setdiff1d(rows, fitting[may], assume_unique=True))
+        if (may := backfill.candidates(rows)) is not None:
+            order.leave_out(rows[~(may & fitting[self.waiting.shape[rows]])])
 
     def _may_ever_borrow(self, either: Bools) -> Bools:
         """Leave those that may use either quota, and could never use the shared one, to wait for
