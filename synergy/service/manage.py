@@ -4,6 +4,7 @@ What it writes is either safe while a service runs, or refused while one runs.
 """
 
 import json
+import logging
 import os
 import sys
 import time
@@ -214,6 +215,8 @@ def _check_write(conf: cfg.ConfigOpts) -> None:
 
 def _check_tokens(conf: cfg.ConfigOpts) -> None:
     """Get a token of Synergy's own user, and validate it as the API validates those of callers."""
+    # What it advises on caches is for the log of the service, not among the findings.
+    logging.getLogger("keystonemiddleware").setLevel(logging.ERROR)
     authentication.check_token(conf, cloud_plugins()[conf.cloud].issue_token(conf))
 
 
