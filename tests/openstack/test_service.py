@@ -164,7 +164,10 @@ def test_a_cancelled_and_a_hopeless_request_show_their_users_why(
     until(lambda: science.states(server.id) == ["QUEUED"])
     science.ask("POST", f"/v1/requests/{server.id}/cancel", {})
     shown = until(lambda: (s := alice.compute.get_server(server.id)).fault and s)
-    assert "Synergy rejected this request: cancelled: cancelled by an operator" in shown.fault["message"]
+    assert (
+        "Synergy rejected this request: cancelled: cancelled by an operator"
+        in shown.fault["message"]
+    )
     wrong = create(alice, metadata={"synergy:ttl_s": "soon"})
     shown = until(lambda: (s := alice.compute.get_server(wrong.id)).fault and s)
     assert "Synergy rejected this request" in shown.fault["message"]
