@@ -11,6 +11,7 @@ about each later one that would. Must not know private quotas, checks, or how th
     conservative  whoever fits passes, unless it delays anybody before it
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from math import inf
 from typing import Final
@@ -25,7 +26,7 @@ from synergy.core.rounds.snapshot import Snapshot
 from synergy.core.shares import Bools, Floats, Ints
 
 
-class Backfill:
+class Backfill(ABC):
     """How a round goes on behind a request that the pool cannot hold; made for one round.
 
     reservations  instants from which members of a class, by row and the oldest first, have what
@@ -42,15 +43,15 @@ class Backfill:
         self.snapshot, self.policy, self.book = snapshot, policy, book
         self.reservations: dict[int, list[float]] = {}
 
+    @abstractmethod
     def passes(self, row: int) -> bool:
         """Count a request of a class that the pool cannot hold; tell whether others may pass it."""
-        raise NotImplementedError
 
     def hinders(self, row: int) -> Reason | None:
         """Return why a request of a class that fits now has to wait all the same."""
         return None
 
-    def starts(self, row: int) -> None:
+    def starts(self, row: int) -> None:  # noqa: B027 - most policies need not know
         """Count a request of a class that starts."""
 
     def candidates(self, rows: Ints) -> Bools | None:
