@@ -25,6 +25,9 @@ from synergy.core.rounds.profile import Profile
 from synergy.core.rounds.snapshot import Snapshot
 from synergy.core.shares import Bools, Floats, Ints
 
+# One for which no known end frees enough must not take the reservation from those behind it.
+_MOST_TRIES: Final = 100
+
 
 class Backfill(ABC):
     """How a round goes on behind a request that the pool cannot hold; made for one round.
@@ -144,17 +147,20 @@ class Easy(_Reserving):
     def __init__(self, snapshot: Snapshot, policy: Policy, book: QuotaBook) -> None:
         super().__init__(snapshot, policy, book)
         self._left = 0 if snapshot.ends is None else policy.reserve_depth
+        self._tries = _MOST_TRIES
 
     def passes(self, row: int) -> bool:
         profile = self.profile
-        if profile is not None and self._left:
-            self.reserve(row, profile)
-            self._left -= 1
+        if profile is not None and self.reserves_more:
+            if self.reserve(row, profile) < inf:
+                self._left -= 1
+            else:
+                self._tries -= 1
         return True
 
     @property
     def reserves_more(self) -> bool:
-        return self._left > 0
+        return self._left > 0 and self._tries > 0
 
     def candidates(self, rows: Ints) -> Bools | None:
         if self._made is None:

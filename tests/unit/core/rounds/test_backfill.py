@@ -74,6 +74,14 @@ def test_as_many_are_reserved_for_as_the_depth_says():
     assert outcomes(jobs, reserve_depth=2)[rid(3)] == "backfill_would_delay"
 
 
+def test_one_that_no_known_end_helps_takes_the_reservation_from_nobody():
+    """5 VCPU never come free, since 2 are held without end; the second starts at 100 s."""
+    held = [Held("u5", shared=Resources.of(VCPU=3)), Held("u6", shared=Resources.of(VCPU=2))]
+    jobs = [(1, kind(5), 9), (2, kind(4), 8), (3, kind(1, ttl_s=101), 1)]
+    told = outcomes(jobs, vcpus=6, held=held)
+    assert told[rid(3)] == "backfill_would_delay"
+
+
 def test_members_of_one_class_are_reserved_for_one_by_one():
     jobs = [(1, kind(3, ttl_s=50), 9), (2, kind(3, ttl_s=50), 8)]
     plan, _ = plan_of(jobs, weights=BY_AGE, discipline=EASY, reserve_depth=2, **HELD)
