@@ -10,10 +10,12 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta
+from functools import cache
 from pathlib import Path
 from typing import Final
 
 from oslo_config import cfg
+from sqlalchemy import Engine as DatabaseEngine
 
 from synergy.core.errors import SynergyError
 from synergy.core.events import Fact
@@ -227,16 +229,32 @@ class SimulationFailed(SynergyError):
 def temporary_store(folder: Path | None = None) -> Iterator[SqlStore]:
     """Create a temporary SQLite store with its own key, and remove it afterwards."""
     with tempfile.TemporaryDirectory(prefix="synergy-", dir=folder) as place:
-        conf = cfg.ConfigOpts()
-        conf.register_opts(DATABASE_OPTIONS, group="database")
-        conf(args=[], project="synergy", default_config_files=[], default_config_dirs=[])
-        conf.set_override("connection", f"sqlite:///{place}/synergy.sqlite", group="database")
-        conf.set_override("sqlite_synchronous", False, group="database")
-        conf.set_override("sqlite_busy_s", 0.1, group="database")  # no other process uses it
-        engine = open_engine(conf.database, create=True)
-        upgrade(engine)
-        store = SqlStore(engine, Vault([new_key()]))
+        file = Path(place, "synergy.sqlite")
+        file.write_bytes(_migrated())
+        store = SqlStore(_opened(file), Vault([new_key()]))
         try:
             yield store
         finally:
             store.close()
+
+
+@cache
+def _migrated() -> bytes:
+    """Return the file of an empty database. The migrations always make the same one, and take far
+    longer than a copy of it."""
+    with tempfile.TemporaryDirectory(prefix="synergy-") as place:
+        file = Path(place, "synergy.sqlite")
+        engine = _opened(file, create=True)
+        upgrade(engine)
+        engine.dispose()  # the last connection moves what lies in the write-ahead log into the file
+        return file.read_bytes()
+
+
+def _opened(file: Path, *, create: bool = False) -> DatabaseEngine:
+    conf = cfg.ConfigOpts()
+    conf.register_opts(DATABASE_OPTIONS, group="database")
+    conf(args=[], project="synergy", default_config_files=[], default_config_dirs=[])
+    conf.set_override("connection", f"sqlite:///{file}", group="database")
+    conf.set_override("sqlite_synchronous", False, group="database")
+    conf.set_override("sqlite_busy_s", 0.1, group="database")  # no other process uses it
+    return open_engine(conf.database, create=create)
