@@ -11,8 +11,8 @@ pass what waits already.
 
 import heapq
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from math import inf
 from typing import Final
 
@@ -71,6 +71,42 @@ class _Server:
     quota: QuotaKind
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Holding:
+    """A server that holds quota when a run begins.
+
+    leaf         row of the quota tree
+    demand       shape (r,), over the resource classes of the tree
+    known_end_s  when its lifetime is over, infinite without end: what a round knows
+    end_s        when it ends in this run, infinite if never; what is over already ends at once
+    """
+
+    leaf: int
+    demand: Ints
+    quota: QuotaKind
+    known_end_s: float
+    end_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LiveState:
+    """What a run begins with, on the timeline's own scale of seconds.
+
+    at_s       the first instant, which gets a round if anything waits
+    waiting    what waits already, in any order; of each, `at_s` is when it was queued
+    holding    what holds quota
+    reserved   by class, the instants from which its members, the oldest first, have what they ask
+               for: see `Snapshot`
+    suspended  associations whose project takes no new servers
+    """
+
+    at_s: float
+    waiting: Sequence[Arrival] = ()
+    holding: Sequence[Holding] = ()
+    reserved: Mapping[RequestClass, Sequence[float]] = field(default_factory=dict)
+    suspended: Collection[int] = ()
+
+
 class Timeline:
     """One run; `tree` has every resource class and every user that arrives."""
 
@@ -80,13 +116,16 @@ class Timeline:
         policy: Policy,
         arrivals: Iterable[Arrival],
         *,
+        begin: LiveState | None = None,
         factors: Factors | None = None,
         on_round: OnRound = lambda _snapshot, _plan: None,
     ) -> None:
-        """Start with an empty queue and nothing held.
+        """Prepare a run.
 
         arrivals  in the order of their instants; of those of one instant, the one with the lowest
                   id goes first
+        begin     what waits and holds quota already; None for an empty queue and nothing held.
+                  What arrives comes at its instant or later
         factors   gives the fair-share factors at an instant; None where they do not count
         on_round  is called with every round
         """
@@ -103,7 +142,7 @@ class Timeline:
         self._waiting: dict[str, Arrival] = {}
         self._demands: Counter[Resources] = Counter()
         self._leaf: Ints = np.zeros(_FIRST_ROWS, dtype=np.int64)
-        self._none_suspended = np.zeros(_FIRST_ROWS, dtype=np.bool_)
+        self._closed = np.zeros(_FIRST_ROWS, dtype=np.bool_)  # whose project takes no new servers
         self._matrix: tuple[Ints, Ints] | None = None  # the queue's own demand, and the tree's
         self._ceilings = Ceilings(tree)
         self._never: dict[int, str] = {}  # classes that can never start, and why
@@ -113,12 +152,17 @@ class Timeline:
         others = (weights.association, weights.fairshare, weights.size, weights.partition)
         self._by_arrival = not (any(others) or weights.qos or weights.tres)
         self._only_shared = True
+        self._suspended = frozenset[int]()
+        self._first_s = inf  # an instant at which nothing has to end or arrive
+        if begin is not None:
+            self._begin(begin)
 
     def run(self) -> Iterator[Leaving]:
         """Yield the requests as they leave the queue, until nothing more happens."""
         while (at_s := self._next_s()) < inf:
-            ended = self._end(at_s)
+            ended = self._end(at_s) or at_s == self._first_s
             arrived = self._arrive(at_s)
+            self._first_s = inf
             if self._may_start(arrived, ended=ended):
                 yield from self._round(at_s)
 
@@ -129,7 +173,22 @@ class Timeline:
 
     def _next_s(self) -> float:
         ends_s = self._ends[0][0] if self._ends else inf
-        return min(ends_s, self._next.at_s) if self._next else ends_s
+        arrives_s = self._next.at_s if self._next else inf
+        return self._first_s if self._first_s < inf else min(ends_s, arrives_s)
+
+    def _begin(self, state: LiveState) -> None:
+        self._first_s, self._suspended = state.at_s, frozenset(state.suspended)
+        for one in state.holding:
+            if one.quota is QuotaKind.SHARED:
+                self._book.hold_shared(one.leaf, one.demand)
+            else:
+                self._book.hold_private(one.leaf, one.demand)
+            self._hold(_Server(one.leaf, one.demand, one.known_end_s, one.quota), one.end_s)
+        for waits in state.waiting:
+            self._put(waits)
+        self._reserved = {
+            self._kinds[kind]: at_s for kind, at_s in state.reserved.items() if kind in self._kinds
+        }
 
     def _end(self, at_s: float) -> bool:
         """End the servers whose time has come; tell whether there were any."""
@@ -148,18 +207,21 @@ class Timeline:
         """Queue what arrives; return what it asks for."""
         asked = []
         while self._next is not None and self._next.at_s <= at_s:
-            one = self._next
-            if one.kind not in self._kinds:
-                self._meet(one.kind)
-            self._refusing |= self._kinds[one.kind] in self._never
-            self._queue.add(self._kinds[one.kind], one.kind, one.request_id, one.at_s)
-            self._waiting[one.request_id] = one
-            self._demands[one.kind.demand] += 1
-            self._by_arrival &= not one.kind.nice
-            self._only_shared &= not one.kind.may_own
-            asked.append(one.kind.demand)
+            self._put(self._next)
+            asked.append(self._next.kind.demand)
             self._next = next(self._arrivals, None)
         return asked
+
+    def _put(self, one: Arrival) -> None:
+        """Put a request into the queue."""
+        if one.kind not in self._kinds:
+            self._meet(one.kind)
+        self._refusing |= self._kinds[one.kind] in self._never
+        self._queue.add(self._kinds[one.kind], one.kind, one.request_id, one.at_s)
+        self._waiting[one.request_id] = one
+        self._demands[one.kind.demand] += 1
+        self._by_arrival &= not one.kind.nice
+        self._only_shared &= not one.kind.may_own
 
     def _may_start(self, arrived: list[Resources], *, ended: bool) -> bool:
         """Tell whether a round could let anything start."""
@@ -199,7 +261,7 @@ class Timeline:
             points=widened(factors.points, width),
             highest_points=factors.highest_points,
             leaf=self._leaf,
-            suspended=self._none_suspended,
+            suspended=self._closed,
             never=self._never,
             book=self._book,
             demand=self._demand_of(waiting),
@@ -228,13 +290,17 @@ class Timeline:
                 known_end_s=at_s + kind.ttl_s if kind.ttl_s > 0 else inf,
                 quota=decision.quota,
             )
-            self._started += 1
-            self._servers[self._started] = server
-            if one.held_s < inf:
-                heapq.heappush(self._ends, (at_s + one.held_s, self._started))
-            if server.quota is QuotaKind.SHARED:
-                self._known.add(server)
+            self._hold(server, at_s + one.held_s)
         return Leaving(one.request_id, at_s, decision.quota)
+
+    def _hold(self, server: _Server, end_s: float) -> None:
+        """Let a server hold until an instant what the book counts already."""
+        self._started += 1
+        self._servers[self._started] = server
+        if end_s < inf:
+            heapq.heappush(self._ends, (end_s, self._started))
+        if server.quota is QuotaKind.SHARED:
+            self._known.add(server)
 
     def _meet(self, kind: RequestClass) -> None:
         """Number a class that arrives for the first time, and note whose it is."""
@@ -244,7 +310,8 @@ class Timeline:
             self._never[class_id] = why
         if association_id >= len(self._leaf):
             self._leaf = widened(self._leaf, 2 * association_id + 1)
-            self._none_suspended = np.zeros(len(self._leaf), dtype=np.bool_)
+            self._closed = widened(self._closed, len(self._leaf))
+        self._closed[association_id] = association_id in self._suspended
         self._leaf[association_id] = self._tree.row.get(user_node(association_id), 0)
 
 
