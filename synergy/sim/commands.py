@@ -8,6 +8,7 @@ import argparse
 import gc
 import json
 import logging
+import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -17,20 +18,25 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 from cliff.command import Command
+from rich.box import SIMPLE
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from synergy.core.errors import InvalidInput
 from synergy.core.fairshare import Algorithm
-from synergy.core.numbers import integer, number
+from synergy.core.numbers import integer, number, shown
 from synergy.core.rounds import Discipline
 from synergy.sim import padova
 
 if TYPE_CHECKING:
+    from synergy.sim.compare import Comparison
     from synergy.sim.observe import Observer
     from synergy.sim.records import Replay
+    from synergy.sim.swf import Workload
 
+_TABLE_WIDTH = 105
 ShowProgress = Callable[[float, str], None]  # fraction done in [0, 1], and a text
 
 
@@ -123,8 +129,7 @@ class Demo(Command):
 
     def take_action(self, parsed: argparse.Namespace) -> int:
         """Run, print, and write the report."""
-        if find_spec("matplotlib") is None:
-            raise InvalidInput("the report needs matplotlib: pip install 'synergy[plots]'")
+        _needs_matplotlib()
         _prepare()
         from synergy.sim import demo, report
 
@@ -184,11 +189,33 @@ class Simulate(Command):
             metavar="N",
             help="Size of the shared quota.",
         )
-        parser.add_argument(
+        how = parser.add_mutually_exclusive_group()
+        how.add_argument(
             "--policy",
             choices=[one.value for one in Discipline],
             default=Discipline.EASY.value,
             help="How to schedule past a request that does not fit (default: easy).",
+        )
+        how.add_argument(
+            "--compare",
+            type=_policies,
+            metavar="POLICY,POLICY...",
+            help="Replay the log under each of these policies, and compare what they deliver, in "
+            "all and by project, with each other and with fixed quotas on the same arrivals.",
+        )
+        parser.add_argument(
+            "--report",
+            type=Path,
+            metavar="FILE.html",
+            help="Write a page with plots: waits, use and shares over time, who gains and loses.",
+        )
+        parser.add_argument(
+            "--jobs",
+            type=partial(integer, what="--jobs", lowest=1, highest=1024),
+            default=None,
+            metavar="N",
+            help="How many policies are replayed at a time, each in a process of its own (default: "
+            "one for each processor).",
         )
         parser.add_argument(
             "--engine",
@@ -222,27 +249,17 @@ class Simulate(Command):
 
     def take_action(self, parsed: argparse.Namespace) -> int:
         """Read, replay, print."""
+        _check_outputs(parsed)
         _prepare()
-        from synergy.sim import records, swf
-
-        if parsed.trace_out is not None:
-            records.check_trace(parsed.trace_out)
         with progress_on(sys.stderr, Path(parsed.file).name) as show_progress:
-            workload = swf.read(
-                parsed.file,
-                skip_bad_lines=parsed.skip_bad_lines,
-                progress=lambda rows: show_progress(0.0, f"{rows:,} rows read"),
-            )
-            result = _engine(parsed)(
-                workload,
-                vcpus=parsed.vcpus,
-                discipline=parsed.policy,
-                order=parsed.order,
-                boot_s=parsed.boot_s,
-                progress=lambda done, count: show_progress(
-                    done / count, f"{done:,} of {count:,} ended"
-                ),
-            )
+            workload = _workload(parsed, show_progress)
+            if parsed.compare is not None or parsed.report is not None:
+                compared = _compared(parsed, workload, show_progress)
+            else:
+                compared, result = None, _replayed(parsed, workload, show_progress)
+        if compared is not None:
+            _show_comparison(compared, parsed, self.app.stdout)
+            return 0
         if parsed.trace_out is not None:
             result.write_trace(parsed.trace_out)
         summary = result.as_json()
@@ -251,6 +268,110 @@ class Simulate(Command):
         else:
             Console(file=self.app.stdout).print(_summary_table(summary))
         return 0
+
+
+def _policies(text: str) -> tuple[str, ...]:
+    """Read the policies of --compare. Raises InvalidInput."""
+    names = tuple(name.strip() for name in text.split(","))
+    known = [one.value for one in Discipline]
+    for place, name in enumerate(names):
+        if name not in known:
+            raise InvalidInput(
+                f"--compare names {shown(name)}, but a policy is one of {', '.join(known)}"
+            )
+        if name in names[:place]:
+            raise InvalidInput(f"--compare names {name} twice: name each policy once")
+    return names
+
+
+def _check_outputs(parsed: argparse.Namespace) -> None:
+    """Check before a long run what would end it. Raises InvalidInput."""
+    from synergy.sim import records
+
+    if parsed.trace_out is not None:
+        if parsed.compare is not None or parsed.report is not None:
+            raise InvalidInput(
+                "--trace-out writes the requests of one policy: give it without --compare and "
+                "--report"
+            )
+        records.check_trace(parsed.trace_out)
+    if parsed.report is not None:
+        _needs_matplotlib()
+        from synergy.sim import page
+
+        page.check_file("--report", parsed.report)
+
+
+def _needs_matplotlib() -> None:
+    if find_spec("matplotlib") is None:
+        raise InvalidInput("the report needs matplotlib: pip install 'synergy[plots]'")
+
+
+def _workload(parsed: argparse.Namespace, show_progress: ShowProgress) -> "Workload":
+    from synergy.sim import swf
+
+    return swf.read(
+        parsed.file,
+        skip_bad_lines=parsed.skip_bad_lines,
+        progress=lambda rows: show_progress(0.0, f"{rows:,} rows read"),
+    )
+
+
+def _replayed(
+    parsed: argparse.Namespace, workload: "Workload", show_progress: ShowProgress
+) -> "Replay":
+    return _engine(parsed)(
+        workload,
+        vcpus=parsed.vcpus,
+        discipline=parsed.policy,
+        order=parsed.order,
+        boot_s=parsed.boot_s,
+        progress=lambda done, count: show_progress(done / count, f"{done:,} of {count:,} ended"),
+    )
+
+
+def _compared(
+    parsed: argparse.Namespace, workload: "Workload", show_progress: ShowProgress
+) -> "Comparison":
+    from synergy.sim import compare
+
+    return compare.compared(
+        workload,
+        parsed.compare or (parsed.policy,),
+        _engine(parsed),
+        of=Path(parsed.file).name,
+        vcpus=parsed.vcpus,
+        order=parsed.order,
+        boot_s=parsed.boot_s,
+        processes=parsed.jobs or len(os.sched_getaffinity(0)),
+        progress=show_progress,
+    )
+
+
+def _show_comparison(found: "Comparison", parsed: argparse.Namespace, stream: TextIO) -> None:
+    """Print a comparison, and write its page."""
+    from synergy.sim import comparison
+
+    if parsed.report is not None:
+        from synergy.sim import comparison_page
+
+        comparison_page.write(found, parsed.report)
+    if parsed.format == "json":
+        report = str(parsed.report) if parsed.report is not None else None
+        _print_json(found.as_json() | {"report": report}, stream)
+        return
+    console = Console(file=stream)
+    console.width = max(console.width, _TABLE_WIDTH)  # a cell that is cut off says nothing
+    for title, (head, rows) in comparison.tables(found):
+        table = Table(title=title, box=SIMPLE)
+        for place, column in enumerate(head):
+            table.add_column(column, justify="right" if place else "left", no_wrap=True)
+        for row in rows:
+            table.add_row(*map(escape, row))
+        console.print(table)
+    console.print(escape(comparison.headline(found)), soft_wrap=True)
+    if parsed.report is not None:
+        console.print(f"Report with plots: {escape(str(parsed.report))}", soft_wrap=True)
 
 
 def _engine(parsed: argparse.Namespace) -> Callable[..., "Replay"]:

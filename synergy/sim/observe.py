@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 import numpy as np
+import numpy.typing as npt
 
 from synergy.core.events import Fact, QuotaHeld, QuotaReleased, RequestsQueued, RequestsWithdrawn
 from synergy.core.model import Request
@@ -27,9 +28,9 @@ class Waits:
     max: float
 
 
-def waits_of(seconds: Sequence[float]) -> Waits:
+def waits_of(seconds: Sequence[float] | npt.NDArray[np.float64]) -> Waits:
     """Return the summary of waiting times; zeros when nothing started."""
-    if not seconds:
+    if not len(seconds):
         return Waits(mean=0.0, median=0.0, p95=0.0, max=0.0)
     column = np.array(seconds)
     return Waits(

@@ -1,35 +1,17 @@
 """Shows the result of a demo: tables for the terminal, and an HTML report with plots."""
 
-import base64
 import html
 import io
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
-import matplotlib
 from rich.console import Console
 from rich.table import Table
 
-from synergy.core.errors import InvalidInput
+from synergy.sim import page
 from synergy.sim.demo import DemoResult
-
-matplotlib.use("Agg")  # before pyplot is imported: there may be no display
-from matplotlib import pyplot as plt
-
-
-def percent(part: float) -> str:
-    """Return a fraction as a percentage."""
-    return f"{100 * part:.2f} %"
-
-
-def duration(seconds: float) -> str:
-    """Return seconds in a readable unit."""
-    if seconds < 120:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+from synergy.sim.page import plt
+from synergy.sim.text import duration, percent
 
 
 def print_tables(result: DemoResult, console: Console) -> None:
@@ -67,7 +49,7 @@ def print_tables(result: DemoResult, console: Console) -> None:
 
 def check(folder: Path) -> None:
     """Create the folder before a long run, and check that it is writable. Raises InvalidInput."""
-    with _named(folder):
+    with page.naming("--output", folder):
         folder.mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=folder).close()
 
@@ -75,44 +57,26 @@ def check(folder: Path) -> None:
 def write(result: DemoResult, folder: Path) -> Path:
     """Write the report into `folder`, and return its path. Raises InvalidInput."""
     path = folder / f"report-{result.algorithm}-{result.user_shares}-{result.seed}.html"
-    with _named(folder):
+    with page.naming("--output", folder):
         path.write_text(_page(result), encoding="utf-8")
     return path
-
-
-@contextmanager
-def _named(folder: Path) -> Iterator[None]:
-    try:
-        yield
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise InvalidInput(f"--output {folder}: {reason}") from error
 
 
 def _page(result: DemoResult) -> str:
     console = Console(record=True, width=100, file=io.StringIO())
     print_tables(result, console)
     tables = html.escape(console.export_text())
-    plots = "\n".join(
-        f'<figure><img alt="{html.escape(title)}" src="data:image/png;base64,{image}">'
-        f"<figcaption>{html.escape(title)}</figcaption></figure>"
-        for title, image in _plots(result)
+    told = page.paragraph(
+        "The Padova experiment of 2017 under a virtual clock: two projects with shares 70/30 "
+        "compete for the shared quota."
     )
-    return (
-        '<!doctype html><html lang="en"><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width">'
-        "<title>Synergy: promised and delivered</title>"
-        "<style>body{font:16px sans-serif;max-width:60rem;margin:auto;padding:1rem}"
-        "img{width:100%}pre{overflow-x:auto}figure{margin:1rem 0}</style>"
-        "<h1>Promised and delivered</h1>"
-        "<p>The Padova experiment of 2017 under a virtual clock: two projects with shares 70/30 "
-        f"compete for the shared quota.</p><pre>{tables}</pre>{plots}</html>\n"
-    )
+    plots = "".join(page.shown(one) for one in _plots(result))
+    return page.page("Promised and delivered", f"{told}<pre>{tables}</pre>{plots}")
 
 
-def _plots(result: DemoResult) -> list[tuple[str, str]]:
+def _plots(result: DemoResult) -> list[page.Plot]:
     series = result.series
-    figures: list[tuple[str, object]] = []
+    drawn = []
     figure, axes = plt.subplots(figsize=(9, 4))
     for project in result.projects:
         key = f"project-{project.name}"
@@ -121,21 +85,13 @@ def _plots(result: DemoResult) -> list[tuple[str, str]]:
         axes.axhline(project.promised_share, linestyle=":", color="gray")
     axes.set(xlabel="virtual hours", ylabel="part of all VCPU time since the start", ylim=(0, 1))
     axes.legend()
-    figures.append(("Share over time; dotted: promised", figure))
+    drawn.append(page.plot("Share over time; dotted: promised", figure, form="png"))
     figure, axes = plt.subplots(figsize=(9, 4))
     axes.step(series.hours, series.in_use, where="post")
     axes.set(xlabel="virtual hours", ylabel="VCPU", ylim=(0, None))
-    figures.append(("Shared quota in use", figure))
+    drawn.append(page.plot("Shared quota in use", figure, form="png"))
     figure, axes = plt.subplots(figsize=(9, 4))
     axes.plot(series.hours, series.queued)
     axes.set(xlabel="virtual hours", ylabel="requests", ylim=(0, None))
-    figures.append(("Queue length", figure))
-    return [(title, _png(figure)) for title, figure in figures]
-
-
-def _png(figure: Any) -> str:
-    image = io.BytesIO()
-    figure.tight_layout()
-    figure.savefig(image, format="png", dpi=100, metadata={"Software": None})
-    plt.close(figure)
-    return base64.b64encode(image.getvalue()).decode()
+    drawn.append(page.plot("Queue length", figure, form="png"))
+    return drawn
