@@ -65,6 +65,7 @@ class RollupProgress:
     ledger_seq: int
     newest_seq: int
     purged_until: datetime | None
+    edition: int
 
 
 # Stands for a row that cannot be read: then no sum is trusted and nothing is counted twice, and
@@ -75,6 +76,7 @@ UNREADABLE_PROGRESS: Final = RollupProgress(
     ledger_seq=2**63 - 1,
     newest_seq=2**63 - 1,
     purged_until=None,
+    edition=0,
 )
 
 

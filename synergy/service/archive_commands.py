@@ -129,7 +129,12 @@ def _rebuild(conf: cfg.ConfigOpts) -> None:
                     "from the spans"
                 )
             # What was purged has no spans any more: its sums cannot be recomputed, so they stay.
-            restarted = replace(stored, rolled_until=stored.purged_until, hours_from=None)
+            restarted = replace(
+                stored,
+                rolled_until=stored.purged_until,
+                hours_from=None,
+                edition=stored.edition + 1,
+            )
             uow.rollups.save_progress(stored, restarted)
             uow.commit()
         progress, counts = _Progress(conf, "summed up"), {"hours and days": 0}

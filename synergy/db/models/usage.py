@@ -105,6 +105,7 @@ class RollupProgressRow(Base):
     ledger_seq    the ledger is counted up to this number: finished_requests, ledger_hours
     newest_seq    what the newest number was in the last pass; it is counted in the next
     purged_until  of what ended before, only usage_days are left
+    edition       how often sums were written, or taken back: of one edition they are the same
     """
 
     __tablename__ = "growth"
@@ -114,6 +115,7 @@ class RollupProgressRow(Base):
     ledger_seq: Mapped[int] = mapped_column(BigInteger)
     newest_seq: Mapped[int] = mapped_column(BigInteger)
     purged_until: Mapped[datetime | None] = mapped_column(Instant)
+    edition: Mapped[int] = mapped_column(BigInteger, server_default="0")
 
 
 class FinishedRow(Base):

@@ -157,6 +157,7 @@ class FairShareManager(Manager):
         self._charged_s: float | None = None  # monotonic, of the last pass of this process
         self._standing: _Standing | None = None
         self._published: FactorsChanged | None = None
+        self._settled = reports.SettledUsage()
 
     @on(ProjectsChanged)
     def _read_accounts_anew(self, _: ProjectsChanged) -> None:
@@ -324,6 +325,7 @@ class FairShareManager(Manager):
             period=period,
             project_id=project_id,
             promised=self._promised() if project_id is None else None,
+            settled=self._settled,
         )
 
     def _promised(self) -> dict[str, float]:

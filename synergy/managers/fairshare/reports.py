@@ -5,8 +5,10 @@ servers themselves or from sums over them, never from the decayed history. Must 
 algorithm.
 """
 
+import threading
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Final
@@ -15,7 +17,7 @@ from synergy.core.billing import billing
 from synergy.core.declared import answers
 from synergy.core.errors import InvalidInput
 from synergy.core.model import QuotaKind
-from synergy.core.rollup import DAY, Level, Part, day_of, parts_of
+from synergy.core.rollup import DAY, Coverage, Level, Part, day_of, parts_of
 from synergy.managers.fairshare.charging import Tariff
 from synergy.managers.fairshare.rollups import coverage_of, priced
 from synergy.ports import Reading, Series, Store, UsageLine
@@ -54,6 +56,54 @@ class _Sum:
         return sum(rates[number] * us for number, us in self.weighted_us.items()) / _HOUR_US
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Question:
+    """What the rows of whole days follow from, besides the tariff."""
+
+    edition: int
+    coverage: Coverage
+    project_id: str | None
+    group_by: tuple[str, ...]
+    begin: datetime
+    end: datetime
+    count: int
+
+
+class SettledUsage:
+    """Remembers rows of days that are over and summed up: a year by day is asked for again and
+    again, and of one edition of the sums its days stay the same.
+
+    Bounded by rows, the least recently asked for go first; for any number of threads.
+    """
+
+    def __init__(self, most_rows: int = 20_000) -> None:
+        self._most, self._held = most_rows, 0
+        self._lock = threading.Lock()
+        self._known: OrderedDict[_Question, tuple[Tariff, list[answers.Usage]]] = OrderedDict()
+
+    def rows(
+        self, question: _Question, tariff: Tariff, find: Callable[[], list[answers.Usage]]
+    ) -> list[answers.Usage]:
+        """Return the rows, found now or earlier; nobody may change them."""
+        with self._lock:
+            known = self._known.get(question)
+            if known is not None and known[0] == tariff:
+                self._known.move_to_end(question)
+                return known[1]
+        rows = find()
+        with self._lock:
+            self._forget(question)
+            self._known[question] = tariff, rows
+            self._held += len(rows)
+            while self._held > self._most:
+                self._forget(next(iter(self._known)))
+        return rows
+
+    def _forget(self, question: _Question) -> None:
+        _, rows = self._known.pop(question, (None, ()))
+        self._held -= len(rows)
+
+
 def usage_report(
     store: Store,
     tariff: Tariff,
@@ -64,18 +114,75 @@ def usage_report(
     period: str,
     project_id: str | None,
     promised: Mapping[str, float] | None,
+    settled: SettledUsage | None = None,
 ) -> answers.UsageReport:
     """Return rows of usage between two instants, by period and group.
 
     promised  norm_shares of each project, to compare what was delivered with; None leaves that out
+    settled   remembers what the next report needs again
     Raises InvalidInput when the time is empty or has too many periods.
     """
     periods = list(_periods(begin, end, period))
     with store.reading() as uow:
-        names = {p.project_id: p.name for p in uow.projects.all()}
-        users = {a.user_id: a.user_name for a in uow.projects.associations()}
-        by = {f"by_{name}": name in group_by for name in ("project", "user")}
-        lines = list(_lines(uow, tariff, periods, project_id, by))
+        names = _names(uow, group_by)
+        progress = uow.rollups.progress()
+        coverage = coverage_of(progress)
+
+        def found(some: Sequence[_Period]) -> list[answers.Usage]:
+            lines = _lines(uow, tariff, some, coverage, project_id, group_by)
+            return _rows(lines, some, group_by, tariff)
+
+        first, last = _whole_days(periods, coverage)
+        rows = found(periods[:first])
+        if first < last:
+            days = periods[first:last]
+            question = _Question(
+                edition=progress.edition, coverage=coverage, project_id=project_id,
+                group_by=tuple(group_by), begin=days[0][0], end=days[-1][1], count=len(days),
+            )  # fmt: skip
+            rows += (settled or SettledUsage()).rows(question, tariff, lambda: found(days))
+        rows += found(periods[last:])
+    return {
+        "begin": begin.isoformat(),
+        "end": end.isoformat(),
+        "usage": rows if not names else [_named(row, names, promised) for row in rows],
+    }
+
+
+def _names(uow: Reading, group_by: Sequence[str]) -> dict[str, dict[str, str]]:
+    """Return the names that rows need, by what they are the names of."""
+    found = {}
+    if "project" in group_by:
+        found["project"] = {p.project_id: p.name for p in uow.projects.all()}
+    if "user" in group_by:
+        found["user"] = {a.user_id: a.user_name for a in uow.projects.associations()}
+    return found
+
+
+def _whole_days(periods: Sequence[_Period], coverage: Coverage) -> tuple[int, int]:
+    """Return where the periods of whole days begin and end that are all summed up."""
+    if coverage.rolled_until is None:
+        return 0, 0
+    until = day_of(coverage.rolled_until)
+    days = [
+        index
+        for index, (begin, end) in enumerate(periods)
+        if _is_midnight(begin) and _is_midnight(end) and end <= until
+    ]
+    return (days[0], days[-1] + 1) if days else (0, 0)
+
+
+def _is_midnight(at: datetime) -> bool:
+    return not (at.hour or at.minute or at.second or at.microsecond)
+
+
+def _rows(
+    lines: Iterable[UsageLine],
+    periods: Sequence[_Period],
+    group_by: Sequence[str],
+    tariff: Tariff,
+) -> list[answers.Usage]:
+    """Return the rows of some periods, without names and promises."""
     series, by_period = _by_period(lines, periods, group_by)
     rates = [_rate(one, tariff) for one in series]
     shared_rates = [
@@ -88,36 +195,60 @@ def usage_report(
         shared = sum(entry.billed_hours(shared_rates) for entry in sums.values())
         for key in sorted(sums, key=lambda key: tuple(part or "" for part in key)):
             project, user, quota = key
-            whole = project is not None and user is None  # shares are promised to projects
-            comparable = promised is not None and whole and quota == QuotaKind.SHARED
+            delivered = shared and _is_promised(project, user, quota)
             rows.append(
                 {
                     "begin": period_begin.isoformat(),
                     "end": period_end.isoformat(),
                     "project_id": project,
-                    "project": names.get(project or ""),
+                    "project": None,
                     "user_id": user,
-                    "user": users.get(user or ""),
+                    "user": None,
                     "quota": quota,
                     "servers": sums[key].servers,
                     "resource_hours": sums[key].resource_hours(series),
                     "billed_hours": round(billed[key], 6),
-                    "promised_share": (promised or {}).get(project or "") if comparable else None,
-                    "delivered_share": billed[key] / shared if comparable and shared else None,
+                    "promised_share": None,
+                    "delivered_share": billed[key] / shared if delivered else None,
                 }
             )
-    return {"begin": begin.isoformat(), "end": end.isoformat(), "usage": rows}
+    return rows
+
+
+def _is_promised(project: str | None, user: str | None, quota: str | None) -> bool:
+    """Return whether a row can be compared with shares: they are promised to projects."""
+    return project is not None and user is None and quota == QuotaKind.SHARED
+
+
+def _named(
+    row: answers.Usage,
+    names: Mapping[str, Mapping[str, str]],
+    promised: Mapping[str, float] | None,
+) -> answers.Usage:
+    """Return a row with the names of today, and beside what was promised."""
+    project, user = row["project_id"], row["user_id"]
+    named: answers.Usage = {
+        **row,
+        "project": names.get("project", {}).get(project or ""),
+        "user": names.get("user", {}).get(user or ""),
+    }
+    if promised is None:
+        named["delivered_share"] = None
+    elif _is_promised(project, user, row["quota"]):
+        named["promised_share"] = promised.get(project or "")
+    return named
 
 
 def _lines(
     uow: Reading,
     tariff: Tariff,
     periods: Sequence[_Period],
+    coverage: Coverage,
     project_id: str | None,
-    by: Mapping[str, bool],
+    group_by: Sequence[str],
 ) -> Iterator[UsageLine]:
     """Read what was held in the periods from the coarsest sums that are exact."""
-    coverage = coverage_of(uow.rollups.progress())
+    by = {f"by_{name}": name in group_by for name in ("project", "user")}
     for part in parts_of(periods, coverage):
         if part.level is Level.PRORATED:
             yield from _prorated(uow, part, project_id, by)

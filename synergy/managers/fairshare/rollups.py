@@ -89,9 +89,10 @@ def advance(store: Store, tariff: Tariff, now: datetime) -> bool:
         hours_from=hours_from,
         ledger_seq=news.ledger_seq,
         newest_seq=news.newest_seq,
+        edition=before.edition + (1 if sums or rolled_until != before.rolled_until else 0),
     )
     if sums or after != before:
-        _write(store, sums, before, after, news)
+        _write(store, sums, before, after, news, begin)
     counted = news.ledger_seq >= before.newest_seq
     return not counted or next_bucket(rolled_until, until, oldest_hour(now)) is not None
 
@@ -107,7 +108,11 @@ def count_only(store: Store) -> None:
             news = uow.rollups.news(before, ENTRIES_AT_ONCE)
         held = before.rolled_until and _held_until(before.rolled_until, before, news)
         after = replace(
-            before, rolled_until=held, ledger_seq=news.ledger_seq, newest_seq=news.newest_seq
+            before,
+            rolled_until=held,
+            ledger_seq=news.ledger_seq,
+            newest_seq=news.newest_seq,
+            edition=before.edition + (1 if held != before.rolled_until else 0),
         )
         with store.writing() as uow:
             uow.rollups.count(news)
@@ -176,12 +181,25 @@ def _plus(one: UsageLine, other: UsageLine) -> UsageLine:
 
 
 def _write(
-    store: Store, sums: Sequence[_Sums], before: RollupProgress, after: RollupProgress, news: News
+    store: Store,
+    sums: Sequence[_Sums],
+    before: RollupProgress,
+    after: RollupProgress,
+    news: News,
+    begin: datetime,
 ) -> None:
-    """Write sums, and how far they hold. Nobody believes them before `rolled_until` says so: many
-    rows are several short transactions, and the rest of an attempt that broke off is overwritten.
+    """Write sums from `begin` on, and how far they hold. Nobody believes them before
+    `rolled_until` says so: many rows are several short transactions, and the rest of an attempt
+    that broke off is overwritten. Where older sums are believed, they are taken back first, or a
+    report meanwhile would be of half an hour.
     """
     *first, last = _portions(sums) or [[]]
+    if first and before.rolled_until is not None and begin < before.rolled_until:
+        taken_back = replace(before, rolled_until=begin, edition=before.edition + 1)
+        with store.writing() as uow:
+            uow.rollups.save_progress(before, taken_back)
+            uow.commit()
+        before, after = taken_back, replace(after, edition=taken_back.edition + 1)
     for portion in first:
         with store.writing() as uow:
             _write_portion(uow, portion)

@@ -2,20 +2,22 @@
 
 import random
 from collections import defaultdict
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, timedelta
 
 import pytest
 
 from synergy.core.errors import Conflict
+from synergy.core.lifecycle import Event, transition
 from synergy.core.model import QuotaKind
 from synergy.core.rollup import Level
 from synergy.core.usage import HalfLife, ResetPeriod
 from synergy.managers.fairshare import rollups
 from synergy.managers.fairshare.charging import Tariff
-from synergy.managers.fairshare.reports import usage_report
+from synergy.managers.fairshare.reports import SettledUsage, usage_report
 from synergy.sim.engine import temporary_store
-from tests.builders import NOON
+from tests.builders import NOON, kind, request
 from tests.unit.db.histories import Histories
 
 HOSTS, QOS = {"h1": 1.0, "h2": 1.5}, {"urgent": 2.0}
@@ -39,10 +41,20 @@ def catch_up(store, now):
         assert steps < 10_000
 
 
-def report(store, begin, end, *, period="none", group_by=GROUPS, project_id=None):
+def report(
+    store,
+    begin,
+    end,
+    *,
+    period="none",
+    group_by=GROUPS,
+    project_id=None,
+    tariff=TARIFF,
+    settled=None,
+):
     found = usage_report(
-        store, TARIFF, begin=begin, end=end, group_by=group_by, period=period,
-        project_id=project_id, promised=None,
+        store, tariff, begin=begin, end=end, group_by=group_by, period=period,
+        project_id=project_id, promised=None, settled=settled,
     )["usage"]  # fmt: skip
     return {
         (row["begin"], row["project_id"], row["user_id"], row["quota"]): (
@@ -141,6 +153,125 @@ def test_lines_without_projects_are_the_sums_of_those_of_each_project(store):
     assert len(together) < len(each)
 
 
+def by_day(held, begin, end):
+    """The report by day, by definition."""
+    found, at = {}, begin
+    while at < end:
+        until = min(end, at.replace(hour=0) + timedelta(days=1))
+        found |= exact(held, at, until)
+        at = until
+    return found
+
+
+def test_days_that_are_remembered_are_those_of_the_sums_as_they_are_now(store):
+    histories, end, settled = Histories(store, 9), NOON + timedelta(days=6), SettledUsage()
+    for late in range(4):
+        for _ in range(6):
+            histories.live(NOON, end, open_ratio=0)
+        catch_up(store, end + timedelta(minutes=late))
+        catch_up(store, end + timedelta(minutes=late))
+        for _ in range(2):
+            found = report(store, NOON, end, period="day", settled=settled)
+            agree(found, by_day(histories.held, NOON, end))
+
+
+def test_days_that_are_remembered_follow_a_new_tariff_and_sums_that_were_made_anew(store):
+    histories, end, settled = Histories(store, 10), NOON + timedelta(days=4), SettledUsage()
+    for _ in range(12):
+        histories.live(NOON, end, open_ratio=0)
+    catch_up(store, end)
+    asked = {"period": "day", "settled": settled}
+    first = report(store, NOON, end, **asked)
+    dear = replace(TARIFF, qos={"urgent": 4.0})
+    assert report(store, NOON, end, **asked, tariff=dear) == report(
+        store, NOON, end, period="day", tariff=dear
+    )
+    with store.writing() as uow:  # as `db rebuild-usage` does after other host factors
+        before = uow.rollups.progress()
+        again = replace(before, rolled_until=None, hours_from=None, edition=before.edition + 1)
+        uow.rollups.save_progress(before, again)
+        uow.commit()
+    moved = replace(TARIFF, hosts={"h1": 5.0})
+    while rollups.advance(store, moved, end):
+        pass
+    found = report(store, NOON, end, **asked, tariff=moved)
+    assert found == report(store, NOON, end, period="day", tariff=moved) != first
+
+
+def test_no_more_rows_are_remembered_than_there_may_be(store):
+    histories, end = Histories(store, 11), NOON + timedelta(days=5)
+    for _ in range(12):
+        histories.live(NOON, end, open_ratio=0)
+    catch_up(store, end)
+    settled = SettledUsage(most_rows=10)
+    for day in range(4):
+        for project_id in (None, "p", "q"):
+            begin = NOON + timedelta(days=day)
+            assert report(
+                store, begin, end, period="day", project_id=project_id, settled=settled
+            ) == report(store, begin, end, period="day", project_id=project_id)
+            assert settled._held == sum(len(rows) for _, rows in settled._known.values()) <= 10
+
+
+class Watching:
+    """A store that calls somebody after each commit."""
+
+    def __init__(self, store, look):
+        self._store, self._look = store, look
+        self.reading = store.reading
+
+    @contextmanager
+    def writing(self):
+        with self._store.writing() as uow:
+            yield uow
+        self._look()
+
+
+def test_no_report_is_of_half_an_hour_while_it_is_summed_up_anew(store):
+    """More users than one transaction writes sums of."""
+    users = [f"u{number}" for number in range(rollups.ROWS_AT_ONCE + 5)]
+    end = NOON + timedelta(hours=3)
+
+    def lived(numbers):
+        with store.writing() as uow:
+            held = [
+                request(
+                    number, project_id="p", user_id=users[number], queued_at=NOON, changed_at=NOON,
+                    request_class=kind(association=number + 1), generation=0,
+                    class_id=uow.requests.class_id(kind(association=number + 1)),
+                )
+                for number in numbers
+            ]  # fmt: skip
+            uow.requests.add([(transition(one, Event.ADMITTED, NOON), b"") for one in held])
+            found = uow.requests.find([one.request_id for one in held]).values()
+            for event, hours in (
+                (Event.SELECTED, 0), (Event.HANDED_OVER, 0), (Event.BOOTED, 0), (Event.REMOVED, 1),
+            ):  # fmt: skip
+                moves = [transition(one, event, NOON + timedelta(hours=hours)) for one in found]
+                uow.requests.save(moves)
+                found = [move.as_saved() for move in moves]
+            uow.commit()
+
+    def hours():
+        found = report(store, NOON, NOON + timedelta(hours=1))
+        return round(sum(values[1] for values in found.values()))
+
+    with store.writing() as uow:
+        for user in users:
+            uow.projects.association("p", user, user)
+        uow.commit()
+    lived(range(1, len(users)))
+    catch_up(store, end)
+    lived([0])
+    seen = []
+    watched = Watching(store, lambda: seen.append(hours()))
+    while rollups.advance(watched, TARIFF, end + timedelta(minutes=5)):
+        pass
+    assert len(seen) > 3
+    assert set(seen) <= {len(users) - 1, len(users)}
+    assert seen[-1] == len(users)
+
+
 def test_what_is_told_late_is_in_the_report_although_its_hours_were_summed_up(store):
     histories, end = Histories(store, 2), NOON + timedelta(days=3)
     for _ in range(5):
@@ -192,7 +323,8 @@ def test_only_one_of_two_that_sum_up_the_same_hour_is_believed(store):
     catch_up(store, end)
     with store.writing() as uow, pytest.raises(Conflict, match="another process"):
         uow.rollups.save_progress(before, before.__class__(
-            rolled_until=NOON, hours_from=None, ledger_seq=0, newest_seq=0, purged_until=None
+            rolled_until=NOON, hours_from=None, ledger_seq=0, newest_seq=0, purged_until=None,
+            edition=0,
         ))  # fmt: skip
     agree(report(store, NOON, end), exact(histories.held, NOON, end))
 
