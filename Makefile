@@ -9,6 +9,9 @@ DEMO_ARGS ?=
 # One process for each processor; a file stays in one, since its tests share what they start.
 BESIDE ?= -n auto --dist loadfile
 
+# Where it is set, each program that a test starts, and pytest itself, compiles every module anew.
+unexport PYTHONDONTWRITEBYTECODE
+
 SHELL_FILES := devstack/settings devstack/override-defaults devstack/plugin.sh devstack/lib/synergy tests/unit/devstack_functions.sh
 
 .PHONY: all alerts demo test test-slow functional cover openstack endurance openstack-down lint bench soak lint-deploy doc sample notes wheel release constraints clean

@@ -2,6 +2,7 @@
 need a real OpenStack; `make openstack` brings it up."""
 
 import logging
+import os
 from collections.abc import Iterator
 from typing import Any
 
@@ -18,6 +19,8 @@ from tests.openstack import options
 # How long an example takes says how busy the machine is, and nothing about what a test is about.
 settings.register_profile("tests", deadline=None)
 settings.load_profile("tests")
+# Tests start Synergy's programs some hundred times, and each would compile all its modules anew.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 
 @pytest.fixture(autouse=True)

@@ -230,7 +230,7 @@ def temporary_store(folder: Path | None = None) -> Iterator[SqlStore]:
     """Create a temporary SQLite store with its own key, and remove it afterwards."""
     with tempfile.TemporaryDirectory(prefix="synergy-", dir=folder) as place:
         file = Path(place, "synergy.sqlite")
-        file.write_bytes(_migrated())
+        file.write_bytes(migrated_file())
         store = SqlStore(_opened(file), Vault([new_key()]))
         try:
             yield store
@@ -239,7 +239,7 @@ def temporary_store(folder: Path | None = None) -> Iterator[SqlStore]:
 
 
 @cache
-def _migrated() -> bytes:
+def migrated_file() -> bytes:
     """Return the file of an empty database. The migrations always make the same one, and take far
     longer than a copy of it."""
     with tempfile.TemporaryDirectory(prefix="synergy-") as place:

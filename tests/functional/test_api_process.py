@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from synergy.client import ApiError, connect
-from tests.functional.test_service import BIN, Running, configure, free_port, prepare, run
+from tests.processes import BIN, Running, configure, free_port, prepare, problems_of, run
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +31,7 @@ def service(tmp_path_factory):
         "embedded", "create_server", "project=science", "user=alice", "flavor=large", "count=30",
         'metadata={"quota": "shared"}',
     )  # fmt: skip
-    running.until(lambda: "ACTIVE" in {one["state"] for one in running.json("request", "list")})
+    running.until(lambda: "ACTIVE" in running.states())
     yield running
     running.stop()
     assert not (folder / "rpc.sock").exists()
@@ -182,17 +182,17 @@ def test_it_speaks_tls(tmp_path):
         ({"socket": f"/tmp/{'x' * 120}"}, "a path may have 107 bytes at most"),
     ],
 )
-def test_a_wrong_setting_of_the_api_is_told_before_it_starts(tmp_path, changes, told):
-    path = prepare(tmp_path, api=changes)
-    done = run("synergy-service", "--config-file", path, cwd=tmp_path, ok=False)
-    assert told in done.stderr
+def test_a_wrong_setting_of_the_api_is_told_before_it_starts(tmp_path, monkeypatch, changes, told):
+    monkeypatch.chdir(tmp_path)
+    assert told in "\n".join(problems_of(prepare(tmp_path, api=changes)))
 
 
-def test_none_is_refused_beside_a_real_cloud(tmp_path):
+def test_none_is_refused_beside_a_real_cloud(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     path = prepare(tmp_path)
     path.write_text(path.read_text().replace("cloud = embedded", "cloud = openstack"))
-    done = run("synergy-service", "--config-file", path, cwd=tmp_path, ok=False)
-    assert "auth_strategy is none, but [DEFAULT] cloud is openstack" in done.stderr
+    refused = "auth_strategy is none, but [DEFAULT] cloud is openstack"
+    assert refused in "\n".join(problems_of(path))
 
 
 @pytest.mark.parametrize("changes", [{"host": "0.0.0.0"}, {"host": "127.evil.example"}])

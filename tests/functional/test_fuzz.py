@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.functional.test_service import BIN, serving
+from tests.processes import BIN, serving
 
 pytestmark = pytest.mark.slow
 # `starts` and `stops` would end the very managers that the other operations ask.

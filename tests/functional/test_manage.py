@@ -10,8 +10,8 @@ from synergy.core.errors import StoreUnavailable
 from synergy.db import engine as database
 from synergy.service import manage
 from synergy.service.options import new_conf
-from tests.functional.test_service import configure, prepare
 from tests.functional.test_tokens import Keystone
+from tests.processes import configure, prepare
 
 CREDENTIALS = {
     "auth_type": "password", "username": "synergy", "password": "of-synergy",

@@ -11,8 +11,8 @@ import urllib.request
 
 import pytest
 
-from tests.functional.test_service import Running, free_port, prepare
 from tests.patience import until
+from tests.processes import Running, free_port, prepare
 
 
 @pytest.fixture(scope="module")

@@ -4,122 +4,21 @@ import json
 import os
 import signal
 import socket
-import subprocess
-import sys
 import time
 import urllib.error
 import urllib.request
-from contextlib import contextmanager
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
-BIN = Path(sys.executable).parent
-WAIT_S = 30
-
-
-def run(*command, cwd, ok=True, **environment):
-    done = subprocess.run(
-        [str(BIN / command[0]), *command[1:]], cwd=cwd, capture_output=True, text=True,
-        env=os.environ | environment, timeout=120, check=False,
-    )  # fmt: skip
-    assert (done.returncode == 0) == ok, done.stdout + done.stderr
-    return done
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
-def configure(folder, **sections):
-    """Write a configuration from the shipped one, with changes such as api={"port": 1}."""
-    shipped = ROOT / "etc" / "synergy"
-    (folder / "embedded-cloud.yaml").write_text((shipped / "embedded-cloud.yaml").read_text())
-    text = (shipped / "embedded.conf").read_text()
-    for section, values in sections.items():
-        for name, value in values.items():
-            lines = [line for line in text.splitlines() if not line.startswith(f"{name} =")]
-            at = lines.index(f"[{section}]") if f"[{section}]" in lines else len(lines)
-            if at == len(lines):
-                lines.append(f"[{section}]")
-            lines.insert(at + 1, f"{name} = {value}")
-            text = "\n".join(lines)
-    path = folder / "synergy.conf"
-    path.write_text(text)
-    return path
-
-
-def prepare(folder, **sections):
-    path = configure(folder, **sections)
-    run("synergy-manage", "--config-file", path, "keys", "create", cwd=folder)
-    run("synergy-manage", "--config-file", path, "db", "upgrade", cwd=folder)
-    return path
-
-
-class Running:
-    """A service process and its API."""
-
-    def __init__(self, folder, path, port, url=None):
-        self.folder, self.path, self.url = folder, path, url or f"http://127.0.0.1:{port}"
-        self.log = (folder / "service.log").open("a")
-        self.process = subprocess.Popen(
-            [str(BIN / "synergy-service"), "--config-file", str(path)],
-            cwd=folder, stdout=self.log, stderr=self.log, start_new_session=True,
-        )  # fmt: skip
-        try:
-            self.until(lambda: self.get("/healthcheck")["healthy"])
-        except BaseException:  # nothing of ours is left running
-            self.stop()
-            raise
-
-    def get(self, path):
-        with urllib.request.urlopen(self.url + path, timeout=10) as answer:
-            return json.load(answer)
-
-    def until(self, holds):
-        deadline_s = time.monotonic() + WAIT_S
-        while time.monotonic() < deadline_s:
-            try:
-                if holds():
-                    return
-            except (OSError, urllib.error.URLError):
-                assert self.process.poll() is None, self.text()
-            time.sleep(0.05)
-        raise AssertionError(self.text())
-
-    def text(self):
-        return (self.folder / "service.log").read_text()
-
-    def cli(self, *command, ok=True):
-        return run("synergy", "--endpoint", self.url, *command, cwd=self.folder, ok=ok)
-
-    def json(self, *command):
-        return json.loads(self.cli(*command, "-f", "json").stdout)
-
-    def execute(self, *command):
-        return json.loads(self.cli("manager", "execute", *command).stdout)
-
-    def stop(self, how=signal.SIGTERM):
-        if self.process.poll() is None:
-            target = self.process.pid
-            (os.killpg if how == signal.SIGKILL else os.kill)(target, how)
-        code = self.process.wait(timeout=WAIT_S)
-        self.log.close()
-        return code
-
-
-@contextmanager
-def serving(folder):
-    port = free_port()
-    path = prepare(folder, api={"port": port}, nova={"rate_s": 0.2})
-    running = Running(folder, path, port)
-    try:
-        yield running
-    finally:
-        running.stop()
+from tests.processes import (
+    Running,
+    configure,
+    free_port,
+    prepare,
+    prepare_by_command,
+    run,
+    serving,
+)
 
 
 @pytest.fixture
@@ -152,7 +51,7 @@ def test_a_day_with_the_service_from_the_command_line(service):
         "embedded", "create_server", "project=science", "user=alice", "flavor=large", "count=9",
         'metadata={"quota": "shared"}',
     )  # fmt: skip
-    service.until(lambda: {"ACTIVE", "QUEUED"} == states(service))
+    service.until(lambda: {"ACTIVE", "QUEUED"} == service.states())
     waiting = service.json("request", "list", "--state", "QUEUED")
     assert {row["reason"] for row in waiting} == {"no_free_quota"}
     assert len(waiting) + len(service.json("request", "list", "--state", "ACTIVE")) == 9
@@ -174,10 +73,6 @@ def test_a_day_with_the_service_from_the_command_line(service):
     assert service.json("manager", "start", "scheduler")["status"] == "RUNNING"
     refused = service.cli("project", "remove", "science", ok=False)
     assert "cancel them or let them start" in refused.stderr
-
-
-def states(service):
-    return {row["state"] for row in service.json("request", "list")}
 
 
 @pytest.mark.parametrize(
@@ -231,7 +126,7 @@ def test_the_api_answers_every_error_in_one_shape(untouched):
 def test_sigterm_ends_it_within_seconds_and_a_restart_goes_on(service):
     service.cli("project", "add", "science", "--default-quota", "shared")
     service.execute("embedded", "create_server", "project=science", "user=bob", "flavor=small")
-    service.until(lambda: states(service) == {"ACTIVE"})
+    service.until(lambda: service.states() == {"ACTIVE"})
     began_s = time.monotonic()
     assert service.stop() == 0
     assert time.monotonic() - began_s < 8
@@ -246,7 +141,7 @@ def test_sighup_takes_over_what_may_change_and_restarts_nothing(service):
     (server,) = service.execute(
         "embedded", "create_server", "project=science", "user=bob", "flavor=small"
     )
-    service.until(lambda: states(service) == {"ACTIVE"})
+    service.until(lambda: service.states() == {"ACTIVE"})
     text = service.path.read_text()
     for wrong in (f"{text}\n[scheduler]\nrate_s = often\n", f"{text}\n[schedular]\nrate_s = 0.3\n"):
         told = service.text().count("the configuration is not reloaded")
@@ -266,10 +161,10 @@ def test_sighup_takes_over_what_may_change_and_restarts_nothing(service):
     assert service.process.poll() is None
 
 
-def test_a_second_service_on_the_same_database_is_turned_away(service):
-    done = run("synergy-service", "--config-file", service.path, cwd=service.folder, ok=False)
+def test_a_second_service_on_the_same_database_is_turned_away(untouched):
+    done = run("synergy-service", "--config-file", untouched.path, cwd=untouched.folder, ok=False)
     assert "the database is in use by synergy-service on host" in done.stderr
-    assert f"process {service.process.pid}, since" in done.stderr
+    assert f"process {untouched.process.pid}, since" in done.stderr
     assert done.returncode == 1
 
 
@@ -324,7 +219,7 @@ def test_a_configuration_file_that_is_none_is_told(tmp_path):
 
 
 def test_keys_rotate_and_old_bodies_still_open(tmp_path):
-    path = prepare(tmp_path)
+    path = prepare_by_command(tmp_path)
     before = (tmp_path / "synergy.keys").read_text()
     done = run("synergy-manage", "--config-file", path, "keys", "rotate", cwd=tmp_path)
     assert "sealed 0 message(s) with the newest key" in done.stdout

@@ -10,7 +10,7 @@ from synergy.db import engine as database
 from synergy.db.leadership import Leadership
 from synergy.drivers.clock import SystemClock
 from synergy.service import status
-from tests.functional.test_service import configure, prepare, run
+from tests.processes import configure, prepare, run
 
 RESULTS = {0: "Success", 1: "Warning", 2: "Failure"}
 

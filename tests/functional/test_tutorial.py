@@ -2,7 +2,7 @@
 
 import os
 
-from tests.functional.test_service import ROOT, Running, free_port, prepare
+from tests.processes import ROOT, Running, free_port, prepare
 
 
 def site_points(service, ids):
