@@ -11,10 +11,14 @@ from oslo_config import cfg
 from synergy.core.events import FactorsChanged
 from synergy.managers.base import register_options
 from synergy.managers.fairshare import FairShareManager
+from synergy.sim.clock import START, VirtualClock
 from tests.builders import spec, world
 
 SHARED = {"default_quota": "shared"}
 NO_DECAY = {"decay_half_life_s": 0.0, "rate_s": 10.0}
+
+
+EVENING = START + timedelta(hours=22)  # so that midnight is not a day of passes away
 
 
 def made_with(fairshare=None, scheduler=None, **more):
@@ -226,7 +230,7 @@ def test_usage_counts_in_periods_as_in_the_first_synergy():
 
 def test_a_late_pass_after_a_reset_charges_only_what_came_after_it():
     options = {"usage_reset_period": "daily", "rate_s": 7200.0, "debounce_s": 3600.0}
-    with made_with(options) as made:
+    with made_with(options, clock=VirtualClock(EVENING)) as made:
         made.add("A", ttl_s=200_000, **SHARED)
         made.run(1800)
         made.create()
@@ -239,7 +243,7 @@ def test_a_late_pass_after_a_reset_charges_only_what_came_after_it():
 
 
 def test_usage_is_cleared_by_period_and_by_command():
-    with made_with({"usage_reset_period": "daily"}) as made:
+    with made_with({"usage_reset_period": "daily"}, clock=VirtualClock(EVENING)) as made:
         made.add("A", ttl_s=200_000, **SHARED)
         made.run(1)
         made.create()

@@ -424,9 +424,20 @@ actions = st.lists(
 )  # fmt: skip
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(actions)
 def test_whatever_happens_in_whatever_order_quota_is_conserved(actions):
+    conserve_quota(actions)
+
+
+@pytest.mark.slow
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(actions)
+def test_whatever_happens_in_many_more_orders_quota_is_conserved(actions):
+    conserve_quota(actions)
+
+
+def conserve_quota(actions):
     with temporary_store() as store:
         made = Restarted(Engine(spec(), {}, store=store, seed=7))
         made.add(default_quota="shared", ttl_s=60)
