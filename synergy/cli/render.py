@@ -97,6 +97,13 @@ def rows(found: Sequence[Mapping[str, object]], columns: Sequence[str]) -> Table
     return tuple(columns), [tuple(_shown(one.get(name)) for name in columns) for one in found]
 
 
+def with_quota(request: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a request of which people read that it may use either quota; programs read `quota`,
+    as before, and `quotas`."""
+    either = len(request.get("quotas") or ()) > 1
+    return {**request, "quota": Shown(request["quota"], "either")} if either else dict(request)
+
+
 def pairs(shown: Mapping[str, object], **texts: str) -> Pairs:
     """Return names and values; `texts` are the readable forms of some of them."""
     return tuple(shown), tuple(

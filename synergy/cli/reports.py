@@ -13,7 +13,7 @@ from synergy.cli.command import (
     project_id_of,
 )
 from synergy.cli.options import add_options, filters_given
-from synergy.cli.render import Pairs, Table, lines, pairs, rows
+from synergy.cli.render import Pairs, Table, lines, pairs, rows, with_quota
 from synergy.core.declared.commands import USAGE
 from synergy.core.declared.filters import EVENT_FILTERS, NUMBER
 
@@ -80,7 +80,7 @@ class ListPriorities(WatchedLister):
         client = client_of(self)
         project_id = project_id_of(client, parsed.project)
         found = [
-            {**one, **(one["priority"] or dict.fromkeys((*_TERMS, "priority")))}
+            {**with_quota(one), **(one["priority"] or dict.fromkeys((*_TERMS, "priority")))}
             for one in client.reports.priorities(limit=parsed.limit, project_id=project_id)
         ]
         return rows(found, ("id", "name", "project_id", "quota", "priority", *_TERMS))

@@ -8,7 +8,7 @@ from cliff.command import Command
 
 from synergy.cli.command import ShowOne, WatchedLister, add_limit, client_of
 from synergy.cli.options import add_options, duration_s, filters_given
-from synergy.cli.render import Pairs, Table, cell, lines, pairs, rows
+from synergy.cli.render import Pairs, Table, cell, lines, pairs, rows, with_quota
 from synergy.client import ApiError, Client
 from synergy.core.declared.filters import MARKER, REQUEST_FILTERS, SORTING
 
@@ -33,7 +33,7 @@ class ListRequests(WatchedLister):
         client = client_of(self)
         filters = filters_given(client, parsed, _FILTERS)
         found = client.requests.list(limit=parsed.limit, states=filters.pop("state", ()), **filters)
-        return rows(list(found), _LONG if parsed.long else _COLUMNS)
+        return rows([with_quota(one) for one in found], _LONG if parsed.long else _COLUMNS)
 
 
 class _OneRequest(ShowOne):
@@ -47,7 +47,7 @@ class ShowRequest(_OneRequest):
     """Show a request with its history and the reason why it waits."""
 
     def take_action(self, parsed: argparse.Namespace) -> Pairs:
-        shown = client_of(self).requests.show(parsed.request)
+        shown = with_quota(client_of(self).requests.show(parsed.request))
         return pairs(shown, history=lines(shown["history"], "{at}  {from} -> {to}  {why}"))
 
 
@@ -169,7 +169,9 @@ def _explained(found: Mapping[str, Any]) -> Pairs:
     unblocked = found["unblocked_by"] or dict.fromkeys(
         ("estimated_start", "reserved_at", "enough_at", "releases", "smaller_flavors")
     )
-    first = {name: found[name] for name in ("text", "reason", "state", "position", "bounds")}
+    first = {
+        name: found[name] for name in ("text", "reason", "state", "quotas", "position", "bounds")
+    }
     last = {name: found[name] for name in ("priority", "round_id", "round_at", "age_s")}
     terms = found["priority"] or {}
     return pairs(

@@ -130,6 +130,7 @@ class Request(TypedDict):
     user_id: str
     state: str
     quota: str
+    quotas: list[Any]
     flavor: str
     demand: Amounts
     qos: str
@@ -155,6 +156,7 @@ class Explanation(TypedDict):
 
     id: str
     state: str
+    quotas: list[Any]
     reason: str | None
     text: str
     bounds: list[dict[str, Any]]
@@ -239,6 +241,7 @@ class Priority(TypedDict):
     project_id: str
     user_id: str
     quota: str
+    quotas: list[Any]
     priority: dict[str, Any] | None
 
 

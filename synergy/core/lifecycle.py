@@ -246,6 +246,15 @@ def _end_of_life(request: Request, active_at: datetime) -> datetime | None:
     return active_at + timedelta(seconds=request.ttl_s)
 
 
+def quotas_open_to(request: Request) -> tuple[QuotaKind, ...]:
+    """Return the quotas that a request may start on; once it is dispatched, the one it claims."""
+    if request.state not in WAITING:
+        return (request.quota,)
+    kind = request.request_class
+    may = (QuotaKind.PRIVATE, kind.may_own), (QuotaKind.SHARED, kind.may_borrow)
+    return tuple(quota for quota, allowed in may if allowed)
+
+
 def diagram() -> str:
     """Return the life of a request as a Graphviz digraph, for the documentation."""
     arrows: dict[tuple[State, State], list[str]] = {}

@@ -393,3 +393,37 @@ def test_150_blocked_classes_that_differ_in_lifetime_starve_nobody():
         (small,) = made.create(project="B", synergy__nice="1000")
         made.run(10)
         assert made.states([small]) == ["ACTIVE"]
+
+
+def test_what_may_use_either_quota_is_shown_with_both_until_it_is_dispatched():
+    with world(cloud(8, A=1)) as made:
+        made.add("A", default_quota="private_then_shared", ttl_s=36_000)
+        made.run(2)
+        made.create(count=8)
+        made.run(10)
+        either, shared = made.create()[0], made.create(quota="shared")[0]
+        made.run(2)
+
+        def shown(request_id):
+            (listed,) = (r for r in made.command("queue", "list") if r["id"] == request_id)
+            (ranked,) = [
+                r for r in made.command("scheduler", "priorities") if r["id"] == request_id
+            ] or [listed]
+            found = (
+                listed, ranked, made.command("queue", "show", request_id=request_id),
+                made.command("scheduler", "explain", request_id=request_id),
+            )  # fmt: skip
+            (quotas,) = {tuple(one["quotas"]) for one in found}
+            return quotas
+
+        assert shown(either) == ("private", "shared")
+        assert shown(shared) == ("shared",)
+        made.command("queue", "hold", request_id=either)
+        assert shown(either) == ("private", "shared")
+        made.command("queue", "release", request_id=either)
+        made.nova.delete_server_as_user(
+            next(r["id"] for r in made.command("queue", "list") if r["quota"] == "private")
+        )
+        made.run(70)
+        assert made.states([either]) == ["ACTIVE"]
+        assert shown(either) == ("private",)

@@ -31,6 +31,7 @@ from synergy.managers.scheduler.latest import (
 )
 from synergy.managers.scheduler.what_if import FORECAST_ROUNDS, WhatIf
 from synergy.managers.support.archived import locate
+from synergy.managers.support.render import quotas_json
 from synergy.ports import (
     Clock,
     Flavor,
@@ -72,6 +73,7 @@ class Answers:
         answer: Explanation = {
             "id": request_id,
             "state": request.state.value,
+            "quotas": quotas_json(request),
             "reason": known.value if (known := reason or _kept(request)) else None,
             "text": "",
             "bounds": [],
@@ -161,6 +163,7 @@ class Answers:
                     "project_id": request.project_id,
                     "user_id": request.user_id,
                     "quota": request.quota.value,
+                    "quotas": quotas_json(request),
                     "priority": seen.terms() if seen else None,
                 }
             )

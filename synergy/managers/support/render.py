@@ -12,7 +12,7 @@ from synergy.core.declared.fields import Setting, as_json
 from synergy.core.declared.settings import PROJECT_SETTINGS, USER_SETTINGS
 from synergy.core.errors import PreconditionFailed
 from synergy.core.fairshare import FairShare
-from synergy.core.lifecycle import Step
+from synergy.core.lifecycle import Step, quotas_open_to
 from synergy.core.model import Association, Project, Request, Resources
 from synergy.core.shares import ShareTree
 
@@ -36,6 +36,11 @@ def limit_json(limit: Resources | None) -> dict[str, int] | None:
     return None if limit is None else dict(limit)
 
 
+def quotas_json(request: Request) -> list[str]:
+    """Return the quotas that a request may start on, or the one that it claims."""
+    return [quota.value for quota in quotas_open_to(request)]
+
+
 def request_json(request: Request) -> answers.RequestRow:
     """Return what a person may see of a request; never its body."""
     return {
@@ -45,6 +50,7 @@ def request_json(request: Request) -> answers.RequestRow:
         "user_id": request.user_id,
         "state": request.state.value,
         "quota": request.quota.value,
+        "quotas": quotas_json(request),
         "flavor": request.flavor,
         "demand": dict(request.demand),
         "qos": request.request_class.qos,

@@ -11,7 +11,7 @@ from cliff import lister, show
 
 from synergy.cli.command import Lister, ShowOne
 from synergy.cli.commands import Commands
-from synergy.cli.render import pairs, rows
+from synergy.cli.render import pairs, rows, with_quota
 from synergy.client.api import _error_of
 from synergy.client.plain import csv_cell, plain
 
@@ -110,3 +110,14 @@ def test_plain_text_stays_plain():
     for text in ("", "web-1", "Zürich 日本 🎉", "a=b", r"C:\x"):
         assert plain(text) == text
         assert csv_cell(text) == text
+
+
+def test_people_read_that_a_request_may_use_either_quota_and_programs_what_they_read_before():
+    either = {"quota": "shared", "quotas": ["private", "shared"]}
+    claimed, older = {"quota": "private", "quotas": ["private"]}, {"quota": "shared"}
+    found = rows([with_quota(one) for one in (either, claimed, older)], ("quota",))
+    assert "either" in printed(found, "table")
+    assert json.loads(printed(found, "json")) == [
+        {"quota": "shared"}, {"quota": "private"}, {"quota": "shared"}
+    ]  # fmt: skip
+    assert printed(found, "value").split() == ["shared", "private", "shared"]

@@ -44,5 +44,7 @@ Limits = Annotated[
 RawShares = Annotated[int | str, Instead(kinds.Shares().schema())]
 StateWord = Annotated[str, words(State)]
 QuotaWord = Annotated[str, words(QuotaKind)]
+# The quotas that a request may start on; once it is dispatched, the one that it claims.
+QuotaWords = Annotated[list[str], Instead({"type": "array", "items": {"enum": [*QuotaKind]}})]
 EventWord = Annotated[str, words(LifecycleEvent)]
 ReasonWord = Annotated[str, words(Reason)]

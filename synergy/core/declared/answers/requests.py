@@ -10,6 +10,7 @@ from synergy.core.declared.answers.parts import (
     Count,
     EventWord,
     QuotaWord,
+    QuotaWords,
     ReasonWord,
     StateWord,
 )
@@ -24,6 +25,7 @@ class RequestRow(TypedDict):
     user_id: str
     state: StateWord
     quota: QuotaWord
+    quotas: QuotaWords
     flavor: str
     demand: Amounts
     qos: str

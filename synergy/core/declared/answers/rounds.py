@@ -8,6 +8,7 @@ from synergy.core.declared.answers.parts import (
     Count,
     Hours,
     QuotaWord,
+    QuotaWords,
     ReasonWord,
     StateWord,
 )
@@ -78,6 +79,7 @@ class Unblocked(TypedDict):
 class _Why(TypedDict):
     id: str
     state: StateWord
+    quotas: QuotaWords
     reason: ReasonWord | None
     text: str
     bounds: list[Bound]
@@ -114,6 +116,7 @@ class Priority(TypedDict):
     project_id: str
     user_id: str
     quota: QuotaWord
+    quotas: QuotaWords
     priority: Terms | None
 
 
