@@ -22,7 +22,7 @@ from synergy.core.model import (
 from synergy.core.priority import Scales, Weights
 from synergy.core.queue import WaitingQueue
 from synergy.core.quota import Held, QuotaBook, QuotaNode, QuotaState, QuotaTree
-from synergy.core.rounds import Discipline, Ends, Facts, Plan, Policy, Snapshot, decide
+from synergy.core.rounds import Discipline, Facts, Plan, Policy, Snapshot, decide, in_order
 from synergy.drivers.embedded.spec import CloudSpec, FlavorSpec, HostSpec, ProjectSpec
 from synergy.sim.engine import Engine, temporary_store
 
@@ -135,9 +135,7 @@ def snapshot_of(
         site=0.0 if site is None else np.array(site),
         ends=None
         if ends is None
-        else Ends.of(
-            ((at_s + after_s, tree.row[f"u{n}"], np.array([v])) for after_s, n, v in ends), 1
-        ),
+        else in_order((at_s + after_s, tree.row[f"u{n}"], np.array([v])) for after_s, n, v in ends),
         reserved={
             key: [at_s + after_s for after_s in many] for key, many in (reserved or {}).items()
         },

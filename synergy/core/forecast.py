@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from synergy.core.explain import End
 from synergy.core.model import QuotaKind
 from synergy.core.quota import QuotaBook
-from synergy.core.rounds import NO_FACTS, Ends, Outcome, Plan, Policy, Snapshot, decide
+from synergy.core.rounds import NO_FACTS, Outcome, Plan, Policy, Snapshot, decide, in_order
 from synergy.core.rounds.checks import FORESEEABLE
 from synergy.core.shares import Ints
 
@@ -57,7 +57,7 @@ def forecast(
         at_s = _release(queue, book, at_s, group_size)
         known = None
         if snapshot.ends is not None:
-            known = Ends.of(((s, leaf, row) for s, _, leaf, row in queue), len(book.pool))
+            known = in_order((s, leaf, row) for s, _, leaf, row in queue)
         now = replace(
             snapshot, waiting=waiting, at_s=at_s, book=book, rests={}, site=0.0, ends=known,
             reserved=reserved,

@@ -127,6 +127,11 @@ def total(terms: Terms) -> Column:
     return np.clip(whole, LOWEST, HIGHEST, out=whole)
 
 
+def per_class(column: Column, count: int) -> Floats:
+    """Return a column of so many entries, also where it is one number for all."""
+    return np.full(count, column) if isinstance(column, float) else column
+
+
 @overload
 def age_factor(age_s: float, max_age_s: float) -> float: ...
 @overload

@@ -14,17 +14,16 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
-from uuid import UUID
 
 import numpy as np
 import numpy.typing as npt
 
 from synergy.core.errors import InvalidInput
+from synergy.core.ids import ID_BYTES, packed
 from synergy.core.model import Constraints, OnPrivateFull, QuotaKind, RequestClass
 from synergy.core.shares import Bools, Ints
 
 Int32s = npt.NDArray[np.int32]
-ID_BYTES: Final = 16
 WHAT_IF_CLASS: Final = 0  # no stored class has this id
 QUOTAS: Final = tuple(QuotaKind)
 ON_FULL: Final = tuple(OnPrivateFull)
@@ -190,7 +189,7 @@ class Waiting:
     def without_member(self, row: int, request_id: str, queued_at_s: float) -> "Waiting":
         """Return the queue without one request of a class; itself when the request is not there."""
         first, end = int(self.first[row]), int(self.end[row])
-        line, key = self.lines[row].part(first, end), UUID(request_id).bytes
+        line, key = self.lines[row].part(first, end), packed(request_id)
         place = line.place_of(key, queued_at_s, 0)
         if not line.stands_at(place, key, queued_at_s):
             return self
@@ -292,13 +291,14 @@ class WaitingQueue:
     def __init__(self) -> None:
         self._row: dict[int, int] = {}
         self._lines: list[Line] = []
-        self._columns = {name: np.zeros(64, dtype=np.int32) for name in _INT_COLUMNS}
         self._head_s = np.zeros(64)
+        self._lay_out(np.zeros((len(_INT_COLUMNS), 64), dtype=np.int32))
         self._shapes: dict[tuple[tuple[tuple[str, int], ...], Constraints], int] = {}
         self._qos: dict[str, int] = {}
         self._partitions: dict[str, int] = {}
         self._resource_classes: set[str] = set()
         self._matrix: tuple[tuple[str, ...], Ints] | None = None
+        self._placement: tuple[Constraints, ...] = ()  # goes with the matrix
 
     def __len__(self) -> int:
         count = len(self._lines)
@@ -309,7 +309,7 @@ class WaitingQueue:
     ) -> bool:
         """Add a request to its class's line; return False when it is there already."""
         row = self._row_of(class_id, request_class)
-        line, key = self._lines[row], UUID(request_id).bytes
+        line, key = self._lines[row], packed(request_id)
         first, end = int(self._columns["first"][row]), int(self._columns["end"][row])
         if first == end or (queued_at_s, key) > (line.queued_at_s[end - 1], line.id_at(end - 1)):
             line.append(key, queued_at_s)
@@ -336,7 +336,7 @@ class WaitingQueue:
         row = self._row.get(class_id)
         if row is None:
             return False
-        line, key = self._lines[row], UUID(request_id).bytes
+        line, key = self._lines[row], packed(request_id)
         first, end = int(self._columns["first"][row]), int(self._columns["end"][row])
         place = line.place_of(key, queued_at_s, first)
         if not line.stands_at(place, key, queued_at_s):
@@ -355,20 +355,22 @@ class WaitingQueue:
     def snapshot(self) -> Waiting:
         """Return the classes that have members. The cost follows the number of classes."""
         count = len(self._lines)
-        columns = {name: column[:count] for name, column in self._columns.items()}
-        rows = np.flatnonzero(columns["end"] > columns["first"])
+        first, end = self._columns["first"][:count], self._columns["end"][:count]
+        rows = (end > first).nonzero()[0]
         if len(rows) * 2 < count and count > 1024:
             self._forget_empty(rows)
             return self.snapshot()
         full = len(rows) == count
         names, matrix = self._demand_matrix()
+        table = self._table[:, :count].copy() if full else self._table[:, rows]
+        lines = self._lines
         return Waiting(
-            **{name: c.copy() if full else c[rows] for name, c in columns.items()},
+            **dict(zip(_INT_COLUMNS, table, strict=True)),
             head_queued_at_s=self._head_s[:count].copy() if full else self._head_s[rows],
-            lines=self._lines.copy() if full else [self._lines[row] for row in rows],
+            lines=lines.copy() if full else [lines[row] for row in rows.tolist()],
             resource_classes=names,
             demand=matrix,
-            placement=tuple(constraints for _, constraints in self._shapes),
+            placement=self._placement,
             qos_names=tuple(self._qos),
             partition_names=tuple(self._partitions),
         )
@@ -382,10 +384,8 @@ class WaitingQueue:
         if row == len(self._head_s):
             more = max(row, 64)
             self._head_s = np.concatenate([self._head_s, np.zeros(more)])
-            self._columns = {
-                name: np.concatenate([column, np.zeros(more, dtype=np.int32)])
-                for name, column in self._columns.items()
-            }
+            empty = np.zeros((len(_INT_COLUMNS), more), dtype=np.int32)
+            self._lay_out(np.concatenate([self._table, empty], axis=1))
         values: Mapping[str, int] = {
             "class_id": class_id,
             "association": request_class.association_id,
@@ -419,7 +419,13 @@ class WaitingQueue:
             rows = [[dict(amounts).get(name, 0) for name in names] for amounts, _ in self._shapes]
             matrix = np.array(rows, dtype=np.int64).reshape(len(self._shapes), len(names))
             self._matrix = names, matrix
+            self._placement = tuple(constraints for _, constraints in self._shapes)
         return self._matrix
+
+    def _lay_out(self, table: Int32s) -> None:
+        """Keep the columns in one table, so that a snapshot is one copy."""
+        self._table = table
+        self._columns: dict[str, Int32s] = dict(zip(_INT_COLUMNS, table, strict=True))
 
     def _replace(self, row: int, line: Line) -> None:
         self._lines[row] = line
@@ -428,11 +434,11 @@ class WaitingQueue:
 
     def _forget_empty(self, rows: Ints) -> None:
         self._lines = [self._lines[row] for row in rows]
-        self._columns = {name: column[rows] for name, column in self._columns.items()}
+        self._lay_out(self._table[:, rows])
         self._row = {int(c): row for row, c in enumerate(self._columns["class_id"])}
         self._head_s = self._head_s[rows]
         used, again = np.unique(self._columns["shape"], return_inverse=True)
-        self._columns["shape"] = again.astype(np.int32)
+        self._columns["shape"][:] = again
         known = list(self._shapes)
         self._shapes = {known[old]: new for new, old in enumerate(used)}
         self._matrix = None

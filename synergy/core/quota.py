@@ -21,6 +21,7 @@ from synergy.core.reasons import Reason
 from synergy.core.shares import Bools, Ints
 
 UNLIMITED: Final = np.iinfo(np.int64).max
+Amounts = Sequence[int] | Ints  # one for each resource class of a tree
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,6 +63,15 @@ class SharedSize:
 
     shared: Resources
     shortfall: Resources
+
+
+def fits(demand: Amounts, room: Amounts) -> bool:
+    """Return whether amounts, one for each resource class, are all there; what is not asked for
+    may be overdrawn."""
+    for amount, left in zip(demand, room, strict=True):  # noqa: SIM110 - `all` would take thrice as long
+        if amount > left and amount:
+            return False
+    return True
 
 
 def larger(one: Resources, other: Resources) -> Resources:
@@ -265,6 +275,9 @@ class QuotaBook:
         self.private_used = np.zeros_like(tree.private)
         self.private_servers = np.zeros_like(tree.max_servers)
         self.shared_used = np.zeros_like(tree.private)
+        # Worked out when somebody asks, until they change.
+        self._free: list[int] | None = None
+        self._disabled: list[bool] | None = None
         for one in held:
             node = tree.row.get(one.node_id, 0)
             self.private_used[tree.owner[node]] += tree.amounts(one.private)
@@ -308,12 +321,27 @@ class QuotaBook:
         free: Ints = self.pool - self.shared_used[0]
         return free
 
+    def room_at(self, node: int) -> list[int]:
+        """Return how much more a node lets be borrowed below it, and the root besides no more than
+        is free in the pool."""
+        if node or self.tree.bounds_of(node):
+            room = self._room_below(node)
+            return room if node else list(map(min, room, self.free_amounts()))
+        return self.free_amounts().copy()
+
+    def free_amounts(self) -> list[int]:
+        """Return `pool_free` as plain numbers, which cost less where one request asks."""
+        if self._free is None:
+            self._free = self.pool_free().tolist()
+        return self._free
+
     @property
-    def disabled(self) -> Bools:
-        """Return, shape (r,), the resource classes of which nothing is shared, because the
-        guarantees exceed the cloud by more than is lent."""
-        found: Bools = (self.left < 0) & (self.pool == 0)
-        return found
+    def disabled(self) -> list[bool]:
+        """The resource classes of which nothing is shared, because the guarantees exceed the cloud
+        by more than is lent."""
+        if self._disabled is None:
+            self._disabled = ((self.left < 0) & (self.pool == 0)).tolist()
+        return self._disabled
 
     def room_below_limits(self) -> Ints:
         """Return, shape (n, r), how much each node may still borrow under the limits on its
@@ -323,20 +351,27 @@ class QuotaBook:
             np.where(limit < UNLIMITED, limit - self.shared_used, UNLIMITED)
         )
 
-    def blocks_shared(self, node: int, demand: Ints) -> Reason | None:
+    def blocks_shared(self, node: int, demand: Amounts) -> Reason | None:
         """Return why `demand` of `node` does not fit into the shared quota, None if it does."""
         tree = self.tree
         for above in tree.bounds_of(node) if tree.bounded else ():
-            limit = tree.borrow_limit[above]
-            beyond = demand > limit - self.shared_used[above]
-            if ((demand > 0) & (limit < UNLIMITED) & beyond).any():
+            if not fits(demand, self._room_below(above)):
                 return Reason.USER_LIMIT if above == node else Reason.PROJECT_BORROW_LIMIT
-        beyond = (demand > 0) & (demand > self.pool_free())
-        if not beyond.any():
+        free = self.free_amounts() if self._free is None else self._free
+        if fits(demand, free):
             return None
-        if (beyond & self.disabled).any():
-            return Reason.SHARED_QUOTA_DISABLED
+        if any(self.disabled):
+            asked = zip(demand, free, self.disabled, strict=True)
+            if any(amount > left and amount and none for amount, left, none in asked):
+                return Reason.SHARED_QUOTA_DISABLED
         return Reason.NO_FREE_QUOTA
+
+    def _room_below(self, node: int) -> list[int]:
+        limit = self.tree.borrow_limit[node]
+        room: list[int] = np.where(
+            limit < UNLIMITED, limit - self.shared_used[node], UNLIMITED
+        ).tolist()
+        return room
 
     def private_room(self, owner: int | Ints) -> Ints:
         """Return what is free of owners' private quotas, one row each; UNLIMITED in a class that
@@ -380,6 +415,7 @@ class QuotaBook:
         """Add `demand` to the shared usage of every node on the path."""
         for above in self.tree.path(node):  # short: numpy's way to index by a list costs more
             self.shared_used[above] += demand
+        self._free = None
 
     def release_shared(self, node: int, demand: Ints) -> None:
         """Subtract `demand` from the shared usage of every node on the path."""
@@ -423,7 +459,9 @@ class QuotaBook:
         self.private_claimed[owner] += demand
         after = np.maximum(self.tree.private[owner], self.private_claimed[owner])
         self.left = self.left + before - after
+        self._free = self._disabled = None
 
     def _resize_pool(self) -> None:
         if self.tree.lends or not self.tree.limited.all():
             self.pool = np.maximum(self.left + self.lendable(), 0)
+            self._free = self._disabled = None

@@ -13,6 +13,7 @@ from uuid import UUID
 from synergy.core.audit import AuditEntry, AuditOutcome
 from synergy.core.clockwatch import Mark
 from synergy.core.declared.filters import ChangeFilters, EventFilters, RequestFilters
+from synergy.core.ids import ID_BYTES
 from synergy.core.lifecycle import Move, Step
 from synergy.core.model import (
     Association,
@@ -24,7 +25,6 @@ from synergy.core.model import (
     Resources,
     State,
 )
-from synergy.core.queue import ID_BYTES
 from synergy.core.usage import Charged, History
 from synergy.ports.rollups import (
     Archive,

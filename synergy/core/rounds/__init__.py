@@ -23,7 +23,7 @@ from synergy.core.rounds.facts import (
 )
 from synergy.core.rounds.plan import REASONS, Decision, Outcome, Plan
 from synergy.core.rounds.policy import Discipline, Policy
-from synergy.core.rounds.profile import Ends
+from synergy.core.rounds.profile import Ends, KnownEnd, in_order
 from synergy.core.rounds.snapshot import Snapshot, build_snapshot
 from synergy.core.rounds.terms import terms_on, weighted_terms
 
@@ -35,6 +35,7 @@ __all__ = [
     "Discipline",
     "Ends",
     "Facts",
+    "KnownEnd",
     "Lack",
     "LacksGroup",
     "LacksRoom",
@@ -48,6 +49,7 @@ __all__ = [
     "build_snapshot",
     "decide",
     "group_of",
+    "in_order",
     "shape_of",
     "terms_on",
     "weighted_terms",

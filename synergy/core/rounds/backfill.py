@@ -13,6 +13,7 @@ about each later one that would. Must not know private quotas, checks, or how th
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from math import inf
 from typing import Final
 
@@ -22,7 +23,7 @@ from synergy.core.quota import QuotaBook
 from synergy.core.reasons import Reason
 from synergy.core.rounds.policy import Discipline, Policy
 from synergy.core.rounds.profile import Profile
-from synergy.core.rounds.snapshot import Snapshot
+from synergy.core.rounds.snapshot import Asked, Snapshot
 from synergy.core.shares import Bools, Floats, Ints
 
 # One for which no known end frees enough must not take the reservation from those behind it.
@@ -32,29 +33,29 @@ _MOST_TRIES: Final = 100
 class Backfill(ABC):
     """How a round goes on behind a request that the pool cannot hold; made for one round.
 
+    counts         whether it counts those that are passed: it is asked about each of them then
+    reserves_more  whether the next request, of the same class too, is given a reservation if it has
+                   to wait: it is looked at then even when nothing can start
     reservations  instants from which members of a class, by row and the oldest first, have what
                   they ask for, epoch seconds; infinite where no end is known that frees enough
     """
 
-    @property
-    def reserves_more(self) -> bool:
-        """Whether the next request, of the same class too, is given a reservation if it has to
-        wait: it is looked at then even when nothing can start."""
-        return False
+    counts = False
 
     def __init__(self, snapshot: Snapshot, policy: Policy, book: QuotaBook) -> None:
         self.snapshot, self.policy, self.book = snapshot, policy, book
+        self.reserves_more = False
         self.reservations: dict[int, list[float]] = {}
 
     @abstractmethod
-    def passes(self, row: int) -> bool:
+    def passes(self, row: int, asked: Asked) -> bool:
         """Count a request of a class that the pool cannot hold; tell whether others may pass it."""
 
-    def hinders(self, row: int) -> Reason | None:
+    def hinders(self, row: int, asked: Asked) -> Reason | None:
         """Return why a request of a class that fits now has to wait all the same."""
         return None
 
-    def starts(self, row: int) -> None:  # noqa: B027 - most policies need not know
+    def starts(self, row: int, asked: Asked) -> None:  # noqa: B027 - most policies need not know
         """Count a request of a class that starts."""
 
     def candidates(self, rows: Ints) -> Bools | None:
@@ -69,18 +70,20 @@ class Backfill(ABC):
 class Fifo(Backfill):
     """Nobody passes."""
 
-    def passes(self, row: int) -> bool:
+    def passes(self, row: int, asked: Asked) -> bool:
         return False
 
 
 class Greedy(Backfill):
     """Whoever fits passes, up to a number of different demands of users."""
 
+    counts = True
+
     def __init__(self, snapshot: Snapshot, policy: Policy, book: QuotaBook) -> None:
         super().__init__(snapshot, policy, book)
         self._passed: set[tuple[int, int]] = set()
 
-    def passes(self, row: int) -> bool:
+    def passes(self, row: int, asked: Asked) -> bool:
         waiting = self.snapshot.waiting
         bound = int(waiting.association[row]), int(waiting.shape[row])
         if bound not in self._passed and len(self._passed) >= self.policy.backfill_depth:
@@ -95,49 +98,41 @@ class _Reserving(Backfill):
     def __init__(self, snapshot: Snapshot, policy: Policy, book: QuotaBook) -> None:
         super().__init__(snapshot, policy, book)
         self._made: Profile | None = None
-        self._started: list[int] = []  # rows of what started before it was made
-        waiting = snapshot.waiting
-        self._lifetime_s: Floats = np.where(waiting.ttl_s > 0, waiting.ttl_s, inf)
+        self._started: list[Asked] = []  # what started before it was made
 
     @property
     def profile(self) -> Profile | None:
         """What will be free; made when it is first needed, None when no end is known."""
         if self._made is None and self.snapshot.ends is not None:
             self._made = Profile(self.book, self.snapshot.ends, self.snapshot.at_s)
-            for row in self._started:  # the book has them already; their ends are new
-                leaf, demand, lifetime_s = self.request(row)
-                self._made.take(leaf, -demand, self.snapshot.at_s + lifetime_s, inf)
+            for leaf, demand, lifetime_s in self._started:
+                self._made.frees(leaf, demand, self.snapshot.at_s + lifetime_s)
         return self._made
 
-    def request(self, row: int) -> tuple[int, Ints, float]:
-        """Return leaf, demand and lifetime in seconds of the requests of a class."""
-        waiting = self.snapshot.waiting
-        return (
-            int(self.snapshot.leaf[waiting.association[row]]),
-            self.snapshot.demand[waiting.shape[row]],
-            float(self._lifetime_s[row]),
-        )
+    @cached_property
+    def lifetimes_s(self) -> Floats:
+        """Lifetimes of the classes, shape (c,), infinite without end."""
+        ttl_s = self.snapshot.waiting.ttl_s
+        return np.where(ttl_s > 0, ttl_s, inf)
 
-    def reserve(self, row: int, profile: Profile) -> float:
+    def reserve(self, row: int, asked: Asked, profile: Profile) -> float:
         """Give a request of a class the earliest instant from which it fits, and return that."""
-        leaf, demand, lifetime_s = self.request(row)
-        begin_s = profile.earliest_s(leaf, demand, lifetime_s)
+        begin_s = profile.earliest_s(*asked)
         if begin_s < inf:
-            profile.take(leaf, demand, begin_s, lifetime_s)
+            profile.take(asked.leaf, asked.demand, begin_s, asked.lifetime_s)
         self.reservations.setdefault(row, []).append(begin_s)
         return begin_s
 
-    def starts(self, row: int) -> None:
+    def starts(self, row: int, asked: Asked) -> None:
         if self._made is None:
-            self._started.append(row)
+            self._started.append(asked)
         else:
-            leaf, demand, lifetime_s = self.request(row)
-            self._made.take(leaf, demand, self.snapshot.at_s, lifetime_s)
+            self._made.take(asked.leaf, asked.demand, self.snapshot.at_s, asked.lifetime_s)
 
-    def hinders(self, row: int) -> Reason | None:
-        if self._made is None or self._made.fits_now(*self.request(row)):
+    def hinders(self, row: int, asked: Asked) -> Reason | None:
+        if self._made is None or self._made.fits_now(*asked):
             return None
-        endless = self._lifetime_s[row] == inf
+        endless = asked.lifetime_s == inf
         return Reason.RESERVED_FOR_OTHER if endless else Reason.BACKFILL_WOULD_DELAY
 
 
@@ -148,32 +143,31 @@ class Easy(_Reserving):
         super().__init__(snapshot, policy, book)
         self._left = 0 if snapshot.ends is None else policy.reserve_depth
         self._tries = _MOST_TRIES
+        self.reserves_more = self._left > 0
 
-    def passes(self, row: int) -> bool:
-        profile = self.profile
-        if profile is not None and self.reserves_more:
-            if self.reserve(row, profile) < inf:
+    def passes(self, row: int, asked: Asked) -> bool:
+        profile = self.profile if self.reserves_more else None
+        if profile is not None:
+            if self.reserve(row, asked, profile) < inf:
                 self._left -= 1
             else:
                 self._tries -= 1
+            self.reserves_more = self._left > 0 and self._tries > 0
         return True
-
-    @property
-    def reserves_more(self) -> bool:
-        return self._left > 0 and self._tries > 0
 
     def candidates(self, rows: Ints) -> Bools | None:
         if self._made is None:
             return None
-        demand = self.snapshot.demand[self.snapshot.waiting.shape[rows]]
-        return self._made.may_fit_now(demand, self._lifetime_s[rows])
+        until_s = self._made.fit_until_s(self.snapshot.demand)[self.snapshot.waiting.shape[rows]]
+        may: Bools = self.snapshot.at_s + self.lifetimes_s[rows] <= until_s
+        return may
 
 
 class EasyShortestFirst(Easy):
     """Easy, where of those that pass the shortest lifetime goes first (Tsafrir 2007)."""
 
     def ranks(self) -> Floats | None:
-        return -self._lifetime_s
+        return -self.lifetimes_s
 
 
 class Conservative(_Reserving):
@@ -188,30 +182,27 @@ class Conservative(_Reserving):
         super().__init__(snapshot, policy, book)
         self._kept = self._keep_reserved(snapshot.reserved) if snapshot.reserved else {}
         self._made_count = 0
+        self.reserves_more = snapshot.ends is not None
 
-    @property
-    def reserves_more(self) -> bool:
-        return self.snapshot.ends is not None
-
-    def passes(self, row: int) -> bool:
+    def passes(self, row: int, asked: Asked) -> bool:
         profile = self.profile
         if profile is None:
             return True
         if self._made_count >= self.policy.most_reserved:
             return False
-        self._lift(row, profile)
-        self.reserve(row, profile)
+        self._lift(row, asked, profile)
+        self.reserve(row, asked, profile)
         self._made_count += 1
         return True
 
-    def hinders(self, row: int) -> Reason | None:
+    def hinders(self, row: int, asked: Asked) -> Reason | None:
         profile = self.profile
         if profile is None:
             return None
-        self._lift(row, profile)
-        reason = super().hinders(row)
+        self._lift(row, asked, profile)
+        reason = super().hinders(row, asked)
         if reason is not None:
-            self.reserve(row, profile)
+            self.reserve(row, asked, profile)
             self._made_count += 1
         return reason
 
@@ -228,18 +219,17 @@ class Conservative(_Reserving):
             for begin_s in sorted(reserved.get(class_id, ()))[: count[row]]
         ]
         for wanted_s, row in sorted(entries):
-            leaf, demand, lifetime_s = self.request(row)
+            leaf, demand, lifetime_s = self.snapshot.asked(row)
             begin_s = profile.earliest_s(leaf, demand, lifetime_s, not_before_s=wanted_s)
             if begin_s < inf:
                 profile.take(leaf, demand, max(begin_s, now_s), lifetime_s)
                 kept.setdefault(row, []).append(max(begin_s, now_s))
         return kept
 
-    def _lift(self, row: int, profile: Profile) -> None:
+    def _lift(self, row: int, asked: Asked, profile: Profile) -> None:
         """Give back what the next member of a class has reserved."""
         if kept := self._kept.get(row):
-            leaf, demand, lifetime_s = self.request(row)
-            profile.give_back(leaf, demand, kept.pop(0), lifetime_s)
+            profile.give_back(asked.leaf, asked.demand, kept.pop(0), asked.lifetime_s)
 
 
 RESERVING: Final = frozenset({Discipline.EASY, Discipline.EASY_SJBF, Discipline.CONSERVATIVE})

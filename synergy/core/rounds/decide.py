@@ -6,7 +6,7 @@ threads, Nova, SQL or configuration: everything arrives in the arguments. The or
 classes and decisions.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property, partial
 from math import inf
 from typing import Final
@@ -21,16 +21,17 @@ from synergy.core.rounds.backfill import BACKFILLS, Backfill
 from synergy.core.rounds.checks import CHECKS, Check, Reject
 from synergy.core.rounds.facts import Facts, Lack
 from synergy.core.rounds.order import Order
-from synergy.core.rounds.plan import CODE, Decision, Outcome, Plan
+from synergy.core.rounds.plan import CODE, Codes, Decision, Outcome, Plan
 from synergy.core.rounds.policy import Policy
-from synergy.core.rounds.snapshot import Snapshot
+from synergy.core.rounds.snapshot import Asked, Snapshot
 from synergy.core.rounds.terms import terms_on, weighted_terms
 from synergy.core.shares import Bools, Floats, Ints
 
 _OWN: Final = QUOTAS.index(QuotaKind.PRIVATE)
 _SHARED: Final = QUOTAS.index(QuotaKind.SHARED)
-_NARROW_AFTER: Final = 32  # requests that did not start
-_HINDERED: Final = [CODE[Reason.RESERVED_FOR_OTHER], CODE[Reason.BACKFILL_WOULD_DELAY]]
+_FEW: Final = 32  # classes that a walk looks at before it leaves out many at once
+_HINDERED: Final = (Reason.RESERVED_FOR_OTHER, Reason.BACKFILL_WOULD_DELAY)
+_HINDERED_CODES: Final = tuple(CODE[reason] for reason in _HINDERED)
 _REJECT: Final = ON_FULL.index(OnPrivateFull.REJECT)
 NO_FACTS: Final = Facts()
 
@@ -51,7 +52,12 @@ def decide(
 
 
 class _Round:
-    """The working state of one call of `decide`."""
+    """The working state of one call of `decide`.
+
+    The walk through the queue is over plain numbers, class by class: most rounds look at a few
+    classes, and for these columns cost more than they save. Columns serve to leave out many classes
+    at once, and to say afterwards why each class waits.
+    """
 
     def __init__(
         self, snapshot: Snapshot, facts: Facts, policy: Policy, checks: Sequence[type[Check]]
@@ -61,41 +67,44 @@ class _Round:
         self.watching = [check for check in self.checks if check.watches]
         waiting = self.waiting = snapshot.waiting
         self.terms = weighted_terms(snapshot, policy.weights, policy.scales)
-        self.priority = _per_class(priority.total(self.terms), len(waiting))
-        self.reason = np.full(len(waiting), CODE[Reason.PRIORITY], dtype=np.int8)
+        self.total = priority.total(self.terms)
         self.may_own, self.may_borrow = may_own(waiting), may_borrow(waiting)
-        self.waits_for = np.full(len(waiting), _SHARED, dtype=np.int8)
-        self.waits_for[~self.may_borrow] = _OWN
         self.taken = np.zeros(len(waiting), dtype=np.int64)
         self.decisions: list[Decision] = []
         self.look_at_s = inf
-        self.reservations: Mapping[int, Sequence[float]] = {}
         # What a check closes for the rest of the round: a class, or every class of a shape.
         self.stopped: set[int] = set()
-        self.open_shapes = np.ones(len(snapshot.demand), dtype=np.bool_)
-        self.shut_reason = np.zeros(len(snapshot.demand), dtype=np.int8)
-        self.asks_none = snapshot.demand == 0
+        self.shut_shapes: dict[int, int] = {}  # and the code of the reason
 
     def run(self) -> Plan:
         open_ = self._close()
-        lent = self._private(open_ & self.may_own)
+        own = open_ & self.may_own
+        lent = self._private(own) if own.any() else []
         open_ = self._close_stopped(open_)
-        self._shared(open_ & self.may_borrow)
-        for row in lent:  # it is to come back: that is why they wait, also those that may borrow
-            self.reason[row], self.waits_for[row] = CODE[Reason.AWAITING_EXPIRY], _OWN
+        backfill, open_ = self._shared(open_ & self.may_borrow)
+        explain = self._explanation(open_, backfill, lent)
         return Plan(
             decisions=tuple(self.decisions),
             complete=not self.full,
             lacks=frozenset[Lack]().union(*(check.lacks for check in self.checks)),
             look_at_s=self.look_at_s,
             taken=self.taken,
-            reason=self.reason,
-            waits_for=self.waits_for,
             terms=self.terms,
-            priority=self.priority,
+            total=self.total,
             book=self.book,
-            reservations=self.reservations,
+            reservations=backfill.reservations,
+            explain=explain,
         )
+
+    @cached_property
+    def reason(self) -> Codes:
+        """Why each class waits, shape (c,), as far as it is noted."""
+        return np.full(len(self.waiting), CODE[Reason.PRIORITY], dtype=np.int8)
+
+    @cached_property
+    def waits_for(self) -> Codes:
+        """The quota that each class waits for, shape (c,)."""
+        return np.where(self.may_borrow, _SHARED, _OWN).astype(np.int8)
 
     @cached_property
     def patient(self) -> Bools:
@@ -114,13 +123,14 @@ class _Round:
         terms = self.terms.at(row, weight * factor)
         return float(priority.total(terms_on(quota, terms)))
 
-    def order(self, rows: Ints, quota: QuotaKind) -> Order:
-        """Return the walk through classes by their priority on a quota."""
-        ranks = self.priority
-        if quota is QuotaKind.PRIVATE:
-            terms = terms_on(quota, self.terms)
-            ranks = _per_class(priority.total(terms), len(self.waiting))
-        return Order(self.waiting, rows, self.taken, ranks, partial(self.priority_at, quota=quota))
+    def order(self, rows: Ints, quota: QuotaKind, ranks: Floats | None = None) -> Order:
+        """Return the walk through classes by their priority on a quota, or by other ranks, which
+        all members of a class share."""
+        if ranks is not None:
+            return Order(self.waiting, rows, self.taken, ranks, lambda row, _: float(ranks[row]))
+        terms = self.terms if quota is QuotaKind.SHARED else terms_on(quota, self.terms)
+        total = self.total if quota is QuotaKind.SHARED else priority.total(terms)
+        return Order(self.waiting, rows, self.taken, total, partial(self.priority_at, quota=quota))
 
     def take(
         self,
@@ -174,7 +184,7 @@ class _Round:
                 self.look_at_s = min(self.look_at_s, verdict.look_at_s)
                 if verdict.whole_shape:
                     shape = int(self.waiting.shape[row])
-                    self.open_shapes[shape], self.shut_reason[shape] = False, CODE[verdict.reason]
+                    self.shut_shapes[shape] = CODE[verdict.reason]
                     order.leave_out(np.flatnonzero((self.waiting.shape == shape) & self.patient))
                 return True
         for check in self.watching:
@@ -185,11 +195,11 @@ class _Round:
         """Close what a check stopped already in this round, on the other quota."""
         if not self.stopped:
             return open_
-        shapes = self.waiting.shape
-        shut = open_ & ~self.open_shapes[shapes] & self.patient
-        told = shut & (self.may_borrow | (self.reason == CODE[Reason.PRIORITY]))
-        self.reason[told] = self.shut_reason[shapes[told]]
-        left: Bools = open_ & ~shut
+        left = open_.copy()
+        for shape, code in self.shut_shapes.items():
+            shut = left & (self.waiting.shape == shape) & self.patient
+            self.reason[shut & (self.may_borrow | (self.reason == CODE[Reason.PRIORITY]))] = code
+            left &= ~shut
         left[list(self.stopped)] = False
         return left
 
@@ -226,76 +236,80 @@ class _Round:
                 self.reason[row] = CODE[blocked]
         return lent
 
-    def _shared(self, open_: Bools) -> None:
-        book, policy = self.book, self.policy
+    def _shared(self, open_: Bools) -> tuple[Backfill, Bools]:
+        """Hand the shared quota out; return who may pass whom, and which classes had a chance."""
         if self.decisions:
             open_ &= self._left() > 0
         either = open_ & self.may_own
         if either.any():
             open_ &= self._may_ever_borrow(either)
             self.reason[either & open_] = CODE[Reason.PRIORITY]
-        open_ &= self._close_disabled(open_)
-        open_ &= self._close_limited(open_)
-        backfill = BACKFILLS[policy.discipline](self.snapshot, policy, book)
+        open_ = self._close_limited(self._close_disabled(open_))
+        backfill = BACKFILLS[self.policy.discipline](self.snapshot, self.policy, self.book)
         self._hand_out(np.flatnonzero(open_), backfill)
-        self.reservations = backfill.reservations
-        left = self._close_stopped(open_ & (self.reason == CODE[Reason.PRIORITY]))
-        fitting = self._fitting_shapes()[self.waiting.shape]
-        rows = np.flatnonzero(left & fitting)
-        if (may := backfill.candidates(rows)) is not None:
-            endless = self.waiting.ttl_s[rows[~may]] <= 0
-            self.reason[rows[~may]] = np.where(endless, *_HINDERED)
-        for hindered in _HINDERED:
-            left |= self.reason == hindered
-        self.reason[left & ~fitting] = CODE[Reason.NO_FREE_QUOTA]
+        return backfill, open_
 
     def _hand_out(self, rows: Ints, backfill: Backfill) -> None:
         """Hand the shared quota out to classes by priority, and behind those that it cannot hold
         as the policy says."""
-        book, present = self.book, np.zeros(len(self.snapshot.demand), dtype=np.bool_)
-        present[self.waiting.shape[rows]] = True
-        order, fitting = self.order(rows, QuotaKind.SHARED), self._fitting_shapes() & present
+        order = self.order(rows, QuotaKind.SHARED)
         self.stopped.clear()
         by_priority, failed = True, 0  # `by_priority`: until the reservations are made
-        while not self.full and (backfill.reserves_more or fitting.any()):
-            row = next(order, None)
-            if row is None:
-                break
-            blocked = book.blocks_shared(self._leaf(row), self._demand(row))
-            if blocked is None:
-                hindered = backfill.hinders(row)
-                if hindered is None:
-                    if not self._is_stopped(row, order):
-                        self._borrow(order, row)
-                        backfill.starts(row)
-                    fitting = self._fitting_shapes() & present
-                    continue
-                self.reason[row] = CODE[hindered]
-            elif blocked is not Reason.NO_FREE_QUOTA:
-                self.reason[row] = CODE[blocked]  # its own limit stops it, and nobody behind it
+        shape, fitting = self.waiting.shape, [True] * len(self.snapshot.demand)
+        while not self.full and (row := next(order, None)) is not None:
+            if not fitting[shape.item(row)]:
                 continue
-            elif not backfill.passes(row):
+            asked = self.snapshot.asked(row)
+            why = self.book.blocks_shared(asked.leaf, asked.demand)
+            why = why or backfill.hinders(row, asked)
+            if why is None:
+                self._borrow(order, row, asked, backfill)
+                continue
+            if why is not Reason.NO_FREE_QUOTA:
+                self.reason[row] = CODE[why]
+                if why not in _HINDERED:
+                    continue  # its own limit stops it, and nobody behind it
+            elif not backfill.passes(row, asked):
                 break
-            failed += 1
             if backfill.reserves_more:
                 order.pass_by()
                 continue
-            if by_priority and (ranks := backfill.ranks()) is not None:
-                order = Order(self.waiting, rows, self.taken, ranks, lambda at, _: float(ranks[at]))
-            if by_priority or failed >= _NARROW_AFTER:
-                by_priority, failed = False, 0
-                self._narrow(order, rows, fitting, backfill)
+            failed += 1
+            if by_priority:
+                by_priority, many = False, len(rows) > _FEW
+                order = self._order_behind(order, rows, backfill)
+                if not backfill.counts:
+                    fitting = self._fitting_shapes(self.book.free_amounts()).tolist()
+            elif many := failed > _FEW:
+                failed = 0
+            if many and not self._narrow(order, rows, backfill):
+                break
 
-    def _borrow(self, order: Order, row: int) -> None:
-        """Let the request at hand start on the shared quota."""
-        self.book.hold_shared(self._leaf(row), self._demand(row))
-        self.take(order, row, Outcome.DISPATCH, quota=QuotaKind.SHARED)
+    def _order_behind(self, order: Order, rows: Ints, backfill: Backfill) -> Order:
+        """Return the walk through those behind the first that do not fit."""
+        ranks = backfill.ranks()
+        return order if ranks is None else self.order(rows, QuotaKind.SHARED, ranks)
 
-    def _narrow(self, order: Order, rows: Ints, fitting: Bools, backfill: Backfill) -> None:
-        """Leave out, of `rows`, whatever cannot start beside what is reserved: of many that do not
-        fit, looking at one after the other would cost more."""
-        if (may := backfill.candidates(rows)) is not None:
-            order.leave_out(rows[~(may & fitting[self.waiting.shape[rows]])])
+    def _borrow(self, order: Order, row: int, asked: Asked, backfill: Backfill) -> None:
+        """Let the request at hand start on the shared quota, unless a check stops it."""
+        if not self._is_stopped(row, order):
+            self.book.hold_shared(asked.leaf, self._demand(row))
+            self.take(order, row, Outcome.DISPATCH, quota=QuotaKind.SHARED)
+            backfill.starts(row, asked)
+
+    def _narrow(self, order: Order, rows: Ints, backfill: Backfill) -> bool:
+        """Leave out, of `rows`, whatever cannot start beside what is reserved; return whether any
+        can. Of a few, looking at one after the other costs less."""
+        fitting = self._fitting_shapes(self.book.free_amounts())
+        present = np.zeros(len(fitting), dtype=np.bool_)
+        present[self.waiting.shape[rows]] = True
+        if not (fitting & present).any():
+            return False
+        may = fitting[self.waiting.shape[rows]]
+        if (beside := backfill.candidates(rows[may])) is not None:
+            may[may] = beside
+            order.leave_out(rows[~may])
+        return True
 
     def _may_ever_borrow(self, either: Bools) -> Bools:
         """Leave those that may use either quota, and could never use the shared one, to wait for
@@ -312,17 +326,21 @@ class _Round:
     def _close_disabled(self, open_: Bools) -> Bools:
         """Close the classes that ask for something of which nothing is shared."""
         disabled = self.book.disabled
-        if not disabled.any():
+        if not any(disabled):
             return open_
         asks: Bools = np.any(self.snapshot.demand[:, disabled] > 0, axis=1)
         closing: Bools = asks[self.waiting.shape]
         self.reason[closing & open_] = CODE[Reason.SHARED_QUOTA_DISABLED]
-        return ~closing
+        return open_ & ~closing
 
-    def _fitting_shapes(self) -> Bools:
-        """Tell, shape (s,), which shapes could start now, as far as the pool and checks go."""
-        fits = (self.snapshot.demand <= self.book.pool_free()) | self.asks_none
-        fitting: Bools = fits.all(axis=1) & self.open_shapes
+    def _fitting_shapes(self, free: Sequence[int]) -> Bools:
+        """Tell, shape (s,), which shapes could start now, as far as the pool and checks go.
+
+        free  in the pool, by resource class
+        """
+        demand = self.snapshot.demand
+        fitting: Bools = ((demand <= free) | (demand == 0)).all(axis=1)
+        fitting[list(self.shut_shapes)] = False
         return fitting
 
     def _close_limited(self, open_: Bools) -> Bools:
@@ -335,11 +353,40 @@ class _Round:
         leaf = self.snapshot.leaf[self.waiting.association[rows]]
         stuck = rows[((demand > room[leaf]) & (demand > 0)).any(axis=1)]
         for row in stuck:
-            blocked = self.book.blocks_shared(self._leaf(row), self._demand(row))
+            asked = self.snapshot.asked(row)
+            blocked = self.book.blocks_shared(asked.leaf, asked.demand)
             self.reason[row] = CODE[blocked or Reason.PROJECT_BORROW_LIMIT]
         open_ = open_.copy()
         open_[stuck] = False
         return open_
+
+    # --- afterwards -------------------------------------------------------------------------------
+
+    def _explanation(
+        self, open_: Bools, backfill: Backfill, lent: Sequence[int]
+    ) -> Callable[[], tuple[Codes, Codes]]:
+        """Return what works out why each class waits, and for which quota.
+
+        open_  the classes that had a chance of the shared quota
+        lent   the classes that wait for what their owner lent
+        """
+        free = self.book.free_amounts()  # now: the accounting goes on with the next round
+
+        def explain() -> tuple[Codes, Codes]:
+            left = self._close_stopped(open_ & (self.reason == CODE[Reason.PRIORITY]))
+            fitting = self._fitting_shapes(free)[self.waiting.shape]
+            rows = np.flatnonzero(left & fitting)
+            if (may := backfill.candidates(rows)) is not None:
+                endless = self.waiting.ttl_s[rows[~may]] <= 0
+                self.reason[rows[~may]] = np.where(endless, *_HINDERED_CODES)
+            for hindered in _HINDERED_CODES:
+                left |= self.reason == hindered
+            self.reason[left & ~fitting] = CODE[Reason.NO_FREE_QUOTA]
+            for row in lent:  # it is to come back: that is why they wait, also who may borrow
+                self.reason[row], self.waits_for[row] = CODE[Reason.AWAITING_EXPIRY], _OWN
+            return self.reason, self.waits_for
+
+        return explain
 
     def _left(self, row: int | slice = slice(None)) -> Ints:
         """Return how many members of a class, or of each, still wait."""
@@ -352,8 +399,3 @@ class _Round:
     def _demand(self, row: int) -> Ints:
         demand: Ints = self.snapshot.demand[self.waiting.shape[row]]
         return demand
-
-
-def _per_class(column: priority.Column, count: int) -> Floats:
-    """Return a column of the priority, also where it is one number for all."""
-    return np.full(count, column) if isinstance(column, float) else column

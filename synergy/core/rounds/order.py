@@ -6,12 +6,13 @@ Must not know quotas: on which one the priority is, its caller says.
 import heapq
 from collections.abc import Callable, Iterator
 from typing import Final
-from uuid import UUID
 
 import numpy as np
 
+from synergy.core.ids import unpacked
+from synergy.core.priority import Column, per_class
 from synergy.core.queue import Waiting
-from synergy.core.shares import Floats, Ints
+from synergy.core.shares import Bools, Floats, Ints
 
 _FIRST_CHUNK: Final = 256
 _Entry = tuple[float, float, bytes, int]  # -rank, queued_at_s, id, row
@@ -30,7 +31,7 @@ class Order(Iterator[int]):
         waiting: Waiting,
         rows: Ints,
         taken: Ints,
-        ranks: Floats,
+        ranks: Column,
         rank_at: Callable[[int, float], float],
     ) -> None:
         """Walk classes of a queue.
@@ -38,12 +39,12 @@ class Order(Iterator[int]):
         rows     the classes to walk
         taken    shape (c,), how many of each class, its oldest first, are gone already; counted on
                  as requests are taken
-        ranks    shape (c,), the priority of each class's oldest member
+        ranks    the priority of each class's oldest member, shape (c,), or one number for all
         rank_at  gives the priority of a member of a class that was queued at an instant
         """
         self._waiting, self._taken, self._ranks = waiting, taken, ranks
         self._rank_at, self._chunk_size = rank_at, _FIRST_CHUNK
-        self._left_out = np.zeros(len(waiting), dtype=np.bool_)
+        self._left_out: Bools | None = None
         self._passed: dict[int, int] = {}  # members that were passed by, by row
         self._chunk: list[_Entry] = []
         self._heap: list[_Entry] = []
@@ -67,7 +68,7 @@ class Order(Iterator[int]):
                 self._at = self._chunk.pop()
             else:
                 raise StopIteration
-            if not self._left_out[self._at[3]]:
+            if self._left_out is None or not self._left_out[self._at[3]]:
                 return self._at[3]
 
     def take(self) -> tuple[str, float]:
@@ -80,7 +81,7 @@ class Order(Iterator[int]):
             queued_at_s, key = line.queued_at_s[position], line.id_at(position)
         self._taken[row] += 1
         self._line_up(row)
-        return str(UUID(bytes=key)), queued_at_s
+        return unpacked(key), queued_at_s
 
     def pass_by(self) -> None:
         """Leave the request at hand where it is, and line up the next of its class."""
@@ -90,6 +91,8 @@ class Order(Iterator[int]):
 
     def leave_out(self, rows: Ints) -> None:
         """Leave out these classes from now on."""
+        if self._left_out is None:
+            self._left_out = np.zeros(len(self._waiting), dtype=np.bool_)
         self._left_out[rows] = True
         self._rest = self._rest[~self._left_out[self._rest]]
 
@@ -104,25 +107,30 @@ class Order(Iterator[int]):
 
     def _next_chunk(self) -> None:
         rows, waiting = self._rest, self._waiting
-        best: Ints | slice = slice(None)
         if len(rows) > self._chunk_size:
-            best = _best(rows, self._ranks, waiting.head_queued_at_s, self._chunk_size)
-        self._chunk = sorted(
-            (
-                (
-                    -float(self._ranks[row]),
-                    float(waiting.head_queued_at_s[row]),
-                    waiting.lines[row].id_at(int(waiting.first[row])),
-                    int(row),
-                )
-                for row in rows[best]
-            ),
-            reverse=True,
-        )
-        left = np.ones(len(rows), dtype=np.bool_)
-        left[best] = False
-        self._rest = rows[left]
+            ranks = per_class(self._ranks, len(waiting))
+            best = _best(rows, ranks, waiting.head_queued_at_s, self._chunk_size)
+            left = np.ones(len(rows), dtype=np.bool_)
+            left[best] = False
+            self._rest, rows = rows[left], rows[best]
+        else:
+            self._rest = rows[:0]
+        self._chunk = self._heads(rows)
+        self._chunk.sort(reverse=True)
         self._chunk_size *= 4
+
+    def _heads(self, rows: Ints) -> list[_Entry]:
+        waiting, ranks, lines = self._waiting, self._ranks, self._waiting.lines
+        return [
+            (-rank, queued_at_s, lines[row].id_at(first), row)
+            for row, rank, queued_at_s, first in zip(
+                rows.tolist(),
+                [ranks] * len(rows) if isinstance(ranks, float) else ranks[rows].tolist(),
+                waiting.head_queued_at_s[rows].tolist(),
+                waiting.first[rows].tolist(),
+                strict=True,
+            )
+        ]
 
 
 def _best(rows: Ints, ranks: Floats, queued_at_s: Floats, count: int) -> Ints:

@@ -1,8 +1,9 @@
 """What a round decided, as values."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import cached_property
 from typing import Final
 
 import numpy as np
@@ -16,6 +17,7 @@ from synergy.core.reasons import Reason
 from synergy.core.rounds.facts import Lack
 from synergy.core.shares import Floats, Ints
 
+Codes = npt.NDArray[np.int8]
 REASONS: Final = tuple(Reason)
 CODE: Final[Mapping[Reason, int]] = {reason: code for code, reason in enumerate(REASONS)}
 
@@ -46,7 +48,8 @@ class Decision:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Plan:
-    """What a round decided.
+    """What a round decided. Why the others wait is worked out when somebody asks: a replay of years
+    never does.
 
     decisions   those that leave the queue, in the order in which they were chosen
     complete    False when `round_size` ended the round
@@ -55,16 +58,13 @@ class Plan:
     look_at_s   epoch seconds when it is worth while to decide again although nobody tells anything
                 new, because a host or a group may be free by then; infinite where there is no need
     taken       shape (c,), how many of each class the decisions are, its oldest first
-    reason      shape (c,), position in REASONS: why the rest of each class waits
-    waits_for   shape (c,), position in QUOTAS: the quota whose bounds the reason is about; a class
-                that may use either is tried on its private quota first, and then waits by priority
-                for the shared one, unless it may never borrow or waits for what was lent
     terms       the weighted terms of each class's oldest member at the start of the round
-    priority    shape (c,), their sums
+    total       their sums, shape (c,), or one number for all
     book        the accounting with all decisions in it
     reservations  by class row, the instants from which its members that wait, the oldest first,
                 have what they ask for if every lifetime is kept, epoch seconds; infinite where no
                 end is known that frees enough. Only of those that the policy reserves for
+    explain     gives `reason` and `waits_for`
     """
 
     decisions: tuple[Decision, ...]
@@ -72,12 +72,32 @@ class Plan:
     lacks: frozenset[Lack]
     look_at_s: float
     taken: Ints
-    reason: npt.NDArray[np.int8]
-    waits_for: npt.NDArray[np.int8]
     terms: priority.Terms
-    priority: Floats
+    total: priority.Column
     book: QuotaBook
     reservations: Mapping[int, Sequence[float]] = field(default_factory=dict)
+    explain: Callable[[], tuple[Codes, Codes]]
+
+    @cached_property
+    def _explained(self) -> tuple[Codes, Codes]:
+        return self.explain()
+
+    @property
+    def reason(self) -> Codes:
+        """Why the rest of each class waits, shape (c,), position in REASONS."""
+        return self._explained[0]
+
+    @property
+    def waits_for(self) -> Codes:
+        """The quota whose bounds the reason is about, shape (c,), position in QUOTAS. A class that
+        may use either is tried on its private quota first, and then waits by priority for the
+        shared one, unless it may never borrow or waits for what was lent."""
+        return self._explained[1]
+
+    @cached_property
+    def priority(self) -> Floats:
+        """The priority of each class's oldest member, shape (c,)."""
+        return priority.per_class(self.total, len(self.taken))
 
     def reserved(self, class_ids: Int32s) -> dict[int, Sequence[float]]:
         """Return the reservations by class_id, for the snapshot of the next round.

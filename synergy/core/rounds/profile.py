@@ -3,198 +3,225 @@
 Why: a reservation is the earliest instant from which a request fits for its whole lifetime, and a
 request may overtake it only if it fits beside it. Both are questions about this one profile. Must
 not know priorities, who waits or which policy asks. "No end" is infinite.
+
+The profile is worked out from now on, and only as far as somebody asks: most questions are about
+the next few ends, while a large cloud has very many. Columns of numpy would be no faster for so few
+entries, so these are plain lists.
 """
 
+from bisect import bisect_left, bisect_right, insort
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from math import inf
-from typing import Final, TypeVar
+from typing import Final, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
-from synergy.core.quota import UNLIMITED, QuotaBook, QuotaTree
-from synergy.core.shares import Bools, Floats, Ints
+from synergy.core.quota import Amounts, QuotaBook, fits
+from synergy.core.shares import Floats, Ints
 
-_Number = TypeVar("_Number", bound=np.generic)
 OVERDUE_S: Final = 1.0  # what should have ended already ends this long from now
+_ROOT: Final = 0
+_ONLY_ROOT: Final = (_ROOT,)
 
 
-@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
-class Ends:
-    """When shared servers that hold quota expire, the soonest first; those without a lifetime are
-    not among them.
+class KnownEnd(NamedTuple):
+    """When something that holds the shared quota expires.
 
-    at_s    shape (e,), epoch seconds
-    leaf    shape (e,), row of the quota tree
-    demand  shape (e, r), what they free
+    at_s    epoch seconds
+    leaf    row of the quota tree
+    demand  what it frees, by resource class of the tree
     """
 
-    at_s: Floats
-    leaf: Ints
-    demand: Ints
-
-    def __len__(self) -> int:
-        return len(self.at_s)
-
-    @classmethod
-    def of(cls, ends: Iterable[tuple[float, int, Ints]], width: int) -> "Ends":
-        """Return (at_s, leaf, demand) in columns.
-
-        width  number of resource classes
-        """
-        rows = sorted(ends, key=lambda end: end[0])
-        return cls(
-            at_s=np.array([at_s for at_s, _, _ in rows], dtype=np.float64),
-            leaf=np.array([leaf for _, leaf, _ in rows], dtype=np.int64),
-            demand=np.array([row for _, _, row in rows], dtype=np.int64).reshape(len(rows), width),
-        )
+    at_s: float
+    leaf: int
+    demand: tuple[int, ...]
 
 
-def no_ends(width: int) -> Ends:
-    """Return the ends of nothing."""
-    return Ends.of((), width)
+Ends = Sequence[KnownEnd]  # the soonest first; what has no lifetime is not among them
+
+
+def in_order(ends: Iterable[tuple[float, int, Ints]]) -> Ends:
+    """Return (at_s, leaf, demand) as ends."""
+    return sorted(KnownEnd(at_s, leaf, tuple(demand.tolist())) for at_s, leaf, demand in ends)
 
 
 class Profile:
-    """What is free from now on: k spans, the last of which has no end.
+    """What is free from now on: spans that begin one after the other, the last without an end.
 
     Room exists at every node of the quota tree that bounds a request: the root, where it is what
     the pool has free, and each node with a borrow limit. A node's room is worked out when a request
     below it is asked about.
+
+    Behind the spans that are worked out nothing is taken, only given back: the least room until an
+    instant is therefore found in these spans.
     """
 
     def __init__(self, book: QuotaBook, ends: Ends, at_s: float) -> None:
-        self._tree, self._at_s = book.tree, at_s
-        later_s = np.maximum(ends.at_s, at_s + OVERDUE_S)
-        self._ends, self._ends_s = ends, later_s
-        self._taken: list[tuple[int, Ints, float, float]] = []  # leaf, demand, from, until
-        first = np.flatnonzero(np.diff(later_s, prepend=-inf))  # the first of each instant
-        starts = later_s[first]
-        self._begin_s: Floats = np.concatenate(([at_s], starts))
-        # How many of the ends are over when a span begins.
-        self._over: Ints = np.concatenate((first, [len(later_s)]))
-        self._book = book
-        self._room: dict[int, Ints] = {0: self._room_at(0)}
-        self._lowest: dict[int, Ints] = {}  # of a node: least room from now until the span ends
+        self._tree, self._book, self._at_s, self._ends = book.tree, book, at_s, ends
+        self._begin_s = [at_s]
+        self._room: dict[int, list[list[int]]] = {_ROOT: [book.room_at(_ROOT)]}  # by node and span
+        self._over = 0  # how many of the ends are over when the last span begins
+        self._coming: list[KnownEnd] = []  # later ends of what was taken here
+        self._taken: list[tuple[int, Amounts, float, float]] = []  # leaf, demand, from, until
 
     def earliest_s(
-        self, leaf: int, demand: Ints, lifetime_s: float, *, not_before_s: float = -inf
+        self, leaf: int, demand: Amounts, lifetime_s: float, *, not_before_s: float = -inf
     ) -> float:
         """Return the first instant from which `demand` of a leaf fits for its whole lifetime;
         infinite when none is known.
 
         lifetime_s  seconds, infinite without end
         """
+        span = 0
         if not_before_s > self._at_s:
-            self._cut(not_before_s)
-        fits: Bools = np.ones(len(self._begin_s), dtype=np.bool_)
-        asked = demand > 0
-        for node in self._bounding(leaf):
-            fits &= (self._room[node][:, asked] >= demand[asked]).all(axis=1)
-        full = np.flatnonzero(~fits)
-        begin_s = self._begin_s
-        at = int(np.searchsorted(begin_s, not_before_s, side="left")) if not_before_s < inf else 0
-        for span in full:
-            if span >= at and begin_s[span] < begin_s[at] + lifetime_s:
-                at = int(span) + 1
-                if at == len(begin_s):
-                    return inf
-        return float(begin_s[at])
+            self._reach(not_before_s)
+            span = bisect_right(self._begin_s, not_before_s) - 1
+        rooms, found_s = [self._room[node] for node in self._bounding(leaf)], inf
+        while True:
+            if span == len(self._begin_s) and (found_s < inf or not self._extend()):
+                return found_s
+            begin_s = self._begin_s[span]
+            if begin_s >= found_s + lifetime_s:
+                return found_s
+            if not all(fits(demand, room[span]) for room in rooms):
+                found_s = inf
+            elif found_s == inf:
+                found_s = max(begin_s, not_before_s)
+            span += 1
 
-    def fits_now(self, leaf: int, demand: Ints, lifetime_s: float) -> bool:
+    def fits_now(self, leaf: int, demand: Amounts, lifetime_s: float) -> bool:
         """Return whether `demand` of a leaf fits from now until its lifetime ends."""
-        last = self._span_before(self._at_s + lifetime_s)
-        for node in self._bounding(leaf):
-            lowest = self._least_room(node)[last]
-            if ((demand > lowest) & (demand > 0)).any():
-                return False
-        return True
+        count = max(1, bisect_left(self._begin_s, self._at_s + lifetime_s))
+        return all(
+            fits(demand, self._room[node][span])
+            for node in self._bounding(leaf)
+            for span in range(count)
+        )
 
-    def may_fit_now(self, demand: Ints, lifetime_s: Floats) -> Bools:
-        """Return, shape (n,), which of many fit into the pool from now until their lifetimes end.
+    def fit_until_s(self, demand: Ints) -> Floats:
+        """Return, shape (s,), until when many demands fit into the pool from now on: the instant
+        itself for one that does not fit now, infinite where nothing is known against it.
 
-        demand  shape (n, r)
+        demand  shape (s, r)
         """
-        last = np.searchsorted(self._begin_s, self._at_s + lifetime_s, side="left") - 1
-        lowest = self._least_room(0)[np.maximum(last, 0)]
-        fits: Bools = ((demand <= lowest) | (demand == 0)).all(axis=1)
-        return fits
+        until_s = np.full(len(demand), inf)
+        lowest, open_ = self._room[_ROOT][0], np.ones(len(demand), dtype=np.bool_)
+        for begin_s, room in zip(self._begin_s, self._room[_ROOT], strict=True):
+            less = list(map(min, lowest, room))
+            if less == lowest and begin_s > self._at_s:
+                continue
+            lowest = less
+            fitting = ((demand <= lowest) | (demand == 0)).all(axis=1)
+            until_s[open_ & ~fitting] = begin_s
+            open_ &= fitting
+            if not open_.any():
+                break
+        return until_s
 
-    def take(self, leaf: int, demand: Ints, begin_s: float, lifetime_s: float) -> None:
+    def take(self, leaf: int, demand: Amounts, begin_s: float, lifetime_s: float) -> None:
         """Take `demand` of a leaf from an instant on, for its lifetime."""
         self._change(leaf, demand, begin_s, begin_s + lifetime_s)
 
-    def give_back(self, leaf: int, demand: Ints, begin_s: float, lifetime_s: float) -> None:
+    def give_back(self, leaf: int, demand: Amounts, begin_s: float, lifetime_s: float) -> None:
         """Undo `take`."""
-        self._change(leaf, -demand, begin_s, begin_s + lifetime_s)
+        self._change(leaf, [-amount for amount in demand], begin_s, begin_s + lifetime_s)
 
-    def _change(self, leaf: int, demand: Ints, begin_s: float, end_s: float) -> None:
-        self._cut(begin_s)
-        self._cut(end_s)
+    def frees(self, leaf: int, demand: Amounts, at_s: float) -> None:
+        """Note when something ends that the book has and the known ends have not."""
+        self._later(leaf, demand, at_s)
+        self._taken.append((leaf, demand, -inf, at_s))
+
+    def _change(self, leaf: int, demand: Amounts, begin_s: float, end_s: float) -> None:
+        self._reach(begin_s)
+        self._add_from(self._cut(begin_s), leaf, [-amount for amount in demand])
+        self._later(leaf, demand, end_s)
         self._taken.append((leaf, demand, begin_s, end_s))
+
+    def _later(self, leaf: int, demand: Amounts, at_s: float) -> None:
+        """Add to what is free from an instant on."""
+        if at_s <= self._begin_s[-1]:
+            self._add_from(self._cut(at_s), leaf, demand)
+        elif at_s < inf:
+            insort(self._coming, KnownEnd(at_s, leaf, tuple(demand)))
+
+    def _add_from(self, span: int, leaf: int, demand: Amounts) -> None:
         path = self._tree.path(leaf)
-        for node, room in self._room.items():
+        for node, rooms in self._room.items():
             if node in path:
-                self._subtract(room, demand, begin_s, end_s)
-        self._lowest.clear()
+                for room in rooms[span:]:
+                    _add(room, demand)
 
-    def _subtract(self, room: Ints, demand: Ints, begin_s: float, end_s: float) -> None:
-        low, high = np.searchsorted(self._begin_s, (begin_s, end_s), side="left")
-        part = room[low:high]
-        np.subtract(part, demand, out=part, where=part < UNLIMITED)
+    def _reach(self, at_s: float) -> None:
+        """Work out the spans up to an instant."""
+        while self._begin_s[-1] < at_s and self._extend():
+            pass
 
-    def _cut(self, at_s: float) -> None:
-        """Let a span begin at an instant."""
-        place = int(np.searchsorted(self._begin_s, at_s, side="left"))
-        if at_s == inf or (place < len(self._begin_s) and self._begin_s[place] == at_s):
-            return
-        self._begin_s = _split(self._begin_s, place)
-        self._begin_s[place] = at_s
-        self._over = _split(self._over, place)
-        self._room = {node: _split(room, place) for node, room in self._room.items()}
+    def _extend(self) -> bool:
+        """Work out one more span; return False when nothing ends any more."""
+        ends, coming, place = self._ends, self._coming, self._over
+        begin_s = coming[0].at_s if coming else inf
+        if place < len(ends):
+            begin_s = min(begin_s, max(ends[place].at_s, self._at_s + OVERDUE_S))
+        elif not coming:
+            return False
+        over: list[KnownEnd] = []
+        while place < len(ends) and ends[place].at_s <= begin_s:
+            over.append(ends[place])
+            place += 1
+        self._over = place
+        while coming and coming[0].at_s <= begin_s:
+            over.append(coming.pop(0))
+        self._begin_s.append(begin_s)
+        for node, spans in self._room.items():
+            room = spans[-1].copy()
+            for _, leaf, demand in over:
+                if node == _ROOT or node in self._tree.path(leaf):
+                    _add(room, demand)
+            spans.append(room)
+        return True
 
-    def _span_before(self, at_s: float) -> int:
-        return max(0, int(np.searchsorted(self._begin_s, at_s, side="left")) - 1)
-
-    def _least_room(self, node: int) -> Ints:
-        lowest = self._lowest.get(node)
-        if lowest is None:
-            lowest = self._lowest[node] = np.minimum.accumulate(self._room[node], axis=0)
-        return lowest
+    def _cut(self, at_s: float) -> int:
+        """Let a span begin at an instant, and return its place."""
+        place = bisect_left(self._begin_s, at_s)
+        if place == 0 or (place < len(self._begin_s) and self._begin_s[place] == at_s):
+            return place
+        self._begin_s.insert(place, at_s)
+        for spans in self._room.values():
+            spans.insert(place, spans[place - 1].copy())
+        return place
 
     def _bounding(self, leaf: int) -> Sequence[int]:
         """Return the nodes that bound a leaf, their room worked out."""
-        bounds = self._tree.bounds_of(leaf)
-        for node in bounds:
+        if not self._tree.bounded:
+            return _ONLY_ROOT
+        nodes = [_ROOT, *(node for node in self._tree.bounds_of(leaf) if node != _ROOT)]
+        for node in nodes:
             if node not in self._room:
-                room = self._room[node] = self._room_at(node)
-                for below, demand, begin_s, end_s in self._taken:
-                    if node in self._tree.path(below):
-                        self._subtract(room, demand, begin_s, end_s)
-        return (0, *(node for node in bounds if node))
+                self._room[node] = self._room_of(node)
+        return nodes
 
-    def _room_at(self, node: int) -> Ints:
-        """Return, shape (k, r), the room at a node, as what is held below it ends."""
-        limit, demand = self._tree.borrow_limit[node], self._ends.demand
-        free = np.where(limit < UNLIMITED, limit - self._book.shared_used[node], UNLIMITED)
-        if node:
-            below = _leaves_below(self._tree, node, self._ends.leaf)
-            demand = np.where(below[:, None], demand, 0)
-        else:
-            free = np.minimum(free, self._book.pool_free())
-        freed = np.zeros((len(demand) + 1, demand.shape[1]), dtype=np.int64)
-        np.cumsum(demand, axis=0, out=freed[1:])
-        room: Ints = np.where(free < UNLIMITED, free + freed[self._over], UNLIMITED)
-        return room
+    def _room_of(self, node: int) -> list[list[int]]:
+        """Return the room at a node, span by span, as what is held below it ends."""
+        room = self._book.room_at(node)
+        change = [[0] * len(room) for _ in self._begin_s]
+        for at_s, leaf, demand in self._ends[: self._over]:
+            if node in self._tree.path(leaf):
+                place = bisect_left(self._begin_s, max(at_s, self._at_s + OVERDUE_S))
+                _add(change[place], demand)
+        for leaf, amounts, begin_s, end_s in self._taken:
+            if node not in self._tree.path(leaf):
+                continue
+            if begin_s > self._at_s:  # else it started in this round, and the book has it
+                _add(change[bisect_left(self._begin_s, begin_s)], [-one for one in amounts])
+            if end_s <= self._begin_s[-1]:
+                _add(change[bisect_left(self._begin_s, end_s)], amounts)
+        spans = []
+        for more in change:
+            _add(room, more)
+            spans.append(room.copy())
+        return spans
 
 
-def _split(column: npt.NDArray[_Number], place: int) -> npt.NDArray[_Number]:
-    """Return a column in which the span before `place` is two alike."""
-    return np.concatenate((column[:place], column[place - 1 :]))
-
-
-def _leaves_below(tree: QuotaTree, node: int, leaves: Ints) -> Bools:
-    """Return, shape (e,), which leaves lie below a node."""
-    inside = {int(leaf): node in tree.path(int(leaf)) for leaf in np.unique(leaves)}
-    return np.array([inside[int(leaf)] for leaf in leaves], dtype=np.bool_)
+def _add(room: list[int], demand: Amounts) -> None:
+    for place, amount in enumerate(demand):
+        room[place] += amount

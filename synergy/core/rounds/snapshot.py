@@ -6,7 +6,8 @@ answers would differ. Must not know where any of it comes from.
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TypeVar
+from math import inf
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -14,7 +15,7 @@ import numpy.typing as npt
 from synergy.core.accounts import user_node
 from synergy.core.events import FactorsChanged
 from synergy.core.priority import Column
-from synergy.core.queue import Waiting, numbers_in
+from synergy.core.queue import WHAT_IF_CLASS, Waiting, numbers_in
 from synergy.core.quota import Held, QuotaBook, QuotaTree
 from synergy.core.rounds.facts import Shape
 from synergy.core.rounds.profile import Ends
@@ -23,6 +24,19 @@ from synergy.core.shares import Bools, Floats, Ints
 Tried = tuple[int, Shape]  # association_id and what it asks for: whom a failed build is about
 _Number = TypeVar("_Number", bound=np.generic)
 NO_FACTORS = FactorsChanged(np.zeros(0), np.zeros(0), 0.0)
+
+
+class Asked(NamedTuple):
+    """What one request asks for.
+
+    leaf        row of the quota tree
+    demand      by resource class of the tree
+    lifetime_s  infinite without end
+    """
+
+    leaf: int
+    demand: tuple[int, ...]
+    lifetime_s: float
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -46,6 +60,8 @@ class Snapshot:
     reserved    instants at which members of a class, by class_id and the oldest first, start at the
                 latest by an earlier round's plan, epoch seconds; in order
     site        shape (c,), points of the site's own factors, or one number for all
+    asks        what classes ask for, by class_id, as far as it is worked out; it holds for the next
+                round too if the book's tree is the same
     """
 
     waiting: Waiting
@@ -62,6 +78,23 @@ class Snapshot:
     ends: Ends | None = None
     reserved: Mapping[int, Sequence[float]] = field(default_factory=dict)
     site: Column = 0.0
+    asks: dict[int, Asked] = field(default_factory=dict)
+
+    def asked(self, row: int) -> Asked:
+        """Return what each request of a class asks for."""
+        waiting = self.waiting
+        class_id = waiting.class_id.item(row)
+        found = self.asks.get(class_id)
+        if found is None:
+            ttl_s = waiting.ttl_s.item(row)
+            found = Asked(
+                leaf=self.leaf.item(waiting.association.item(row)),
+                demand=tuple(self.demand[waiting.shape.item(row)].tolist()),
+                lifetime_s=float(ttl_s) if ttl_s > 0 else inf,
+            )
+            if class_id != WHAT_IF_CLASS:
+                self.asks[class_id] = found
+        return found
 
     def tried_at(self, row: int) -> Tried:
         """Return whom a build of a class is about."""

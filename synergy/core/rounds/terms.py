@@ -29,8 +29,10 @@ def weighted_terms(
     """Return the terms of each class's oldest member; a factor without weight is left out."""
     waiting, raw = snapshot.waiting, scales.raw
     tree = snapshot.book.tree
-    capacity = tree.amounts(tree.state.total)
-    age_s = snapshot.at_s - waiting.head_queued_at_s
+    capacity = tree.capacity
+
+    def ages() -> Floats:
+        return priority.age_factor(snapshot.at_s - waiting.head_queued_at_s, scales.max_age_s)
 
     def qos() -> Floats:
         return priority.named_points(waiting.qos_names, scales.qos_points, raw="qos" in raw)
@@ -56,7 +58,7 @@ def weighted_terms(
         return factor[waiting.shape]
 
     return priority.Terms(
-        age=term(weights.age, lambda: priority.age_factor(age_s, scales.max_age_s)),
+        age=term(weights.age, ages),
         association=term(weights.association, lambda: standing()[waiting.association]),
         fairshare=term(weights.fairshare, lambda: snapshot.fairshare[waiting.association]),
         size=term(weights.size, lambda: _size_factor(snapshot, capacity, scales)),

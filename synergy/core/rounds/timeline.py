@@ -10,27 +10,28 @@ pass what waits already.
 """
 
 import heapq
+from bisect import bisect_left, insort
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import inf
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 
 from synergy.core.accounts import user_node
 from synergy.core.events import FactorsChanged
-from synergy.core.model import QuotaKind, RequestClass, Resources
+from synergy.core.model import QuotaKind, RequestClass
 from synergy.core.never import Ceilings
 from synergy.core.queue import Waiting, WaitingQueue
-from synergy.core.quota import QuotaBook, QuotaTree
+from synergy.core.quota import QuotaBook, QuotaTree, fits
 from synergy.core.rounds.checks import FORESEEABLE
 from synergy.core.rounds.decide import NO_FACTS, decide
 from synergy.core.rounds.plan import Decision, Outcome, Plan
 from synergy.core.rounds.policy import Discipline, Policy
-from synergy.core.rounds.profile import Ends
-from synergy.core.rounds.snapshot import NO_FACTORS, Snapshot, demand_over, widened
-from synergy.core.shares import Floats, Ints
+from synergy.core.rounds.profile import KnownEnd
+from synergy.core.rounds.snapshot import NO_FACTORS, Asked, Snapshot, demand_over, widened
+from synergy.core.shares import Ints
 
 _FIRST_ROWS: Final = 64
 Factors = Callable[[float], FactorsChanged]
@@ -61,14 +62,21 @@ class Leaving:
     quota: QuotaKind | None
 
 
-@dataclass(frozen=True, slots=True)
-class _Server:
-    """A started request: what it holds, and when it ends as far as a round knows."""
+class _Server(NamedTuple):
+    """A started request: what it holds, and its end as far as a round knows."""
 
-    leaf: int
-    demand: Ints
-    known_end_s: float
     quota: QuotaKind
+    demand: Ints
+    known: KnownEnd
+
+
+class _Kind(NamedTuple):
+    """A class of requests that arrived: its number, and what each asks for by resource class."""
+
+    class_id: int
+    leaf: int
+    amounts: tuple[int, ...]
+    demand: Ints
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,11 +144,12 @@ class Timeline:
         self._next: Arrival | None = next(self._arrivals, None)
         self._ends: list[tuple[float, int]] = []
         self._servers: dict[int, _Server] = {}
-        self._known = _KnownEnds(len(tree.resource_classes))
+        self._known: list[KnownEnd] = []  # of what is held on the shared quota, in order
         self._started = 0
-        self._kinds: dict[RequestClass, int] = {}
-        self._waiting: dict[str, Arrival] = {}
-        self._demands: Counter[Resources] = Counter()
+        self._kinds: dict[RequestClass, _Kind] = {}
+        self._waiting: dict[str, tuple[Arrival, _Kind]] = {}
+        self._asks: dict[int, Asked] = {}
+        self._asked: Counter[tuple[int, ...]] = Counter()  # by those that wait
         self._leaf: Ints = np.zeros(_FIRST_ROWS, dtype=np.int64)
         self._closed = np.zeros(_FIRST_ROWS, dtype=np.bool_)  # whose project takes no new servers
         self._matrix: tuple[Ints, Ints] | None = None  # the queue's own demand, and the tree's
@@ -183,61 +192,66 @@ class Timeline:
                 self._book.hold_shared(one.leaf, one.demand)
             else:
                 self._book.hold_private(one.leaf, one.demand)
-            self._hold(_Server(one.leaf, one.demand, one.known_end_s, one.quota), one.end_s)
+            known = KnownEnd(one.known_end_s, one.leaf, tuple(one.demand.tolist()))
+            self._hold(_Server(one.quota, one.demand, known), one.end_s)
         for waits in state.waiting:
             self._put(waits)
         self._reserved = {
-            self._kinds[kind]: at_s for kind, at_s in state.reserved.items() if kind in self._kinds
+            self._kinds[kind].class_id: at_s
+            for kind, at_s in state.reserved.items()
+            if kind in self._kinds
         }
 
     def _end(self, at_s: float) -> bool:
         """End the servers whose time has come; tell whether there were any."""
         ended = False
         while self._ends and self._ends[0][0] <= at_s:
-            server = self._servers.pop(heapq.heappop(self._ends)[1])
+            quota, demand, known = self._servers.pop(heapq.heappop(self._ends)[1])
             ended = True
-            if server.quota is QuotaKind.SHARED:
-                self._book.release_shared(server.leaf, server.demand)
-                self._known.remove(server)
+            if quota is QuotaKind.SHARED:
+                self._book.release_shared(known.leaf, demand)
+                if known.at_s < inf:
+                    del self._known[bisect_left(self._known, known)]
             else:
-                self._book.release_private(server.leaf, server.demand)
+                self._book.release_private(known.leaf, demand)
         return ended
 
-    def _arrive(self, at_s: float) -> list[Resources]:
+    def _arrive(self, at_s: float) -> list[tuple[int, ...]]:
         """Queue what arrives; return what it asks for."""
         asked = []
         while self._next is not None and self._next.at_s <= at_s:
-            self._put(self._next)
-            asked.append(self._next.kind.demand)
+            asked.append(self._put(self._next).amounts)
             self._next = next(self._arrivals, None)
         return asked
 
-    def _put(self, one: Arrival) -> None:
+    def _put(self, one: Arrival) -> _Kind:
         """Put a request into the queue."""
-        if one.kind not in self._kinds:
-            self._meet(one.kind)
-        self._refusing |= self._kinds[one.kind] in self._never
-        self._queue.add(self._kinds[one.kind], one.kind, one.request_id, one.at_s)
-        self._waiting[one.request_id] = one
-        self._demands[one.kind.demand] += 1
+        kind = self._kinds.get(one.kind)
+        if kind is None:
+            kind = self._kinds[one.kind] = self._meet(one.kind)
+        self._refusing |= kind.class_id in self._never
+        self._queue.add(kind.class_id, one.kind, one.request_id, one.at_s)
+        self._waiting[one.request_id] = one, kind
+        self._asked[kind.amounts] += 1
         self._by_arrival &= not one.kind.nice
         self._only_shared &= not one.kind.may_own
+        return kind
 
-    def _may_start(self, arrived: list[Resources], *, ended: bool) -> bool:
+    def _may_start(self, arrived: list[tuple[int, ...]], *, ended: bool) -> bool:
         """Tell whether a round could let anything start."""
         if not self._waiting:
             return False
-        discipline, asked = self._policy.discipline, iter(self._demands)
+        discipline, asked = self._policy.discipline, iter(self._asked)
         if not self._only_shared or discipline is Discipline.CONSERVATIVE or self._refusing:
             # A private quota may have room; whoever arrives gets a reservation, or is refused.
             return True
-        if self._by_arrival and not ended:
-            waited = len(self._waiting) > len(arrived)
-            if discipline is Discipline.FIFO and waited and not self._tree.bounded:
-                return False
+        if self._by_arrival and discipline is Discipline.FIFO and not self._tree.bounded:
+            _, first = next(iter(self._waiting.values()))  # nobody passes it
+            asked = iter((first.amounts,))
+        elif self._by_arrival and not ended:
             asked = iter(arrived)
-        free = dict(zip(self._tree.resource_classes, self._book.pool_free().tolist(), strict=True))
-        return any(all(amount <= free[name] for name, amount in one.amounts) for one in asked)
+        free = self._book.free_amounts()
+        return any(fits(amounts, free) for amounts in asked)
 
     def _round(self, at_s: float) -> Iterator[Leaving]:
         self._book.forget_claims()
@@ -265,7 +279,8 @@ class Timeline:
             never=self._never,
             book=self._book,
             demand=self._demand_of(waiting),
-            ends=self._known.ends(),
+            ends=self._known.copy(),
+            asks=self._asks,
             reserved=self._reserved,
         )
 
@@ -277,20 +292,16 @@ class Timeline:
         return self._matrix[1]
 
     def _leave(self, decision: Decision, snapshot: Snapshot) -> Leaving:
-        one, at_s = self._waiting.pop(decision.request_id), snapshot.at_s
-        kind = one.kind
-        self._queue.remove(self._kinds[kind], decision.request_id, decision.queued_at_s)
-        self._demands[kind.demand] -= 1
-        if not self._demands[kind.demand]:
-            del self._demands[kind.demand]
+        at_s = snapshot.at_s
+        one, kind = self._waiting.pop(decision.request_id)
+        self._queue.remove(kind.class_id, decision.request_id, decision.queued_at_s)
+        self._asked[kind.amounts] -= 1
+        if not self._asked[kind.amounts]:
+            del self._asked[kind.amounts]
         if decision.outcome is Outcome.DISPATCH and decision.quota is not None:
-            server = _Server(
-                leaf=int(self._leaf[kind.association_id]),
-                demand=snapshot.demand[snapshot.waiting.shape[decision.class_row]],
-                known_end_s=at_s + kind.ttl_s if kind.ttl_s > 0 else inf,
-                quota=decision.quota,
-            )
-            self._hold(server, at_s + one.held_s)
+            known_end_s = at_s + one.kind.ttl_s if one.kind.ttl_s > 0 else inf
+            known = KnownEnd(known_end_s, kind.leaf, kind.amounts)
+            self._hold(_Server(decision.quota, kind.demand, known), at_s + one.held_s)
         return Leaving(one.request_id, at_s, decision.quota)
 
     def _hold(self, server: _Server, end_s: float) -> None:
@@ -299,76 +310,19 @@ class Timeline:
         self._servers[self._started] = server
         if end_s < inf:
             heapq.heappush(self._ends, (end_s, self._started))
-        if server.quota is QuotaKind.SHARED:
-            self._known.add(server)
+        if server.quota is QuotaKind.SHARED and server.known.at_s < inf:
+            insort(self._known, server.known)
 
-    def _meet(self, kind: RequestClass) -> None:
+    def _meet(self, kind: RequestClass) -> _Kind:
         """Number a class that arrives for the first time, and note whose it is."""
         class_id, association_id = 1 + len(self._kinds), kind.association_id
-        self._kinds[kind] = class_id
         if why := self._ceilings.why(user_node(association_id), kind):
             self._never[class_id] = why
         if association_id >= len(self._leaf):
             self._leaf = widened(self._leaf, 2 * association_id + 1)
             self._closed = widened(self._closed, len(self._leaf))
+        leaf = self._tree.row.get(user_node(association_id), 0)
         self._closed[association_id] = association_id in self._suspended
-        self._leaf[association_id] = self._tree.row.get(user_node(association_id), 0)
-
-
-class _KnownEnds:
-    """When what is held on the shared quota expires: columns that are kept in order."""
-
-    def __init__(self, width: int) -> None:
-        self._count = 0
-        self._at_s = np.zeros(_FIRST_ROWS)
-        self._leaf = np.zeros(_FIRST_ROWS, dtype=np.int64)
-        self._demand = np.zeros((_FIRST_ROWS, width), dtype=np.int64)
-
-    def add(self, server: _Server) -> None:
-        """Add a server; one without a known end is left out."""
-        if server.known_end_s == inf:
-            return
-        count = self._count
-        if count == len(self._at_s):
-            for name in ("_at_s", "_leaf", "_demand"):
-                column = getattr(self, name)
-                setattr(self, name, np.concatenate([column, np.zeros_like(column)]))
-        place = int(np.searchsorted(self._at_s[:count], server.known_end_s, side="right"))
-        for column, value in self._row(server):
-            column[place + 1 : count + 1] = column[place:count]
-            column[place] = value
-        self._count += 1
-
-    def remove(self, server: _Server) -> None:
-        """Remove a server that was added."""
-        if server.known_end_s == inf:
-            return
-        count = self._count
-        low, high = (
-            int(np.searchsorted(self._at_s[:count], server.known_end_s, side=side))
-            for side in ("left", "right")
-        )
-        same = self._leaf[low:high] == server.leaf
-        same &= (self._demand[low:high] == server.demand).all(axis=1)
-        place = low + int(np.argmax(same))
-        for column, _ in self._row(server):
-            column[place : count - 1] = column[place + 1 : count]
-        self._count -= 1
-
-    def ends(self) -> Ends:
-        """Return them as a value."""
-        count = self._count
-        return Ends(
-            at_s=self._at_s[:count].copy(),
-            leaf=self._leaf[:count].copy(),
-            demand=self._demand[:count].copy(),
-        )
-
-    def _row(
-        self, server: _Server
-    ) -> tuple[tuple[Floats, float], tuple[Ints, int], tuple[Ints, Ints]]:
-        return (
-            (self._at_s, server.known_end_s),
-            (self._leaf, server.leaf),
-            (self._demand, server.demand),
-        )
+        self._leaf[association_id] = leaf
+        demand = self._tree.amounts(kind.demand)
+        return _Kind(class_id, leaf, tuple(demand.tolist()), demand)

@@ -17,7 +17,7 @@ from synergy.core.model import QuotaKind, Request, State
 from synergy.core.queue import Waiting
 from synergy.core.quota import QuotaTree
 from synergy.core.reasons import Reason
-from synergy.core.rounds import REASONS, RESERVING, Ends, Plan, Policy, Snapshot
+from synergy.core.rounds import REASONS, RESERVING, Ends, Plan, Policy, Snapshot, in_order
 from synergy.managers.support.render import instant_json
 from synergy.ports import Reading
 
@@ -123,7 +123,7 @@ def ends_known(uow: Reading, tree: QuotaTree, policy: Policy, now: datetime) -> 
     if policy.discipline not in RESERVING or uow.safety.brake() is not None:
         return None
     ends = ((end.at_s, end.leaf, end.demand) for end in ends_now(uow, tree, now))
-    return Ends.of(ends, len(tree.resource_classes))
+    return in_order(ends)
 
 
 def suspended_associations(uow: Reading) -> frozenset[int]:

@@ -78,7 +78,7 @@ def test_what_is_lent_covers_a_shortfall_first():
     found = book(10, *owners)
     assert found.size().shortfall == vcpus(2)
     assert found.pool.tolist() == [6]
-    assert not found.disabled.any()
+    assert not any(found.disabled)
     found.hold_shared(0, np.array([6]))
     assert found.blocks_private(found.tree.row["b"], np.array([4])) is None
     assert found.blocks_private(found.tree.row["a"], np.array([1])) is Reason.AWAITING_EXPIRY
