@@ -12,6 +12,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -86,9 +87,9 @@ def _add_format(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--seed",
         type=partial(integer, what="--seed", lowest=0, highest=2**53 - 1),
-        default=1,
+        default=None,
         metavar="N",
-        help="Makes the run repeatable (default: 1).",
+        help="Makes the run repeatable (default: 1, or that of the scenario).",
     )
 
 
@@ -129,9 +130,10 @@ class Demo(Command):
 
     def take_action(self, parsed: argparse.Namespace) -> int:
         """Run, print, and write the report."""
+        parsed.seed = 1 if parsed.seed is None else parsed.seed
         _needs_matplotlib()
         _prepare()
-        from synergy.sim import demo, report
+        from synergy.sim import bursts, demo, report
 
         report.check(parsed.output)
         virtual_s = parsed.hours * 3600
@@ -145,12 +147,17 @@ class Demo(Command):
                     done_s / virtual_s, _progress_text(observer, done_s)
                 ),
             )
-        path = report.write(result, parsed.output)
+        with progress_on(sys.stderr, "Alternating and bursty demand") as show_progress:
+            second = bursts.run(seed=parsed.seed, hours=parsed.hours, progress=show_progress)
+        path = report.write(result, second, parsed.output)
         if parsed.format == "json":
-            _print_json(result.as_json(str(path)), self.app.stdout)
+            more = {"bursts": {"headline": bursts.headline(second), **second.as_json()}}
+            _print_json(result.as_json(str(path)) | more, self.app.stdout)
         else:
             console = Console(file=self.app.stdout)
             report.print_tables(result, console)
+            _print_comparison(second, console)
+            console.print(bursts.headline(second), soft_wrap=True)
             console.print(f"Report with plots: {path}", soft_wrap=True)
         return 0
 
@@ -171,7 +178,7 @@ def _progress_text(observer: "Observer", done_s: float) -> str:
 
 
 class Simulate(Command):
-    """Replay a workload log in the Standard Workload Format."""
+    """Replay a workload log in the Standard Workload Format, or play a scenario."""
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         """Declare the arguments."""
@@ -180,14 +187,21 @@ class Simulate(Command):
         parser.add_argument(
             "file",
             metavar="FILE",
+            nargs="?",
             help='The log, plain or gzip: a file, a pipe, or standard input for "-".',
+        )
+        parser.add_argument(
+            "--scenario",
+            type=Path,
+            metavar="FILE.yaml",
+            help="Instead of a log: a cloud, projects with shares and quotas, and how they ask for "
+            "servers; see the page of the simulator.",
         )
         parser.add_argument(
             "--vcpus",
             type=partial(integer, what="--vcpus", lowest=1, highest=2**31 - 1),
-            required=True,
             metavar="N",
-            help="Size of the shared quota.",
+            help="Size of the shared quota that a log is replayed on.",
         )
         how = parser.add_mutually_exclusive_group()
         how.add_argument(
@@ -249,8 +263,12 @@ class Simulate(Command):
 
     def take_action(self, parsed: argparse.Namespace) -> int:
         """Read, replay, print."""
+        _check_source(parsed)
         _check_outputs(parsed)
         _prepare()
+        if parsed.scenario is not None:
+            _show_comparison(_played(parsed), parsed, self.app.stdout)
+            return 0
         with progress_on(sys.stderr, Path(parsed.file).name) as show_progress:
             workload = _workload(parsed, show_progress)
             if parsed.compare is not None or parsed.report is not None:
@@ -282,6 +300,28 @@ def _policies(text: str) -> tuple[str, ...]:
         if name in names[:place]:
             raise InvalidInput(f"--compare names {name} twice: name each policy once")
     return names
+
+
+def _check_source(parsed: argparse.Namespace) -> None:
+    """Check that there is a log with its pool, or a scenario that brings its own. Raises
+    InvalidInput."""
+    if (parsed.file is None) == (parsed.scenario is None):
+        given = "neither is" if parsed.file is None else "both are"
+        raise InvalidInput(f"name a log FILE or --scenario FILE.yaml: {given} given")
+    if parsed.scenario is None:
+        if parsed.vcpus is None:
+            raise InvalidInput("--vcpus is missing: give the size of the pool for the log")
+        return
+    for_logs = {
+        "--vcpus": parsed.vcpus is not None,
+        "--boot-s": parsed.boot_s != 0,
+        "--engine managers": parsed.engine != "core",
+        "--skip-bad-lines": parsed.skip_bad_lines,
+        "--trace-out": parsed.trace_out is not None,
+    }
+    for option, given in for_logs.items():
+        if given:
+            raise InvalidInput(f"{option} is for a log: take it out, a scenario says all there is")
 
 
 def _check_outputs(parsed: argparse.Namespace) -> None:
@@ -348,6 +388,23 @@ def _compared(
     )
 
 
+def _played(parsed: argparse.Namespace) -> "Comparison":
+    from synergy.sim import compare
+    from synergy.sim.scenarios import reading
+
+    scenario = reading.read(parsed.scenario)
+    if parsed.seed is not None:
+        scenario = replace(scenario, seed=parsed.seed)
+    with progress_on(sys.stderr, parsed.scenario.name) as show_progress:
+        return compare.played(
+            scenario,
+            parsed.compare or (parsed.policy,),
+            order=parsed.order,
+            processes=parsed.jobs or len(os.sched_getaffinity(0)),
+            progress=show_progress,
+        )
+
+
 def _show_comparison(found: "Comparison", parsed: argparse.Namespace, stream: TextIO) -> None:
     """Print a comparison, and write its page."""
     from synergy.sim import comparison
@@ -361,6 +418,15 @@ def _show_comparison(found: "Comparison", parsed: argparse.Namespace, stream: Te
         _print_json(found.as_json() | {"report": report}, stream)
         return
     console = Console(file=stream)
+    _print_comparison(found, console)
+    console.print(escape(comparison.headline(found)), soft_wrap=True)
+    if parsed.report is not None:
+        console.print(f"Report with plots: {escape(str(parsed.report))}", soft_wrap=True)
+
+
+def _print_comparison(found: "Comparison", console: Console) -> None:
+    from synergy.sim import comparison
+
     console.width = max(console.width, _TABLE_WIDTH)  # a cell that is cut off says nothing
     for title, (head, rows) in comparison.tables(found):
         table = Table(title=title, box=SIMPLE)
@@ -369,9 +435,6 @@ def _show_comparison(found: "Comparison", parsed: argparse.Namespace, stream: Te
         for row in rows:
             table.add_row(*map(escape, row))
         console.print(table)
-    console.print(escape(comparison.headline(found)), soft_wrap=True)
-    if parsed.report is not None:
-        console.print(f"Report with plots: {escape(str(parsed.report))}", soft_wrap=True)
 
 
 def _engine(parsed: argparse.Namespace) -> Callable[..., "Replay"]:
@@ -382,7 +445,7 @@ def _engine(parsed: argparse.Namespace) -> Callable[..., "Replay"]:
         return forward.run
     from synergy.sim import replay
 
-    return partial(replay.run, seed=parsed.seed)
+    return partial(replay.run, seed=1 if parsed.seed is None else parsed.seed)
 
 
 def _summary_table(summary: dict[str, object]) -> Table:

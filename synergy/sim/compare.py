@@ -1,4 +1,4 @@
-"""Replays one log under several policies, in processes beside each other, and under fixed quotas.
+"""Replays a log or a scenario under several policies, in processes of their own, and fixed quotas.
 
 Why: whoever chooses a policy wants the same numbers of all of them, on the same arrivals. Must not
 print, and must not know how a replay runs.
@@ -6,6 +6,7 @@ print, and must not know how a replay runs.
 
 import multiprocessing
 import queue
+import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -20,6 +21,8 @@ from synergy.core.model import Resources
 from synergy.sim.fixed_quota import FixedQuotas, by_demand
 from synergy.sim.measures import Measured, Outcomes, measure, promised_of
 from synergy.sim.records import JobRecord, Outcome, Replay, lifetime_s
+from synergy.sim.scenarios import playing
+from synergy.sim.scenarios.model import Scenario
 from synergy.sim.swf import Workload
 
 FIXED: Final = "fixed quotas"
@@ -101,14 +104,43 @@ def compared(
         order=order,
         skipped=workload.skipped,
         policies=tuple(
-            _measured(name, outcomes_of(replays[name].records, vcpus), replays[name].wall_s)
+            measured(name, outcomes_of(replays[name].records, vcpus), replays[name].wall_s)
             for name in policies
         ),
-        fixed=_measured(FIXED, with_fixed_quotas(records, vcpus, boot_s), 0.0),
+        fixed=measured(FIXED, with_fixed_quotas(records, vcpus, boot_s), 0.0),
     )
 
 
-def _measured(name: str, outcomes: Outcomes, wall_s: float) -> Policy:
+def played(
+    scenario: Scenario,
+    policies: Sequence[str],
+    *,
+    order: str,
+    processes: int,
+    progress: Progress,
+) -> Comparison:
+    """Play a scenario under each of the policies, with the same arrivals."""
+    plays = {name: partial(_timed, scenario, name, order) for name in policies}
+    found = in_processes(plays, processes=processes, progress=progress)
+    return Comparison(
+        of=scenario.name,
+        vcpus=scenario.total.get("VCPU", 0),
+        order=order,
+        skipped={},
+        policies=tuple(measured(name, *found[name]) for name in policies),
+        fixed=measured(FIXED, playing.play_fixed(scenario), 0.0),
+    )
+
+
+def _timed(
+    scenario: Scenario, name: str, order: str, progress: playing.Progress
+) -> tuple[Outcomes, float]:
+    began_s = time.monotonic()
+    return playing.play(scenario, name, order, progress), time.monotonic() - began_s
+
+
+def measured(name: str, outcomes: Outcomes, wall_s: float) -> Policy:
+    """Return a policy with the numbers of what became of the requests under it."""
     return Policy(name=name, outcomes=outcomes, measured=measure(outcomes), wall_s=wall_s)
 
 

@@ -8,7 +8,7 @@ not decide anything, and must not print.
 import math
 import time
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
@@ -26,7 +26,7 @@ from synergy.sim.records import FACTORS_S, JobRecord, Outcome, Replay, lifetime_
 from synergy.sim.swf import Workload
 
 _EPOCH: Final = datetime(2000, 1, 1, tzinfo=UTC)
-_UNWEIGHTED: Final = Weights(age=0, fairshare=0)
+UNWEIGHTED: Final = Weights(age=0, fairshare=0)
 _SHOWN: Final = 100  # how often progress is told, in all
 
 
@@ -43,11 +43,11 @@ def run(
     began_s = time.monotonic()
     records = tuple(JobRecord(job, project_of(job)) for job in workload.jobs)
     users = {owner: number for number, owner in enumerate(_owners(records), start=1)}
-    usages = _Usage(users) if order != "submit" else None
+    usages = Usage(users) if order != "submit" else None
     policy = Policy(
         discipline=Discipline(discipline),
         round_size=max(1, len(records)),
-        weights=Weights() if usages else _UNWEIGHTED,
+        weights=Weights() if usages else UNWEIGHTED,
     )
     timeline = Timeline(
         _tree(users, vcpus),
@@ -122,16 +122,21 @@ def _tree(users: dict[tuple[str, str], int], vcpus: int) -> QuotaTree:
     return QuotaTree(state, ("VCPU",))
 
 
-class _Usage:
-    """What everybody used, and the fair-share factors that follow: Fair Tree, equal shares."""
+class Usage:
+    """What everybody used, and the fair-share factors that follow: Fair Tree."""
 
-    def __init__(self, users: dict[tuple[str, str], int]) -> None:
-        projects = dict.fromkeys(project for project, _ in users)
+    def __init__(
+        self, users: dict[tuple[str, str], int], raw_shares: Mapping[str, int] | None = None
+    ) -> None:
+        """Begin with nothing used; `raw_shares` by node, which are 1 where none are given."""
+        projects, of = dict.fromkeys(project for project, _ in users), raw_shares or {}
         nodes = [shares.ShareNode("root", None, 1)]
-        nodes += [shares.ShareNode(project_node(one), "root", 1) for one in projects]
         nodes += [
-            shares.ShareNode(user_node(number), project_node(project), 1, True)
-            for (project, _), number in users.items()
+            shares.ShareNode(node, "root", of.get(node, 1)) for node in map(project_node, projects)
+        ]
+        nodes += [
+            shares.ShareNode(node, project_node(project), of.get(node, 1), True)
+            for (project, _), node in ((owner, user_node(n)) for owner, n in users.items())
         ]
         self._tree = shares.build(nodes)
         row = {node_id: place for place, node_id in enumerate(self._tree.node_ids)}
@@ -146,7 +151,11 @@ class _Usage:
     def hold(self, association_id: int, record: JobRecord) -> None:
         """Note what a job holds from its start to its end."""
         if record.start_s is not None and record.end_s is not None:
-            self._holds.append((association_id, record.start_s, record.end_s, record.job.vcpus))
+            self.use(association_id, record.start_s, record.end_s, record.job.vcpus)
+
+    def use(self, association_id: int, begin_s: float, end_s: float, vcpus: int) -> None:
+        """Note what is used from one instant to another."""
+        self._holds.append((association_id, begin_s, end_s, vcpus))
 
     def factors(self, at_s: float) -> FactorsChanged:
         """Return the factors; they are computed anew every half hour."""

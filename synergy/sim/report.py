@@ -8,7 +8,8 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from synergy.sim import page
+from synergy.sim import bursts, comparison, comparison_page, page
+from synergy.sim.compare import Comparison
 from synergy.sim.demo import DemoResult
 from synergy.sim.page import plt
 from synergy.sim.text import duration, percent
@@ -54,15 +55,15 @@ def check(folder: Path) -> None:
         tempfile.TemporaryFile(dir=folder).close()
 
 
-def write(result: DemoResult, folder: Path) -> Path:
+def write(result: DemoResult, second: Comparison, folder: Path) -> Path:
     """Write the report into `folder`, and return its path. Raises InvalidInput."""
     path = folder / f"report-{result.algorithm}-{result.user_shares}-{result.seed}.html"
     with page.naming("--output", folder):
-        path.write_text(_page(result), encoding="utf-8")
+        path.write_text(_page(result, second), encoding="utf-8")
     return path
 
 
-def _page(result: DemoResult) -> str:
+def _page(result: DemoResult, second: Comparison) -> str:
     console = Console(record=True, width=100, file=io.StringIO())
     print_tables(result, console)
     tables = html.escape(console.export_text())
@@ -71,7 +72,37 @@ def _page(result: DemoResult) -> str:
         "compete for the shared quota."
     )
     plots = "".join(page.shown(one) for one in _plots(result))
-    return page.page("Promised and delivered", f"{told}<pre>{tables}</pre>{plots}")
+    return page.page("Promised and delivered", f"{told}<pre>{tables}</pre>{plots}{_second(second)}")
+
+
+def _second(found: Comparison) -> str:
+    """Return what became of demand that alternates and comes in bursts, as HTML."""
+    drawn = [bursts_plot(found), comparison_page.use_plot(found), comparison_page.share_plot(found)]
+    return "".join(
+        [
+            "<h1>Where fixed quotas fail</h1>",
+            page.paragraph(bursts.headline(found)),
+            *(page.table(*rows) for _, rows in comparison.tables(found)),
+            *(page.shown(one) for one in drawn),
+        ]
+    )
+
+
+def bursts_plot(found: Comparison) -> page.Plot:
+    """Draw what is rejected, what is used, and how long requests wait."""
+    every = [found.fixed, *reversed(found.policies)]
+    figure, axes = plt.subplots(1, 3, figsize=(9, 3.2), sharey=True)
+    bars: list[tuple[str, list[float], str]] = [
+        ("requests rejected", [one.measured.whole.refused for one in every], "{:,.0f}"),
+        ("used, % of the cloud", [100 * one.measured.utilisation for one in every], "{:.0f} %"),
+        ("mean wait, min", [one.measured.whole.waits.mean / 60 for one in every], "{:.0f} min"),
+    ]
+    for one, (label, values, form) in zip(axes, bars, strict=True):
+        drawn = one.barh(range(len(every)), values, color=["gray", "tab:orange", "tab:blue"])
+        one.bar_label(drawn, [form.format(value) for value in values], padding=3)
+        one.set(xlabel=label, xlim=(0, 1.35 * max([*values, 1.0])))
+    axes[0].set_yticks(range(len(every)), [one.name for one in every])
+    return page.plot("Rejected, used and waited for: what is rejected does not wait", figure)
 
 
 def _plots(result: DemoResult) -> list[page.Plot]:

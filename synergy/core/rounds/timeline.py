@@ -141,7 +141,8 @@ class Timeline:
         self._on_round = on_round
         self._book, self._queue = QuotaBook(tree), WaitingQueue()
         self._arrivals = iter(arrivals)
-        self._next: Arrival | None = next(self._arrivals, None)
+        self._later: list[tuple[float, str, Arrival]] = []  # submitted, or taken from `arrivals`
+        self._next: Arrival | None = self._following()
         self._ends: list[tuple[float, int]] = []
         self._servers: dict[int, _Server] = {}
         self._known: list[KnownEnd] = []  # of what is held on the shared quota, in order
@@ -174,6 +175,21 @@ class Timeline:
             self._first_s = inf
             if self._may_start(arrived, ended=ended):
                 yield from self._round(at_s)
+
+    def submit(self, one: Arrival) -> None:
+        """Let a request arrive that `arrivals` does not have, now or later: of somebody who waits
+        for the end of a server before asking for another. To be called between two of `run`."""
+        if self._next is None:
+            self._next = one
+            return
+        self._next, second = sorted((self._next, one), key=_at)
+        heapq.heappush(self._later, (*_at(second), second))
+
+    def _following(self) -> Arrival | None:
+        """Return what arrives next, and forget it."""
+        if (one := next(self._arrivals, None)) is not None:
+            heapq.heappush(self._later, (*_at(one), one))
+        return heapq.heappop(self._later)[2] if self._later else None
 
     @property
     def waiting(self) -> frozenset[str]:
@@ -221,7 +237,7 @@ class Timeline:
         asked = []
         while self._next is not None and self._next.at_s <= at_s:
             asked.append(self._put(self._next).amounts)
-            self._next = next(self._arrivals, None)
+            self._next = self._following()
         return asked
 
     def _put(self, one: Arrival) -> _Kind:
@@ -326,3 +342,7 @@ class Timeline:
         self._leaf[association_id] = leaf
         demand = self._tree.amounts(kind.demand)
         return _Kind(class_id, leaf, tuple(demand.tolist()), demand)
+
+
+def _at(one: Arrival) -> tuple[float, str]:
+    return one.at_s, one.request_id

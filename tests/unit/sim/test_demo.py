@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from synergy.sim import demo, fixed_quota, padova
+from synergy.sim import bursts, demo, fixed_quota, padova
 from synergy.sim.padova import Arrival
 from tests.unit.sim.test_simulate import command
 
@@ -80,7 +80,7 @@ def test_the_command_prints_one_object_and_writes_a_report(tmp_path):
     found = json.loads(done.stdout)
     assert list(found) == [
         "seed", "algorithm", "virtual_s", "wall_s", "servers_run", "projects", "users",
-        "utilisation", "report",
+        "utilisation", "report", "bursts",
     ]  # fmt: skip
     assert list(found["projects"][0]) == [
         "name", "promised_share", "delivered_share", "servers_run", "wait_s",
@@ -89,11 +89,28 @@ def test_the_command_prints_one_object_and_writes_a_report(tmp_path):
     page = (tmp_path / "out" / "report-fair_tree-equal-1.html").read_text()
     assert page.count("data:image/png;base64,") == 3
     assert "Promised and delivered" in page
+    assert found["bursts"]["headline"] in page
+    assert page.count("data:image/svg+xml;base64,") == 3
+
+
+def test_fixed_quotas_fail_where_demand_alternates_and_comes_in_bursts():
+    told = []
+    found = bursts.run(seed=1, hours=72, progress=lambda part, text: told.append(part))
+    synergy, fifo = (policy.measured for policy in found.policies)
+    fixed = found.fixed.measured
+    assert fixed.whole.refused > 0.25 * fixed.whole.requests
+    assert synergy.whole.refused == fifo.whole.refused == 0
+    assert fixed.utilisation < 0.5 * synergy.utilisation
+    assert synergy.whole.waits.mean < 0.5 * fifo.whole.waits.mean
+    assert synergy.share_error < 0.2 * fifo.share_error
+    assert told == sorted(told)
+    assert f"{100 * fixed.utilisation:.2f} %" in bursts.headline(found)
 
 
 def test_the_table_names_every_project_and_user(tmp_path):
     done = command("demo", "--hours", "0.2", "--output", tmp_path)
-    for text in ("alice", "bruno", "70.00 %", "with fixed quotas alone", "Report with plots"):
+    for text in ("alice", "bruno", "70.00 %", "with fixed quotas alone", "Report with plots",
+                 "fixed quotas reject"):  # fmt: skip
         assert text in done.stdout
 
 
