@@ -28,7 +28,7 @@ class WorldServices:
     """What the host offers, over the supervisors of a world."""
 
     def __init__(self, world: World) -> None:
-        self._supervisors = world.engine.supervisors
+        self._supervisors, self._store = world.engine.supervisors, world.store
         self._audit = AuditLog(world.store, world.engine.clock)
 
     def _named(self, name: str) -> Supervisor:
@@ -37,7 +37,8 @@ class WorldServices:
         return self._supervisors[name]
 
     def health(self) -> Readiness:
-        return health_of(one.report for one in self._supervisors.values())
+        reports = [one.report for one in self._supervisors.values()]
+        return health_of(reports, damaged=self._store.damaged())
 
     def managers(self) -> list[Manager]:
         return [supervisor_json(one) for one in self._supervisors.values()]

@@ -319,12 +319,13 @@ class Round(TypedDict):
 
 
 class Health(TypedDict):
-    """Whether the service is live, ready and healthy, and why not."""
+    """Whether the service is live, ready and healthy, why not, and what a person has to see."""
 
     live: bool
     ready: bool
     healthy: bool
     why: list[str]
+    warnings: list[str]
     managers: dict[str, str]
 
 

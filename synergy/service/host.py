@@ -42,7 +42,7 @@ class Host:
         """
         self._conf, self._bus = conf, Bus()
         self._troubles: Callable[[], list[str]] = list
-        self._audit = AuditLog(store, clock)
+        self._store, self._audit = store, AuditLog(store, clock)
         self._workers: dict[str, Worker] = {}
         common = {"clock": clock, "publish": self._bus.publish, "store": store, **needs}
         if "identity" in needs:
@@ -106,7 +106,7 @@ class Host:
     def health(self) -> Readiness:
         """Return whether the service is ready and healthy, and why not; waits for no manager."""
         reports = [worker.supervisor.report for worker in self._workers.values()]
-        return health_of(reports, self._troubles())
+        return health_of(reports, self._troubles(), self._store.damaged())
 
     def managers(self) -> list[ManagerShown]:
         """Return what is to be shown of every manager."""

@@ -308,3 +308,29 @@ def test_the_watch_takes_a_new_key_over_and_tells_of_a_file_that_is_wrong(opened
     watchdog.check()
     assert caplog.text.count("the key file is not reloaded") == 1
     assert vault.open(Vault([key]).seal(b"x")) == b"x"
+
+
+def test_a_damaged_row_is_a_warning_and_takes_nobody_out_of_service():
+    with world() as made:
+        made.add()
+        made.run(2)
+        api = Api(made)
+        assert api.get("/healthcheck/ready")["warnings"] == []
+        with made.store._engine.begin() as connection:
+            connection.exec_driver_sql("UPDATE projects SET default_quota = 'zz'")
+        made.run(70)
+        for path in ("/healthcheck", "/healthcheck/ready"):
+            status, found, _ = api.ask("GET", path)
+            assert (status, found["ready"], found["healthy"], found["why"]) == (200, True, True, [])
+            assert found["warnings"] == [
+                "1 row(s) of table projects cannot be read and are set aside: the log names each"
+            ]
+
+
+def test_the_health_of_the_service_tells_of_damaged_rows(opened):
+    with opened.engine.begin() as connection:
+        connection.exec_driver_sql("INSERT INTO domains (domain_id, name) VALUES ('d', X'00')")
+    until(lambda: opened.host.health()["warnings"])
+    health = opened.host.health()
+    assert health["ready"]
+    assert health["warnings"][0].startswith("1 row(s) of table domains")

@@ -5,7 +5,7 @@ reading a log, and with the reason. Anybody
 may ask, so what errors say, which may name hosts, is not told. Must not know how it is asked.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Final
 
 from synergy.core.declared.answers import Readiness
@@ -15,12 +15,18 @@ from synergy.managers.supervision.supervisor import Report
 _USELESS: Final = (Status.CREATED, Status.STALLED, Status.ERROR, Status.DESTROYED)
 
 
-def health_of(reports: Iterable[Report], troubles: Iterable[str] = ()) -> Readiness:
+def health_of(
+    reports: Iterable[Report],
+    troubles: Iterable[str] = (),
+    damaged: Mapping[str, int] | None = None,
+) -> Readiness:
     """Return whether the service is ready and healthy, why not, and the status of each manager.
 
     ready     every manager that is needed does its work, or failed for less than its stall_s
     healthy   and every manager that starts with the service runs without error
     troubles  what is wrong with the service besides its managers
+    damaged   how many rows of each table cannot be read: everything else goes on, so no load
+              balancer should act on it, but a person has to
     """
     known = list(reports)
     why = [*troubles, *(said for one in known if one.needed and (said := why_not_ready(one)))]
@@ -28,6 +34,10 @@ def health_of(reports: Iterable[Report], troubles: Iterable[str] = ()) -> Readin
         "ready": not why,
         "healthy": not why and all(_is_well(one) for one in known),
         "why": why,
+        "warnings": [
+            f"{count} row(s) of table {table} cannot be read and are set aside: the log names each"
+            for table, count in (damaged or {}).items()
+        ],
         "managers": {one.name: one.status.value for one in known},
     }
 

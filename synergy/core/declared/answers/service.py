@@ -62,11 +62,15 @@ class Manager(TypedDict):
 
 
 class Readiness(TypedDict):
-    """Whether the service is ready and healthy, why not, and each manager's status."""
+    """Whether the service is ready and healthy, why not, and each manager's status.
+
+    `warnings` keep it from neither: a person has to look at them.
+    """
 
     ready: bool
     healthy: bool
     why: list[str]
+    warnings: list[str]
     managers: dict[str, str]
 
 
@@ -77,7 +81,7 @@ class Liveness(TypedDict):
 
 
 class Health(Liveness, Readiness):
-    """Whether the service is live, ready and healthy, and why not."""
+    """Whether the service is live, ready and healthy, why not, and what a person has to see."""
 
 
 class Link(TypedDict):
