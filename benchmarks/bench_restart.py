@@ -100,8 +100,9 @@ def main() -> None:
         quota.task()
         assert quota._state is not None
         with store.reading() as uow:
+            edition = uow.projects.edition()
             held = [held_of(*entry) for entry in uow.requests.held()]
-        snapshot = scheduler._snapshot(quota._state, queue, held)
+        snapshot = scheduler._snapshot(quota._state, queue, held, edition)
         scheduler._cloud.decide(snapshot, scheduler._policy())
         total_s = time.perf_counter() - began_s
     show({

@@ -104,9 +104,14 @@ class ProjectsChanged(Fact):
 
 @dataclass(frozen=True, slots=True)
 class QuotaChanged(Fact):
-    """The size of the cloud, or who owns what of it, changed."""
+    """The size of the cloud, or who owns what of it, changed.
+
+    edition  of the projects that the state was found from, which may have changed meanwhile:
+             whoever does what cannot be undone compares it with that of the store
+    """
 
     state: QuotaState
+    edition: int | None
 
 
 @dataclass(frozen=True, slots=True)

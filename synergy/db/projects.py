@@ -1,5 +1,7 @@
 """Managed projects, their domains and users: rows to values and back."""
 
+import threading
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, Final
 
@@ -31,11 +33,51 @@ _ASSOCIATIONS: Final = select(*_columns(AssociationRow, _ASSOCIATION)).order_by(
 )
 
 
-class SqlProjects:
-    """The repository of projects; see `ports.Projects`."""
+class Edition:
+    """Counts the transactions that wrote projects or domains, for who keeps values made of them.
 
-    def __init__(self, connection: Connection, damage: DamageLog) -> None:
+    What was read while one of them was open may be of before or after it: that is no edition. Only
+    one service acts on a database, so its process knows of every change.
+    """
+
+    def __init__(self) -> None:
+        self._lock, self._begun, self._open = threading.Lock(), 0, 0
+
+    def begin(self) -> None:
+        """Note that a transaction is about to write, before anybody can read it."""
+        with self._lock:
+            self._begun += 1
+            self._open += 1
+
+    def end(self) -> None:
+        """Note that it is over, committed or not."""
+        with self._lock:
+            self._open -= 1
+
+    def now(self) -> int | None:
+        """Return the edition; None while one is being written."""
+        with self._lock:
+            return None if self._open else self._begun
+
+
+class SqlProjects:
+    """The repository of projects; see `ports.Projects`.
+
+    writes  is called before something of projects or domains is written
+    """
+
+    def __init__(
+        self,
+        connection: Connection,
+        damage: DamageLog,
+        edition: Edition,
+        writes: Callable[[], None] = lambda: None,
+    ) -> None:
         self._connection, self._damage = connection, damage
+        self._edition, self._writes = edition, writes
+
+    def edition(self) -> int | None:
+        return self._edition.now()
 
     def all(self) -> list[Project]:
         return _PROJECT_READER.all(self._connection.execute(_PROJECTS), self._damage)
@@ -63,10 +105,12 @@ class SqlProjects:
         known = select(ProjectRow.project_id).where(ProjectRow.project_id == project.project_id)
         if self._connection.execute(known).first() is not None:
             raise Conflict(f"project {project.name!r} is managed already")
+        self._writes()
         self._connection.execute(insert(ProjectRow).values(_values(project, _PROJECT)))
 
     def save(self, project: Project) -> None:
         values = _values(project, _PROJECT) | {"generation": project.generation + 1}
+        self._writes()
         done = self._connection.execute(
             update(ProjectRow)
             .where(
@@ -79,6 +123,7 @@ class SqlProjects:
             raise Conflict(f"project {project.name!r} changed since it was read")
 
     def remove(self, project_id: str) -> None:
+        self._writes()
         self._connection.execute(delete(ProjectRow).where(ProjectRow.project_id == project_id))
 
     def domains(self) -> list[Domain]:
@@ -93,6 +138,7 @@ class SqlProjects:
     def save_domain(self, domain: Domain) -> None:
         key = DomainRow.domain_id == domain.domain_id
         known = self._connection.execute(select(DomainRow.domain_id).where(key)).first()
+        self._writes()
         write = insert(DomainRow) if known is None else update(DomainRow).where(key)
         self._connection.execute(write.values(_values(domain, _DOMAIN)))
 

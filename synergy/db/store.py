@@ -17,7 +17,7 @@ from synergy.db.audit import SqlAudit
 from synergy.db.classes import ClassCache, Classes
 from synergy.db.engine import READS, translated
 from synergy.db.outbox import SqlOutbox
-from synergy.db.projects import SqlProjects
+from synergy.db.projects import Edition, SqlProjects
 from synergy.db.requests import SqlRequests
 from synergy.db.rollups import SqlRollups
 from synergy.db.rows import DamageLog
@@ -31,13 +31,19 @@ class SqlReading:
     """The repositories on one connection; see `ports.Reading`, whose types keep it from writing."""
 
     def __init__(
-        self, connection: Connection, cache: ClassCache, vault: Vault, damage: DamageLog
+        self,
+        connection: Connection,
+        cache: ClassCache,
+        vault: Vault,
+        damage: DamageLog,
+        edition: Edition,
+        writes: Callable[[], None] = lambda: None,
     ) -> None:
         self._connection = connection
         self._classes = Classes(connection, cache, damage)
         self.requests = SqlRequests(connection, self._classes, vault, damage)
         self.outbox = SqlOutbox(connection)
-        self.projects = SqlProjects(connection, damage)
+        self.projects = SqlProjects(connection, damage, edition, writes)
         self.usage = SqlUsage(connection, damage)
         self.trusts = SqlTrusts(connection, damage)
         self.rollups = SqlRollups(connection, self._classes, damage)
@@ -55,10 +61,21 @@ class SqlWriting(SqlReading):
         cache: ClassCache,
         vault: Vault,
         damage: DamageLog,
+        edition: Edition,
         check: Check,
     ) -> None:
-        super().__init__(connection, cache, vault, damage)
-        self._check = check
+        super().__init__(connection, cache, vault, damage, edition, self._writes_projects)
+        self._check, self._edition, self._of_projects = check, edition, False
+
+    def _writes_projects(self) -> None:
+        if not self._of_projects:
+            self._edition.begin()
+        self._of_projects = True
+
+    def over(self) -> None:
+        """Note that the transaction is over."""
+        if self._of_projects:
+            self._edition.end()
 
     def commit(self) -> None:
         """Make it last. Raises Conflict or StoreUnavailable, and then nothing is written."""
@@ -75,7 +92,7 @@ class SqlStore:
         """check  is called before each commit; what it raises keeps anything from being written"""
         self._check = check
         self._engine, self._vault, self._cache = engine, vault, ClassCache()
-        self.damage = DamageLog()
+        self.damage, self._edition = DamageLog(), Edition()
         self._writes = threading.local()
 
     @property
@@ -88,20 +105,24 @@ class SqlStore:
         """Open a transaction that reads."""
         with translated(), self._engine.connect() as connection:
             reader = connection.execution_options(**{READS: True})
-            yield SqlReading(reader, self._cache, self._vault, self.damage)
+            yield SqlReading(reader, self._cache, self._vault, self.damage, self._edition)
 
     @contextmanager
     def writing(self) -> Iterator[SqlWriting]:
         """Open a transaction that writes; an exception or a missing `commit` rolls it back."""
         with translated(), self._engine.connect() as connection:
             self._writes.open = True
+            uow = SqlWriting(
+                connection, self._cache, self._vault, self.damage, self._edition, self._check
+            )
             try:
-                yield SqlWriting(connection, self._cache, self._vault, self.damage, self._check)
+                yield uow
             except DBReferenceError:
                 self._cache.forget()  # a class that was known may have been collected
                 raise
             finally:
                 self._writes.open = False
+                uow.over()
 
     def damaged(self) -> dict[str, int]:
         """Return how many rows of each table could not be read."""

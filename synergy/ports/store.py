@@ -230,6 +230,10 @@ class Outbox(ReadableOutbox, Protocol):
 class ReadableProjects(Protocol):
     """Managed projects, their domains and users, to be read."""
 
+    def edition(self) -> int | None:
+        """Return a number that each change of a project or domain makes another one, None while one
+        is being written. Asked before the rest is read: what it tells of is then this or newer."""
+
     def all(self) -> list[Project]:
         """Return every managed project whose row can be read."""
 

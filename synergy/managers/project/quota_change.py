@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from synergy.core.accounts import domain_node, held_of, project_node
+from synergy.core.accounts import domain_node, held_of, project_node, quota_nodes
 from synergy.core.declared import answers
 from synergy.core.declared.fields import limits_of, read
 from synergy.core.declared.settings import PROJECT_SETTINGS
@@ -86,6 +86,7 @@ def effects_of(uow: Reading, state: QuotaState, before: Project | None, after: P
 def check_together(uow: Reading, state: QuotaState, added: Sequence[Project]) -> None:
     """Raise Conflict when to take all of these projects in can hurt the whole cloud."""
     held = [held_of(*entry) for entry in uow.requests.held()]
+    state = _with_managed(uow, state)
     becomes = state
     for project in added:
         becomes = _with(becomes, project)
@@ -96,6 +97,17 @@ def check_together(uow: Reading, state: QuotaState, added: Sequence[Project]) ->
         would_wait=0,
         unknown=state.no_host_has(named),
     ).check()
+
+
+def _with_managed(uow: Reading, state: QuotaState) -> QuotaState:
+    """Return the state with the projects that are managed now: some came since it was found."""
+    managed = uow.projects.all()
+    known = {project.project_id for project in managed}
+    return replace(
+        state,
+        nodes=quota_nodes(uow.projects.domains(), managed, uow.projects.associations()),
+        unmanaged=tuple(one for one in state.unmanaged if one.project_id not in known),
+    )
 
 
 def changed_settings(project: Project, given: Mapping[str, Any], state: QuotaState) -> Project:

@@ -7,6 +7,7 @@ from oslo_config import cfg
 
 from synergy.core.accounts import user_node
 from synergy.core.admission import RequestOptions, request_options, with_partition
+from synergy.core.editions import same_edition
 from synergy.core.errors import InvalidInput
 from synergy.core.lifecycle import Event, Move, transition
 from synergy.core.model import OnPrivateFull, Project, QuotaKind, Request, RequestClass
@@ -26,6 +27,7 @@ class Admission:
     def __init__(self, conf: cfg.ConfigOpts.GroupAttr, clock: Clock) -> None:
         self._conf, self._clock = conf, clock
         self._ceilings: Ceilings | None = None
+        self._edition: int | None = None  # of the projects that the ceilings follow from
         self._never_why: dict[RequestClass, str] = {}
         self._associations: dict[tuple[str, str], int] = {}
         self.newcomers: set[str] = set()
@@ -37,8 +39,10 @@ class Admission:
         self._never_why.clear()
         self._ceilings = None
 
-    def go_by(self, state: QuotaState) -> None:
-        """Judge by this state of the cloud what can never fit."""
+    def go_by(self, state: QuotaState, edition: int | None) -> None:
+        """Judge by this state of the cloud what can never fit, as long as projects are of that
+        edition."""
+        self._edition = edition
         self._ceilings = Ceilings(QuotaTree(state, state.resource_classes()))
         self._never_why.clear()
 
@@ -73,7 +77,7 @@ class Admission:
             ttl_s=asked.ttl_s,
             constraints=with_partition(asked, build.constraints),
         )
-        if reason is None and (never := self._never(kind)):
+        if reason is None and (never := self._never(uow, kind)):
             reason, why = Reason.NEVER_FITS, coded(Reason.NEVER_FITS, never)
         if reason is None and (full := room.why_none(project, build.user_id)):
             reason, why = full
@@ -110,9 +114,10 @@ class Admission:
         self.newcomers.add(build.project_id)
         return uow.projects.association(*owner, build.user_name).association_id
 
-    def _never(self, kind: RequestClass) -> str:
+    def _never(self, uow: Writing, kind: RequestClass) -> str:
         """Return why the class can never fit, "" if it may or nothing is known yet."""
-        if self._ceilings is None:
+        known = same_edition(self._edition, uow.projects.edition())
+        if self._ceilings is None or not known:
             return ""
         if kind not in self._never_why:
             self._never_why[kind] = self._ceilings.why(user_node(kind.association_id), kind)

@@ -116,7 +116,7 @@ class QueueManager(Manager):
 
     @on(QuotaChanged)
     def _admit_by(self, fact: QuotaChanged) -> None:
-        self._admission.go_by(fact.state)
+        self._admission.go_by(fact.state, fact.edition)
 
     @on(TokensRefused)
     def _refuse_without_token(self, fact: TokensRefused) -> None:

@@ -72,7 +72,8 @@ class QuotaManager(Manager):
         before, self._state, self._size, self._balance = self._size, state, size, balance
         if size.shortfall != before.shortfall:
             self._publish(ShortfallChanged(size.shortfall, before.shortfall))
-        self._publish(QuotaChanged(state))  # at every pass: whoever missed one gets the next
+        # At every pass: whoever missed one gets the next.
+        self._publish(QuotaChanged(state, survey.edition))
         return None
 
     def _tell_shortfall(self, shortfall: Resources, balance: Balance) -> None:

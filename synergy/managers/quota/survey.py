@@ -28,9 +28,13 @@ USE_KEPT_S: Final = 600.0  # what bounded projects use matters only once it exce
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Survey:
-    """What one look at the cloud showed."""
+    """What one look at the cloud showed.
+
+    edition  of the projects that it was made of, see `ports.ReadableProjects`
+    """
 
     state: QuotaState
+    edition: int | None
     hosts: tuple[Host, ...]
     managed: tuple[Project, ...]
 
@@ -56,7 +60,7 @@ class QuotaSurvey:
         Raises UpstreamUnavailable.
         """
         with self._store.reading() as uow:
-            managed = uow.projects.all()
+            edition, managed = uow.projects.edition(), uow.projects.all()
             nodes = quota_nodes(uow.projects.domains(), managed, uow.projects.associations())
         hosts = tuple(self._capacity.hosts())
         state = QuotaState(
@@ -67,7 +71,7 @@ class QuotaSurvey:
             nodes=nodes,
             limited=self._limits.limited_classes(),
         )
-        return Survey(state=state, hosts=hosts, managed=tuple(managed))
+        return Survey(state=state, edition=edition, hosts=hosts, managed=tuple(managed))
 
     def _unmanaged(self, managed: Collection[str], *, fresh: bool) -> tuple[Owner, ...]:
         """Return all other projects, with their Nova quotas."""

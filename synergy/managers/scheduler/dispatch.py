@@ -14,7 +14,8 @@ from typing import Final
 
 from synergy.core.admission import retry_delay_s
 from synergy.core.batches import handle_individually
-from synergy.core.errors import NotFound, error_line
+from synergy.core.editions import same_edition
+from synergy.core.errors import Conflict, NotFound, error_line
 from synergy.core.events import QuotaHeld, QuotaReleased, RequestsRefused, RequestsWithdrawn
 from synergy.core.lifecycle import Event, Move, Unchanged, transition
 from synergy.core.model import Request, State
@@ -76,12 +77,18 @@ class Dispatcher:
         return self._servers.servers(ids) if ids else {}
 
     def dispatch(
-        self, round_id: str, decisions: Sequence[Decision], views: Mapping[str, ServerView]
+        self,
+        round_id: str,
+        decisions: Sequence[Decision],
+        views: Mapping[str, ServerView],
+        edition: int | None,
     ) -> list[Request]:
         """Carry decisions out, and return the requests that could not be handed over and wait for
         a retry. Raises Conflict, and then nothing was done.
 
-        views  what Nova says of their servers now; one that it does not know is gone
+        views    what Nova says of their servers now; one that it does not know is gone
+        edition  of the projects that the decisions were made by: to ask the cloud takes a while,
+                 and whoever was suspended meanwhile gets no server any more
         """
         chosen = {decision.request_id: decision for decision in decisions}
         leaving = [one for one in views if chosen[one].outcome is Outcome.DISPATCH]
@@ -90,7 +97,7 @@ class Dispatcher:
 
         def carry_out(part: Sequence[str]) -> None:
             some = {request_id: chosen[request_id] for request_id in part}
-            done, parcels, broken = self._record(round_id, some, views, gone, tokens)
+            done, parcels, broken = self._record(round_id, some, views, gone, tokens, edition)
             self._tell(done)
             if parcels or broken:
                 back.extend(self._hand_over(parcels, broken, round_id))
@@ -122,10 +129,13 @@ class Dispatcher:
         views: Mapping[str, ServerView],
         gone: Mapping[Owner, str],
         tokens: Mapping[Owner, str],
+        edition: int | None,
     ) -> tuple[list[Request], dict[str, Parcel], dict[str, str]]:
         """Commit what was decided before anything is sent; return it, and what is to be sent."""
         now = self._clock.now()
         with self._store.writing() as uow:
+            if not same_edition(edition, uow.projects.edition()):
+                raise Conflict("projects changed while it was decided")
             found = uow.requests.find(list(chosen))
             moves = []
             for request_id, decision in chosen.items():

@@ -21,6 +21,7 @@ from synergy.core import words
 from synergy.core.accounts import held_of
 from synergy.core.declared import answers, commands
 from synergy.core.declared.filters import USUAL_PAGE
+from synergy.core.editions import same_edition
 from synergy.core.errors import Conflict, StoreUnavailable, UpstreamUnavailable
 from synergy.core.events import (
     BuildsFailed,
@@ -210,7 +211,8 @@ class SchedulerManager(Manager):
         self._state: QuotaState | None = None
         self._tree: QuotaTree | None = None
         self._never = NeverFits(QuotaTree(QuotaState(), ()))
-        self._quotas_are_old = False  # projects changed since the state was found
+        self._quotas_of: int | None = None  # edition of the projects that the state was found from
+        self._suspended_of: int | None = None  # and of those who are suspended
         self._factors: FactorsChanged | None = None
         self._waits_since_s: float | None = None  # for the first factors
         self._site = SitePoints(site_factors)
@@ -247,7 +249,7 @@ class SchedulerManager(Manager):
 
     @on(QuotaChanged)
     def _size_by(self, fact: QuotaChanged) -> None:
-        self._quotas_are_old = False
+        self._quotas_of = fact.edition
         if fact.state != self._state:
             self._state, self._tree = fact.state, None
 
@@ -257,7 +259,7 @@ class SchedulerManager(Manager):
 
     @on(ProjectsChanged)
     def _read_projects_anew(self, _: ProjectsChanged) -> None:
-        self._suspended, self._quotas_are_old = None, True
+        self._suspended = None
 
     @on(BuildsFailed)
     def _let_rest(self, fact: BuildsFailed) -> None:
@@ -335,15 +337,16 @@ class SchedulerManager(Manager):
     def _round(self, state: QuotaState) -> None:
         round_id = str(uuid.UUID(int=self._next_round_number()))
         with self._store.reading() as uow:
+            edition = uow.projects.edition()
             if self._queue is None:
                 self._queue = self._load(uow)
-            if self._suspended is None:
-                self._suspended = suspended_associations(uow)
+            if self._suspended is None or not same_edition(self._suspended_of, edition):
+                self._suspended_of, self._suspended = edition, suspended_associations(uow)
                 self._site.associations = {a.association_id: a for a in uow.projects.associations()}
             held = [held_of(*entry) for entry in uow.requests.held()]
             self._wake_delayed(self._queue)
             policy = self._policy()
-            snapshot = self._snapshot(state, self._queue, held)
+            snapshot = self._snapshot(state, self._queue, held, edition)
             ends = ends_known(uow, snapshot.book.tree, policy, self._clock.now())
         snapshot = replace(snapshot, ends=ends, reserved=self._reserved)
         try:
@@ -362,7 +365,7 @@ class SchedulerManager(Manager):
         self._reserved = latest.reservations()
         self._again |= not plan.complete
         if plan.decisions:
-            self._act(self._queue, latest, views)
+            self._act(self._queue, latest, views, edition)
 
     def _keep(self, latest: Latest) -> None:
         """Let questions be answered from this round."""
@@ -398,7 +401,9 @@ class SchedulerManager(Manager):
             self._never = NeverFits(self._tree)
         return self._tree
 
-    def _snapshot(self, state: QuotaState, queue: WaitingQueue, held: Sequence[Held]) -> Snapshot:
+    def _snapshot(
+        self, state: QuotaState, queue: WaitingQueue, held: Sequence[Held], edition: int | None
+    ) -> Snapshot:
         waiting, now = queue.snapshot(), self._clock.now()
         tree = self._tree_for(state, waiting.resource_classes)
         snapshot = build_snapshot(
@@ -411,7 +416,7 @@ class SchedulerManager(Manager):
             rests=self._backoff.rests(now, self._in_flight),
             site=self._site.points(waiting, now.timestamp()),
         )
-        if self._quotas_are_old:  # what does not fit into them may fit into the new ones
+        if not same_edition(self._quotas_of, edition):  # what never fits may fit into the new ones
             return snapshot
         never = self._never.among(waiting, snapshot.leaf, snapshot.demand)
         return replace(snapshot, never=never)
@@ -428,7 +433,13 @@ class SchedulerManager(Manager):
             scales=ranking.read_scales(conf),
         )
 
-    def _act(self, queue: WaitingQueue, latest: Latest, views: Mapping[str, ServerView]) -> None:
+    def _act(
+        self,
+        queue: WaitingQueue,
+        latest: Latest,
+        views: Mapping[str, ServerView],
+        edition: int | None,
+    ) -> None:
         snapshot, decisions = latest.snapshot, latest.plan.decisions
         for decision in decisions:
             class_id = int(snapshot.waiting.class_id[decision.class_row])
@@ -436,7 +447,7 @@ class SchedulerManager(Manager):
         if snapshot.rests:
             rows = {one.class_row for one in decisions if one.outcome is Outcome.DISPATCH}
             self._backoff.tried({snapshot.tried_at(row) for row in rows})
-        for request in self._dispatcher.dispatch(latest.round_id, decisions, views):
+        for request in self._dispatcher.dispatch(latest.round_id, decisions, views, edition):
             self._enqueue(queue, request)
 
     # --- commands ---------------------------------------------------------------------------------
