@@ -11,7 +11,9 @@ entries, so these are plain lists.
 
 from bisect import bisect_left, bisect_right, insort
 from collections.abc import Iterable, Sequence
+from itertools import accumulate
 from math import inf
+from operator import add, sub
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -83,10 +85,12 @@ class Profile:
             begin_s = self._begin_s[span]
             if begin_s >= found_s + lifetime_s:
                 return found_s
-            if not all(fits(demand, room[span]) for room in rooms):
-                found_s = inf
-            elif found_s == inf:
-                found_s = max(begin_s, not_before_s)
+            for room in rooms:
+                if not fits(demand, room[span]):
+                    found_s = inf
+                    break
+            else:
+                found_s = min(found_s, max(begin_s, not_before_s))
             span += 1
 
     def fits_now(self, leaf: int, demand: Amounts, lifetime_s: float) -> bool:
@@ -127,29 +131,23 @@ class Profile:
         self._change(leaf, [-amount for amount in demand], begin_s, begin_s + lifetime_s)
 
     def frees(self, leaf: int, demand: Amounts, at_s: float) -> None:
-        """Note when something ends that the book has and the known ends have not."""
-        self._later(leaf, demand, at_s)
+        """Note when something ends that the book has and the known ends have not; before anything
+        else is asked."""
+        insort(self._coming, KnownEnd(at_s, leaf, tuple(demand)))
         self._taken.append((leaf, demand, -inf, at_s))
 
     def _change(self, leaf: int, demand: Amounts, begin_s: float, end_s: float) -> None:
         self._reach(begin_s)
-        self._add_from(self._cut(begin_s), leaf, [-amount for amount in demand])
-        self._later(leaf, demand, end_s)
-        self._taken.append((leaf, demand, begin_s, end_s))
-
-    def _later(self, leaf: int, demand: Amounts, at_s: float) -> None:
-        """Add to what is free from an instant on."""
-        if at_s <= self._begin_s[-1]:
-            self._add_from(self._cut(at_s), leaf, demand)
-        elif at_s < inf:
-            insort(self._coming, KnownEnd(at_s, leaf, tuple(demand)))
-
-    def _add_from(self, span: int, leaf: int, demand: Amounts) -> None:
+        low, high = self._cut(begin_s), len(self._begin_s)
+        if end_s <= self._begin_s[-1]:
+            high = self._cut(end_s)
+        elif end_s < inf:
+            insort(self._coming, KnownEnd(end_s, leaf, tuple(demand)))
         path = self._tree.path(leaf)
         for node, rooms in self._room.items():
             if node in path:
-                for room in rooms[span:]:
-                    _add(room, demand)
+                rooms[low:high] = [_less(room, demand) for room in rooms[low:high]]
+        self._taken.append((leaf, demand, begin_s, end_s))
 
     def _reach(self, at_s: float) -> None:
         """Work out the spans up to an instant."""
@@ -164,20 +162,18 @@ class Profile:
             begin_s = min(begin_s, max(ends[place].at_s, self._at_s + OVERDUE_S))
         elif not coming:
             return False
-        over: list[KnownEnd] = []
         while place < len(ends) and ends[place].at_s <= begin_s:
-            over.append(ends[place])
             place += 1
-        self._over = place
+        over, self._over = ends[self._over : place], place
         while coming and coming[0].at_s <= begin_s:
-            over.append(coming.pop(0))
+            over = [*over, coming.pop(0)]
         self._begin_s.append(begin_s)
-        for node, spans in self._room.items():
-            room = spans[-1].copy()
+        for node, rooms in self._room.items():
+            room = rooms[-1]
             for _, leaf, demand in over:
                 if node == _ROOT or node in self._tree.path(leaf):
-                    _add(room, demand)
-            spans.append(room)
+                    room = _more(room, demand)
+            rooms.append(room)
         return True
 
     def _cut(self, at_s: float) -> int:
@@ -187,7 +183,7 @@ class Profile:
             return place
         self._begin_s.insert(place, at_s)
         for spans in self._room.values():
-            spans.insert(place, spans[place - 1].copy())
+            spans.insert(place, spans[place - 1])
         return place
 
     def _bounding(self, leaf: int) -> Sequence[int]:
@@ -204,24 +200,25 @@ class Profile:
         """Return the room at a node, span by span, as what is held below it ends."""
         room = self._book.room_at(node)
         change = [[0] * len(room) for _ in self._begin_s]
-        for at_s, leaf, demand in self._ends[: self._over]:
+
+        def note(leaf: int, demand: Amounts, at_s: float) -> None:
             if node in self._tree.path(leaf):
-                place = bisect_left(self._begin_s, max(at_s, self._at_s + OVERDUE_S))
-                _add(change[place], demand)
+                span = bisect_left(self._begin_s, at_s)
+                change[span] = _more(change[span], demand)
+
+        for at_s, leaf, demand in self._ends[: self._over]:
+            note(leaf, demand, max(at_s, self._at_s + OVERDUE_S))
         for leaf, amounts, begin_s, end_s in self._taken:
-            if node not in self._tree.path(leaf):
-                continue
             if begin_s > self._at_s:  # else it started in this round, and the book has it
-                _add(change[bisect_left(self._begin_s, begin_s)], [-one for one in amounts])
+                note(leaf, [-amount for amount in amounts], begin_s)
             if end_s <= self._begin_s[-1]:
-                _add(change[bisect_left(self._begin_s, end_s)], amounts)
-        spans = []
-        for more in change:
-            _add(room, more)
-            spans.append(room.copy())
-        return spans
+                note(leaf, amounts, end_s)
+        return list(accumulate(change, _more, initial=room))[1:]
 
 
-def _add(room: list[int], demand: Amounts) -> None:
-    for place, amount in enumerate(demand):
-        room[place] += amount
+def _more(room: Amounts, demand: Amounts) -> list[int]:
+    return list(map(add, room, demand))
+
+
+def _less(room: Amounts, demand: Amounts) -> list[int]:
+    return list(map(sub, room, demand))
