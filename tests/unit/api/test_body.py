@@ -10,7 +10,7 @@ from synergy.api.body import LARGEST_NUMBER, MOST_DEPTH, read_object
 from synergy.core.errors import InvalidInput
 
 
-def nested(levels):
+def nested(levels: int) -> bytes:
     return b'{"a": ' * levels + b"1" + b"}" * levels
 
 
@@ -45,7 +45,7 @@ def nested(levels):
     ],
     ids=lambda value: repr(value[:30]),
 )
-def test_a_body_that_cannot_be_taken_is_refused_with_one_sentence(raw, told):
+def test_a_body_that_cannot_be_taken_is_refused_with_one_sentence(raw: bytes, told: str) -> None:
     with pytest.raises(InvalidInput) as refused:
         read_object(raw, "application/json")
     assert told in str(refused.value)
@@ -62,7 +62,7 @@ def test_a_body_that_cannot_be_taken_is_refused_with_one_sentence(raw, told):
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("raw", [b"", b'{"a": 1}'])
-def test_what_is_not_said_to_be_json_in_utf_8_is_refused(given_type, raw):
+def test_what_is_not_said_to_be_json_in_utf_8_is_refused(given_type: str, raw: bytes) -> None:
     with pytest.raises(InvalidInput) as refused:
         read_object(raw, given_type)
     assert "but must be" in str(refused.value)
@@ -73,19 +73,19 @@ def test_what_is_not_said_to_be_json_in_utf_8_is_refused(given_type, raw):
     "given_type",
     ["", "application/json", "Application/JSON;charset=UTF-8", 'application/json; charset="utf8"'],
 )
-def test_json_in_utf_8_is_taken(given_type):
+def test_json_in_utf_8_is_taken(given_type: str) -> None:
     raw = '{"a": ["ü", 1, -2.5, 4.0, null, true]}'.encode()
     assert read_object(raw, given_type) == {"a": ["ü", 1, -2.5, 4, None, True]}
     assert read_object(b"", given_type) == {}
 
 
-def test_the_largest_number_and_the_deepest_body_are_taken():
+def test_the_largest_number_and_the_deepest_body_are_taken() -> None:
     assert read_object(b'{"a": %d}' % LARGEST_NUMBER, "") == {"a": LARGEST_NUMBER}
     assert read_object(nested(MOST_DEPTH - 1), "") == json.loads(nested(MOST_DEPTH - 1))
 
 
 @given(st.binary(max_size=60))
-def test_no_bytes_raise_anything_else(raw):
+def test_no_bytes_raise_anything_else(raw: bytes) -> None:
     try:
         assert isinstance(read_object(raw, ""), dict)
     except InvalidInput as error:

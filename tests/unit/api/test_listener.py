@@ -3,11 +3,12 @@
 import random
 import socket
 import struct
+from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 
 import pytest
 
-from synergy.api.listener import ConnectionLimits, listen
+from synergy.api.listener import Connection, ConnectionLimits, listen
 
 CLOSING = 64
 
@@ -15,32 +16,39 @@ CLOSING = 64
 class Loop:
     """Accepts connections as an event loop does, and closes the ended ones when it is asked to."""
 
-    def __init__(self, connections=1, per_address=1000, idle_s=60.0):
+    def __init__(self, connections: int = 1, per_address: int = 1000, idle_s: float = 60.0) -> None:
         limits = ConnectionLimits(connections=connections, per_address=per_address, idle_s=idle_s)
         self.listener = listen("127.0.0.1", 0, limits)
         self.listener.settimeout(5)
         self.listener.listen()
         self.connections = self.listener.connections
-        self.accepted, self.stack = [], ExitStack()
-        self.stack.callback(lambda: [one.close() for one in self.accepted])
+        self.accepted: list[Connection] = []
+        self.stack = ExitStack()
+        self.stack.callback(self.close_all)
         self.stack.callback(self.listener.close)
 
-    def arrive(self):
+    def arrive(self) -> socket.socket:
         """Let one more connect: the kernel takes it."""
         return self.stack.enter_context(socket.create_connection(self.listener.getsockname()))
 
-    def accept(self):
-        self.accepted.append(self.listener.accept()[0])
-        return self.accepted[-1]
+    def accept(self) -> Connection:
+        accepted, _ = self.listener.accept()
+        assert isinstance(accepted, Connection)
+        self.accepted.append(accepted)
+        return accepted
 
-    def close_ended(self):
+    def close_all(self) -> None:
+        for one in self.accepted:
+            one.close()
+
+    def close_ended(self) -> None:
         """Close every connection that was ended."""
         for one in [one for one in self.accepted if ended(one)]:
             self.accepted.remove(one)
             one.close()
 
 
-def ended(connection):
+def ended(connection: socket.socket) -> bool:
     """Tell whether a connection was ended from here; no client of these tests says anything."""
     connection.setblocking(False)
     try:
@@ -52,13 +60,13 @@ def ended(connection):
 
 
 @pytest.fixture
-def loop(request):
+def loop(request: pytest.FixtureRequest) -> Iterator[Loop]:
     made = Loop(**getattr(request, "param", {}))
     with made.stack:
         yield made
 
 
-def test_a_newcomer_waits_while_many_connections_are_closing_and_is_served_then(loop):
+def test_a_newcomer_waits_while_many_connections_are_closing_and_is_served_then(loop: Loop) -> None:
     newcomers = [loop.arrive() for _ in range(1 + CLOSING + 1)]
     for _ in range(1 + CLOSING):
         loop.accept()
@@ -73,7 +81,7 @@ def test_a_newcomer_waits_while_many_connections_are_closing_and_is_served_then(
     assert newcomers[-1].recv(100) == b"welcome"
 
 
-def test_a_newcomer_waits_no_longer_than_for_the_next_one_that_is_closed(loop):
+def test_a_newcomer_waits_no_longer_than_for_the_next_one_that_is_closed(loop: Loop) -> None:
     for _ in range(1 + CLOSING + 1):
         loop.arrive()
     for _ in range(1 + CLOSING):
@@ -84,7 +92,7 @@ def test_a_newcomer_waits_no_longer_than_for_the_next_one_that_is_closed(loop):
 
 
 @pytest.mark.parametrize("loop", [{"connections": 16, "per_address": 16}], indirect=True)
-def test_a_request_of_an_ended_connection_does_not_bring_it_back(loop):
+def test_a_request_of_an_ended_connection_does_not_bring_it_back(loop: Loop) -> None:
     """It would make room again and again, and nobody else would: newcomers were refused."""
     for _ in range(32):
         loop.arrive()
@@ -103,7 +111,7 @@ def test_a_request_of_an_ended_connection_does_not_bring_it_back(loop):
 
 
 @pytest.mark.parametrize("loop", [{"connections": 4}], indirect=True)
-def test_who_is_refused_when_none_can_make_room_is_refused_late(loop):
+def test_who_is_refused_when_none_can_make_room_is_refused_late(loop: Loop) -> None:
     """Connections that we work for make room for nobody."""
     with ExitStack() as work:
         for _ in range(4 + CLOSING):
@@ -118,7 +126,9 @@ def test_who_is_refused_when_none_can_make_room_is_refused_late(loop):
     assert sum(ended(one) for one in loop.accepted) == 1
 
 
-def test_a_connection_that_the_loop_does_not_close_keeps_nobody_waiting_for_long(loop):
+def test_a_connection_that_the_loop_does_not_close_keeps_nobody_waiting_for_long(
+    loop: Loop,
+) -> None:
     for _ in range(1 + CLOSING + 1):
         loop.arrive()
     for _ in range(1 + CLOSING):
@@ -132,8 +142,10 @@ def test_a_connection_that_the_loop_does_not_close_keeps_nobody_waiting_for_long
 
 
 @pytest.mark.parametrize("loop", [{"connections": 3, "per_address": 2}], indirect=True)
-def test_a_port_that_comes_again_before_its_old_connection_is_closed_is_counted_once(loop):
-    def arrive(port):
+def test_a_port_that_comes_again_before_its_old_connection_is_closed_is_counted_once(
+    loop: Loop,
+) -> None:
+    def arrive(port: int) -> socket.socket:
         client = socket.socket()
         client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # resets
         client.bind(("127.0.0.1", port))
@@ -157,9 +169,10 @@ def test_a_port_that_comes_again_before_its_old_connection_is_closed_is_counted_
 
 @pytest.mark.parametrize("seed", range(20))
 @pytest.mark.parametrize("loop", [{"connections": 8, "per_address": 6}], indirect=True)
-def test_nobody_is_refused_whatever_comes_ends_and_works_meanwhile(loop, seed):
+def test_nobody_is_refused_whatever_comes_ends_and_works_meanwhile(loop: Loop, seed: int) -> None:
     """Unless 64 more than there may be are being worked for, which 6 cannot."""
-    rng, working = random.Random(seed), {}
+    rng = random.Random(seed)
+    working: dict[Connection, ExitStack] = {}
     for _ in range(400):
         loop.arrive()
         with suppress(BlockingIOError):

@@ -1,5 +1,7 @@
 """Who is this machine itself, and who only looks like it."""
 
+from collections.abc import Callable
+
 import pytest
 
 from synergy.api.local import is_loopback, only_local, why_foreign
@@ -8,7 +10,7 @@ OWN = {"REMOTE_ADDR": "127.0.0.1", "HTTP_HOST": "127.0.0.1:8051", "wsgi.url_sche
 
 
 @pytest.mark.parametrize("host", ["localhost", "LOCALHOST", "127.0.0.1", "127.8.9.10", "::1"])
-def test_a_loopback_address_is_one(host):
+def test_a_loopback_address_is_one(host: str) -> None:
     assert is_loopback(host)
 
 
@@ -21,7 +23,7 @@ def test_a_loopback_address_is_one(host):
         "127.0.0.256", "١٢٧.0.0.1", "[::1]", "1", "0",
     ],
 )  # fmt: skip
-def test_what_only_looks_like_one_is_not(host):
+def test_what_only_looks_like_one_is_not(host: str) -> None:
     assert not is_loopback(host)
 
 
@@ -35,7 +37,7 @@ def test_what_only_looks_like_one_is_not(host):
         {"HTTP_SEC_FETCH_SITE": "none"},
     ],
 )
-def test_this_machine_is_answered(changes):
+def test_this_machine_is_answered(changes: dict[str, str]) -> None:
     assert why_foreign(OWN | changes) == ""
 
 
@@ -66,11 +68,16 @@ def test_this_machine_is_answered(changes):
         ({"HTTP_X_FORWARDED_HOST": "localhost"}, "proxy"),
     ],
 )
-def test_whoever_may_not_be_this_machine_is_turned_away(changes, told):
+def test_whoever_may_not_be_this_machine_is_turned_away(changes: dict[str, str], told: str) -> None:
     environ = OWN | changes
     assert told in why_foreign(environ)
-    answers = []
+    answers: list[tuple[object, ...]] = []
+
+    def start_response(*answer: object) -> Callable[[bytes], object]:
+        answers.append(answer)
+        return lambda _: None
+
     app = only_local(lambda *_: pytest.fail("it was let in"))
-    body = b"".join(app(environ, lambda *answer: answers.append(answer)))
+    body = b"".join(app(environ, start_response))
     assert answers[0][0] == "403 Forbidden"
     assert b"policy_denied" in body

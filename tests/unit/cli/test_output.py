@@ -4,14 +4,18 @@ import csv
 import io
 import json
 import subprocess
+from argparse import Namespace
+from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from cliff import lister, show
+from requests import Response
 
 from synergy.cli.command import Lister, ShowOne
 from synergy.cli.commands import Commands
-from synergy.cli.render import pairs, rows, with_quota
+from synergy.cli.render import Pairs, Table, pairs, rows, with_quota
 from synergy.client.api import _error_of
 from synergy.client.plain import csv_cell, plain
 
@@ -31,30 +35,35 @@ FORMULAS = [
 ]
 
 
-def printed(found, form, kind=Lister):
+def printed(
+    found: Table | Pairs,
+    form: str,
+    kind: Any = Lister,  # or ShowOne: a base class that is chosen
+) -> str:
     """Return what a command prints in a form."""
 
-    class Made(kind):
+    class Made(kind):  # type: ignore[misc] # the base class is chosen
         """A command."""
 
-        def take_action(self, parsed_args):
+        def take_action(self, parsed_args: Namespace) -> Table | Pairs:
             return found
 
     app = SimpleNamespace(stdout=io.StringIO())
     command = Made(app, None)
     command.run(command.get_parser("x").parse_args(["-f", form]))
-    return app.stdout.getvalue()
+    text: str = app.stdout.getvalue()
+    return text
 
 
 @pytest.mark.parametrize("name", FORMULAS)
-def test_a_spreadsheet_takes_no_name_for_a_formula(name):
+def test_a_spreadsheet_takes_no_name_for_a_formula(name: str) -> None:
     text = printed(rows([{"name": name, "nice": -5}], ("name", "nice")), "csv")
     _, (cell, nice) = csv.reader(io.StringIO(text))
     assert cell[0] in "'\\"  # taken as text, or no longer a control character
     assert nice == "-5"  # a number stays one
 
 
-def test_ordinary_cells_stay_as_they_are():
+def test_ordinary_cells_stay_as_they_are() -> None:
     text = printed(
         rows([{"name": "web-1", "host": None, "vcpus": 4}], ("name", "host", "vcpus")), "csv"
     )
@@ -66,7 +75,9 @@ def test_ordinary_cells_stay_as_they_are():
     [("csv", Lister)]  # cliff has it for lists only
     + [(form, kind) for form in ("table", "value", "json", "yaml") for kind in (Lister, ShowOne)],
 )
-def test_no_form_of_output_speaks_to_a_terminal(form, kind):
+def test_no_form_of_output_speaks_to_a_terminal(
+    form: str, kind: type[Lister] | type[ShowOne]
+) -> None:
     one = {"name": NASTY, "users": [{"name": NASTY}], "demand": {NASTY: 1}}
     found = rows([one], tuple(one)) if kind is Lister else pairs(one)
     text = printed(found, form, kind)
@@ -77,7 +88,7 @@ def test_no_form_of_output_speaks_to_a_terminal(form, kind):
         assert json.loads(text)
 
 
-def test_a_shell_does_not_run_a_name(tmp_path):
+def test_a_shell_does_not_run_a_name(tmp_path: Path) -> None:
     made = tmp_path / "made"
     name = f'$(touch {made})`touch {made}`\\$x"; touch {made} #'
     text = printed(pairs({"name": name}), "shell", ShowOne)
@@ -88,7 +99,7 @@ def test_a_shell_does_not_run_a_name(tmp_path):
     assert done.stdout == name
 
 
-def test_every_command_that_shows_something_is_of_this_kind():
+def test_every_command_that_shows_something_is_of_this_kind() -> None:
     commands = [one for one in Commands().commands.values() if "synergy.cli." in one.value]
     assert len(commands) > 20
     for one in commands:
@@ -99,20 +110,21 @@ def test_every_command_that_shows_something_is_of_this_kind():
             assert issubclass(found, ShowOne), one.name
 
 
-def test_an_error_of_the_api_is_one_plain_line():
-    response = SimpleNamespace(status_code=404, headers={})
+def test_an_error_of_the_api_is_one_plain_line() -> None:
+    response = Response()
+    response.status_code = 404
     error = _error_of(response, {"errors": [{"detail": NASTY, "code": "not_found"}]})
     assert str(error) == f"{plain(NASTY)} (not_found)"
     assert len(str(error).splitlines()) == 1
 
 
-def test_plain_text_stays_plain():
+def test_plain_text_stays_plain() -> None:
     for text in ("", "web-1", "Zürich 日本 🎉", "a=b", r"C:\x"):
         assert plain(text) == text
         assert csv_cell(text) == text
 
 
-def test_people_read_that_a_request_may_use_either_quota_and_programs_what_they_read_before():
+def test_people_read_that_a_request_may_use_either_quota_and_programs_what_they_did() -> None:
     either = {"quota": "shared", "quotas": ["private", "shared"]}
     claimed, older = {"quota": "private", "quotas": ["private"]}, {"quota": "shared"}
     found = rows([with_quota(one) for one in (either, claimed, older)], ("quota",))

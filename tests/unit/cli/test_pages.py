@@ -7,8 +7,10 @@ have to exist, and so have their options.
 import argparse
 import re
 import shlex
+from collections.abc import Callable, Iterator, Sequence
 from importlib.metadata import entry_points
 from pathlib import Path
+from typing import Any, NoReturn
 
 import pytest
 
@@ -26,7 +28,7 @@ COMMANDS = {name.replace(" ", "_"): entry for name, entry in Commands().commands
 IN_OPENSTACK = {entry.name for entry in entry_points(group="openstack.synergy.v1")}
 
 
-def lines_of(text):
+def lines_of(text: str) -> Iterator[tuple[str, str]]:
     """The commands that stand in lines of code of their own, without their comments."""
     joined = re.sub(r"\\\n\s*", " ", text)
     for line in re.findall(r"^ {2,}(\S.*)$", joined, re.MULTILINE):
@@ -35,7 +37,7 @@ def lines_of(text):
             yield found.group(1), found.group(2)
 
 
-def mentions_of(text):
+def mentions_of(text: str) -> Iterator[tuple[str, str]]:
     """The commands that a sentence or a table names, between backticks."""
     for quoted in re.findall(r"``?([^`]+)``?", text):
         found = PROGRAM.fullmatch(" ".join(quoted.split()))
@@ -43,7 +45,7 @@ def mentions_of(text):
             yield found.group(1), found.group(2)
 
 
-def every(kind):
+def every(kind: Callable[..., Any]) -> list[pytest.ParameterSet]:
     return [
         pytest.param(program, words, id=f"{page.name}: {program} {words}")
         for page in PAGES
@@ -55,13 +57,13 @@ class Refused(Exception):
     """What argparse has to say."""
 
 
-def strict(parser):
+def strict(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
     """Let a parser, and those below it, raise where it would print and exit."""
 
-    def refuse(message):
+    def refuse(message: str) -> NoReturn:
         raise Refused(message)
 
-    parser.error = refuse
+    parser.error = refuse  # type: ignore[method-assign] # what argparse documents for that
     for action in parser._actions:
         if isinstance(action, argparse._SubParsersAction):
             for below in action.choices.values():
@@ -69,14 +71,14 @@ def strict(parser):
     return parser
 
 
-def manage_parser():
+def manage_parser() -> argparse.ArgumentParser:
     parser = strict(argparse.ArgumentParser(prog="synergy-manage", add_help=False))
     parser.add_argument("--config-file", action="append")
     manage._add_actions(parser.add_subparsers(dest="action", required=True))
     return strict(parser)
 
 
-def command_of(program, words):
+def command_of(program: str, words: list[str]) -> tuple[argparse.ArgumentParser, list[str]]:
     """The parser of a command of `synergy`, and the words that are left for it."""
     for count in range(min(3, len(words)), 0, -1):
         name = "_".join(words[:count]).rstrip("_")
@@ -90,7 +92,7 @@ def command_of(program, words):
     raise Refused(f"there is no command {words}")
 
 
-def parse(program, line):
+def parse(program: str, line: str) -> None:
     """Parse a line as its program does; what is optional in it is taken as said."""
     words = shlex.split(re.sub(r"[\[\]]", "", line))
     if program == "synergy-manage":
@@ -103,17 +105,17 @@ def parse(program, line):
             parser.parse_args(in_numbers(rest))
 
 
-def in_numbers(words):
+def in_numbers(words: Sequence[str]) -> list[str]:
     return ["7" if word in ("N", "SECONDS") else word for word in words]
 
 
 @pytest.mark.parametrize(("program", "line"), every(lines_of))
-def test_a_line_that_can_be_copied_parses(program, line):
+def test_a_line_that_can_be_copied_parses(program: str, line: str) -> None:
     parse(program, line)
 
 
 @pytest.mark.parametrize(("program", "words"), every(mentions_of))
-def test_a_command_in_a_sentence_exists_with_its_options(program, words):
+def test_a_command_in_a_sentence_exists_with_its_options(program: str, words: str) -> None:
     if program.startswith("synergy-"):
         parse(program, words)
         return
@@ -124,7 +126,7 @@ def test_a_command_in_a_sentence_exists_with_its_options(program, words):
             assert option in parser._option_string_actions
 
 
-def test_an_option_of_the_configuration_that_a_page_names_exists():
+def test_an_option_of_the_configuration_that_a_page_names_exists() -> None:
     sample = (ROOT / "etc" / "synergy" / "synergy.conf.sample").read_text()
     parts = re.split(r"^\[(\w+)\]$", sample, flags=re.MULTILINE)[1:]
     known = {
@@ -141,7 +143,7 @@ def test_an_option_of_the_configuration_that_a_page_names_exists():
     assert [one for one in named if one[2] not in known[one[1]]] == []
 
 
-def test_a_page_that_names_what_is_not_there_is_noticed():
+def test_a_page_that_names_what_is_not_there_is_noticed() -> None:
     assert list(lines_of("::\n\n    $ synergy quota show --nothing   # why\n")) == [
         ("synergy", "quota show --nothing")
     ]

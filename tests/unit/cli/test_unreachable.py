@@ -8,7 +8,7 @@ from synergy.client import connect
 from synergy.client.api import Unreachable
 
 
-def test_a_service_that_is_away_is_told_in_words_and_not_in_objects():
+def test_a_service_that_is_away_is_told_in_words_and_not_in_objects() -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))  # bound and not listening: nobody else can answer there
         endpoint = f"http://127.0.0.1:{taken.getsockname()[1]}"

@@ -1,12 +1,14 @@
 """Whoever answers in Synergy's place, and whatever it answers, is one sentence for the caller."""
 
 import inspect
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 from requests import Response
 
 from synergy.client.api import Api, ApiError
-from synergy.client.client import Managers, Projects, Reports, Requests
+from synergy.client.client import Managers, Projects, Reports, Requests, _Noun
 
 NONSENSE = [
     b"[]",
@@ -42,16 +44,20 @@ BLIND = {(Projects, "remove", 200), (Reports, "ending", 200)}
 class Stranger:
     """A server that gives one answer to everything."""
 
-    def __init__(self, status, content):
+    def __init__(self, status: int, content: bytes) -> None:
         self._status, self._content = status, content
 
-    def request(self, path, method, **options):
+    def request(self, path: str, method: str, **options: Any) -> Response:
         answer = Response()
         answer.status_code, answer._content, answer.url = self._status, self._content, "http://x"
         return answer
 
 
-def call(api, noun, name):
+def stranger(status: int, content: bytes) -> Any:  # stands for an adapter of keystoneauth
+    return Stranger(status, content)
+
+
+def call(api: Api, noun: Callable[[Any], Any], name: str) -> Any:
     """Call a method with an "x" for each argument that it needs, and read all that it returns."""
     method = getattr(noun(api), name)
     needed = [
@@ -75,8 +81,8 @@ def test_what_is_not_synergy_is_said_so(noun, name, status):
         assert "Traceback" not in str(caught.value)
 
 
-def test_a_reason_of_synergys_own_is_told_with_its_code():
+def test_a_reason_of_synergys_own_is_told_with_its_code() -> None:
     told = b'{"errors": [{"detail": "no such thing", "code": "not_found", "status": 404}]}'
     with pytest.raises(ApiError, match=r"^no such thing \(not_found\)$") as caught:
-        call(Api(Stranger(404, told)), Projects, "show")
+        call(Api(stranger(404, told)), Projects, "show")
     assert (caught.value.status, caught.value.code) == (404, "not_found")

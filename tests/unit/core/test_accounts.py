@@ -1,3 +1,5 @@
+from typing import Any
+
 import pytest
 
 from synergy.core import accounts, shares
@@ -7,17 +9,17 @@ from synergy.core.model import Association, Domain, Project
 DOMAIN = Domain(domain_id="d", name="D")
 
 
-def project(name, **changes):
+def project(name: str, **changes: Any) -> Project:
     return Project(project_id=name, name=name, domain_id="d", **changes)
 
 
-def user(number, of, **changes):
+def user(number: int, of: str, **changes: Any) -> Association:
     return Association(
         association_id=number, project_id=of, user_id=f"u{number}", user_name="n", **changes
     )
 
 
-def test_priority_is_the_users_else_of_the_nearest_project_above_else_nothing():
+def test_priority_is_the_users_else_of_the_nearest_project_above_else_nothing() -> None:
     projects = [
         project("top", priority=5),
         project("middle", parent_id="top"),
@@ -32,7 +34,7 @@ def test_priority_is_the_users_else_of_the_nearest_project_above_else_nothing():
     assert accounts.priorities(projects, users) == {1: 5, 2: 9, 3: 0, 4: 0, 5: 5, 6: 0}
 
 
-def test_users_who_left_are_no_nodes_and_count_for_their_project():
+def test_users_who_left_are_no_nodes_and_count_for_their_project() -> None:
     users = [user(1, "p"), user(2, "p", active=False), user(3, "gone")]
     nodes = accounts.share_nodes([DOMAIN], [project("p", raw_shares=None)], users)
     assert [node.node_id for node in nodes] == ["root", "domain:d", "project:p", "user:1"]
@@ -41,7 +43,7 @@ def test_users_who_left_are_no_nodes_and_count_for_their_project():
     assert tree.inherits.tolist() == [False, True, True, False]
 
 
-def test_a_nested_project_is_below_the_one_above_if_that_is_managed():
+def test_a_nested_project_is_below_the_one_above_if_that_is_managed() -> None:
     nodes = accounts.share_nodes(
         [DOMAIN], [project("a", parent_id="b"), project("b", parent_id="c")], []
     )

@@ -1,6 +1,9 @@
+from collections.abc import Mapping
+from typing import Any
+
 import pytest
 
-from synergy.core.admission import request_options, retry_delay_s
+from synergy.core.admission import RequestOptions, request_options, retry_delay_s
 from synergy.core.billing import billing
 from synergy.core.errors import InvalidInput
 from synergy.core.model import DefaultQuota, OnPrivateFull, Project, QuotaKind, Resources
@@ -9,7 +12,13 @@ from tests.builders import kind
 PROJECT = Project(project_id="p", name="p", domain_id="d", ttl_s=600)
 
 
-def asked(metadata=None, *, specs=None, line=None, **project):
+def asked(
+    metadata: Mapping[str, str] | None = None,
+    *,
+    specs: Mapping[str, str] | None = None,
+    line: str | None = None,
+    **project: Any,
+) -> RequestOptions:
     values = {field: getattr(PROJECT, field) for field in Project.__dataclass_fields__} | project
     return request_options(
         Project(**values), metadata=metadata or {}, extra_specs=specs or {}, user_data_quota=line,
@@ -41,14 +50,22 @@ def asked(metadata=None, *, specs=None, line=None, **project):
          "metadata first", "preemptable", "not preemptable", "our own over preemptable",
          "metadata over preemptable"],
 )  # fmt: skip
-def test_a_request_names_its_quota_else_the_project_does(metadata, specs, line, default, expected):
+def test_a_request_names_its_quota_else_the_project_does(
+    metadata: Mapping[str, str],
+    specs: Mapping[str, str],
+    line: str | None,
+    default: DefaultQuota,
+    expected: tuple[QuotaKind, OnPrivateFull],
+) -> None:
     found = asked(metadata, specs=specs, line=line, default_quota=default)
     assert (found.quota, found.on_private_full) == expected
 
 
 @pytest.mark.parametrize("on_full", OnPrivateFull)
 @pytest.mark.parametrize("default", [DefaultQuota.SHARED, DefaultQuota.PRIVATE])
-def test_who_asks_for_the_shared_quota_never_takes_the_private_one(default, on_full):
+def test_who_asks_for_the_shared_quota_never_takes_the_private_one(
+    default: DefaultQuota, on_full: OnPrivateFull
+) -> None:
     wished = {"quota": "shared"} if default is DefaultQuota.PRIVATE else {}
     found = asked(wished, default_quota=default, on_private_full=on_full)
     one = kind(quota=found.quota, on_full=found.on_private_full)
@@ -56,7 +73,7 @@ def test_who_asks_for_the_shared_quota_never_takes_the_private_one(default, on_f
 
 
 @pytest.mark.parametrize(("wished", "given"), [("60", 60), ("601", 600), (None, 600)])
-def test_a_lifetime_can_only_be_shorter_than_the_projects(wished, given):
+def test_a_lifetime_can_only_be_shorter_than_the_projects(wished: str | None, given: int) -> None:
     assert asked({"synergy:ttl_s": wished} if wished else {}).ttl_s == given
 
 
@@ -73,18 +90,20 @@ def test_a_lifetime_can_only_be_shorter_than_the_projects(wished, given):
         ({"synergy:nice": "-1"}, "synergy:nice is '-1'"),
     ],
 )
-def test_a_wish_that_makes_no_sense_is_refused_by_name(metadata, told):
+def test_a_wish_that_makes_no_sense_is_refused_by_name(
+    metadata: Mapping[str, str], told: str
+) -> None:
     with pytest.raises(InvalidInput) as caught:
         asked(metadata)
     assert told in str(caught.value)
     assert len(str(caught.value)) < 200  # Nova shows no more
 
 
-def test_a_failed_hand_over_backs_off_and_is_given_up_after_five():
+def test_a_failed_hand_over_backs_off_and_is_given_up_after_five() -> None:
     assert [retry_delay_s(n) for n in range(1, 7)] == [60, 120, 240, 480, None, None]
 
 
-def test_billing_weighs_classes():
+def test_billing_weighs_classes() -> None:
     weights = {"VCPU": 1.0, "MEMORY_MB": 0.001}
     demand = Resources.of(VCPU=4, MEMORY_MB=2000, DISK_GB=9)
     assert billing(demand, weights) == pytest.approx(6.0)

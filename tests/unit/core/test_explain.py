@@ -1,5 +1,6 @@
 """Why a request waits and when it starts, compared with the round itself."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from uuid import UUID
 
@@ -14,7 +15,7 @@ from synergy.core.forecast import ends_of, forecast
 from synergy.core.model import NOTHING, OnPrivateFull, QuotaKind, Resources
 from synergy.core.quota import Held, QuotaBook, QuotaNode, QuotaState, QuotaTree
 from synergy.core.reasons import Reason
-from synergy.core.rounds import NO_FACTS, decide
+from synergy.core.rounds import NO_FACTS, Policy, Snapshot, decide
 from synergy.core.rounds.snapshot import demand_over
 from synergy.core.words import why_waiting
 from tests.builders import kind, rid, snapshot_of
@@ -27,7 +28,9 @@ LIMITED = (
 )  # fmt: skip
 
 
-def book(*held, vcpus=20, nodes=LIMITED):
+def book(
+    *held: Held, vcpus: int = 20, nodes: tuple[QuotaNode, QuotaNode, QuotaNode] = LIMITED
+) -> QuotaBook:
     whole = Resources.of(VCPU=vcpus)
     tree = QuotaTree(
         QuotaState(total=whole, installed=whole, hosts=(whole,), nodes=nodes), ("VCPU",)
@@ -35,7 +38,7 @@ def book(*held, vcpus=20, nodes=LIMITED):
     return QuotaBook(tree, held)
 
 
-def test_every_bound_is_told_the_nearest_first():
+def test_every_bound_is_told_the_nearest_first() -> None:
     used = book(Held("u", shared=Resources.of(VCPU=5)), Held("root", shared=Resources.of(VCPU=10)))
     assert explain.bounds(used, 2, np.array([2]), private=False) == [
         Bound(scope=Scope.BORROW_LIMIT, node_id="p", resource_class="VCPU",
@@ -46,14 +49,14 @@ def test_every_bound_is_told_the_nearest_first():
     assert explain.bounds(used, 2, np.array([1]), private=False) == []
 
 
-def test_a_private_request_is_bound_by_its_private_quota_only():
+def test_a_private_request_is_bound_by_its_private_quota_only() -> None:
     used = book(Held("u", private=Resources.of(VCPU=3), shared=Resources.of(VCPU=6)))
     (bound,) = explain.bounds(used, 2, np.array([2]), private=True)
     assert (bound.scope, bound.node_id, bound.free, bound.limit) == (Scope.PRIVATE, "p", 1, 4)
 
 
 @pytest.mark.parametrize("needed", range(1, 8))
-def test_bounds_are_told_when_and_only_when_something_blocks(needed):
+def test_bounds_are_told_when_and_only_when_something_blocks(needed: int) -> None:
     used = book(Held("u", private=Resources.of(VCPU=1), shared=Resources.of(VCPU=3)))
     for quota in QuotaKind:
         private = quota is QuotaKind.PRIVATE
@@ -61,7 +64,7 @@ def test_bounds_are_told_when_and_only_when_something_blocks(needed):
         assert bool(bounds) != explain.fits(used, 2, np.array([needed]), kind(quota=quota))
 
 
-def test_what_may_use_either_quota_fits_where_one_of_them_holds_it():
+def test_what_may_use_either_quota_fits_where_one_of_them_holds_it() -> None:
     used = book(Held("u", private=Resources.of(VCPU=3), shared=Resources.of(VCPU=4)))
     either = kind(quota=QuotaKind.PRIVATE, on_full=OnPrivateFull.SHARED)
     fitting = [n for n in range(1, 5) if explain.fits(used, 2, np.array([n]), either)]
@@ -80,19 +83,21 @@ def test_what_may_use_either_quota_fits_where_one_of_them_holds_it():
         (None, set()),
     ],
 )
-def test_only_the_bounds_that_a_reason_is_about_are_told(reason, scopes):
+def test_only_the_bounds_that_a_reason_is_about_are_told(
+    reason: Reason | None, scopes: set[Scope]
+) -> None:
     used = book(Held("u", shared=Resources.of(VCPU=6)), Held("root", shared=Resources.of(VCPU=10)))
     found = explain.bounds_of(reason, used, 2, np.array([2]), QuotaKind.SHARED)
     assert {bound.scope for bound in found} == scopes
 
 
-def test_nobody_but_its_own_project_stands_before_a_request_for_a_private_quota():
+def test_nobody_but_its_own_project_stands_before_a_request_for_a_private_quota() -> None:
     nodes = [
         QuotaNode(node_id=f"u{n}", parent_id="root", private=Resources.of(VCPU=2)) for n in (1, 2)
     ]
-    private = {"quota": QuotaKind.PRIVATE}
-    jobs = [(1, kind(2, association=2, **private), 99)]
-    jobs += [(n, kind(2, **private), 90 - n) for n in (2, 3, 4)]
+    private = QuotaKind.PRIVATE
+    jobs = [(1, kind(2, association=2, quota=private), 99)]
+    jobs += [(n, kind(2, quota=private), 90 - n) for n in (2, 3, 4)]
     snapshot, policy = snapshot_of(jobs, vcpus=4, nodes=nodes, fairshare={2: 1.0})
     plan = decide(snapshot, NO_FACTS, policy)
     row = next(n for n in range(2) if snapshot.waiting.association[n] == 1)
@@ -104,7 +109,7 @@ def test_nobody_but_its_own_project_stands_before_a_request_for_a_private_quota(
     assert places == [0, 1]
 
 
-def test_words_come_before_numbers():
+def test_words_come_before_numbers() -> None:
     bound = Bound(scope=Scope.POOL, node_id="root", resource_class="VCPU",
                   needed=2000, free=1, limit=10_000, used=9_999, own=5)  # fmt: skip
     assert why_waiting(Reason.NO_FREE_QUOTA, [bound], {}, ahead=1) == (
@@ -122,7 +127,9 @@ jobs = st.lists(
 )
 
 
-def made(found, vcpus, ttl_s=100):
+def made(
+    found: Sequence[tuple[int, int, int]], vcpus: int, ttl_s: int = 100
+) -> tuple[Snapshot, Policy]:
     """A snapshot of jobs (vcpus, association, age), with its plan."""
     return snapshot_of(
         [(n, kind(v, association=a, ttl_s=ttl_s), float(age))
@@ -133,7 +140,9 @@ def made(found, vcpus, ttl_s=100):
 
 @given(jobs, st.integers(0, 12))
 @settings(max_examples=150)
-def test_the_place_of_a_request_is_where_the_round_would_come_to_it(found, vcpus):
+def test_the_place_of_a_request_is_where_the_round_would_come_to_it(
+    found: Sequence[tuple[int, int, int]], vcpus: int
+) -> None:
     snapshot, policy = made(found, vcpus)
     plan = decide(snapshot, NO_FACTS, policy)
     waiting = snapshot.waiting
@@ -152,7 +161,9 @@ def test_the_place_of_a_request_is_where_the_round_would_come_to_it(found, vcpus
 
 @given(jobs, st.integers(4, 12))
 @settings(max_examples=100)
-def test_the_forecast_is_what_rounds_at_every_end_come_to(found, vcpus):
+def test_the_forecast_is_what_rounds_at_every_end_come_to(
+    found: Sequence[tuple[int, int, int]], vcpus: int
+) -> None:
     """By brute force: a round a second, servers leaving when their lifetime is over."""
     ttl_s = 100
     snapshot, policy = made(found, vcpus, ttl_s)
@@ -186,7 +197,7 @@ def test_the_forecast_is_what_rounds_at_every_end_come_to(found, vcpus):
     assert set(starts) == waiting_ids
 
 
-def test_a_forecast_that_may_look_at_few_rounds_only_is_late_and_never_early():
+def test_a_forecast_that_may_look_at_few_rounds_only_is_late_and_never_early() -> None:
     snapshot, policy = made([(1, 1, n) for n in range(20)], 4)
     plan = decide(snapshot, NO_FACTS, policy)
     ends = [End(at_s=snapshot.at_s + 10 * n, leaf=0, demand=np.array([1])) for n in range(1, 5)]
@@ -197,7 +208,7 @@ def test_a_forecast_that_may_look_at_few_rounds_only_is_late_and_never_early():
     assert all(rough[one] >= exact[one] for one in rough)
 
 
-def test_more_of_a_class_stand_behind_those_that_wait():
+def test_more_of_a_class_stand_behind_those_that_wait() -> None:
     for vcpus, started in ((3, [1, 2]), (4, [1, 2, 90])):
         snapshot, policy = made([(1, 1, 5), (2, 1, 3)], vcpus)
         asked = kind(1, association=1)
@@ -208,7 +219,7 @@ def test_more_of_a_class_stand_behind_those_that_wait():
         assert {d.request_id for d in plan.decisions} == {rid(n) for n in started}
 
 
-def test_when_enough_is_free_is_when_the_sum_suffices():
+def test_when_enough_is_free_is_when_the_sum_suffices() -> None:
     used = book(Held("root", shared=Resources.of(VCPU=14)))
     ends = [End(at_s=float(at), leaf=0, demand=np.array([2]), count=1) for at in (30, 10, 20)]
     assert explain.enough_at_s(used, np.array([6]), ends) == 20.0
@@ -216,7 +227,7 @@ def test_when_enough_is_free_is_when_the_sum_suffices():
     assert [one.at_s for one in explain.releases(used, ends, limit=2)] == [10.0, 20.0]
 
 
-def test_a_copy_of_the_accounting_is_used_up_apart():
+def test_a_copy_of_the_accounting_is_used_up_apart() -> None:
     used = book()
     other = used.copy()
     other.hold_shared(2, np.array([5]))

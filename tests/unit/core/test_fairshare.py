@@ -1,18 +1,22 @@
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
+from random import Random
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from synergy.core import fairshare, fairtree, shares
 from synergy.core.errors import InvalidInput
 from synergy.core.fairshare import Algorithm
 from synergy.core.fairtree import Ties
-from synergy.core.shares import PARENT, ShareNode
+from synergy.core.shares import PARENT, ShareNode, ShareTree
 
 
-def tree_of(*entries):
+def tree_of(*entries: tuple[str, str, int | None, int]) -> tuple[ShareTree, NDArray[np.float64]]:
     """Entries (id, parent, raw_shares, usage); an id in small letters is a user."""
     nodes = [ShareNode("R", None, 1)]
     nodes += [ShareNode(i, p, s, i.islower()) for i, p, s, _ in entries]
@@ -21,14 +25,18 @@ def tree_of(*entries):
     return tree, np.array([float(usage.get(node_id, 0)) for node_id in tree.node_ids])
 
 
-def factors(*entries, algorithm=Algorithm.FAIR_TREE, ties=Ties.MERGE):
+def factors(
+    *entries: tuple[str, str, int | None, int],
+    algorithm: Algorithm = Algorithm.FAIR_TREE,
+    ties: Ties = Ties.MERGE,
+) -> dict[str, float]:
     tree, usage = tree_of(*entries)
     found = fairshare.compute(tree, usage, algorithm=algorithm, ties=ties)
     users = tree.is_user
     return {tree.node_ids[row]: float(found.fairshare[row]) for row in np.flatnonzero(users)}
 
 
-def test_the_worked_example_of_slurms_classic_documentation():
+def test_the_worked_example_of_slurms_classic_documentation() -> None:
     # Source: Slurm, "Classic Fairshare Algorithm", figure 3: shares and usage of 45 000 in all.
     tree, usage = tree_of(
         ("A", "R", 40, 0), ("B", "R", 30, 0), ("C", "R", 30, 0),
@@ -89,7 +97,9 @@ def test_the_worked_example_of_slurms_classic_documentation():
         ),
     ],
 )  # fmt: skip
-def test_fair_tree_ranks_users(entries, expected):
+def test_fair_tree_ranks_users(
+    entries: Sequence[tuple[str, str, int | None, int]], expected: Mapping[str, float]
+) -> None:
     assert factors(*entries) == pytest.approx(expected)
 
 
@@ -109,12 +119,14 @@ TIED = [("A", "R", 1, 0), ("B", "R", 1, 0), ("r", "R", 1, 0),
     ],
     ids=["merged", "merged, other order", "walked", "walked, other order"],
 )
-def test_tied_accounts_are_merged_as_documented_or_walked_as_slurm_does(ties, order, expected):
+def test_tied_accounts_are_merged_as_documented_or_walked_as_slurm_does(
+    ties: Ties, order: int, expected: Mapping[str, float]
+) -> None:
     assert factors(*TIED[::order], ties=ties) == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("accounts", [0.3, 0.0])
-def test_the_fast_sorts_agree_with_the_sort_by_all_keys(accounts):
+def test_the_fast_sorts_agree_with_the_sort_by_all_keys(accounts: float) -> None:
     rng = np.random.default_rng(1)
     lists, place = rng.integers(0, 5, 400), rng.integers(0, 3, 400)
     is_account = rng.random(400) < accounts
@@ -127,7 +139,7 @@ def test_the_fast_sorts_agree_with_the_sort_by_all_keys(accounts):
         assert keys[fast].tolist() == keys[plain].tolist()
 
 
-def test_values_that_only_rounding_to_doubles_makes_equal_have_places_of_their_own():
+def test_values_that_only_rounding_to_doubles_makes_equal_have_places_of_their_own() -> None:
     third = np.longdouble(1) / 3
     values = np.array([np.inf, third, np.longdouble(float(third)), 5, third, 0], np.longdouble)
     dense = [int(np.searchsorted(np.unique(-values), -value)) for value in values]
@@ -138,7 +150,7 @@ def test_values_that_only_rounding_to_doubles_makes_equal_have_places_of_their_o
 
 
 @st.composite
-def trees(draw):
+def trees(draw: st.DrawFn) -> list[tuple[str, str, int | None, int]]:
     """Random trees of up to 4 levels: accounts in capitals, users in small letters."""
     accounts, entries = ["R"], []
     for number in range(draw(st.integers(1, 6))):
@@ -157,7 +169,9 @@ algorithms = st.sampled_from(Algorithm)
 
 
 @given(trees(), st.randoms(use_true_random=False), algorithms)
-def test_the_order_of_siblings_never_matters(entries, rng, algorithm):
+def test_the_order_of_siblings_never_matters(
+    entries: Sequence[tuple[str, str, int | None, int]], rng: Random, algorithm: Algorithm
+) -> None:
     shuffled = list(entries)
     rng.shuffle(shuffled)
     assert factors(*entries, algorithm=algorithm) == pytest.approx(
@@ -175,8 +189,11 @@ histories = st.lists(
 @settings(max_examples=400)
 @given(trees(), histories, algorithms, st.sampled_from(Ties))
 def test_what_is_computed_from_changes_is_what_is_computed_from_everything(
-    entries, passes, algorithm, ties
-):
+    entries: Sequence[tuple[str, str, int | None, int]],
+    passes: Sequence[Sequence[tuple[int, int]]],
+    algorithm: Algorithm,
+    ties: Ties,
+) -> None:
     tree, usage = tree_of(*entries)
     known = fairshare.compute(tree, usage, algorithm=algorithm, ties=ties)
     for changes in passes:
@@ -191,7 +208,7 @@ def test_what_is_computed_from_changes_is_what_is_computed_from_everything(
                 assert found.tolist() == expected.tolist(), column.name
 
 
-def test_an_account_that_leaves_a_tie_without_moving_is_walked_anew():
+def test_an_account_that_leaves_a_tie_without_moving_is_walked_anew() -> None:
     # First u, then A and B as one list; then A, then u and B, which is where it was before.
     entries = [("A", "R", 1, 0), ("B", "R", 1, 0), ("u", "R", 1, 0), ("a1", "A", 1, 4),
                ("a2", "A", 1, 6), ("b1", "B", 1, 4), ("b2", "B", 1, 6)]  # fmt: skip
@@ -205,12 +222,16 @@ def test_an_account_that_leaves_a_tie_without_moving_is_walked_anew():
 
 
 @given(trees(), algorithms)
-def test_factors_are_between_0_and_1(entries, algorithm):
+def test_factors_are_between_0_and_1(
+    entries: Sequence[tuple[str, str, int | None, int]], algorithm: Algorithm
+) -> None:
     assert all(0.0 <= factor <= 1.0 for factor in factors(*entries, algorithm=algorithm).values())
 
 
 @given(trees(), st.sampled_from([2, 4, 8]), algorithms)
-def test_scaling_all_shares_changes_nothing(entries, scale, algorithm):
+def test_scaling_all_shares_changes_nothing(
+    entries: Sequence[tuple[str, str, int | None, int]], scale: int, algorithm: Algorithm
+) -> None:
     scaled = [(i, p, s if s is PARENT else s * scale, u) for i, p, s, u in entries]
     assert factors(*entries, algorithm=algorithm) == pytest.approx(
         factors(*scaled, algorithm=algorithm)
@@ -218,19 +239,28 @@ def test_scaling_all_shares_changes_nothing(entries, scale, algorithm):
 
 
 @given(trees(), st.data(), algorithms, st.sampled_from(Ties))
-def test_more_usage_never_raises_a_users_factor(entries, data, algorithm, ties):
+def test_more_usage_never_raises_a_users_factor(
+    entries: Sequence[tuple[str, str, int | None, int]],
+    data: st.DataObject,
+    algorithm: Algorithm,
+    ties: Ties,
+) -> None:
     user = data.draw(st.sampled_from([i for i, *_ in entries if i.islower()]))
-    more = data.draw(st.sampled_from([0.5, 1, 7, 1000]))
-    risen = [(i, p, s, u + more if i == user else u) for i, p, s, u in entries]
+    more = data.draw(st.sampled_from([0.5, 1.0, 7.0, 1000.0]))
+    risen: list[tuple[Any, ...]] = [
+        (i, p, s, u + more if i == user else u) for i, p, s, u in entries
+    ]
     before = factors(*entries, algorithm=algorithm, ties=ties)[user]
     assert factors(*risen, algorithm=algorithm, ties=ties)[user] <= before + 1e-12
 
 
 @given(trees(), st.data(), st.sampled_from([0, 1, 5, 400]))
-def test_the_order_inside_a_subtree_never_depends_on_other_subtrees(entries, data, usage):
+def test_the_order_inside_a_subtree_never_depends_on_other_subtrees(
+    entries: Sequence[tuple[str, str, int | None, int]], data: st.DataObject, usage: int
+) -> None:
     above = {i: p for i, p, *_ in entries}
 
-    def is_below(node, account):
+    def is_below(node: str, account: str) -> bool:
         while node in above:
             node = above[node]
             if node == account:
@@ -251,7 +281,9 @@ def test_the_order_inside_a_subtree_never_depends_on_other_subtrees(entries, dat
 
 
 @given(trees())
-def test_the_best_user_of_a_fair_tree_has_1_and_nobody_less_than_1_over_n(entries):
+def test_the_best_user_of_a_fair_tree_has_1_and_nobody_less_than_1_over_n(
+    entries: Sequence[tuple[str, str, int | None, int]],
+) -> None:
     found = factors(*entries)
     assert max(found.values()) == 1.0
     assert min(found.values()) >= 1 / len(found) - 1e-12
@@ -269,13 +301,15 @@ def test_the_best_user_of_a_fair_tree_has_1_and_nobody_less_than_1_over_n(entrie
         pytest.param([("R", None, 1), ("u", "R", 1, True), ("v", "u", 1, True)], "below the user 'u'", id="user under user"),
     ],
 )  # fmt: skip
-def test_a_tree_that_makes_no_sense_is_refused_by_name(nodes, told):
+def test_a_tree_that_makes_no_sense_is_refused_by_name(
+    nodes: Sequence[tuple[Any, ...]], told: str
+) -> None:
     with pytest.raises(InvalidInput, match=told):
         shares.build([ShareNode(*node) for node in nodes])
 
 
 @pytest.mark.parametrize("usage", [-1.0, float("nan"), float("inf")])
-def test_usage_that_makes_no_sense_is_refused_by_name(usage):
+def test_usage_that_makes_no_sense_is_refused_by_name(usage: float) -> None:
     tree, own = tree_of(("a", "R", 1, 0))
     own[1] = usage
     with pytest.raises(InvalidInput, match="usage of 'a'"):

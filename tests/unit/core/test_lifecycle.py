@@ -1,3 +1,4 @@
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
 
@@ -22,7 +23,9 @@ PAIRS = [(state, event) for state in State for event in Event]
 
 
 @pytest.mark.parametrize(("state", "event"), PAIRS, ids=lambda value: value.value)
-def test_every_event_in_every_state_moves_or_is_absorbed_or_is_refused(state, event):
+def test_every_event_in_every_state_moves_or_is_absorbed_or_is_refused(
+    state: State, event: Event
+) -> None:
     before = request(state=state)
     if (state, event) in TRANSITIONS:
         assert (state, event) not in ABSORBED
@@ -40,19 +43,21 @@ def test_every_event_in_every_state_moves_or_is_absorbed_or_is_refused(state, ev
             transition(before, event, NOON)
 
 
-def test_nothing_leaves_an_end_state_but_a_server_that_runs_in_nova():
+def test_nothing_leaves_an_end_state_but_a_server_that_runs_in_nova() -> None:
     leaving = {event for state, event in TRANSITIONS if state in TERMINAL}
     assert leaving == {Event.REVIVED}
 
 
-def test_every_state_can_be_reached_and_left():
+def test_every_state_can_be_reached_and_left() -> None:
     reached = {State.RECEIVED, *TRANSITIONS.values()}
     assert reached == set(State)
     assert {state for state, _ in TRANSITIONS} == set(State)
 
 
 @given(st.lists(st.sampled_from(Event), max_size=30), st.booleans())
-def test_quota_is_held_exactly_between_held_from_and_released_at(events, on_a_host):
+def test_quota_is_held_exactly_between_held_from_and_released_at(
+    events: Sequence[Event], on_a_host: bool
+) -> None:
     one = request(host="node1" if on_a_host else None)
     for step, event in enumerate(events):
         at = NOON + timedelta(seconds=step)
@@ -68,7 +73,7 @@ def test_quota_is_held_exactly_between_held_from_and_released_at(events, on_a_ho
         assert holds_quota(one) == (one.held_from is not None and one.released_at is None)
 
 
-def test_a_shared_server_gets_its_end_when_it_becomes_active_and_keeps_it():
+def test_a_shared_server_gets_its_end_when_it_becomes_active_and_keeps_it() -> None:
     active = transition(request(state=State.BUILDING, ttl_s=60), Event.BOOTED, NOON).request
     assert active.expires_at == NOON + timedelta(seconds=60)
     parked = transition(active, Event.PARKED, NOON + timedelta(seconds=5)).request
@@ -76,17 +81,17 @@ def test_a_shared_server_gets_its_end_when_it_becomes_active_and_keeps_it():
     assert back.expires_at == active.expires_at
 
 
-def test_a_private_server_never_gets_an_end():
+def test_a_private_server_never_gets_an_end() -> None:
     private = request(state=State.BUILDING, request_class=kind(quota=QuotaKind.PRIVATE))
     assert transition(private, Event.BOOTED, NOON).request.expires_at is None
 
 
-def test_a_failed_server_holds_quota_only_while_it_is_on_a_host():
+def test_a_failed_server_holds_quota_only_while_it_is_on_a_host() -> None:
     assert holds_quota(replace(request(state=State.ERROR), host="node1"))
     assert not holds_quota(request(state=State.ERROR))
 
 
-def test_the_diagram_has_an_arrow_for_every_pair_of_states():
+def test_the_diagram_has_an_arrow_for_every_pair_of_states() -> None:
     drawn = diagram()
     for (source, _), target in TRANSITIONS.items():
         assert f"{source} -> {target} " in drawn
@@ -96,7 +101,7 @@ def test_the_diagram_has_an_arrow_for_every_pair_of_states():
     ("event", "words"),
     [(Event.PAUSED, "held"), (Event.RESUMED, "released"), (Event.EXTENDED, "extended")],
 )
-def test_who_asks_for_what_cannot_happen_is_told_when_it_can(event, words):
+def test_who_asks_for_what_cannot_happen_is_told_when_it_can(event: Event, words: str) -> None:
     before = request(state=State.CANCELLED)
     with pytest.raises(IllegalTransition) as caught:
         transition(before, event, NOON)

@@ -1,3 +1,5 @@
+from collections.abc import Mapping
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -10,23 +12,23 @@ vectors = st.dictionaries(
 ).map(Resources.of)
 
 
-def test_equal_amounts_are_equal_whatever_their_order_and_zeros():
+def test_equal_amounts_are_equal_whatever_their_order_and_zeros() -> None:
     assert Resources.of({"VCPU": 2, "VGPU": 1}) == Resources.of({"VGPU": 1, "PCPU": 0, "VCPU": 2})
 
 
 @given(vectors, vectors)
-def test_what_is_added_can_be_taken_away(one, other):
+def test_what_is_added_can_be_taken_away(one: Resources, other: Resources) -> None:
     assert (one + other) - other == one
     assert one + other == other + one == total([one, other])
 
 
 @given(vectors, vectors)
-def test_fitting_means_that_nothing_is_missing(demand, room):
+def test_fitting_means_that_nothing_is_missing(demand: Resources, room: Resources) -> None:
     missing = [n for n in demand if demand[n] > room.get(n, 0)]
     assert demand.fits_in(room) == (not missing)
 
 
-def test_nothing_fits_everywhere():
+def test_nothing_fits_everywhere() -> None:
     assert NOTHING.fits_in(NOTHING)
     assert not Resources.of(VCPU=1).fits_in(NOTHING)
 
@@ -41,7 +43,7 @@ def test_nothing_fits_everywhere():
         pytest.param({"VCPU": 2**60}, "VCPU is", id="more than a column can sum"),
     ],
 )
-def test_untrusted_amounts_are_refused_by_name(amounts, told):
+def test_untrusted_amounts_are_refused_by_name(amounts: Mapping[str, float], told: str) -> None:
     with pytest.raises(InvalidInput, match="flavor x: ") as caught:
         Resources.demand(amounts, of="flavor x")
     assert told in str(caught.value)

@@ -1,5 +1,8 @@
 """What can never start: told one by one at intake, all at once in a round, and both the same."""
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -15,11 +18,11 @@ PRIVATE, SHARED = QuotaKind.PRIVATE, QuotaKind.SHARED
 ROOT = QuotaNode(node_id="root", parent_id=None)
 
 
-def vcpus(amount):
+def vcpus(amount: int) -> Resources:
     return Resources.of(VCPU=amount)
 
 
-def ceilings(**changes):
+def ceilings(**changes: Any) -> Ceilings:
     """Two hosts of 8 VCPU, both down just now; 10 are granted to others; p owns 2."""
     values = {
         "total": NOTHING,
@@ -53,8 +56,10 @@ def ceilings(**changes):
         pytest.param(5, PRIVATE, "shared", "whole shared quota is VCPU=4", id="for both"),
     ],
 )
-def test_what_can_never_fit_has_a_bound(demand, quota, on_full, why):
-    asked = kind(demand, quota=quota, on_full=OnPrivateFull(on_full))
+def test_what_can_never_fit_has_a_bound(
+    demand: int, quota: QuotaKind, on_full: str, why: str
+) -> None:
+    asked = kind(demand, quota=quota, on_full=OnPrivateFull[on_full.upper()])
     found = ceilings().why("u", asked)
     assert why in found
     assert bool(found) == bool(why)
@@ -75,7 +80,9 @@ def test_what_can_never_fit_has_a_bound(demand, quota, on_full, why):
     ],
     ids=["no such class", "beside another", "too large", "on no single one", "fits", "none known"],
 )  # fmt: skip
-def test_a_request_must_fit_one_host(asked, hosts, why):
+def test_a_request_must_fit_one_host(
+    asked: Mapping[str, int], hosts: Sequence[Mapping[str, int]], why: str
+) -> None:
     found = ceilings(
         hosts=tuple(map(Resources.of, hosts)), installed=Resources.of(VCPU=99, VGPU=9)
         if why == "but no single host has all of it" or not why else vcpus(12),
@@ -89,7 +96,7 @@ def test_a_request_must_fit_one_host(asked, hosts, why):
     assert bool(said) == bool(why)
 
 
-def test_a_quota_that_holds_no_server_and_a_class_that_no_quota_bounds():
+def test_a_quota_that_holds_no_server_and_a_class_that_no_quota_bounds() -> None:
     nodes = (ROOT, QuotaNode(node_id="u", parent_id="root", private=vcpus(4), max_servers=0))
     private = kind(1, quota=PRIVATE)
     assert "the private quota holds none" in ceilings(nodes=nodes).why("u", private)
@@ -105,21 +112,21 @@ def test_a_quota_that_holds_no_server_and_a_class_that_no_quota_bounds():
     assert bounded.why("u", disk) == ""
 
 
-def test_quotas_beyond_the_cloud_reject_nobody():
+def test_quotas_beyond_the_cloud_reject_nobody() -> None:
     """Whoever set them too high may set them right: the queue must outlive the mistake."""
     nodes = (ROOT, QuotaNode(node_id="p", parent_id="root", private=vcpus(99_999), lend_limit=NOTHING),
              QuotaNode(node_id="u", parent_id="root"))  # fmt: skip
     assert ceilings(nodes=nodes).why("u", kind(8)) == ""
 
 
-def test_what_may_be_lent_is_not_out_of_reach():
+def test_what_may_be_lent_is_not_out_of_reach() -> None:
     lends = QuotaNode(node_id="p", parent_id="root", private=vcpus(6), lend_limit=vcpus(5))
     nodes = (ROOT, lends, QuotaNode(node_id="u", parent_id="root"))
     assert ceilings(nodes=nodes).why("u", kind(5)) == ""
     assert "whole shared quota is VCPU=5" in ceilings(nodes=nodes).why("u", kind(6))
 
 
-def test_a_newcomer_is_judged_by_the_hosts_only():
+def test_a_newcomer_is_judged_by_the_hosts_only() -> None:
     assert ceilings().why("a newcomer", kind(5, quota=PRIVATE)) == ""
     assert ceilings().why("a newcomer", kind(9, quota=PRIVATE)) != ""
 
@@ -139,8 +146,15 @@ kinds = st.tuples(
     st.tuples(maybe, maybe, maybe),
     st.none() | st.integers(0, 1),
 )
-def test_a_round_and_the_intake_say_the_same(asked, hosts, unmanaged, borrow, lend, servers):
-    def limit(value):
+def test_a_round_and_the_intake_say_the_same(
+    asked: Sequence[tuple[int, Mapping[str, int], QuotaKind, OnPrivateFull]],
+    hosts: Sequence[Mapping[str, int]],
+    unmanaged: Mapping[str, int],
+    borrow: tuple[Mapping[str, int] | None, Mapping[str, int] | None, Mapping[str, int] | None],
+    lend: tuple[Mapping[str, int] | None, Mapping[str, int] | None, Mapping[str, int] | None],
+    servers: int | None,
+) -> None:
+    def limit(value: Mapping[str, int] | None) -> Resources | None:
         return None if value is None else Resources.of(value)
 
     state = QuotaState(
@@ -159,7 +173,8 @@ def test_a_round_and_the_intake_say_the_same(asked, hosts, unmanaged, borrow, le
         ),
     )  # fmt: skip
     tree = QuotaTree(state, ("VCPU", "VGPU"))
-    queue, classes = WaitingQueue(), {}
+    queue = WaitingQueue()
+    classes: dict[int, RequestClass] = {}
     for association, demand, quota, on_full in asked:
         one = RequestClass(
             association_id=association, demand=Resources.of(demand), quota=quota,
@@ -169,10 +184,10 @@ def test_a_round_and_the_intake_say_the_same(asked, hosts, unmanaged, borrow, le
         classes[class_id] = one
         queue.add(class_id, one, rid(class_id), 1.0)
     waiting = queue.snapshot()
-    demand = np.zeros((len(waiting.demand), 2), dtype=np.int64)
-    demand[:, [tree.resource_classes.index(n) for n in waiting.resource_classes]] = waiting.demand
+    columns = np.zeros((len(waiting.demand), 2), dtype=np.int64)
+    columns[:, [tree.resource_classes.index(n) for n in waiting.resource_classes]] = waiting.demand
     leaf = np.array([0, *(tree.row[f"u{n}"] for n in (1, 2, 3))])
-    in_a_round = NeverFits(tree).among(waiting, leaf, demand)
+    in_a_round = NeverFits(tree).among(waiting, leaf, columns)
     at_intake = {
         key: why
         for key, one in classes.items()
@@ -181,7 +196,7 @@ def test_a_round_and_the_intake_say_the_same(asked, hosts, unmanaged, borrow, le
     assert in_a_round == at_intake
 
 
-def test_each_class_of_the_queue_is_looked_at_once():
+def test_each_class_of_the_queue_is_looked_at_once() -> None:
     tree = ceilings().tree
     never, queue = NeverFits(tree), WaitingQueue()
     leaf = np.array([0, tree.row["u"]])

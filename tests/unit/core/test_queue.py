@@ -1,3 +1,4 @@
+from collections.abc import Sequence
 from uuid import UUID
 
 import pytest
@@ -5,11 +6,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from synergy.core.errors import InvalidInput
-from synergy.core.queue import WaitingQueue
+from synergy.core.model import RequestClass
+from synergy.core.queue import Waiting, WaitingQueue
 from tests.builders import kind, kinds_that_differ, packed, rid, times
 
 
-def members(waiting):
+def members(waiting: Waiting) -> dict[int, list[tuple[float, str]]]:
     """Every request of a snapshot: class id -> [(instant, id)], oldest first."""
     return {
         int(waiting.class_id[row]): [
@@ -27,8 +29,11 @@ steps = st.lists(
 
 
 @given(steps, st.integers(0, 60))
-def test_the_queue_is_a_sorted_list_for_each_class_and_a_snapshot_stays_true(steps, halfway):
-    queue, model = WaitingQueue(), {}
+def test_the_queue_is_a_sorted_list_for_each_class_and_a_snapshot_stays_true(
+    steps: Sequence[tuple[str, int, int]], halfway: int
+) -> None:
+    queue = WaitingQueue()
+    model: dict[int, list[tuple[float, str]]] = {}
     taken = None
     for position, (what, class_id, number) in enumerate(steps):
         at_s = number * 7 % 5  # ids and instants are ordered differently, and instants repeat
@@ -56,7 +61,7 @@ def test_the_queue_is_a_sorted_list_for_each_class_and_a_snapshot_stays_true(ste
         assert members(taken[0]) == taken[1]
 
 
-def test_a_long_line_is_taken_from_its_head_without_losing_anyone():
+def test_a_long_line_is_taken_from_its_head_without_losing_anyone() -> None:
     queue = WaitingQueue()
     queue.load(1, kind(), packed(range(5000)), times([float(n) for n in range(5000)]))
     for number in range(4000):
@@ -64,7 +69,7 @@ def test_a_long_line_is_taken_from_its_head_without_losing_anyone():
     assert members(queue.snapshot()) == {1: [(float(n), rid(n)) for n in range(4000, 5000)]}
 
 
-def test_empty_classes_are_forgotten_and_come_back():
+def test_empty_classes_are_forgotten_and_come_back() -> None:
     queue = WaitingQueue()
     for class_id in range(1, 3001):
         queue.add(class_id, kind(nice=class_id), rid(class_id), 1.0)
@@ -76,7 +81,7 @@ def test_empty_classes_are_forgotten_and_come_back():
     assert queue.snapshot().nice.tolist() == [3000, 5]
 
 
-def test_shapes_that_nobody_asks_for_any_longer_are_forgotten():
+def test_shapes_that_nobody_asks_for_any_longer_are_forgotten() -> None:
     queue = WaitingQueue()
     for number in range(1, 3001):
         one = kind(1 + number % 2, constraints=(("server_group", f"g{number}"),))
@@ -91,13 +96,13 @@ def test_shapes_that_nobody_asks_for_any_longer_are_forgotten():
     assert len(found.demand) == len(found.placement) == 2
 
 
-def test_packed_members_that_do_not_match_are_refused():
+def test_packed_members_that_do_not_match_are_refused() -> None:
     with pytest.raises(InvalidInput, match="class 1: 16 id bytes, 2 times"):
         WaitingQueue().load(1, kind(), packed([1]), times([1.0, 2.0]))
 
 
 @pytest.mark.parametrize("other", kinds_that_differ()[1:])
-def test_a_class_that_differs_in_any_field_is_another_row(other):
+def test_a_class_that_differs_in_any_field_is_another_row(other: RequestClass) -> None:
     queue = WaitingQueue()
     queue.add(1, kind(), rid(1), 5.0)
     waiting = queue.snapshot()

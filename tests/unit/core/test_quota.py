@@ -1,3 +1,6 @@
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -18,18 +21,23 @@ from synergy.core.quota import (
 from synergy.core.reasons import Reason
 
 
-def vcpus(amount):
+def vcpus(amount: int) -> Resources:
     return Resources.of(VCPU=amount)
 
 
-def node(name, parent="root", **values):
+def node(name: str, parent: str = "root", **values: Any) -> QuotaNode:
     return QuotaNode(node_id=name, parent_id=parent, **values)
 
 
 ROOT = QuotaNode(node_id="root", parent_id=None)
 
 
-def book(total, *nodes, held=(), **state):
+def taken(name: str, amount: int, *, private: bool) -> Held:
+    """Return what holds so many VCPU of its owner's private quota, or of the shared one."""
+    return Held(name, private=vcpus(amount)) if private else Held(name, shared=vcpus(amount))
+
+
+def book(total: int, *nodes: QuotaNode, held: Sequence[Held] = (), **state: Any) -> QuotaBook:
     whole = QuotaState(
         total=vcpus(total),
         installed=vcpus(total),
@@ -40,18 +48,18 @@ def book(total, *nodes, held=(), **state):
     return QuotaBook(QuotaTree(whole, ("VCPU",)), held)
 
 
-def test_the_shared_quota_is_what_nobody_owns():
+def test_the_shared_quota_is_what_nobody_owns() -> None:
     size = shared_size(Resources.of(VCPU=10, VGPU=2), [vcpus(3), vcpus(4)])
     assert size.shared == Resources.of(VCPU=3, VGPU=2)
     assert size.shortfall == NOTHING
 
 
-def test_a_shortfall_in_one_class_leaves_the_others_shared():
+def test_a_shortfall_in_one_class_leaves_the_others_shared() -> None:
     size = shared_size(Resources.of(VCPU=10, MEMORY_MB=100), [Resources.of(VCPU=12, MEMORY_MB=50)])
     assert size == SharedSize(shared=Resources.of(MEMORY_MB=50), shortfall=vcpus(2))
 
 
-def test_an_owner_whose_quota_was_set_below_its_use_counts_with_its_use():
+def test_an_owner_whose_quota_was_set_below_its_use_counts_with_its_use() -> None:
     owners = [
         node(name, private=vcpus(amount), lend_limit=NOTHING)
         for name, amount in (("owner", 2), ("idle", 4))
@@ -64,13 +72,13 @@ def test_an_owner_whose_quota_was_set_below_its_use_counts_with_its_use():
     assert found.blocks_private(found.tree.row["idle"], np.array([4])) is None
 
 
-def test_a_project_that_is_not_managed_counts_with_its_use_too():
+def test_a_project_that_is_not_managed_counts_with_its_use_too() -> None:
     one = Owner(project_id="x", name="x", private=vcpus(2), used=Resources.of(VCPU=5, DISK_GB=9))
     assert one.guaranteed == Resources.of(VCPU=5, DISK_GB=9)
     assert book(10, unmanaged=(one,)).size().shared == vcpus(5)
 
 
-def test_what_is_lent_covers_a_shortfall_first():
+def test_what_is_lent_covers_a_shortfall_first() -> None:
     owners = (
         node("a", private=vcpus(8), lend_limit=None),
         node("b", private=vcpus(4), lend_limit=NOTHING),
@@ -84,7 +92,7 @@ def test_what_is_lent_covers_a_shortfall_first():
     assert found.blocks_private(found.tree.row["a"], np.array([1])) is Reason.AWAITING_EXPIRY
 
 
-def test_a_shortfall_stops_only_who_asks_for_what_is_short():
+def test_a_shortfall_stops_only_who_asks_for_what_is_short() -> None:
     whole = Resources.of(VCPU=8, VGPU=2)
     state = QuotaState(
         total=whole,
@@ -99,7 +107,7 @@ def test_a_shortfall_stops_only_who_asks_for_what_is_short():
     assert found.blocks_shared(0, np.array([1, 1])) is Reason.SHARED_QUOTA_DISABLED
 
 
-def test_a_quota_of_a_class_that_no_host_has_takes_nothing_from_the_others():
+def test_a_quota_of_a_class_that_no_host_has_takes_nothing_from_the_others() -> None:
     state = QuotaState(
         total=vcpus(8),
         installed=vcpus(8),
@@ -110,7 +118,7 @@ def test_a_quota_of_a_class_that_no_host_has_takes_nothing_from_the_others():
     assert state.no_host_has(Resources.of(VCPU=1, FOO=4)) == Resources.of(FOO=4)
 
 
-def test_what_comes_back_to_its_owner_bit_by_bit_is_not_borrowed_again():
+def test_what_comes_back_to_its_owner_bit_by_bit_is_not_borrowed_again() -> None:
     found = book(8, node("a", private=vcpus(8), lend_limit=None), node("c"),
                  held=[Held("c", shared=vcpus(7))])  # fmt: skip
     a = found.tree.row["a"]
@@ -122,7 +130,7 @@ def test_what_comes_back_to_its_owner_bit_by_bit_is_not_borrowed_again():
     assert found.private_used.sum() == 0
 
 
-def test_borrowers_on_a_host_that_is_down_keep_no_owner_from_a_living_one():
+def test_borrowers_on_a_host_that_is_down_keep_no_owner_from_a_living_one() -> None:
     """16 VCPU are installed and 8 are up. 8 are borrowed, as far as is known all on the host that
     is down: their owner may have what is there, and Placement tells which host has room."""
     state = QuotaState(
@@ -150,8 +158,8 @@ def test_borrowers_on_a_host_that_is_down_keep_no_owner_from_a_living_one():
     ],
 )
 def test_idle_private_quota_is_lent_within_the_limits_above_it(
-    domain_lends, project_lends, used, lent
-):
+    domain_lends: Resources | None, project_lends: Resources | None, used: int, lent: int
+) -> None:
     tree = (
         node("d", lend_limit=domain_lends),
         node("p", "d", private=vcpus(6), lend_limit=project_lends),
@@ -162,7 +170,7 @@ def test_idle_private_quota_is_lent_within_the_limits_above_it(
     assert found.pool.tolist() == [10 - max(6, used) + lent]
 
 
-def test_private_and_shared_use_are_accounted_apart():
+def test_private_and_shared_use_are_accounted_apart() -> None:
     tree = (node("p", private=vcpus(4)), node("u", "p"))
     found = book(10, *tree, held=[Held("u", private=vcpus(4), shared=vcpus(6))])
     row = found.tree.row["u"]
@@ -173,7 +181,7 @@ def test_private_and_shared_use_are_accounted_apart():
     assert emptied.blocks_private(row, one) is None
 
 
-def test_a_limit_bounds_only_the_classes_it_names_and_an_empty_one_all():
+def test_a_limit_bounds_only_the_classes_it_names_and_an_empty_one_all() -> None:
     whole = QuotaState(
         total=Resources.of(VCPU=9, VGPU=9),
         nodes=(ROOT, node("a", borrow_limit=vcpus(1)), node("b", borrow_limit=NOTHING)),
@@ -184,7 +192,7 @@ def test_a_limit_bounds_only_the_classes_it_names_and_an_empty_one_all():
     assert found.blocks_shared(2, np.array([0, 1])) is Reason.USER_LIMIT
 
 
-def test_a_node_before_its_parent_is_refused():
+def test_a_node_before_its_parent_is_refused() -> None:
     with pytest.raises(InvalidInput, match="'u' comes before its parent"):
         book(1, node("u", "p"), node("p"))
 
@@ -195,7 +203,9 @@ moves = st.lists(
 
 
 @given(moves)
-def test_whatever_is_held_in_any_order_the_guarantees_hold(moves):
+def test_whatever_is_held_in_any_order_the_guarantees_hold(
+    moves: Sequence[tuple[str, bool, int]],
+) -> None:
     tree = (
         node("d", borrow_limit=vcpus(7)),
         node("p", "d", private=vcpus(3), lend_limit=vcpus(2)),
@@ -205,7 +215,7 @@ def test_whatever_is_held_in_any_order_the_guarantees_hold(moves):
         node("c", "q"),
     )
     found = book(12, *tree)
-    held = {}
+    held: dict[tuple[str, bool], int] = {}
     for name, private, amount in moves:
         row, demand = found.tree.row[name], np.array([amount])
         blocked = found.blocks_private(row, demand) if private else found.blocks_shared(row, demand)
@@ -221,14 +231,14 @@ def test_whatever_is_held_in_any_order_the_guarantees_hold(moves):
         assert sum(shared.values()) <= found.pool[0]
     again = book(
         12, *tree,
-        held=[Held(n, **{"private" if p else "shared": vcpus(v)}) for (n, p), v in held.items()],
+        held=[taken(n, v, private=p) for (n, p), v in held.items()],
     )  # fmt: skip
     assert again.pool.tolist() == found.pool.tolist()
     assert again.shared_used.tolist() == found.shared_used.tolist()
     assert again.private_used.tolist() == found.private_used.tolist()
 
 
-def test_what_no_quota_bounds_a_private_server_takes_from_what_is_there():
+def test_what_no_quota_bounds_a_private_server_takes_from_what_is_there() -> None:
     amounts = Resources.of(VCPU=10, DISK_GB=100)
     whole = QuotaState(
         total=amounts, installed=amounts, hosts=(amounts,), limited=frozenset({"VCPU"}),
@@ -262,18 +272,22 @@ history = st.lists(
 
 @settings(max_examples=300)
 @given(history)
-def test_the_guarantees_fit_beside_what_is_borrowed_whatever_quotas_are_set(steps):
+def test_the_guarantees_fit_beside_what_is_borrowed_whatever_quotas_are_set(
+    steps: Sequence[tuple[str, str, int]],
+) -> None:
     """An operator sets quotas below use, or as high as what nobody uses or owns allows: in every
     state everybody could start all that he owns at once. Each state is computed anew."""
     whole, quotas = 10, {"a": 5, "b": 3, "c": 0}
-    held = {(name, own): [] for name in quotas for own in (True, False)}
+    held: dict[tuple[str, bool], list[int]] = {
+        (name, own): [] for name in quotas for own in (True, False)
+    }
 
-    def now():
+    def now() -> QuotaBook:
         owners = [
             node(name, private=vcpus(amount), lend_limit=NOTHING) for name, amount in quotas.items()
         ]
         return book(whole, *owners, held=[
-            Held(name, **{"private" if own else "shared": vcpus(sum(servers))})
+            taken(name, sum(servers), private=own)
             for (name, own), servers in held.items()
         ])  # fmt: skip
 

@@ -1,3 +1,4 @@
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
@@ -20,12 +21,14 @@ from tests.builders import NOON, request
 PAIRS = [(state, status) for state in State for status in ServerStatus]
 
 
-def test_every_pair_has_its_row():
+def test_every_pair_has_its_row() -> None:
     assert set(TABLE) == set(PAIRS)
 
 
 @pytest.mark.parametrize(("state", "status"), PAIRS, ids=lambda value: value.value)
-def test_what_nova_shows_moves_a_request_to_where_it_moves_no_further(state, status):
+def test_what_nova_shows_moves_a_request_to_where_it_moves_no_further(
+    state: State, status: ServerStatus
+) -> None:
     one = request(state=state)
     for _ in range(3):
         event = missed(one, status, host="node1" if status in RUNNING else None)
@@ -41,7 +44,7 @@ def test_what_nova_shows_moves_a_request_to_where_it_moves_no_further(state, sta
 
 
 @pytest.mark.parametrize("state", State, ids=lambda value: value.value)
-def test_a_server_that_runs_is_never_out_of_the_books(state):
+def test_a_server_that_runs_is_never_out_of_the_books(state: State) -> None:
     for status in RUNNING:
         one = request(state=state)
         while event := missed(one, status, host="node1"):
@@ -50,7 +53,7 @@ def test_a_server_that_runs_is_never_out_of_the_books(state):
 
 
 @pytest.mark.parametrize("state", State, ids=lambda value: value.value)
-def test_what_nova_does_not_know_holds_nothing(state):
+def test_what_nova_does_not_know_holds_nothing(state: State) -> None:
     one = request(state=state)
     if event := missed(one, ServerStatus.DELETED):
         one = transition(one, event, NOON).request
@@ -59,14 +62,14 @@ def test_what_nova_does_not_know_holds_nothing(state):
 
 
 @pytest.mark.parametrize("state", sorted(WAITING))
-def test_what_nova_builds_already_is_not_queued_any_longer(state):
+def test_what_nova_builds_already_is_not_queued_any_longer(state: State) -> None:
     for status in set(ServerStatus) - {ServerStatus.SCHEDULING}:
         event = missed(request(state=state), status)
         assert event is not None
         assert TRANSITIONS[state, event] not in WAITING
 
 
-def test_another_host_and_another_size_are_noticed_where_the_server_runs():
+def test_another_host_and_another_size_are_noticed_where_the_server_runs() -> None:
     one = replace(request(state=State.ACTIVE), host="node1")
     assert missed(one, ServerStatus.ACTIVE, host="node2") is Event.RELOCATED
     assert missed(one, ServerStatus.ACTIVE, host="node2", in_task=True) is None
@@ -77,7 +80,7 @@ def test_another_host_and_another_size_are_noticed_where_the_server_runs():
     assert missed(one, ServerStatus.ACTIVE, host="node1", demand=one.demand) is None
 
 
-def test_a_failed_server_that_left_its_host_holds_nothing_any_longer():
+def test_a_failed_server_that_left_its_host_holds_nothing_any_longer() -> None:
     failed = replace(request(state=State.ERROR), host="node1", held_from=NOON)
     assert holds_quota(failed)
     event = missed(failed, ServerStatus.ERROR, host=None)
@@ -90,7 +93,7 @@ def test_a_failed_server_that_left_its_host_holds_nothing_any_longer():
 
 
 @given(st.sampled_from(State), st.lists(st.sampled_from(ServerStatus), max_size=8))
-def test_nothing_that_nova_shows_is_illegal(state, shown):
+def test_nothing_that_nova_shows_is_illegal(state: State, shown: Sequence[ServerStatus]) -> None:
     one = request(state=state)
     for status in shown:
         event = missed(one, status)

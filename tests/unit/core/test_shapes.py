@@ -1,6 +1,7 @@
 """The schema of an answer says what its type says."""
 
-from typing import Annotated, NotRequired, TypedDict
+from collections.abc import Mapping
+from typing import Annotated, Any, NotRequired, TypedDict
 
 import pytest
 from jsonschema import Draft202012Validator
@@ -53,22 +54,22 @@ FIELDS = fields_of(Answer, {"Noun": Noun})
         ("more", {"type": "string"}),
     ],
 )
-def test_a_field_has_the_schema_of_its_type_and_marks(name, schema):
+def test_a_field_has_the_schema_of_its_type_and_marks(name: str, schema: Mapping[str, Any]) -> None:
     assert FIELDS[name] == schema
 
 
-def test_an_object_inside_takes_its_own_fields_and_no_others():
+def test_an_object_inside_takes_its_own_fields_and_no_others() -> None:
     inner = Draft202012Validator(FIELDS["parts"])
     assert inner.is_valid([{"name": "a"}])
     assert not inner.is_valid([{"name": "a", "more": 1}])
     assert not inner.is_valid([{}])
 
 
-def test_only_what_need_not_be_there_may_be_absent():
+def test_only_what_need_not_be_there_may_be_absent() -> None:
     assert set(FIELDS) - set(answer_schema(Answer, {})["required"]) == {"more"}
 
 
 @pytest.mark.parametrize("name", COMPONENTS)
-def test_every_noun_has_a_schema_and_says_what_it_is(name):
+def test_every_noun_has_a_schema_and_says_what_it_is(name: str) -> None:
     Draft202012Validator.check_schema(answer_schema(COMPONENTS[name], COMPONENTS))
     assert COMPONENTS[name].__doc__

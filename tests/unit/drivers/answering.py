@@ -4,6 +4,8 @@ import json
 import ssl
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
 
 KINDS = ("identity", "compute", "placement", "image")
 
@@ -17,9 +19,11 @@ class Answering:
     catalogue  the path of each service's endpoint, as the token names it
     """
 
-    def __init__(self, tls=None):
+    def __init__(self, tls: tuple[Path, Path] | None = None) -> None:
         """tls: certificate and key, to answer over TLS as "localhost"."""
-        self.answers, self.asked, self.received = {}, [], []
+        self.answers: dict[tuple[str, str], Any] = {}  # bodies are JSON
+        self.asked: list[tuple[str, str]] = []
+        self.received: list[tuple[dict[str, str], Any]] = []
         self.released = threading.Event()
         self.catalogue = {"identity": "/v3", "compute": "/v2.1", "placement": "", "image": ""}
         outer = self
@@ -27,12 +31,12 @@ class Answering:
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
 
-            def do_GET(self):
+            def do_GET(self) -> None:
                 outer.answer(self)
 
             do_POST = do_PUT = do_DELETE = do_GET  # noqa: N815
 
-            def log_message(self, *args):
+            def log_message(self, *args: str) -> None:
                 pass
 
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
@@ -45,12 +49,12 @@ class Answering:
             self.url = f"https://localhost:{self.server.server_port}"
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
 
-    def close(self):
+    def close(self) -> None:
         self.released.set()
         self.server.shutdown()
         self.server.server_close()
 
-    def answer(self, handler):
+    def answer(self, handler: BaseHTTPRequestHandler) -> None:
         length = int(handler.headers.get("Content-Length") or 0)
         sent = json.loads(handler.rfile.read(length) or b"null")
         self.asked.append((handler.command, handler.path))
@@ -76,7 +80,7 @@ class Answering:
         handler.end_headers()
         handler.wfile.write(data)
 
-    def _usual(self, handler):
+    def _usual(self, handler: BaseHTTPRequestHandler) -> tuple[int, dict[str, Any]]:
         if handler.path.endswith("/auth/tokens"):
             return 201, {"token": self._token()}
         kind = handler.path.split("/")[1]
@@ -101,7 +105,7 @@ class Answering:
             return (200, {"version": one, "versions": [one]})
         return 404, {"itemNotFound": {"message": f"no {handler.path}", "code": 404}}
 
-    def _token(self):
+    def _token(self) -> dict[str, Any]:
         return {
             "methods": ["password"],
             "user": {"id": "me", "name": "synergy", "domain": {"id": "default", "name": "D"}},

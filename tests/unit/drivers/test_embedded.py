@@ -1,6 +1,9 @@
 """What only the embedded cloud offers: failures on demand, and Nova's traps."""
 
 import random
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 from oslo_config import cfg
@@ -13,18 +16,18 @@ from synergy.drivers.embedded.placement import EmbeddedPlacement
 from synergy.drivers.embedded.plugin import GROUP, OPTIONS, open_cloud
 from synergy.drivers.embedded.spec import HostSpec, read_spec
 from synergy.managers.embedded import EmbeddedManager
-from synergy.ports import Handed, Parcel, ServerStatus
+from synergy.ports import Delivery, Handed, Parcel, ServerStatus
 from synergy.sim.clock import VirtualClock
-from tests.builders import project_spec, spec, world
+from tests.builders import World, project_spec, spec, world
 
 
 @pytest.fixture
-def made():
+def made() -> Iterator[World]:
     with world() as found:
         yield found
 
 
-def held(made):
+def held(made: World) -> tuple[str, Delivery]:
     made.nova.manage(frozenset({"project-A"}))
     made.nova.lift_quota("project-A")
     (server,) = made.create()
@@ -32,7 +35,7 @@ def held(made):
     return server, delivery
 
 
-def test_building_an_active_server_again_orphans_it(made):
+def test_building_an_active_server_again_orphans_it(made: World) -> None:
     server, delivery = held(made)
     made.nova.build([Parcel(delivery.requests[0].body)])
     made.run(10)
@@ -44,7 +47,9 @@ def test_building_an_active_server_again_orphans_it(made):
 @pytest.mark.parametrize(
     ("fault", "text"), [("no_valid_host", "No valid host"), ("build_error", "aborted")]
 )
-def test_a_build_fails_on_demand_and_leaves_nothing_behind(made, fault, text):
+def test_a_build_fails_on_demand_and_leaves_nothing_behind(
+    made: World, fault: str, text: str
+) -> None:
     server, delivery = held(made)
     setattr(made.nova.faults, fault, 1)
     made.nova.build([Parcel(delivery.requests[0].body)])
@@ -55,7 +60,7 @@ def test_a_build_fails_on_demand_and_leaves_nothing_behind(made, fault, text):
     assert made.nova.used_by("project-A") == Resources()
 
 
-def test_a_hand_over_fails_on_demand_and_publishes_nothing(made):
+def test_a_hand_over_fails_on_demand_and_publishes_nothing(made: World) -> None:
     server, delivery = held(made)
     made.nova.faults.hand_over = 1
     (receipt,) = made.nova.build([Parcel(delivery.requests[0].body)])
@@ -66,8 +71,8 @@ def test_a_hand_over_fails_on_demand_and_publishes_nothing(made):
     assert made.nova.show_server(server).status is ServerStatus.SCHEDULING
 
 
-def test_an_api_that_is_down_says_so_and_a_slow_one_is_waited_for():
-    waited = []
+def test_an_api_that_is_down_says_so_and_a_slow_one_is_waited_for() -> None:
+    waited: list[float] = []
     clock, rng = VirtualClock(), random.Random(1)
     identity = EmbeddedIdentity(spec(), clock, rng)
     nova = EmbeddedNova(spec(), clock, identity, rng, pause=waited.append)
@@ -79,7 +84,7 @@ def test_an_api_that_is_down_says_so_and_a_slow_one_is_waited_for():
         nova.hosts()
 
 
-def test_what_is_not_acknowledged_comes_again(made):
+def test_what_is_not_acknowledged_comes_again(made: World) -> None:
     _, delivery = held(made)
     made.nova.redeliver()
     (again,) = made.nova.fetch(limit=5)
@@ -89,7 +94,7 @@ def test_what_is_not_acknowledged_comes_again(made):
     assert made.nova.fetch(limit=5) == []
 
 
-def test_capacity_counts_reserved_amounts_and_allocation_ratios():
+def test_capacity_counts_reserved_amounts_and_allocation_ratios() -> None:
     host = HostSpec(
         name="h", inventory=Resources.of(VCPU=10, MEMORY_MB=100),
         reserved=Resources.of(VCPU=2, MEMORY_MB=10), allocation_ratio={"VCPU": 4.0},
@@ -97,7 +102,7 @@ def test_capacity_counts_reserved_amounts_and_allocation_ratios():
     assert host.capacity() == Resources.of(VCPU=32, MEMORY_MB=90)
 
 
-def test_a_project_name_of_two_domains_must_be_told_apart():
+def test_a_project_name_of_two_domains_must_be_told_apart() -> None:
     twins = (project_spec("A"), project_spec("A", project_id="other", domain_id="d2"))
     with world(spec(projects=twins)) as made, pytest.raises(InvalidInput, match="not unique"):
         made.engine.identity.find_project("A")
@@ -111,7 +116,9 @@ def test_a_project_name_of_two_domains_must_be_told_apart():
         ("hosts: [{name: n, inventory: {vcpu: 1}}]\nflavors: []\nprojects: []", "'vcpu'"),
     ],
 )
-def test_a_file_that_describes_no_cloud_is_refused_by_name(tmp_path, text, told):
+def test_a_file_that_describes_no_cloud_is_refused_by_name(
+    tmp_path: Path, text: str, told: str
+) -> None:
     path = tmp_path / "cloud.yaml"
     path.write_text(text)
     with pytest.raises(InvalidInput, match=told):
@@ -121,13 +128,15 @@ def test_a_file_that_describes_no_cloud_is_refused_by_name(tmp_path, text, told)
 
 
 @pytest.fixture
-def player(made):
+def player(made: World) -> EmbeddedManager:
     """The manager that plays the user."""
     made.nova.lift_quota("project-A")
     return EmbeddedManager(made.nova, made.nova, made.nova)
 
 
-def test_nova_and_keystone_are_down_on_demand_and_come_back(made, player):
+def test_nova_and_keystone_are_down_on_demand_and_come_back(
+    made: World, player: EmbeddedManager
+) -> None:
     player.execute("set_down", nova=True, keystone=True)
     with pytest.raises(UpstreamUnavailable, match="Nova's API does not answer"):
         made.nova.hosts()
@@ -146,14 +155,16 @@ def test_nova_and_keystone_are_down_on_demand_and_come_back(made, player):
     assert made.engine.identity.projects()
 
 
-def test_many_servers_are_deleted_at_once_and_those_that_are_gone_are_named(made, player):
+def test_many_servers_are_deleted_at_once_and_those_that_are_gone_are_named(
+    made: World, player: EmbeddedManager
+) -> None:
     ids = made.create(count=3)
     player.execute("delete_server", server_id=ids[1])
     told = player.execute("delete_servers", server_ids=ids)
     assert told == {"deleted": [ids[0], ids[2]], "gone": [ids[1]]}
 
 
-def test_a_server_is_resized_and_the_resize_confirmed(made, player):
+def test_a_server_is_resized_and_the_resize_confirmed(made: World, player: EmbeddedManager) -> None:
     (server,) = made.create()
     made.run(10)
     with pytest.raises(Conflict, match="has no resize to confirm or revert"):
@@ -163,7 +174,7 @@ def test_a_server_is_resized_and_the_resize_confirmed(made, player):
     assert made.nova.show_server(server).flavor == "large"
 
 
-def test_a_change_of_a_server_that_is_gone_meanwhile_is_dropped(made):
+def test_a_change_of_a_server_that_is_gone_meanwhile_is_dropped(made: World) -> None:
     made.add(default_quota="shared")
     (server,) = made.create()
     made.run(10)
@@ -174,7 +185,9 @@ def test_a_change_of_a_server_that_is_gone_meanwhile_is_dropped(made):
     assert made.nova.used_by("project-A") == Resources()
 
 
-def test_a_server_that_is_not_there_yet_cannot_be_resized_and_holds_its_host_once(made):
+def test_a_server_that_is_not_there_yet_cannot_be_resized_and_holds_its_host_once(
+    made: World,
+) -> None:
     server, delivery = held(made)
     with pytest.raises(Conflict, match="cannot be resized while it is SCHEDULING"):
         made.nova.resize_server(server, "large")
@@ -186,7 +199,7 @@ def test_a_server_that_is_not_there_yet_cannot_be_resized_and_holds_its_host_onc
     assert all(made.nova.used_on(host.name) == Resources() for host in made.nova.hosts())
 
 
-def test_a_server_holds_one_allocation_however_often_it_is_placed():
+def test_a_server_holds_one_allocation_however_often_it_is_placed() -> None:
     placement = EmbeddedPlacement([HostSpec(name="h", inventory=Resources.of(VCPU=8))])
     for vcpus in (2, 4):
         placement.allocate("s", "h", Resources.of(VCPU=vcpus))
@@ -196,7 +209,9 @@ def test_a_server_holds_one_allocation_however_often_it_is_placed():
 
 
 @pytest.mark.slow
-def test_what_is_deleted_and_what_has_expired_is_forgotten(made, player):
+def test_what_is_deleted_and_what_has_expired_is_forgotten(
+    made: World, player: EmbeddedManager
+) -> None:
     for _ in range(11):  # most of them find no host, and are deleted in ERROR
         player.execute("delete_servers", server_ids=made.create(count=1000))
     found = list(made.nova.servers_of("project-A", changed_since=made.engine.clock.at(0)))
@@ -207,7 +222,9 @@ def test_what_is_deleted_and_what_has_expired_is_forgotten(made, player):
 
 
 @pytest.mark.parametrize(("seed", "same"), [(None, False), (1, True)])
-def test_ids_are_those_of_an_earlier_start_only_where_a_seed_is_given(tmp_path, seed, same):
+def test_ids_are_those_of_an_earlier_start_only_where_a_seed_is_given(
+    tmp_path: Path, seed: int | None, same: bool
+) -> None:
     path = tmp_path / "cloud.yaml"
     path.write_text(
         "hosts: [{name: n, inventory: {VCPU: 4}}]\n"
@@ -221,6 +238,6 @@ def test_ids_are_those_of_an_earlier_start_only_where_a_seed_is_given(tmp_path, 
     conf.set_override("seed", seed, group=GROUP)
     ids = []
     for _ in range(2):
-        nova = open_cloud(conf, VirtualClock()).ports["cloud_user"]
+        nova: Any = open_cloud(conf, VirtualClock()).ports["cloud_user"]
         ids += EmbeddedManager(nova, nova, nova).do_create_server("p", "u", "small")
     assert (ids[0] == ids[1]) is same

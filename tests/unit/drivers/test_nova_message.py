@@ -1,5 +1,7 @@
 import base64
 import json
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import pytest
 
@@ -20,29 +22,32 @@ FLAVOR = {
 ONE = ((rid(1), "one"),)
 
 
-def body(servers=ONE, flavor=FLAVOR):
+def body(
+    servers: tuple[tuple[str, str]] | Sequence[tuple[str, str]] = ONE,
+    flavor: Mapping[str, Any] = FLAVOR,
+) -> bytes:
     return nova_message.compose(
         context=CONTEXT, servers=list(servers), flavor=flavor, metadata={"quota": "shared"},
         created_at=NOON, unique_id="0" * 32,
     )  # fmt: skip
 
 
-def changed(change):
+def changed(change: Callable[..., Any]) -> bytes:
     envelope = json.loads(body())
     inner = json.loads(envelope["oslo.message"])
     change(inner)
     return json.dumps({**envelope, "oslo.message": json.dumps(inner)}).encode()
 
 
-def test_a_message_is_read_as_nova_sends_it():
+def test_a_message_is_read_as_nova_sends_it() -> None:
     (found,) = nova_message.read("m", body()).requests
     assert (found.server_id, found.project_id, found.user_name) == (rid(1), "p", "alice")
     assert found.created_at == NOON
     assert found.demand == Resources.of(VCPU=2, MEMORY_MB=100, DISK_GB=8, CUSTOM_FPGA=1)
 
 
-def test_what_binds_the_choice_of_a_host_is_read():
-    def change(inner):
+def test_what_binds_the_choice_of_a_host_is_read() -> None:
+    def change(inner: Mapping[str, Any]) -> None:
         spec = inner["args"]["request_specs"][0]["nova_object.data"]
         spec["availability_zone"] = "az1"
         spec["scheduler_hints"] = {"group": ["g1"], "query": ["[]"]}
@@ -71,18 +76,20 @@ def test_what_binds_the_choice_of_a_host_is_read():
         ("", "build_error"),
     ],
 )  # fmt: skip
-def test_a_failed_build_is_told_apart_by_its_fault(fault, failure):
+def test_a_failed_build_is_told_apart_by_its_fault(fault: str, failure: str) -> None:
     assert nova_message.failure_of(fault) == failure
 
 
-def test_a_message_of_one_server_is_kept_verbatim():
+def test_a_message_of_one_server_is_kept_verbatim() -> None:
     (found,) = nova_message.read("m", body()).requests
     assert found.body == body()
 
 
 @pytest.mark.parametrize("version", ["1.0", "1.99", "2.0", "nonsense"])
-def test_a_message_of_an_unknown_version_is_read_by_its_shape_and_kept_as_it_is(version):
-    def change(inner):
+def test_a_message_of_an_unknown_version_is_read_by_its_shape_and_kept_as_it_is(
+    version: str,
+) -> None:
+    def change(inner: dict[str, Any]) -> None:
         inner["version"] = version
         inner["args"]["something_new"] = {"a": 1}
 
@@ -91,7 +98,7 @@ def test_a_message_of_an_unknown_version_is_read_by_its_shape_and_kept_as_it_is(
     assert (found.server_id, found.body) == (rid(1), raw)
 
 
-def test_a_message_of_several_is_split_into_messages_of_one():
+def test_a_message_of_several_is_split_into_messages_of_one() -> None:
     delivery = nova_message.read("m", body([(rid(1), "one"), (rid(2), "two")]))
     assert [build.server_id for build in delivery.requests] == [rid(1), rid(2)]
     second = json.loads(json.loads(delivery.requests[1].body)["oslo.message"])
@@ -104,16 +111,16 @@ def test_a_message_of_several_is_split_into_messages_of_one():
     )
 
 
-def test_no_secret_shows_when_a_message_is_printed():
+def test_no_secret_shows_when_a_message_is_printed() -> None:
     delivery = nova_message.read("m", body())
     printed = repr(delivery) + repr(nova_message.credentials_of(body()))
     assert "secret" not in printed
 
 
-def test_the_quota_line_of_user_data_is_found():
+def test_the_quota_line_of_user_data_is_found() -> None:
     encoded = base64.b64encode(b"#cloud-config\nquota = shared\n").decode()
 
-    def put_in(inner):
+    def put_in(inner: Mapping[str, Any]) -> None:
         data = inner["args"]["build_requests"][0]["nova_object.data"]["instance"]
         data["nova_object.data"]["user_data"] = encoded
 
@@ -136,7 +143,7 @@ def test_the_quota_line_of_user_data_is_found():
             "flavor: vcpus is -1", id="a negative demand"),
     ],
 )  # fmt: skip
-def test_what_nova_does_not_send_is_told_and_never_raises(raw, told):
+def test_what_nova_does_not_send_is_told_and_never_raises(raw: bytes, told: str) -> None:
     delivery = nova_message.read("m", raw)
     assert told in delivery.unreadable
     assert delivery.requests == ()

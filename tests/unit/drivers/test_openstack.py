@@ -2,14 +2,17 @@
 
 import json
 import logging
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from datetime import UTC, datetime
+from typing import Any, cast
 from urllib.parse import parse_qs, urlsplit
 from uuid import UUID
 
 import pytest
 from oslo_config import cfg
+from oslo_config.cfg import ConfigOpts
 
 from synergy.core.errors import (
     ConfigurationInvalid,
@@ -22,7 +25,7 @@ from synergy.core.errors import (
 from synergy.core.model import BuildFailure, Resources
 from synergy.drivers.clock import SystemClock
 from synergy.drivers.openstack import notifications, plugin
-from synergy.drivers.openstack.quotas import CachedQuotas
+from synergy.drivers.openstack.quotas import CachedQuotas, QuotaDriver
 from synergy.ports import NoticeKind, ServerStatus, ServerView
 from tests.unit.drivers.answering import Answering
 
@@ -34,7 +37,7 @@ PASSWORD = {
 }  # fmt: skip
 
 
-def conf_of(**values):
+def conf_of(**values: Any) -> ConfigOpts:
     conf = cfg.ConfigOpts()
     conf.register_opts(plugin.OPTIONS, group=plugin.GROUP)
     conf([])
@@ -44,16 +47,16 @@ def conf_of(**values):
 
 
 @pytest.fixture
-def services():
+def services() -> Iterator[Answering]:
     made = Answering()
     yield made
     made.close()
 
 
 @pytest.fixture
-def ports(services):
+def ports(services: Answering) -> dict[str, Any]:
     conf = conf_of(**PASSWORD, **BROKERS, auth_url=f"{services.url}/identity/v3", timeout=2)
-    return plugin.open_cloud(conf, SystemClock()).ports
+    return dict(plugin.open_cloud(conf, SystemClock()).ports)
 
 
 SERVER = ("GET", "/compute/v2.1/servers/")
@@ -74,7 +77,13 @@ SERVER = ("GET", "/compute/v2.1/servers/")
         pytest.param((200, None), UpstreamUnavailable, "does not answer", id="nothing"),
     ],
 )  # fmt: skip
-def test_each_answer_that_is_none_is_one_error_of_ours(services, ports, answer, error, told):
+def test_each_answer_that_is_none_is_one_error_of_ours(
+    services: Answering,
+    ports: Mapping[str, Any],
+    answer: tuple[int, bytes | Mapping[str, Any] | None],
+    error: type[Exception],
+    told: str,
+) -> None:
     services.answers[SERVER] = answer
     with pytest.raises(error, match=told):
         ports["compute"].servers(["s"])
@@ -113,7 +122,9 @@ def test_a_server_that_is_gone_is_no_error(services, ports):
 
 
 @pytest.mark.parametrize("status", [401, 500])
-def test_keystone_that_refuses_is_told_when_it_is_asked_and_not_before(services, ports, status):
+def test_keystone_that_refuses_is_told_when_it_is_asked_and_not_before(
+    services: Answering, ports: Mapping[str, Any], status: int
+) -> None:
     services.answers["POST", "/identity/v3/auth/tokens"] = (status, {})
     with pytest.raises(UpstreamUnavailable, match="Keystone"):
         ports["identity"].projects()
@@ -123,7 +134,7 @@ def test_keystone_that_refuses_is_told_when_it_is_asked_and_not_before(services,
     assert ports["identity"].projects() == []
 
 
-def keystone_project(number, **more):
+def keystone_project(number: int, **more: Any) -> dict[str, Any]:
     return {
         "id": f"p{number}",
         "name": f"project{number}",
@@ -135,10 +146,12 @@ def keystone_project(number, **more):
     }
 
 
-def test_projects_are_listed_over_all_pages_of_keystone(services, ports):
+def test_projects_are_listed_over_all_pages_of_keystone(
+    services: Answering, ports: Mapping[str, Any]
+) -> None:
     services.answers["GET", "/identity/v3/domains"] = (200, {"domains": [{"id": "d", "name": "D"}]})
     after = "http://elsewhere.example:5000/v3/projects?marker=p1"  # as behind a proxy
-    pages = {
+    pages: dict[str, tuple[list[Any], dict[str, str | None]]] = {
         "/identity/v3/projects": ([keystone_project(1, tags=["red"])], {"next": after}),
         "/identity/v3/projects?marker=p1": (
             [keystone_project(2, enabled=False, parent_id="p1")], {"next": None},
@@ -154,7 +167,9 @@ def test_projects_are_listed_over_all_pages_of_keystone(services, ports):
 
 
 @pytest.mark.parametrize("links", [{}, {"next": None}])
-def test_a_list_of_projects_that_keystone_cut_is_no_list_of_them(services, ports, links):
+def test_a_list_of_projects_that_keystone_cut_is_no_list_of_them(
+    services: Answering, ports: Mapping[str, Any], links: Mapping[str, None]
+) -> None:
     services.answers["GET", "/identity/v3/domains"] = (200, {"domains": []})
     cut = {"projects": [keystone_project(1)], "truncated": True, "links": links}
     services.answers["GET", "/identity/v3/projects"] = (200, cut)
@@ -162,15 +177,17 @@ def test_a_list_of_projects_that_keystone_cut_is_no_list_of_them(services, ports
         ports["identity"].projects()
 
 
-def test_a_cloud_that_is_not_there_is_told():
+def test_a_cloud_that_is_not_there_is_told() -> None:
     conf = conf_of(**PASSWORD, **BROKERS, auth_url="http://127.0.0.1:9/v3")
-    ports = plugin.open_cloud(conf, SystemClock()).ports
+    ports: Mapping[str, Any] = plugin.open_cloud(conf, SystemClock()).ports
     with pytest.raises(UpstreamUnavailable, match="does not answer"):
         ports["compute"].hosts()
 
 
-def test_free_room_is_what_the_candidates_have_left_with_what_is_nested_below(services, ports):
-    def summary(root, **resources):
+def test_free_room_is_what_the_candidates_have_left_with_what_is_nested_below(
+    services: Answering, ports: Mapping[str, Any]
+) -> None:
+    def summary(root: str, **resources: tuple[int, int]) -> dict[str, Any]:
         return {
             "root_provider_uuid": root,
             "resources": {n: {"capacity": c, "used": u} for n, (c, u) in resources.items()},
@@ -194,7 +211,7 @@ def test_free_room_is_what_the_candidates_have_left_with_what_is_nested_below(se
     assert "required=%21COMPUTE_STATUS_DISABLED" in asked
 
 
-def test_placement_that_fails_is_told(services, ports):
+def test_placement_that_fails_is_told(services: Answering, ports: Mapping[str, Any]) -> None:
     services.answers["GET", "/placement/allocation_candidates"] = (500, {})
     with pytest.raises(UpstreamUnavailable, match="Placement answers 500"):
         ports["compute"].room_for(Resources.of(VCPU=1))
@@ -203,7 +220,9 @@ def test_placement_that_fails_is_told(services, ports):
         ports["compute"].placed(["s"])
 
 
-def test_hosts_are_asked_for_with_zone_and_traits(services, ports):
+def test_hosts_are_asked_for_with_zone_and_traits(
+    services: Answering, ports: Mapping[str, Any]
+) -> None:
     services.answers["GET", "/compute/v2.1/os-aggregates"] = (200, {"aggregates": [
         {"id": 1, "uuid": "u-east", "name": "one", "metadata": {"availability_zone": "east"}},
         {"id": 2, "uuid": "u-west", "name": "two", "metadata": {"availability_zone": "west"}},
@@ -224,7 +243,9 @@ def test_hosts_are_asked_for_with_zone_and_traits(services, ports):
 
 
 @pytest.mark.parametrize("said", ["No such trait(s): A.", "Invalid: No such resource class X."])
-def test_what_placement_never_heard_of_no_host_has(services, ports, said):
+def test_what_placement_never_heard_of_no_host_has(
+    services: Answering, ports: Mapping[str, Any], said: str
+) -> None:
     errors = {"errors": [{"status": 400, "detail": said}]}
     services.answers["GET", "/placement/allocation_candidates"] = (400, errors)
     assert ports["compute"].room_for(Resources.of(VCPU=1), (("trait:A", "required"),)) == {}
@@ -246,8 +267,12 @@ def test_what_placement_never_heard_of_no_host_has(services, ports, said):
     ],
 )
 def test_a_server_that_is_built_again_elsewhere_waits_for_no_conductor(
-    services, ports, task, actions, waits
-):
+    services: Answering,
+    ports: Mapping[str, Any],
+    task: str | None,
+    actions: Sequence[Mapping[str, str]],
+    waits: bool,
+) -> None:
     server = {"id": "s", "status": "BUILD", "OS-EXT-STS:task_state": task}
     services.answers[SERVER] = (200, {"server": server})
     services.answers["GET", "/compute/v2.1/servers/s/os-instance-actions"] = (
@@ -417,12 +442,14 @@ def test_quotas_of_others_are_remembered_for_a_while():
     class Driver:
         asked = 0
 
-        def quota(self, project_id):
+        def quota(self, project_id: str) -> dict[str, int]:
             self.asked += 1
             return {"VCPU": self.asked}
 
     driver, now_s = Driver(), [0.0]
-    cached_quotas = CachedQuotas(driver, kept_s=600, monotonic_s=lambda: now_s[0])
+    cached_quotas = CachedQuotas(
+        cast(QuotaDriver, driver), kept_s=600, monotonic_s=lambda: now_s[0]
+    )
     assert [cached_quotas.quota("p")["VCPU"] for _ in range(3)] == [1, 1, 1]
     assert cached_quotas.quota("p", fresh=True) == {"VCPU": 2}
     now_s[0] = 601.0
@@ -441,13 +468,13 @@ def test_quotas_of_others_are_remembered_for_a_while():
         ({"auth_type": "nosuch"}, "nosuch"),
     ],
 )
-def test_a_configuration_that_cannot_work_is_refused(values, told):
+def test_a_configuration_that_cannot_work_is_refused(values: dict[str, str], told: str) -> None:
     chosen = PASSWORD | BROKERS | {"auth_url": "http://127.0.0.1:9/v3"} | values
     with pytest.raises(ConfigurationInvalid, match=told):
         plugin.open_cloud(conf_of(**chosen), SystemClock())
 
 
-def notification(event, payload, **more):
+def notification(event: str, payload: Mapping[str, Any], **more: str) -> bytes:
     inner = {
         "event_type": event, "message_id": "m", "timestamp": "2026-01-01 12:00:00.5",
         "payload": payload, "publisher_id": "nova", "priority": "INFO",
@@ -458,7 +485,7 @@ def notification(event, payload, **more):
 SERVER_ID = str(UUID(int=1))
 
 
-def versioned(**data):
+def versioned(**data: Any) -> dict[str, Any]:
     return {"nova_object.name": "Payload", "nova_object.data": data}
 
 
@@ -482,8 +509,11 @@ def versioned(**data):
          NoticeKind.FAILED, "no host"),
     ],
 )  # fmt: skip
-def test_a_notification_is_read_in_both_formats(event, payload, kind, detail):
+def test_a_notification_is_read_in_both_formats(
+    event: str, payload: Mapping[str, Any], kind: NoticeKind, detail: str
+) -> None:
     notice = notifications.read(notification(event, payload))
+    assert notice
     assert (notice.message_id, notice.kind, notice.server_id, notice.host, notice.detail) == (
         "m", kind, SERVER_ID, "h", detail,
     )  # fmt: skip
@@ -491,13 +521,15 @@ def test_a_notification_is_read_in_both_formats(event, payload, kind, detail):
 
 
 @pytest.mark.parametrize("publisher", ["nova-compute:node1.example", "compute.node1.example"])
-def test_a_build_that_broke_before_it_had_a_host_is_told_by_one(publisher):
+def test_a_build_that_broke_before_it_had_a_host_is_told_by_one(publisher: str) -> None:
     payload = versioned(uuid=SERVER_ID, host=None, fault=versioned(exception_message="full"))
     body = notification("instance.create.error", payload, publisher_id=publisher)
-    assert notifications.read(body).host == "node1.example"
+    notice = notifications.read(body)
+    assert notice
+    assert notice.host == "node1.example"
 
 
-def test_other_notifications_say_nothing_to_us():
+def test_other_notifications_say_nothing_to_us() -> None:
     assert notifications.read(notification("instance.update", versioned(uuid=SERVER_ID))) is None
 
 
@@ -510,6 +542,6 @@ def test_other_notifications_say_nothing_to_us():
         notification("compute.instance.create.end", {"instance_id": SERVER_ID}, timestamp="noon"),
     ],
 )
-def test_a_notification_that_is_none_is_refused(body):
+def test_a_notification_that_is_none_is_refused(body: bytes) -> None:
     with pytest.raises(InvalidInput):
         notifications.read(body)

@@ -1,5 +1,8 @@
 """What a violation of a schema is told as."""
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 import pytest
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import best_match
@@ -45,12 +48,19 @@ OBJECT = {
         ([], "it is [], but must be an object"),
     ],
 )  # fmt: skip
-def test_a_violation_is_a_sentence_with_the_thing_the_value_and_what_is_allowed(value, sentence):
+def test_a_violation_is_a_sentence_with_the_thing_the_value_and_what_is_allowed(
+    value: Mapping[str, Any] | Sequence[Any], sentence: str
+) -> None:
     error = best_match(Draft202012Validator(OBJECT).iter_errors(value))
     assert sentence_of(error) == sentence
 
 
-def test_a_sentence_is_short_whatever_was_sent():
-    for value in ({"limit": "x" * 10_000}, {"limit": 1, "y" * 10_000: 1}, {"limit": [[]] * 9999}):
+def test_a_sentence_is_short_whatever_was_sent() -> None:
+    values: tuple[object, ...] = (
+        {"limit": "x" * 10_000},
+        {"limit": 1, "y" * 10_000: 1},
+        {"limit": [[]] * 9999},
+    )
+    for value in values:
         error = best_match(Draft202012Validator(OBJECT).iter_errors(value))
         assert len(sentence_of(error)) <= LONGEST_SENTENCE

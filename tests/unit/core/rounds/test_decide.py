@@ -1,5 +1,8 @@
 import heapq
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from random import Random
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,7 +14,7 @@ from synergy.core.priority import Scales, Weights
 from synergy.core.queue import WaitingQueue
 from synergy.core.quota import Held, QuotaBook, QuotaNode, QuotaState, QuotaTree
 from synergy.core.reasons import Reason
-from synergy.core.rounds import NO_FACTS, Discipline, Outcome, decide
+from synergy.core.rounds import NO_FACTS, Discipline, Outcome, Plan, decide
 from synergy.core.rounds.order import _best
 from tests.builders import kind, plan_of, rid, snapshot_of
 
@@ -80,18 +83,23 @@ REASONS = {reason.value for reason in Reason}
         ),
     ],
 )  # fmt: skip
-def test_a_round_gives_every_request_its_outcome_or_reason(jobs, vcpus, options, expected):
+def test_a_round_gives_every_request_its_outcome_or_reason(
+    jobs: Sequence[tuple[int, RequestClass, int]],
+    vcpus: int,
+    options: dict[str, Any],
+    expected: Mapping[int, str],
+) -> None:
     _, told = plan_of(jobs, vcpus=vcpus, **({"weights": BY_AGE} | options))
     assert told == {rid(number): what for number, what in expected.items()}
 
 
-def owner(vcpus, **changes):
+def owner(vcpus: int, **changes: Any) -> QuotaNode:
     private = Resources.of(VCPU=vcpus)
     values = {"node_id": "u1", "parent_id": "root", "private": private, "lend_limit": Resources()}
     return QuotaNode(**(values | changes))
 
 
-def private(vcpus, on_full=OnPrivateFull.QUEUE):
+def private(vcpus: int, on_full: OnPrivateFull = OnPrivateFull.QUEUE) -> RequestClass:
     return kind(vcpus, quota=QuotaKind.PRIVATE, on_full=on_full)
 
 
@@ -103,13 +111,15 @@ def private(vcpus, on_full=OnPrivateFull.QUEUE):
         (OnPrivateFull.SHARED, "dispatch"),
     ],
 )
-def test_a_private_request_that_does_not_fit_gets_what_its_project_wants(on_full, expected):
+def test_a_private_request_that_does_not_fit_gets_what_its_project_wants(
+    on_full: OnPrivateFull, expected: str
+) -> None:
     jobs = [(1, private(3, on_full), 9), (2, private(3, on_full), 8)]
     _, told = plan_of(jobs, vcpus=8, nodes=[owner(4)])
     assert told == {rid(1): "dispatch", rid(2): expected}
 
 
-def test_a_private_request_starts_whatever_waits_for_the_shared_quota():
+def test_a_private_request_starts_whatever_waits_for_the_shared_quota() -> None:
     jobs = [(1, kind(4, association=2), 99), (2, private(4), 1)]
     _, told = plan_of(
         jobs, vcpus=8, nodes=[owner(4)], held=[Held("u3", shared=Resources.of(VCPU=4))]
@@ -117,7 +127,7 @@ def test_a_private_request_starts_whatever_waits_for_the_shared_quota():
     assert told == {rid(1): "no_free_quota", rid(2): "dispatch"}
 
 
-def test_an_owner_waits_for_what_he_lent_and_goes_first():
+def test_an_owner_waits_for_what_he_lent_and_goes_first() -> None:
     lends = owner(4, lend_limit=Resources.of(VCPU=4))
     borrowed = [Held("u2", shared=Resources.of(VCPU=8))]
     jobs = [(1, private(2), 1), (2, kind(1, association=2), 99)]
@@ -128,14 +138,14 @@ def test_an_owner_waits_for_what_he_lent_and_goes_first():
     assert told == {rid(1): "dispatch", rid(2): "no_free_quota"}
 
 
-def test_private_quotas_beyond_the_cloud_disable_the_shared_quota_only():
+def test_private_quotas_beyond_the_cloud_disable_the_shared_quota_only() -> None:
     jobs = [(1, private(2), 1), (2, kind(1, association=2), 99)]
     _, told = plan_of(jobs, vcpus=4, nodes=[owner(6)])
     assert told == {rid(1): "dispatch", rid(2): "shared_quota_disabled"}
 
 
 @pytest.mark.parametrize("discipline", Discipline)
-def test_what_asks_for_a_class_that_is_short_stops_nobody_else(discipline):
+def test_what_asks_for_a_class_that_is_short_stops_nobody_else(discipline: Discipline) -> None:
     """Nobody may take VCPU; whoever asks for memory alone starts, in fifo too."""
     snapshot, policy = snapshot_of([(1, kind(1), 99)], vcpus=4, discipline=discipline)
     tree = QuotaTree(
@@ -175,15 +185,15 @@ def test_what_asks_for_a_class_that_is_short_stops_nobody_else(discipline):
     assert plan.reason_of(0) is Reason.SHARED_QUOTA_DISABLED
 
 
-def either(vcpus=1, **more):
+def either(vcpus: int = 1, **more: Any) -> RequestClass:
     return kind(vcpus, quota=QuotaKind.PRIVATE, on_full=OnPrivateFull.SHARED, **more)
 
 
-def quotas_of(plan):
+def quotas_of(plan: Plan) -> dict[str, QuotaKind | None]:
     return {decision.request_id: decision.quota for decision in plan.decisions}
 
 
-def test_what_may_use_either_quota_takes_the_private_one_first_and_the_rest_by_priority():
+def test_what_may_use_either_quota_takes_the_private_one_first_and_the_rest_by_priority() -> None:
     jobs = [(n, either(), 20 - n) for n in range(1, 6)]
     jobs += [(n, kind(association=2), 99) for n in (11, 12)]
     plan, told = plan_of(jobs, vcpus=6, nodes=[owner(2)], weights=BY_AGE)
@@ -197,7 +207,9 @@ def test_what_may_use_either_quota_takes_the_private_one_first_and_the_rest_by_p
 @pytest.mark.parametrize(
     "newcomer", [either(), either(nice=0, ttl_s=9), private(1)], ids=["equal", "other", "private"]
 )
-def test_a_private_place_that_comes_free_goes_to_whom_has_waited_for_the_shared_quota(newcomer):
+def test_a_private_place_that_comes_free_goes_to_whom_has_waited_for_the_shared_quota(
+    newcomer: RequestClass,
+) -> None:
     """However it was held before: a class that held the shared quota and came back may use either,
     too. A user of the same project with a better share does not overtake: fair-share is about what
     is borrowed."""
@@ -213,7 +225,7 @@ def test_a_private_place_that_comes_free_goes_to_whom_has_waited_for_the_shared_
         assert told[rid(2)] == "no_free_quota"
 
 
-def test_what_may_use_either_and_can_never_borrow_waits_for_its_private_quota():
+def test_what_may_use_either_and_can_never_borrow_waits_for_its_private_quota() -> None:
     bound = owner(2, borrow_limit=NOTHING)
     jobs = [(1, either(), 9), (2, either(), 8), (3, either(), 7)]
     plan, told = plan_of(jobs, vcpus=8, nodes=[bound])
@@ -223,7 +235,7 @@ def test_what_may_use_either_and_can_never_borrow_waits_for_its_private_quota():
     assert roomy.quota_of(0) is QuotaKind.SHARED
 
 
-def test_an_owner_gets_back_what_he_lent_bit_by_bit():
+def test_an_owner_gets_back_what_he_lent_bit_by_bit() -> None:
     """4 of 8 lent VCPU have come back: nobody borrows them again while he waits for 6."""
     lends = owner(8, lend_limit=None)
     jobs = [(1, private(6), 1), (2, private(6), 1), (3, kind(1, association=2), 99)]
@@ -232,7 +244,7 @@ def test_an_owner_gets_back_what_he_lent_bit_by_bit():
 
 
 @pytest.mark.parametrize("discipline", Discipline)
-def test_what_can_never_start_is_rejected_and_stops_nobody(discipline):
+def test_what_can_never_start_is_rejected_and_stops_nobody(discipline: Discipline) -> None:
     jobs = [(1, kind(8), 9), (2, kind(8), 8), (3, kind(2), 1)]
     snapshot, policy = snapshot_of(jobs, vcpus=4, discipline=discipline)
     never = int(snapshot.waiting.class_id[snapshot.waiting.end.argmax()])
@@ -244,7 +256,7 @@ def test_what_can_never_start_is_rejected_and_stops_nobody(discipline):
     ]
 
 
-def test_a_user_whom_the_last_look_at_the_cloud_did_not_know_waits_for_the_next():
+def test_a_user_whom_the_last_look_at_the_cloud_did_not_know_waits_for_the_next() -> None:
     snapshot, policy = snapshot_of([(1, private(1, OnPrivateFull.REJECT), 9)], vcpus=4)
     plan = decide(replace(snapshot, leaf=np.zeros(10, dtype=np.int64)), NO_FACTS, policy)
     assert plan.decisions == ()
@@ -252,8 +264,12 @@ def test_a_user_whom_the_last_look_at_the_cloud_did_not_know_waits_for_the_next(
 
 
 @pytest.mark.parametrize("differs", ["ttl_s", "nice", "qos"])
-def test_depth_counts_what_differs_for_the_place_of_a_server(differs):
-    values = {"ttl_s": range(1, 151), "nice": range(150), "qos": [f"q{n}" for n in range(150)]}
+def test_depth_counts_what_differs_for_the_place_of_a_server(differs: str) -> None:
+    values: dict[str, Any] = {
+        "ttl_s": range(1, 151),
+        "nice": range(150),
+        "qos": [f"q{n}" for n in range(150)],
+    }
     jobs = [
         (number, kind(5, **{differs: value}), 99.0)
         for number, value in enumerate(values[differs], start=1)
@@ -265,7 +281,7 @@ def test_depth_counts_what_differs_for_the_place_of_a_server(differs):
     assert told[rid(200)] == "priority"
 
 
-def test_depth_counts_different_demands_of_different_users():
+def test_depth_counts_different_demands_of_different_users() -> None:
     jobs = [(n, kind(4 + n, association=n % 3 + 1), 99.0 - n) for n in range(1, 6)]
     jobs.append((9, kind(1), 1.0))
     for depth, expected in ((4, "priority"), (5, "dispatch")):
@@ -292,14 +308,20 @@ PASSING = [Discipline.FIFO, Discipline.GREEDY]  # test_backfill has the others
 WEIGHTS, SCALES = Weights(age=10, fairshare=100), Scales(max_age_s=5)
 
 
-def jobs_of(queue):
+def jobs_of(queue: Sequence[tuple[int, ...]]) -> list[tuple[int, RequestClass, int]]:
     return [
         (number, kind(vcpus, association=association, nice=nice), age_s)
         for number, (vcpus, association, age_s, nice) in enumerate(queue, start=1)
     ]
 
 
-def naive(queue, vcpus, fairshare, discipline, depth):
+def naive(
+    queue: Sequence[tuple[int, ...]],
+    vcpus: int,
+    fairshare: Mapping[int, float],
+    discipline: Discipline,
+    depth: int,
+) -> set[str]:
     """What a round does, request by request, in the plainest way: the reference."""
     ranked = [
         (
@@ -334,8 +356,12 @@ def naive(queue, vcpus, fairshare, discipline, depth):
 @settings(max_examples=300)
 @given(queues, st.integers(0, 24), shares, st.sampled_from(PASSING), st.integers(0, 4))
 def test_a_round_over_classes_starts_what_a_round_over_requests_would(
-    queue, vcpus, fairshare, discipline, depth
-):
+    queue: Sequence[tuple[int, ...]],
+    vcpus: int,
+    fairshare: Mapping[int, float],
+    discipline: Discipline,
+    depth: int,
+) -> None:
     _, told = plan_of(
         jobs_of(queue), vcpus=vcpus, fairshare=fairshare, nodes=LIMITS, weights=WEIGHTS, scales=SCALES,
         discipline=discipline, backfill_depth=depth,
@@ -345,7 +371,9 @@ def test_a_round_over_classes_starts_what_a_round_over_requests_would(
 
 
 @given(queues, st.integers(0, 24), shares)
-def test_a_round_never_overcommits_and_gives_everyone_one_answer(queue, vcpus, fairshare):
+def test_a_round_never_overcommits_and_gives_everyone_one_answer(
+    queue: Sequence[tuple[int, ...]], vcpus: int, fairshare: Mapping[int, float]
+) -> None:
     plan, told = plan_of(
         jobs_of(queue),
         vcpus=vcpus,
@@ -366,11 +394,13 @@ def test_a_round_never_overcommits_and_gives_everyone_one_answer(queue, vcpus, f
 
 
 @given(queues, st.integers(0, 24), shares, st.randoms(use_true_random=False))
-def test_the_order_of_the_input_never_matters(queue, vcpus, fairshare, rng):
+def test_the_order_of_the_input_never_matters(
+    queue: Sequence[tuple[int, ...]], vcpus: int, fairshare: Mapping[int, float], rng: Random
+) -> None:
     jobs = jobs_of(queue)
     shuffled = list(jobs)
     rng.shuffle(shuffled)
-    options = {
+    options: dict[str, Any] = {
         "vcpus": vcpus,
         "fairshare": fairshare,
         "nodes": LIMITS,
@@ -384,7 +414,9 @@ def test_the_order_of_the_input_never_matters(queue, vcpus, fairshare, rng):
     st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), min_size=1, max_size=60),
     st.integers(1, 60),
 )
-def test_the_best_are_all_that_come_before_the_rest(pairs, count):
+def test_the_best_are_all_that_come_before_the_rest(
+    pairs: Sequence[tuple[int, int]], count: int
+) -> None:
     ranks = np.array([float(rank) for rank, _ in pairs])
     queued = np.array([float(at) for _, at in pairs])
     best = set(_best(np.arange(len(pairs)), ranks, queued, count).tolist())
@@ -393,7 +425,7 @@ def test_the_best_are_all_that_come_before_the_rest(pairs, count):
     assert all((-ranks[row], queued[row]) > worst for row in set(range(len(pairs))) - best)
 
 
-def test_a_round_ends_at_its_size_and_says_so():
+def test_a_round_ends_at_its_size_and_says_so() -> None:
     jobs = [(number, kind(1, association=number % 3 + 1), number) for number in range(1, 30)]
     plan, told = plan_of(jobs, vcpus=100, weights=BY_AGE, round_size=10)
     assert [d.request_id for d in plan.decisions] == [rid(n) for n in range(29, 19, -1)]
@@ -402,7 +434,7 @@ def test_a_round_ends_at_its_size_and_says_so():
     assert plan_of(jobs, vcpus=100, weights=BY_AGE, round_size=30)[0].complete
 
 
-def test_more_classes_than_a_chunk_come_in_order():
+def test_more_classes_than_a_chunk_come_in_order() -> None:
     jobs = [(number, kind(1, nice=number % 700), number % 13) for number in range(1, 2001)]
     plan, _ = plan_of(
         jobs,
