@@ -10,7 +10,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from benchmarks.common import ASSOCIATIONS, SHAPES, resident_bytes, show
-from synergy.core.accounts import held_of
+from synergy.core.accounts import claim_of
 from synergy.core.model import (
     Domain,
     Handover,
@@ -101,8 +101,8 @@ def main() -> None:
         assert quota._state is not None
         with store.reading() as uow:
             edition = uow.projects.edition()
-            held = [held_of(*entry) for entry in uow.requests.held()]
-        snapshot = scheduler._snapshot(quota._state, queue, held, edition)
+            claims = [claim_of(*entry) for entry in uow.requests.claims()]
+        snapshot = scheduler._snapshot(quota._state, queue, claims, edition)
         scheduler._cloud.decide(snapshot, scheduler._policy())
         total_s = time.perf_counter() - began_s
     show({

@@ -21,7 +21,7 @@ from synergy.core.model import (
 )
 from synergy.core.priority import Scales, Weights
 from synergy.core.queue import WaitingQueue
-from synergy.core.quota import Held, QuotaBook, QuotaNode, QuotaState, QuotaTree
+from synergy.core.quota import Claim, QuotaBook, QuotaNode, QuotaState, QuotaTree
 from synergy.core.rounds import Discipline, Facts, Plan, Policy, Snapshot, decide, in_order
 from synergy.drivers.embedded.spec import CloudSpec, FlavorSpec, HostSpec, ProjectSpec
 from synergy.sim.engine import Engine, temporary_store
@@ -80,7 +80,7 @@ def snapshot_of(
     vcpus: int,
     fairshare: Mapping[int, float] | None = None,
     nodes: Sequence[QuotaNode] = (),
-    held: Sequence[Held] = (),
+    claims: Sequence[Claim] = (),
     discipline: Discipline = Discipline.GREEDY,
     backfill_depth: int = 100,
     round_size: int = 1000,
@@ -128,7 +128,7 @@ def snapshot_of(
         fairshare=factors,
         leaf=np.array([tree.row[name] for name in users]),
         suspended=np.isin(np.arange(10), suspended),
-        book=QuotaBook(tree, held),
+        book=QuotaBook(tree, claims),
         demand=waiting.demand.reshape(-1, 1),
         points=standing,
         highest_points=float(standing.max()),

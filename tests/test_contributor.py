@@ -146,14 +146,14 @@ def test_a_publisher_is_found_where_it_publishes_and_nowhere_else() -> None:
 def one(self):
     self._publish(OwnersGone(owners))
 def two(self, publish):
-    held = QuotaHeld(())
-    publish(held)
+    claimed = QuotaClaimed(())
+    publish(claimed)
     other = RequestsQueued(())
 def three(self):
     self._edge.publish(message)
     broker.send(ServersActive(()))
 """
-    assert facts().published_in(source) == {"OwnersGone", "QuotaHeld"}
+    assert facts().published_in(source) == {"OwnersGone", "QuotaClaimed"}
 
 
 def test_a_name_that_is_not_there_is_noticed() -> None:

@@ -121,8 +121,8 @@ class Gateway:
                     await _drop_rest(receive)
                     raise
         except TimeoutError:
-            told = f"the body did not arrive within {self._limits.body_s:g} s"
-            return _refusal(408, told, close=True)
+            why = f"the body did not arrive within {self._limits.body_s:g} s"
+            return _refusal(408, why, close=True)
         except _Refused as refused:
             return refused.reply
         if body is None:
@@ -145,11 +145,11 @@ class Gateway:
         """Return the body; None when the other side is gone. Raises _Refused."""
         most = self._limits.body_bytes
         too_long = _Refused(_refusal(413, f"the body is longer than {most} bytes"))
-        told = dict(scope["headers"]).get(b"content-length", b"0")
-        if not told.isdigit() or len(told) > 18 or int(told) > most:
+        length = dict(scope["headers"]).get(b"content-length", b"0")
+        if not length.isdigit() or len(length) > 18 or int(length) > most:
             raise too_long
         parts: list[bytes] = []
-        held = 0
+        kept = 0
         try:
             while True:
                 message = await receive()
@@ -157,16 +157,16 @@ class Gateway:
                     return None
                 part = message.get("body", b"")
                 parts.append(part)
-                held += len(part)
+                kept += len(part)
                 self._bodies += len(part)
-                if held > most:
+                if kept > most:
                     raise too_long
                 if self._bodies > max(_BODIES, most):
                     raise _Refused(_refusal(503, "too many bodies are on their way: try again"))
                 if not message.get("more_body", False):
                     return b"".join(parts)
         finally:
-            self._bodies -= held
+            self._bodies -= kept
 
 
 async def _drop_rest(receive: Callable[[], Awaitable[Message]]) -> None:

@@ -42,8 +42,8 @@ def only_local(app: Wsgi) -> Wsgi:
         why = why_foreign(environ)
         if not why:
             return app(environ, start_response)
-        told = f"{why}: with [api] auth_strategy=none only this machine itself is answered"
-        body = json.dumps(body_of(403, PolicyDenied.code, told)).encode()
+        detail = f"{why}: with [api] auth_strategy=none only this machine itself is answered"
+        body = json.dumps(body_of(403, PolicyDenied.code, detail)).encode()
         headers = [("Content-Type", "application/json"), ("Content-Length", str(len(body)))]
         start_response("403 Forbidden", headers)
         return [body]

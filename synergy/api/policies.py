@@ -26,16 +26,16 @@ _OWNER: Final = (
 
 
 class Rule(policy.DocumentedRuleDefault):
-    """A documented rule; which routes it guards is told by the routes."""
+    """A documented rule; the routes say which of them it guards."""
 
     def __init__(self, name: str, check: str, description: str, *operations: str) -> None:
         """operations  such as "GET /v1/requests" """
-        told = [one.split(" ") for one in operations]
+        paths = [one.split(" ") for one in operations]
         super().__init__(
             f"synergy:{name}",
             check,
             description,
-            [{"method": method, "path": path} for method, path in told],
+            [{"method": method, "path": path} for method, path in paths],
         )
 
 

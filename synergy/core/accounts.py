@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from synergy.core.model import NOTHING, Association, Domain, Project, QuotaKind, Resources
-from synergy.core.quota import Held, QuotaNode
+from synergy.core.quota import Claim, QuotaNode
 from synergy.core.shares import ShareNode
 
 ROOT: Final = "root"
@@ -131,11 +131,11 @@ def quota_nodes(
     return tuple(nodes)
 
 
-def held_of(association_id: int, quota: QuotaKind, demand: Resources, count: int) -> Held:
+def claim_of(association_id: int, quota: QuotaKind, demand: Resources, count: int) -> Claim:
     """Return what `count` servers of an association hold, separated by quota."""
     amounts = Resources.of({name: amount * count for name, amount in demand.amounts})
     private = quota is QuotaKind.PRIVATE
-    return Held(
+    return Claim(
         user_node(association_id),
         private=amounts if private else NOTHING,
         shared=NOTHING if private else amounts,

@@ -53,8 +53,8 @@ class OwnersGone(Fact):
 
 
 @dataclass(frozen=True, slots=True)
-class QuotaHeld(Fact):
-    """These requests began to hold quota."""
+class QuotaClaimed(Fact):
+    """These requests claimed quota."""
 
     requests: tuple[Request, ...]
 

@@ -124,16 +124,16 @@ class QuotaState:
         """Return the amounts of resource classes that no host has, up or not."""
         return Resources.of({n: a for n, a in amounts.items() if not self.installed.get(n)})
 
-    def size(self, held: Iterable["Held"] = ()) -> SharedSize:
-        """Return the size of the shared quota: of the hosts that are up, given what is held."""
-        held = list(held)
-        names = {*self.resource_classes(), *(name for one in held for name in one.private)}
-        return QuotaBook(QuotaTree(self, tuple(sorted(names))), held).size()
+    def size(self, claims: Iterable["Claim"] = ()) -> SharedSize:
+        """Return the size of the shared quota: of the hosts that are up, given what is claimed."""
+        claims = list(claims)
+        names = {*self.resource_classes(), *(name for one in claims for name in one.private)}
+        return QuotaBook(QuotaTree(self, tuple(sorted(names))), claims).size()
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
-    """What one node itself holds, separated by quota: a sum of demands, never a counter.
+class Claim:
+    """What one node itself has claimed, separated by quota: a sum of demands, never a counter.
 
     private_servers  the number of servers in `private`
     """
@@ -270,7 +270,7 @@ class QuotaBook:
                      a shortfall first
     """
 
-    def __init__(self, tree: QuotaTree, held: Iterable[Held] = ()) -> None:
+    def __init__(self, tree: QuotaTree, claims: Iterable[Claim] = ()) -> None:
         self.tree = tree
         self.private_used = np.zeros_like(tree.private)
         self.private_servers = np.zeros_like(tree.max_servers)
@@ -278,7 +278,7 @@ class QuotaBook:
         # Worked out when somebody asks, until they change.
         self._free: list[int] | None = None
         self._disabled: list[bool] | None = None
-        for one in held:
+        for one in claims:
             node = tree.row.get(one.node_id, 0)
             self.private_used[tree.owner[node]] += tree.amounts(one.private)
             self.private_servers[tree.owner[node]] += one.private_servers

@@ -304,8 +304,8 @@ class SqlRequests:
         self._record(changed)
 
     def _keep_earlier_spans(self, moves: Sequence[Move]) -> None:
-        """Where quota is held anew, or in another size, keep the span that the row tells of now."""
-        begun = {
+        """Where quota is claimed anew, or in another size, keep the span that the row has."""
+        begins = {
             move.request.request_id: move.request.held_from
             for move in moves
             if move.step is not None
@@ -313,10 +313,10 @@ class SqlRequests:
             and (move.request.generation > 0 or move.step.from_state is not State.QUEUED)
         }
         spans = []
-        for part in _parts(list(begun)):
+        for part in _parts(list(begins)):
             rows = self._connection.execute(_PRESENT_SPANS, {"ids": part}).all()
             for row in rows:
-                until, kind = begun[row.request_id], self._of_class(row.class_id)
+                until, kind = begins[row.request_id], self._of_class(row.class_id)
                 if until is None or kind is None:
                     continue
                 if any(isinstance(one, Unreadable) for one in row):
@@ -414,7 +414,7 @@ class SqlRequests:
             self._damage.note(ClassRow.__tablename__, class_id, str(error))
             return None
 
-    def held(self) -> list[tuple[int, QuotaKind, Resources, int]]:
+    def claims(self) -> list[tuple[int, QuotaKind, Resources, int]]:
         return [
             (kind.association_id, kind.quota, kind.demand, count)
             for class_id, count in self._connection.execute(_HELD).all()

@@ -123,7 +123,7 @@ class ReadableRequests(Protocol):
     def delayed(self) -> list[Request]:
         """Return the queued requests that failed to be handed over and wait for a retry."""
 
-    def held(self) -> list[tuple[int, QuotaKind, Resources, int]]:
+    def claims(self) -> list[tuple[int, QuotaKind, Resources, int]]:
         """Return (association_id, quota, demand, count) of what holds quota now."""
 
     def holds_since(self, at: datetime) -> list[Hold]:

@@ -11,7 +11,7 @@ from datetime import datetime
 import numpy as np
 import numpy.typing as npt
 
-from synergy.core.events import Fact, QuotaHeld, QuotaReleased, RequestsQueued, RequestsWithdrawn
+from synergy.core.events import Fact, QuotaClaimed, QuotaReleased, RequestsQueued, RequestsWithdrawn
 from synergy.core.model import Request
 from synergy.sim.clock import VirtualClock
 
@@ -69,7 +69,7 @@ class Observer:
             self._queued.update(request.request_id for request in event.requests)
         elif isinstance(event, RequestsWithdrawn):
             self._queued.difference_update(request.request_id for request in event.requests)
-        elif isinstance(event, QuotaHeld):
+        elif isinstance(event, QuotaClaimed):
             for request in event.requests:
                 self._began(request)
         elif isinstance(event, QuotaReleased):

@@ -11,7 +11,7 @@ from typing import Final
 
 from synergy.core.events import (
     Fact,
-    QuotaHeld,
+    QuotaClaimed,
     QuotaReleased,
     RequestsQueued,
     RequestsRefused,
@@ -198,7 +198,7 @@ class _Player:
                 self._note(request.request_id, _outcome_of(request))
         elif isinstance(event, RequestsWithdrawn):
             self._record_outcomes([request.request_id for request in event.requests])
-        elif isinstance(event, QuotaHeld):
+        elif isinstance(event, QuotaClaimed):
             for request in event.requests:
                 self._note(request.request_id, Outcome.RUNNING)
                 began_at = request.held_from or self._engine.clock.now()

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
-from synergy.core.accounts import held_of
+from synergy.core.accounts import claim_of
 from synergy.core.errors import SynergyError
 from synergy.core.lifecycle import holds_quota
 from synergy.core.model import QuotaKind, Resources, State, total
@@ -117,12 +117,12 @@ class History:
         for host in range(HOSTS):
             assert made.nova.used_on(f"node{host}").get("VCPU", 0) <= VCPUS
         with made.store.reading() as uow:
-            held = [held_of(*entry) for entry in uow.requests.held()]
+            claims = [claim_of(*entry) for entry in uow.requests.claims()]
             rows = uow.requests.search(limit=100_000)
         of = {quota: [r.demand for r in rows if holds_quota(r) and r.quota is quota]
               for quota in QuotaKind}  # fmt: skip
-        assert total(one.private for one in held) == total(of[QuotaKind.PRIVATE])
-        assert total(one.shared for one in held) == total(of[QuotaKind.SHARED])
+        assert total(one.private for one in claims) == total(of[QuotaKind.PRIVATE])
+        assert total(one.shared for one in claims) == total(of[QuotaKind.SHARED])
         shown = made.command("quota", "show")
         for name in ("total", "shared", "lent", "shared_used", "shared_free", "shortfall"):
             assert all(amount >= 0 for amount in shown[name].values())
@@ -183,7 +183,7 @@ def live(seed, steps):
                 made.nova.delete_server_as_user(view.server_id)
         made.run(200)
         with made.store.reading() as uow:
-            assert uow.requests.held() == []  # nothing leaked
+            assert uow.requests.claims() == []  # nothing leaked
         assert not any(made.command("quota", "show")["shared_used"].values())
 
 

@@ -123,11 +123,11 @@ def _shown(call: Call, found: RequestRow) -> Answer:
 def _with_reasons(call: Call, found: Sequence[RequestRow]) -> list[RequestRow]:
     """Return requests with why they wait; what is stored of the others stays."""
     waiting = [one["id"] for one in found if one["state"] in (State.QUEUED, State.HELD)]
-    told: dict[str, str | None] = dict.fromkeys(waiting)
+    reasons: dict[str, str | None] = dict.fromkeys(waiting)
     if waiting:
         with suppress(NotFound):  # where this service runs no scheduler
-            told |= call.services.scheduler.reasons(waiting)
-    return [{**one, "reason": told.get(one["id"], one["reason"])} for one in found]
+            reasons |= call.services.scheduler.reasons(waiting)
+    return [{**one, "reason": reasons.get(one["id"], one["reason"])} for one in found]
 
 
 _ONE: Final = wrapped(request=ref("Request"))

@@ -107,7 +107,7 @@ class _Round:
         return np.where(self.may_borrow, _SHARED, _OWN).astype(np.int8)
 
     @cached_property
-    def patient(self) -> Bools:
+    def may_wait(self) -> Bools:
         """The classes, shape (c,), that a shape without a host keeps waiting."""
         return ~refused_when_full(self.waiting)
 
@@ -185,7 +185,7 @@ class _Round:
                 if verdict.whole_shape:
                     shape = int(self.waiting.shape[row])
                     self.shut_shapes[shape] = CODE[verdict.reason]
-                    order.leave_out(np.flatnonzero((self.waiting.shape == shape) & self.patient))
+                    order.leave_out(np.flatnonzero((self.waiting.shape == shape) & self.may_wait))
                 return True
         for check in self.watching:
             check.starts(row)
@@ -197,7 +197,7 @@ class _Round:
             return open_
         left = open_.copy()
         for shape, code in self.shut_shapes.items():
-            shut = left & (self.waiting.shape == shape) & self.patient
+            shut = left & (self.waiting.shape == shape) & self.may_wait
             self.reason[shut & (self.may_borrow | (self.reason == CODE[Reason.PRIORITY]))] = code
             left &= ~shut
         left[list(self.stopped)] = False

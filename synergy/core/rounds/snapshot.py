@@ -16,7 +16,7 @@ from synergy.core.accounts import user_node
 from synergy.core.events import FactorsChanged
 from synergy.core.priority import Column
 from synergy.core.queue import WHAT_IF_CLASS, Waiting, numbers_in
-from synergy.core.quota import Held, QuotaBook, QuotaTree
+from synergy.core.quota import Claim, QuotaBook, QuotaTree
 from synergy.core.rounds.facts import Shape
 from synergy.core.rounds.profile import Ends
 from synergy.core.shares import Bools, Floats, Ints
@@ -49,7 +49,7 @@ class Snapshot:
     points      shape (a,), priority of the association, of which the highest is highest_points
     leaf        shape (a,), row of the quota book's tree by association_id
     suspended   shape (a,), True where the project takes no new servers
-    book        what is held, over the classes `book.tree.resource_classes`
+    book        what is claimed, over the classes `book.tree.resource_classes`
     demand      shape (s, r), the queue's shapes over the resource classes of the book's tree
     never       classes by class_id that can never start, and why in words
     rests       what Nova found no host for although Placement named one, by association_id and
@@ -111,7 +111,7 @@ def build_snapshot(
     waiting: Waiting,
     at_s: float,
     tree: QuotaTree,
-    held: Sequence[Held],
+    claims: Sequence[Claim],
     factors: FactorsChanged = NO_FACTORS,
     suspended: Collection[int] = (),
     never: Mapping[int, str] | None = None,
@@ -123,7 +123,7 @@ def build_snapshot(
     """Return the snapshot of a round.
 
     tree       over every resource class that the queue asks for
-    held       what holds quota now
+    claims     what holds quota now
     factors    of the associations; those that are not in it yet have none
     suspended  associations whose project takes no new servers
     ends       of what is held on the shared quota; None when no end can be relied on
@@ -142,7 +142,7 @@ def build_snapshot(
         highest_points=factors.highest_points,
         leaf=leaf,
         suspended=closed,
-        book=QuotaBook(tree, held),
+        book=QuotaBook(tree, claims),
         demand=demand_over(waiting, tree.resource_classes),
         never=never or {},
         rests=rests or {},

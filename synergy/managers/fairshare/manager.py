@@ -22,7 +22,7 @@ from synergy.core.errors import Conflict
 from synergy.core.events import (
     FactorsChanged,
     ProjectsChanged,
-    QuotaHeld,
+    QuotaClaimed,
     QuotaReleased,
 )
 from synergy.core.fairshare import Algorithm
@@ -86,7 +86,7 @@ class FairShareManager(Manager):
     name = "fairshare"
     needed = True
     stopped_means = "usage is not charged, and priorities keep their fair-share factors"
-    woken_by = (QuotaHeld, QuotaReleased)
+    woken_by = (QuotaClaimed, QuotaReleased)
     options = (
         cfg.StrOpt(
             "algorithm",
@@ -239,20 +239,20 @@ class FairShareManager(Manager):
 
     # --- factors ----------------------------------------------------------------------------------
 
-    def _refresh(self, held: _Accounts, charged: Charged, tariff: Tariff, now: datetime) -> None:
+    def _refresh(self, members: _Accounts, charged: Charged, tariff: Tariff, now: datetime) -> None:
         """Compute the factors if anything they follow from changed, and publish new ones."""
         conf, window, before = self._conf, words.window(tariff.fading), self._standing
         options = (conf.algorithm, conf.ties, conf.dampening, window)
         changed = charged.changed or charged.dropped or isinstance(tariff.fading, usage.Periods)
-        same = before is not None and (before.accounts, before.options) == (held, options)
+        same = before is not None and (before.accounts, before.options) == (members, options)
         if same and not changed:
             return
         used, left = usage.amounts_of(charged.history, tariff.fading, now)
-        known = held.ids < len(used)
-        own = np.zeros(len(held.tree))
-        np.add.at(own, held.rows[known], used[held.ids[known]])
+        known = members.ids < len(used)
+        own = np.zeros(len(members.tree))
+        np.add.at(own, members.rows[known], used[members.ids[known]])
         computed = fairshare.compute(
-            held.tree,
+            members.tree,
             own,
             algorithm=Algorithm(conf.algorithm),
             dampening=conf.dampening,
@@ -260,14 +260,14 @@ class FairShareManager(Manager):
             known=before.computed if before and same else None,
         )
         self._standing = _Standing(
-            at=now, accounts=held, options=options, window=window, left=left, computed=computed
+            at=now, accounts=members, options=options, window=window, left=left, computed=computed
         )
-        factors = np.zeros(len(held.points))
-        factors[held.user_ids] = computed.fairshare[held.user_rows]
-        told = FactorsChanged(factors, held.points, float(held.points.max(initial=0.0)))
-        if self._published is None or not told.same_as(self._published):
-            self._published = told
-            self._publish(told)
+        factors = np.zeros(len(members.points))
+        factors[members.user_ids] = computed.fairshare[members.user_rows]
+        fresh = FactorsChanged(factors, members.points, float(members.points.max(initial=0.0)))
+        if self._published is None or not fresh.same_as(self._published):
+            self._published = fresh
+            self._publish(fresh)
 
     # --- commands ---------------------------------------------------------------------------------
 
@@ -280,22 +280,24 @@ class FairShareManager(Manager):
         standing = self._standing
         if standing is None:
             return {"computed_at": None, "shares": []}
-        held, computed = standing.accounts, standing.in_tres_seconds()
+        members, computed = standing.accounts, standing.in_tres_seconds()
         ranked = bool(computed.rank.any())
-        users = {accounts.user_node(a.association_id): a for a in held.associations if a.active}
+        users = {accounts.user_node(a.association_id): a for a in members.associations if a.active}
         own_only = project_id is not None
         wanted = {accounts.project_node(project_id)} if project_id is not None else set()
         wanted |= {node for node, a in users.items() if a.project_id == project_id}
         rows = []
-        for row, node_id in enumerate(held.tree.node_ids):
+        for row, node_id in enumerate(members.tree.node_ids):
             if own_only and node_id not in wanted:
                 continue
             user = users[node_id].user_name if node_id in users else None
             why = words.standing(
-                held.tree, computed, row, held.names, standing.window, own_only=own_only
+                members.tree, computed, row, members.names, standing.window, own_only=own_only
             )
             rows.append(
-                share_json(held.tree, computed, row, user, ranked=ranked, apart=own_only, why=why)
+                share_json(
+                    members.tree, computed, row, user, ranked=ranked, alone=own_only, why=why
+                )
             )
         return {"computed_at": instant_json(standing.at), "shares": rows}
 

@@ -141,12 +141,12 @@ def _held_until(rolled_until: datetime, progress: RollupProgress, news: News) ->
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Sums:
-    """The sums of one hour or day, or a part of them; `begun`: others are written already."""
+    """The sums of one hour or day, or a part of them; `continues`: others are written already."""
 
     level: Level
     begins_at: datetime
     lines: Sequence[UsageLine]
-    begun: bool = False
+    continues: bool = False
 
 
 def _sums(uow: Reading, tariff: Tariff, bucket: tuple[datetime, datetime]) -> Iterator[_Sums]:
@@ -217,7 +217,7 @@ def _portions(sums: Sequence[_Sums]) -> list[list[_Sums]]:
     left = ROWS_AT_ONCE
     for one in sums:
         for start in range(0, max(1, len(one.lines)), ROWS_AT_ONCE):
-            part = replace(one, lines=one.lines[start : start + ROWS_AT_ONCE], begun=start > 0)
+            part = replace(one, lines=one.lines[start : start + ROWS_AT_ONCE], continues=start > 0)
             if len(part.lines) > left:
                 found.append([])
                 left = ROWS_AT_ONCE
@@ -228,6 +228,6 @@ def _portions(sums: Sequence[_Sums]) -> list[list[_Sums]]:
 
 def _write_portion(uow: Writing, portion: Sequence[_Sums]) -> None:
     for one in portion:
-        if not one.begun:
+        if not one.continues:
             uow.rollups.forget_bucket(one.level, one.begins_at)
         uow.rollups.add_lines(one.level, one.lines)

@@ -72,8 +72,8 @@ class Following:
     ) -> set[str]:
         """Let requests follow what Nova shows, and return the ids of those that moved.
 
-        at_of    when it happened, where that is told
-        drifted  a notification should have told
+        at_of    when it happened, where that is known
+        drifted  a notification should have said so
         """
         moved: set[str] = set()
         for start in range(0, len(request_ids), PAGE):

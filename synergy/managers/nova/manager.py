@@ -1,6 +1,6 @@
 """Turns what Nova tells into lifecycle events, and repairs what it failed to tell.
 
-Why: notifications get lost and a held server's deletion is never told, so a periodic reconcile
+Why: notifications get lost, and Nova sends none when a server that waits is deleted: a reconcile
 asks Nova and counts the drift it mends. This module says when each part is due; the others of the
 package, how it is done. Must not know quotas or priorities.
 """

@@ -76,8 +76,8 @@ class Notifications:
                 self._batch = self._notices.fetch(limit=self._conf.commit_size)
             if not self._batch:
                 break
-            told = [notice for notice in self._batch if notice.kind in _EVENT_OF]
-            handle_individually(told, self._take_in, _set_aside)
+            events = [notice for notice in self._batch if notice.kind in _EVENT_OF]
+            handle_individually(events, self._take_in, _set_aside)
             self._doubt([notice for notice in self._batch if notice.kind not in _EVENT_OF])
             self._notices.acknowledge(self._batch)
             self._batch = ()
@@ -94,7 +94,7 @@ class Notifications:
                     continue  # a server that Synergy never had
                 if notice.kind is NoticeKind.ATTEMPT_FAILED:
                     if notice.server_id in broken and broken[notice.server_id] == notice.host:
-                        continue  # told in the other format already
+                        continue  # it came in the other format already
                     broken[notice.server_id] = notice.host
                 move = self._moves.apply(
                     request,

@@ -1,7 +1,7 @@
 """Compares what is stored with what Nova shows, and takes over servers that ran before.
 
-Why: notifications get lost, and a held server's deletion is never told. Must not know when a
-reconcile is due.
+Why: notifications get lost, and Nova sends none when a server that waits is deleted. Must not know
+when a reconcile is due.
 """
 
 import logging
@@ -50,7 +50,7 @@ class Reconcile:
         self._moves, self._following, self._drain = moves, following, drain
         self._compared: set[str] = set()  # projects that were compared since the start
         self._looked_at: datetime | None = None  # when the last look at changes began
-        self._stray: set[str] = set()  # told already
+        self._stray: set[str] = set()  # logged already
 
     def reconcile(self, *, full: bool = True) -> None:
         """Compare requests with Nova, and adopt servers that ran before.
@@ -128,7 +128,7 @@ class Reconcile:
     def _compare(
         self, views: dict[str, ServerView], request_ids: Sequence[str]
     ) -> dict[str, ServerView]:
-        """Mend what differs from Nova and no notification told, also none that came meanwhile."""
+        """Mend what differs from Nova although every notification that came was taken in."""
         self._drain()
         self._following.compare(views, request_ids)
         return views

@@ -75,7 +75,7 @@ class Settling:
             found = uow.requests.find([request.request_id for request in requests])
             for request in found.values():
                 if request.state is not State.DISPATCHING:
-                    continue  # a notification told meanwhile
+                    continue  # a notification came meanwhile
                 if request.request_id in unsent:
                     event, why = Event.HAND_OVER_FAILED, "it was not sent"
                 else:

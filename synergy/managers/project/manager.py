@@ -569,7 +569,7 @@ def _tried(project: Project, effects: Effects) -> answers.TriedProject:
 def _busy(uow: Reading, associations: Sequence[Association]) -> set[int]:
     """Return the associations that hold something, or wait."""
     owners = uow.requests.waiting_owners()
-    return {association_id for association_id, *_ in uow.requests.held()} | {
+    return {association_id for association_id, *_ in uow.requests.claims()} | {
         a.association_id for a in associations if (a.project_id, a.user_id) in owners
     }
 

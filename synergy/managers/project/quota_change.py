@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from synergy.core.accounts import domain_node, held_of, project_node, quota_nodes
+from synergy.core.accounts import claim_of, domain_node, project_node, quota_nodes
 from synergy.core.declared import answers
 from synergy.core.declared.fields import limits_of, read
 from synergy.core.declared.settings import PROJECT_SETTINGS
@@ -72,8 +72,8 @@ class Effects:
 
 def effects_of(uow: Reading, state: QuotaState, before: Project | None, after: Project) -> Effects:
     """Return what it does to replace a project, or to take a new one in."""
-    held = [held_of(*entry) for entry in uow.requests.held()]
-    was, becomes = state.size(held), _with(state, after).size(held)
+    claims = [claim_of(*entry) for entry in uow.requests.claims()]
+    was, becomes = state.size(claims), _with(state, after).size(claims)
     waiting = 0
     for line in uow.requests.lines():
         kind = line.request_class
@@ -85,15 +85,15 @@ def effects_of(uow: Reading, state: QuotaState, before: Project | None, after: P
 
 def check_together(uow: Reading, state: QuotaState, added: Sequence[Project]) -> None:
     """Raise Conflict when to take all of these projects in can hurt the whole cloud."""
-    held = [held_of(*entry) for entry in uow.requests.held()]
+    claims = [claim_of(*entry) for entry in uow.requests.claims()]
     state = _with_managed(uow, state)
     becomes = state
     for project in added:
         becomes = _with(becomes, project)
     named = total(_new_amounts(None, project, "private") for project in added)
     Effects(
-        before=state.size(held),
-        after=becomes.size(held),
+        before=state.size(claims),
+        after=becomes.size(claims),
         would_wait=0,
         unknown=state.no_host_has(named),
     ).check()

@@ -10,12 +10,12 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from synergy.core.accounts import held_of, project_node
+from synergy.core.accounts import claim_of, project_node
 from synergy.core.declared import answers, commands
 from synergy.core.errors import UpstreamUnavailable
 from synergy.core.events import ProjectsChanged, QuotaChanged, ShortfallChanged
 from synergy.core.model import NOTHING, Resources
-from synergy.core.quota import Held, Owner, QuotaBook, QuotaState, QuotaTree, SharedSize
+from synergy.core.quota import Claim, Owner, QuotaBook, QuotaState, QuotaTree, SharedSize
 from synergy.core.shares import Ints
 from synergy.core.shortfall import Balance, causes
 from synergy.managers.base import Manager, Publish, command
@@ -63,8 +63,8 @@ class QuotaManager(Manager):
         survey = self._survey.look(fresh=bool(self._size.shortfall))
         state = survey.state
         with self._store.reading() as uow:
-            held = _held(uow)
-        size, balance = state.size(held), _balance(survey, held)
+            claims = _claims(uow)
+        size, balance = state.size(claims), _balance(survey, claims)
         self._tell_shortfall(size.shortfall, balance)
         self._warn(balance)
         if self._state is None or size.shared != self._size.shared:
@@ -137,16 +137,16 @@ def _own(shown: answers.Quota, project_id: str) -> answers.Quota:
     }
 
 
-def _held(uow: Reading) -> list[Held]:
-    return [held_of(*entry) for entry in uow.requests.held()]
+def _claims(uow: Reading) -> list[Claim]:
+    return [claim_of(*entry) for entry in uow.requests.claims()]
 
 
-def _balance(survey: Survey, held: Sequence[Held]) -> Balance:
+def _balance(survey: Survey, claims: Sequence[Claim]) -> Balance:
     """Return who owns what, managed or not."""
     state = survey.state
-    names = {*state.resource_classes(), *(name for one in held for name in one.private)}
+    names = {*state.resource_classes(), *(name for one in claims for name in one.private)}
     tree = QuotaTree(state, tuple(sorted(names)))
-    book = QuotaBook(tree, held)
+    book = QuotaBook(tree, claims)
     unlimited = frozenset(name for name in names if not state.is_limited(name))
     owners = [
         Owner(
@@ -169,10 +169,10 @@ def _shown(
     uow: Reading, state: QuotaState, causes: Mapping[str, list[str]], warnings: list[str]
 ) -> answers.Quota:
     """Every resource class is shown, also where it is 0: what is full must not vanish."""
-    held = _held(uow)
-    names = {*state.resource_classes(), *(n for h in held for n in {*h.private, *h.shared})}
+    claims = _claims(uow)
+    names = {*state.resource_classes(), *(n for h in claims for n in {*h.private, *h.shared})}
     tree = QuotaTree(state, tuple(sorted(names)))
-    book = QuotaBook(tree, held)
+    book = QuotaBook(tree, claims)
 
     def amounts(row: Ints) -> dict[str, int]:
         return {name: int(row[at]) for at, name in enumerate(tree.resource_classes)}

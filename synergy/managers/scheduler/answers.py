@@ -222,8 +222,8 @@ def _kept(request: Request) -> Reason | None:
 def _text_of(request: Request, reason: Reason | None, why: str) -> str:
     if reason is not None:
         return words.why_waiting(reason, [], {}, ahead=None)
-    told = f": {why}" if why else ""
-    return f"It does not wait, it is {request.state.value}{told}."
+    because = f": {why}" if why else ""
+    return f"It does not wait, it is {request.state.value}{because}."
 
 
 def _names(uow: Reading, request: Request) -> dict[str, str]:

@@ -11,10 +11,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime
 
-from synergy.core.accounts import held_of, user_node
+from synergy.core.accounts import claim_of, user_node
 from synergy.core.batches import RetriedBatch
 from synergy.core.errors import HandOverUnknown, error_line
-from synergy.core.events import QuotaHeld
+from synergy.core.events import QuotaClaimed
 from synergy.core.lifecycle import IN_NOVA, Event, Move, holds_quota, transition
 from synergy.core.model import QuotaKind, Request, Resources, State
 from synergy.core.quota import QuotaBook, QuotaTree
@@ -103,7 +103,7 @@ class ChangeDesk:
         })  # fmt: skip
         now = self._clock.now()
         tree = tree_for([*wanted, *more])
-        book = QuotaBook(tree, [held_of(*entry) for entry in uow.requests.held()])
+        book = QuotaBook(tree, [claim_of(*entry) for entry in uow.requests.claims()])
         node = tree.row.get(user_node(request.request_class.association_id), 0)
         blocked: Reason | None = None
         if more and request.quota is QuotaKind.PRIVATE:
@@ -129,7 +129,7 @@ class ChangeDesk:
     def _tell(self, before: Request, move: Move) -> None:
         after = move.as_saved()
         if holds_quota(after) and not holds_quota(before):
-            self._publish(QuotaHeld((after,)))
+            self._publish(QuotaClaimed((after,)))
 
 
 def _wanted(request: Request, change: Change) -> Resources:

@@ -16,7 +16,7 @@ from synergy.core.admission import retry_delay_s
 from synergy.core.batches import handle_individually
 from synergy.core.editions import same_edition
 from synergy.core.errors import Conflict, NotFound, error_line
-from synergy.core.events import QuotaHeld, QuotaReleased, RequestsRefused, RequestsWithdrawn
+from synergy.core.events import QuotaClaimed, QuotaReleased, RequestsRefused, RequestsWithdrawn
 from synergy.core.lifecycle import Event, Move, Unchanged, transition
 from synergy.core.model import Request, State
 from synergy.core.reasons import Reason, coded
@@ -175,7 +175,7 @@ class Dispatcher:
         for request in moved:
             by_state.setdefault(request.state, []).append(request)
         if State.DISPATCHING in by_state:
-            self._publish(QuotaHeld(tuple(by_state[State.DISPATCHING])))
+            self._publish(QuotaClaimed(tuple(by_state[State.DISPATCHING])))
         gone = [one for one in moved if one.state not in (State.DISPATCHING, State.QUEUED)]
         if gone:
             self._publish(RequestsWithdrawn(tuple(gone)))

@@ -18,7 +18,7 @@ from typing import Final
 from oslo_config import cfg
 
 from synergy.core import words
-from synergy.core.accounts import held_of
+from synergy.core.accounts import claim_of
 from synergy.core.declared import answers, commands
 from synergy.core.declared.filters import USUAL_PAGE
 from synergy.core.editions import same_edition
@@ -36,7 +36,7 @@ from synergy.core.lifecycle import WAITING
 from synergy.core.model import BuildFailure, Request, State
 from synergy.core.never import NeverFits
 from synergy.core.queue import WaitingQueue
-from synergy.core.quota import Held, QuotaState, QuotaTree
+from synergy.core.quota import Claim, QuotaState, QuotaTree
 from synergy.core.rounds import (
     Discipline,
     Facts,
@@ -343,10 +343,10 @@ class SchedulerManager(Manager):
             if self._suspended is None or not same_edition(self._suspended_of, edition):
                 self._suspended_of, self._suspended = edition, suspended_associations(uow)
                 self._site.associations = {a.association_id: a for a in uow.projects.associations()}
-            held = [held_of(*entry) for entry in uow.requests.held()]
+            claims = [claim_of(*entry) for entry in uow.requests.claims()]
             self._wake_delayed(self._queue)
             policy = self._policy()
-            snapshot = self._snapshot(state, self._queue, held, edition)
+            snapshot = self._snapshot(state, self._queue, claims, edition)
             ends = ends_known(uow, snapshot.book.tree, policy, self._clock.now())
         snapshot = replace(snapshot, ends=ends, reserved=self._reserved)
         try:
@@ -402,7 +402,7 @@ class SchedulerManager(Manager):
         return self._tree
 
     def _snapshot(
-        self, state: QuotaState, queue: WaitingQueue, held: Sequence[Held], edition: int | None
+        self, state: QuotaState, queue: WaitingQueue, claims: Sequence[Claim], edition: int | None
     ) -> Snapshot:
         waiting, now = queue.snapshot(), self._clock.now()
         tree = self._tree_for(state, waiting.resource_classes)
@@ -410,7 +410,7 @@ class SchedulerManager(Manager):
             waiting=waiting,
             at_s=now.timestamp(),
             tree=tree,
-            held=held,
+            claims=claims,
             factors=self._factors or NO_FACTORS,
             suspended=self._suspended or (),
             rests=self._backoff.rests(now, self._in_flight),

@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Final
 
 from synergy.core import explain, words
-from synergy.core.accounts import held_of, user_node
+from synergy.core.accounts import claim_of, user_node
 from synergy.core.admission import QOS_KEY, request_options, with_partition
 from synergy.core.declared.answers import Simulation
 from synergy.core.errors import NotFound
@@ -186,7 +186,7 @@ class WhatIf:
         known  of the cloud at this moment
         """
         with self._store.reading() as uow:
-            held = [held_of(*entry) for entry in uow.requests.held()]
+            claims = [claim_of(*entry) for entry in uow.requests.claims()]
             suspended = suspended_associations(uow)
             ends = ends_known(uow, tree, latest.policy, now)
         before = latest.snapshot
@@ -195,7 +195,7 @@ class WhatIf:
             waiting=waiting,
             at_s=now.timestamp(),
             tree=tree,
-            held=held,
+            claims=claims,
             factors=FactorsChanged(before.fairshare, before.points, before.highest_points),
             suspended=suspended,
             never=_never(before, tree, kind, waiting, row),

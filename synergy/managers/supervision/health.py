@@ -2,7 +2,7 @@
 
 Why: a service that lives may still start nothing. Whoever watches it has to see that without
 reading a log, and with the reason. Anybody
-may ask, so what errors say, which may name hosts, is not told. Must not know how it is asked.
+may ask, so what errors say, which may name hosts, is left out. Must not know how it is asked.
 """
 
 from collections.abc import Iterable, Mapping

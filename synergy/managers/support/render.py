@@ -107,13 +107,13 @@ def share_json(
     user: str | None,
     *,
     ranked: bool,
-    apart: bool,
+    alone: bool,
     why: str,
 ) -> answers.Share:
     """Return a row of the share tree, as sshare -l shows it; infinity is "inf".
 
     ranked  only users have a factor, as in Fair Tree
-    apart   it is shown without others, so its rank is not told
+    alone   it is shown without others, so its rank is left out
     """
     level_fs = float(computed.level_fs[row])
     parent = int(tree.parent[row])
@@ -128,7 +128,7 @@ def share_json(
         "norm_usage": float(computed.norm_usage[row]),
         "effective_usage": float(computed.effective_usage[row]),
         "level_fs": None if inherits else "inf" if math.isinf(level_fs) else level_fs,
-        "rank": None if apart else int(computed.rank[row]) or None,
+        "rank": None if alone else int(computed.rank[row]) or None,
         "fairshare": None if ranked and not tree.is_user[row] else float(computed.fairshare[row]),
         "why": why,
     }

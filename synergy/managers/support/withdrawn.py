@@ -1,4 +1,4 @@
-"""Finds waiting requests whose servers their users deleted, of which Nova tells nobody.
+"""Finds waiting requests whose servers their users deleted, of which Nova sends no notification.
 
 Why: they count against limits and stand in the queue. Nova lists the servers that are not built yet
 a thousand at a time; what waits here and is in no page is asked about by itself before it is let

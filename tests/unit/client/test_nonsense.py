@@ -8,7 +8,7 @@ import pytest
 from requests import Response
 
 from synergy.client.api import Api, ApiError
-from synergy.client.client import Managers, Projects, Reports, Requests, _Noun
+from synergy.client.client import Managers, Projects, Reports, Requests
 
 NONSENSE = [
     b"[]",

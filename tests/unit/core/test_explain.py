@@ -13,7 +13,7 @@ from synergy.core import explain
 from synergy.core.explain import Bound, End, Scope
 from synergy.core.forecast import ends_of, forecast
 from synergy.core.model import NOTHING, OnPrivateFull, QuotaKind, Resources
-from synergy.core.quota import Held, QuotaBook, QuotaNode, QuotaState, QuotaTree
+from synergy.core.quota import Claim, QuotaBook, QuotaNode, QuotaState, QuotaTree
 from synergy.core.reasons import Reason
 from synergy.core.rounds import NO_FACTS, Policy, Snapshot, decide
 from synergy.core.rounds.snapshot import demand_over
@@ -29,17 +29,19 @@ LIMITED = (
 
 
 def book(
-    *held: Held, vcpus: int = 20, nodes: tuple[QuotaNode, QuotaNode, QuotaNode] = LIMITED
+    *claims: Claim, vcpus: int = 20, nodes: tuple[QuotaNode, QuotaNode, QuotaNode] = LIMITED
 ) -> QuotaBook:
     whole = Resources.of(VCPU=vcpus)
     tree = QuotaTree(
         QuotaState(total=whole, installed=whole, hosts=(whole,), nodes=nodes), ("VCPU",)
     )
-    return QuotaBook(tree, held)
+    return QuotaBook(tree, claims)
 
 
 def test_every_bound_is_told_the_nearest_first() -> None:
-    used = book(Held("u", shared=Resources.of(VCPU=5)), Held("root", shared=Resources.of(VCPU=10)))
+    used = book(
+        Claim("u", shared=Resources.of(VCPU=5)), Claim("root", shared=Resources.of(VCPU=10))
+    )
     assert explain.bounds(used, 2, np.array([2]), private=False) == [
         Bound(scope=Scope.BORROW_LIMIT, node_id="p", resource_class="VCPU",
               needed=2, free=1, limit=6, used=5, own=5),
@@ -50,14 +52,14 @@ def test_every_bound_is_told_the_nearest_first() -> None:
 
 
 def test_a_private_request_is_bound_by_its_private_quota_only() -> None:
-    used = book(Held("u", private=Resources.of(VCPU=3), shared=Resources.of(VCPU=6)))
+    used = book(Claim("u", private=Resources.of(VCPU=3), shared=Resources.of(VCPU=6)))
     (bound,) = explain.bounds(used, 2, np.array([2]), private=True)
     assert (bound.scope, bound.node_id, bound.free, bound.limit) == (Scope.PRIVATE, "p", 1, 4)
 
 
 @pytest.mark.parametrize("needed", range(1, 8))
 def test_bounds_are_told_when_and_only_when_something_blocks(needed: int) -> None:
-    used = book(Held("u", private=Resources.of(VCPU=1), shared=Resources.of(VCPU=3)))
+    used = book(Claim("u", private=Resources.of(VCPU=1), shared=Resources.of(VCPU=3)))
     for quota in QuotaKind:
         private = quota is QuotaKind.PRIVATE
         bounds = explain.bounds(used, 2, np.array([needed]), private=private)
@@ -65,7 +67,7 @@ def test_bounds_are_told_when_and_only_when_something_blocks(needed: int) -> Non
 
 
 def test_what_may_use_either_quota_fits_where_one_of_them_holds_it() -> None:
-    used = book(Held("u", private=Resources.of(VCPU=3), shared=Resources.of(VCPU=4)))
+    used = book(Claim("u", private=Resources.of(VCPU=3), shared=Resources.of(VCPU=4)))
     either = kind(quota=QuotaKind.PRIVATE, on_full=OnPrivateFull.SHARED)
     fitting = [n for n in range(1, 5) if explain.fits(used, 2, np.array([n]), either)]
     assert fitting == [1, 2]
@@ -86,7 +88,9 @@ def test_what_may_use_either_quota_fits_where_one_of_them_holds_it() -> None:
 def test_only_the_bounds_that_a_reason_is_about_are_told(
     reason: Reason | None, scopes: set[Scope]
 ) -> None:
-    used = book(Held("u", shared=Resources.of(VCPU=6)), Held("root", shared=Resources.of(VCPU=10)))
+    used = book(
+        Claim("u", shared=Resources.of(VCPU=6)), Claim("root", shared=Resources.of(VCPU=10))
+    )
     found = explain.bounds_of(reason, used, 2, np.array([2]), QuotaKind.SHARED)
     assert {bound.scope for bound in found} == scopes
 
@@ -220,7 +224,7 @@ def test_more_of_a_class_stand_behind_those_that_wait() -> None:
 
 
 def test_when_enough_is_free_is_when_the_sum_suffices() -> None:
-    used = book(Held("root", shared=Resources.of(VCPU=14)))
+    used = book(Claim("root", shared=Resources.of(VCPU=14)))
     ends = [End(at_s=float(at), leaf=0, demand=np.array([2]), count=1) for at in (30, 10, 20)]
     assert explain.enough_at_s(used, np.array([6]), ends) == 20.0
     assert explain.enough_at_s(used, np.array([9]), ends) is None

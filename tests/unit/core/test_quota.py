@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from synergy.core.errors import InvalidInput
 from synergy.core.model import NOTHING, Resources
 from synergy.core.quota import (
-    Held,
+    Claim,
     Owner,
     QuotaBook,
     QuotaNode,
@@ -32,12 +32,12 @@ def node(name: str, parent: str = "root", **values: Any) -> QuotaNode:
 ROOT = QuotaNode(node_id="root", parent_id=None)
 
 
-def taken(name: str, amount: int, *, private: bool) -> Held:
+def taken(name: str, amount: int, *, private: bool) -> Claim:
     """Return what holds so many VCPU of its owner's private quota, or of the shared one."""
-    return Held(name, private=vcpus(amount)) if private else Held(name, shared=vcpus(amount))
+    return Claim(name, private=vcpus(amount)) if private else Claim(name, shared=vcpus(amount))
 
 
-def book(total: int, *nodes: QuotaNode, held: Sequence[Held] = (), **state: Any) -> QuotaBook:
+def book(total: int, *nodes: QuotaNode, claims: Sequence[Claim] = (), **state: Any) -> QuotaBook:
     whole = QuotaState(
         total=vcpus(total),
         installed=vcpus(total),
@@ -45,7 +45,7 @@ def book(total: int, *nodes: QuotaNode, held: Sequence[Held] = (), **state: Any)
         nodes=(ROOT, *nodes),
         **state,
     )
-    return QuotaBook(QuotaTree(whole, ("VCPU",)), held)
+    return QuotaBook(QuotaTree(whole, ("VCPU",)), claims)
 
 
 def test_the_shared_quota_is_what_nobody_owns() -> None:
@@ -64,7 +64,7 @@ def test_an_owner_whose_quota_was_set_below_its_use_counts_with_its_use() -> Non
         node(name, private=vcpus(amount), lend_limit=NOTHING)
         for name, amount in (("owner", 2), ("idle", 4))
     ]
-    found = book(16, *owners, held=[Held("owner", private=vcpus(8))])
+    found = book(16, *owners, claims=[Claim("owner", private=vcpus(8))])
     assert found.size() == SharedSize(shared=vcpus(4), shortfall=NOTHING)
     assert found.pool.tolist() == [4]
     guest = np.array([5])
@@ -120,7 +120,7 @@ def test_a_quota_of_a_class_that_no_host_has_takes_nothing_from_the_others() -> 
 
 def test_what_comes_back_to_its_owner_bit_by_bit_is_not_borrowed_again() -> None:
     found = book(8, node("a", private=vcpus(8), lend_limit=None), node("c"),
-                 held=[Held("c", shared=vcpus(7))])  # fmt: skip
+                 claims=[Claim("c", shared=vcpus(7))])  # fmt: skip
     a = found.tree.row["a"]
     assert found.blocks_private(a, np.array([4])) is Reason.AWAITING_EXPIRY
     assert found.blocks_shared(found.tree.row["c"], np.array([1])) is None
@@ -139,10 +139,10 @@ def test_borrowers_on_a_host_that_is_down_keep_no_owner_from_a_living_one() -> N
         hosts=(vcpus(8),),
         nodes=(ROOT, node("a", private=vcpus(8), lend_limit=None), node("c")),
     )
-    found = QuotaBook(QuotaTree(state, ("VCPU",)), [Held("c", shared=vcpus(8))])
+    found = QuotaBook(QuotaTree(state, ("VCPU",)), [Claim("c", shared=vcpus(8))])
     assert found.blocks_shared(found.tree.row["c"], np.array([1])) is Reason.NO_FREE_QUOTA
     assert found.blocks_private(found.tree.row["a"], np.array([8])) is None
-    full = QuotaBook(QuotaTree(state, ("VCPU",)), [Held("c", shared=vcpus(12))])
+    full = QuotaBook(QuotaTree(state, ("VCPU",)), [Claim("c", shared=vcpus(12))])
     assert full.blocks_private(full.tree.row["a"], np.array([5])) is Reason.AWAITING_EXPIRY
 
 
@@ -165,19 +165,19 @@ def test_idle_private_quota_is_lent_within_the_limits_above_it(
         node("p", "d", private=vcpus(6), lend_limit=project_lends),
         node("u", "p"),
     )
-    found = book(10, *tree, held=[Held("u", private=vcpus(used))])
+    found = book(10, *tree, claims=[Claim("u", private=vcpus(used))])
     assert found.lendable().tolist() == [lent]
     assert found.pool.tolist() == [10 - max(6, used) + lent]
 
 
 def test_private_and_shared_use_are_accounted_apart() -> None:
     tree = (node("p", private=vcpus(4)), node("u", "p"))
-    found = book(10, *tree, held=[Held("u", private=vcpus(4), shared=vcpus(6))])
+    found = book(10, *tree, claims=[Claim("u", private=vcpus(4), shared=vcpus(6))])
     row = found.tree.row["u"]
     one = np.array([1])
     assert found.blocks_private(row, one) is Reason.NO_FREE_QUOTA
     assert found.blocks_shared(row, one) is Reason.NO_FREE_QUOTA
-    emptied = book(10, *tree, held=[Held("u", shared=vcpus(6))])
+    emptied = book(10, *tree, claims=[Claim("u", shared=vcpus(6))])
     assert emptied.blocks_private(row, one) is None
 
 
@@ -215,23 +215,23 @@ def test_whatever_is_held_in_any_order_the_guarantees_hold(
         node("c", "q"),
     )
     found = book(12, *tree)
-    held: dict[tuple[str, bool], int] = {}
+    claims: dict[tuple[str, bool], int] = {}
     for name, private, amount in moves:
         row, demand = found.tree.row[name], np.array([amount])
         blocked = found.blocks_private(row, demand) if private else found.blocks_shared(row, demand)
         if blocked is None:
             (found.hold_private if private else found.hold_shared)(row, demand)
-            held[name, private] = held.get((name, private), 0) + amount
-        shared = {n: held.get((n, False), 0) for n in "abc"}
-        assert sum(held.values()) <= 12
-        assert held.get(("a", True), 0) + held.get(("b", True), 0) <= 3
-        assert held.get(("c", True), 0) <= 2
+            claims[name, private] = claims.get((name, private), 0) + amount
+        shared = {n: claims.get((n, False), 0) for n in "abc"}
+        assert sum(claims.values()) <= 12
+        assert claims.get(("a", True), 0) + claims.get(("b", True), 0) <= 3
+        assert claims.get(("c", True), 0) <= 2
         assert shared["b"] <= 2
         assert shared["a"] + shared["b"] <= 7
         assert sum(shared.values()) <= found.pool[0]
     again = book(
         12, *tree,
-        held=[taken(n, v, private=p) for (n, p), v in held.items()],
+        claims=[taken(n, v, private=p) for (n, p), v in claims.items()],
     )  # fmt: skip
     assert again.pool.tolist() == found.pool.tolist()
     assert again.shared_used.tolist() == found.shared_used.tolist()
@@ -250,7 +250,7 @@ def test_what_no_quota_bounds_a_private_server_takes_from_what_is_there() -> Non
         ),
     )  # fmt: skip
     tree = QuotaTree(whole, ("DISK_GB", "VCPU"))
-    book = QuotaBook(tree, [Held("p", private=Resources.of(VCPU=1, DISK_GB=30))])
+    book = QuotaBook(tree, [Claim("p", private=Resources.of(VCPU=1, DISK_GB=30))])
     assert tree.resources(book.pool_free()) == Resources.of(VCPU=6, DISK_GB=70)
     one = tree.amounts(Resources.of(VCPU=1, DISK_GB=30))
     assert book.blocks_private(1, one) is None
@@ -278,7 +278,7 @@ def test_the_guarantees_fit_beside_what_is_borrowed_whatever_quotas_are_set(
     """An operator sets quotas below use, or as high as what nobody uses or owns allows: in every
     state everybody could start all that he owns at once. Each state is computed anew."""
     whole, quotas = 10, {"a": 5, "b": 3, "c": 0}
-    held: dict[tuple[str, bool], list[int]] = {
+    claims: dict[tuple[str, bool], list[int]] = {
         (name, own): [] for name in quotas for own in (True, False)
     }
 
@@ -286,26 +286,26 @@ def test_the_guarantees_fit_beside_what_is_borrowed_whatever_quotas_are_set(
         owners = [
             node(name, private=vcpus(amount), lend_limit=NOTHING) for name, amount in quotas.items()
         ]
-        return book(whole, *owners, held=[
+        return book(whole, *owners, claims=[
             taken(name, sum(servers), private=own)
-            for (name, own), servers in held.items()
+            for (name, own), servers in claims.items()
         ])  # fmt: skip
 
     for act, name, amount in steps:
         found = now()
         row, demand = found.tree.row[name], np.array([amount])
         if act == "own" and found.blocks_private(row, demand) is None:
-            held[name, True].append(amount)
+            claims[name, True].append(amount)
         elif act == "borrow" and found.blocks_shared(row, demand) is None:
-            held[name, False].append(amount)
-        elif act == "end" and held[name, amount % 2 == 0]:
-            held[name, amount % 2 == 0].pop()
+            claims[name, False].append(amount)
+        elif act == "end" and claims[name, amount % 2 == 0]:
+            claims[name, amount % 2 == 0].pop()
         elif act == "quota":
-            more = amount - max(quotas[name], sum(held[name, True]))
+            more = amount - max(quotas[name], sum(claims[name, True]))
             if more <= int(found.pool_free()[0]):
                 quotas[name] = amount
-        used = {n: sum(held[n, True]) for n in quotas}
-        borrowed = sum(sum(held[n, False]) for n in quotas)
+        used = {n: sum(claims[n, True]) for n in quotas}
+        borrowed = sum(sum(claims[n, False]) for n in quotas)
         assert borrowed + sum(max(quotas[n], used[n]) for n in quotas) <= whole
         found = now()
         for n in quotas:

@@ -10,7 +10,7 @@ from tests.builders import NOON, kind, request, rid
 
 
 @dataclass(frozen=True)
-class Held:
+class Claim:
     project_id: str
     user_id: str
     kind: RequestClass
@@ -28,7 +28,7 @@ class Histories:
 
     def __init__(self, store, seed=1, users=("ua", "ub"), projects=("p", "q")):
         self.store, self.rng, self.number = store, random.Random(seed), 0
-        self.held: list[Held] = []
+        self.claims: list[Claim] = []
         self.owners = [(project, user) for project in projects for user in users]
         with store.writing() as uow:
             self.associations = {
@@ -54,7 +54,7 @@ class Histories:
         for _ in range(rng.randrange(3)):
             step = timedelta(seconds=rng.randrange(1, 200_000), microseconds=rng.randrange(10**6))
             at = min(at + step, end)
-            self.held.append(Held(*owner, current.request_class, host, since, at))
+            self.claims.append(Claim(*owner, current.request_class, host, since, at))
             if rng.random() < 0.5:
                 current = self._move(current, Event.PARKED, at)
                 at = min(at + timedelta(seconds=rng.randrange(90_000)), end)
@@ -65,10 +65,10 @@ class Histories:
                 ), at)  # fmt: skip
             since = at
         if rng.random() < open_ratio:
-            self.held.append(Held(*owner, current.request_class, host, since, None))
+            self.claims.append(Claim(*owner, current.request_class, host, since, None))
             return current
         at = min(at + timedelta(seconds=rng.randrange(200_000)), end)
-        self.held.append(Held(*owner, current.request_class, host, since, at))
+        self.claims.append(Claim(*owner, current.request_class, host, since, at))
         return self._move(current, Event.REMOVED, at)
 
     def _arrive(self, owner, one, at):
@@ -106,4 +106,4 @@ class Histories:
         return self._arrive(owner, kind(association=self.associations[owner]), at)
 
 
-__all__ = ["Held", "Histories", "rid"]
+__all__ = ["Claim", "Histories", "rid"]

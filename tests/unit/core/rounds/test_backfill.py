@@ -13,7 +13,7 @@ from synergy.core.accounts import user_node
 from synergy.core.explain import reserved_at_s
 from synergy.core.model import Resources
 from synergy.core.priority import Weights
-from synergy.core.quota import Held, QuotaNode, QuotaState, QuotaTree
+from synergy.core.quota import Claim, QuotaNode, QuotaState, QuotaTree
 from synergy.core.rounds import Discipline, Plan, Policy, Snapshot
 from synergy.core.rounds.timeline import Arrival, Timeline
 from tests.builders import Job, kind, plan_of, rid
@@ -25,11 +25,11 @@ KTH = GOLDEN.parent / "traces" / "KTH-SP2-1996-2-full.swf.gz"
 
 # 4 VCPU, 3 of them held until 100 s from now: the first asks for 4, so it starts then.
 HEAD: Job = (1, kind(4, ttl_s=50), 9)
-HELD = {"held": [Held("u5", shared=Resources.of(VCPU=3))], "ends": [(100, 5, 3)], "vcpus": 4}
+CLAIMED = {"claims": [Claim("u5", shared=Resources.of(VCPU=3))], "ends": [(100, 5, 3)], "vcpus": 4}
 
 
 def outcomes(jobs: Sequence[Job], **more: object) -> dict[str, str]:
-    return plan_of(jobs, **({"weights": BY_AGE, "discipline": EASY} | HELD | more))[1]
+    return plan_of(jobs, **({"weights": BY_AGE, "discipline": EASY} | CLAIMED | more))[1]
 
 
 @pytest.mark.parametrize(
@@ -76,15 +76,15 @@ def test_as_many_are_reserved_for_as_the_depth_says():
 
 def test_one_that_no_known_end_helps_takes_the_reservation_from_nobody():
     """5 VCPU never come free, since 2 are held without end; the second starts at 100 s."""
-    held = [Held("u5", shared=Resources.of(VCPU=3)), Held("u6", shared=Resources.of(VCPU=2))]
+    claims = [Claim("u5", shared=Resources.of(VCPU=3)), Claim("u6", shared=Resources.of(VCPU=2))]
     jobs = [(1, kind(5), 9), (2, kind(4), 8), (3, kind(1, ttl_s=101), 1)]
-    told = outcomes(jobs, vcpus=6, held=held)
+    told = outcomes(jobs, vcpus=6, claims=claims)
     assert told[rid(3)] == "backfill_would_delay"
 
 
 def test_members_of_one_class_are_reserved_for_one_by_one():
     jobs = [(1, kind(3, ttl_s=50), 9), (2, kind(3, ttl_s=50), 8)]
-    plan, _ = plan_of(jobs, weights=BY_AGE, discipline=EASY, reserve_depth=2, **HELD)
+    plan, _ = plan_of(jobs, weights=BY_AGE, discipline=EASY, reserve_depth=2, **CLAIMED)
     assert plan.reservations == {0: [1e6 + 100, 1e6 + 150]}
 
 
@@ -93,14 +93,14 @@ def test_a_limit_on_the_way_counts_for_a_reservation():
     limit = QuotaNode(node_id="u1", parent_id="root", borrow_limit=Resources.of(VCPU=3))
     plan, _ = plan_of(
         [(1, kind(2, ttl_s=50), 9)], vcpus=5, nodes=[limit], weights=BY_AGE, discipline=EASY,
-        held=[Held("u1", shared=Resources.of(VCPU=1)), Held("u5", shared=Resources.of(VCPU=3))],
+        claims=[Claim("u1", shared=Resources.of(VCPU=1)), Claim("u5", shared=Resources.of(VCPU=3))],
         ends=[(10, 5, 3), (100, 1, 1)],
     )  # fmt: skip
     assert plan.reservations == {0: [1e6 + 10]}
     plan, _ = plan_of(
         [(1, kind(3, ttl_s=50), 9)], vcpus=5, nodes=[limit], weights=BY_AGE,
         discipline=CONSERVATIVE,
-        held=[Held("u1", shared=Resources.of(VCPU=0)), Held("u5", shared=Resources.of(VCPU=3))],
+        claims=[Claim("u1", shared=Resources.of(VCPU=0)), Claim("u5", shared=Resources.of(VCPU=3))],
         ends=[(10, 5, 3)], reserved={1: [30.0]},
     )  # fmt: skip
     assert plan.reservations == {0: [1e6 + 10]}, "it moves to where there is room"
@@ -109,7 +109,7 @@ def test_a_limit_on_the_way_counts_for_a_reservation():
 def test_what_is_overdue_is_about_to_end():
     plan, told = plan_of(
         [HEAD, (2, kind(1, ttl_s=60), 1)], weights=BY_AGE, discipline=EASY,
-        **(HELD | {"ends": [(-30, 5, 3)]}),
+        **(CLAIMED | {"ends": [(-30, 5, 3)]}),
     )  # fmt: skip
     assert told == {rid(1): "no_free_quota", rid(2): "backfill_would_delay"}
     assert plan.reservations == {0: [1e6 + 1]}

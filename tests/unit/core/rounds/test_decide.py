@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from synergy.core.model import NOTHING, OnPrivateFull, QuotaKind, RequestClass, Resources
 from synergy.core.priority import Scales, Weights
 from synergy.core.queue import WaitingQueue
-from synergy.core.quota import Held, QuotaBook, QuotaNode, QuotaState, QuotaTree
+from synergy.core.quota import Claim, QuotaBook, QuotaNode, QuotaState, QuotaTree
 from synergy.core.reasons import Reason
 from synergy.core.rounds import NO_FACTS, Discipline, Outcome, Plan, decide
 from synergy.core.rounds.order import _best
@@ -77,7 +77,7 @@ REASONS = {reason.value for reason in Reason}
             {"nodes": [
                 QuotaNode(node_id="p", parent_id="root", borrow_limit=Resources.of(VCPU=3)),
                 QuotaNode(node_id="u1", parent_id="p")],
-             "held": [Held("u1", shared=Resources.of(VCPU=2))]},
+             "claims": [Claim("u1", shared=Resources.of(VCPU=2))]},
             {1: "project_borrow_limit"},
             id="a project at its limit",
         ),
@@ -122,19 +122,19 @@ def test_a_private_request_that_does_not_fit_gets_what_its_project_wants(
 def test_a_private_request_starts_whatever_waits_for_the_shared_quota() -> None:
     jobs = [(1, kind(4, association=2), 99), (2, private(4), 1)]
     _, told = plan_of(
-        jobs, vcpus=8, nodes=[owner(4)], held=[Held("u3", shared=Resources.of(VCPU=4))]
+        jobs, vcpus=8, nodes=[owner(4)], claims=[Claim("u3", shared=Resources.of(VCPU=4))]
     )
     assert told == {rid(1): "no_free_quota", rid(2): "dispatch"}
 
 
 def test_an_owner_waits_for_what_he_lent_and_goes_first() -> None:
     lends = owner(4, lend_limit=Resources.of(VCPU=4))
-    borrowed = [Held("u2", shared=Resources.of(VCPU=8))]
+    borrowed = [Claim("u2", shared=Resources.of(VCPU=8))]
     jobs = [(1, private(2), 1), (2, kind(1, association=2), 99)]
-    _, told = plan_of(jobs, vcpus=8, nodes=[lends], held=borrowed)
+    _, told = plan_of(jobs, vcpus=8, nodes=[lends], claims=borrowed)
     assert told == {rid(1): "awaiting_expiry", rid(2): "no_free_quota"}
-    returned = [Held("u2", shared=Resources.of(VCPU=6))]
-    _, told = plan_of(jobs, vcpus=8, nodes=[lends], held=returned)
+    returned = [Claim("u2", shared=Resources.of(VCPU=6))]
+    _, told = plan_of(jobs, vcpus=8, nodes=[lends], claims=returned)
     assert told == {rid(1): "dispatch", rid(2): "no_free_quota"}
 
 
@@ -217,9 +217,17 @@ def test_a_private_place_that_comes_free_goes_to_whom_has_waited_for_the_shared_
     nodes = [project, *(QuotaNode(node_id=f"u{n}", parent_id="p") for n in (1, 2))]
     for waited in (either(), kind(1, on_full=OnPrivateFull.SHARED)):
         jobs = [(1, waited, 99), (2, replace(newcomer, association_id=2), 1)]
-        held = [Held("u1", private=Resources.of(VCPU=1)), Held("u3", shared=Resources.of(VCPU=8))]
+        claims = [
+            Claim("u1", private=Resources.of(VCPU=1)),
+            Claim("u3", shared=Resources.of(VCPU=8)),
+        ]
         plan, told = plan_of(
-            jobs, vcpus=10, nodes=nodes, held=held, weights=Weights(), fairshare={1: 0.0, 2: 1.0}
+            jobs,
+            vcpus=10,
+            nodes=nodes,
+            claims=claims,
+            weights=Weights(),
+            fairshare={1: 0.0, 2: 1.0},
         )
         assert quotas_of(plan) == {rid(1): QuotaKind.PRIVATE}
         assert told[rid(2)] == "no_free_quota"
@@ -239,7 +247,9 @@ def test_an_owner_gets_back_what_he_lent_bit_by_bit() -> None:
     """4 of 8 lent VCPU have come back: nobody borrows them again while he waits for 6."""
     lends = owner(8, lend_limit=None)
     jobs = [(1, private(6), 1), (2, private(6), 1), (3, kind(1, association=2), 99)]
-    _, told = plan_of(jobs, vcpus=8, nodes=[lends], held=[Held("u2", shared=Resources.of(VCPU=4))])
+    _, told = plan_of(
+        jobs, vcpus=8, nodes=[lends], claims=[Claim("u2", shared=Resources.of(VCPU=4))]
+    )
     assert told == {rid(1): "awaiting_expiry", rid(2): "awaiting_expiry", rid(3): "no_free_quota"}
 
 
