@@ -6,8 +6,9 @@ BIN := $(VENV)/bin
 EXTRAS := service,mysql,postgresql,plots
 ALGORITHM ?= fair_tree
 DEMO_ARGS ?=
-# One process for each processor; a file stays in one, since its tests share what they start.
-BESIDE ?= -n auto --dist loadfile
+# One process for each processor; a file stays in one, since its tests share what they start. In the
+# order of the folders, so that the long files of functional are begun first.
+BESIDE ?= -n auto --dist loadfile --no-loadscope-reorder
 
 # Where it is set, each program that a test starts, and pytest itself, compiles every module anew.
 unexport PYTHONDONTWRITEBYTECODE
