@@ -19,7 +19,6 @@ from synergy.core.errors import (
     Conflict,
     InvalidInput,
     NotFound,
-    SynergyError,
     UpstreamUnavailable,
     error_line,
 )
@@ -30,13 +29,13 @@ from synergy.core.model import (
     Domain,
     Handover,
     Project,
-    Resources,
 )
 from synergy.core.quota import QuotaState
 from synergy.managers.base import Manager, Publish, command, every, on
 from synergy.managers.project.by_rule import ByRule
 from synergy.managers.project.handover import QuotaHandover
 from synergy.managers.project.keeping import keep_servers
+from synergy.managers.project.nova_limits import NovaLimits
 from synergy.managers.project.quota_change import (
     LIMITS,
     Effects,
@@ -175,14 +174,12 @@ class ProjectManager(Manager):
         self._conf, self._clock, self._wake = conf, clock, wake
         self._publish, self._store = publish, store
         self._identity = identity
-        self._limits, self._ownership = quota_limits, quota_ownership
         self._survey = QuotaSurvey(clock, store, capacity, quota_limits, identity)
         self._handover = QuotaHandover(
             publish, store, identity, quota_limits, quota_ownership, intake
         )
+        self._nova_limits = NovaLimits(conf, store, quota_limits, quota_ownership, self._handover)
         self._rule = ByRule(conf, clock, publish, store, identity, self._handover)
-        self._troubles: dict[str, str] = {}  # what was told of each project that cannot be handled
-        self._nova_due: list[str] = []  # projects to look at in Nova, the next ones first
         self._users_due: dict[str, None] = {}  # projects whose users are to be asked for, in order
         self._users_of: dict[str, Mapping[str, str]] = {}  # what was answered and is not written
 
@@ -293,94 +290,8 @@ class ProjectManager(Manager):
 
     @every("rate_s")
     def _follow_nova_in_all(self) -> float | None:
-        """Finish what a crash cut, and find out whether somebody limited a managed project in Nova;
-        some projects at a time."""
-        if not self._nova_due:
-            with self._store.reading() as uow:
-                projects = uow.projects.all()
-            # What a crash cut comes first.
-            projects.sort(key=lambda project: project.handover is Handover.HELD)
-            self._nova_due = [project.project_id for project in projects]
-            self._troubles = {
-                key: said for key, said in self._troubles.items() if key in set(self._nova_due)
-            }
-        some, rest = iter(self._nova_due[:_AT_ONCE]), self._nova_due[_AT_ONCE:]
-        try:
-            each_alone(some, self._follow_in_nova, self._cannot_follow)
-        finally:
-            self._nova_due = [*some, *rest]
-        return 0.0 if self._nova_due else None
-
-    def _follow_in_nova(self, project_id: str) -> None:
-        with self._store.reading() as uow:
-            try:
-                project = uow.projects.get(project_id)
-            except NotFound:
-                return  # it left meanwhile
-        self._follow_nova(project)
-        self._troubles.pop(project_id, None)
-
-    def _cannot_follow(self, project_id: str, error: Exception) -> None:
-        said = str(error) or type(error).__name__
-        if said != self._troubles.get(project_id):
-            self._troubles[project_id] = said
-            with self._store.reading() as uow:
-                name = {p.project_id: p.name for p in uow.projects.all()}.get(project_id, "")
-            expected = isinstance(error, SynergyError)
-            LOG.error(
-                "project %s cannot be followed in Nova: %s", name or project_id, said,
-                exc_info=None if expected else error,
-            )  # fmt: skip
-
-    def _follow_nova(self, project: Project) -> None:
-        """Finish the move of a project's quota, or find out whether somebody undid it."""
-        if project.handover is Handover.RETURNING:
-            self._handover.give_back(project)
-        elif project.gone:
-            return  # there is no quota to move, nor to look at
-        elif project.handover is Handover.TAKING:
-            self._handover.lift(project)
-        else:
-            self._check_lifted(project)
-
-    def _check_lifted(self, project: Project) -> None:
-        """Find out whether somebody set a limit in Nova since it was lifted."""
-        try:
-            limits = self._limits.quota(project.project_id)
-            record = self._ownership.quota_record(project.project_id)
-            servers = self._limits.server_limit(project.project_id)
-        except NotFound:
-            return  # removed in Keystone; told below
-        by_hand = {name: limit for name, limit in limits.items() if limit is not None}
-        set_now = {name: limit for name, limit in record.items() if limit is not None}
-        if not by_hand and not set_now:
-            return
-        shown = ", ".join(f"{name}={limit}" for name, limit in sorted((by_hand or set_now).items()))
-        if self._conf.on_quota_drift == "report":
-            LOG.error(
-                "somebody limited the managed project %s in Nova to %s: use `synergy project set` "
-                "for its private quota, and lift the limit", project.name, shown,
-            )  # fmt: skip
-            return
-        LOG.warning(
-            "somebody limited the managed project %s in Nova to %s: this is its private quota now",
-            project.name, shown,
-        )  # fmt: skip
-        still_lifted = {n for n, limit in record.items() if limit is None}
-        before = {n: limit for n, limit in project.nova_quota.items() if n in still_lifted}
-        adopted = replace(
-            project,
-            private=Resources.of({**project.private, **by_hand}),
-            max_private_servers=project.max_private_servers if servers is None else servers,
-            nova_quota=before | set_now,
-            handover=Handover.TAKING,
-        )
-        with self._store.writing() as uow:
-            uow.projects.save(adopted)
-            uow.commit()
-        with self._store.reading() as uow:
-            saved = uow.projects.get(project.project_id)
-        self._handover.lift(saved)
+        """Finish what a crash cut, and see who limited a managed project in Nova."""
+        return self._nova_limits.step()
 
     # --- commands ---------------------------------------------------------------------------------
 
