@@ -23,7 +23,7 @@ WHO = {
     "no token": lambda api: api.as_nobody(),
 }
 FIELDS = {"fields for admin and service only": OPERATORS_ONLY,
-          "fields worded anew for a project": FOREIGN_TEXT}  # fmt: skip
+          "fields reworded for a project": FOREIGN_TEXT}  # fmt: skip
 BODIES = {
     "add_project": {"project": "C"},
     "set_project": {"raw_shares": 2},

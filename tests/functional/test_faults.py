@@ -121,7 +121,7 @@ def test_no_round_after_a_restart_goes_without_factors(made, told, caplog):
         assert made.states(waiting) == ["QUEUED", "BUILDING"]  # B used nothing yet
     else:
         supervisors["scheduler"].run()
-        assert "nobody told fair-share factors" in caplog.text
+        assert "no fair-share factors came" in caplog.text
         assert made.states(waiting) == ["BUILDING", "QUEUED"]  # by age
 
 

@@ -128,7 +128,7 @@ def _rolled_until(uow: Reading, progress: RollupProgress, news: News, until: dat
         return until if first is None else min(day_of(first), until)
     held = _held_until(min(progress.rolled_until, until), progress, news)
     if held < progress.rolled_until:
-        LOG.info("usage from %s on is summed up anew", held.isoformat())
+        LOG.info("usage from %s on is summed up again", held.isoformat())
     return held
 
 

@@ -48,8 +48,8 @@ class NovaManager(Manager):
             min=1,
             max=86_400,
             mutable=True,
-            help="Seconds between two looks at what changed in Nova and no notification told: one "
-            "question for all projects.",
+            help="Seconds between two looks at what changed in Nova and no notification reported: "
+            "one question for all projects.",
         ),
         cfg.FloatOpt(
             "full_reconcile_s",

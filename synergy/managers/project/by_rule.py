@@ -329,8 +329,8 @@ class ByRule:
             owners = [one for one in uow.requests.waiting_owners() if one[0] == project.project_id]
         if ended and self._conf.on_owner_gone == "build":
             return
-        told = ended or f"its project is managed by Synergy no longer ({why}): ask again"
-        self._publish(OwnersGone(tuple((*owner, told) for owner in owners)))
+        why_ended = ended or f"its project is managed by Synergy no longer ({why}): ask again"
+        self._publish(OwnersGone(tuple((*owner, why_ended) for owner in owners)))
 
     def _told_of_leaving(self, one: Leaving, error: Exception) -> None:
         self._tell(one.project_id, error_line(error))
@@ -418,10 +418,10 @@ def _lifted_later(project: Project, error: Exception) -> None:
 
 
 def _words(effect: Effect) -> str:
-    told = f"{len(effect.coming)} project(s) come in, {len(effect.leaving)} leave"
-    return f"{told}, {len(effect.excepted)} are excepted"
+    moves = f"{len(effect.coming)} project(s) come in, {len(effect.leaving)} leave"
+    return f"{moves}, {len(effect.excepted)} are excepted"
 
 
 def _sentence(effect: Effect, brake: str) -> str:
-    told = f"{_words(effect)}."
-    return f"{told} No project leaves: {brake}." if brake else told
+    said = f"{_words(effect)}."
+    return f"{said} No project leaves: {brake}." if brake else said

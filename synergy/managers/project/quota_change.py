@@ -37,14 +37,14 @@ class Effects:
     def words(self) -> list[str]:
         """Return a sentence part for each resource class that changes."""
         names = sorted({*self.before.shared, *self.after.shared})
-        told = [
+        parts = [
             f"shared {name} {self.before.shared.get(name, 0)} -> {self.after.shared.get(name, 0)}"
             for name in names
             if self.before.shared.get(name, 0) != self.after.shared.get(name, 0)
         ]
-        told += [f"{name} short by {amount}" for name, amount in self.after.shortfall.items()]
-        told += [f"{self.would_wait} requests would wait"] if self.would_wait else []
-        return told
+        parts += [f"{name} short by {amount}" for name, amount in self.after.shortfall.items()]
+        parts += [f"{self.would_wait} requests would wait"] if self.would_wait else []
+        return parts
 
     def check(self) -> None:
         """Raise Conflict, saying how to go on, when the change can hurt the whole cloud."""

@@ -45,9 +45,9 @@ def _sentences(
     used: Resources,
     servers: str,
 ) -> list[str]:
-    told = []
+    parts = []
     if waiting:
-        told.append(
+        parts.append(
             f"It is refused while {waiting} request(s) wait: cancel them, or let them start"
         )
     if shared:
@@ -56,12 +56,14 @@ def _sentences(
             if servers == "keep"
             else "are deleted at the end that they have"
         )
-        told.append(f"{len(shared)} server(s) on the shared quota, {_amounts(used)}, {fate}")
+        parts.append(f"{len(shared)} server(s) on the shared quota, {_amounts(used)}, {fate}")
     if private:
-        told.append(f"{private} server(s) on the private quota stay as they are")
+        parts.append(f"{private} server(s) on the private quota stay as they are")
     back = _amounts(project.nova_quota) or "the cloud's defaults"
-    told.append(f"Nova limits the project again, to {back}, instead of {_amounts(project.private)}")
-    return told
+    parts.append(
+        f"Nova limits the project again, to {back}, instead of {_amounts(project.private)}"
+    )
+    return parts
 
 
 def _amounts(amounts: Mapping[str, int | None]) -> str:

@@ -88,7 +88,7 @@ class QuotaManager(Manager):
             self._causes[name] = found or known.get(name, [])
             if amount != before.get(name):
                 LOG.error(
-                    "the private quotas exceed the cloud by %s=%d: whoever asks for %s gets "
+                    "the private quotas exceed the cloud by %s=%d: a request for %s gets "
                     "nothing of the shared quota beyond what is lent, until capacity comes back or "
                     "quotas are lowered. Since the last look: %s",
                     name, amount, name, "; ".join(self._causes[name]) or "nothing that is known",

@@ -133,7 +133,7 @@ class Answers:
             starting = self._what_if.starting(seen.latest, seen.request, tried)
             return [fitting[demand] for demand in islice(starting, _SMALLER)]
         except UpstreamUnavailable as error:
-            LOG.info("no smaller flavors are told: %s", error)
+            LOG.info("smaller flavors cannot be named: %s", error)
             return []
 
     def _fitting(self, seen: "_Seen") -> list[Flavor]:

@@ -330,7 +330,7 @@ class SchedulerManager(Manager):
             self._waits_since_s = now_s
         left_s = self._waits_since_s + FACTORS_WAIT_S - now_s
         if left_s <= 0:
-            LOG.warning("nobody told fair-share factors in %.0f s: all count as 0", FACTORS_WAIT_S)
+            LOG.warning("no fair-share factors came in %.0f s: all count as 0", FACTORS_WAIT_S)
             self._factors = NO_FACTORS
         return left_s
 

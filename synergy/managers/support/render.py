@@ -22,7 +22,7 @@ def check_revision(shown: Mapping[str, object], if_match: Sequence[str] | None) 
     if if_match is not None and shown["revision"] not in if_match:
         raise PreconditionFailed(
             f"it is at revision {shown['revision']}, and not {' or '.join(if_match) or 'any'}: "
-            "read it again, and decide anew"
+            "read it again before you change it"
         )
 
 
