@@ -63,7 +63,7 @@ def progress_on(stream: TextIO, title: str) -> Iterator[ShowProgress]:
     yield show_progress
 
 
-def _prepare() -> None:
+def prepare() -> None:
     """Silence the logs, and tune garbage collection for one long computation.
 
     Call it before the simulator is imported, because alembic logs during its import. The failure of
@@ -76,7 +76,8 @@ def _prepare() -> None:
     gc.set_threshold(100_000, 50, 50)
 
 
-def _add_format(parser: argparse.ArgumentParser) -> None:
+def add_format(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments of whatever simulates."""
     parser.add_argument(
         "-f",
         "--format",
@@ -99,7 +100,7 @@ class Demo(Command):
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         """Declare the arguments."""
         parser: argparse.ArgumentParser = super().get_parser(prog_name)
-        _add_format(parser)
+        add_format(parser)
         parser.add_argument(
             "--algorithm",
             choices=[one.value for one in Algorithm],
@@ -132,7 +133,7 @@ class Demo(Command):
         """Run, print, and write the report."""
         parsed.seed = 1 if parsed.seed is None else parsed.seed
         _needs_matplotlib()
-        _prepare()
+        prepare()
         from synergy.sim import bursts, demo, report
 
         report.check(parsed.output)
@@ -152,7 +153,7 @@ class Demo(Command):
         path = report.write(result, second, parsed.output)
         if parsed.format == "json":
             more = {"bursts": {"headline": bursts.headline(second), **second.as_json()}}
-            _print_json(result.as_json(str(path)) | more, self.app.stdout)
+            print_json(result.as_json(str(path)) | more, self.app.stdout)
         else:
             console = Console(file=self.app.stdout)
             report.print_tables(result, console)
@@ -162,7 +163,8 @@ class Demo(Command):
         return 0
 
 
-def _print_json(result: dict[str, object], stream: TextIO) -> None:
+def print_json(result: dict[str, object], stream: TextIO) -> None:
+    """Print a result as one JSON object."""
     json.dump(result, stream, indent=2, allow_nan=False)
     stream.write("\n")
 
@@ -183,7 +185,7 @@ class Simulate(Command):
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         """Declare the arguments."""
         parser: argparse.ArgumentParser = super().get_parser(prog_name)
-        _add_format(parser)
+        add_format(parser)
         parser.add_argument(
             "file",
             metavar="FILE",
@@ -265,7 +267,7 @@ class Simulate(Command):
         """Read, replay, print."""
         _check_source(parsed)
         _check_outputs(parsed)
-        _prepare()
+        prepare()
         if parsed.scenario is not None:
             _show_comparison(_played(parsed), parsed, self.app.stdout)
             return 0
@@ -282,9 +284,9 @@ class Simulate(Command):
             result.write_trace(parsed.trace_out)
         summary = result.as_json()
         if parsed.format == "json":
-            _print_json(summary, self.app.stdout)
+            print_json(summary, self.app.stdout)
         else:
-            Console(file=self.app.stdout).print(_summary_table(summary))
+            Console(file=self.app.stdout).print(summary_table(summary))
         return 0
 
 
@@ -334,7 +336,7 @@ def _check_outputs(parsed: argparse.Namespace) -> None:
                 "--trace-out writes the requests of one policy: give it without --compare and "
                 "--report"
             )
-        records.check_trace(parsed.trace_out)
+        records.check_writable(parsed.trace_out, "--trace-out")
     if parsed.report is not None:
         _needs_matplotlib()
         from synergy.sim import page
@@ -415,7 +417,7 @@ def _show_comparison(found: "Comparison", parsed: argparse.Namespace, stream: Te
         comparison_page.write(found, parsed.report)
     if parsed.format == "json":
         report = str(parsed.report) if parsed.report is not None else None
-        _print_json(found.as_json() | {"report": report}, stream)
+        print_json(found.as_json() | {"report": report}, stream)
         return
     console = Console(file=stream)
     _print_comparison(found, console)
@@ -448,7 +450,8 @@ def _engine(parsed: argparse.Namespace) -> Callable[..., "Replay"]:
     return partial(replay.run, seed=1 if parsed.seed is None else parsed.seed)
 
 
-def _summary_table(summary: dict[str, object]) -> Table:
+def summary_table(summary: dict[str, object]) -> Table:
+    """Return a summary as a table of names and numbers."""
     table = Table(show_header=False)
     for name, value in summary.items():
         inner = value.items() if isinstance(value, dict) else [("", value)]

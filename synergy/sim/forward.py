@@ -42,17 +42,12 @@ def run(
     """Replay a workload on a shared quota of `vcpus`, and return the outcomes; see `replay.run`."""
     began_s = time.monotonic()
     records = tuple(JobRecord(job, project_of(job)) for job in workload.jobs)
-    users = {owner: number for number, owner in enumerate(_owners(records), start=1)}
+    users = users_of(records)
     usages = Usage(users) if order != "submit" else None
-    policy = Policy(
-        discipline=Discipline(discipline),
-        round_size=max(1, len(records)),
-        weights=Weights() if usages else UNWEIGHTED,
-    )
     timeline = Timeline(
-        _tree(users, vcpus),
-        policy,
-        _arrivals(records, users, boot_s),
+        tree_of(users, vcpus),
+        policy_of(discipline, order, len(records)),
+        arrivals_of(records, users, boot_s),
         factors=usages.factors if usages else None,
     )
     every = max(1, len(records) // _SHOWN)
@@ -71,6 +66,15 @@ def run(
     return Replay(records, workload.skipped, vcpus, time.monotonic() - began_s)
 
 
+def policy_of(discipline: str, order: str, count: int) -> Policy:
+    """Return how a replay of `count` jobs decides."""
+    return Policy(
+        discipline=Discipline(discipline),
+        round_size=max(1, count),
+        weights=UNWEIGHTED if order == "submit" else Weights(),
+    )
+
+
 def _start(record: JobRecord, at_s: float, boot_s: float) -> None:
     runs_s = min(record.job.run_s, lifetime_s(record.job))
     record.start_s, record.end_s = at_s, at_s + boot_s + runs_s
@@ -82,11 +86,13 @@ def _owner(record: JobRecord) -> tuple[str, str]:
     return record.project, record.job.user
 
 
-def _owners(records: Sequence[JobRecord]) -> list[tuple[str, str]]:
-    return list(dict.fromkeys(map(_owner, records)))
+def users_of(records: Sequence[JobRecord]) -> dict[tuple[str, str], int]:
+    """Return the association of each (project, user) of a log."""
+    owners = dict.fromkeys(map(_owner, records))
+    return {owner: number for number, owner in enumerate(owners, start=1)}
 
 
-def _arrivals(
+def arrivals_of(
     records: Sequence[JobRecord], users: dict[tuple[str, str], int], boot_s: float
 ) -> Iterator[Arrival]:
     """Yield the jobs as requests whose ids are in the order of the log."""
@@ -106,7 +112,7 @@ def _arrivals(
         )
 
 
-def _tree(users: dict[tuple[str, str], int], vcpus: int) -> QuotaTree:
+def tree_of(users: dict[tuple[str, str], int], vcpus: int) -> QuotaTree:
     """Return a cloud of one host, and the users below their projects."""
     projects = dict.fromkeys(project for project, _ in users)
     nodes = [

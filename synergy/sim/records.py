@@ -45,6 +45,11 @@ class JobRecord:
     start_s: float | None = None
     end_s: float | None = None
 
+    @property
+    def refused(self) -> bool:
+        """Whether it left the queue without a start."""
+        return self.start_s is None and self.outcome is not Outcome.WAITING
+
 
 @dataclass(frozen=True, slots=True)
 class Replay:
@@ -110,13 +115,13 @@ class Replay:
             raise InvalidInput(f"--trace-out {path}: {error.strerror}") from error
 
 
-def check_trace(path: Path) -> None:
-    """Check before a long run that its trace can be written. Raises InvalidInput."""
+def check_writable(path: Path, option: str) -> None:
+    """Check before a long run that what an option names can be written. Raises InvalidInput."""
     try:
         path.open("a").close()
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
-        raise InvalidInput(f"--trace-out {path}: {reason}") from error
+        raise InvalidInput(f"{option} {path}: {reason}") from error
 
 
 def project_of(job: Job) -> str:

@@ -50,7 +50,7 @@ def resumed(
 
 @settings(max_examples=100, deadline=None)
 @given(logs, st.integers(0, 60), st.sampled_from(Discipline), st.randoms(use_true_random=False))
-def test_a_run_from_its_middle_ends_as_the_whole_run(rows, cut_s, discipline, rng):
+def test_a_run_from_its_middle_ends_as_the_whole_run(rows, cut_s, discipline, rng) -> None:
     """Whatever is between two instants: the state is all that the rest of a run needs."""
     tree, policy, reserved = tree_of(5), policy_of(discipline), dict[RequestClass, object]()
     kinds = {
@@ -96,18 +96,18 @@ def starts(state: LiveState, discipline: Discipline = Discipline.EASY) -> dict[s
     return {one.request_id: one.at_s for one in run}
 
 
-def test_what_fits_starts_at_the_first_instant():
+def test_what_fits_starts_at_the_first_instant() -> None:
     assert starts(LiveState(at_s=7.0, waiting=[waiting(1, 5)])) == {rid(1): 7.0}
 
 
 @pytest.mark.parametrize(("end_s", "expected_s"), [(3.0, 7.0), (9.0, 9.0), (inf, None)])
-def test_what_waits_starts_when_what_is_held_ends(end_s, expected_s):
+def test_what_waits_starts_when_what_is_held_ends(end_s, expected_s) -> None:
     held = holding(1, known_end_s=20.0, end_s=end_s)
     found = starts(LiveState(at_s=7.0, waiting=[waiting(1, 5)], holding=[held]))
     assert found.get(rid(1)) == expected_s
 
 
-def test_a_round_relies_on_what_is_known_and_not_on_what_is_taken_for_the_end():
+def test_a_round_relies_on_what_is_known_and_not_on_what_is_taken_for_the_end() -> None:
     """The first waits until 30 s as far as a round knows, so one of 10 s passes it at 7 s; what is
     held ends at 12 s all the same."""
     held = holding(4, known_end_s=30.0, end_s=12.0)
@@ -117,7 +117,7 @@ def test_a_round_relies_on_what_is_known_and_not_on_what_is_taken_for_the_end():
     assert starts(replace(state, holding=[soon])) == {rid(1): 12.0, rid(2): 22.0}
 
 
-def test_nothing_of_a_suspended_project_starts():
+def test_nothing_of_a_suspended_project_starts() -> None:
     state = LiveState(
         at_s=7.0, waiting=[waiting(1, 5), waiting(2, 1, association=2)], suspended={1}
     )

@@ -1,0 +1,147 @@
+"""Runs the queue forward, once for each draw of how long servers live.
+
+Why: the forecast calls what decides for the service, so it follows every policy, limit and
+reservation. No later arrival is known. Must not know where state and history come from.
+"""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field, replace
+from math import inf
+
+import numpy as np
+
+from synergy.core.forecasts.lifetimes import Lifetimes, draws
+from synergy.core.model import RequestClass
+from synergy.core.quota import QuotaTree
+from synergy.core.rounds.policy import Policy
+from synergy.core.rounds.timeline import Arrival, Factors, Holding, LiveState, Timeline
+from synergy.core.shares import Floats
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Server:
+    """A server that holds quota now.
+
+    key         of the request: its uuid as a number
+    holding     what it holds; `end_s` is not looked at
+    began_s     since when
+    """
+
+    key: int
+    kind: RequestClass
+    project_id: str
+    holding: Holding
+    began_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """A request that waits."""
+
+    key: int
+    project_id: str
+    arrival: Arrival
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Now:
+    """What waits and holds quota at an instant, and how it is decided about.
+
+    tree     with every resource class and user of both
+    state    instant, reservations and suspended projects; its `waiting` and `holding` are filled
+             from the others
+    """
+
+    tree: QuotaTree
+    policy: Policy
+    state: LiveState
+    waiting: Sequence[Wanted]
+    holding: Sequence[Server]
+    factors: Factors | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Starts:
+    """Starts on the scale of the state, by request id; infinite for what never starts.
+
+    drawn    shape (samples,) for each request
+    bound    where every lifetime runs out
+    """
+
+    drawn: dict[str, Floats] = field(default_factory=dict)
+    bound: dict[str, float] = field(default_factory=dict)
+
+
+def forecast_starts(
+    now: Now,
+    lifetimes: Lifetimes,
+    *,
+    wanted: Collection[str],
+    samples: int,
+    seed: int,
+    until_s: float = inf,
+) -> Starts:
+    """Return when the `wanted` requests start.
+
+    until_s  what starts later than this is taken never to start
+    """
+    found = Starts()
+    waits = [one.arrival for one in now.waiting]
+    bound = [replace(one, held_s=_limit_s(one.kind)) for one in waits]
+    kept = [replace(one.holding, end_s=one.holding.known_end_s) for one in now.holding]
+    found.bound.update(_run(now, bound, kept, wanted, until_s))
+    at_s = now.state.at_s
+    ends_s = np.array(
+        [
+            one.began_s
+            + lifetimes.drawn_s(
+                one.kind, one.project_id, draws(one.key, samples, seed), at_s - one.began_s
+            )
+            for one in now.holding
+        ]
+    ).reshape(len(now.holding), samples)
+    helds_s = np.array(
+        [
+            lifetimes.drawn_s(one.arrival.kind, one.project_id, draws(one.key, samples, seed))
+            for one in now.waiting
+        ]
+    ).reshape(len(waits), samples)
+    drawn = {request_id: np.full(samples, inf) for request_id in wanted}
+    for sample in range(samples):
+        queue = [
+            replace(one, held_s=held_s)
+            for one, held_s in zip(waits, helds_s[:, sample].tolist(), strict=True)
+        ]
+        holding = [
+            replace(one.holding, end_s=end_s)
+            for one, end_s in zip(now.holding, ends_s[:, sample].tolist(), strict=True)
+        ]
+        for request_id, start_s in _run(now, queue, holding, wanted, until_s).items():
+            drawn[request_id][sample] = start_s
+    found.drawn.update(drawn)
+    return found
+
+
+def _limit_s(kind: RequestClass) -> float:
+    return float(kind.ttl_s) if kind.ttl_s > 0 else inf
+
+
+def _run(
+    now: Now,
+    waiting: Sequence[Arrival],
+    holding: Sequence[Holding],
+    wanted: Collection[str],
+    until_s: float,
+) -> dict[str, float]:
+    """Return when the wanted start, without those that do not until an instant."""
+    state = replace(now.state, waiting=waiting, holding=holding)
+    timeline = Timeline(now.tree, now.policy, (), begin=state, factors=now.factors)
+    found: dict[str, float] = {}
+    for leaving in timeline.run():
+        if leaving.at_s > until_s:
+            break
+        if leaving.quota is not None and leaving.request_id in wanted:
+            found[leaving.request_id] = leaving.at_s
+            if len(found) == len(wanted):
+                break
+    return found
