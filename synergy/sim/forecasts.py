@@ -24,6 +24,7 @@ from synergy.core.forecasts.lifetimes import Lifetimes
 from synergy.core.forecasts.score import PastWaits, Resolved, table
 from synergy.core.forecasts.starts import Now, Server, Wanted, forecast_starts
 from synergy.core.model import QuotaKind
+from synergy.core.rounds.snapshot import NO_FACTORS
 from synergy.core.rounds.timeline import Holding, LiveState
 from synergy.sim import forward
 from synergy.sim.records import Replay
@@ -213,14 +214,14 @@ class _Walk:
         at_s = record.job.submit_s
         self._go_to(at_s)
         usage = self._usage
-        factors = usage.factors(at_s) if usage else None
+        if usage is not None and usage.due_s <= at_s:
+            usage.at(at_s)
         now = Now(
             tree=history.tree,
             policy=history.policy,
-            state=LiveState(at_s=at_s),
+            state=LiveState(at_s=at_s, factors=usage.factors if usage else NO_FACTORS),
             waiting=tuple(self._waiting.values()),
             holding=tuple(self._holding.values()),
-            factors=(lambda _at_s: factors) if factors is not None else None,
         )
         request_id = history.arrivals[place].request_id
         found = forecast_starts(

@@ -5,6 +5,7 @@ schedule is the service's, because the decision is. `replay` runs the whole mana
 not decide anything, and must not print.
 """
 
+import heapq
 import math
 import time
 import uuid
@@ -21,8 +22,18 @@ from synergy.core.model import OnPrivateFull, QuotaKind, RequestClass, Resources
 from synergy.core.priority import Weights
 from synergy.core.quota import QuotaNode, QuotaState, QuotaTree
 from synergy.core.rounds import Discipline, Policy
+from synergy.core.rounds.snapshot import NO_FACTORS
 from synergy.core.rounds.timeline import Arrival, Timeline
-from synergy.sim.records import FACTORS_S, JobRecord, Outcome, Replay, lifetime_s, project_of
+from synergy.sim.records import (
+    FACTORS_S,
+    RARELY_S,
+    WARM_UP_S,
+    JobRecord,
+    Outcome,
+    Replay,
+    lifetime_s,
+    project_of,
+)
 from synergy.sim.swf import Workload
 
 _EPOCH: Final = datetime(2000, 1, 1, tzinfo=UTC)
@@ -43,12 +54,13 @@ def run(
     began_s = time.monotonic()
     records = tuple(JobRecord(job, project_of(job)) for job in workload.jobs)
     users = users_of(records)
-    usages = Usage(users) if order != "submit" else None
+    first_s = records[0].job.submit_s if records else 0.0
+    usages = Usage(users, began_s=first_s - WARM_UP_S) if order != "submit" else None
     timeline = Timeline(
         tree_of(users, vcpus),
         policy_of(discipline, order, len(records)),
         arrivals_of(records, users, boot_s),
-        factors=usages.factors if usages else None,
+        factors=usages,
     )
     every = max(1, len(records) // _SHOWN)
     for count, leaving in enumerate(timeline.run(), start=1):
@@ -129,12 +141,24 @@ def tree_of(users: dict[tuple[str, str], int], vcpus: int) -> QuotaTree:
 
 
 class Usage:
-    """What everybody used, and the fair-share factors that follow: Fair Tree."""
+    """What everybody used, and the fair-share factors that follow: Fair Tree.
+
+    They are computed when the manager of that would: after a start or an end, but not more often
+    than each `FACTORS_S`, and once a day where nothing happens.
+    """
 
     def __init__(
-        self, users: dict[tuple[str, str], int], raw_shares: Mapping[str, int] | None = None
+        self,
+        users: dict[tuple[str, str], int],
+        raw_shares: Mapping[str, int] | None = None,
+        *,
+        began_s: float = -math.inf,
     ) -> None:
-        """Begin with nothing used; `raw_shares` by node, which are 1 where none are given."""
+        """Begin with nothing used.
+
+        raw_shares  by node, 1 where none are given
+        began_s     when the factors were computed before the first request comes
+        """
         projects, of = dict.fromkeys(project for project, _ in users), raw_shares or {}
         nodes = [shares.ShareNode("root", None, 1)]
         nodes += [
@@ -150,9 +174,10 @@ class Usage:
         self._decay = usage.HalfLife(half_life_s=7 * 86_400.0)
         self._history = usage.History(buckets={})
         self._holds: list[tuple[int, float, float, int]] = []  # association, begin, end, VCPU
-        self._charged_s = -math.inf
+        self._charged_s = began_s
+        self._news_s: list[float] = []  # a heap: when what is used changes
         self._computed: fairshare.FairShare | None = None
-        self._factors = FactorsChanged(np.zeros(0), np.zeros(0), 0.0)
+        self.factors = NO_FACTORS  # as computed last
 
     def hold(self, association_id: int, record: JobRecord) -> None:
         """Note what a job holds from its start to its end."""
@@ -162,12 +187,21 @@ class Usage:
     def use(self, association_id: int, begin_s: float, end_s: float, vcpus: int) -> None:
         """Note what is used from one instant to another."""
         self._holds.append((association_id, begin_s, end_s, vcpus))
+        for news_s in (begin_s, end_s):
+            heapq.heappush(self._news_s, news_s)
 
-    def factors(self, at_s: float) -> FactorsChanged:
-        """Return the factors; they are computed anew every half hour."""
-        if at_s >= self._charged_s + FACTORS_S:
-            self._charge(at_s)
-        return self._factors
+    @property
+    def due_s(self) -> float:
+        """When the factors are computed next."""
+        news_s = self._news_s[0] if self._news_s else math.inf
+        return min(max(news_s, self._charged_s + FACTORS_S), self._charged_s + RARELY_S)
+
+    def at(self, at_s: float) -> FactorsChanged:
+        """Compute the factors at an instant."""
+        self._charge(at_s)
+        while self._news_s and self._news_s[0] <= at_s:
+            heapq.heappop(self._news_s)
+        return self.factors
 
     def _charge(self, at_s: float) -> None:
         since_s = max(self._charged_s, 0.0)
@@ -199,4 +233,4 @@ class Usage:
         )
         factors = self._computed.fairshare[self._rows]
         factors[0] = 0.0
-        self._factors = FactorsChanged(factors, np.zeros(len(factors)), 0.0)
+        self.factors = FactorsChanged(factors, np.zeros(len(factors)), 0.0)

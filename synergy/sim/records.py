@@ -18,6 +18,8 @@ from synergy.sim.swf import Job
 
 MAX_TTL_S: Final = 366 * 86_400
 FACTORS_S: Final = 1800.0  # recompute factors every 30 minutes: a log spans months
+RARELY_S: Final = 86_400.0  # what a manager does periodically, where nothing asks for it
+WARM_UP_S: Final = 60.0  # time for the managers to learn the cloud before the first job
 
 
 class Outcome(StrEnum):

@@ -26,6 +26,8 @@ from synergy.sim.engine import Engine, Settings, temporary_store
 from synergy.sim.records import (
     FACTORS_S,
     MAX_TTL_S,
+    RARELY_S,
+    WARM_UP_S,
     JobRecord,
     Outcome,
     Replay,
@@ -34,9 +36,7 @@ from synergy.sim.records import (
 )
 from synergy.sim.swf import MAX_ROWS, Job, Workload
 
-_RARELY_S: Final = 86_400.0
-_WARM_UP_S: Final = 60.0  # time for the managers to learn the cloud before the first job
-_STALLED_S: Final = 2 * _RARELY_S  # after this, every manager ran without moving a request
+_STALLED_S: Final = 2 * RARELY_S  # after this, every manager ran without moving a request
 _LAST_AT: Final = datetime(
     9000, 1, 1, tzinfo=UTC
 )  # a date later than this plus the longest run would overflow
@@ -48,7 +48,7 @@ _OPEN: Final = frozenset({Outcome.RUNNING, Outcome.WAITING, Outcome.NOT_TAKEN})
 
 def settings(discipline: str, order: str) -> Settings:
     """Return the managers' options: they react at once, and do next to nothing periodically."""
-    rarely = {"rate_s": _RARELY_S}
+    rarely = {"rate_s": RARELY_S}
     weights = {"weight_age": 0, "weight_fairshare": 0} if order == "submit" else {}
     return {
         "project": rarely,
@@ -61,7 +61,7 @@ def settings(discipline: str, order: str) -> Settings:
         },
         "queue": rarely | {"commit_size": 10_000},
         "nova": rarely
-        | dict.fromkeys(("reconcile_s", "full_reconcile_s", "settle_s", "sweep_s"), _RARELY_S),
+        | dict.fromkeys(("reconcile_s", "full_reconcile_s", "settle_s", "sweep_s"), RARELY_S),
         "quota": rarely,
         "keystone": rarely | {"use_trusts": False},
         "fairshare": rarely | {"debounce_s": FACTORS_S, "autostart": order != "submit"},
@@ -97,7 +97,7 @@ def run(
                 max_waiting=MAX_ROWS,
                 max_waiting_per_user=MAX_ROWS,
             )
-        engine.run_until(engine.clock.at(_WARM_UP_S))
+        engine.run_until(engine.clock.at(WARM_UP_S))
         player = _Player(engine, records, progress)
         engine.run_until_idle(player.is_done, is_quiet=player.is_quiet)
     return Replay(records, workload.skipped, vcpus, time.monotonic() - began_s)

@@ -14,7 +14,7 @@ from synergy.core.forecasts.lifetimes import Lifetimes, draws
 from synergy.core.model import RequestClass
 from synergy.core.quota import QuotaTree
 from synergy.core.rounds.policy import Policy
-from synergy.core.rounds.timeline import Arrival, Factors, Holding, LiveState, Timeline
+from synergy.core.rounds.timeline import Arrival, Holding, LiveState, Timeline
 from synergy.core.shares import Floats
 
 
@@ -57,7 +57,6 @@ class Now:
     state: LiveState
     waiting: Sequence[Wanted]
     holding: Sequence[Server]
-    factors: Factors | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,7 +134,7 @@ def _run(
 ) -> dict[str, float]:
     """Return when the wanted start, without those that do not until an instant."""
     state = replace(now.state, waiting=waiting, holding=holding)
-    timeline = Timeline(now.tree, now.policy, (), begin=state, factors=now.factors)
+    timeline = Timeline(now.tree, now.policy, (), begin=state)
     found: dict[str, float] = {}
     for leaving in timeline.run():
         if leaving.at_s > until_s:

@@ -15,7 +15,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import inf
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, Protocol
 
 import numpy as np
 
@@ -34,8 +34,18 @@ from synergy.core.rounds.snapshot import NO_FACTORS, Asked, Snapshot, demand_ove
 from synergy.core.shares import Ints
 
 _FIRST_ROWS: Final = 64
-Factors = Callable[[float], FactorsChanged]
 OnRound = Callable[[Snapshot, Plan], None]
+
+
+class Factors(Protocol):
+    """Fair-share factors, which are computed anew at instants of their own."""
+
+    @property
+    def due_s(self) -> float:
+        """When they are computed next; `at` of that instant or a later one puts it off."""
+
+    def at(self, at_s: float) -> FactorsChanged:
+        """Return the factors at an instant."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,6 +116,7 @@ class LiveState:
     reserved   by class, the instants from which its members, the oldest first, have what they ask
                for: see `Snapshot`
     suspended  associations whose project takes no new servers
+    factors    the fair-share factors as computed last
     """
 
     at_s: float
@@ -113,6 +124,7 @@ class LiveState:
     holding: Sequence[Holding] = ()
     reserved: Mapping[RequestClass, Sequence[float]] = field(default_factory=dict)
     suspended: Collection[int] = ()
+    factors: FactorsChanged = NO_FACTORS
 
 
 class Timeline:
@@ -134,10 +146,11 @@ class Timeline:
                   id goes first
         begin     what waits and holds quota already; None for an empty queue and nothing held.
                   What arrives comes at its instant or later
-        factors   gives the fair-share factors at an instant; None where they do not count
+        factors   computes the fair-share factors; None where they do not change, or do not count
         on_round  is called with every round
         """
         self._tree, self._policy, self._factors = tree, policy, factors
+        self._standing = NO_FACTORS
         self._on_round = on_round
         self._book, self._queue = QuotaBook(tree), WaitingQueue()
         self._arrivals = iter(arrivals)
@@ -170,10 +183,12 @@ class Timeline:
     def run(self) -> Iterator[Leaving]:
         """Yield the requests as they leave the queue, until nothing more happens."""
         while (at_s := self._next_s()) < inf:
-            ended = self._end(at_s) or at_s == self._first_s
+            changed = self._end(at_s) or at_s == self._first_s
             arrived = self._arrive(at_s)
             self._first_s = inf
-            if self._may_start(arrived, ended=ended):
+            if self._factors is not None and self._factors.due_s <= at_s:
+                self._standing, changed = self._factors.at(at_s), True
+            if self._may_start(arrived, changed=changed):
                 yield from self._round(at_s)
 
     def submit(self, one: Arrival) -> None:
@@ -199,10 +214,16 @@ class Timeline:
     def _next_s(self) -> float:
         ends_s = self._ends[0][0] if self._ends else inf
         arrives_s = self._next.at_s if self._next else inf
-        return self._first_s if self._first_s < inf else min(ends_s, arrives_s)
+        if self._first_s < inf:
+            return self._first_s
+        due_s = inf
+        if self._factors is not None and (self._ends or (self._waiting and self._next)):
+            due_s = self._factors.due_s  # where nothing runs, nothing but a start could follow
+        return min(ends_s, arrives_s, due_s)
 
     def _begin(self, state: LiveState) -> None:
         self._first_s, self._suspended = state.at_s, frozenset(state.suspended)
+        self._standing = state.factors
         for one in state.holding:
             if one.quota is QuotaKind.SHARED:
                 self._book.hold_shared(one.leaf, one.demand)
@@ -253,8 +274,11 @@ class Timeline:
         self._only_shared &= not one.kind.may_own
         return kind
 
-    def _may_start(self, arrived: list[tuple[int, ...]], *, ended: bool) -> bool:
-        """Tell whether a round could let anything start."""
+    def _may_start(self, arrived: list[tuple[int, ...]], *, changed: bool) -> bool:
+        """Tell whether a round could let anything start.
+
+        changed  whether anything but an arrival happened
+        """
         if not self._waiting:
             return False
         discipline, asked = self._policy.discipline, iter(self._asked)
@@ -264,7 +288,7 @@ class Timeline:
         if self._by_arrival and discipline is Discipline.FIFO and not self._tree.bounded:
             _, first = next(iter(self._waiting.values()))  # nobody passes it
             asked = iter((first.amounts,))
-        elif self._by_arrival and not ended:
+        elif self._by_arrival and not changed:
             asked = iter(arrived)
         free = self._book.free_amounts()
         return any(fits(amounts, free) for amounts in asked)
@@ -282,7 +306,7 @@ class Timeline:
 
     def _snapshot(self, at_s: float) -> Snapshot:
         waiting = self._queue.snapshot()
-        factors = self._factors(at_s) if self._factors is not None else NO_FACTORS
+        factors = self._standing
         width = len(self._leaf)
         return Snapshot(
             waiting=waiting,

@@ -100,7 +100,7 @@ def play(
         _tree(scenario),
         policy,
         map(arrival, wishes.arriving()),
-        factors=usage.factors if usage else None,
+        factors=usage,
     )
     for leaving in timeline.run():
         number = uuid.UUID(leaving.request_id).int

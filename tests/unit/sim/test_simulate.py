@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from benchmarks.bench_replay import made_up
 from synergy.core.errors import InvalidInput
 from synergy.core.rounds import Discipline
 from synergy.sim import forward, records, replay, swf
@@ -180,9 +182,9 @@ def test_the_excerpt_runs_through_as_fifo_does_by_hand():
 
 
 @cache
-def by_managers(policy):
+def by_managers(policy, order="submit"):
     """What the whole managers make of the excerpt, with messages and a database: seconds each."""
-    return replay.run(swf.read(EXCERPT), vcpus=100, discipline=policy, order="submit")
+    return replay.run(swf.read(EXCERPT), vcpus=100, discipline=policy, order=order)
 
 
 def test_the_same_seed_gives_the_same_schedule():
@@ -265,12 +267,35 @@ def test_the_whole_kth_log_runs_through_without_overcommitting():
     assert not overcommitted(result.records, 100)
 
 
-@pytest.mark.parametrize("policy", [one.value for one in Discipline])
-def test_both_engines_start_the_excerpt_alike(policy):
+ORDERS = [("submit", one.value) for one in Discipline]
+ORDERS += [  # by multifactor the two must compute the factors at the same instants, too
+    pytest.param("multifactor", one.value, marks=[] if one is Discipline.FIFO else pytest.mark.slow)
+    for one in Discipline
+]
+
+
+@pytest.mark.parametrize(("order", "policy"), ORDERS)
+def test_both_engines_start_the_excerpt_alike(order, policy):
     """The whole managers, with messages and a database, and the function that decides alone."""
-    whole = by_managers(policy)
-    alone = forward.run(swf.read(EXCERPT), vcpus=100, discipline=policy, order="submit")
-    assert [(r.outcome, r.start_s, r.end_s) for r in alone.records] == [
-        (r.outcome, r.start_s, r.end_s) for r in whole.records
-    ]
+    whole = by_managers(policy, order)
+    alone = forward.run(swf.read(EXCERPT), vcpus=100, discipline=policy, order=order)
+    assert outcomes_of(alone) == outcomes_of(whole)
     assert alone.as_json()["wait_s"]["mean"] > 0
+
+
+def outcomes_of(replayed):
+    return [(record.outcome, record.start_s, record.end_s) for record in replayed.records]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("policy", [one.value for one in Discipline])
+def test_both_engines_start_alike_where_many_users_crowd(policy):
+    """The pool is asked for half as much again as it holds, with gaps of days in between."""
+    log = made_up(500).jobs
+    jobs = tuple(
+        replace(job, submit_s=job.submit_s // 2 + 200_000 * (number // 125))
+        for number, job in enumerate(log)
+    )
+    options = {"vcpus": 100, "discipline": policy, "order": "multifactor"}
+    whole, alone = (run(Workload(jobs, {}), **options) for run in (replay.run, forward.run))
+    assert outcomes_of(alone) == outcomes_of(whole)
