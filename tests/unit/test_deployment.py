@@ -5,7 +5,9 @@ import json
 import re
 import shutil
 import subprocess
+from configparser import ConfigParser
 from pathlib import Path
+from typing import Any
 
 import jinja2
 import pytest
@@ -37,7 +39,7 @@ VALUES = {
 }  # fmt: skip
 
 
-def unit(path):
+def unit(path: Path) -> ConfigParser:
     parsed = configparser.ConfigParser(strict=False, interpolation=None)
     parsed.optionxform = str
     parsed.read(path)
@@ -45,7 +47,7 @@ def unit(path):
 
 
 @pytest.mark.parametrize("path", UNITS, ids=lambda path: path.name)
-def test_a_unit_starts_a_program_of_ours_and_is_confined(path):
+def test_a_unit_starts_a_program_of_ours_and_is_confined(path: Path) -> None:
     service = unit(path)["Service"]
     program, *words = service["ExecStart"].split()
     assert Path(program).name in SCRIPTS or "synergy.service.wsgi:application" in words
@@ -57,7 +59,7 @@ def test_a_unit_starts_a_program_of_ours_and_is_confined(path):
         assert service[name] == value
 
 
-def test_the_watchdog_of_the_unit_gives_the_service_many_beats():
+def test_the_watchdog_of_the_unit_gives_the_service_many_beats() -> None:
     from synergy.db.leadership import BEAT_S
 
     assert (
@@ -66,7 +68,7 @@ def test_the_watchdog_of_the_unit_gives_the_service_many_beats():
 
 
 @pytest.mark.parametrize("path", UNITS, ids=lambda path: path.name)
-def test_systemd_accepts_the_unit(path, tmp_path):
+def test_systemd_accepts_the_unit(path: Path, tmp_path: Path) -> None:
     tool = shutil.which("systemd-analyze")
     if tool is None:
         pytest.skip("there is no systemd-analyze")
@@ -82,7 +84,7 @@ def test_systemd_accepts_the_unit(path, tmp_path):
 
 
 @pytest.mark.parametrize("path", ["container/Containerfile", "kolla/Containerfile"])
-def test_a_container_installs_extras_that_there_are_and_is_not_root(path):
+def test_a_container_installs_extras_that_there_are_and_is_not_root(path: str) -> None:
     text = (CONTRIB / path).read_text()
     (extras,) = re.findall(r"'\.\[([\w,]+)\]'", text)
     assert "service" in extras.split(",")
@@ -93,11 +95,11 @@ def test_a_container_installs_extras_that_there_are_and_is_not_root(path):
         assert command in SCRIPTS
 
 
-def defaults():
+def defaults() -> dict[str, dict[str, dict[str, bool | dict[str, Any] | str]] | int | str]:
     return yaml.safe_load((ROLE / "defaults" / "main.yml").read_text())
 
 
-def rendered(name, **more):
+def rendered(name: str, **more: Any) -> str:
     """Render a template of the role as Ansible does, with stand-ins for Kolla's filters."""
     environment = jinja2.Environment(
         undefined=jinja2.StrictUndefined, trim_blocks=True, keep_trailing_newline=True,
@@ -120,7 +122,7 @@ def rendered(name, **more):
     return environment.from_string((ROLE / "templates" / name).read_text()).render(known)
 
 
-def test_the_configuration_of_the_role_is_one_that_the_service_accepts(tmp_path):
+def test_the_configuration_of_the_role_is_one_that_the_service_accepts(tmp_path: Path) -> None:
     path = tmp_path / "synergy.conf"
     path.write_text(rendered("synergy.conf.j2"))
     conf = new_conf()
@@ -135,7 +137,7 @@ def test_the_configuration_of_the_role_is_one_that_the_service_accepts(tmp_path)
 
 
 @pytest.mark.parametrize("with_policy", [True, False])
-def test_what_the_container_copies_is_what_the_role_writes(with_policy):
+def test_what_the_container_copies_is_what_the_role_writes(with_policy: bool) -> None:
     policy = {"stat": {"exists": with_policy}}
     started = json.loads(rendered("synergy-service.json.j2", synergy_policy=policy))
     assert started["command"].split()[0] in SCRIPTS
@@ -150,7 +152,7 @@ def test_what_the_container_copies_is_what_the_role_writes(with_policy):
     assert rendered("keys.j2") == "first\nsecond\n"
 
 
-def test_every_action_of_kolla_has_its_tasks_and_every_file_that_tasks_include_is_there():
+def test_every_action_of_kolla_has_its_tasks_and_every_file_that_tasks_include_is_there() -> None:
     tasks = {path.stem: yaml.safe_load(path.read_text()) for path in (ROLE / "tasks").glob("*.yml")}
     assert {
         "bootstrap", "check", "config", "config_validate", "deploy", "deploy-containers",

@@ -7,6 +7,7 @@ is not here. The stand-ins write files as devstack's own functions do, and write
 import configparser
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -28,7 +29,7 @@ class Stack:
             "PLUGIN": str(PLUGIN),
         }  # fmt: skip
 
-    def run(self, *phases: str, **settings: str) -> subprocess.CompletedProcess[str]:
+    def run(self, *phases: str, **settings: Any) -> subprocess.CompletedProcess[str]:
         """Source the plugin as devstack does, for each phase in turn."""
         script = [f"source {STAND_INS}", "source $PLUGIN/override-defaults"]
         script += ["NOVA_NOTIFICATION_FORMAT=${NOVA_NOTIFICATION_FORMAT:-unversioned}"]
@@ -56,11 +57,11 @@ STACK = ("stack pre-install", "stack install", "stack post-config", "stack extra
 
 
 @pytest.fixture
-def stack(tmp_path):
+def stack(tmp_path: Path) -> Stack:
     return Stack(tmp_path)
 
 
-def test_every_option_it_sets_is_one_of_synergy(stack):
+def test_every_option_it_sets_is_one_of_synergy(stack: Stack) -> None:
     done = stack.run(*STACK)
     assert done.returncode == 0, done.stderr
     conf = new_conf()
@@ -72,7 +73,9 @@ def test_every_option_it_sets_is_one_of_synergy(stack):
         assert not [name for name in options if name not in known], section
 
 
-def test_synergy_is_told_of_the_cloud_what_the_lab_tells_it(stack, tmp_path_factory):
+def test_synergy_is_told_of_the_cloud_what_the_lab_tells_it(
+    stack: Stack, tmp_path_factory: pytest.TempPathFactory
+) -> None:
     from lab.settings import read_settings
 
     stack.run(*STACK)
@@ -87,7 +90,7 @@ def test_synergy_is_told_of_the_cloud_what_the_lab_tells_it(stack, tmp_path_fact
     assert found["core_url"] == "rabbit://stackrabbit:pw@127.0.0.1:5672//"
 
 
-def test_nova_api_alone_is_turned_to_the_edge_and_only_once_synergy_listens(stack):
+def test_nova_api_alone_is_turned_to_the_edge_and_only_once_synergy_listens(stack: Stack) -> None:
     stack.run(*STACK)
     assert "transport_url" not in stack.ini("nova/nova.conf").get("DEFAULT", {})
     edge = stack.ini("nova/synergy-edge.conf")["DEFAULT"]
@@ -105,7 +108,7 @@ def test_nova_api_alone_is_turned_to_the_edge_and_only_once_synergy_listens(stac
     ]
 
 
-def test_conductors_of_every_cell_notify_where_synergy_listens(stack):
+def test_conductors_of_every_cell_notify_where_synergy_listens(stack: Stack) -> None:
     stack.run(*STACK, NOVA_NUM_CELLS="3")
     for cell in (1, 2, 3):
         found = stack.ini(f"nova/nova_cell{cell}.conf")
@@ -116,7 +119,7 @@ def test_conductors_of_every_cell_notify_where_synergy_listens(stack):
 
 
 @pytest.mark.parametrize("missing", ["n-api", "n-cond", "n-sch", "key", "placement-api", "rabbit"])
-def test_without_what_synergy_needs_nothing_is_installed(stack, missing):
+def test_without_what_synergy_needs_nothing_is_installed(stack: Stack, missing: str) -> None:
     services = ",".join(one for one in SERVICES.split(",") if one != missing)
     done = stack.run(*STACK, ENABLED_SERVICES=services)
     assert done.returncode != 0
@@ -132,19 +135,21 @@ def test_without_what_synergy_needs_nothing_is_installed(stack, missing):
         ({"NOVA_NOTIFICATION_FORMAT": "unversioned"}, "NOVA_NOTIFICATION_FORMAT"),
     ],
 )
-def test_a_setting_that_cannot_work_is_named_at_once(stack, settings, named):
+def test_a_setting_that_cannot_work_is_named_at_once(
+    stack: Stack, settings: dict[str, str], named: str
+) -> None:
     done = stack.run("stack pre-install", **settings)
     assert done.returncode != 0
     assert named in done.stderr
 
 
-def test_a_service_that_is_disabled_leaves_devstack_as_it_is(stack):
+def test_a_service_that_is_disabled_leaves_devstack_as_it_is(stack: Stack) -> None:
     done = stack.run(*STACK, "unstack", "clean", DISABLED="1")
     assert done.returncode == 0, done.stderr
     assert stack.done == []
 
 
-def test_stacking_twice_gives_the_same_files(stack):
+def test_stacking_twice_gives_the_same_files(stack: Stack) -> None:
     stack.run(*STACK)
     names = ("etc/synergy.conf", "nova/nova_cell1.conf", "nova/synergy-edge.conf",
              "etc/synergy-api-uwsgi.ini", "nova/nova-api-uwsgi.ini")  # fmt: skip
@@ -157,7 +162,7 @@ def test_stacking_twice_gives_the_same_files(stack):
     )  # what waited there is of the former run
 
 
-def test_projects_are_taken_in_with_their_shares(stack):
+def test_projects_are_taken_in_with_their_shares(stack: Stack) -> None:
     stack.run(*STACK, SYNERGY_PROJECTS="science:70 physics", SYNERGY_DEFAULT_QUOTA="shared")
     added = [line for line in stack.done if "project add" in line]
     assert [line.partition("project add ")[2] for line in added] == [
@@ -166,19 +171,19 @@ def test_projects_are_taken_in_with_their_shares(stack):
     ]
 
 
-def test_a_doctor_that_finds_something_ends_the_run_unless_it_is_switched_off(stack):
+def test_a_doctor_that_finds_something_ends_the_run_unless_it_is_switched_off(stack: Stack) -> None:
     (stack.folder / "ill").touch()
     assert "doctor" in stack.run(*STACK).stderr
     assert stack.run(*STACK).returncode != 0
     assert stack.run(*STACK, SYNERGY_DOCTOR="False").returncode == 0
 
 
-def test_unified_limits_of_nova_are_those_of_synergy(stack):
+def test_unified_limits_of_nova_are_those_of_synergy(stack: Stack) -> None:
     stack.run(*STACK, NOVA_USE_UNIFIED_LIMITS="True")
     assert stack.ini("etc/synergy.conf")["openstack"]["quota_driver"] == "unified_limits"
 
 
-def test_clean_leaves_nothing(stack):
+def test_clean_leaves_nothing(stack: Stack) -> None:
     stack.run(*STACK)
     done = stack.run("unstack", "clean")
     assert done.returncode == 0, done.stderr

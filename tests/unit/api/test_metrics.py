@@ -38,7 +38,7 @@ EXPRESSIONS = [
 ]
 
 
-def test_what_is_exposed_is_what_is_declared():
+def test_what_is_exposed_is_what_is_declared() -> None:
     with world() as made:
         made.add("A", default_quota="shared")
         made.run(1)
@@ -62,7 +62,7 @@ def test_what_is_exposed_is_what_is_declared():
 
 
 @pytest.mark.parametrize("expression", EXPRESSIONS)
-def test_an_alert_or_a_panel_asks_for_what_there_is(expression):
+def test_an_alert_or_a_panel_asks_for_what_there_is(expression: str) -> None:
     named = re.findall(r"\bsynergy_\w+", expression)
     assert set(named) <= set(LABELS)
     assert named or "up{" in expression
@@ -82,7 +82,9 @@ def test_an_alert_or_a_panel_asks_for_what_there_is(expression):
         ("synergy_requests", "state", "QUEUED|HELD|DISPATCHING|BUILDING|ACTIVE|EXPIRING"),
     ],
 )
-def test_the_values_of_labels_that_are_asked_for_exist(metric, label, values):
+def test_the_values_of_labels_that_are_asked_for_exist(
+    metric: str, label: str, values: str
+) -> None:
     pattern = re.compile(metric + r"\{[^}]*" + label + r'=~?"([^"$]*)"')
     asked = {
         value
@@ -94,7 +96,7 @@ def test_the_values_of_labels_that_are_asked_for_exist(metric, label, values):
     assert asked <= set(values.split("|"))
 
 
-def test_each_alert_says_how_bad_it_is_and_what_to_do():
+def test_each_alert_says_how_bad_it_is_and_what_to_do() -> None:
     assert len({rule["alert"] for rule in RULES}) == len(RULES) > 10
     for rule in RULES:
         assert rule["labels"]["severity"] in ("critical", "warning")
@@ -103,7 +105,7 @@ def test_each_alert_says_how_bad_it_is_and_what_to_do():
         assert set(rule) <= {"alert", "expr", "for", "labels", "annotations"}
 
 
-def test_the_board_can_be_imported_and_its_panels_do_not_overlap():
+def test_the_board_can_be_imported_and_its_panels_do_not_overlap() -> None:
     assert {"title", "uid", "schemaVersion", "panels", "templating"} <= set(BOARD)
     ids = [one["id"] for one in BOARD["panels"]]
     assert len(set(ids)) == len(ids)
@@ -122,6 +124,6 @@ def test_the_board_can_be_imported_and_its_panels_do_not_overlap():
         assert len(set(refs)) == len(refs) > 0
 
 
-def test_every_metric_that_is_declared_is_shown_or_alerted_on():
+def test_every_metric_that_is_declared_is_shown_or_alerted_on() -> None:
     used = {name for one in EXPRESSIONS for name in re.findall(r"\bsynergy_\w+", one.values[0])}
     assert {one.name for one in METRICS if not used & set(one.series())} == set()

@@ -7,6 +7,9 @@ import io
 import json
 import os
 import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -44,10 +47,10 @@ pytestmark = pytest.mark.usefixtures("no_handlers_of_other_tests")
 
 
 @pytest.fixture
-def compute(tmp_path, capsys):
+def compute(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Callable[..., Any]:
     """Run a calculator on a document; return exit code, output and errors."""
 
-    def run(kind, document, *options):
+    def run(kind: str, document: bytes | dict[str, Any], *options: str) -> tuple[int, str, str]:
         path = tmp_path / "input.json"
         data = document if isinstance(document, bytes) else json.dumps(document).encode()
         path.write_bytes(data)
@@ -58,13 +61,15 @@ def compute(tmp_path, capsys):
     return run
 
 
-def rows(answer):
+def rows(answer: tuple[int, str, str]) -> list[dict[str, Any]]:
     code, out, err = answer
     assert (code, err) == (0, "")
     return json.loads(out)
 
 
-def test_json_has_a_row_for_each_entry_in_the_order_of_the_file(compute):
+def test_json_has_a_row_for_each_entry_in_the_order_of_the_file(
+    compute: Callable[..., Any],
+) -> None:
     found = rows(compute("fairshare", {"tree": TREE[::-1]}, "-f", "json"))
     assert [row["id"] for row in found] == [5, 4, 3, 2, 1]
     assert list(found[0]) == [
@@ -79,20 +84,22 @@ def test_json_has_a_row_for_each_entry_in_the_order_of_the_file(compute):
     assert by_id[2]["level_fs"] == pytest.approx(0.75 / (90.5 / 100.5))
 
 
-def test_what_an_account_used_beyond_its_users_was_left_by_removed_ones(compute):
+def test_what_an_account_used_beyond_its_users_was_left_by_removed_ones(
+    compute: Callable[..., Any],
+) -> None:
     found = rows(compute("fairshare", entry(1, raw_usage="100.5"), "-f", "json"))
     assert [row["raw_usage"] for row in found] == [110.5, 100.5, 90.5, 10.0, 10.0]
     same = rows(compute("fairshare", entry(1, own_usage=10), "-f", "json"))
     assert [row["raw_usage"] for row in same] == [110.5, 100.5, 90.5, 10.0, 10.0]
 
 
-def test_an_infinite_level_fs_is_inf_in_json(compute):
+def test_an_infinite_level_fs_is_inf_in_json(compute: Callable[..., Any]) -> None:
     idle = [*TREE[:3], TREE[3], {**TREE[4], "raw_shares": 1, "raw_usage": 0}]
     found = rows(compute("fairshare", {"tree": idle}, "-f", "json"))
     assert [row["level_fs"] for row in found] == [None, 0.75, 1.0, "inf", "inf"]
 
 
-def test_the_table_is_that_of_sshare(compute):
+def test_the_table_is_that_of_sshare(compute: Callable[..., Any]) -> None:
     _, out, _ = compute("fairshare", {"tree": TREE})
     header = [cell.strip() for cell in out.splitlines()[1].strip("|").split("|")]
     assert header == ["Account", "User", "RawShares", "NormShares", "RawUsage", "NormUsage",
@@ -100,10 +107,12 @@ def test_the_table_is_that_of_sshare(compute):
     assert "|   a     | u    | 1         | 1.000000   | 90       | 0.900498" in out
 
 
-def test_options_go_before_the_files_settings_and_these_before_the_defaults(compute):
+def test_options_go_before_the_files_settings_and_these_before_the_defaults(
+    compute: Callable[..., Any],
+) -> None:
     tree = read(recordings("fairshare", "tiny_tied_accounts_different_users__ft")[0])["tree"]
 
-    def ranks(config, *options):
+    def ranks(config: dict[str, int | str], *options: str) -> list[float]:
         found = rows(compute("fairshare", {"config": config, "tree": tree}, "-f", "json", *options))
         return [row["fairshare"] for row in found if row["user"]]
 
@@ -118,7 +127,7 @@ def test_options_go_before_the_files_settings_and_these_before_the_defaults(comp
     assert ranks(flags) == ranks({}, "--algorithm", "classic_depth_oblivious")
 
 
-def test_reasons_are_told_in_words_when_asked_for(compute):
+def test_reasons_are_told_in_words_when_asked_for(compute: Callable[..., Any]) -> None:
     document = {"config": {"PriorityDecayHalfLife": "7-0"}, "tree": TREE}
     found = rows(compute("fairshare", document, "-f", "json", "--explain"))
     assert [row["why"] for row in found] == [
@@ -137,7 +146,7 @@ def test_reasons_are_told_in_words_when_asked_for(compute):
 
 
 @pytest.mark.parametrize("output", ["csv", "yaml", "value"])
-def test_other_formats_have_the_same_rows(compute, output):
+def test_other_formats_have_the_same_rows(compute: Callable[..., Any], output: str) -> None:
     code, out, _ = compute("fairshare", {"tree": TREE}, "-f", output, "-c", "id", "-c", "fairshare")
     assert code == 0
     if output == "csv":
@@ -146,7 +155,9 @@ def test_other_formats_have_the_same_rows(compute, output):
         assert "0.5" in out
 
 
-def test_standard_input_and_gzip_are_read(compute, monkeypatch, capsys):
+def test_standard_input_and_gzip_are_read(
+    compute: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     plain = compute("fairshare", {"tree": TREE}, "-f", "json")
     packed = gzip.compress(json.dumps({"tree": TREE}).encode())
     assert compute("fairshare", packed, "-f", "json") == plain
@@ -159,12 +170,12 @@ def test_standard_input_and_gzip_are_read(compute, monkeypatch, capsys):
     assert capsys.readouterr().out == plain[1]
 
 
-def test_the_tree_of_a_file_with_jobs_is_computed_too(compute):
+def test_the_tree_of_a_file_with_jobs_is_computed_too(compute: Callable[..., Any]) -> None:
     found = rows(compute("fairshare", JOBS, "-f", "json"))
     assert found == rows(compute("fairshare", {"tree": TREE}, "-f", "json"))
 
 
-def test_priorities_have_a_row_for_each_job_with_every_term(compute):
+def test_priorities_have_a_row_for_each_job_with_every_term(compute: Callable[..., Any]) -> None:
     first, held = rows(compute("priority", JOBS, "-f", "json"))
     assert first == {
         "job": 7, "account": "a", "user": "u", "partition": "main", "priority": 932,
@@ -175,7 +186,7 @@ def test_priorities_have_a_row_for_each_job_with_every_term(compute):
     assert (held["job"], held["priority"], held["age"]) == (8, 0, None)
 
 
-def test_the_table_of_priorities_is_that_of_sprio(compute):
+def test_the_table_of_priorities_is_that_of_sprio(compute: Callable[..., Any]) -> None:
     _, out, _ = compute("priority", JOBS)
     header = [cell.strip() for cell in out.splitlines()[1].strip("|").split("|")]
     assert header == ["JOBID", "PARTITION", "USER", "ACCOUNT", "PRIORITY", "SITE", "AGE", "ASSOC",
@@ -183,7 +194,7 @@ def test_the_table_of_priorities_is_that_of_sprio(compute):
     assert "cpu=10,mem=12" in out
 
 
-def entry(place, **changes):
+def entry(place: int, **changes: Any) -> dict[str, list[dict[str, int | str | None]]]:
     """The tree with an entry changed, or without a key where the change is `...`."""
     tree = copy.deepcopy(TREE)
     for key, value in changes.items():
@@ -251,8 +262,11 @@ def entry(place, **changes):
     ],
 )
 def test_a_tree_that_makes_no_sense_ends_with_one_line_that_names_the_entry(
-    compute, document, told
-):
+    compute: Callable[..., Any],
+    document: bytes
+    | dict[str, dict[str, int | str] | int | list[dict[str, float | str | None] | int]],
+    told: str,
+) -> None:
     code, out, err = compute("fairshare", document, "-f", "json")
     assert (code, out) == (1, "")
     assert told in err
@@ -260,7 +274,7 @@ def test_a_tree_that_makes_no_sense_ends_with_one_line_that_names_the_entry(
     assert "Traceback" not in err
 
 
-def jobs(**changes):
+def jobs(**changes: Any):
     return {**JOBS, "jobs": [{**JOB, **changes}]}
 
 
@@ -296,7 +310,9 @@ def jobs(**changes):
         ({**JOBS, "max_qos_priority": 1e-308}, "max_qos_priority is 1e-308, but must be a whole"),
     ],
 )
-def test_jobs_that_make_no_sense_end_with_one_line_that_names_the_job(compute, document, told):
+def test_jobs_that_make_no_sense_end_with_one_line_that_names_the_job(
+    compute: Callable[..., Any], document: dict[str, Any], told: str
+) -> None:
     code, out, err = compute("priority", document, "-f", "json")
     assert (code, out) == (1, "")
     assert told in err
@@ -341,7 +357,9 @@ X11Parameters
 """.split()  # noqa: SIM905
 
 
-def test_settings_that_do_not_concern_priority_are_told_in_one_note(compute):
+def test_settings_that_do_not_concern_priority_are_told_in_one_note(
+    compute: Callable[..., Any],
+) -> None:
     config = dict.fromkeys(OTHER_KEYS, "1")
     code, out, err = compute("priority", {**JOBS, "config": JOBS["config"] | config}, "-f", "json")
     assert code == 0
@@ -352,7 +370,7 @@ def test_settings_that_do_not_concern_priority_are_told_in_one_note(compute):
     assert told == [key for key in OTHER_KEYS if key != "FairShareDampeningFactor"]
 
 
-def test_settings_may_be_written_in_letters_of_either_size(compute):
+def test_settings_may_be_written_in_letters_of_either_size(compute: Callable[..., Any]) -> None:
     same = {key.lower(): value for key, value in JOBS["config"].items()}
     assert rows(compute("priority", {**JOBS, "config": same}, "-f", "json")) == rows(
         compute("priority", JOBS, "-f", "json")
@@ -363,7 +381,9 @@ SETTINGS = sorted(document._SETTINGS.keys() - {"ties"})  # which is too short to
 
 
 @given(st.sampled_from(SETTINGS), st.data())
-def test_a_setting_with_a_wrong_letter_is_refused_with_the_nearest_right_one(key, data):
+def test_a_setting_with_a_wrong_letter_is_refused_with_the_nearest_right_one(
+    key: str, data: st.DataObject
+) -> None:
     at = data.draw(st.integers(0, len(key) - 1))
     letter = data.draw(st.sampled_from("xzq"))
     replaced, added = key[:at] + letter + key[at + 1 :], key[:at] + letter + key[at:]
@@ -391,7 +411,9 @@ def test_a_setting_with_a_wrong_letter_is_refused_with_the_nearest_right_one(key
     ],
 )
 @pytest.mark.parametrize("kind", ["fairshare", "priority"])
-def test_a_setting_that_makes_no_sense_is_named_by_both_calculators(compute, kind, config, told):
+def test_a_setting_that_makes_no_sense_is_named_by_both_calculators(
+    compute: Callable[..., Any], kind: str, config: dict[str, int | list[Any] | str], told: str
+) -> None:
     code, out, err = compute(kind, {**JOBS, "config": config}, "-f", "json")
     assert (code, out) == (1, "")
     assert told in err
@@ -399,14 +421,18 @@ def test_a_setting_that_makes_no_sense_is_named_by_both_calculators(compute, kin
 
 
 @pytest.mark.parametrize("value", ["nan", "inf", "0", "65534", "-1", "1_0", "much"])
-def test_a_dampening_that_makes_no_sense_ends_with_one_line(compute, value):
+def test_a_dampening_that_makes_no_sense_ends_with_one_line(
+    compute: Callable[..., Any], value: str
+) -> None:
     code, out, err = compute("fairshare", {"tree": TREE}, f"--dampening={value}")
     assert (code, out) == (1, "")
     assert err == f"--dampening is '{value}', but must be a number from 1 to 65533\n"
 
 
-def test_usage_beyond_what_can_be_summed_is_refused_and_less_is_computed(compute):
-    def with_usage(amount):
+def test_usage_beyond_what_can_be_summed_is_refused_and_less_is_computed(
+    compute: Callable[..., Any],
+) -> None:
+    def with_usage(amount: float) -> dict[str, list[dict[str, float | str | None]]]:
         users = [{**one, "raw_usage": amount} for one in (TREE[2], TREE[4])]
         return {"tree": [*TREE[:2], TREE[3], *users]}
 
@@ -418,7 +444,7 @@ def test_usage_beyond_what_can_be_summed_is_refused_and_less_is_computed(compute
     assert [row["norm_usage"] for row in found] == [None, 0.5, 0.5, 0.5, 0.5]
 
 
-def test_a_pipe_is_read_whole(capsys, tmp_path):
+def test_a_pipe_is_read_whole(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     for packed in (False, True):
         data = json.dumps({"tree": TREE}).encode()
         reader, writer = os.pipe()
@@ -429,7 +455,9 @@ def test_a_pipe_is_read_whole(capsys, tmp_path):
         os.close(reader)
 
 
-def test_a_file_that_is_not_there_is_named(capsys, tmp_path):
+def test_a_file_that_is_not_there_is_named(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
     assert main(["fairshare", "compute", str(tmp_path / "none.json")]) == 1
     assert "none.json: No such file or directory" in capsys.readouterr().err
     assert main(["priority", "compute", str(tmp_path)]) == 1
@@ -442,17 +470,17 @@ def test_a_file_that_is_not_there_is_named(capsys, tmp_path):
      ("1-12", 129_600), ("1-00:30", 88_200), ("1-00:00:30", 86_430), ("00:30:00", 1800),
      ("UNLIMITED", slurm_text.UNLIMITED_S)],
 )  # fmt: skip
-def test_slurms_times_are_read(text, expected):
+def test_slurms_times_are_read(text: int | str, expected: float) -> None:
     assert slurm_text.seconds(text, "time") == expected
 
 
 @pytest.mark.parametrize("text", ["", "soon", "-5", "1:2:3:4", None, True, 1.5])
-def test_what_is_no_time_is_refused(text):
+def test_what_is_no_time_is_refused(text: bool | float | str | None) -> None:
     with pytest.raises(InvalidInput, match="time is"):
         slurm_text.seconds(text, "time")
 
 
-def test_slurms_amounts_have_their_units():
+def test_slurms_amounts_have_their_units() -> None:
     assert slurm_text.tres("cpu=9,mem=4G,node=2,billing=1K", "tres") == {
         "cpu": 9, "mem": 4096, "node": 2, "billing": 1024,
     }  # fmt: skip

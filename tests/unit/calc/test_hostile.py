@@ -4,6 +4,8 @@ import gzip
 import json
 import math
 from copy import deepcopy
+from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -52,14 +54,16 @@ def trees(draw):
 ALGORITHMS = st.sampled_from(["fair_tree", "classic", "classic_depth_oblivious"])
 
 
-def finite(found):
+def finite(found: list[list[dict[str, Any] | tuple[str, ...]]]) -> None:
     """Check that a program may read it: no NaN, no Infinity, no text that cannot be printed."""
     json.dumps(found, allow_nan=False).encode()
 
 
 @settings(deadline=None)
 @given(trees(), ALGORITHMS, st.sampled_from([1, 65533]))
-def test_any_tree_within_bounds_is_computed_with_finite_numbers(tree, algorithm, dampening):
+def test_any_tree_within_bounds_is_computed_with_finite_numbers(
+    tree: list[Any], algorithm: str, dampening: int
+) -> None:
     config = {"algorithm": algorithm, "FairShareDampeningFactor": dampening}
     method = document.method_of(document.config_of({"config": config}))
     result = fairshare.compute(document.accounts_of({"tree": tree}), method)
@@ -69,7 +73,7 @@ def test_any_tree_within_bounds_is_computed_with_finite_numbers(tree, algorithm,
     assert all(0 <= row["norm_usage"] <= 1 for row in rows if row["norm_usage"] is not None)
 
 
-def whole():
+def whole() -> dict[str, Any]:
     return {
         "config": {"PriorityWeightFairshare": 2**32 - 1, "PriorityMaxAge": "10",
                    "PriorityWeightTRES": "CPU=100,Mem=50", "PriorityDecayHalfLife": "7-0"},
@@ -91,7 +95,7 @@ def whole():
     }  # fmt: skip
 
 
-def places(value, path=()):
+def places(value, path: str = ()):
     """Every place in a document: each key of each object and each entry of each list."""
     found = [path] if path else []
     inner = (
@@ -102,7 +106,7 @@ def places(value, path=()):
     return found
 
 
-def changed(path, value):
+def changed(path: tuple[int | str, ...], value: Any) -> dict[str, Any]:
     data = whole()
     at = data
     for key in path[:-1]:
@@ -111,7 +115,7 @@ def changed(path, value):
     return data
 
 
-def both(data):
+def both(data: dict[str, Any]) -> None:
     """Run both calculators on a document as their commands do; InvalidInput may end them."""
     try:
         read = json.loads(json.dumps(data))
@@ -135,12 +139,14 @@ PLACES = places(whole())
 
 @settings(deadline=None, max_examples=300)
 @given(st.sampled_from(PLACES), st.sampled_from(AWKWARD))
-def test_any_value_in_any_place_gives_finite_numbers_or_one_error(path, value):
+def test_any_value_in_any_place_gives_finite_numbers_or_one_error(
+    path: tuple[int | str, ...], value: Any
+) -> None:
     both(changed(path, value))
 
 
 @pytest.mark.slow
-def test_every_awkward_value_in_every_place_gives_finite_numbers_or_one_error():
+def test_every_awkward_value_in_every_place_gives_finite_numbers_or_one_error() -> None:
     for path in PLACES:
         for value in AWKWARD:
             both(changed(path, value))
@@ -149,7 +155,9 @@ def test_every_awkward_value_in_every_place_gives_finite_numbers_or_one_error():
 @pytest.mark.slow
 @settings(deadline=None, max_examples=10_000)
 @given(st.sampled_from(PLACES), ANYTHING, st.sampled_from(PLACES), ANYTHING)
-def test_any_two_values_in_any_places_give_finite_numbers_or_one_error(first, one, second, other):
+def test_any_two_values_in_any_places_give_finite_numbers_or_one_error(
+    first, one, second, other
+) -> None:
     data = changed(first, deepcopy(one))  # or one value would lie in itself, as no file can say
     at = data
     try:
@@ -163,7 +171,9 @@ def test_any_two_values_in_any_places_give_finite_numbers_or_one_error(first, on
 
 @settings(deadline=None)
 @given(st.binary(max_size=60), st.sampled_from([b"", b"\x1f\x8b", b"\xef\xbb\xbf{", b"[" * 50_000]))
-def test_bytes_that_are_no_document_end_with_one_error(tmp_path_factory, tail, head):
+def test_bytes_that_are_no_document_end_with_one_error(
+    tmp_path_factory: pytest.TempPathFactory, tail: bytes, head: bytes
+) -> None:
     path = tmp_path_factory.getbasetemp() / "bytes.json"
     path.write_bytes(head + tail)
     with pytest.raises(InvalidInput) as error:
@@ -171,14 +181,16 @@ def test_bytes_that_are_no_document_end_with_one_error(tmp_path_factory, tail, h
     assert str(path) in str(error.value) or "tree must be a list" in str(error.value)
 
 
-def test_a_document_that_unpacks_without_end_is_refused(tmp_path, monkeypatch):
+def test_a_document_that_unpacks_without_end_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = tmp_path / "bomb.json.gz"
     path.write_bytes(gzip.compress(b" " * (document.MAX_BYTES + 1), 1))
     with pytest.raises(InvalidInput, match="has more than 268435456 bytes"):
         document.read(str(path))
 
 
-def test_a_sum_beyond_doubles_is_refused_with_its_entry(tmp_path):
+def test_a_sum_beyond_doubles_is_refused_with_its_entry(tmp_path: Path) -> None:
     data = whole()
     data["tree"][2]["raw_usage"] = 1.7e308
     with pytest.raises(InvalidInput, match="id 3: raw_usage is 1.7e\\+308, but must be a number"):
@@ -186,7 +198,7 @@ def test_a_sum_beyond_doubles_is_refused_with_its_entry(tmp_path):
     assert math.isinf(1.7e308 + 1.7e308)  # what two such users would have made of their account
 
 
-def test_a_part_of_the_shares_beyond_doubles_is_told_with_its_entry():
+def test_a_part_of_the_shares_beyond_doubles_is_told_with_its_entry() -> None:
     tree, parent = [{"id": 1, "account": "root", "user": None, "parent": None}], "root"
     for number in range(2, 80, 2):
         for place, shares in ((number, 1), (number + 1, 2**31 - 2)):

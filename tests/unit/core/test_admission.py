@@ -111,7 +111,7 @@ def test_billing_weighs_classes() -> None:
     assert billing(Resources.of(DISK_GB=9), weights, maximum=True) == 0.0
 
 
-def test_a_flavor_that_is_preemptable_in_no_known_way_is_refused():
+def test_a_flavor_that_is_preemptable_in_no_known_way_is_refused() -> None:
     told = "lifecycle:preemptable of the flavor is 'maybe', but must be true or false"
     with pytest.raises(InvalidInput, match=told):
         asked(specs={"lifecycle:preemptable": "maybe"})

@@ -1,6 +1,7 @@
 """Which projects a rule manages: the exceptions, what changes, and when nobody is let go."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -10,8 +11,8 @@ from synergy.core.membership import Effect, Leaving, Manage, Rule, Scope, brake_
 from synergy.ports import ProjectView
 
 
-def view(name="physics", domain="Research", **more):
-    values = {"project_id": f"id-{name}", "name": name, "domain_id": f"d-{domain}",
+def view(name: str = "physics", domain: str = "Research", **more: Any) -> ProjectView:
+    values: dict[str, Any] = {"project_id": f"id-{name}", "name": name, "domain_id": f"d-{domain}",
               "domain_name": domain}  # fmt: skip
     return ProjectView(**(values | more))
 
@@ -21,17 +22,17 @@ RESEARCH = replace(ALL, manage=Manage(Scope.DOMAINS, ("Research",)))
 
 
 @pytest.mark.parametrize("text", ["listed", "all", "domains:Default", "domains:a b,d-2"])
-def test_a_rule_is_read_and_written_alike(text):
+def test_a_rule_is_read_and_written_alike(text: str) -> None:
     assert str(Manage.read(text)) == text
 
 
 @pytest.mark.parametrize("text", ["", "ALL", "domains:", "domains:a,,b", "domain:a", "all,listed"])
-def test_what_is_no_rule_is_refused_with_the_value(text):
+def test_what_is_no_rule_is_refused_with_the_value(text: str) -> None:
     with pytest.raises(ValueError, match="is no rule: give listed, all, or domains:"):
         Manage.read(text)
 
 
-def test_spaces_and_repetitions_in_a_rule_mean_nothing():
+def test_spaces_and_repetitions_in_a_rule_mean_nothing() -> None:
     assert Manage.read("domains: a , b,a") == Manage(Scope.DOMAINS, ("a", "b"))
 
 
@@ -66,13 +67,15 @@ def test_spaces_and_repetitions_in_a_rule_mean_nothing():
                      "all", "", id="no tag is looked for"),
     ],
 )  # fmt: skip
-def test_who_is_managed_by_rule_and_who_is_excepted(rule, project, clause, why):
+def test_who_is_managed_by_rule_and_who_is_excepted(
+    rule: Rule, project: ProjectView, clause: str, why: str
+) -> None:
     found = effect_of(rule, [project], {})
     assert found.coming == ({project.project_id: clause} if clause else {})
     assert found.excepted == ({project.project_id: why} if why else {})
 
 
-def test_whoever_was_added_by_hand_stays_whatever_the_rule_says():
+def test_whoever_was_added_by_hand_stays_whatever_the_rule_says() -> None:
     gone, hand, ruled = view("gone"), view("hand", domain="Other"), view("ruled", domain="Other")
     managed = {gone.project_id: "", hand.project_id: "", ruled.project_id: "all"}
     effect = effect_of(RESEARCH, [hand, ruled], managed)
@@ -80,7 +83,7 @@ def test_whoever_was_added_by_hand_stays_whatever_the_rule_says():
     assert not effect.coming
 
 
-def test_who_stays_for_another_reason_is_told():
+def test_who_stays_for_another_reason_is_told() -> None:
     effect = effect_of(RESEARCH, [view()], {"id-physics": "all"})
     assert effect.clauses == {"id-physics": "domain Research"}
     assert effect.leaving == ()
@@ -88,23 +91,23 @@ def test_who_stays_for_another_reason_is_told():
 
 
 @pytest.mark.parametrize("listed", [True, False])
-def test_whoever_is_disabled_or_missing_leaves_and_cannot_act(listed):
+def test_whoever_is_disabled_or_missing_leaves_and_cannot_act(listed: bool) -> None:
     shown = [view(enabled=False)] if listed else []
     (one,) = effect_of(ALL, shown, {"id-physics": "all"}).leaving
     assert (one.listed, one.able) == (listed, False)
 
 
-def leaving(count, **more):
+def leaving(count: int, **more: Any) -> Effect:
     gone = tuple(Leaving(str(number), "why", **more) for number in range(count))
     return Effect(coming={}, leaving=gone, clauses={}, excepted={})
 
 
-def test_more_than_a_few_at_once_wait_for_a_person():
+def test_more_than_a_few_at_once_wait_for_a_person() -> None:
     assert brake_on(leaving(10), by_rule=100, most=10) == ""
     assert "11 of 100 projects would leave at once" in brake_on(leaving(11), by_rule=100, most=10)
 
 
-def test_nobody_leaves_by_a_rule_that_names_an_unknown_domain():
+def test_nobody_leaves_by_a_rule_that_names_an_unknown_domain() -> None:
     typo = replace(RESEARCH, manage=Manage(Scope.DOMAINS, ("Reserach",)))
     effect = effect_of(typo, [view()], {"id-physics": "domain Research"})
     assert effect.unknown == ("Reserach",)
@@ -131,8 +134,8 @@ clauses = st.sampled_from(["", "all", "domain X"])
 @given(st.lists(views, unique_by=lambda one: one.project_id), rules,
        st.dictionaries(st.builds("id-{}".format, names), clauses))  # fmt: skip
 def test_applying_a_rule_leaves_nothing_to_do_and_no_hand_added_project_out(
-    projects, rule, managed
-):
+    projects: list[ProjectView], rule: Rule, managed: dict[str, str]
+) -> None:
     effect = effect_of(rule, projects, managed)
     after = {key: clause for key, clause in managed.items() if key not in
              {one.project_id for one in effect.leaving}}  # fmt: skip

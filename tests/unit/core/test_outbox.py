@@ -6,14 +6,14 @@ from hypothesis import strategies as st
 from synergy.core.outbox import LONGEST_WRITE_S, Gaps
 
 
-def test_a_number_that_is_missing_is_waited_for_and_then_given_up():
+def test_a_number_that_is_missing_is_waited_for_and_then_given_up() -> None:
     gaps = Gaps()
     assert gaps.ready(0, [1, 2, 4, 5], now_s=0.0) == 2
     assert gaps.ready(2, [4, 5], now_s=LONGEST_WRITE_S - 1) == 0
     assert gaps.ready(2, [4, 5, 6], now_s=LONGEST_WRITE_S) == 3
 
 
-def test_each_number_that_is_missing_has_its_own_time():
+def test_each_number_that_is_missing_has_its_own_time() -> None:
     gaps = Gaps()
     assert gaps.ready(0, [2], now_s=0.0) == 0
     assert gaps.ready(0, [2, 4], now_s=5.0) == 0
@@ -29,7 +29,9 @@ def test_each_number_that_is_missing_has_its_own_time():
     ),
     st.integers(1, 5),
 )  # fmt: skip
-def test_nothing_that_is_committed_is_passed_over(writes, page):
+def test_nothing_that_is_committed_is_passed_over(
+    writes: list[tuple[float, float, bool]], page: int
+) -> None:
     """writes  when each is numbered, how long until it is committed, and whether it ever is."""
     writes = sorted(writes)  # numbers are given in the order of time
     seen_at = {

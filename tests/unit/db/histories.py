@@ -5,7 +5,8 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from synergy.core.lifecycle import Event, transition
-from synergy.core.model import QuotaKind, RequestClass, State
+from synergy.core.model import QuotaKind, Request, RequestClass, State
+from synergy.db.store import SqlStore
 from tests.builders import NOON, kind, request, rid
 
 
@@ -26,7 +27,9 @@ class Claim:
 class Histories:
     """Lets servers live in a store."""
 
-    def __init__(self, store, seed=1, users=("ua", "ub"), projects=("p", "q")):
+    def __init__(
+        self, store: SqlStore, seed: int = 1, users=("ua", "ub"), projects=("p", "q")
+    ) -> None:
         self.store, self.rng, self.number = store, random.Random(seed), 0
         self.claims: list[Claim] = []
         self.owners = [(project, user) for project in projects for user in users]
@@ -37,7 +40,7 @@ class Histories:
             }
             uow.commit()
 
-    def live(self, begin, end, *, open_ratio=0.2):
+    def live(self, begin: datetime, end: datetime, *, open_ratio: int = 0.2) -> Request:
         """Let one server live between two instants: parked, resized and deleted by chance."""
         rng = self.rng
         owner = rng.choice(self.owners)
@@ -71,7 +74,7 @@ class Histories:
         self.claims.append(Claim(*owner, current.request_class, host, since, at))
         return self._move(current, Event.REMOVED, at)
 
-    def _arrive(self, owner, one, at):
+    def _arrive(self, owner: tuple[str, str], one: RequestClass, at: datetime) -> Request:
         self.number += 1
         with self.store.writing() as uow:
             made = request(
@@ -84,7 +87,7 @@ class Histories:
             uow.commit()
         return move.request
 
-    def _move(self, current, event, at):
+    def _move(self, current: Request, event: Event, at: datetime) -> Request:
         with self.store.writing() as uow:
             move = transition(current, event, at)
             uow.requests.save([move])
@@ -92,7 +95,7 @@ class Histories:
             uow.commit()
         return move.as_saved()
 
-    def _resize(self, current, other, at):
+    def _resize(self, current: Request, other: RequestClass, at: datetime) -> Request:
         with self.store.writing() as uow:
             changed = replace(current, request_class=other, class_id=uow.requests.class_id(other))
             move = transition(changed, Event.RESIZED, at)
@@ -100,7 +103,7 @@ class Histories:
             uow.commit()
         return move.as_saved()
 
-    def wait(self, state=State.QUEUED, at=NOON):
+    def wait(self, state=State.QUEUED, at: datetime = NOON) -> Request:
         """Let one request arrive and stay."""
         owner = self.rng.choice(self.owners)
         return self._arrive(owner, kind(association=self.associations[owner]), at)

@@ -7,8 +7,10 @@ import signal
 import sqlite3
 import subprocess
 import sys
-from datetime import timedelta
+from collections.abc import Iterator
+from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,7 +18,9 @@ from synergy.core.errors import Conflict, NotFound
 from synergy.core.lifecycle import TERMINAL
 from synergy.db.archive import pack, unpack
 from synergy.db.key_file import new_key, write_keys
+from synergy.db.store import SqlStore
 from synergy.managers.archive import ArchiveManager
+from synergy.ports import Hold
 from synergy.service.manage import run as run_manage
 from synergy.sim.clock import VirtualClock
 from synergy.sim.engine import temporary_store
@@ -30,7 +34,7 @@ END = NOON + timedelta(days=3)
 
 
 @pytest.fixture
-def store():
+def store() -> Iterator[SqlStore]:
     with temporary_store() as made:
         yield made
 
@@ -39,12 +43,12 @@ class Settings:
     keep_days, quarantine_max, rate_s = 400, 2, 3600.0
 
 
-def manager_of(store, now=LATER, **changes):
+def manager_of(store: SqlStore, now: datetime = LATER, **changes: Any) -> ArchiveManager:
     settings = type("Changed", (Settings,), changes)
     return ArchiveManager(settings, VirtualClock(now), store, settings)
 
 
-def run(manager):
+def run(manager: ArchiveManager) -> None:
     """Run a manager until nothing is left."""
     for _ in range(1000):
         if manager.task() is None:
@@ -52,7 +56,7 @@ def run(manager):
     raise AssertionError("the manager never comes to an end")
 
 
-def everything(store):
+def everything(store: SqlStore) -> tuple[set[str], set[str], int, int]:
     """Return (ids of requests, ids in the archive, entries of the ledger here, there)."""
     with store._engine.connect() as connection:
         here = {row[0] for row in connection.exec_driver_sql("SELECT request_id FROM requests")}
@@ -62,7 +66,7 @@ def everything(store):
     return here, {key for key, _ in rows}, ledger, moved
 
 
-def charged(holds):
+def charged(holds: list[Hold]) -> float:
     """Return the VCPU-seconds of holds."""
     return sum(
         h.demand["VCPU"] * h.count * ((h.released_at or LATER) - h.held_from).total_seconds()
@@ -70,7 +74,7 @@ def charged(holds):
     )
 
 
-def test_reports_charges_and_counts_stay_when_requests_are_archived(store):
+def test_reports_charges_and_counts_stay_when_requests_are_archived(store: SqlStore) -> None:
     histories = Histories(store, 1)
     for _ in range(20):
         histories.live(NOON, END)
@@ -97,7 +101,7 @@ def test_reports_charges_and_counts_stay_when_requests_are_archived(store):
         assert hours == pytest.approx(whole, abs=1e-2)
 
 
-def test_a_record_keeps_all_that_was_known_of_a_request(store):
+def test_a_record_keeps_all_that_was_known_of_a_request(store: SqlStore) -> None:
     histories = Histories(store, 2)
     one = histories.live(NOON, END, open_ratio=0)
     histories.wait()
@@ -118,7 +122,7 @@ def test_a_record_keeps_all_that_was_known_of_a_request(store):
     assert len(pack(record)) < 700
 
 
-def test_what_waits_runs_is_young_or_has_a_body_stays(store):
+def test_what_waits_runs_is_young_or_has_a_body_stays(store: SqlStore) -> None:
     histories = Histories(store, 3)
     running = histories.live(NOON, END, open_ratio=1)
     waiting = histories.wait()
@@ -133,7 +137,7 @@ def test_what_waits_runs_is_young_or_has_a_body_stays(store):
     run(manager_of(store, keep_days=0))
 
 
-def test_numbers_are_never_given_twice(store):
+def test_numbers_are_never_given_twice(store: SqlStore) -> None:
     histories = Histories(store, 4)
     for _ in range(3):
         histories.live(NOON, END, open_ratio=0)
@@ -155,7 +159,9 @@ def test_numbers_are_never_given_twice(store):
     assert fresh.class_id > highest[2]
 
 
-def test_classes_go_with_their_last_request_and_come_back_under_another_number(store):
+def test_classes_go_with_their_last_request_and_come_back_under_another_number(
+    store: SqlStore,
+) -> None:
     histories = Histories(store, 5)
     done = histories.live(NOON, END, open_ratio=0)
     used = histories.wait()
@@ -180,7 +186,9 @@ def test_classes_go_with_their_last_request_and_come_back_under_another_number(s
         assert uow.requests.get(used.request_id).request_class == used.request_class
 
 
-def test_an_intake_that_meets_the_collection_of_its_class_works_the_next_time(store):
+def test_an_intake_that_meets_the_collection_of_its_class_works_the_next_time(
+    store: SqlStore,
+) -> None:
     histories = Histories(store, 6)
     owner, one = histories.owners[0], kind(31, association=histories.associations[("p", "ua")])
     with store.writing() as uow:
@@ -194,7 +202,9 @@ def test_an_intake_that_meets_the_collection_of_its_class_works_the_next_time(st
     assert histories._arrive(owner, one, NOON).class_id > stale
 
 
-def test_what_is_kept_aside_is_bounded_and_nothing_of_it_is_lost_silently(store, caplog):
+def test_what_is_kept_aside_is_bounded_and_nothing_of_it_is_lost_silently(
+    store: SqlStore, caplog: pytest.LogCaptureFixture
+) -> None:
     with store.writing() as uow:
         for number in range(5):
             uow.requests.quarantine(
@@ -216,7 +226,7 @@ def test_what_is_kept_aside_is_bounded_and_nothing_of_it_is_lost_silently(store,
     assert sum("no longer kept aside" in one.message for one in caplog.records) == 3
 
 
-def test_what_is_purged_stays_in_reports_by_the_day(store):
+def test_what_is_purged_stays_in_reports_by_the_day(store: SqlStore) -> None:
     histories = Histories(store, 7)
     for _ in range(10):
         histories.live(NOON, END, open_ratio=0)
@@ -247,7 +257,7 @@ BIN = Path(sys.executable).parent
 
 
 @pytest.fixture(scope="module")
-def filled(tmp_path_factory):
+def filled(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A database file with 30 finished requests, and the key of its messages."""
     place = tmp_path_factory.mktemp("filled")
     with temporary_store() as store:
@@ -261,7 +271,7 @@ def filled(tmp_path_factory):
 
 
 @pytest.fixture
-def on_disk(filled, tmp_path):
+def on_disk(filled: Path, tmp_path: Path) -> tuple[Path, list[str]]:
     """A copy of it, and the words of synergy-manage for it."""
     for name in ("synergy.sqlite", "keys"):
         shutil.copy(filled / name, tmp_path / name)
@@ -270,7 +280,7 @@ def on_disk(filled, tmp_path):
     return path, [str(BIN / "synergy-manage"), "--config-file", str(conf)]
 
 
-def on(path):
+def on(path: Path) -> tuple[set[str], set[str], int, int]:
     """Return what `everything` says of a file."""
     connection = sqlite3.connect(path)
     here = {row[0] for row in connection.execute("SELECT request_id FROM requests")}
@@ -285,7 +295,9 @@ def on(path):
     return here, {key for key, _ in rows}, ledger + moved, spans
 
 
-def test_a_kill_at_any_step_loses_nothing_and_doubles_nothing(on_disk):
+def test_a_kill_at_any_step_loses_nothing_and_doubles_nothing(
+    on_disk: tuple[Path, list[str]],
+) -> None:
     path, manage = on_disk
     here, _, entries, spans = on(path)
     script = (  # one record in each transaction, so that a kill meets one of many
@@ -308,7 +320,9 @@ def test_a_kill_at_any_step_loses_nothing_and_doubles_nothing(on_disk):
     assert len(left) == 1
 
 
-def test_a_full_disk_is_one_clear_error_and_changes_nothing(on_disk):
+def test_a_full_disk_is_one_clear_error_and_changes_nothing(
+    on_disk: tuple[Path, list[str]],
+) -> None:
     path, manage = on_disk
     before = on(path)
     limited = (
@@ -340,7 +354,13 @@ def test_a_full_disk_is_one_clear_error_and_changes_nothing(on_disk):
         (["archive", "--max-rows", "-3"], 2, "invalid number of rows from 1 on"),
     ],
 )
-def test_an_operator_is_told_what_became_of_the_command(on_disk, capsys, words, code, told):
+def test_an_operator_is_told_what_became_of_the_command(
+    on_disk: tuple[Path, list[str]],
+    capsys: pytest.CaptureFixture[str],
+    words: list[str],
+    code: int,
+    told: str,
+) -> None:
     _, manage = on_disk
     try:
         found = run_manage([*manage[1:], "db", *words])

@@ -1,7 +1,9 @@
 """What a database can keep: every character, ids apart by case, values as long as they are."""
 
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
@@ -23,7 +25,7 @@ EVERYWHERE = ["sqlite", pytest.param("mariadb", marks=pytest.mark.openstack)]
 
 
 @contextmanager
-def in_latin1(lab, *, begin_at=None):
+def in_latin1(lab, *, begin_at=None) -> Iterator[Any]:
     """A store in a database that was made with the character set of a careless server."""
     name = f"latin_{uuid4().hex}"
     url = lab.add_database(name)
@@ -49,7 +51,7 @@ def in_latin1(lab, *, begin_at=None):
 
 
 @pytest.fixture(params=EVERYWHERE)
-def store(request):
+def store(request: pytest.FixtureRequest) -> Iterator[SqlStore]:
     opened = (
         temporary_store()
         if request.param == "sqlite"
@@ -62,7 +64,7 @@ def store(request):
         yield made
 
 
-def test_every_character_comes_back(store):
+def test_every_character_comes_back(store: SqlStore) -> None:
     one = put(store, server_name=NAME)
     with store.reading() as uow:
         assert uow.requests.get(one.request_id).server_name == NAME
@@ -70,7 +72,7 @@ def test_every_character_comes_back(store):
         assert uow.projects.associations()[0].user_name == NAME
 
 
-def test_ids_that_differ_in_case_only_are_different(store):
+def test_ids_that_differ_in_case_only_are_different(store: SqlStore) -> None:
     with store.writing() as uow:
         lower = uow.projects.association("p", "u3", "a").association_id
         upper = uow.projects.association("p", "U3", "b").association_id
@@ -81,7 +83,7 @@ def test_ids_that_differ_in_case_only_are_different(store):
         assert {a.user_id for a in uow.projects.associations()} == {"u", "u3", "U3", "ü3"}
 
 
-def test_a_vector_of_many_classes_is_kept(store):
+def test_a_vector_of_many_classes_is_kept(store: SqlStore) -> None:
     demand = Resources.of(
         {f"CUSTOM_PCI_VENDOR_{n:02d}_ACCELERATOR_MODEL_NAME": 1 for n in range(100)}
     )
@@ -91,7 +93,9 @@ def test_a_vector_of_many_classes_is_kept(store):
         assert uow.requests.get(one.request_id).demand == demand
 
 
-def test_a_display_name_is_cut_and_an_id_is_refused_on_every_database_alike(store):
+def test_a_display_name_is_cut_and_an_id_is_refused_on_every_database_alike(
+    store: SqlStore,
+) -> None:
     one = put(store, server_name="n" * 300 + "\0")
     with store.reading() as uow:
         assert uow.requests.get(one.request_id).server_name == "n" * 255
@@ -103,7 +107,7 @@ def test_a_display_name_is_cut_and_an_id_is_refused_on_every_database_alike(stor
 
 
 @pytest.mark.parametrize("odd", ["d" * 70, "a\0b", "\ud800", "req-" + str(UUID(int=1))])
-def test_what_no_row_can_hold_is_looked_for_and_not_found(store, odd):
+def test_what_no_row_can_hold_is_looked_for_and_not_found(store: SqlStore, odd: str) -> None:
     put(store, 1)
     with store.reading() as uow:
         assert uow.requests.known([odd]) == set()
@@ -114,7 +118,7 @@ def test_what_no_row_can_hold_is_looked_for_and_not_found(store, odd):
             uow.requests.get(odd)
 
 
-def test_a_reason_of_any_kind_is_kept_as_far_as_it_fits(store):
+def test_a_reason_of_any_kind_is_kept_as_far_as_it_fits(store: SqlStore) -> None:
     with store.writing() as uow:
         assert uow.requests.quarantine("m" * 500, b"x", "\ud800\0" + "w" * 100_000, NOON)
         assert not uow.requests.quarantine("m" * 500, b"x", "again", NOON)
@@ -132,13 +136,15 @@ def test_a_reason_of_any_kind_is_kept_as_far_as_it_fits(store):
         ("UPDATE associations SET user_id = NULL", "user_id"),
     ],
 )
-def test_what_a_column_refuses_names_the_column_and_is_no_outage(store, statement, column):
+def test_what_a_column_refuses_names_the_column_and_is_no_outage(
+    store: SqlStore, statement: str, column: str
+) -> None:
     with pytest.raises(InvalidInput, match=column), store.writing() as uow:
         uow._connection.execute(text(statement))
 
 
 @pytest.mark.openstack
-def test_a_value_too_long_for_mariadb_is_the_fault_of_the_value(request):
+def test_a_value_too_long_for_mariadb_is_the_fault_of_the_value(request) -> None:
     with in_latin1(request.getfixturevalue("lab")) as store:
         for value in ("'" + "p" * 65 + "'", "NULL"):
             with pytest.raises(InvalidInput, match="project_id"), store.writing() as uow:
@@ -146,7 +152,7 @@ def test_a_value_too_long_for_mariadb_is_the_fault_of_the_value(request):
 
 
 @pytest.mark.openstack
-def test_an_upgrade_converts_the_tables_that_an_earlier_version_made(request):
+def test_an_upgrade_converts_the_tables_that_an_earlier_version_made(request) -> None:
     with in_latin1(request.getfixturevalue("lab"), begin_at="0003") as store:
         with store.reading() as uow:
             found = uow._connection.execute(text(

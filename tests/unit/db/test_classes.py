@@ -1,6 +1,7 @@
 """The cache of classes holds what is committed, in whatever order numbers were given and kept."""
 
 from contextlib import suppress
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -18,7 +19,7 @@ class RolledBack(Exception):
     pass
 
 
-def write(store, number, vcpus, *, commits):
+def write(store: SqlStore, number: int, vcpus: int, *, commits: bool) -> None:
     with suppress(RolledBack):
         if commits:
             put(store, number, request_class=kind(vcpus))
@@ -32,7 +33,9 @@ def write(store, number, vcpus, *, commits):
 
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(st.tuples(st.integers(1, 4), st.booleans(), st.integers(0, 1)), max_size=12))
-def test_no_class_is_mixed_up_however_transactions_of_two_writers_end(history):
+def test_no_class_is_mixed_up_however_transactions_of_two_writers_end(
+    history: list[tuple[int, bool, int]],
+) -> None:
     with temporary_store() as first:
         with first.writing() as uow:
             uow.projects.association("p", "u", "alice")
@@ -51,7 +54,7 @@ def test_no_class_is_mixed_up_however_transactions_of_two_writers_end(history):
                 assert {one.demand["VCPU"] for one in lines} == set(wanted.values())
 
 
-def test_a_class_with_a_smaller_number_may_be_committed_later():
+def test_a_class_with_a_smaller_number_may_be_committed_later() -> None:
     with temporary_store() as store:
         with store.writing() as uow:
             uow.projects.association("p", "u", "alice")
@@ -59,7 +62,7 @@ def test_a_class_with_a_smaller_number_may_be_committed_later():
         late = SqlStore(store._engine, store._vault)
         for class_id in (50, 7):  # the other writer took 7 first, and committed last
             with late.writing() as uow:
-                values = {
+                values: dict[str, Any] = {
                     name: getattr(kind(class_id), name)
                     for name in ("association_id", "demand", "quota", "on_private_full", "qos", "nice")
                 }  # fmt: skip
@@ -75,7 +78,7 @@ def test_a_class_with_a_smaller_number_may_be_committed_later():
 
 
 @pytest.mark.parametrize("classes", [2, 40])
-def test_a_list_asks_once_for_the_classes_of_its_rows_that_it_does_not_know(classes):
+def test_a_list_asks_once_for_the_classes_of_its_rows_that_it_does_not_know(classes: int) -> None:
     with temporary_store() as store:
         with store.writing() as uow:
             uow.projects.association("p", "u", "alice")
@@ -90,7 +93,7 @@ def test_a_list_asks_once_for_the_classes_of_its_rows_that_it_does_not_know(clas
     assert sum("FROM request_classes" in statement for statement in asked) == 1
 
 
-def test_every_field_of_a_class_is_stored_and_tells_it_from_others():
+def test_every_field_of_a_class_is_stored_and_tells_it_from_others() -> None:
     with temporary_store() as store:
         with store.writing() as uow:
             for user in ("alice", "bob"):

@@ -7,6 +7,7 @@ import stat
 import subprocess
 import sys
 from contextlib import suppress
+from pathlib import Path
 
 import pytest
 from cryptography.fernet import Fernet
@@ -24,7 +25,7 @@ from tests.unit.db.test_store import ANNOUNCED, conf_for, put
 
 
 @pytest.fixture
-def folder(tmp_path):
+def folder(tmp_path: Path) -> Path:
     """A database with bodies and a set-aside message, its key file, and a configuration."""
     path = tmp_path / "synergy.conf"
     path.write_text(
@@ -47,11 +48,11 @@ def folder(tmp_path):
     return tmp_path
 
 
-def manage_keys(folder, *action):
+def manage_keys(folder: Path, *action: str) -> int:
     return manage.run(["--config-file", str(folder / "synergy.conf"), "keys", *action])
 
 
-def sealed_in(folder, keys=None):
+def sealed_in(folder: Path, keys=None) -> Sealed:
     engine = database.open_engine(conf_for(folder / "db"))
     found = count_sealed(engine, Vault(keys or read_keys(folder / "keys")))
     engine.dispose()
@@ -65,7 +66,9 @@ def sealed_in(folder, keys=None):
     ("text", "told"),
     [(None, "does not exist"), ("\n", "is empty"), (f"{'x' * 44}\n", "line 1: not")],
 )
-def test_a_key_file_that_cannot_be_used_is_told_with_how_to_mend_it(tmp_path, text, told):
+def test_a_key_file_that_cannot_be_used_is_told_with_how_to_mend_it(
+    tmp_path: Path, text: str | None, told: str
+) -> None:
     path = tmp_path / "keys"
     if text is not None:
         path.write_text(text)
@@ -76,14 +79,16 @@ def test_a_key_file_that_cannot_be_used_is_told_with_how_to_mend_it(tmp_path, te
 
 
 @pytest.mark.parametrize("mode", [0o644, 0o640, 0o604, 0o660, 0o666, 0o601])
-def test_a_key_file_that_others_may_open_is_refused_with_how_to_mend_it(tmp_path, mode):
+def test_a_key_file_that_others_may_open_is_refused_with_how_to_mend_it(
+    tmp_path: Path, mode: int
+) -> None:
     create_keys(tmp_path / "keys")
     (tmp_path / "keys").chmod(mode)
     with pytest.raises(ConfigurationInvalid, match=f"mode {mode:04o}.*run chmod 600"):
         read_keys(tmp_path / "keys")
 
 
-def test_what_is_no_plain_file_is_refused(tmp_path):
+def test_what_is_no_plain_file_is_refused(tmp_path: Path) -> None:
     create_keys(tmp_path / "keys")
     (tmp_path / "link").symlink_to(tmp_path / "keys")
     os.mkfifo(tmp_path / "pipe", 0o600)
@@ -96,7 +101,7 @@ def test_what_is_no_plain_file_is_refused(tmp_path):
             read_keys(tmp_path / name)
 
 
-def test_a_folder_that_everybody_may_write_to_is_refused(tmp_path):
+def test_a_folder_that_everybody_may_write_to_is_refused(tmp_path: Path) -> None:
     folder = tmp_path / "open"
     folder.mkdir()
     create_keys(folder / "keys")
@@ -108,7 +113,7 @@ def test_a_folder_that_everybody_may_write_to_is_refused(tmp_path):
     assert len(read_keys(folder / "keys")) == 1
 
 
-def test_a_key_file_is_made_for_its_owner_only_and_follows_no_link(tmp_path):
+def test_a_key_file_is_made_for_its_owner_only_and_follows_no_link(tmp_path: Path) -> None:
     mask = os.umask(0)
     try:
         create_keys(tmp_path / "new" / "keys")
@@ -132,7 +137,7 @@ def test_a_key_file_is_made_for_its_owner_only_and_follows_no_link(tmp_path):
 # --- the vault ------------------------------------------------------------------------------------
 
 
-def test_what_an_old_key_sealed_opens_while_that_key_is_kept():
+def test_what_an_old_key_sealed_opens_while_that_key_is_kept() -> None:
     old, new = new_key(), new_key()
     sealed = Vault([old]).seal(b"body")
     both = Vault([new, old])
@@ -143,7 +148,7 @@ def test_what_an_old_key_sealed_opens_while_that_key_is_kept():
         Vault([new]).open(sealed)
 
 
-def test_a_vault_takes_over_the_keys_of_its_file_and_forgets_none(tmp_path):
+def test_a_vault_takes_over_the_keys_of_its_file_and_forgets_none(tmp_path: Path) -> None:
     path, first = tmp_path / "keys", new_key()
     write_keys(path, [first])
     vault = Vault.of_file(path)
@@ -167,12 +172,14 @@ def test_a_vault_takes_over_the_keys_of_its_file_and_forgets_none(tmp_path):
 # --- commands -------------------------------------------------------------------------------------
 
 
-def test_every_table_that_keeps_something_sealed_is_sealed_anew():
+def test_every_table_that_keeps_something_sealed_is_sealed_anew() -> None:
     found = {name for name, table in Base.metadata.tables.items() if "sealed" in table.c}
     assert {table.name for table in SEALED_TABLES} == found >= {"request_bodies", "quarantine"}
 
 
-def test_a_rotate_seals_everything_anew_and_keeps_the_old_key_until_it_is_pruned(folder, capsys):
+def test_a_rotate_seals_everything_anew_and_keeps_the_old_key_until_it_is_pruned(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     (old,) = read_keys(folder / "keys")
     assert manage_keys(folder, "rotate") == 0
     assert "sealed 4 message(s) with the newest key" in capsys.readouterr().out
@@ -184,7 +191,9 @@ def test_a_rotate_seals_everything_anew_and_keeps_the_old_key_until_it_is_pruned
     assert sealed_in(folder) == Sealed(newest=4)
 
 
-def test_no_key_is_pruned_that_something_needs(folder, capsys):
+def test_no_key_is_pruned_that_something_needs(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     keys = [new_key(), *read_keys(folder / "keys")]  # as a rotate leaves it that was killed here
     write_keys(folder / "keys", keys)
     assert manage_keys(folder, "prune") == 1
@@ -197,7 +206,9 @@ def test_no_key_is_pruned_that_something_needs(folder, capsys):
     assert sealed_in(folder) == Sealed(newest=4)
 
 
-def test_a_message_that_no_key_opens_stops_no_other(folder, capsys):
+def test_a_message_that_no_key_opens_stops_no_other(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     engine = database.open_engine(conf_for(folder / "db"))
     with engine.begin() as connection:
         connection.exec_driver_sql("UPDATE quarantine SET sealed = 'rubbish'")
@@ -208,14 +219,18 @@ def test_a_message_that_no_key_opens_stops_no_other(folder, capsys):
     assert manage_keys(folder, "prune") == 0
 
 
-def test_two_who_change_the_keys_do_not_meet(folder, capsys):
+def test_two_who_change_the_keys_do_not_meet(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     with locked_keys(folder / "keys"):
         for action in ("rotate", "reseal", "prune"):
             assert manage_keys(folder, action) == 1
             assert "another synergy-manage changes" in capsys.readouterr().err
 
 
-def test_no_new_key_is_made_for_messages_that_it_does_not_open(folder, capsys):
+def test_no_new_key_is_made_for_messages_that_it_does_not_open(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     (folder / "keys").rename(folder / "lost")
     assert manage_keys(folder, "create") == 1
     assert "keeps 4 sealed message(s), which a new key cannot open" in capsys.readouterr().err
@@ -225,7 +240,7 @@ def test_no_new_key_is_made_for_messages_that_it_does_not_open(folder, capsys):
     assert "opens none of the messages that the database keeps" in capsys.readouterr().err
 
 
-def test_what_changes_while_it_is_sealed_anew_is_left_to_whoever_changed_it(folder):
+def test_what_changes_while_it_is_sealed_anew_is_left_to_whoever_changed_it(folder: Path) -> None:
     engine = database.open_engine(conf_for(folder / "db"))
     keys = [new_key(), *read_keys(folder / "keys")]
     vault = Vault(keys)
@@ -236,7 +251,7 @@ def test_what_changes_while_it_is_sealed_anew_is_left_to_whoever_changed_it(fold
     engine.dispose()
 
 
-def test_killed_at_any_moment_a_rotate_leaves_every_message_readable(folder):
+def test_killed_at_any_moment_a_rotate_leaves_every_message_readable(folder: Path) -> None:
     engine = database.open_engine(conf_for(folder / "db"))
     store = SqlStore(engine, Vault.of_file(folder / "keys"))
     for start in range(1, 601, 300):
@@ -252,6 +267,7 @@ def test_killed_at_any_moment_a_rotate_leaves_every_message_readable(folder):
              "keys", "rotate"],
             stdout=subprocess.PIPE,
         )  # fmt: skip
+        assert process.stdout is not None
         process.stdout.readline()
         with suppress(subprocess.TimeoutExpired):
             process.wait(rng.uniform(0.2, 1.0))  # the moment of the kill is what is tried

@@ -1,18 +1,24 @@
 """Every page of requests and of the ledger is right, and read by an index."""
 
 import random
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import timedelta
 from itertools import combinations
+from sqlite3 import Cursor
+from typing import Any
 
 import pytest
+from sqlalchemy import Connection
 from sqlalchemy import event as listening
+from sqlalchemy.dialects.sqlite.base import SQLiteExecutionContext
 
 from synergy.core.declared.filters import REQUEST_FILTERS
 from synergy.core.lifecycle import Event
-from synergy.core.model import QuotaKind, State
+from synergy.core.model import QuotaKind, Request, State
 from synergy.db.search import SORTED_BY, Filters, Page, RequestPages
+from synergy.db.store import SqlReading, SqlStore
 from synergy.managers.fairshare import rollups
 from synergy.sim.engine import temporary_store
 from tests.builders import NOON
@@ -33,7 +39,7 @@ FIELD_OF = {"received": None, "name": "server_name"}
 
 
 @pytest.fixture(scope="module")
-def filled():
+def filled() -> Iterator[tuple[SqlStore, list[Request]]]:
     with temporary_store() as store:
         histories = Histories(store, 1)
         for _ in range(40):
@@ -43,7 +49,12 @@ def filled():
             yield store, uow.requests.search()
 
 
-def wanted(everything, filters, sort_key, descending):
+def wanted(
+    everything: list[Request],
+    filters: dict[str, str | QuotaKind | tuple[State, State]],
+    sort_key: str,
+    descending: bool,
+) -> list[str]:
     """Return the ids that a search is to find, by going through all of them."""
     found = [
         (number, one) for number, one in enumerate(everything)
@@ -61,11 +72,18 @@ def wanted(everything, filters, sort_key, descending):
 
 
 @contextmanager
-def statements_of(store):
+def statements_of(store: SqlStore) -> Iterator[list[Any]]:
     """Collect what is asked of the database, with its parameters."""
     seen = []
 
-    def note(connection, cursor, statement, parameters, context, executemany):
+    def note(
+        connection: Connection,
+        cursor: Cursor,
+        statement: str,
+        parameters: tuple[int | str, ...],
+        context: SQLiteExecutionContext,
+        executemany: bool,
+    ) -> None:
         seen.append((statement, parameters))
 
     listening.listen(store._engine, "before_cursor_execute", note)
@@ -73,13 +91,13 @@ def statements_of(store):
     listening.remove(store._engine, "before_cursor_execute", note)
 
 
-def plan_of(store, statement, parameters):
+def plan_of(store: SqlStore, statement: str, parameters: tuple[int | str, ...]) -> list[str]:
     with store._engine.connect() as connection:
         rows = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters).all()
     return [row[3] for row in rows]
 
 
-def pages(store, page, columns=None):
+def pages(store: SqlStore, page: Page, columns=None) -> list[str]:
     """Walk all pages, and return the ids."""
     from synergy.db.models import RequestRow
 
@@ -93,7 +111,9 @@ def pages(store, page, columns=None):
 
 
 @pytest.mark.parametrize("most_sorted", [0, 5, 10_000])
-def test_every_filter_and_sort_key_finds_what_a_look_at_everything_finds(filled, most_sorted):
+def test_every_filter_and_sort_key_finds_what_a_look_at_everything_finds(
+    filled: tuple[SqlStore, list[Request]], most_sorted: int
+) -> None:
     store, everything = filled
     rng = random.Random(most_sorted)
     chosen = [pair for size in (0, 1, 2) for pair in combinations(FILTERS, size)]
@@ -111,7 +131,9 @@ def test_every_filter_and_sort_key_finds_what_a_look_at_everything_finds(filled,
 @pytest.mark.parametrize("sort_key", SORTED_BY)
 @pytest.mark.parametrize("names", [(), *((n,) for n in FILTERS), ("project_id", "states"),
                                    ("project_id", "flavor")])  # fmt: skip
-def test_no_page_sorts_or_reads_more_than_it_is_bounded_to(filled, names, sort_key):
+def test_no_page_sorts_or_reads_more_than_it_is_bounded_to(
+    filled: tuple[SqlStore, list[Request]], names: tuple[str, ...], sort_key: str
+) -> None:
     """With `most_sorted` 0 every filter finds too many rows to sort: no sort is left but that of
     the first rows of each state, and each table is entered by an index or in its own order."""
     store, _ = filled
@@ -132,7 +154,9 @@ def test_no_page_sorts_or_reads_more_than_it_is_bounded_to(filled, names, sort_k
             assert all("USING" in line or in_order for line in scans), (statement, told)
 
 
-def test_the_ledger_is_read_by_an_index_and_never_joined(filled):
+def test_the_ledger_is_read_by_an_index_and_never_joined(
+    filled: tuple[SqlStore, list[Request]],
+) -> None:
     store, _ = filled
     rollups.advance(store, TARIFF, NOON + timedelta(days=3))
     rollups.advance(store, TARIFF, NOON + timedelta(days=3))
@@ -140,7 +164,7 @@ def test_the_ledger_is_read_by_an_index_and_never_joined(filled):
         everything = uow.requests.events(limit=10_000)
     assert len(everything) > 200
     some = everything[120]
-    given = {
+    given: dict[str, Any] = {
         "project_id": "p", "request_id": some.step.request_id, "event": Event.REMOVED,
         "since": NOON + timedelta(days=1, minutes=30),
     }  # fmt: skip
@@ -169,7 +193,7 @@ def test_the_ledger_is_read_by_an_index_and_never_joined(filled):
                     assert not any(line.startswith("SCAN ledger") for line in told), told
 
 
-def test_an_instant_leads_to_the_ledger_near_it(filled):
+def test_an_instant_leads_to_the_ledger_near_it(filled: tuple[SqlStore, list[Request]]) -> None:
     """Instants are not in the order of the numbers, yet an old ledger is not read through."""
     store, _ = filled
     rollups.advance(store, TARIFF, NOON + timedelta(days=3))
@@ -183,11 +207,11 @@ def test_an_instant_leads_to_the_ledger_near_it(filled):
     assert after > 0
 
 
-def steps_of(uow, question):
+def steps_of(uow: SqlReading, question: Callable[..., Any]) -> int:
     """Return how many steps SQLite's machine makes to answer a question."""
     steps = 0
 
-    def count():
+    def count() -> None:
         nonlocal steps
         steps += 1
 
@@ -201,7 +225,7 @@ def steps_of(uow, question):
 
 
 @pytest.mark.parametrize("days", [0, 400])
-def test_usage_at_either_end_costs_the_same_however_many_spans_lie_between(days):
+def test_usage_at_either_end_costs_the_same_however_many_spans_lie_between(days: int) -> None:
     taken = []
     for lives in (5, 300):
         with temporary_store() as store:
@@ -210,7 +234,7 @@ def test_usage_at_either_end_costs_the_same_however_many_spans_lie_between(days)
                 histories.live(NOON, NOON + timedelta(days=3), open_ratio=0)
             begin = NOON - timedelta(days=1) + timedelta(days=days)
 
-            def ask(uow, begin=begin):
+            def ask(uow: SqlReading, begin=begin) -> None:
                 assert uow.rollups.consumption(begin, begin + timedelta(hours=1)) == []
 
             with store.reading() as uow:

@@ -4,9 +4,11 @@ import signal
 import subprocess
 import sys
 import zlib
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import numpy as np
@@ -26,6 +28,7 @@ from synergy.core.model import (
     Handover,
     Project,
     QuotaKind,
+    Request,
     Resources,
     State,
 )
@@ -50,7 +53,7 @@ sys.exit(run(sys.argv[1:]))
 
 
 @pytest.fixture(params=["sqlite", pytest.param("mariadb", marks=pytest.mark.openstack)])
-def store(request):
+def store(request: pytest.FixtureRequest) -> Iterator[SqlStore]:
     opened = temporary_store() if request.param == "sqlite" else in_mariadb(request)
     with opened as made:
         with made.writing() as uow:
@@ -60,7 +63,7 @@ def store(request):
 
 
 @contextmanager
-def in_mariadb(request):
+def in_mariadb(request: pytest.FixtureRequest) -> Iterator[SqlStore]:
     """A store in a database of the lab's MariaDB, which is dropped afterwards."""
     lab, name = request.getfixturevalue("lab"), f"store_{uuid4().hex}"
     engine = database.open_engine(conf_for("", connection=lab.add_database(name)))
@@ -70,7 +73,12 @@ def in_mariadb(request):
     lab.remove_database(name)
 
 
-def put(store, number=1, body=b"body", **changes):
+def put(
+    store: SqlStore,
+    number: int = 1,
+    body: bytes = b"body",
+    **changes: Any,
+) -> Request:
     with store.writing() as uow:
         one = changes.pop("request_class", kind())
         made = request(number, request_class=one, class_id=uow.requests.class_id(one), **changes)
@@ -80,7 +88,7 @@ def put(store, number=1, body=b"body", **changes):
     return move.request
 
 
-def test_a_request_comes_back_as_it_went_in(store):
+def test_a_request_comes_back_as_it_went_in(store: SqlStore) -> None:
     one = put(store, batch_id="b", request_class=kind(3, quota=QuotaKind.PRIVATE, nice=5))
     with store.reading() as uow:
         assert uow.requests.get(one.request_id) == one
@@ -88,7 +96,7 @@ def test_a_request_comes_back_as_it_went_in(store):
         assert [step.event for step in uow.requests.steps(one.request_id)] == [Event.ADMITTED]
 
 
-def test_leaving_without_commit_leaves_nothing_behind(store):
+def test_leaving_without_commit_leaves_nothing_behind(store: SqlStore) -> None:
     with store.writing() as uow:
         class_id = uow.requests.class_id(kind(7))
         made = request(9, request_class=kind(7), class_id=class_id)
@@ -100,7 +108,7 @@ def test_leaving_without_commit_leaves_nothing_behind(store):
     assert put(store, 9, request_class=kind(7)).request_class == kind(7)
 
 
-def test_the_second_of_two_writers_is_told_and_writes_nothing(store):
+def test_the_second_of_two_writers_is_told_and_writes_nothing(store: SqlStore) -> None:
     one = put(store)
     held = transition(one, Event.PAUSED, NOON)
     other = transition(one, Event.SELECTED, NOON)
@@ -114,7 +122,7 @@ def test_the_second_of_two_writers_is_told_and_writes_nothing(store):
         assert len(uow.requests.steps(one.request_id)) == 2
 
 
-def test_one_conflict_in_a_batch_undoes_the_batch(store):
+def test_one_conflict_in_a_batch_undoes_the_batch(store: SqlStore) -> None:
     first, second = put(store, 1), put(store, 2)
     with store.writing() as uow:
         uow.requests.save([transition(second, Event.PAUSED, NOON)])
@@ -125,7 +133,7 @@ def test_one_conflict_in_a_batch_undoes_the_batch(store):
         assert uow.requests.get(first.request_id).state is State.QUEUED
 
 
-def test_classes_are_one_row_each_and_lines_are_oldest_first(store):
+def test_classes_are_one_row_each_and_lines_are_oldest_first(store: SqlStore) -> None:
     late = put(store, 1, queued_at=NOON.replace(hour=14))
     early = put(store, 3)
     tie = put(store, 2)
@@ -138,7 +146,7 @@ def test_classes_are_one_row_each_and_lines_are_oldest_first(store):
     assert lines[late.class_id].queued_at_s[0] == NOON.timestamp()
 
 
-def test_pages_follow_each_other_in_the_order_of_reception(store):
+def test_pages_follow_each_other_in_the_order_of_reception(store: SqlStore) -> None:
     ids = [put(store, number).request_id for number in (5, 3, 9, 1)]
     with store.reading() as uow:
         first = uow.requests.search(limit=2)
@@ -149,7 +157,9 @@ def test_pages_follow_each_other_in_the_order_of_reception(store):
 
 
 @pytest.mark.parametrize("store", ["sqlite"], indirect=True)
-def test_a_body_is_unreadable_on_disk_and_forgotten_when_done(store, tmp_path):
+def test_a_body_is_unreadable_on_disk_and_forgotten_when_done(
+    store: SqlStore, tmp_path: Path
+) -> None:
     secret = b"token-and-password" * 9
     one = put(store, body=secret)
     path = store._engine.url.database
@@ -162,7 +172,7 @@ def test_a_body_is_unreadable_on_disk_and_forgotten_when_done(store, tmp_path):
         assert uow.requests.bodies([one.request_id]) == {}
 
 
-def test_projects_domains_users_and_trusts_come_back_as_they_went_in(store):
+def test_projects_domains_users_and_trusts_come_back_as_they_went_in(store: SqlStore) -> None:
     domain = Domain(domain_id="d", name="D", borrow_limit=Resources.of(VCPU=4))
     project = Project(
         project_id="p", name="P", domain_id="d", private=Resources.of(VCPU=2, VGPU=1),
@@ -185,22 +195,23 @@ def test_projects_domains_users_and_trusts_come_back_as_they_went_in(store):
             uow.projects.save(replace(project, name="R"))
 
 
-def test_the_migrations_make_exactly_the_models_tables():
+def test_the_migrations_make_exactly_the_models_tables() -> None:
     with temporary_store() as store, store._engine.connect() as connection:
         context = MigrationContext.configure(connection, opts={"compare_type": False})
         assert compare_metadata(context, Base.metadata) == []
 
 
-def conf_for(path, **changes):
+def conf_for(path: Path | str, **changes: Any) -> cfg.ConfigOpts.GroupAttr:
     conf = cfg.ConfigOpts()
     conf.register_opts(database.DATABASE_OPTIONS, group="database")
     conf(args=[], project="synergy", default_config_files=[], default_config_dirs=[])
     for name, value in ({"connection": f"sqlite:///{path}"} | changes).items():
         conf.set_override(name, value, group="database")
-    return conf.database
+    group: cfg.ConfigOpts.GroupAttr = conf.database
+    return group
 
 
-def test_a_database_without_tables_and_one_from_the_future_are_told_apart(tmp_path):
+def test_a_database_without_tables_and_one_from_the_future_are_told_apart(tmp_path: Path) -> None:
     engine = database.open_engine(conf_for(tmp_path / "db"), create=True)
     with pytest.raises(
         ConfigurationInvalid, match="revision 'none'.*run synergy-manage db upgrade"
@@ -215,7 +226,7 @@ def test_a_database_without_tables_and_one_from_the_future_are_told_apart(tmp_pa
     engine.dispose()
 
 
-def test_an_upgrade_keeps_usage_and_everything_else(tmp_path):
+def test_an_upgrade_keeps_usage_and_everything_else(tmp_path: Path) -> None:
     engine = database.open_engine(conf_for(tmp_path / "db"), create=True)
     command.upgrade(database._alembic(engine), "0001")
     with engine.begin() as connection:
@@ -255,7 +266,7 @@ OLD_ROWS = [
 ]
 
 
-def test_an_upgrade_reads_the_reasons_of_old_rows_from_their_prose(tmp_path):
+def test_an_upgrade_reads_the_reasons_of_old_rows_from_their_prose(tmp_path: Path) -> None:
     engine = database.open_engine(conf_for(tmp_path / "db"), create=True)
     command.upgrade(database._alembic(engine), "0008")
     with engine.begin() as connection:
@@ -288,7 +299,7 @@ def test_an_upgrade_reads_the_reasons_of_old_rows_from_their_prose(tmp_path):
     engine.dispose()
 
 
-def test_the_reason_of_a_request_is_that_of_its_last_event(store):
+def test_the_reason_of_a_request_is_that_of_its_last_event(store: SqlStore) -> None:
     one = put(store)
     held = transition(one, Event.PAUSED, NOON, why="as it asked", reason=Reason.HELD_BY_USER)
     with store.writing() as uow:
@@ -303,7 +314,7 @@ def test_the_reason_of_a_request_is_that_of_its_last_event(store):
         assert uow.requests.get(one.request_id).reason is None
 
 
-def test_usage_is_written_as_it_changed_and_read_as_it_was(store):
+def test_usage_is_written_as_it_changed_and_read_as_it_was(store: SqlStore) -> None:
     nobody = Charged(history=History(buckets={}), changed={})
     with store.writing() as uow:
         assert uow.usage.load().charged_at is None
@@ -344,12 +355,12 @@ def test_usage_is_written_as_it_changed_and_read_as_it_was(store):
         ("mysql+mysqldb://host/x", "needs the Python package 'MySQLdb', which is not installed"),
     ],
 )
-def test_a_connection_that_cannot_be_used_is_told_by_name(connection, told):
+def test_a_connection_that_cannot_be_used_is_told_by_name(connection: str, told: str) -> None:
     with pytest.raises(ConfigurationInvalid, match=told):
         database.open_engine(conf_for("x", connection=connection))
 
 
-def test_what_an_old_key_sealed_opens_while_that_key_is_kept():
+def test_what_an_old_key_sealed_opens_while_that_key_is_kept() -> None:
     old, new = new_key(), new_key()
     sealed = Vault([old]).seal(b"body")
     both = Vault([new, old])
@@ -359,7 +370,9 @@ def test_what_an_old_key_sealed_opens_while_that_key_is_kept():
         Vault([new]).open(sealed)
 
 
-def test_a_body_that_no_key_opens_is_told_once_and_the_others_are_read(store, caplog):
+def test_a_body_that_no_key_opens_is_told_once_and_the_others_are_read(
+    store: SqlStore, caplog: pytest.LogCaptureFixture
+) -> None:
     one, other = put(store), put(store, 2, body=b"other")
     keys = [new_key()]
     stranger = SqlStore(store._engine, Vault(keys))
@@ -378,7 +391,7 @@ def test_a_body_that_no_key_opens_is_told_once_and_the_others_are_read(store, ca
     assert len(told) == 1
 
 
-def test_a_body_that_an_older_version_stored_opens():
+def test_a_body_that_an_older_version_stored_opens() -> None:
     key = new_key()
     old = Fernet(key).encrypt(zlib.compress(b"hello", 1))
     vault = Vault([key])
@@ -386,7 +399,7 @@ def test_a_body_that_an_older_version_stored_opens():
     assert vault.open(vault.seal(b"")) == b""
 
 
-def test_killed_at_any_moment_an_upgrade_can_be_run_again(tmp_path):
+def test_killed_at_any_moment_an_upgrade_can_be_run_again(tmp_path: Path) -> None:
     (tmp_path / "synergy.conf").write_text(f"[database]\nconnection = sqlite:///{tmp_path}/db\n")
     action = ["--config-file", str(tmp_path / "synergy.conf"), "db", "upgrade"]
     kills = 0
@@ -394,6 +407,7 @@ def test_killed_at_any_moment_an_upgrade_can_be_run_again(tmp_path):
         process = subprocess.Popen(
             [sys.executable, "-c", ANNOUNCED, *action], stdout=subprocess.PIPE
         )
+        assert process.stdout is not None
         process.stdout.readline()
         with suppress(subprocess.TimeoutExpired):
             process.wait(patience_s)
@@ -410,7 +424,9 @@ def test_killed_at_any_moment_an_upgrade_can_be_run_again(tmp_path):
 
 
 @pytest.mark.openstack
-def test_on_mariadb_an_upgrade_that_was_cut_at_any_step_can_be_run_again(request):
+def test_on_mariadb_an_upgrade_that_was_cut_at_any_step_can_be_run_again(
+    request: pytest.FixtureRequest,
+) -> None:
     with in_mariadb(request) as made:
         for cut in ("0001", "0002", "0003"):
             with made._engine.begin() as connection:
@@ -418,7 +434,7 @@ def test_on_mariadb_an_upgrade_that_was_cut_at_any_step_can_be_run_again(request
             assert database.upgrade(made._engine) == database.check(made._engine)
 
 
-def test_an_id_that_is_no_text_ends_no_walk_through_the_others():
+def test_an_id_that_is_no_text_ends_no_walk_through_the_others() -> None:
     with temporary_store() as store:
         with store.writing() as uow:
             uow.projects.association("p", "u", "ulla")

@@ -18,23 +18,31 @@ ADMITTED = [
 class Recording:
     """A broker's channel that notes what is declared."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.queues, self.exchanges, self.bound = {}, {}, []
 
-    def exchange_declare(self, name, kind, *, durable, auto_delete):
+    def exchange_declare(self, name: str, kind: str, *, durable: bool, auto_delete: bool) -> None:
         self.exchanges[name] = (kind, durable, auto_delete)
 
-    def queue_declare(self, name, *, durable, auto_delete, exclusive=False, arguments=None):
+    def queue_declare(
+        self,
+        name: str,
+        *,
+        durable: bool,
+        auto_delete: bool,
+        exclusive=False,
+        arguments: dict[str, int | str] | None = None,
+    ) -> None:
         self.queues[name] = {
             "durable": durable, "auto_delete": auto_delete, "exclusive": exclusive,
             "arguments": arguments or {},
         }  # fmt: skip
 
-    def queue_bind(self, queue, exchange, key):
+    def queue_bind(self, queue: str, exchange: str, key: str) -> None:
         self.bound.append((queue, exchange, key))
 
 
-def declared(durability):
+def declared(durability: Durability) -> Recording:
     """Everything that the relay and the listeners declare."""
     channel = Recording()
     broker.declare(
@@ -47,14 +55,14 @@ def declared(durability):
 
 
 @pytest.mark.parametrize("durability", ADMITTED, ids=str)
-def test_no_queue_is_transient_and_shared(durability):
+def test_no_queue_is_transient_and_shared(durability: Durability) -> None:
     queues = declared(durability).queues
     assert len(queues) == 4
     assert [name for name, of in queues.items() if not of["durable"] and not of["exclusive"]] == []
 
 
 @pytest.mark.parametrize("durability", ADMITTED, ids=str)
-def test_quorum_queues_are_durable_and_stay(durability):
+def test_quorum_queues_are_durable_and_stay(durability: Durability) -> None:
     quorum = {
         name: of
         for name, of in declared(durability).queues.items()
@@ -65,7 +73,7 @@ def test_quorum_queues_are_durable_and_stay(durability):
 
 
 @pytest.mark.parametrize("durability", [Durability(), *ADMITTED], ids=str)
-def test_the_queue_of_what_all_schedulers_get_outlives_its_consumer(durability):
+def test_the_queue_of_what_all_schedulers_get_outlives_its_consumer(durability: Durability) -> None:
     channel = declared(durability)
     fanout = channel.queues[FANOUT_QUEUE]
     assert not fanout["auto_delete"]

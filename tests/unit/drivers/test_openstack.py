@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, cast
 from urllib.parse import parse_qs, urlsplit
 from uuid import UUID
@@ -96,8 +97,8 @@ FOREIGN = ({}, [], "text", {"error": "text"}, {"errors": []}, {"message": "m"}, 
 
 @pytest.mark.parametrize("status", [*KINDS, *UNAVAILABLE])
 def test_a_status_is_the_same_error_whatever_a_proxy_in_front_of_nova_writes_below_it(
-    services, ports, status
-):
+    services: Answering, ports: dict[str, Any], status: int
+) -> None:
     for body in FOREIGN:
         services.answers["POST", "/compute/v2.1/servers/s/action"] = (status, body)
         services.answers["GET", "/compute/v2.1/os-quota-sets/p"] = (status, body)
@@ -107,13 +108,15 @@ def test_a_status_is_the_same_error_whatever_a_proxy_in_front_of_nova_writes_bel
             assert type(caught.value) is KINDS.get(status, UpstreamUnavailable), body
 
 
-def test_what_a_proxy_says_in_place_of_nova_is_shown(services, ports):
+def test_what_a_proxy_says_in_place_of_nova_is_shown(
+    services: Answering, ports: dict[str, Any]
+) -> None:
     services.answers[SERVER] = (503, b"<html>no backend</html>")
     with pytest.raises(UpstreamUnavailable, match="Nova answers 503: <html>no backend</html>"):
         ports["compute"].servers(["s"])
 
 
-def test_a_server_that_is_gone_is_no_error(services, ports):
+def test_a_server_that_is_gone_is_no_error(services: Answering, ports: dict[str, Any]) -> None:
     services.answers[SERVER] = (404, {"itemNotFound": {"message": "gone", "code": 404}})
     assert ports["compute"].servers(["s"]) == {}
     ports["compute"].delete_server("s")
@@ -187,7 +190,7 @@ def test_a_cloud_that_is_not_there_is_told() -> None:
 def test_free_room_is_what_the_candidates_have_left_with_what_is_nested_below(
     services: Answering, ports: Mapping[str, Any]
 ) -> None:
-    def summary(root: str, **resources: tuple[int, int]) -> dict[str, Any]:
+    def summary(root: str, **resources: Any) -> dict[str, Any]:
         return {
             "root_provider_uuid": root,
             "resources": {n: {"capacity": c, "used": u} for n, (c, u) in resources.items()},
@@ -329,12 +332,19 @@ VIEW = ServerView(
         ({"name": None}, {"name": ""}),
     ],
 )  # fmt: skip
-def test_a_server_is_read_as_nova_shows_it(services, ports, shown, seen):
+def test_a_server_is_read_as_nova_shows_it(
+    services: Answering,
+    ports: dict[str, Any],
+    shown: dict[str, dict[str, int | str] | str | None],
+    seen: dict[str, Any],
+) -> None:
     services.answers[SERVER] = (200, {"server": RECORDED | shown})
     assert ports["compute"].servers(["s"]) == {"s": replace(VIEW, **seen)}
 
 
-def test_nova_is_asked_at_one_microversion_and_under_our_name(services, ports):
+def test_nova_is_asked_at_one_microversion_and_under_our_name(
+    services: Answering, ports: dict[str, Any]
+) -> None:
     services.answers[SERVER] = (200, {"server": RECORDED})
     ports["compute"].servers(["s"])
     headers, _ = services.received[-1]
@@ -343,16 +353,18 @@ def test_nova_is_asked_at_one_microversion_and_under_our_name(services, ports):
 
 
 @pytest.mark.parametrize("endpoint", ["", "/", "/v2.1", "/v2.1/"])
-def test_the_endpoint_of_nova_may_leave_its_version_out(services, ports, endpoint):
+def test_the_endpoint_of_nova_may_leave_its_version_out(
+    services: Answering, ports: dict[str, Any], endpoint: str
+) -> None:
     services.catalogue["compute"] = endpoint
     services.answers[SERVER] = (200, {"server": RECORDED})
     assert ports["compute"].servers(["s"]) == {"s": VIEW}
 
 
 def test_a_list_goes_on_until_an_empty_page_since_nova_may_give_fewer_than_asked_for(
-    services, ports
-):
-    def page(*ids):
+    services: Answering, ports: dict[str, Any]
+) -> None:
+    def page(*ids: str) -> tuple[int, dict[str, list[dict[str, Any]]]]:
         return 200, {"servers": [RECORDED | {"id": one} for one in ids]}
 
     services.answers["GET", "/compute/v2.1/servers/detail"] = [page("a", "b"), page("c"), page()]
@@ -368,8 +380,10 @@ def test_a_list_goes_on_until_an_empty_page_since_nova_may_give_fewer_than_asked
     assert not any("project_id" in one for one in asked)
 
 
-def test_flavors_come_with_their_extra_specs_and_without_the_disabled_ones(services, ports):
-    def flavor(name, **more):
+def test_flavors_come_with_their_extra_specs_and_without_the_disabled_ones(
+    services: Answering, ports: dict[str, Any]
+) -> None:
+    def flavor(name: str, **more: Any) -> dict[str, Any]:
         return {
             "id": name, "name": name, "vcpus": 1, "ram": 64, "disk": 2, "swap": "",
             "OS-FLV-EXT-DATA:ephemeral": 0, "OS-FLV-DISABLED:disabled": False, "links": [],
@@ -393,7 +407,9 @@ def test_flavors_come_with_their_extra_specs_and_without_the_disabled_ones(servi
     assert gpu.demand == Resources.of(VCPU=1, MEMORY_MB=64, DISK_GB=3, VGPU=1)
 
 
-def test_a_quota_is_put_back_with_the_limits_that_we_never_lifted(services, ports):
+def test_a_quota_is_put_back_with_the_limits_that_we_never_lifted(
+    services: Answering, ports: dict[str, Any]
+) -> None:
     defaults = {"id": "p", "cores": 20, "ram": 51200, "instances": 10, "key_pairs": 100}
     services.answers["GET", "/compute/v2.1/os-quota-sets/p"] = (
         200, {"quota_set": defaults | {"cores": -1, "ram": -1, "instances": -1, "key_pairs": 3}},
@@ -413,7 +429,9 @@ def test_a_quota_is_put_back_with_the_limits_that_we_never_lifted(services, port
 
 
 @pytest.mark.parametrize(("retries", "error"), [(0, UpstreamUnavailable), (1, None)])
-def test_a_busy_nova_is_asked_again_as_often_as_configured(services, retries, error):
+def test_a_busy_nova_is_asked_again_as_often_as_configured(
+    services: Answering, retries: int, error: type[UpstreamUnavailable] | None
+) -> None:
     conf = conf_of(
         **PASSWORD, **BROKERS, auth_url=f"{services.url}/identity/v3",
         status_code_retries=retries, status_code_retry_delay=0.0,
@@ -425,8 +443,12 @@ def test_a_busy_nova_is_asked_again_as_often_as_configured(services, retries, er
 
 
 def test_what_is_listed_is_neither_kept_in_the_home_folder_nor_logged(
-    services, ports, monkeypatch, tmp_path, caplog
-):
+    services: Answering,
+    ports: dict[str, Any],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     caplog.set_level(logging.DEBUG)
     caplog.set_level(logging.WARNING, "keystoneauth")  # as oslo.log's default_log_levels do
@@ -438,7 +460,7 @@ def test_what_is_listed_is_neither_kept_in_the_home_folder_nor_logged(
     assert RECORDED["OS-EXT-SRV-ATTR:user_data"] not in caplog.text
 
 
-def test_quotas_of_others_are_remembered_for_a_while():
+def test_quotas_of_others_are_remembered_for_a_while() -> None:
     class Driver:
         asked = 0
 
@@ -474,7 +496,7 @@ def test_a_configuration_that_cannot_work_is_refused(values: dict[str, str], tol
         plugin.open_cloud(conf_of(**chosen), SystemClock())
 
 
-def notification(event: str, payload: Mapping[str, Any], **more: str) -> bytes:
+def notification(event: str, payload: Mapping[str, Any], **more: Any) -> bytes:
     inner = {
         "event_type": event, "message_id": "m", "timestamp": "2026-01-01 12:00:00.5",
         "payload": payload, "publisher_id": "nova", "priority": "INFO",

@@ -1,5 +1,9 @@
 """What a cloud may have beyond the plain case: custom and PCI classes, devices used once, TLS."""
 
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
 import pytest
 
 from synergy.core.errors import UpstreamUnavailable
@@ -13,19 +17,19 @@ from tests.unit.drivers.test_openstack import BROKERS, PASSWORD, conf_of
 PCI = "CUSTOM_PCI_10DE_2236"
 
 
-def opened(services, **values):
+def opened(services: Answering, **values: Any) -> dict[str, Any]:
     chosen = {**PASSWORD, **BROKERS, "auth_url": f"{services.url}/identity/v3", "timeout": 2}
     return plugin.open_cloud(conf_of(**chosen | values), SystemClock()).ports
 
 
 @pytest.fixture
-def services():
+def services() -> Iterator[Answering]:
     made = Answering()
     yield made
     made.close()
 
 
-def test_unified_limits_are_of_every_class_that_nova_names(services):
+def test_unified_limits_are_of_every_class_that_nova_names(services: Answering) -> None:
     registered = {"servers": 10, "class:VCPU": 20, "class:PCPU": 0, f"class:{PCI}": 2}
     services.answers["GET", "/identity/v3/services"] = (
         200, {"services": [{"id": "nova", "type": "compute", "name": "nova"}]},
@@ -49,11 +53,11 @@ def test_unified_limits_are_of_every_class_that_nova_names(services):
 
 @pytest.mark.parametrize(("reserved", "devices"), [(0, 2), (1, 1), (2, 0)])
 def test_a_device_that_is_used_once_is_not_free_when_its_server_is_deleted(
-    services, reserved, devices
-):
+    services: Answering, reserved: int, devices: int
+) -> None:
     """Nova reserves such a device in Placement until an operator has cleaned it."""
 
-    def inventory(total, reserved, ratio=1.0):
+    def inventory(total: int, reserved: int, ratio: float = 1.0) -> dict[str, float]:
         return {"total": total, "reserved": reserved, "allocation_ratio": ratio}
 
     services.answers["GET", "/compute/v2.1/os-hypervisors/detail"] = [
@@ -79,7 +83,9 @@ def test_a_device_that_is_used_once_is_not_free_when_its_server_is_deleted(
 
 
 @pytest.mark.parametrize("trusted", [True, False])
-def test_the_apis_are_called_over_tls_and_only_if_somebody_vouches_for_them(tmp_path, trusted):
+def test_the_apis_are_called_over_tls_and_only_if_somebody_vouches_for_them(
+    tmp_path: Path, trusted: bool
+) -> None:
     cert, key = certificate(tmp_path, "localhost")
     services = Answering(tls=(cert, key))
     try:

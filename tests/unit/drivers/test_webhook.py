@@ -5,7 +5,10 @@ import hmac
 import json
 import socket
 import threading
+from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
 
 import pytest
 from oslo_config import cfg
@@ -20,26 +23,26 @@ class Inner:
     active = False
     dropped = 0
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.sent, self.closed = [], False
 
-    def send(self, name, priority, payload):
+    def send(self, name: str, priority: str, payload: dict[str, int]) -> None:
         self.sent.append(name)
 
-    def close(self):
+    def close(self) -> None:
         self.closed = True
 
 
 class Listener:
     """Somebody who is told, and answers with `statuses` in turn, then with 200."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.got, self.statuses, self.hangs = [], [], threading.Event()
         self.released = threading.Event()
         outer = self
 
         class Handler(BaseHTTPRequestHandler):
-            def do_POST(self):
+            def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers["Content-Length"]))
                 if outer.hangs.is_set():
                     outer.released.wait(30)
@@ -51,7 +54,7 @@ class Listener:
                 self.send_header("Content-Length", "0")
                 self.end_headers()
 
-            def log_message(self, *args):
+            def log_message(self, *args: str) -> None:
                 pass
 
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
@@ -59,13 +62,13 @@ class Listener:
         self.url = f"http://127.0.0.1:{self.server.server_port}/hook"
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
 
-    def close(self):
+    def close(self) -> None:
         self.released.set()
         self.server.shutdown()
         self.server.server_close()
 
 
-def conf_of(**values):
+def conf_of(**values: Any) -> cfg.ConfigOpts.GroupAttr:
     conf = cfg.ConfigOpts()
     conf.register_opts(OPTIONS, group="webhook")
     conf([], default_config_files=[], default_config_dirs=[])
@@ -75,17 +78,17 @@ def conf_of(**values):
 
 
 @pytest.fixture
-def listener():
+def listener() -> Iterator[Listener]:
     found = Listener()
     yield found
     found.close()
 
 
 @pytest.fixture
-def hook_of(listener):
+def hook_of(listener: Listener) -> Iterator[Callable[..., Any]]:
     made = []
 
-    def make(**values):
+    def make(**values: Any) -> WithWebhook:
         made.append(WithWebhook(Inner(), conf_of(**{"url": listener.url} | values), rest_s=0.01))
         return made[-1]
 
@@ -95,7 +98,9 @@ def hook_of(listener):
         one.close()
 
 
-def test_what_is_wished_is_posted_signed_and_the_rest_is_not(listener, hook_of):
+def test_what_is_wished_is_posted_signed_and_the_rest_is_not(
+    listener: Listener, hook_of: Callable[..., Any]
+) -> None:
     hook = hook_of(events=["synergy.request.exp*"], secret="key")
     hook.send("synergy.request.queued", "INFO", {"number": 1})
     hook.send(NAME, "INFO", {"number": 2})
@@ -106,7 +111,9 @@ def test_what_is_wished_is_posted_signed_and_the_rest_is_not(listener, hook_of):
     assert hook._inner.sent == ["synergy.request.queued", NAME]
 
 
-def test_a_refusal_is_tried_again_and_then_dropped_and_said(listener, hook_of, caplog):
+def test_a_refusal_is_tried_again_and_then_dropped_and_said(
+    listener: Listener, hook_of: Callable[..., Any], caplog: pytest.LogCaptureFixture
+) -> None:
     hook = hook_of()
     listener.statuses = [500, 302]
     hook.send(NAME, "INFO", {"number": 1})
@@ -120,7 +127,9 @@ def test_a_refusal_is_tried_again_and_then_dropped_and_said(listener, hook_of, c
     assert listener.url not in caplog.text
 
 
-def test_one_that_hangs_holds_nobody_up_and_memory_is_bounded(listener, hook_of, caplog):
+def test_one_that_hangs_holds_nobody_up_and_memory_is_bounded(
+    listener: Listener, hook_of: Callable[..., Any], caplog: pytest.LogCaptureFixture
+) -> None:
     listener.hangs.set()
     hook = hook_of(queue_size=3, timeout_s=30.0)
     for number in range(100):
@@ -130,12 +139,14 @@ def test_one_that_hangs_holds_nobody_up_and_memory_is_bounded(listener, hook_of,
     assert "queue_size=3" in caplog.text
 
 
-def test_a_certificate_that_nobody_known_signed_is_refused(hook_of, tmp_path):
+def test_a_certificate_that_nobody_known_signed_is_refused(
+    hook_of: Callable[..., Any], tmp_path: Path
+) -> None:
     """The far end hears a TLS greeting, and no notification."""
     heard = []
     with socket.create_server(("127.0.0.1", 0)) as server:
 
-        def answer():
+        def answer() -> None:
             while True:
                 try:
                     connection, _ = server.accept()
@@ -167,12 +178,14 @@ def test_a_certificate_that_nobody_known_signed_is_refused(hook_of, tmp_path):
         ("https://host:port/", "must look like https://host/path"),
     ],
 )
-def test_only_an_address_that_is_private_to_both_is_taken(url, problem):
+def test_only_an_address_that_is_private_to_both_is_taken(
+    url: str | None, problem: str | None
+) -> None:
     found = problems_of(conf_of(url=url))
     assert (found == []) if problem is None else problem in found[0]
 
 
-def test_closing_ends_the_thread_and_what_is_behind():
+def test_closing_ends_the_thread_and_what_is_behind() -> None:
     inner = Inner()
     hook = WithWebhook(inner, conf_of(url="http://127.0.0.1:9/"))
     assert hook.active

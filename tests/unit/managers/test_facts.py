@@ -8,15 +8,15 @@ class Listening(Manager):
     name = "listening"
     woken_by = (QuotaReleased,)
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.heard = []
 
     @on(ServersActive)
-    def note(self, fact):
+    def note(self, fact: ServersActive) -> None:
         self.heard.append(("note", fact))
 
     @on(ProjectsChanged)
-    def look(self, fact):
+    def look(self, fact: ProjectsChanged) -> None:
         self.heard.append(("look", fact))
 
 
@@ -24,10 +24,10 @@ class Further(Listening):
     name = "further"
 
     @on(ServersExpireSoon)
-    def warn(self, fact):
+    def warn(self, fact) -> None:
         self.heard.append(("warn", fact))
 
-    def note(self, fact):  # no longer declared: what it replaces is not called either
+    def note(self, fact) -> None:  # no longer declared: what it replaces is not called either
         self.heard.append(("replaced", fact))
 
 
@@ -35,11 +35,11 @@ class ByHand(Manager):
     name = "by_hand"
     listens = (ServersActive,)
 
-    def on_event(self, fact):
+    def on_event(self, fact: ServersActive) -> None:
         self.heard = fact
 
 
-def test_a_fact_reaches_the_method_that_is_declared_for_it():
+def test_a_fact_reaches_the_method_that_is_declared_for_it() -> None:
     manager = Listening()
     assert set(manager.listens) == {QuotaReleased, ServersActive, ProjectsChanged}
     active, changed = ServersActive(()), ProjectsChanged(frozenset())
@@ -48,12 +48,12 @@ def test_a_fact_reaches_the_method_that_is_declared_for_it():
     assert manager.heard == [("note", active), ("look", changed)]
 
 
-def test_a_subclass_hears_what_it_inherits_and_declares():
+def test_a_subclass_hears_what_it_inherits_and_declares() -> None:
     assert set(Further.listens) == {QuotaReleased, ProjectsChanged, ServersExpireSoon}
     assert set(Listening.listens) == {QuotaReleased, ServersActive, ProjectsChanged}
 
 
-def test_a_manager_may_take_facts_in_by_hand():
+def test_a_manager_may_take_facts_in_by_hand() -> None:
     manager = ByHand()
     assert manager.listens == (ServersActive,)
     manager.on_event(fact := ServersActive(()))

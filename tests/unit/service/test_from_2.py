@@ -2,11 +2,20 @@
 
 import json
 import sqlite3
+from pathlib import Path
 
 import pytest
 
 from synergy.service import manage
-from synergy.service.from_2 import RULES, Fate, account, commands_for, read_database, read_old
+from synergy.service.from_2 import (
+    RULES,
+    Fate,
+    Value,
+    account,
+    commands_for,
+    read_database,
+    read_old,
+)
 from synergy.service.options import groups
 
 SERVICE = """
@@ -56,7 +65,7 @@ UUID = "9d2f4a6c-0b1e-4c7d-8a55-3f6e2d1c0b9a"
 
 
 @pytest.fixture
-def old(tmp_path):
+def old(tmp_path: Path) -> Path:
     (tmp_path / "old").mkdir()
     (tmp_path / "old" / "synergy.conf").write_text(SERVICE)
     (tmp_path / "old" / "synergy_scheduler.conf").write_text(MANAGERS)
@@ -64,7 +73,7 @@ def old(tmp_path):
 
 
 @pytest.fixture
-def database(tmp_path):
+def database(tmp_path: Path) -> Path:
     path = tmp_path / "old.sqlite"
     server = {"nova_object.data": {"uuid": UUID}}
     stored = {
@@ -92,17 +101,17 @@ def database(tmp_path):
     return path
 
 
-def run(tmp_path, *words):
+def run(tmp_path: Path, *words: Path | str) -> int:
     config = tmp_path / "own.conf"
     config.write_text("")
     return manage.run(["--config-file", str(config), "migrate-from-2", *map(str, words)])
 
 
-def fates(old):
+def fates(old: Path) -> dict[tuple[str, str], Value]:
     return {(one.section, one.option): one for one in account(read_old(old))}
 
 
-def test_every_value_is_accounted_for(old):
+def test_every_value_is_accounted_for(old: Path) -> None:
     found = fates(old)
     assert len(found) == len([line for line in (SERVICE + MANAGERS).splitlines() if " = " in line])
     assert {key for key, one in found.items() if one.fate is Fate.UNKNOWN} == {
@@ -117,7 +126,7 @@ def test_every_value_is_accounted_for(old):
     assert found["FairShareManager", "period_length"].new_value == "604800"
 
 
-def test_every_option_that_is_named_as_a_target_exists():
+def test_every_option_that_is_named_as_a_target_exists() -> None:
     known = {group: {one.name.replace("-", "_") for one in own} for group, own in groups().items()}
     library = {"log_file", "debug", "max_logfile_size_mb", "max_logfile_count"}
     for rule in RULES.values():
@@ -125,7 +134,9 @@ def test_every_option_that_is_named_as_a_target_exists():
             assert rule.option in known[rule.section] | library, rule
 
 
-def test_the_new_configuration_is_one_that_the_service_reads(old, tmp_path, capsys):
+def test_the_new_configuration_is_one_that_the_service_reads(
+    old: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert run(tmp_path, old, "--output", tmp_path / "new") == 0
     made = tmp_path / "new" / "synergy.conf"
     assert made.stat().st_mode & 0o077 == 0  # it holds passwords
@@ -137,7 +148,9 @@ def test_the_new_configuration_is_one_that_the_service_reads(old, tmp_path, caps
     assert "edge_url is not set" in told or "edge_url" in made.read_text()
 
 
-def test_no_secret_is_reported(old, tmp_path, capsys):
+def test_no_secret_is_reported(
+    old: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert run(tmp_path, old, "--dry-run") == 0
     assert run(tmp_path, old, "--dry-run", "-f", "json") == 0
     told = capsys.readouterr().out
@@ -146,14 +159,16 @@ def test_no_secret_is_reported(old, tmp_path, capsys):
     assert "mysql://" not in told
 
 
-def test_a_dry_run_writes_nothing(old, database, tmp_path):
+def test_a_dry_run_writes_nothing(old: Path, database: Path, tmp_path: Path) -> None:
     before = database.read_bytes()
     assert run(tmp_path, old, database, "--dry-run", "--output", tmp_path / "new") == 0
     assert not (tmp_path / "new").exists()
     assert database.read_bytes() == before
 
 
-def test_it_can_be_run_again_and_overwrites_nothing_without_force(old, database, tmp_path, capsys):
+def test_it_can_be_run_again_and_overwrites_nothing_without_force(
+    old: Path, database: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     output = ("--output", tmp_path / "new")
     assert run(tmp_path, old, database, *output) == 0
     made = tmp_path / "new" / "synergy.conf"
@@ -168,7 +183,9 @@ def test_it_can_be_run_again_and_overwrites_nothing_without_force(old, database,
     assert made.read_text() == first
 
 
-def test_projects_become_commands_and_waiting_requests_are_listed_with_why_not(database):
+def test_projects_become_commands_and_waiting_requests_are_listed_with_why_not(
+    database: Path,
+) -> None:
     projects, requests = read_database(str(database))
     script = commands_for(projects)
     assert "synergy project add p1 --raw-shares 70 --ttl-s 300 --default-quota private" in script
@@ -188,12 +205,16 @@ def test_projects_become_commands_and_waiting_requests_are_listed_with_why_not(d
     ],
     indirect=False,
 )
-def test_a_database_that_is_none_is_told(old, tmp_path, capsys, database, told):
+def test_a_database_that_is_none_is_told(
+    old: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], database: str, told: str
+) -> None:
     assert run(tmp_path, old, database, "--dry-run") == 1
     assert told in capsys.readouterr().err
 
 
-def test_a_configuration_that_is_none_is_told(tmp_path, capsys):
+def test_a_configuration_that_is_none_is_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     (tmp_path / "bad.conf").write_text("no section = 1\n")
     for path in (tmp_path / "bad.conf", tmp_path / "none.conf"):
         assert run(tmp_path, path, "--dry-run") == 1

@@ -2,6 +2,9 @@
 
 import io
 import logging
+from collections.abc import Callable
+from logging import Logger
+from typing import Any
 
 import pytest
 from oslo_config import cfg
@@ -11,7 +14,7 @@ from synergy.service.logs import PROJECT, PlainFormatter, RateLimitFilter
 
 
 @pytest.fixture
-def logged():
+def logged() -> tuple[Logger, Any]:
     conf = cfg.ConfigOpts()
     log.register_options(conf)
     conf([], project=PROJECT, default_config_files=[], default_config_dirs=[])
@@ -27,7 +30,9 @@ NASTY = "a\nERROR forged\r\x1b[31mred\x1b[0m\x00\x85\u2028\u202egnp\ud800"
 
 
 @pytest.mark.parametrize("say", [lambda log: log.error("%s", NASTY), lambda log: log.error(NASTY)])
-def test_a_record_is_one_line_and_says_nothing_to_a_terminal(logged, say):
+def test_a_record_is_one_line_and_says_nothing_to_a_terminal(
+    logged: tuple[Logger, Any], say: Callable[..., Any]
+) -> None:
     logger, written = logged
     say(logger)
     text = written.getvalue()
@@ -36,7 +41,7 @@ def test_a_record_is_one_line_and_says_nothing_to_a_terminal(logged, say):
     assert r"a\nERROR forged\r\x1b[31mred\x1b[0m\x00\x85\u2028\u202egnp\ud800" in text
 
 
-def test_a_traceback_keeps_its_lines_and_each_says_what_it_is(logged):
+def test_a_traceback_keeps_its_lines_and_each_says_what_it_is(logged: tuple[Logger, Any]) -> None:
     logger, written = logged
     try:
         raise ValueError(NASTY)
@@ -49,7 +54,7 @@ def test_a_traceback_keeps_its_lines_and_each_says_what_it_is(logged):
     assert not {"\x1b", "\r", "\u202e"} & set(written.getvalue())
 
 
-def test_other_handlers_get_the_record_as_it_was(logged):
+def test_other_handlers_get_the_record_as_it_was(logged: tuple[Logger, Any]) -> None:
     logger, _ = logged
     kept = []
     seen = logging.Handler()
@@ -59,7 +64,7 @@ def test_other_handlers_get_the_record_as_it_was(logged):
     assert (kept[0].msg, kept[0].args) == ("%s\n", ("x",))
 
 
-def test_what_strangers_cause_is_counted_instead_of_repeated():
+def test_what_strangers_cause_is_counted_instead_of_repeated() -> None:
     once = RateLimitFilter(3, 3600.0)
     records = [logging.makeLogRecord({"msg": f"{n}"}) for n in range(100)]
     assert sum(once.filter(record) for record in records) == 3

@@ -1,5 +1,7 @@
 """A wrong value in a file is told with its option, the value and what is allowed."""
 
+from pathlib import Path
+
 import pytest
 
 from synergy.service.options import new_conf, problems_of
@@ -14,7 +16,9 @@ from synergy.service.options import new_conf, problems_of
         ("nova", "autostart = perhaps", "'perhaps'"),
     ],
 )
-def test_a_value_of_the_wrong_kind_is_told_in_words(tmp_path, section, line, said):
+def test_a_value_of_the_wrong_kind_is_told_in_words(
+    tmp_path: Path, section: str, line: str, said: str
+) -> None:
     path = tmp_path / "synergy.conf"
     path.write_text(f"[DEFAULT]\ncloud = embedded\n[{section}]\n{line}\n")
     conf = new_conf()

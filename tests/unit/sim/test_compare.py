@@ -1,6 +1,8 @@
 """Policies are compared by numbers that a reader can work out by hand."""
 
 import json
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,17 +21,23 @@ from tests.unit.sim.test_simulate import EXCERPT, command, job
 QUIET = {"progress": lambda *_: None}
 
 
-def record(number, project, vcpus, submit_s, start_s, end_s, outcome=Outcome.FINISHED):
+def record(number, project: str, vcpus, submit_s, start_s, end_s, outcome=Outcome.FINISHED):
     made = job(number, submit_s, (end_s or submit_s) - (start_s or submit_s), vcpus)
     return JobRecord(made, project, outcome, start_s, end_s)
 
 
-def compare(jobs, policies=("fifo", "easy"), **options):
-    values = {"of": "a log", "vcpus": 8, "order": "submit", "boot_s": 0.0, "processes": 1}
+def compare(jobs, policies=("fifo", "easy"), **options: Any):
+    values: dict[str, Any] = {
+        "of": "a log",
+        "vcpus": 8,
+        "order": "submit",
+        "boot_s": 0.0,
+        "processes": 1,
+    }
     return compared(Workload(tuple(jobs), {}), policies, forward.run, **(values | options | QUIET))
 
 
-def test_the_numbers_of_a_policy_are_those_by_hand():
+def test_the_numbers_of_a_policy_are_those_by_hand() -> None:
     found = measure(
         outcomes_of(
             [
@@ -59,7 +67,7 @@ def test_the_numbers_of_a_policy_are_those_by_hand():
         pytest.param(100.0, 0.0, id="nobody else asks"),
     ],
 )
-def test_the_share_error_is_what_some_had_that_was_owed_to_others(b_submits_s, error):
+def test_the_share_error_is_what_some_had_that_was_owed_to_others(b_submits_s, error) -> None:
     records = [
         record(1, "a", 4, 0.0, 0.0, 100.0),
         record(2, "b", 4, b_submits_s, 100.0, 200.0),
@@ -78,7 +86,7 @@ amounts = st.floats(0, 1e6).map(lambda one: round(one, 3))
 )
 def test_what_was_used_is_owed_to_somebody_who_asked_for_it_and_by_the_shares(
     asked, promised, part
-):
+) -> None:
     used = asked.sum(axis=1) * part
     owed = entitled(used, asked, promised)
     assert owed.sum(axis=1) == pytest.approx(used, rel=1e-9, abs=1e-3)
@@ -94,7 +102,7 @@ def test_what_was_used_is_owed_to_somebody_who_asked_for_it_and_by_the_shares(
         assert not level or max(below) <= max(level) + 1e-2
 
 
-def test_fixed_quotas_reject_what_their_project_has_no_room_for():
+def test_fixed_quotas_reject_what_their_project_has_no_room_for() -> None:
     jobs = [job(1, 0, 10, 4, group="a"), job(2, 1, 10, 4, group="b"), job(3, 2, 10, 4, group="a"),
             job(4, 10, 10, 4, group="a"), job(5, 11, 10, 4, group="b")]  # fmt: skip
     found = with_fixed_quotas([JobRecord(one, one.group) for one in jobs], vcpus=8, boot_s=0.0)
@@ -105,14 +113,14 @@ def test_fixed_quotas_reject_what_their_project_has_no_room_for():
 
 
 @given(st.integers(1, 50), st.lists(st.floats(0.1, 1e6), min_size=1, max_size=9))
-def test_quotas_by_demand_give_everything_away_and_nothing_twice(vcpus, demanded):
+def test_quotas_by_demand_give_everything_away_and_nothing_twice(vcpus, demanded) -> None:
     parts = fixed_quota.by_demand(vcpus, {str(n): one for n, one in enumerate(demanded)})
     assert sum(one.get("VCPU", 0) for one in parts.values()) == vcpus
 
 
-def test_a_comparison_replays_as_each_policy_does_alone_in_processes_of_their_own_too():
+def test_a_comparison_replays_as_each_policy_does_alone_in_processes_of_their_own_too() -> None:
     workload = swf.read(EXCERPT)
-    options = {"vcpus": 100, "order": "submit"}
+    options: dict[str, Any] = {"vcpus": 100, "order": "submit"}
     alone = {
         name: outcomes_of(forward.run(workload, discipline=name, **options).records, 100)
         for name in ("fifo", "easy")
@@ -127,7 +135,7 @@ def test_a_comparison_replays_as_each_policy_does_alone_in_processes_of_their_ow
 HOSTILE = "<script>alert('x')</script>$\\frac{_"
 
 
-def test_a_page_escapes_what_comes_from_a_log_and_needs_nothing_from_anywhere():
+def test_a_page_escapes_what_comes_from_a_log_and_needs_nothing_from_anywhere() -> None:
     jobs = [job(n, n, 10, 1 + n % 4, group=HOSTILE if n % 2 else "_hidden") for n in range(20)]
     page = comparison_page.html_of(compare(jobs, ("fifo", "easy", "greedy"), of=HOSTILE))
     assert "<script" not in page
@@ -136,7 +144,7 @@ def test_a_page_escapes_what_comes_from_a_log_and_needs_nothing_from_anywhere():
     assert "http" not in page.replace("http-equiv", "")
 
 
-def test_who_gains_and_who_loses_is_told_by_the_first_policy():
+def test_who_gains_and_who_loses_is_told_by_the_first_policy() -> None:
     jobs = [job(1, 0, 100, 6, group="wide"), job(2, 1, 10, 8, group="wide"),
             job(3, 2, 10, 2, group="narrow")]  # fmt: skip
     found = compare(jobs, ("fifo", "easy"))
@@ -145,7 +153,7 @@ def test_who_gains_and_who_loses_is_told_by_the_first_policy():
     assert "easy starts 3 of them" in comparison.headline(found)
 
 
-def test_the_command_compares_and_writes_a_page(tmp_path):
+def test_the_command_compares_and_writes_a_page(tmp_path: Path) -> None:
     page = tmp_path / "page.html"
     options = ["simulate", EXCERPT, "--vcpus", "100", "--compare", "easy,fifo", "--order", "submit"]
     done = command(*options, "-f", "json", "--report", page, "--jobs", "2")
@@ -177,19 +185,19 @@ def test_the_command_compares_and_writes_a_page(tmp_path):
         (["--report", "/"], "--report /: is a folder"),
     ],
 )
-def test_a_wrong_comparison_ends_with_one_line(arguments, told):
+def test_a_wrong_comparison_ends_with_one_line(arguments, told) -> None:
     done = command("simulate", EXCERPT, "--vcpus", "4", *arguments, ok=False)
     assert done.stdout == ""
     assert told in done.stderr.splitlines()[-1]
 
 
-def test_a_process_that_dies_is_told_and_does_not_hang():
+def test_a_process_that_dies_is_told_and_does_not_hang() -> None:
     with pytest.raises(InvalidInput, match="try it with --jobs 1"):
         compared(Workload(tuple(swf.read(EXCERPT).jobs), {}), ("fifo", "easy"), dies,
                  of="", vcpus=4, order="submit", boot_s=0.0, processes=2, **QUIET)  # fmt: skip
 
 
-def dies(*_, **__):
+def dies(*_: Any, **__: Any) -> None:
     import os
 
     os._exit(3)

@@ -1,20 +1,28 @@
 import json
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from synergy.sim import bursts, demo, fixed_quota, padova
+from synergy.sim.demo import DemoResult
 from synergy.sim.padova import Arrival
 from tests.unit.sim.test_simulate import command
 
 HOUR_S = 3600.0
 
 
-def run(**changes):
-    values = {"seed": 3, "algorithm": "fair_tree", "user_shares": "equal", "virtual_s": HOUR_S}
+def run(**changes: Any) -> DemoResult:
+    values: dict[str, Any] = {
+        "seed": 3,
+        "algorithm": "fair_tree",
+        "user_shares": "equal",
+        "virtual_s": HOUR_S,
+    }
     return demo.run(progress=lambda *_: None, **(values | changes))
 
 
-def test_the_scenario_is_padovas():
+def test_the_scenario_is_padovas() -> None:
     cloud = padova.cloud()
     capacity = {
         name: sum(h.capacity()[name] for h in cloud.hosts) for name in ("VCPU", "MEMORY_MB")
@@ -32,7 +40,7 @@ def test_the_scenario_is_padovas():
         assert wanted > padova.SHARED["VCPU"] * padova.VIRTUAL_S  # each robot alone is too much
 
 
-def test_the_same_seed_gives_the_same_result_and_another_another():
+def test_the_same_seed_gives_the_same_result_and_another_another() -> None:
     first, second, other = (run(seed=seed, virtual_s=HOUR_S / 4) for seed in (3, 3, 4))
     left, right = (result.as_json("r") for result in (first, second))
     left.pop("wall_s")
@@ -46,7 +54,7 @@ def test_the_same_seed_gives_the_same_result_and_another_another():
 @pytest.mark.parametrize(
     ("algorithm", "user_shares"), [("fair_tree", "different"), ("classic", "equal")]
 )
-def test_promised_shares_are_delivered_within_hours(algorithm, user_shares):
+def test_promised_shares_are_delivered_within_hours(algorithm: str, user_shares: str) -> None:
     result = run(algorithm=algorithm, user_shares=user_shares, virtual_s=3 * HOUR_S)
     for project in result.projects:
         assert project.delivered_share == pytest.approx(project.promised_share, abs=0.02)
@@ -55,8 +63,8 @@ def test_promised_shares_are_delivered_within_hours(algorithm, user_shares):
     assert 0.5 < result.utilisation_fixed_quota < result.utilisation_synergy
 
 
-def test_fixed_quotas_reject_what_does_not_fit():
-    def arrival(at_s, vcpus):
+def test_fixed_quotas_reject_what_does_not_fit() -> None:
+    def arrival(at_s: float, vcpus: int) -> Arrival:
         return Arrival(
             at_s=at_s, project="A", user="u", flavor="f", vcpus=vcpus, memory_mb=0, polls=1
         )
@@ -69,13 +77,13 @@ def test_fixed_quotas_reject_what_does_not_fit():
     assert found == pytest.approx((3 + 4) / 8)
 
 
-def test_a_split_loses_nothing_to_rounding():
+def test_a_split_loses_nothing_to_rounding() -> None:
     parts = fixed_quota.split(padova.SHARED, {"A": 0.7, "B": 0.3})
     assert parts["A"] + parts["B"] == padova.SHARED
     assert parts["B"]["VCPU"] == 8
 
 
-def test_the_command_prints_one_object_and_writes_a_report(tmp_path):
+def test_the_command_prints_one_object_and_writes_a_report(tmp_path: Path) -> None:
     done = command("demo", "--hours", "0.5", "-f", "json", "--output", tmp_path / "out")
     found = json.loads(done.stdout)
     assert list(found) == [
@@ -93,7 +101,7 @@ def test_the_command_prints_one_object_and_writes_a_report(tmp_path):
     assert page.count("data:image/svg+xml;base64,") == 3
 
 
-def test_fixed_quotas_fail_where_demand_alternates_and_comes_in_bursts():
+def test_fixed_quotas_fail_where_demand_alternates_and_comes_in_bursts() -> None:
     told = []
     found = bursts.run(seed=1, hours=72, progress=lambda part, text: told.append(part))
     synergy, fifo = (policy.measured for policy in found.policies)
@@ -107,7 +115,7 @@ def test_fixed_quotas_fail_where_demand_alternates_and_comes_in_bursts():
     assert f"{100 * fixed.utilisation:.2f} %" in bursts.headline(found)
 
 
-def test_the_table_names_every_project_and_user(tmp_path):
+def test_the_table_names_every_project_and_user(tmp_path: Path) -> None:
     done = command("demo", "--hours", "0.2", "--output", tmp_path)
     for text in ("alice", "bruno", "70.00 %", "with fixed quotas alone", "Report with plots",
                  "fixed quotas reject"):  # fmt: skip
@@ -116,7 +124,7 @@ def test_the_table_names_every_project_and_user(tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("algorithm", ["fair_tree", "classic"])
-def test_two_days_deliver_70_30_within_1_percent_to_more_than_20_000_servers(algorithm):
+def test_two_days_deliver_70_30_within_1_percent_to_more_than_20_000_servers(algorithm) -> None:
     result = run(algorithm=algorithm, virtual_s=padova.VIRTUAL_S)
     assert result.servers_run > 20_000
     for project in result.projects:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -19,7 +20,9 @@ from synergy.core.errors import InvalidInput
 from synergy.core.rounds import Discipline
 from synergy.sim import replay, swf
 from synergy.sim.engine import Engine, temporary_store
+from synergy.sim.records import Replay
 from synergy.sim.replay import JobRecord, Outcome
+from synergy.sim.swf import Job, Workload
 from tests.unit.sim.test_simulate import job, replayed
 
 pytestmark = pytest.mark.usefixtures("no_handlers_of_other_tests")
@@ -34,20 +37,29 @@ SWAPPED_OUT = """\
 """
 
 
-def row(number=1, submit=0, run=5, procs=1, limit=10, memory=-1, status=1, user=1):
+def row(
+    number: int = 1,
+    submit: int = 0,
+    run: float = 5,
+    procs=1,
+    limit=10,
+    memory=-1,
+    status: int = 1,
+    user: str = 1,
+) -> str:
     return f"{number} {submit} 0 {run} {procs} -1 -1 {procs} {limit} {memory} {status} {user} 1" + (
         " -1" * 5
     )
 
 
-def read(tmp_path, content, **options):
+def read(tmp_path: Path, content: bytes | str, **options: Any) -> Workload:
     path = tmp_path / "log.swf"
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
     return swf.read(path, **options)
 
 
-def summary_of(workload, **options):
-    values = {"vcpus": 4, "discipline": "fifo", "order": "submit"} | options
+def summary_of(workload: Workload, **options: Any) -> dict[str, Any]:
+    values: dict[str, Any] = {"vcpus": 4, "discipline": "fifo", "order": "submit"} | options
     summary = replay.run(workload, **values).as_json()
     json.dumps(summary, allow_nan=False)
     assert summary["rows"] == summary["requests"] + summary["skipped_lines"]
@@ -56,7 +68,7 @@ def summary_of(workload, **options):
     return summary
 
 
-def test_partial_executions_of_a_job_are_no_requests_of_their_own(tmp_path):
+def test_partial_executions_of_a_job_are_no_requests_of_their_own(tmp_path: Path) -> None:
     workload = read(tmp_path, SWAPPED_OUT)
     result = replay.run(workload, vcpus=4, discipline="fifo", order="submit")
     assert [(f.job.number, f.start_s, f.end_s) for f in result.records] == [
@@ -68,7 +80,7 @@ def test_partial_executions_of_a_job_are_no_requests_of_their_own(tmp_path):
     assert summary["skipped"] == {"partial_execution": 2}
 
 
-def test_partial_executions_that_no_row_sums_up_are_one_job(tmp_path):
+def test_partial_executions_that_no_row_sums_up_are_one_job(tmp_path: Path) -> None:
     parts = [row(7, 30, 50, status=2), row(7, -1, 20, status=2), row(7, -1, 5, status=4)]
     workload = read(tmp_path, "\n".join([row(1), *parts]))
     assert [(j.number, j.submit_s, j.run_s) for j in workload.jobs] == [(1, 0, 5), (7, 30, 75)]
@@ -95,17 +107,19 @@ def test_partial_executions_that_no_row_sums_up_are_one_job(tmp_path):
     ],
 )
 @pytest.mark.parametrize("packed", [False, True])
-def test_marks_line_ends_and_blanks_of_other_systems_are_read(tmp_path, content, packed):
+def test_marks_line_ends_and_blanks_of_other_systems_are_read(
+    tmp_path: Path, content: bytes, packed: bool
+) -> None:
     assert len(read(tmp_path, gzip.compress(content) if packed else content).jobs) == 1
 
 
 @pytest.mark.parametrize("packed", [False, True])
-def test_nothing_of_a_pipe_is_lost(tmp_path, packed):
+def test_nothing_of_a_pipe_is_lost(tmp_path: Path, packed: bool) -> None:
     rows = "".join(f"{row(n, 10 * n)} \n" for n in range(1, 2001)).encode()
     content = gzip.compress(rows) if packed else rows
     reader, writer = os.pipe()
 
-    def write():
+    def write() -> None:
         with open(  # noqa: PTH123 - a number, no path
             writer, "wb", buffering=0
         ) as pipe:
@@ -122,7 +136,7 @@ def test_nothing_of_a_pipe_is_lost(tmp_path, packed):
     assert [one.number for one in found.jobs] == list(range(1, 2001))
 
 
-def test_standard_input_is_read(monkeypatch):
+def test_standard_input_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
     class Stdin:
         buffer = io.BytesIO(gzip.compress(f"{row()}\n{row(2)}\n".encode()))
 
@@ -150,12 +164,14 @@ def packed_log():
     ],
 )
 @pytest.mark.parametrize("skip_bad_lines", [False, True])
-def test_what_is_no_log_ends_with_one_error(tmp_path, content, told, skip_bad_lines):
+def test_what_is_no_log_ends_with_one_error(
+    tmp_path: Path, content: bytes, told: str, skip_bad_lines: bool
+) -> None:
     with pytest.raises(InvalidInput, match=told):
         read(tmp_path, content, skip_bad_lines=skip_bad_lines)
 
 
-def test_a_log_of_bad_lines_alone_is_told_with_what_is_wrong(tmp_path):
+def test_a_log_of_bad_lines_alone_is_told_with_what_is_wrong(tmp_path: Path) -> None:
     lines = f"1 2 3\n{row(run=-1)}\n{row(run=5e12)}\n{row(procs=-1)}\n"
     with pytest.raises(InvalidInput, match="no job: all rows were skipped: bad_number_of_fields 1, "
                        "bad_run_time 2, bad_requested_processors 1"):  # fmt: skip
@@ -164,7 +180,9 @@ def test_a_log_of_bad_lines_alone_is_told_with_what_is_wrong(tmp_path):
 
 @settings(deadline=None)
 @given(st.binary(max_size=300) | st.text("0123456789-.e \n;\ufeff", max_size=300).map(str.encode))
-def test_any_bytes_are_read_or_end_with_one_error(tmp_path_factory, content):
+def test_any_bytes_are_read_or_end_with_one_error(
+    tmp_path_factory: pytest.TempPathFactory, content: bytes
+) -> None:
     path = tmp_path_factory.getbasetemp() / "fuzz.swf"
     path.write_bytes(content)
     for skip_bad_lines in (False, True):
@@ -177,7 +195,9 @@ def test_any_bytes_are_read_or_end_with_one_error(tmp_path_factory, content):
 
 @pytest.mark.parametrize("discipline", list(Discipline))
 @pytest.mark.parametrize("order", ["submit", "multifactor"])
-def test_a_job_larger_than_the_pool_is_rejected_at_once_and_others_run(discipline, order):
+def test_a_job_larger_than_the_pool_is_rejected_at_once_and_others_run(
+    discipline: Discipline, order: str
+) -> None:
     result = replayed(
         [job(1, 0, 5, 65), job(2, 1, 5, 64), job(3, 2, 5, 2**31 - 1), job(4, 3, 5, 1)],
         vcpus=64, discipline=discipline.value, order=order,
@@ -190,7 +210,7 @@ def test_a_job_larger_than_the_pool_is_rejected_at_once_and_others_run(disciplin
     ]
 
 
-def test_memory_never_binds(tmp_path):
+def test_memory_never_binds(tmp_path: Path) -> None:
     asked = swf.MAX_FLAVOR_AMOUNT * 1024 // 2  # kB, of each of two processors
     workload = read(tmp_path, "\n".join(row(n, 0, 5, 2, memory=asked) for n in range(1, 5)))
     assert workload.jobs[0].memory_mb == swf.MAX_FLAVOR_AMOUNT
@@ -198,7 +218,7 @@ def test_memory_never_binds(tmp_path):
     assert (summary["finished"], summary["makespan_s"]) == (4, 5.0)
 
 
-def test_a_lifetime_is_never_less_than_was_asked_for(tmp_path):
+def test_a_lifetime_is_never_less_than_was_asked_for(tmp_path: Path) -> None:
     workload = read(tmp_path, "\n".join([row(1, 0, 100, limit=0.3), row(2, 0, 1.3, limit=1.4)]))
     result = replay.run(workload, vcpus=4, discipline="fifo", order="submit")
     assert [(f.outcome.value, f.end_s) for f in result.records] == [
@@ -208,7 +228,7 @@ def test_a_lifetime_is_never_less_than_was_asked_for(tmp_path):
 
 
 @pytest.mark.slow
-def test_the_largest_values_that_are_allowed_are_replayed(tmp_path):
+def test_the_largest_values_that_are_allowed_are_replayed(tmp_path: Path) -> None:
     most_s = swf.MAX_S
     rows = [row(1, 0, most_s, limit=most_s), row(2, most_s, 5)]
     workload = read(tmp_path, "\n".join(rows))
@@ -219,7 +239,7 @@ def test_the_largest_values_that_are_allowed_are_replayed(tmp_path):
     ]
 
 
-def played(jobs, *, suspended=(), skips_gaps=True):
+def played(jobs: list[Job], *, suspended: set[str] = (), skips_gaps: bool = True) -> Replay:
     """Replay as `replay.run` does, with some projects suspended, or waiting out every gap."""
     records = tuple(JobRecord(one, f"group-{one.group}") for one in jobs)
     cloud = replay._cloud(jobs, vcpus=8, boot_s=0.0)
@@ -235,7 +255,7 @@ def played(jobs, *, suspended=(), skips_gaps=True):
     return replay.Replay(records, {}, 8, 0.0)
 
 
-def test_to_pass_over_a_gap_changes_nothing_for_who_comes_after_it():
+def test_to_pass_over_a_gap_changes_nothing_for_who_comes_after_it() -> None:
     month_s = 30 * 86_400.0
     jobs = [job(n, at_s, 50, 6, group=str(n % 3))
             for n, at_s in enumerate([0, 1, 2, 3, month_s, month_s + 1, month_s + 2], start=1)]  # fmt: skip
@@ -244,14 +264,14 @@ def test_to_pass_over_a_gap_changes_nothing_for_who_comes_after_it():
     assert [f.outcome.value for f in waited] == ["finished"] * len(jobs)
 
 
-def test_a_gap_of_a_century_takes_no_time():
+def test_a_gap_of_a_century_takes_no_time() -> None:
     century_s = 100 * 366 * 86_400.0
     result = replayed([job(1, 0, 5, 8), job(2, century_s, 5, 8)], order="multifactor")
     assert [f.start_s for f in result.records] == [0.0, century_s]
     assert result.wall_s < 60  # each of its days would take milliseconds
 
 
-def test_who_waits_when_nothing_can_happen_any_more_is_told_so():
+def test_who_waits_when_nothing_can_happen_any_more_is_told_so() -> None:
     result = played([job(1, 0, 5, 1, group="a"), job(2, 0, 5, 1, group="b")], suspended={"group-a"})
     assert [f.outcome.value for f in result.records] == ["waiting", "finished"]
     summary = result.as_json()
@@ -273,18 +293,22 @@ ROWS = st.builds(
 
 @settings(deadline=None, max_examples=12, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(ROWS, min_size=1, max_size=12), st.sampled_from([0.0, 7.0]))
-def test_every_row_of_a_log_is_counted_once(tmp_path_factory, rows, boot_s):
+def test_every_row_of_a_log_is_counted_once(
+    tmp_path_factory: pytest.TempPathFactory, rows: list[str], boot_s: float
+) -> None:
     counted(tmp_path_factory.getbasetemp(), rows, boot_s)
 
 
 @pytest.mark.slow
 @settings(deadline=None, max_examples=300, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(ROWS, min_size=1, max_size=40), st.sampled_from([0.0, 7.0, 86_400.0]))
-def test_every_row_of_many_logs_is_counted_once(tmp_path_factory, rows, boot_s):
+def test_every_row_of_many_logs_is_counted_once(
+    tmp_path_factory: pytest.TempPathFactory, rows, boot_s
+) -> None:
     counted(tmp_path_factory.getbasetemp(), rows, boot_s)
 
 
-def counted(folder, rows, boot_s):
+def counted(folder: Path, rows: list[str], boot_s: float) -> None:
     real = [one for one in rows if one and not one.startswith(";")]
     try:
         workload = read(folder, "\n".join(rows), skip_bad_lines=True)
@@ -308,7 +332,9 @@ WRONG = ["nan", "inf", "-inf", "1e12", "-5", "1e999", "1_0", "٣", "", "x", "0x1
 
 @pytest.mark.parametrize("option", OPTIONS)
 @pytest.mark.parametrize("value", WRONG)
-def test_a_number_that_an_option_does_not_take_ends_with_one_line(option, value, tmp_path, capsys):
+def test_a_number_that_an_option_does_not_take_ends_with_one_line(
+    option: str, value: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     arguments, allowed = OPTIONS[option]
     if option == "--seed" and value == "1e12":
         value = "1e16"
@@ -322,7 +348,9 @@ def test_a_number_that_an_option_does_not_take_ends_with_one_line(option, value,
 
 
 @pytest.mark.parametrize("option", ["--trace-out", "--output"])
-def test_a_place_that_cannot_be_written_is_told_before_the_run(option, tmp_path, capsys):
+def test_a_place_that_cannot_be_written_is_told_before_the_run(
+    option: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     log = tmp_path / "log.swf"
     log.write_text(row())
     words = ["demo"] if option == "--output" else ["simulate", str(log), "--vcpus", "4"]
@@ -331,7 +359,7 @@ def test_a_place_that_cannot_be_written_is_told_before_the_run(option, tmp_path,
     assert (said.out, said.err) == ("", f"{option} {log / 'below'}: Not a directory\n")
 
 
-def test_the_command_says_on_standard_error_how_far_it_is_and_nothing_else(tmp_path):
+def test_the_command_says_on_standard_error_how_far_it_is_and_nothing_else(tmp_path: Path) -> None:
     log = tmp_path / "log.swf"
     log.write_text("".join(f"{row(n, n)}\n" for n in range(1, 11)))
     program = Path(sys.executable).parent / "synergy"
@@ -347,7 +375,9 @@ def test_the_command_says_on_standard_error_how_far_it_is_and_nothing_else(tmp_p
 
 
 @pytest.mark.parametrize("content", [b"1 2 3\n", bytes(range(1, 256)) * 40, b"x" * 70_000])
-def test_a_bad_row_of_a_packed_log_is_named_as_that_of_a_plain_one(tmp_path, content):
+def test_a_bad_row_of_a_packed_log_is_named_as_that_of_a_plain_one(
+    tmp_path: Path, content: bytes
+) -> None:
     plain, packed = tmp_path / "log", tmp_path / "log.gz"
     plain.write_bytes(content)
     packed.write_bytes(gzip.compress(content))

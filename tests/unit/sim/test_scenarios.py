@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -16,7 +17,7 @@ from tests.unit.sim.test_simulate import command
 SHIPPED = sorted((Path(__file__).parents[3] / "etc" / "synergy" / "scenarios").glob("*.yaml"))
 
 
-def document(**changes):
+def document(**changes: Any):
     part = {"project": "a", "arrivals": {"process": "poisson", "per_hour": 30}, "runs": 600,
             "lifetime_s": 1200}  # fmt: skip
     return {
@@ -28,16 +29,16 @@ def document(**changes):
     } | changes
 
 
-def arrivals(process, hours=48, **of_part):
+def arrivals(process, hours=48, **of_part: Any):
     found = document(hours=hours, part={"arrivals": process, **of_part})
     return list(Wishes(reading.scenario(found)).arriving())
 
 
-def hours(process, **options):
+def hours(process, **options: Any):
     return [wish.at_s / HOUR_S for wish in arrivals(process, **options)]
 
 
-def test_every_process_asks_when_it_says():
+def test_every_process_asks_when_it_says() -> None:
     assert hours({"process": "constant", "per_hour": 2}, hours=2) == [0.5, 1.0, 1.5]
     count = len(hours({"process": "poisson", "per_hour": 100}))
     assert count == pytest.approx(4800, abs=4 * 4800**0.5)
@@ -51,7 +52,7 @@ def test_every_process_asks_when_it_says():
     assert hours({"process": "poisson", "per_hour": 0}) == []
 
 
-def test_a_seed_gives_the_same_arrivals_and_a_further_part_leaves_the_others_alone():
+def test_a_seed_gives_the_same_arrivals_and_a_further_part_leaves_the_others_alone() -> None:
     one, more = document(), document()
     more["demand"] = [*one["demand"], {**one["demand"][0], "project": "b"}]
     first = list(Wishes(reading.scenario(one)).arriving())
@@ -61,7 +62,7 @@ def test_a_seed_gives_the_same_arrivals_and_a_further_part_leaves_the_others_alo
     assert first != list(Wishes(reading.scenario(document(seed=2))).arriving())
 
 
-def test_a_closed_loop_user_never_has_two_servers_and_thinks_between_them():
+def test_a_closed_loop_user_never_has_two_servers_and_thinks_between_them() -> None:
     loop = {"process": "closed_loop", "users": 3, "think_s": 60}
     found = document(hours=24, cloud={"VCPU": 2}, part={"arrivals": loop, "lifetime_s": 600})
     played = playing.play(reading.scenario(found), "fifo", "submit")
@@ -77,7 +78,7 @@ def test_a_closed_loop_user_never_has_two_servers_and_thinks_between_them():
     assert think_s == pytest.approx(60, rel=0.4)
 
 
-def test_shares_and_private_quotas_count():
+def test_shares_and_private_quotas_count() -> None:
     busy = {"process": "constant", "per_hour": 60}
     part = {"project": "a", "arrivals": busy, "runs": 1200, "lifetime_s": 1200}
     both = document(hours=40, demand=[part, part | {"project": "b"}])
@@ -92,7 +93,7 @@ def test_shares_and_private_quotas_count():
     assert b.started == b.requests
 
 
-def test_fixed_quotas_give_each_its_part_and_reject_the_rest():
+def test_fixed_quotas_give_each_its_part_and_reject_the_rest() -> None:
     part = {"project": "a", "runs": 3600, "lifetime_s": 3600,
             "arrivals": {"process": "bursts", "size": 8, "every_h": 9}}  # fmt: skip
     found = playing.play_fixed(reading.scenario(document(demand=[part])))
@@ -131,7 +132,9 @@ BAD = [
 
 
 @pytest.mark.parametrize(("changes", "told"), BAD)
-def test_what_is_wrong_is_named_with_its_value_and_what_is_allowed(tmp_path, changes, told):
+def test_what_is_wrong_is_named_with_its_value_and_what_is_allowed(
+    tmp_path: Path, changes: Any, told
+) -> None:
     path = tmp_path / "scenario.yaml"
     path.write_text(yaml.safe_dump(document(**changes)))
     with pytest.raises(InvalidInput) as error:
@@ -150,7 +153,7 @@ def test_what_is_wrong_is_named_with_its_value_and_what_is_allowed(tmp_path, cha
         ("just text", "the scenario is 'just text', but must be a mapping"),
     ],
 )
-def test_what_is_no_scenario_is_told_so(tmp_path, text, told):
+def test_what_is_no_scenario_is_told_so(tmp_path: Path, text: str, told) -> None:
     path = tmp_path / "scenario.yaml"
     path.write_text(text)
     with pytest.raises(InvalidInput, match=told):
@@ -159,14 +162,14 @@ def test_what_is_no_scenario_is_told_so(tmp_path, text, told):
         reading.read(tmp_path / "none.yaml")
 
 
-def test_too_many_requests_end_with_one_error(monkeypatch):
+def test_too_many_requests_end_with_one_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(model, "MOST_REQUESTS", 100)
     with pytest.raises(InvalidInput, match="more than 100 requests arrive: lower the rates"):
         arrivals({"process": "constant", "per_hour": 60})
 
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
-def test_the_shipped_scenarios_are_read_and_fill_their_cloud(path):
+def test_the_shipped_scenarios_are_read_and_fill_their_cloud(path: str) -> None:
     scenario = reading.read(path)
     found = measure(playing.play_fixed(scenario))
     assert found.whole.refused > 100
@@ -174,7 +177,9 @@ def test_the_shipped_scenarios_are_read_and_fill_their_cloud(path):
     assert scenario.shared != Resources()
 
 
-def test_the_command_plays_a_scenario_and_takes_nothing_that_belongs_to_a_log(tmp_path):
+def test_the_command_plays_a_scenario_and_takes_nothing_that_belongs_to_a_log(
+    tmp_path: Path,
+) -> None:
     path = tmp_path / "made.yaml"
     path.write_text(yaml.safe_dump(document(name="made up")))
     options = ("simulate", "--scenario", path)
@@ -200,6 +205,6 @@ def test_the_command_plays_a_scenario_and_takes_nothing_that_belongs_to_a_log(tm
         (["--scenario", "none.yaml"], "none.yaml: No such file"),
     ],
 )
-def test_a_wrong_source_ends_with_one_line(arguments, told):
+def test_a_wrong_source_ends_with_one_line(arguments, told) -> None:
     done = command("simulate", *arguments, ok=False)
     assert told in done.stderr.splitlines()[-1]

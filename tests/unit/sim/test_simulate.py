@@ -7,6 +7,7 @@ import sys
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -16,6 +17,7 @@ from benchmarks.bench_replay import made_up
 from synergy.core.errors import InvalidInput
 from synergy.core.rounds import Discipline
 from synergy.sim import forward, records, replay, swf
+from synergy.sim.records import JobRecord, Replay
 from synergy.sim.swf import BadLine, Job, Workload
 
 EXCERPT = Path(__file__).parents[2] / "data" / "kth-sp2-excerpt.swf"
@@ -23,19 +25,26 @@ KTH = Path(__file__).parents[4] / "shared" / "traces" / "KTH-SP2-1996-2.1-cln.sw
 LINE = "1 0 5 10 4 -1 -1 4 20 -1 1 7 3 -1 -1 -1 -1 -1"
 
 
-def job(number, submit_s, run_s, vcpus, requested_s=None, group="g"):
+def job(
+    number: int,
+    submit_s: int,
+    run_s: int,
+    vcpus: int,
+    requested_s: float | None = None,
+    group: str = "g",
+) -> Job:
     return Job(
         number=number, submit_s=float(submit_s), run_s=float(run_s), vcpus=vcpus,
         requested_s=requested_s, memory_mb=None, user="u", group=group,
     )  # fmt: skip
 
 
-def replayed(jobs, **options):
-    values = {"vcpus": 8, "discipline": "fifo", "order": "submit"} | options
+def replayed(jobs: list[Job], **options: Any) -> Replay:
+    values: dict[str, Any] = {"vcpus": 8, "discipline": "fifo", "order": "submit"} | options
     return replay.run(Workload(tuple(jobs), {}), **values)
 
 
-def test_a_log_is_read_plain_and_packed(tmp_path):
+def test_a_log_is_read_plain_and_packed(tmp_path: Path) -> None:
     packed = tmp_path / "log.gz"
     packed.write_bytes(gzip.compress(EXCERPT.read_bytes()))
     plain = swf.read(EXCERPT)
@@ -72,7 +81,9 @@ def test_a_log_is_read_plain_and_packed(tmp_path):
         (LINE.replace("-1 1 7", "-1 soon 7"), r"field 11 \(status\) is 'soon', but must be"),
     ],
 )
-def test_a_bad_line_is_told_with_file_line_field_and_value(tmp_path, line, told):
+def test_a_bad_line_is_told_with_file_line_field_and_value(
+    tmp_path: Path, line: str, told: str
+) -> None:
     path = tmp_path / "log.swf"
     path.write_text(f"; header\n{LINE}\n{line}\n")
     with pytest.raises(BadLine, match=f"log.swf, line 3: {told}"):
@@ -88,7 +99,7 @@ def test_a_bad_line_is_told_with_file_line_field_and_value(tmp_path, line, told)
         (b"\x1f\x8bjunk", "Not a gzipped|CRC|end-of-stream|header|EOF|Compressed"),
     ],
 )
-def test_a_file_that_is_no_log_is_told(tmp_path, content, told):
+def test_a_file_that_is_no_log_is_told(tmp_path: Path, content: bytes, told: str) -> None:
     path = tmp_path / "log"
     path.write_bytes(content)
     with pytest.raises(InvalidInput, match=told):
@@ -97,7 +108,7 @@ def test_a_file_that_is_no_log_is_told(tmp_path, content, told):
         swf.read(tmp_path / "none")
 
 
-def test_memory_is_for_all_processors_and_the_user_stands_in_for_a_group(tmp_path):
+def test_memory_is_for_all_processors_and_the_user_stands_in_for_a_group(tmp_path: Path) -> None:
     path = tmp_path / "log.swf"
     path.write_text("1 0 5 10 4 -1 -1 -1 20 2048 1 7 -1 -1 -1 -1 -1 -1\n")
     (found,) = swf.read(path).jobs
@@ -105,7 +116,7 @@ def test_memory_is_for_all_processors_and_the_user_stands_in_for_a_group(tmp_pat
     assert records.project_of(found) == "user-7"
 
 
-def test_a_run_longer_than_its_limit_expires_and_one_that_never_fits_is_told():
+def test_a_run_longer_than_its_limit_expires_and_one_that_never_fits_is_told() -> None:
     result = replayed([job(1, 0, 100, 4, requested_s=60), job(2, 0, 30, 4, requested_s=60),
                        job(3, 5, 10, 9), job(4, 10, 5, 8)])  # fmt: skip
     records = {f.job.number: (f.outcome.value, f.start_s, f.end_s) for f in result.records}
@@ -115,29 +126,30 @@ def test_a_run_longer_than_its_limit_expires_and_one_that_never_fits_is_told():
         3: ("never_fits", None, None),
         4: ("finished", 60.0, 65.0),
     }
-    summary = result.as_json()
+    summary: dict[str, Any] = {**result.as_json()}
     assert (summary["started"], summary["finished"], summary["expired"]) == (3, 2, 1)
     assert (summary["never_fits"], summary["makespan_s"]) == (1, 65.0)
     assert summary["utilisation"] == pytest.approx((60 * 4 + 30 * 4 + 5 * 8) / (8 * 65))
     assert summary["wait_s"]["max"] == 50.0
 
 
-def test_a_server_that_takes_time_to_boot_holds_its_quota_meanwhile():
+def test_a_server_that_takes_time_to_boot_holds_its_quota_meanwhile() -> None:
     result = replayed([job(1, 0, 10, 8), job(2, 0, 10, 8)], boot_s=5.0)
     assert [(f.start_s, f.end_s) for f in result.records] == [(0.0, 15.0), (15.0, 30.0)]
 
 
 @pytest.mark.parametrize(("discipline", "start_s"), [("fifo", 100.0), ("greedy", 2.0)])
-def test_greedy_lets_a_small_one_pass_and_fifo_does_not(discipline, start_s):
+def test_greedy_lets_a_small_one_pass_and_fifo_does_not(discipline: str, start_s: float) -> None:
     jobs = [job(1, 0, 100, 6), job(2, 1, 10, 8), job(3, 2, 10, 2)]
     result = replayed(jobs, discipline=discipline)
     expected = start_s if discipline == "greedy" else 110.0
     assert result.records[2].start_s == expected
 
 
-def reference_fifo(jobs, vcpus):
+def reference_fifo(jobs: list[Job] | tuple[Job, ...], vcpus: int) -> dict[int, float]:
     """Strict first come, first served, in the plainest way: nobody starts before who came first."""
-    running, starts, now_s = [], {}, 0.0
+    running: list[tuple[float, int]] = []
+    starts, now_s = {}, 0.0
     for one in jobs:
         now_s = max(now_s, one.submit_s)
         while sum(v for end_s, v in running if end_s > now_s) + one.vcpus > vcpus:
@@ -155,7 +167,7 @@ workloads = st.lists(
 
 @settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(workloads)
-def test_fifo_by_submission_is_strict_first_come_first_served(found):
+def test_fifo_by_submission_is_strict_first_come_first_served(found: list[tuple[int, ...]]) -> None:
     jobs = [
         job(number, submit_s, run_s, vcpus, requested_s=float(limit_s), group=str(number % 3))
         for number, (submit_s, run_s, vcpus, limit_s) in enumerate(sorted(found), start=1)
@@ -164,9 +176,9 @@ def test_fifo_by_submission_is_strict_first_come_first_served(found):
     assert {f.job.number: f.start_s for f in result.records} == reference_fifo(jobs, 8)
 
 
-def overcommitted(records, vcpus):
+def overcommitted(records: tuple[JobRecord, ...], vcpus: int) -> bool:
     changes = [(f.start_s, f.job.vcpus) for f in records if f.start_s is not None]
-    changes += [(f.end_s, -f.job.vcpus) for f in records if f.start_s is not None]
+    changes += [(f.end_s, -f.job.vcpus) for f in records if f.end_s is not None]
     used = worst = 0
     for _, change in sorted(changes):
         used += change
@@ -174,7 +186,7 @@ def overcommitted(records, vcpus):
     return worst > vcpus
 
 
-def test_the_excerpt_runs_through_as_fifo_does_by_hand():
+def test_the_excerpt_runs_through_as_fifo_does_by_hand() -> None:
     result = by_managers("fifo")
     jobs = swf.read(EXCERPT).jobs
     assert {f.job.number: f.start_s for f in result.records} == reference_fifo(jobs, 100)
@@ -182,19 +194,19 @@ def test_the_excerpt_runs_through_as_fifo_does_by_hand():
 
 
 @cache
-def by_managers(policy, order="submit"):
+def by_managers(policy: str, order: str = "submit") -> Replay:
     """What the whole managers make of the excerpt, with messages and a database: seconds each."""
     return replay.run(swf.read(EXCERPT), vcpus=100, discipline=policy, order=order)
 
 
-def test_the_same_seed_gives_the_same_schedule():
+def test_the_same_seed_gives_the_same_schedule() -> None:
     jobs = swf.read(EXCERPT).jobs[:40]
     first, second = (replay.run(Workload(jobs, {}), vcpus=100) for _ in range(2))
     assert first.records == second.records
     assert not overcommitted(first.records, 100)
 
 
-def command(*arguments, ok=True):
+def command(*arguments: object, ok: bool = True) -> subprocess.CompletedProcess[str]:
     done = subprocess.run(
         [str(Path(sys.executable).parent / "synergy"), *map(str, arguments)],
         capture_output=True, text=True, timeout=540, check=False, env=os.environ | {"COLUMNS": "120"},
@@ -203,7 +215,7 @@ def command(*arguments, ok=True):
     return done
 
 
-def test_the_command_prints_one_object_and_a_row_for_each_request(tmp_path):
+def test_the_command_prints_one_object_and_a_row_for_each_request(tmp_path: Path) -> None:
     trace = tmp_path / "trace.csv"
     path = tmp_path / "log.swf"
     path.write_text("".join(EXCERPT.read_text().splitlines(keepends=True)[:60]) + "bad line\n")
@@ -249,7 +261,7 @@ def test_the_command_prints_one_object_and_a_row_for_each_request(tmp_path):
         (["simulate", EXCERPT, "--vcpus", "1", "--boot-s", "nan"], "--boot-s is 'nan', but must"),
     ],
 )
-def test_a_wrong_argument_ends_with_one_line(arguments, told):
+def test_a_wrong_argument_ends_with_one_line(arguments: list[Path | str], told: str) -> None:
     done = command(*arguments, ok=False)
     assert done.stdout == ""
     assert told in done.stderr.splitlines()[-1]
@@ -259,7 +271,7 @@ def test_a_wrong_argument_ends_with_one_line(arguments, told):
 
 @pytest.mark.slow
 @pytest.mark.skipif(not KTH.exists(), reason="the whole log lies beside the project, if anywhere")
-def test_the_whole_kth_log_runs_through_without_overcommitting():
+def test_the_whole_kth_log_runs_through_without_overcommitting() -> None:
     jobs = swf.read(KTH).jobs
     assert len(jobs) == 27_992
     result = replay.run(Workload(jobs, {}), vcpus=100, discipline="fifo", order="submit")
@@ -267,7 +279,7 @@ def test_the_whole_kth_log_runs_through_without_overcommitting():
     assert not overcommitted(result.records, 100)
 
 
-ORDERS = [("submit", one.value) for one in Discipline]
+ORDERS: list[Any] = [("submit", one.value) for one in Discipline]
 ORDERS += [  # by multifactor the two must compute the factors at the same instants, too
     pytest.param("multifactor", one.value, marks=[] if one is Discipline.FIFO else pytest.mark.slow)
     for one in Discipline
@@ -275,27 +287,28 @@ ORDERS += [  # by multifactor the two must compute the factors at the same insta
 
 
 @pytest.mark.parametrize(("order", "policy"), ORDERS)
-def test_both_engines_start_the_excerpt_alike(order, policy):
+def test_both_engines_start_the_excerpt_alike(order: str, policy: str) -> None:
     """The whole managers, with messages and a database, and the function that decides alone."""
     whole = by_managers(policy, order)
     alone = forward.run(swf.read(EXCERPT), vcpus=100, discipline=policy, order=order)
     assert outcomes_of(alone) == outcomes_of(whole)
-    assert alone.as_json()["wait_s"]["mean"] > 0
+    waits: Any = alone.as_json()["wait_s"]
+    assert waits["mean"] > 0
 
 
-def outcomes_of(replayed):
+def outcomes_of(replayed: Replay) -> list[Any]:
     return [(record.outcome, record.start_s, record.end_s) for record in replayed.records]
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("policy", [one.value for one in Discipline])
-def test_both_engines_start_alike_where_many_users_crowd(policy):
+def test_both_engines_start_alike_where_many_users_crowd(policy: str) -> None:
     """The pool is asked for half as much again as it holds, with gaps of days in between."""
     log = made_up(500).jobs
     jobs = tuple(
         replace(job, submit_s=job.submit_s // 2 + 200_000 * (number // 125))
         for number, job in enumerate(log)
     )
-    options = {"vcpus": 100, "discipline": policy, "order": "multifactor"}
+    options: dict[str, Any] = {"vcpus": 100, "discipline": policy, "order": "multifactor"}
     whole, alone = (run(Workload(jobs, {}), **options) for run in (replay.run, forward.run))
     assert outcomes_of(alone) == outcomes_of(whole)

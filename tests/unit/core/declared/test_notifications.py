@@ -10,6 +10,7 @@ from synergy.core.declared.notifications import (
     NOT_SENT,
     NOTIFICATIONS,
     SENT,
+    Notification,
     RequestPayload,
     of_step,
     sample,
@@ -19,26 +20,26 @@ from synergy.core.model import State
 from tests.builders import NOON, rid
 
 
-def test_whether_an_event_is_sent_is_declared_for_each():
+def test_whether_an_event_is_sent_is_declared_for_each() -> None:
     assert set(SENT) | NOT_SENT == set(Event)
     assert not set(SENT) & NOT_SENT
 
 
-def test_names_are_unique_and_in_the_form_of_event_types():
+def test_names_are_unique_and_in_the_form_of_event_types() -> None:
     names = [one.name for one in NOTIFICATIONS]
     assert len(set(names)) == len(names)
     assert all(re.fullmatch(r"synergy\.(request|quota)\.[a-z_]+", name) for name in names)
 
 
 @pytest.mark.parametrize("declared", NOTIFICATIONS, ids=lambda one: one.name)
-def test_the_example_fits_the_schema_and_has_the_version(declared):
+def test_the_example_fits_the_schema_and_has_the_version(declared: Notification) -> None:
     shown = sample(declared)
     Draft202012Validator(declared.schema()).validate(shown)
     assert shown["version"] == declared.version
     assert declared.sent.endswith(".")
 
 
-def test_what_was_deleted_while_it_waited_is_cancelled():
+def test_what_was_deleted_while_it_waited_is_cancelled() -> None:
     step = Step(
         request_id=rid(1), at=NOON, from_state=State.QUEUED, to_state=State.CANCELLED,
         event=Event.REMOVED,
@@ -46,7 +47,7 @@ def test_what_was_deleted_while_it_waited_is_cancelled():
     assert of_step(step) is CANCELLED
 
 
-def test_a_field_is_not_renamed_without_a_new_version():
+def test_a_field_is_not_renamed_without_a_new_version() -> None:
     assert {one.version for one in SENT.values()} == {"1.0"}
     assert list(RequestPayload.__annotations__) == [
         "version", "number", "at", "event", "state", "reason", "why", "request_id",

@@ -3,6 +3,7 @@
 import gzip
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 
 from synergy.core.accounts import user_node
 from synergy.core.explain import reserved_at_s
-from synergy.core.model import Resources
+from synergy.core.model import RequestClass, Resources
 from synergy.core.priority import Weights
 from synergy.core.quota import Claim, QuotaNode, QuotaState, QuotaTree
 from synergy.core.rounds import Discipline, Plan, Policy, Snapshot
@@ -28,7 +29,7 @@ HEAD: Job = (1, kind(4, ttl_s=50), 9)
 CLAIMED = {"claims": [Claim("u5", shared=Resources.of(VCPU=3))], "ends": [(100, 5, 3)], "vcpus": 4}
 
 
-def outcomes(jobs: Sequence[Job], **more: object) -> dict[str, str]:
+def outcomes(jobs: Sequence[Job], **more: Any) -> dict[str, str]:
     return plan_of(jobs, **({"weights": BY_AGE, "discipline": EASY} | CLAIMED | more))[1]
 
 
@@ -50,31 +51,33 @@ def outcomes(jobs: Sequence[Job], **more: object) -> dict[str, str]:
         ),
     ],
 )  # fmt: skip
-def test_who_passes_the_first_that_does_not_fit(second, more, expected):
+def test_who_passes_the_first_that_does_not_fit(
+    second: RequestClass, more: dict[str, list[Any] | Discipline | None], expected: str
+) -> None:
     told = outcomes([HEAD, (2, second, 1)], **more)
     assert told == {rid(1): "no_free_quota", rid(2): expected}
 
 
-def test_who_fits_beside_the_reservation_passes_however_long_it_lives():
+def test_who_fits_beside_the_reservation_passes_however_long_it_lives() -> None:
     told = outcomes([(1, kind(3), 9), (2, kind(1), 1)])
     assert told == {rid(1): "no_free_quota", rid(2): "dispatch"}
 
 
-def test_what_passed_is_not_there_for_the_next():
+def test_what_passed_is_not_there_for_the_next() -> None:
     """1 VCPU is free beside the head when that starts: whoever comes first has it."""
     jobs = [(1, kind(4), 9), (2, kind(1), 2), (3, kind(1), 1)]
     told = outcomes(jobs, vcpus=5)
     assert told == {rid(1): "no_free_quota", rid(2): "dispatch", rid(3): "reserved_for_other"}
 
 
-def test_as_many_are_reserved_for_as_the_depth_says():
+def test_as_many_are_reserved_for_as_the_depth_says() -> None:
     """The second starts at 150 s; a third that lives for 120 s delays it, not the first."""
     jobs = [(1, kind(3, ttl_s=50), 9), (2, kind(4, ttl_s=9), 8), (3, kind(1, ttl_s=151), 1)]
     assert outcomes(jobs)[rid(3)] == "dispatch"
     assert outcomes(jobs, reserve_depth=2)[rid(3)] == "backfill_would_delay"
 
 
-def test_one_that_no_known_end_helps_takes_the_reservation_from_nobody():
+def test_one_that_no_known_end_helps_takes_the_reservation_from_nobody() -> None:
     """5 VCPU never come free, since 2 are held without end; the second starts at 100 s."""
     claims = [Claim("u5", shared=Resources.of(VCPU=3)), Claim("u6", shared=Resources.of(VCPU=2))]
     jobs = [(1, kind(5), 9), (2, kind(4), 8), (3, kind(1, ttl_s=101), 1)]
@@ -82,13 +85,13 @@ def test_one_that_no_known_end_helps_takes_the_reservation_from_nobody():
     assert told[rid(3)] == "backfill_would_delay"
 
 
-def test_members_of_one_class_are_reserved_for_one_by_one():
+def test_members_of_one_class_are_reserved_for_one_by_one() -> None:
     jobs = [(1, kind(3, ttl_s=50), 9), (2, kind(3, ttl_s=50), 8)]
     plan, _ = plan_of(jobs, weights=BY_AGE, discipline=EASY, reserve_depth=2, **CLAIMED)
     assert plan.reservations == {0: [1e6 + 100, 1e6 + 150]}
 
 
-def test_a_limit_on_the_way_counts_for_a_reservation():
+def test_a_limit_on_the_way_counts_for_a_reservation() -> None:
     """The pool has room at 10 s, the user's limit at 100 s."""
     limit = QuotaNode(node_id="u1", parent_id="root", borrow_limit=Resources.of(VCPU=3))
     plan, _ = plan_of(
@@ -106,7 +109,7 @@ def test_a_limit_on_the_way_counts_for_a_reservation():
     assert plan.reservations == {0: [1e6 + 10]}, "it moves to where there is room"
 
 
-def test_what_is_overdue_is_about_to_end():
+def test_what_is_overdue_is_about_to_end() -> None:
     plan, told = plan_of(
         [HEAD, (2, kind(1, ttl_s=60), 1)], weights=BY_AGE, discipline=EASY,
         **(CLAIMED | {"ends": [(-30, 5, 3)]}),
@@ -115,14 +118,14 @@ def test_what_is_overdue_is_about_to_end():
     assert plan.reservations == {0: [1e6 + 1]}
 
 
-def test_the_shortest_passes_first():
+def test_the_shortest_passes_first() -> None:
     jobs = [HEAD, (2, kind(1, ttl_s=90), 8), (3, kind(1, ttl_s=30), 1)]
     assert outcomes(jobs)[rid(2)] == "dispatch"
     told = outcomes(jobs, discipline=SJBF)
     assert told == {rid(1): "no_free_quota", rid(2): "no_free_quota", rid(3): "dispatch"}
 
 
-def test_many_that_may_not_pass_do_not_stop_one_that_may():
+def test_many_that_may_not_pass_do_not_stop_one_that_may() -> None:
     jobs = [HEAD, *((n, kind(1, ttl_s=100 + n), 8) for n in range(2, 200))]
     jobs.append((999, kind(1, ttl_s=5), 1))
     told = outcomes(jobs)
@@ -228,14 +231,16 @@ def room_at(
 
 @settings(max_examples=60, deadline=None)
 @given(logs)
-def test_fifo_and_easy_start_what_the_plainest_replay_starts(rows):
+def test_fifo_and_easy_start_what_the_plainest_replay_starts(rows: list[tuple[int, ...]]) -> None:
     assert Watched(rows, Discipline.FIFO).started == plainest(rows, 5, passing=False)
     assert Watched(rows, EASY).started == plainest(rows, 5, passing=True)
 
 
 @settings(max_examples=60, deadline=None)
 @given(logs, st.sampled_from([EASY, SJBF, CONSERVATIVE]))
-def test_nothing_starts_later_than_what_was_reserved_for_it_first(rows, discipline):
+def test_nothing_starts_later_than_what_was_reserved_for_it_first(
+    rows: list[tuple[int, ...]], discipline: Discipline
+) -> None:
     run = Watched(rows, discipline)
     late = {n: (at_s, run.started[n]) for n, at_s in run.first.items() if run.started[n] > at_s}
     assert not late
@@ -243,7 +248,9 @@ def test_nothing_starts_later_than_what_was_reserved_for_it_first(rows, discipli
 
 @settings(max_examples=60, deadline=None)
 @given(logs, st.sampled_from(Discipline))
-def test_nothing_is_overcommitted_and_all_that_can_start_do(rows, discipline):
+def test_nothing_is_overcommitted_and_all_that_can_start_do(
+    rows: list[tuple[int, ...]], discipline: Discipline
+) -> None:
     run = Watched(rows, discipline, users=2)
     assert not run.waiting
     assert run.refused == {n for n, row in enumerate(rows) if n % 2 and row[3] > 3}
@@ -256,7 +263,9 @@ def test_nothing_is_overcommitted_and_all_that_can_start_do(rows, discipline):
 
 @settings(max_examples=60, deadline=None)
 @given(logs)
-def test_the_first_of_the_queue_never_starts_later_than_without_passing(rows):
+def test_the_first_of_the_queue_never_starts_later_than_without_passing(
+    rows: list[tuple[int, ...]],
+) -> None:
     """Given the same past, whoever passes delays the head of the queue by nothing."""
     easy = Watched(rows, EASY).started
     for number, at_s in Watched(rows, Discipline.FIFO).started.items():
@@ -268,7 +277,7 @@ def test_the_first_of_the_queue_never_starts_later_than_without_passing(rows):
 @pytest.mark.slow
 @pytest.mark.skipif(not KTH.exists(), reason="the logs lie beside the project, if anywhere")
 @pytest.mark.parametrize("discipline", [Discipline.FIFO, EASY])
-def test_the_whole_kth_log_starts_as_recorded(discipline):
+def test_the_whole_kth_log_starts_as_recorded(discipline) -> None:
     recorded = [line.split(",") for line in _lines(f"kth-full-{discipline}.csv.gz")[1:]]
     assert _started_of_kth(discipline) == [float(start_s) for _, _, start_s in recorded]
 

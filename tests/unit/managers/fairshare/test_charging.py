@@ -1,5 +1,6 @@
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
+from typing import Any
 
 import pytest
 from oslo_config import cfg
@@ -7,12 +8,12 @@ from oslo_config import cfg
 from synergy.core.model import Resources
 from synergy.managers.base import register_options
 from synergy.managers.fairshare import FairShareManager
-from synergy.managers.fairshare.charging import rate_of, read_tariff, spans_of
+from synergy.managers.fairshare.charging import Tariff, rate_of, read_tariff, spans_of
 from synergy.ports import Hold
 from tests.builders import NOON
 
 
-def tariff(**options):
+def tariff(**options: Any) -> Tariff:
     conf = cfg.ConfigOpts()
     register_options(conf, "fairshare", FairShareManager)
     conf(args=[], default_config_files=[], default_config_dirs=[])
@@ -21,7 +22,7 @@ def tariff(**options):
     return read_tariff(conf.fairshare)
 
 
-def ago(seconds):
+def ago(seconds: int) -> datetime:
     return NOON - timedelta(seconds=seconds)
 
 
@@ -45,7 +46,9 @@ HOLD = Hold(association_id=3, demand=Resources.of(VCPU=2), qos="normal", host="h
     ids=["since the last pass", "before it", "ended", "ended at it", "ended before it",
          "clock set back", "ended, clock set back", "all of it, clock set back"],
 )  # fmt: skip
-def test_a_hold_is_charged_for_what_lies_after_the_last_pass(changes, expected):
+def test_a_hold_is_charged_for_what_lies_after_the_last_pass(
+    changes: dict[str, datetime], expected: tuple[int, int] | None
+) -> None:
     spans = spans_of([replace(HOLD, **changes)], tariff(), since=ago(100), now=NOON)
     found = [*zip(spans.begin_ago_s, spans.end_ago_s, strict=True)]
     assert found == ([] if expected is None else [expected])
@@ -53,7 +56,7 @@ def test_a_hold_is_charged_for_what_lies_after_the_last_pass(changes, expected):
     assert spans.association.tolist() == [3] * len(found)
 
 
-def test_the_price_is_of_resources_qos_and_host():
+def test_the_price_is_of_resources_qos_and_host() -> None:
     rates = tariff(
         tres_billing_weights={"VCPU": 3.0}, qos_usage_factors={"normal": 0.5},
         host_factors={"h": 1.5, "other": 9.0},

@@ -2,9 +2,11 @@
 
 import random
 from collections import defaultdict
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from datetime import UTC, timedelta
+from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
@@ -13,6 +15,7 @@ from synergy.core.lifecycle import Event, transition
 from synergy.core.model import QuotaKind
 from synergy.core.rollup import Level
 from synergy.core.usage import HalfLife, ResetPeriod
+from synergy.db.store import SqlStore
 from synergy.managers.fairshare import rollups
 from synergy.managers.fairshare.charging import Tariff
 from synergy.managers.fairshare.reports import SettledUsage, usage_report
@@ -29,12 +32,12 @@ GROUPS = ("project", "user", "quota")
 
 
 @pytest.fixture
-def store():
+def store() -> Iterator[SqlStore]:
     with temporary_store() as made:
         yield made
 
 
-def catch_up(store, now):
+def catch_up(store: SqlStore, now: datetime) -> None:
     steps = 0
     while rollups.advance(store, TARIFF, now):
         steps += 1
@@ -42,16 +45,16 @@ def catch_up(store, now):
 
 
 def report(
-    store,
-    begin,
-    end,
+    store: SqlStore,
+    begin: datetime,
+    end: datetime,
     *,
-    period="none",
-    group_by=GROUPS,
-    project_id=None,
-    tariff=TARIFF,
-    settled=None,
-):
+    period: str = "none",
+    group_by: tuple[str, ...] = GROUPS,
+    project_id: str | None = None,
+    tariff: Tariff = TARIFF,
+    settled: SettledUsage | None = None,
+) -> dict[tuple[str, ...], tuple[int, float, float]]:
     found = usage_report(
         store, tariff, begin=begin, end=end, group_by=group_by, period=period,
         project_id=project_id, promised=None, settled=settled,
@@ -65,7 +68,7 @@ def report(
     }  # fmt: skip
 
 
-def exact(held, begin, end, group_by=GROUPS, project_id=None):
+def exact(held, begin, end, group_by=GROUPS, project_id: str | None = None):
     """Sum over the spans: the report without periods, by definition."""
     sums = defaultdict(lambda: [0, 0.0, 0.0])
     for one in held:
@@ -85,7 +88,7 @@ def exact(held, begin, end, group_by=GROUPS, project_id=None):
     return {key: (n, round(h, 5), round(b, 5)) for key, (n, h, b) in sums.items()}
 
 
-def agree(found, expected):
+def agree(found, expected) -> None:
     """Compare up to the rounding of the report."""
     assert set(found) == set(expected)
     for key, values in expected.items():
@@ -93,7 +96,9 @@ def agree(found, expected):
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_a_report_is_the_sum_over_the_spans_whatever_is_summed_up(store, seed):
+def test_a_report_is_the_sum_over_the_spans_whatever_is_summed_up(
+    store: SqlStore, seed: int
+) -> None:
     rng, end = random.Random(seed), NOON + timedelta(days=6)
     histories = Histories(store, seed)
     for _ in range(12):
@@ -114,7 +119,7 @@ def test_a_report_is_the_sum_over_the_spans_whatever_is_summed_up(store, seed):
 
 
 @pytest.mark.parametrize("period", ["hour", "day", "week", "month"])
-def test_the_periods_of_a_report_add_up_to_the_whole(store, period):
+def test_the_periods_of_a_report_add_up_to_the_whole(store: SqlStore, period: str) -> None:
     histories, end = Histories(store, 5), NOON + timedelta(days=9, minutes=7)
     for _ in range(15):
         histories.live(NOON, end)
@@ -131,7 +136,7 @@ def test_the_periods_of_a_report_add_up_to_the_whole(store, period):
     assert dict(hours) == pytest.approx({key[1]: h for key, (_, h, _) in whole.items()}, abs=1e-3)
 
 
-def test_lines_without_projects_are_the_sums_of_those_of_each_project(store):
+def test_lines_without_projects_are_the_sums_of_those_of_each_project(store: SqlStore) -> None:
     histories, end = Histories(store, 6), NOON + timedelta(days=9)
     for _ in range(30):
         histories.live(NOON, end)
@@ -163,7 +168,7 @@ def by_day(held, begin, end):
     return found
 
 
-def test_days_that_are_remembered_are_those_of_the_sums_as_they_are_now(store):
+def test_days_that_are_remembered_are_those_of_the_sums_as_they_are_now(store: SqlStore) -> None:
     histories, end, settled = Histories(store, 9), NOON + timedelta(days=6), SettledUsage()
     for late in range(4):
         for _ in range(6):
@@ -175,7 +180,9 @@ def test_days_that_are_remembered_are_those_of_the_sums_as_they_are_now(store):
             agree(found, by_day(histories.held, NOON, end))
 
 
-def test_days_that_are_remembered_follow_a_new_tariff_and_sums_that_were_made_anew(store):
+def test_days_that_are_remembered_follow_a_new_tariff_and_sums_that_were_made_anew(
+    store: SqlStore,
+) -> None:
     histories, end, settled = Histories(store, 10), NOON + timedelta(days=4), SettledUsage()
     for _ in range(12):
         histories.live(NOON, end, open_ratio=0)
@@ -198,7 +205,7 @@ def test_days_that_are_remembered_follow_a_new_tariff_and_sums_that_were_made_an
     assert found == report(store, NOON, end, period="day", tariff=moved) != first
 
 
-def test_no_more_rows_are_remembered_than_there_may_be(store):
+def test_no_more_rows_are_remembered_than_there_may_be(store: SqlStore) -> None:
     histories, end = Histories(store, 11), NOON + timedelta(days=5)
     for _ in range(12):
         histories.live(NOON, end, open_ratio=0)
@@ -216,23 +223,23 @@ def test_no_more_rows_are_remembered_than_there_may_be(store):
 class Watching:
     """A store that calls somebody after each commit."""
 
-    def __init__(self, store, look):
+    def __init__(self, store: SqlStore, look: Callable[..., Any]) -> None:
         self._store, self._look = store, look
         self.reading = store.reading
 
     @contextmanager
-    def writing(self):
+    def writing(self) -> Iterator[Any]:
         with self._store.writing() as uow:
             yield uow
         self._look()
 
 
-def test_no_report_is_of_half_an_hour_while_it_is_summed_up_anew(store):
+def test_no_report_is_of_half_an_hour_while_it_is_summed_up_anew(store: SqlStore) -> None:
     """More users than one transaction writes sums of."""
     users = [f"u{number}" for number in range(rollups.ROWS_AT_ONCE + 5)]
     end = NOON + timedelta(hours=3)
 
-    def lived(numbers):
+    def lived(numbers: list[int] | range) -> None:
         with store.writing() as uow:
             held = [
                 request(
@@ -252,7 +259,7 @@ def test_no_report_is_of_half_an_hour_while_it_is_summed_up_anew(store):
                 found = [move.as_saved() for move in moves]
             uow.commit()
 
-    def hours():
+    def hours() -> int:
         found = report(store, NOON, NOON + timedelta(hours=1))
         return round(sum(values[1] for values in found.values()))
 
@@ -272,7 +279,9 @@ def test_no_report_is_of_half_an_hour_while_it_is_summed_up_anew(store):
     assert seen[-1] == len(users)
 
 
-def test_what_is_told_late_is_in_the_report_although_its_hours_were_summed_up(store):
+def test_what_is_told_late_is_in_the_report_although_its_hours_were_summed_up(
+    store: SqlStore,
+) -> None:
     histories, end = Histories(store, 2), NOON + timedelta(days=3)
     for _ in range(5):
         histories.live(NOON, end)
@@ -284,7 +293,7 @@ def test_what_is_told_late_is_in_the_report_although_its_hours_were_summed_up(st
     agree(report(store, NOON, end), exact(histories.held, NOON, end))
 
 
-def test_a_clock_that_was_ahead_for_a_while_leaves_no_trace_in_reports(store):
+def test_a_clock_that_was_ahead_for_a_while_leaves_no_trace_in_reports(store: SqlStore) -> None:
     histories, end = Histories(store, 3), NOON + timedelta(hours=30, minutes=20)
     for _ in range(5):
         histories.live(NOON, end, open_ratio=1)
@@ -295,7 +304,7 @@ def test_a_clock_that_was_ahead_for_a_while_leaves_no_trace_in_reports(store):
     agree(report(store, NOON, end), exact(histories.held, NOON, end))
 
 
-def test_hours_that_are_no_longer_kept_are_read_from_days_and_spans(store):
+def test_hours_that_are_no_longer_kept_are_read_from_days_and_spans(store: SqlStore) -> None:
     histories, end = Histories(store, 4), NOON + timedelta(days=9)
     for _ in range(12):
         histories.live(NOON, NOON + timedelta(days=8), open_ratio=0)
@@ -315,7 +324,7 @@ def test_hours_that_are_no_longer_kept_are_read_from_days_and_spans(store):
             assert billed == pytest.approx(whole, abs=1e-2)
 
 
-def test_only_one_of_two_that_sum_up_the_same_hour_is_believed(store):
+def test_only_one_of_two_that_sum_up_the_same_hour_is_believed(store: SqlStore) -> None:
     histories, end = Histories(store, 6), NOON + timedelta(hours=5)
     histories.live(NOON, end)
     with store.reading() as uow:
@@ -329,7 +338,9 @@ def test_only_one_of_two_that_sum_up_the_same_hour_is_believed(store):
     agree(report(store, NOON, end), exact(histories.held, NOON, end))
 
 
-def test_what_a_server_held_before_it_was_parked_or_resized_is_charged_to_fair_share(store):
+def test_what_a_server_held_before_it_was_parked_or_resized_is_charged_to_fair_share(
+    store: SqlStore,
+) -> None:
     histories, end = Histories(store, 8), NOON + timedelta(days=2)
     for _ in range(10):
         histories.live(NOON, end)
@@ -347,7 +358,9 @@ def test_what_a_server_held_before_it_was_parked_or_resized_is_charged_to_fair_s
 @pytest.mark.parametrize("by_user", [False, True])
 @pytest.mark.parametrize("by_project", [False, True])
 @pytest.mark.parametrize("hosts", [(), {"h2"}])
-def test_merged_consumption_is_the_sum_of_what_it_merges(store, by_user, by_project, hosts):
+def test_merged_consumption_is_the_sum_of_what_it_merges(
+    store: SqlStore, by_user: bool, by_project: bool, hosts: set[str] | tuple[()]
+) -> None:
     histories, end = Histories(store, 8), NOON + timedelta(days=2)
     for _ in range(40):
         histories.live(NOON, end)

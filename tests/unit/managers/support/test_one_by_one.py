@@ -8,10 +8,10 @@ from synergy.managers.support.one_by_one import each_alone
 AWAY, BAD = UpstreamUnavailable("away"), InvalidInput("bad")
 
 
-def test_those_that_follow_a_service_that_is_away_have_their_turn_next():
+def test_those_that_follow_a_service_that_is_away_have_their_turn_next() -> None:
     items = iter(range(5))
 
-    def act(item):
+    def act(item: int) -> None:
         raise AWAY
 
     with pytest.raises(UpstreamUnavailable):
@@ -19,21 +19,21 @@ def test_those_that_follow_a_service_that_is_away_have_their_turn_next():
     assert list(items) == [3, 4]
 
 
-def test_items_that_are_known_to_fail_are_set_aside_though_they_are_alone():
+def test_items_that_are_known_to_fail_are_set_aside_though_they_are_alone() -> None:
     aside = []
 
-    def act(item):
+    def act(item: int) -> None:
         raise AWAY
 
     each_alone(range(4), act, lambda item, _: aside.append(item), known_to_fail=True)
     assert aside == [0, 1, 2, 3]
 
 
-def acted(*fails):
+def acted(*fails: InvalidInput | UpstreamUnavailable | None) -> tuple[list[int], list[int], str]:
     """Act on as many items as there are arguments; None is a success."""
     done, aside = [], []
 
-    def act(item):
+    def act(item: int) -> None:
         if fails[item] is not None:
             raise fails[item]
         done.append(item)
@@ -59,5 +59,10 @@ def acted(*fails):
         pytest.param([], [], [], "", id="nothing"),
     ],
 )
-def test_what_becomes_of_each(fails, done, aside, end):
+def test_what_becomes_of_each(
+    fails: list[InvalidInput | UpstreamUnavailable | None],
+    done: list[int],
+    aside: list[int],
+    end: str,
+) -> None:
     assert acted(*fails) == (done, aside, end)

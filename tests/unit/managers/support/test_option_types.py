@@ -1,3 +1,5 @@
+from typing import Any
+
 import pytest
 
 from synergy.core.declared.settings import PROJECT_SETTINGS
@@ -12,7 +14,7 @@ from synergy.managers.support.option_types import (
 )
 
 
-def test_numbers_are_read_by_name():
+def test_numbers_are_read_by_name() -> None:
     assert Numbers()("normal:0, urgent:1e2") == {"normal": 0.0, "urgent": 100.0}
     assert ResourceNumbers()({"VCPU": 1.5}) == {"VCPU": 1.5}
     assert TimeZone()("Europe/Rome") == "Europe/Rome"
@@ -31,7 +33,9 @@ def test_numbers_are_read_by_name():
         (TimeZone, "../../etc/passwd", "is not a time zone"),
     ],
 )
-def test_a_value_that_makes_no_sense_is_refused_by_name(kind, text, told):
+def test_a_value_that_makes_no_sense_is_refused_by_name(
+    kind: type[Any], text: str, told: str
+) -> None:
     with pytest.raises(ValueError, match=told):
         kind()(text)
 
@@ -53,7 +57,9 @@ SETTINGS = {one.name: one for one in PROJECT_SETTINGS}
         ("borrow_limit", "VCPU:none", {"VCPU": None}),
     ],
 )
-def test_a_setting_is_read_from_text(name, text, given):
+def test_a_setting_is_read_from_text(
+    name: str, text: str, given: dict[str, int | None] | int | str | None
+) -> None:
     read = SettingText(SETTINGS[name])(text)
     assert read == Given(given)
     assert SettingText(SETTINGS[name])(read) == read
@@ -73,12 +79,12 @@ def test_a_setting_is_read_from_text(name, text, given):
         ("private", "VCPU:-1", "VCPU is"),
     ],
 )
-def test_a_setting_that_makes_no_sense_is_refused(name, text, told):
+def test_a_setting_that_makes_no_sense_is_refused(name: str, text: str, told: str) -> None:
     with pytest.raises(ValueError, match=told):
         SettingText(SETTINGS[name])(text)
 
 
-def test_every_setting_of_a_project_is_in_the_template():
+def test_every_setting_of_a_project_is_in_the_template() -> None:
     names = [option.name for option in template_options(PROJECT_SETTINGS)]
     assert names == [f"template_{one.name}" for one in PROJECT_SETTINGS]
     assert all(
@@ -86,7 +92,7 @@ def test_every_setting_of_a_project_is_in_the_template():
     )
 
 
-def test_a_rule_that_makes_no_sense_is_refused():
+def test_a_rule_that_makes_no_sense_is_refused() -> None:
     assert ManageText()("domains: A ,B") == "domains:A,B"
     with pytest.raises(ValueError, match="'any' is no rule"):
         ManageText()("any")
