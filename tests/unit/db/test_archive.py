@@ -94,10 +94,10 @@ def test_reports_charges_and_counts_stay_when_requests_are_archived(store: SqlSt
         assert len(left) <= 1  # the newest stays
         after = uow.requests.holds_since(NOON)
     assert charged(after) == pytest.approx(charged(holds))
-    agree(report(store, begin, end), exact(histories.held, begin, end))
+    agree(report(store, begin, end), exact(histories.claims, begin, end))
     for period in ("hour", "day"):
         hours = sum(values[1] for values in report(store, begin, end, period=period).values())
-        whole = sum(values[1] for values in exact(histories.held, begin, end).values())
+        whole = sum(values[1] for values in exact(histories.claims, begin, end).values())
         assert hours == pytest.approx(whole, abs=1e-2)
 
 
@@ -239,7 +239,7 @@ def test_what_is_purged_stays_in_reports_by_the_day(store: SqlStore) -> None:
         uow.archive.purge(before, 100)
     catch_up(store, before + timedelta(hours=2))
     days = (NOON.replace(hour=0), NOON.replace(hour=0) + timedelta(days=3))
-    expected = exact(histories.held, *days, GROUPS)
+    expected = exact(histories.claims, *days, GROUPS)
     with store.writing() as uow:
         assert uow.archive.purge(before, 10_000) > 10
         uow.commit()

@@ -112,7 +112,7 @@ def test_a_report_is_the_sum_over_the_spans_whatever_is_summed_up(
                 project = rng.choice([None, "p"])
                 agree(
                     report(store, begin, stop, group_by=groups, project_id=project),
-                    exact(histories.held, begin, stop, groups, project),
+                    exact(histories.claims, begin, stop, groups, project),
                 )
     with store.reading() as uow:
         assert uow.rollups.progress().rolled_until == end.replace(hour=11)
@@ -132,7 +132,7 @@ def test_the_periods_of_a_report_add_up_to_the_whole(store: SqlStore, period: st
     hours = defaultdict(float)
     for row in found:
         hours[row["project_id"]] += row["resource_hours"].get("VCPU", 0)
-    whole = exact(histories.held, begin, stop, ("project",))
+    whole = exact(histories.claims, begin, stop, ("project",))
     assert dict(hours) == pytest.approx({key[1]: h for key, (_, h, _) in whole.items()}, abs=1e-3)
 
 
@@ -177,7 +177,7 @@ def test_days_that_are_remembered_are_those_of_the_sums_as_they_are_now(store: S
         catch_up(store, end + timedelta(minutes=late))
         for _ in range(2):
             found = report(store, NOON, end, period="day", settled=settled)
-            agree(found, by_day(histories.held, NOON, end))
+            agree(found, by_day(histories.claims, NOON, end))
 
 
 def test_days_that_are_remembered_follow_a_new_tariff_and_sums_that_were_made_anew(
@@ -290,7 +290,7 @@ def test_what_is_told_late_is_in_the_report_although_its_hours_were_summed_up(
     for _ in range(5):
         histories.live(NOON + timedelta(days=1), end - timedelta(days=1), open_ratio=0)
     catch_up(store, end + timedelta(minutes=2))
-    agree(report(store, NOON, end), exact(histories.held, NOON, end))
+    agree(report(store, NOON, end), exact(histories.claims, NOON, end))
 
 
 def test_a_clock_that_was_ahead_for_a_while_leaves_no_trace_in_reports(store: SqlStore) -> None:
@@ -301,7 +301,7 @@ def test_a_clock_that_was_ahead_for_a_while_leaves_no_trace_in_reports(store: Sq
     catch_up(store, end)
     with store.reading() as uow:
         assert uow.rollups.progress().rolled_until == NOON + timedelta(hours=30)
-    agree(report(store, NOON, end), exact(histories.held, NOON, end))
+    agree(report(store, NOON, end), exact(histories.claims, NOON, end))
 
 
 def test_hours_that_are_no_longer_kept_are_read_from_days_and_spans(store: SqlStore) -> None:
@@ -317,10 +317,10 @@ def test_hours_that_are_no_longer_kept_are_read_from_days_and_spans(store: SqlSt
         begin, stop = NOON + timedelta(hours=7, seconds=3), NOON + timedelta(days=5, seconds=9)
         found = report(store, begin, stop, period=period)
         if period == "none":
-            agree(found, exact(histories.held, begin, stop))
+            agree(found, exact(histories.claims, begin, stop))
         else:
             billed = sum(values[2] for values in found.values())
-            whole = sum(v[2] for v in exact(histories.held, begin, stop).values())
+            whole = sum(v[2] for v in exact(histories.claims, begin, stop).values())
             assert billed == pytest.approx(whole, abs=1e-2)
 
 
@@ -335,7 +335,7 @@ def test_only_one_of_two_that_sum_up_the_same_hour_is_believed(store: SqlStore) 
             rolled_until=NOON, hours_from=None, ledger_seq=0, newest_seq=0, purged_until=None,
             edition=0,
         ))  # fmt: skip
-    agree(report(store, NOON, end), exact(histories.held, NOON, end))
+    agree(report(store, NOON, end), exact(histories.claims, NOON, end))
 
 
 def test_what_a_server_held_before_it_was_parked_or_resized_is_charged_to_fair_share(
@@ -350,7 +350,7 @@ def test_what_a_server_held_before_it_was_parked_or_resized_is_charged_to_fair_s
         hold.demand["VCPU"] * ((hold.released_at or end) - hold.held_from).total_seconds()
         * hold.count for hold in holds
     )  # fmt: skip
-    shared = [one for one in histories.held if one.kind.quota is QuotaKind.SHARED]
+    shared = [one for one in histories.claims if one.kind.quota is QuotaKind.SHARED]
     expected = sum(one.kind.demand["VCPU"] * one.hours(NOON, end) * 3600 for one in shared)
     assert charged == pytest.approx(expected)
 
