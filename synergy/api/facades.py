@@ -30,6 +30,7 @@ from synergy.core.declared.answers import (
     Simulation,
     UsageReport,
     User,
+    WhatIf,
 )
 from synergy.core.declared.commands import ManagerCommand
 
@@ -129,6 +130,10 @@ class Scheduler(Facade):
         return self._ask(
             commands.SIMULATE, **{**asked, "project_id": project_id, "user_id": user_id}
         )
+
+    def what_if(self, supposed: Query) -> WhatIf:
+        """Return who would start earlier or later. Raises NotFound, InvalidInput, Conflict."""
+        return self._ask(commands.WHAT_IF_QUEUE, **supposed)
 
 
 class Projects(Facade):

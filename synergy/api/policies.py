@@ -85,6 +85,8 @@ RULES: Final[tuple[Rule, ...]] = (
          "POST /v1/requests/{request}/extend"),
     Rule("requests:simulate", _MEMBER, "Ask whether servers would start now.",
          "POST /v1/simulate"),
+    Rule("what_if:ask", "rule:synergy:admin",
+         "Ask who would start earlier or later under other rules.", "POST /v1/what-if"),
     Rule("expiry:get", _ADMIN_OR_SERVICE, "Show whether servers are ended, or why not.",
          "GET /v1/expiry"),
     Rule("expiry:resume", "rule:synergy:admin", "Let servers be ended again.",

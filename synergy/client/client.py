@@ -34,6 +34,7 @@ from synergy.client.types import (
     Simulation,
     Usage,
     User,
+    WhatIf,
 )
 
 SERVICE_TYPE: Final = "synergy"
@@ -213,6 +214,10 @@ class Requests(_Noun):
         availability_zone and server_group."""
         found = self._api.post("/simulate", {"flavor": flavor, **options})
         return cast(Simulation, object_in(found, "simulation"))
+
+    def what_if(self, supposed: Mapping[str, object]) -> WhatIf:
+        """Return who would start earlier or later; `supposed` is the body of POST /v1/what-if."""
+        return cast(WhatIf, object_in(self._api.post("/what-if", supposed), "what_if"))
 
     def _act(
         self, request_id: str, action: str, body: Mapping[str, object], revision: str | None

@@ -185,6 +185,24 @@ class Simulation(TypedDict):
     age_s: float | None
 
 
+class WhatIf(TypedDict):
+    """Who would start earlier or later; nothing of it happens."""
+
+    supposed: list[str]
+    until: str
+    before: dict[str, Any]
+    after: dict[str, Any]
+    projects: list[dict[str, Any]]
+    classes: list[dict[str, Any]]
+    most_earlier: list[dict[str, Any]]
+    most_later: list[dict[str, Any]]
+    hypothetical: dict[str, Any] | None
+    seconds: float
+    round_id: str | None
+    round_at: str | None
+    age_s: float | None
+
+
 class Quota(TypedDict):
     """The shared quota, and who owns and holds what; null is an administrator's to know."""
 

@@ -45,6 +45,7 @@ class Host:
         self._store, self._audit = store, AuditLog(store, clock)
         self._workers: dict[str, Worker] = {}
         common = {"clock": clock, "publish": self._bus.publish, "store": store, **needs}
+        common["charging"] = conf["fairshare"] if "fairshare" in classes else None
         if "identity" in needs:
             common["owners"] = Owners(needs["identity"], clock, conf["project"])
         made = assemble(

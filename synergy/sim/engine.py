@@ -140,6 +140,7 @@ class Engine:
             "wake": lambda: self._wake(name),
             "store": self.store,
             "site_factors": self._site_factors,
+            "charging": self._conf["fairshare"],
             **self._more_needs,
             **{port: Guarded(it, lambda: self.store.is_writing) for port, it in ports.items()},
         }

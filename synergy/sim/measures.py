@@ -12,6 +12,7 @@ from typing import Final
 
 import numpy as np
 
+from synergy.core.delivery import amounts_in, error_of
 from synergy.core.shares import Bools, Floats, Ints
 from synergy.sim.observe import Waits, waits_of
 
@@ -185,17 +186,12 @@ def _group(found: Outcomes, name: str, mine: Bools, used: Floats, promised: floa
 def share_error(found: Outcomes) -> float:
     """Return which part of what was used others had than those to whom it was promised, in [0, 1].
 
-    In each window everybody is owed a part of what was used, in proportion to the shares, but no
-    more than was asked for; what one does not ask for is owed to the others by their shares. The
-    error of a window is what some had beyond what they were owed. The mean counts each window by
-    what was used in it.
+    The mean over windows of the time in which requests arrive; see `core.delivery`.
     """
     edges_s = found.edges_s()
     had = held_by_project(found, edges_s)
     asked = _by_project(found, found.submit_s, np.minimum(found.wanted_s, edges_s[-1]), edges_s)
-    owed = entitled(had.sum(axis=1), np.maximum(asked, had), found.promised)
-    whole = float(had.sum())
-    return float(np.maximum(had - owed, 0.0).sum()) / whole if whole else 0.0
+    return error_of(had, asked, found.promised)
 
 
 def held_by_project(found: Outcomes, edges_s: Floats) -> Floats:
@@ -212,62 +208,15 @@ def waiting_at(found: Outcomes, at_s: Floats) -> Floats:
     return waiting
 
 
-def entitled(used: Floats, asked: Floats, promised: Floats) -> Floats:
-    """Split what was used in each of w windows among p projects, shape (w, p).
-
-    Nobody is owed more than was asked for; below that it is in proportion to what was promised, and
-    whoever was promised nothing is owed what the others leave.
-
-    used      shape (w,), at most the sum of what is asked for, >= 0
-    asked     shape (w, p), >= 0
-    promised  shape (p,), fractions of the whole
-    """
-    owed = _filled(used, asked, promised)
-    unpromised = np.where(promised > 0, 0.0, 1.0)
-    return owed + _filled(used - owed.sum(axis=1), asked, unpromised)
-
-
-def _filled(used: Floats, asked: Floats, weights: Floats) -> Floats:
-    """Fill up to what is asked for by weights; what has no weight is left out."""
-    asked = np.where(weights > 0, asked, 0.0)
-    owed, left, open_ = np.zeros_like(asked), used.astype(np.float64), asked > 0
-    while True:
-        weight = np.where(open_, weights, 0.0)
-        sums = weight.sum(axis=1, keepdims=True)
-        part = np.divide(weight, sums, out=np.zeros_like(weight), where=sums > 0)
-        offer = part * np.maximum(left, 0.0)[:, None]
-        content = open_ & (asked <= offer)
-        if not content.any():
-            owed += offer
-            return owed
-        owed[content] = asked[content]
-        left = left - np.where(content, asked, 0.0).sum(axis=1)
-        open_ &= ~content
-
-
 def _by_project(found: Outcomes, begin_s: Floats, end_s: Floats, edges_s: Floats) -> Floats:
     """Return the VCPU seconds of spans in each window, by project, shape (w, p)."""
     columns = []
     for place in range(len(found.projects)):
         mine = (found.project == place) & np.isfinite(begin_s)
         columns.append(
-            np.diff(
-                _until(begin_s[mine], found.vcpus[mine], edges_s)
-                - _until(np.maximum(begin_s, end_s)[mine], found.vcpus[mine], edges_s)
-            )
+            amounts_in(begin_s[mine], np.maximum(begin_s, end_s)[mine], found.vcpus[mine], edges_s)
         )
     return np.array(columns).T.reshape(len(edges_s) - 1, len(found.projects))
-
-
-def _until(since_s: Floats, vcpus: Floats, at_s: Floats) -> Floats:
-    """Return the VCPU seconds up to instants of what began then and never ended."""
-    order = np.argsort(since_s, kind="stable")
-    since_s, vcpus = since_s[order], vcpus[order]
-    count = np.searchsorted(since_s, at_s, side="right")
-    sums = np.concatenate([[0.0], np.cumsum(vcpus)])[count]
-    moments = np.concatenate([[0.0], np.cumsum(vcpus * since_s)])[count]
-    grown: Floats = at_s * sums - moments
-    return grown
 
 
 def promised_of(shares: Sequence[float]) -> Floats:

@@ -30,6 +30,7 @@ BODIES = {
     "set_user": {"raw_shares": 2},
     "extend_request": {"by_s": 60},
     "simulate": {"project": "A", "flavor": "small"},
+    "what_if": {"policy": {"discipline": "fifo"}},
 }
 
 

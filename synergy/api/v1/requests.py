@@ -93,6 +93,11 @@ def simulate(call: Call) -> Body:
     return {"simulation": call.services.scheduler.simulate(found["id"], mine, body)}
 
 
+def what_if(call: Call) -> Body:
+    """Tell who would start earlier or later under other rules; nothing of it happens."""
+    return {"what_if": call.services.scheduler.what_if(call.body)}
+
+
 def _found(call: Call, rule: str) -> RequestWithHistory:
     """Return the request of the path. Raises NotFound also for one that is not to be seen."""
     asked = call.at["request"]
@@ -215,5 +220,19 @@ ROUTES: Final = (
             commands.SIMULATE, filled_in=("project_id", "user_id"), besides={"project": TEXT}
         ),
         answer=wrapped(simulation=ref("Simulation")),
+    ),
+    Route(
+        method="POST",
+        path="/v1/what-if",
+        name="what_if",
+        summary="Tell who would start earlier or later under other rules; nothing of it happens.",
+        rule="what_if:ask",
+        general=True,
+        handler=what_if,
+        harmless=lambda _: True,
+        lane=Lane.COSTLY,
+        command=commands.WHAT_IF_QUEUE,
+        body=body_of(commands.WHAT_IF_QUEUE),
+        answer=wrapped(what_if=ref("WhatIf")),
     ),
 )

@@ -30,6 +30,7 @@ from synergy.core.declared.answers import (
     TriedProject,
     UsageReport,
     User,
+    WhatIf,
 )
 from synergy.core.declared.fields import Argument, schemas_of
 from synergy.core.declared.filters import (
@@ -56,6 +57,7 @@ from synergy.core.declared.kinds import (
     Text,
 )
 from synergy.core.declared.settings import PROJECT_SETTINGS, USER_SETTINGS
+from synergy.core.declared.supposed import SUPPOSED
 
 A = TypeVar("A", covariant=True)
 DRY_RUN: Final = Argument(
@@ -235,6 +237,10 @@ SIMULATE: Final = ManagerCommand[Simulation](
     takes={"project_id": ID, "user_id": ID, **schemas_of(WHAT_IF)},
     required=("project_id", "flavor"),
     beside=True,
+)
+
+WHAT_IF_QUEUE: Final = ManagerCommand[WhatIf](
+    manager="scheduler", name="what_if", takes=SUPPOSED, beside=True
 )
 
 # --- projects -------------------------------------------------------------------------------------

@@ -61,6 +61,7 @@ from synergy.managers.scheduler.latest import (
     suspended_associations,
 )
 from synergy.managers.scheduler.ranking import SitePoints
+from synergy.managers.scheduler.supposing import Supposing
 from synergy.managers.scheduler.what_if import WhatIf
 from synergy.managers.support.owners import Owners
 from synergy.ports import (
@@ -197,6 +198,7 @@ class SchedulerManager(Manager):
         identity: Identity,
         site_factors: Mapping[str, SiteFactor],
         owners: Owners,
+        charging: cfg.ConfigOpts.GroupAttr | None = None,
     ) -> None:
         self._conf, self._clock = conf, clock
         self._store = store
@@ -219,6 +221,7 @@ class SchedulerManager(Manager):
         self._suspended: frozenset[int] | None = None
         self._cloud = CloudFacts(capacity, servers, clock, self._in_flight)
         self._what_if = WhatIf(clock, store, flavors, self._cloud, self._site)
+        self._supposing = Supposing(clock, store, capacity, self._what_if, charging)
         self._answers = Answers(clock, store, flavors, self._what_if)
         self._latest: Latest | None = None
         self._told: dict[str, int] = {}
@@ -542,6 +545,14 @@ class SchedulerManager(Manager):
         if stopped := self._stopped():
             answer["starts_now"], answer["text"] = 0, f"{stopped} {answer['text']}"
         return answer
+
+    @command(commands.WHAT_IF_QUEUE)
+    def do_what_if(self, **supposed: object) -> answers.WhatIf:
+        """Tell who would start earlier or later under other rules; nothing of it happens."""
+        latest, state = self._latest, self._state
+        if latest is None or state is None:
+            raise UpstreamUnavailable("no round has looked at the queue yet: ask again in a minute")
+        return self._supposing.answer(latest, state, self._policy(), supposed)
 
 
 def _seconds(request: Request) -> float:

@@ -10,10 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
+from synergy.core.delivery import entitled
 from synergy.core.errors import InvalidInput
 from synergy.sim import comparison, comparison_page, fixed_quota, forward, swf
 from synergy.sim.compare import compared, outcomes_of, with_fixed_quotas
-from synergy.sim.measures import entitled, measure
+from synergy.sim.measures import measure
 from synergy.sim.records import JobRecord, Outcome
 from synergy.sim.swf import Workload
 from tests.unit.sim.test_simulate import EXCERPT, command, job

@@ -64,6 +64,15 @@ from synergy.core.declared.answers.service import (
     Version,
     Versions,
 )
+from synergy.core.declared.answers.supposed import (
+    Foreseen,
+    Hypothetical,
+    Shifted,
+    ShiftedClass,
+    ShiftedProject,
+    ShiftedRequest,
+    WhatIf,
+)
 from synergy.core.declared.answers.usage import (
     ProjectQuota,
     Quota,
@@ -78,8 +87,8 @@ COMPONENTS: Final[dict[str, type]] = {
     one.__name__: one
     for one in (
         Error, Manager, Project, ProjectRule, Effects, Removal, User, Request, Explanation,
-        Simulation, Quota, Expiry, Share, Priority, Usage, Event, Change, Round, Health, Liveness,
-        Versions,
+        Simulation, WhatIf, Quota, Expiry, Share, Priority, Usage, Event, Change, Round, Health,
+        Liveness, Versions,
     )
 }  # fmt: skip
 
@@ -99,7 +108,9 @@ __all__ = [
     "ExceptedProject",
     "Expiry",
     "Explanation",
+    "Foreseen",
     "Health",
+    "Hypothetical",
     "LeavingProject",
     "Link",
     "Liveness",
@@ -126,6 +137,10 @@ __all__ = [
     "RoundSeen",
     "Share",
     "Shares",
+    "Shifted",
+    "ShiftedClass",
+    "ShiftedProject",
+    "ShiftedRequest",
     "Simulation",
     "SmallerFlavor",
     "Step",
@@ -138,4 +153,5 @@ __all__ = [
     "User",
     "Version",
     "Versions",
+    "WhatIf",
 ]
