@@ -85,15 +85,16 @@ def test_projects_that_come_before_the_next_look_at_the_cloud_share_what_it_has(
     """Each fits the cloud by itself, and only one does."""
     described = spec(projects=tuple(project_spec(name) for name in ("A", "B")))
     rule = {
-        "manage": "all", "exclude": ["B"], "template_private": "VCPU:10,MEMORY_MB:1024"
+        "manage": "all", "exclude": ["A", "B"], "template_private": "VCPU:10,MEMORY_MB:1024"
     }  # fmt: skip
     with temporary_store() as store:
         made = World(Engine(described, {"project": rule}, store=store, seed=7))
         made.run(2)
         made.engine.supervisors["quota"].stop()
-        made.engine._conf.set_override("exclude", [], group="project")
-        made.engine._wake("project")
-        made.run(5)
+        for left in (["B"], []):
+            made.engine._conf.set_override("exclude", left, group="project")
+            made.engine._wake("project")
+            made.run(5)
         assert [one["name"] for one in made.command("project", "list")] == ["A"]
 
 
