@@ -1,18 +1,17 @@
 """What keeps others off the database does little meanwhile, and asks nothing of the cloud."""
 
-from collections import Counter
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import timedelta
 
 import pytest
-from sqlalchemy import event
 
 from synergy.core.lifecycle import Event, transition
 from synergy.core.model import Domain, Handover, Project
 from synergy.sim.engine import Engine, temporary_store
 from synergy.sim.guard import CalledWhileWriting
 from tests.builders import NOON, World, kind, project_spec, request, rid, spec, world
+from tests.write_lock import WriteLock
 
 
 @pytest.mark.parametrize(
@@ -70,29 +69,6 @@ def crowd(projects, waiting):
                 uow.requests.add([(move, b"") for move in moves])
                 uow.commit()
         yield World(Engine(described, {}, store=store, seed=7))
-
-
-class WriteLock:
-    """Counts what SQLite does while somebody writes: statements, and steps of its machine, which do
-    not depend on how busy this one is."""
-
-    GRAIN = 100  # steps
-
-    def __init__(self, store):
-        self.statements, self.steps, self._store = Counter(), 0, store
-        event.listen(store._engine, "checkout", self._watch)
-        event.listen(store._engine, "before_cursor_execute", self._note)
-
-    def _watch(self, connection, *_):
-        connection.set_progress_handler(self._step, self.GRAIN)
-
-    def _step(self):
-        self.steps += self.GRAIN if self._store.is_writing else 0
-        return 0
-
-    def _note(self, _connection, _cursor, statement, *_):
-        if self._store.is_writing:
-            self.statements[statement] += 1
 
 
 def let_one_newcomer_in(projects, waiting):

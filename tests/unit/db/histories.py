@@ -74,6 +74,24 @@ class Histories:
         self.claims.append(Claim(*owner, current.request_class, host, since, at))
         return self._move(current, Event.REMOVED, at)
 
+    def many(self, count: int, at: datetime) -> None:
+        """Let many requests of one user be cancelled, in one transaction."""
+        owner = self.owners[0]
+        one = kind(association=self.associations[owner])
+        with self.store.writing() as uow:
+            first = request(
+                request_class=one, class_id=uow.requests.class_id(one), project_id=owner[0],
+                user_id=owner[1], queued_at=at, changed_at=at,
+            )  # fmt: skip
+            every = [replace(first, request_id=rid(self.number + n + 1)) for n in range(count)]
+            uow.requests.add([(transition(each, Event.ADMITTED, at), b"") for each in every])
+            ids = [each.request_id for each in every]
+            moves = [transition(r, Event.CANCELLED, at) for r in uow.requests.find(ids).values()]
+            uow.requests.save(moves)
+            uow.requests.forget_bodies(ids)
+            uow.commit()
+        self.number += count
+
     def _arrive(self, owner: tuple[str, str], one: RequestClass, at: datetime) -> Request:
         self.number += 1
         with self.store.writing() as uow:

@@ -20,6 +20,7 @@ from synergy.db.archive import pack, unpack
 from synergy.db.key_file import new_key, write_keys
 from synergy.db.store import SqlStore
 from synergy.managers.archive import ArchiveManager
+from synergy.managers.fairshare import rollups
 from synergy.ports import Hold
 from synergy.service.manage import run as run_manage
 from synergy.sim.clock import VirtualClock
@@ -28,6 +29,7 @@ from tests.builders import NOON, kind
 from tests.patience import until
 from tests.unit.db.histories import Histories
 from tests.unit.managers.fairshare.test_rollups import GROUPS, agree, catch_up, exact, report
+from tests.write_lock import WriteLock
 
 LATER = NOON + timedelta(days=500)
 END = NOON + timedelta(days=3)
@@ -369,3 +371,23 @@ def test_an_operator_is_told_what_became_of_the_command(
     text = "".join(capsys.readouterr())
     assert found == code, text
     assert re.search(told, text), text
+
+
+def steps_of_a_batch(finished: int) -> int:
+    """Return what SQLite does to archive 50 of so many."""
+    with temporary_store() as store:
+        Histories(store).many(finished, NOON)
+        for _ in range(2):
+            rollups.count_only(store)
+        with store.reading() as uow:
+            keys = uow.archive.due("request", LATER, 50)
+        lock = WriteLock(store)
+        with store.writing() as uow:
+            assert uow.archive.move("request", keys) == 50
+            uow.commit()
+    return lock.steps
+
+
+def test_a_batch_costs_what_it_moves_however_much_is_finished() -> None:
+    few, many = steps_of_a_batch(60), steps_of_a_batch(3000)
+    assert 0 < many < 1.3 * few
