@@ -10,8 +10,23 @@ from synergy.cli.main import SynergyApp, main
 
 NOWHERE = "http://127.0.0.1:9"  # the discard service: nobody answers there
 COMMANDS = sorted(name for name, _ in Commands())
-LOCAL = ("demo", "simulate", "fairshare compute", "priority compute")  # ask no service
+LOCAL = (
+    "demo",
+    "simulate",
+    "forecast replay",
+    "fairshare compute",
+    "priority compute",
+)  # ask no service
 OF_EVERYBODY = {"-h", "--help"}
+BY_METAVAR = {
+    "KEY=VALUE": "a=b",
+    "POLICY,POLICY...": "fifo,easy",
+    "PROJECT=N": "p=1",
+    "PROJECT=CLASS:N,...": "p=VCPU:1",
+    "NAME=VALUE": "discipline=fifo",
+    "CLASS:N,...": "VCPU:1",
+    "PROJECT:FLAVOR[:COUNT]": "p:large:1",
+}
 CANDIDATES = ("1", "VCPU=1", "a=b", "x")
 
 
@@ -37,8 +52,8 @@ def value_of(action):
         return [str(next(iter(action.choices)))]
     if action.nargs == 0:
         return []
-    if action.metavar == "KEY=VALUE":
-        return ["a=b"]
+    if action.metavar in BY_METAVAR:
+        return [BY_METAVAR[action.metavar]]
     for text in CANDIDATES:
         try:
             _ = action.type(text) if action.type else text
@@ -82,7 +97,9 @@ def test_no_option_of_the_plugin_is_taken_by_an_option_of_openstack(name):
 
 
 @pytest.mark.parametrize("name", [name for name in COMMANDS if name not in LOCAL])
-def test_all_options_of_a_command_together_arrive_through_main(name, capsys):
+def test_all_options_of_a_command_together_arrive_through_main(name, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # a command that reads a file reads one named as the value is
+    (tmp_path / "1").write_text("[scheduler]\nweight_age = 1\n")
     _, parser = parser_of(name)
     others = [a for group in parser._mutually_exclusive_groups for a in group._group_actions[1:]]
     given = [

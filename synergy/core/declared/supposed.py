@@ -11,7 +11,7 @@ from synergy.core.declared.fields import schemas_of
 from synergy.core.declared.kinds import DAY_S, LONGEST_ID, TEXT_PATTERN, Properties, Schema
 from synergy.core.declared.settings import PROJECT_SETTINGS
 from synergy.core.declared.shapes import object_of
-from synergy.core.rounds.policy import Discipline
+from synergy.core.discipline import Discipline
 
 OF_PROJECT: Final = ("raw_shares", "private", "borrow_limit", "lend_limit", "suspended")
 _MOST: Final = 1000

@@ -1,19 +1,11 @@
 """How a round decides: the part of it that an operator sets."""
 
 from dataclasses import dataclass
-from enum import StrEnum
 
+from synergy.core.discipline import Discipline
 from synergy.core.priority import Scales, Weights
 
-
-class Discipline(StrEnum):
-    """What happens behind a request that does not fit."""
-
-    FIFO = "fifo"
-    GREEDY = "greedy"
-    EASY = "easy"
-    EASY_SJBF = "easy_sjbf"
-    CONSERVATIVE = "conservative"
+__all__ = ["Discipline", "Policy"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
