@@ -170,8 +170,8 @@ _SENTENCES: Final = {
             "could not extend file",
             "' is full",
         ),
-        "the disk of the database is full: nothing was changed; free some space there (deleting "
-        "rows needs some too), and try again",
+        "the disk of the database is full: this change was not made, those before it were; free "
+        "some space there (deleting rows needs some too), and try again",
     ),
     "readonly database": (
         "the SQLite database cannot be written to: give its file and folder to who runs Synergy"

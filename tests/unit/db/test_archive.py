@@ -336,7 +336,7 @@ def test_a_full_disk_is_one_clear_error_and_changes_nothing(
     done = subprocess.run([sys.executable, "-c", limited, *words], capture_output=True, text=True)
     assert done.returncode == 1, done.stderr
     assert len(done.stderr.strip().splitlines()) == 1, done.stderr
-    assert "the disk of the database is full: nothing was changed" in done.stderr
+    assert "the disk of the database is full: this change was not made" in done.stderr
     assert on(path) == before
     assert run_manage(words) == 0
     assert len(on(path)[0]) == 1
