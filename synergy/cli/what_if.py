@@ -127,21 +127,25 @@ def _of_file(path: Path) -> tuple[dict[str, object], list[str]]:
 
 def _told(found: Mapping[str, Any]) -> Pairs:
     before, after = found["before"], found["after"]
-    first = {
-        name: f"{before[name]} -> {after[name]}" for name in ("requests", "starts", "last_start")
-    } | {
-        name: f"{before[name]:.4g} -> {after[name]:.4g}"
-        for name in ("mean_wait_s", "utilisation", "share_error")
-    }
-    shown = {"supposed": ", ".join(found["supposed"]), **first}
-    last = {name: found[name] for name in ("hypothetical", "until", "seconds", "round_id")}
-    tables = {
-        "projects": lines(found["projects"], _PROJECT),
-        "classes": lines(found["classes"], _CLASS),
-        "most_earlier": lines(found["most_earlier"], _REQUEST),
-        "most_later": lines(found["most_later"], _REQUEST),
-    }
-    return pairs({**shown, **dict.fromkeys(tables), **last}, **tables)
+    values = {name: {"before": before[name], "after": after[name]} for name in before}
+    words = {name: f"{_word(before[name])} -> {_word(after[name])}" for name in before}
+    names = ("projects", "classes", "most_earlier", "most_later", "hypothetical", "until",
+             "seconds", "round_id")  # fmt: skip
+    return pairs(
+        {"supposed": found["supposed"], **values, **{name: found[name] for name in names}},
+        supposed=", ".join(found["supposed"]),
+        projects=lines(found["projects"], _PROJECT),
+        classes=lines(found["classes"], _CLASS),
+        most_earlier=lines(found["most_earlier"], _REQUEST),
+        most_later=lines(found["most_later"], _REQUEST),
+        **words,
+    )
+
+
+def _word(value: object) -> str:
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return "never" if value is None else str(value)
 
 
 def _split(text: str, option: str, form: str) -> tuple[str, str]:

@@ -66,6 +66,9 @@ def test_every_option_becomes_a_part_of_the_question() -> None:
         }
     ]
     assert str(shown["utilisation"]) == "0.5 -> 0.75"
+    machine: Any = shown  # what -f json prints
+    assert machine["utilisation"].machine_readable() == {"before": 0.5, "after": 0.75}
+    assert machine["projects"].machine_readable() == ANSWER["projects"]
     assert "physics: 1 earlier, 2 later" in str(shown["projects"])
 
 
