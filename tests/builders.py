@@ -233,7 +233,8 @@ class World:
     """An engine with short ways to do what a test does."""
 
     def __init__(self, engine: Engine) -> None:
-        self.engine, self.nova, self.store = engine, engine.nova, engine.store
+        self.engine, self.store = engine, engine.store
+        self.nova: Any = engine.nova  # or a `Fragile` before it
 
     def add(self, project: str = "A", **settings: Any) -> Any:
         return self.command("project", "add", project=project, **settings)
@@ -252,9 +253,10 @@ class World:
     ) -> list[str]:
         user = user or {"A": "alice", "B": "bob", "C": "carol"}[project]
         given = {key.replace("__", ":"): value for key, value in metadata.items()}
-        return self.nova.create_server(
+        ids: list[str] = self.nova.create_server(
             project=project, user=user, flavor=flavor, name="s", metadata=given, count=count
         )
+        return ids
 
     def run(self, seconds: float) -> None:
         self.engine.run_until(self.engine.clock.now() + timedelta(seconds=seconds))

@@ -9,7 +9,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -45,7 +45,7 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def configure(folder: Path, **sections: dict[str, object]) -> Path:
+def configure(folder: Path, **sections: Mapping[str, object]) -> Path:
     """Write a configuration from the shipped one, with changes such as api={"port": 1}."""
     shipped = ROOT / "etc" / "synergy"
     (folder / "embedded-cloud.yaml").write_text((shipped / "embedded-cloud.yaml").read_text())
@@ -63,7 +63,7 @@ def configure(folder: Path, **sections: dict[str, object]) -> Path:
     return path
 
 
-def prepare(folder: Path, **sections: dict[str, object]) -> Path:
+def prepare(folder: Path, **sections: Mapping[str, object]) -> Path:
     """Write a configuration, and what `keys create` and `db upgrade` would make for it.
 
     Two commands take longer than most tests that need a service: see `prepare_by_command`.

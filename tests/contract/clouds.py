@@ -83,7 +83,8 @@ class EmbeddedUnderTest:
 
     @property
     def changes(self) -> Changes:
-        return self.nova.changes
+        changes: Changes = self.nova.changes
+        return changes
 
     def limit_servers(self, project_id: str, limit: int) -> None:
         self.nova.set_quota(project_id, {"servers": limit})

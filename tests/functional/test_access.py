@@ -1,18 +1,21 @@
 """Every route asked by everybody, compared with the table in the documentation."""
 
 import csv
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from synergy.api.app import ROUTES, VISIBILITY
+from synergy.api.routing import Route
 from synergy.core.declared.answers import FOREIGN_TEXT, OPERATORS_ONLY
-from tests.builders import world
+from tests.builders import World, world
 from tests.served import Api
 
 TABLE = Path(__file__).parents[2] / "doc" / "source" / "access.csv"
 OWN = "project-A"
-WHO = {
+WHO: dict[str, Any] = {
     "admin": lambda api: api.as_("admin", "manager", "member", "reader", project="admin"),
     "service": lambda api: api.as_("service", project="service"),
     "manager": lambda api: api.as_("manager", "member", "reader", project=OWN, user="boss"),
@@ -22,9 +25,9 @@ WHO = {
     "other project": lambda api: api.as_("manager", "member", "reader", project="project-B"),
     "no token": lambda api: api.as_nobody(),
 }
-FIELDS = {"fields for admin and service only": OPERATORS_ONLY,
+FIELDS: dict[str, Any] = {"fields for admin and service only": OPERATORS_ONLY,
           "fields reworded for a project": FOREIGN_TEXT}  # fmt: skip
-BODIES = {
+BODIES: dict[str, Any] = {
     "add_project": {"project": "C"},
     "set_project": {"raw_shares": 2},
     "set_user": {"raw_shares": 2},
@@ -35,7 +38,7 @@ BODIES = {
 
 
 @pytest.fixture(scope="module")
-def made():
+def made() -> Iterator[World]:
     with world() as found:
         found.add(default_quota="shared", extend_policy="always", max_extensions=None)
         found.add("B", default_quota="shared")
@@ -43,7 +46,7 @@ def made():
         yield found
 
 
-def prepared(made, route):
+def prepared(made: World, route: Route) -> str:
     """Make the things that a call of the route is about, and return its path."""
     managed = {one["name"] for one in made.command("project", "list")}
     if route.name == "add_project" and "C" in managed:
@@ -69,18 +72,18 @@ def prepared(made, route):
     return path.replace("{project}", "A")
 
 
-def read_table():
+def read_table() -> dict[str, dict[str, str]]:
     with TABLE.open(newline="") as file:
         return {row.pop("route"): row for row in csv.DictReader(file)}
 
 
-def test_the_table_has_every_route_and_everybody():
+def test_the_table_has_every_route_and_everybody() -> None:
     assert list(read_table()) == [f"{route.method} {route.path}" for route in ROUTES]
     assert all(list(row) == [*WHO, *FIELDS] for row in read_table().values())
 
 
 @pytest.mark.parametrize("route", ROUTES, ids=lambda route: route.name)
-def test_the_table_names_the_fields_that_a_project_does_not_see(route):
+def test_the_table_names_the_fields_that_a_project_does_not_see(route: Route) -> None:
     marked = list(VISIBILITY.fields(route.answer)) if route.rule is not None else []
     row = read_table()[f"{route.method} {route.path}"]
     for column, mark in FIELDS.items():
@@ -89,7 +92,7 @@ def test_the_table_names_the_fields_that_a_project_does_not_see(route):
 
 
 @pytest.mark.parametrize("route", ROUTES, ids=lambda route: route.name)
-def test_everybody_gets_what_the_table_says(made, route):
+def test_everybody_gets_what_the_table_says(made: World, route: Route) -> None:
     api = Api(made)
     found = {}
     for who, become in WHO.items():

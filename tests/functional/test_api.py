@@ -3,14 +3,17 @@
 import json
 import os
 import threading
+from collections.abc import Iterator
 from datetime import timedelta
+from pathlib import Path
+from typing import Any
 
 import pytest
 from openapi_spec_validator import validate
 
 from synergy.api.app import ROUTES
 from synergy.api.policies import RULES
-from tests.builders import rid, world
+from tests.builders import World, rid, world
 from tests.served import Api
 
 OTHER = "project-B"
@@ -18,7 +21,7 @@ OWN = "project-A"
 
 
 @pytest.fixture
-def made():
+def made() -> Iterator[World]:
     with world() as found:
         found.add(default_quota="shared", ttl_s=600)
         found.add("B", default_quota="shared", ttl_s=600)
@@ -27,11 +30,11 @@ def made():
 
 
 @pytest.fixture
-def api(made):
+def api(made: World) -> Api:
     return Api(made).as_admin()
 
 
-def waiting(made, **more):
+def waiting(made: World, **more: Any) -> tuple[str, str]:
     """One request that runs in the whole shared quota, and one that waits behind it."""
     running, queued = made.create("large", count=2, **more)
     made.run(10)
@@ -39,7 +42,7 @@ def waiting(made, **more):
     return running, queued
 
 
-def test_versions_and_health_and_the_document_need_no_token(made, api):
+def test_versions_and_health_and_the_document_need_no_token(made: World, api: Api) -> None:
     api.as_nobody()
     assert api.get("/")["versions"][0]["id"] == "v1"
     assert api.get("/v1") == api.get("/")
@@ -53,7 +56,7 @@ def test_versions_and_health_and_the_document_need_no_token(made, api):
     }
 
 
-def test_health_tells_liveness_from_readiness():
+def test_health_tells_liveness_from_readiness() -> None:
     with world() as made:
         made.engine.tolerant = True
         made.run(1)
@@ -65,7 +68,7 @@ def test_health_tells_liveness_from_readiness():
         assert api.get("/healthcheck/ready")["ready"]
 
 
-def test_every_rule_guards_a_route_and_every_route_names_its_rule():
+def test_every_rule_guards_a_route_and_every_route_names_its_rule() -> None:
     guarded = {}
     for route in ROUTES:
         if route.rule is not None:
@@ -77,7 +80,7 @@ def test_every_rule_guards_a_route_and_every_route_names_its_rule():
     assert guarded == {}
 
 
-def test_a_request_is_explained_with_the_numbers_that_bind_it(made, api):
+def test_a_request_is_explained_with_the_numbers_that_bind_it(made: World, api: Api) -> None:
     running, queued = waiting(made)
     api.as_("reader", project=OWN)
     found = api.get(f"/v1/requests/{queued}/explain")["explanation"]
@@ -112,7 +115,7 @@ def test_a_request_is_explained_with_the_numbers_that_bind_it(made, api):
     assert (found["reason"], found["text"]) == (None, "It does not wait, it is ACTIVE.")
 
 
-def test_a_private_request_is_told_of_no_end_that_does_not_help_it(made, api):
+def test_a_private_request_is_told_of_no_end_that_does_not_help_it(made: World, api: Api) -> None:
     made.add("C", default_quota="private", on_private_full="queue", ttl_s=600)
     made.create("medium", project="A")
     ids = made.create("medium", project="C", count=3)
@@ -130,7 +133,7 @@ def test_a_private_request_is_told_of_no_end_that_does_not_help_it(made, api):
     }  # fmt: skip
 
 
-def test_where_a_server_runs_is_not_for_its_project_to_know(made, api):
+def test_where_a_server_runs_is_not_for_its_project_to_know(made: World, api: Api) -> None:
     running, _ = waiting(made)
     assert api.get(f"/v1/requests/{running}")["request"]["host"] in ("node1", "node2")
     assert {one["host"] for one in api.get("/v1/requests")["requests"]} > {None}
@@ -139,7 +142,7 @@ def test_where_a_server_runs_is_not_for_its_project_to_know(made, api):
     assert {one["host"] for one in api.get("/v1/requests")["requests"]} == {None}
 
 
-def test_the_forecast_was_right(made, api):
+def test_the_forecast_was_right(made: World, api: Api) -> None:
     ids = made.create("large", count=3) + made.create("large", project="B", count=2)
     made.run(10)
     told = {
@@ -154,7 +157,7 @@ def test_the_forecast_was_right(made, api):
         assert abs((at.fromisoformat(estimated) - at).total_seconds()) < 30
 
 
-def test_a_hold_of_an_administrator_is_not_released_by_a_user(made, api):
+def test_a_hold_of_an_administrator_is_not_released_by_a_user(made: World, api: Api) -> None:
     _, queued = waiting(made)
     owner = {"project": OWN, "user": "ua"}
     held = api.as_("member", "reader", **owner).ask("POST", f"/v1/requests/{queued}/hold")[1]
@@ -172,7 +175,9 @@ def test_a_hold_of_an_administrator_is_not_released_by_a_user(made, api):
     assert (released["state"], released["reason"]) == ("QUEUED", "no_free_quota")
 
 
-def test_a_refused_request_shows_its_reason_and_one_that_runs_has_none(made, api):
+def test_a_refused_request_shows_its_reason_and_one_that_runs_has_none(
+    made: World, api: Api
+) -> None:
     running, _ = waiting(made)
     (never,) = made.create("giant")
     made.run(10)
@@ -183,7 +188,7 @@ def test_a_refused_request_shows_its_reason_and_one_that_runs_has_none(made, api
     assert explained["text"].startswith("It does not wait, it is REJECTED: never_fits: asks for")
 
 
-def test_an_end_may_be_put_off(made, api):
+def test_an_end_may_be_put_off(made: World, api: Api) -> None:
     running, queued = waiting(made)
     before = made.get(running).expires_at
     moved = api.ask("POST", f"/v1/requests/{running}/extend", {"by_s": 300})[1]["request"]
@@ -197,7 +202,7 @@ def test_an_end_may_be_put_off(made, api):
     assert "EXTENDED" in [step["event"] for step in steps]
 
 
-def test_an_end_cannot_be_put_off_beyond_what_a_database_keeps(made, api):
+def test_an_end_cannot_be_put_off_beyond_what_a_database_keeps(made: World, api: Api) -> None:
     running, _ = waiting(made)
     year_s = 366 * 86_400
     for _ in range(67):
@@ -209,12 +214,12 @@ def test_an_end_cannot_be_put_off_beyond_what_a_database_keeps(made, api):
 
 
 @pytest.mark.parametrize("end", ["0001-01-01T00:00:00Z", "0001-01-03T00:00:00Z"])
-def test_usage_may_be_asked_up_to_the_first_days_of_all(api, end):
+def test_usage_may_be_asked_up_to_the_first_days_of_all(api: Api, end: str) -> None:
     assert api.raw("GET", f"/v1/usage?end={end}")[0] in (200, 400)
     assert api.raw("GET", f"/v1/usage?begin=0001-01-01&end={end}")[0] in (200, 400)
 
 
-def test_what_if_tells_what_then_happens(made, api):
+def test_what_if_tells_what_then_happens(made: World, api: Api) -> None:
     running, queued = waiting(made)
     api.as_("member", "reader", project=OWN, user="ua")
     seen = api.ask("POST", "/v1/simulate", {"flavor": "medium", "count": 3})[1]["simulation"]
@@ -234,7 +239,9 @@ def test_what_if_tells_what_then_happens(made, api):
     assert made.states([queued]) == ["QUEUED"]
 
 
-def test_what_if_follows_a_project_that_overflows_into_the_shared_quota(made, api):
+def test_what_if_follows_a_project_that_overflows_into_the_shared_quota(
+    made: World, api: Api
+) -> None:
     made.add("C", default_quota="private_then_shared", ttl_s=600)
     made.run(61)
     asked = {"project": "C", "flavor": "small", "count": 17}
@@ -242,7 +249,7 @@ def test_what_if_follows_a_project_that_overflows_into_the_shared_quota(made, ap
     assert (seen["starts_now"], seen["reason"]) == (16, "no_free_quota")
 
 
-def test_lists_are_walked_page_by_page_in_any_order(made, api):
+def test_lists_are_walked_page_by_page_in_any_order(made: World, api: Api) -> None:
     made.command("project", "set", project="A", suspended=True)
     small, medium = made.create(count=3), made.create("medium", count=4)
     made.run(1)
@@ -272,7 +279,7 @@ def test_lists_are_walked_page_by_page_in_any_order(made, api):
     assert len(api.get(priorities["next"])["priorities"]) == 2
 
 
-def test_events_are_followed_by_their_numbers(made, api):
+def test_events_are_followed_by_their_numbers(made: World, api: Api) -> None:
     running, _ = waiting(made)
     first = api.get("/v1/events?limit=1")
     rest = api.get(first["next"].replace("limit=1", "limit=100"))
@@ -284,7 +291,9 @@ def test_events_are_followed_by_their_numbers(made, api):
     assert api.get(f"/v1/events?since={late}")["events"] == []
 
 
-def test_usage_counts_what_was_held_and_compares_with_what_was_promised(made, api):
+def test_usage_counts_what_was_held_and_compares_with_what_was_promised(
+    made: World, api: Api
+) -> None:
     made.command("project", "set", project="A", raw_shares=70)
     made.command("project", "set", project="B", raw_shares=30)
     one, two = made.create("medium")[0], made.create("small", project="B")[0]
@@ -313,7 +322,7 @@ def test_usage_counts_what_was_held_and_compares_with_what_was_promised(made, ap
     assert "begin is 'yesterday', but must be an instant" in told["errors"][0]["detail"]
 
 
-def test_a_stale_revision_changes_nothing(made, api):
+def test_a_stale_revision_changes_nothing(made: World, api: Api) -> None:
     status, found, headers = api.ask("GET", "/v1/projects/A")
     tag = headers["ETag"]
     assert tag == f'"{found["project"]["revision"]}"'
@@ -335,11 +344,13 @@ def test_a_stale_revision_changes_nothing(made, api):
     assert api.ask("POST", f"/v1/requests/{queued}/release", If_Match=tag)[0] == 412
 
 
-def test_of_two_administrators_who_change_one_share_at_once_one_is_told(made, api):
+def test_of_two_administrators_who_change_one_share_at_once_one_is_told(
+    made: World, api: Api
+) -> None:
     tag = api.ask("GET", "/v1/projects/A")[2]["ETag"]
     both, statuses = threading.Barrier(2), []
 
-    def change(raw_shares):
+    def change(raw_shares: int) -> None:
         both.wait()
         statuses.append(
             api.ask("PATCH", "/v1/projects/A", {"raw_shares": raw_shares}, If_Match=tag)[0]
@@ -354,7 +365,7 @@ def test_of_two_administrators_who_change_one_share_at_once_one_is_told(made, ap
     assert api.get("/v1/projects/A")["project"]["raw_shares"] in (5, 9)
 
 
-def test_a_null_limit_is_no_limit_from_the_start(made, api):
+def test_a_null_limit_is_no_limit_from_the_start(made: World, api: Api) -> None:
     asked = {"project": "C", "lend_limit": None, "borrow_limit": {"VCPU": 2}}
     status, found, _ = api.ask("POST", "/v1/projects", asked)
     assert (status, found["project"]["lend_limit"]) == (201, None)
@@ -367,7 +378,7 @@ def test_a_null_limit_is_no_limit_from_the_start(made, api):
     assert changed["project"]["lend_limit"] == {"VCPU": 0}
 
 
-def test_projects_and_users_are_walked_page_by_page(made, api):
+def test_projects_and_users_are_walked_page_by_page(made: World, api: Api) -> None:
     first = api.get("/v1/projects?limit=1")
     assert [p["name"] for p in first["projects"]] == ["A"]
     second = api.get(first["next"])
@@ -378,14 +389,16 @@ def test_projects_and_users_are_walked_page_by_page(made, api):
     assert api.get("/v1/projects?name=B")["projects"] == second["projects"]
 
 
-def test_why_requests_wait_is_in_the_log_by_the_same_code(made, api, caplog):
+def test_why_requests_wait_is_in_the_log_by_the_same_code(
+    made: World, api: Api, caplog: pytest.LogCaptureFixture
+) -> None:
     with caplog.at_level("INFO", "synergy.managers.scheduler"):
         waiting(made)
         made.run(120)
     assert ": waiting no_free_quota=1" in caplog.text
 
 
-def test_a_project_sees_nothing_of_another(made, api):
+def test_a_project_sees_nothing_of_another(made: World, api: Api) -> None:
     mine, queued = waiting(made)
     theirs = made.create("large", project="B", count=2)
     made.run(10)
@@ -449,13 +462,15 @@ def test_a_project_sees_nothing_of_another(made, api):
         ),
     ],
 )
-def test_what_makes_no_sense_is_refused_with_its_name_and_value(api, method, path, body, told):
+def test_what_makes_no_sense_is_refused_with_its_name_and_value(
+    api: Api, method: str, path: str, body: dict[str, dict[str, int] | int | str] | None, told: str
+) -> None:
     status, found, _ = api.ask(method, path, body)
     assert (status, found["errors"][0]["code"]) == (400, "invalid_input")
     assert told in found["errors"][0]["detail"]
 
 
-def test_usage_is_cut_at_both_ends_of_the_time_that_is_asked_for(made, api):
+def test_usage_is_cut_at_both_ends_of_the_time_that_is_asked_for(made: World, api: Api) -> None:
     (server,) = made.create("medium")
     made.run(700)
     held = made.get(server)
@@ -475,7 +490,7 @@ def test_usage_is_cut_at_both_ends_of_the_time_that_is_asked_for(made, api):
         assert hours * 3600 == pytest.approx(2 * expected_s, abs=0.01)
 
 
-def test_a_number_that_json_has_not_is_named(api):
+def test_a_number_that_json_has_not_is_named(api: Api) -> None:
     status, found = api.raw("PATCH", "/v1/projects/A", data=b'{"raw_shares": NaN}')
     assert (status, "NaN is no number of JSON" in found["errors"][0]["detail"]) == (400, True)
 
@@ -483,7 +498,7 @@ def test_a_number_that_json_has_not_is_named(api):
 @pytest.mark.parametrize(
     "data", [b"{", b"[]", b'"text"', b'{"raw_shares": NaN}', b"[" * 100_000, b"\xff\xfe{}"]
 )
-def test_a_body_that_is_no_json_object_is_refused(api, data):
+def test_a_body_that_is_no_json_object_is_refused(api: Api, data: bytes) -> None:
     status, found = api.raw("PATCH", "/v1/projects/A", data=data)
     assert (status, found["errors"][0]["code"]) == (400, "invalid_input")
 
@@ -500,18 +515,20 @@ def test_a_body_that_is_no_json_object_is_refused(api, data):
         ("POST", "/v1/managers/queue/commands/nosuch", 404, "not_found"),
     ],
 )
-def test_what_is_not_there_is_said_in_the_one_shape(api, method, path, status, code):
+def test_what_is_not_there_is_said_in_the_one_shape(
+    api: Api, method: str, path: str, status: int, code: str
+) -> None:
     found = api.raw(method, path)
     assert (found[0], found[1]["errors"][0]["code"]) == (status, code)
 
 
-def test_a_body_that_is_too_long_is_refused(api):
+def test_a_body_that_is_too_long_is_refused(api: Api) -> None:
     status, found = api.raw("POST", "/v1/projects", data=b" " * (1024 * 1024 + 1))
     assert (status, found["errors"][0]["code"]) == (413, "request_entity_too_large")
     assert found["errors"][0]["detail"] == "the body is longer than 1048576 bytes"
 
 
-def test_metrics_count_reasons_and_never_name_a_project(made, api):
+def test_metrics_count_reasons_and_never_name_a_project(made: World, api: Api) -> None:
     waiting(made)
     text = api.app.test_client().get("/metrics", headers=api.headers).text
     assert 'synergy_waiting{reason="no_free_quota"} 1.0' in text
@@ -522,21 +539,23 @@ def test_metrics_count_reasons_and_never_name_a_project(made, api):
         assert name not in text
 
 
-def test_a_token_of_no_project_sees_no_project(api):
+def test_a_token_of_no_project_sees_no_project(api: Api) -> None:
     api.as_("reader")
     for path in ("/v1/projects", "/v1/requests", "/v1/shares", "/v1/usage", "/v1/quotas"):
         status, told, _ = api.ask("GET", path)
         assert (status, told["errors"][0]["code"]) == (403, "policy_denied")
 
 
-def test_a_policy_file_changes_who_may(made, tmp_path):
+def test_a_policy_file_changes_who_may(made: World, tmp_path: Path) -> None:
     path = tmp_path / "policy.yaml"
     path.write_text('"synergy:metrics:get": "role:reader"\n')
     api = Api(made, policy_file=path).as_("reader", project=OWN)
     assert api.ask("GET", "/metrics")[0] == 200
 
 
-def test_a_policy_file_that_changes_is_read_again_within_5_seconds(made, tmp_path):
+def test_a_policy_file_that_changes_is_read_again_within_5_seconds(
+    made: World, tmp_path: Path
+) -> None:
     path, now_s = tmp_path / "policy.yaml", [0.0]
     path.write_text('"synergy:metrics:get": "role:reader"\n')
     api = Api(made, policy_file=path, monotonic_s=lambda: now_s[0]).as_("reader", project=OWN)
@@ -547,16 +566,16 @@ def test_a_policy_file_that_changes_is_read_again_within_5_seconds(made, tmp_pat
     assert api.ask("GET", "/metrics")[0] == 403
 
 
-def test_without_keystone_everybody_is_an_administrator(made):
+def test_without_keystone_everybody_is_an_administrator(made: World) -> None:
     api = Api(made, strategy="none")
     assert len(api.get("/v1/projects")["projects"]) == 2
 
 
-def test_one_reads_while_a_manager_is_at_work(made, api):
+def test_one_reads_while_a_manager_is_at_work(made: World, api: Api) -> None:
     """A list does not wait for the turn of the queue's manager, which a writer may hold for long."""
     waiting(made)
     supervisor = made.engine.supervisors["queue"]
-    found = []
+    found: list[Any] = []
     reader = threading.Thread(
         target=lambda: found.append(api.ask("GET", "/v1/requests")[1]["requests"])
     )

@@ -8,8 +8,10 @@ import subprocess
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cryptography import x509
@@ -21,7 +23,7 @@ from tests.processes import BIN, Running, configure, free_port, prepare, problem
 
 
 @pytest.fixture(scope="module")
-def service(tmp_path_factory):
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     folder = tmp_path_factory.mktemp("api")
     port = free_port()
     path = prepare(folder, api={"port": port, "socket": folder / "rpc.sock"}, nova={"rate_s": 0.2})
@@ -38,7 +40,7 @@ def service(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def uwsgi(service):
+def uwsgi(service: Running) -> Iterator[str]:
     port = free_port()
     with (service.folder / "uwsgi.log").open("w") as log:
         process = subprocess.Popen(
@@ -62,7 +64,7 @@ def uwsgi(service):
     process.wait(30)
 
 
-def asked(url, method, path, body=None):
+def asked(url: str, method: str, path: str, body: object = None) -> tuple[int, Any]:
     request = urllib.request.Request(
         url + path, method=method, data=None if body is None else json.dumps(body).encode(),
         headers={"Content-Type": "application/json"},
@@ -88,7 +90,9 @@ def asked(url, method, path, body=None):
         ("POST", "/v1/requests/nosuch/cancel", None),
     ],
 )
-def test_behind_uwsgi_it_answers_as_in_the_service(service, uwsgi, method, path, body):
+def test_behind_uwsgi_it_answers_as_in_the_service(
+    service: Running, uwsgi: str, method: str, path: str, body: object
+) -> None:
     ours, theirs = asked(service.url, method, path, body), asked(uwsgi, method, path, body)
     if method == "PATCH" and ours[0] == 200:
         for _, found in (ours, theirs):
@@ -96,7 +100,7 @@ def test_behind_uwsgi_it_answers_as_in_the_service(service, uwsgi, method, path,
     assert ours == theirs
 
 
-def test_behind_uwsgi_a_service_that_is_away_is_told(uwsgi, service):
+def test_behind_uwsgi_a_service_that_is_away_is_told(uwsgi: str, service: Running) -> None:
     (service.folder / "rpc.sock").rename(service.folder / "elsewhere")
     try:
         status, found = asked(uwsgi, "GET", "/v1/projects")
@@ -107,11 +111,11 @@ def test_behind_uwsgi_a_service_that_is_away_is_told(uwsgi, service):
     assert asked(uwsgi, "GET", "/v1/projects")[0] == 200
 
 
-def test_the_socket_is_for_its_owner_only(service):
+def test_the_socket_is_for_its_owner_only(service: Running) -> None:
     assert (service.folder / "rpc.sock").stat().st_mode & 0o077 == 0
 
 
-def certificate(folder):
+def certificate(folder: Path) -> tuple[Path, Path]:
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
     now = datetime.now(UTC)
@@ -139,13 +143,13 @@ def certificate(folder):
 
 
 class OverTls(Running):
-    def get(self, path):
+    def get(self, path: str) -> Any:
         context = ssl.create_default_context(cafile=str(self.folder / "cert.pem"))
         with urllib.request.urlopen(self.url + path, timeout=10, context=context) as answer:
             return json.load(answer)
 
 
-def test_it_speaks_tls(tmp_path):
+def test_it_speaks_tls(tmp_path: Path) -> None:
     cert, key = certificate(tmp_path)
     port = free_port()
     path = prepare(tmp_path, api={"port": port, "tls_cert_file": cert, "tls_key_file": key})
@@ -182,12 +186,16 @@ def test_it_speaks_tls(tmp_path):
         ({"socket": f"/tmp/{'x' * 120}"}, "a path may have 107 bytes at most"),
     ],
 )
-def test_a_wrong_setting_of_the_api_is_told_before_it_starts(tmp_path, monkeypatch, changes, told):
+def test_a_wrong_setting_of_the_api_is_told_before_it_starts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changes: Any, told: str
+) -> None:
     monkeypatch.chdir(tmp_path)
     assert told in "\n".join(problems_of(prepare(tmp_path, api=changes)))
 
 
-def test_none_is_refused_beside_a_real_cloud(tmp_path, monkeypatch):
+def test_none_is_refused_beside_a_real_cloud(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     path = prepare(tmp_path)
     path.write_text(path.read_text().replace("cloud = embedded", "cloud = openstack"))
@@ -196,7 +204,7 @@ def test_none_is_refused_beside_a_real_cloud(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("changes", [{"host": "0.0.0.0"}, {"host": "127.evil.example"}])
-def test_behind_uwsgi_what_is_wrong_is_told_too(tmp_path, changes):
+def test_behind_uwsgi_what_is_wrong_is_told_too(tmp_path: Path, changes: Any) -> None:
     path = configure(tmp_path, api={"socket": tmp_path / "rpc.sock", **changes})
     done = run("python", "-c", "import synergy.service.wsgi", cwd=tmp_path, ok=False,
                SYNERGY_CONFIG_FILES=str(path))  # fmt: skip
@@ -208,7 +216,9 @@ def test_behind_uwsgi_what_is_wrong_is_told_too(tmp_path, changes):
     [{"Host": "evil.example"}, {"Origin": "http://evil.example"}, {"X-Forwarded-For": "10.0.0.1"},
      {"Sec-Fetch-Site": "cross-site"}],
 )  # fmt: skip
-def test_no_page_of_another_site_reaches_the_embedded_cloud(service, uwsgi, headers):
+def test_no_page_of_another_site_reaches_the_embedded_cloud(
+    service: Running, uwsgi: str, headers: dict[str, str]
+) -> None:
     for url in (service.url, uwsgi):
         request = urllib.request.Request(
             f"{url}/v1/managers/queue/stop", method="POST", headers=headers
@@ -220,7 +230,7 @@ def test_no_page_of_another_site_reaches_the_embedded_cloud(service, uwsgi, head
     assert service.get("/healthcheck")["healthy"]
 
 
-def test_the_client_walks_pages_and_raises_what_the_api_says(service):
+def test_the_client_walks_pages_and_raises_what_the_api_says(service: Running) -> None:
     client = connect(service.url)
     assert len(list(client.requests.list(states=["QUEUED"]))) > 20
     seen = [one["id"] for one in client.requests.list(limit=25)]
@@ -238,12 +248,12 @@ def test_the_client_walks_pages_and_raises_what_the_api_says(service):
     assert len(list(client.reports.events(limit=7))) == 7
 
 
-def test_a_cloud_that_nobody_described_is_told_in_one_line(service):
+def test_a_cloud_that_nobody_described_is_told_in_one_line(service: Running) -> None:
     done = run("synergy", "--os-cloud", "nosuch", "manager", "list", cwd=service.folder, ok=False)
     assert done.stderr.strip() == "Cloud nosuch was not found."
 
 
-def test_everything_is_there_on_the_command_line(service):
+def test_everything_is_there_on_the_command_line(service: Running) -> None:
     for words in (
         ["user", "list", "science"], ["share", "list", "--explain"], ["priority", "list"],
         ["usage", "report", "--period", "day"], ["event", "list", "--limit", "3"],
@@ -276,7 +286,7 @@ def test_everything_is_there_on_the_command_line(service):
     assert service.json("request", "show", running)["expires_at"] > before
 
 
-def test_the_documented_example_runs(service):
+def test_the_documented_example_runs(service: Running) -> None:
     done = subprocess.run(
         [BIN / "python", Path(__file__).parents[2] / "doc" / "source" / "client_example.py",
          service.url],
@@ -286,7 +296,7 @@ def test_the_documented_example_runs(service):
     assert done.stdout.endswith("404 not_found\n")
 
 
-def test_a_list_is_watched_until_it_is_stopped(service):
+def test_a_list_is_watched_until_it_is_stopped(service: Running) -> None:
     watching = subprocess.Popen(
         [str(BIN / "synergy"), "--endpoint", service.url, "request", "list", "--watch", "0.1",
          "-f", "value", "-c", "state"],
@@ -294,6 +304,7 @@ def test_a_list_is_watched_until_it_is_stopped(service):
     )  # fmt: skip
     count = len(list(connect(service.url).requests.list()))
     with watching:
+        assert watching.stdout is not None
         lines = [watching.stdout.readline() for _ in range(2 * min(count, 100))]
         watching.send_signal(signal.SIGINT)
         _, errors = watching.communicate(timeout=20)
@@ -301,8 +312,8 @@ def test_a_list_is_watched_until_it_is_stopped(service):
     assert all(line.strip() for line in lines)
 
 
-def test_openstack_has_the_same_commands(service):
-    environment = {
+def test_openstack_has_the_same_commands(service: Running) -> None:
+    environment: dict[str, Any] = {
         "OS_AUTH_TYPE": "none", "OS_ENDPOINT": service.url, "OS_CLOUD": "",
         "OS_CLIENT_CONFIG_FILE": str(service.folder / "none.yaml"),
     }  # fmt: skip

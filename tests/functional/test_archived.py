@@ -1,8 +1,12 @@
 """Whoever asks for a request is answered wherever it is kept, or told in one error that it is not."""
 
+from collections.abc import Iterator
+
 import pytest
 
 from synergy.core.errors import NotFound
+from synergy.core.lifecycle import Step
+from synergy.core.model import Request
 from synergy.db.models import ProjectRow
 from synergy.managers.archive import ArchiveManager
 from synergy.managers.fairshare.rollups import count_only
@@ -16,7 +20,7 @@ UNKNOWN = "11111111-2222-4333-8444-555555555555"
 
 
 @pytest.fixture
-def made():
+def made() -> Iterator[Started]:
     with temporary_store() as store:
         one = Started(store)
         one.ids = one.running(3)
@@ -27,7 +31,7 @@ def made():
         yield one
 
 
-def archive(made, request_id):
+def archive(made: Started, request_id: str) -> tuple[Request, list[Step]]:
     with made.store.reading() as uow:
         before = uow.requests.get(request_id), uow.requests.steps(request_id)
     count_only(made.store)
@@ -38,7 +42,7 @@ def archive(made, request_id):
     return before
 
 
-def test_an_archived_request_is_shown_as_it_was(made):
+def test_an_archived_request_is_shown_as_it_was(made: Started) -> None:
     request_id = made.ids[0]
     api = Api(made).as_admin()
     shown = api.get(f"/v1/requests/{request_id}")["request"]
@@ -66,7 +70,7 @@ def test_an_archived_request_is_shown_as_it_was(made):
         assert answer["errors"][0]["detail"] == f"request {request_id} is DELETED, and archived"
 
 
-def test_an_archived_request_is_shown_to_its_project_only(made):
+def test_an_archived_request_is_shown_to_its_project_only(made: Started) -> None:
     request_id = made.ids[0]
     archive(made, request_id)
     own = Api(made).as_("reader", project="project-A")
@@ -82,19 +86,21 @@ def test_an_archived_request_is_shown_to_its_project_only(made):
 
 
 @pytest.mark.parametrize("asked", [UNKNOWN, "nonsense", "x" * 64])
-def test_events_of_a_request_that_nobody_knows_are_an_error_and_no_empty_list(made, asked):
+def test_events_of_a_request_that_nobody_knows_are_an_error_and_no_empty_list(
+    made: Started, asked: str
+) -> None:
     status, answer, _ = Api(made).as_admin().ask("GET", f"/v1/events?request_id={asked}")
     assert (status, answer["errors"][0]["detail"]) == (404, f"request {asked!r} does not exist")
     with pytest.raises(NotFound):
         made.command("queue", "events", request_id=asked)
 
 
-def test_a_page_behind_the_last_event_of_a_request_is_empty(made):
+def test_a_page_behind_the_last_event_of_a_request_is_empty(made: Started) -> None:
     found = Api(made).as_admin().get(f"/v1/events?request_id={made.ids[1]}&marker=99999")
     assert found == {"events": [], "next": None}
 
 
-def test_a_damaged_row_is_counted_by_its_table():
+def test_a_damaged_row_is_counted_by_its_table() -> None:
     with world() as made:
         made.add("A")
 

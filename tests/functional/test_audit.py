@@ -2,13 +2,16 @@
 
 import json
 import logging
+from collections.abc import Iterator
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
 from synergy.api.app import ROUTES
+from synergy.api.routing import Route
 from synergy.core.errors import UpstreamUnavailable
-from tests.builders import world
+from tests.builders import World, world
 from tests.functional.test_access import BODIES, prepared
 from tests.served import Api
 
@@ -16,7 +19,7 @@ OWN = "project-A"
 
 
 @pytest.fixture
-def made():
+def made() -> Iterator[World]:
     with world() as found:
         found.add(default_quota="shared")
         found.add("B", default_quota="shared")
@@ -25,11 +28,11 @@ def made():
 
 
 @pytest.fixture
-def api(made):
+def api(made: World) -> Api:
     return Api(made).as_("admin", "reader", project="admin", user="op")
 
 
-def trail(api, **filters):
+def trail(api: Api, **filters: Any) -> list[dict[str, Any]]:
     query = "&".join(f"{name}={value}" for name, value in filters.items())
     before = dict(api.headers)
     found = api.as_admin().get(f"/v1/audit?limit=1000&{query}")["audit"]
@@ -37,11 +40,13 @@ def trail(api, **filters):
     return found
 
 
-def lines(caplog):
+def lines(caplog: pytest.LogCaptureFixture) -> list[dict[str, Any]]:
     return [json.loads(one.getMessage()) for one in caplog.records if one.name == "synergy.audit"]
 
 
-def test_a_change_says_who_what_before_and_after(api, caplog):
+def test_a_change_says_who_what_before_and_after(
+    api: Api, caplog: pytest.LogCaptureFixture
+) -> None:
     api.headers |= {"X-User-Name": "Olga\x1b[31m"}
     with caplog.at_level(logging.INFO, "synergy.audit"):
         api.ask("PATCH", "/v1/projects/A", {"raw_shares": 5, "suspended": False})
@@ -61,7 +66,9 @@ def test_a_change_says_who_what_before_and_after(api, caplog):
 
 
 @pytest.mark.parametrize("route", ROUTES, ids=lambda route: route.name)
-def test_every_route_that_changes_something_is_in_the_audit_and_no_other(made, api, route, caplog):
+def test_every_route_that_changes_something_is_in_the_audit_and_no_other(
+    made: World, api: Api, route: Route, caplog: pytest.LogCaptureFixture
+) -> None:
     path = prepared(made, route)
     if route.name == "execute_command":
         path = path.replace("counts", "cancel")
@@ -82,7 +89,7 @@ def test_every_route_that_changes_something_is_in_the_audit_and_no_other(made, a
         assert (new[0]["outcome"], new[0]["status"]) in (("done", status), ("refused", status))
 
 
-def test_a_command_that_only_reads_is_no_change(api):
+def test_a_command_that_only_reads_is_no_change(api: Api) -> None:
     assert api.ask("POST", "/v1/managers/queue/commands/counts", {})[0] == 200
     assert trail(api) == []
 
@@ -101,7 +108,15 @@ def test_a_command_that_only_reads_is_no_change(api):
         ),
     ],
 )  # fmt: skip
-def test_what_is_refused_is_there_too(api, become, method, path, body, status, caplog):
+def test_what_is_refused_is_there_too(
+    api: Api,
+    become: str | None,
+    method: str,
+    path: str,
+    body: dict[str, int | str] | None,
+    status: int,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     if become:
         api.as_(become, project=OWN, user="ua")
     with caplog.at_level(logging.INFO, "synergy.audit"):
@@ -113,21 +128,21 @@ def test_what_is_refused_is_there_too(api, become, method, path, body, status, c
     assert lines(caplog)[0]["outcome"] == "refused"
 
 
-def test_whoever_has_no_token_leaves_nothing(api):
+def test_whoever_has_no_token_leaves_nothing(api: Api) -> None:
     api.as_nobody()
     assert api.ask("PATCH", "/v1/projects/A", {"raw_shares": 9})[0] == 401
     assert trail(api) == []
 
 
-def test_one_who_is_refused_again_and_again_does_not_fill_it(made):
+def test_one_who_is_refused_again_and_again_does_not_fill_it(made: World) -> None:
     api = Api(made, monotonic_s=lambda: 0.0).as_("reader", project=OWN, user="ua")
     for _ in range(80):
         assert api.ask("POST", "/v1/managers/queue/stop")[0] == 403
     assert len(trail(api)) == 60
 
 
-def test_what_cannot_be_written_down_is_not_done(made, api):
-    def away(_entry):
+def test_what_cannot_be_written_down_is_not_done(made: World, api: Api) -> None:
+    def away(_entry: dict[str, Any]) -> None:
         raise UpstreamUnavailable("database: it is away")
 
     api.services.begin_change = away
@@ -135,10 +150,12 @@ def test_what_cannot_be_written_down_is_not_done(made, api):
     assert made.command("project", "show", project="A")["raw_shares"] == 1
 
 
-def test_a_change_that_is_cut_short_stays_begun(made, api):
+def test_a_change_that_is_cut_short_stays_begun(made: World, api: Api) -> None:
     """As after kill -9: the change was begun, and nobody can say that it was made."""
 
-    def dies(name, command, arguments):
+    def dies(
+        name: str, command: str, arguments: dict[str, int | str]
+    ) -> dict[str, Any] | list[dict[str, Any]]:
         if command == "set":
             raise KeyboardInterrupt
         return real(name, command, arguments)
@@ -151,8 +168,10 @@ def test_a_change_that_is_cut_short_stays_begun(made, api):
     assert entry["asked"] == {"raw_shares": 9}
 
 
-def test_an_error_on_the_way_is_failed(api):
-    def broken(name, command, arguments):
+def test_an_error_on_the_way_is_failed(api: Api) -> None:
+    def broken(
+        name: str, command: str, arguments: dict[str, int | str]
+    ) -> dict[str, Any] | list[dict[str, Any]]:
         if command == "set":
             raise RuntimeError("SELECT secret")
         return real(name, command, arguments)
@@ -163,7 +182,7 @@ def test_an_error_on_the_way_is_failed(api):
     assert (entry["outcome"], entry["status"], entry["why"]) == ("failed", 500, "RuntimeError")
 
 
-def test_managers_and_requests_and_users_are_followed(made, api):
+def test_managers_and_requests_and_users_are_followed(made: World, api: Api) -> None:
     made.command("project", "set", project="A", suspended=True)
     (server,) = made.create()
     made.run(1)
@@ -181,7 +200,7 @@ def test_managers_and_requests_and_users_are_followed(made, api):
     assert (remove["before"]["name"], remove["status"]) == ("C", 204)
 
 
-def test_the_audit_is_filtered_and_walked_page_by_page(made, api):
+def test_the_audit_is_filtered_and_walked_page_by_page(made: World, api: Api) -> None:
     for shares in (2, 3, 4):
         api.ask("PATCH", "/v1/projects/A", {"raw_shares": shares})
     api.as_("reader", project=OWN, user="ua").ask("DELETE", "/v1/projects/A")
@@ -199,14 +218,14 @@ def test_the_audit_is_filtered_and_walked_page_by_page(made, api):
     assert api.ask("GET", "/v1/audit?outcome=odd")[0] == 400
 
 
-def test_a_long_body_is_left_out(made, api):
+def test_a_long_body_is_left_out(made: World, api: Api) -> None:
     settings = {f"CUSTOM_{'X' * 200}_{n}": n for n in range(90)}
     api.ask("PATCH", "/v1/projects/A", {"borrow_limit": settings})
     (entry,) = trail(api)
     assert entry["asked"] == {"left_out": "longer than 16000 characters"}
 
 
-def test_what_is_old_goes_to_the_archive_whole(made, api):
+def test_what_is_old_goes_to_the_archive_whole(made: World, api: Api) -> None:
     for shares in (2, 3, 4):
         api.ask("PATCH", "/v1/projects/A", {"raw_shares": shares})
     later = made.engine.clock.now() + timedelta(days=1)

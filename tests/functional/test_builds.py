@@ -1,30 +1,32 @@
 """Builds that fail after the hand-over: told apart, accounted, and what their project wants."""
 
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from random import Random
+from typing import Any
 
 import pytest
 
 from synergy.core.errors import Conflict
 from synergy.drivers.embedded.keystone import EmbeddedIdentity
 from synergy.drivers.embedded.nova import EmbeddedNova
-from synergy.ports import ServerStatus
+from synergy.ports import ServerStatus, ServerView
 from synergy.sim.clock import VirtualClock
-from tests.builders import Fragile, spec, world
+from tests.builders import Fragile, World, spec, world
 
-SHARED = {"default_quota": "shared", "ttl_s": 3600}
+SHARED: dict[str, Any] = {"default_quota": "shared", "ttl_s": 3600}
 
 
 @pytest.fixture
-def made():
+def made() -> Iterator[World]:
     clock, rng = VirtualClock(), Random(7)
     identity = EmbeddedIdentity(spec(), clock, rng)
-    nova = Fragile(EmbeddedNova(spec(), clock, identity, rng))
+    nova: Any = Fragile(EmbeddedNova(spec(), clock, identity, rng))
     with world(clock=clock, cloud=(nova, identity)) as found:
         yield found
 
 
-def steps(made, server):
+def steps(made: World, server: str) -> list[tuple[str, str]]:
     history = made.command("queue", "show", request_id=server)["history"]
     return [(step["event"], step["why"]) for step in history]
 
@@ -36,7 +38,7 @@ def steps(made, server):
         ("build_error", "build_error: Build of instance aborted."),
     ],
 )
-def test_the_ledger_tells_failures_apart(made, fault, why):
+def test_the_ledger_tells_failures_apart(made: World, fault: str, why: str) -> None:
     made.add(**SHARED)
     setattr(made.nova.faults, fault, 1)
     (server,) = made.create()
@@ -45,7 +47,7 @@ def test_the_ledger_tells_failures_apart(made, fault, why):
     assert made.command("nova", "drift") == {}  # nobody failed to tell it
 
 
-def test_a_build_that_nova_tries_elsewhere_holds_its_quota_all_the_while(made):
+def test_a_build_that_nova_tries_elsewhere_holds_its_quota_all_the_while(made: World) -> None:
     made.add(**SHARED)
     made.nova.faults.reschedule = 1
     (server,) = made.create("medium")
@@ -62,13 +64,13 @@ def test_a_build_that_nova_tries_elsewhere_holds_its_quota_all_the_while(made):
     assert steps(made, server)[3][1] == "node2: Build of instance aborted."
 
 
-def test_nova_is_asked_until_it_is_known_what_it_does_after_a_broken_attempt(made):
+def test_nova_is_asked_until_it_is_known_what_it_does_after_a_broken_attempt(made: World) -> None:
     made.add(**SHARED)
     made.nova.faults.build_error = 1
     (server,) = made.create()
-    asked = []
+    asked: list[Any] = []
 
-    def undecided(real, ids):
+    def undecided(real: Callable[..., Any], ids: list[str]) -> dict[str, ServerView]:
         """Nova tells that a build broke before it decides what to do about it."""
         views = real(ids)
         if ServerStatus.ERROR not in {view.status for view in views.values()} or len(asked) == 3:
@@ -84,7 +86,7 @@ def test_nova_is_asked_until_it_is_known_what_it_does_after_a_broken_attempt(mad
     assert made.states([server]) == ["ERROR"]
 
 
-def test_the_second_format_of_a_notification_is_no_second_attempt(made):
+def test_the_second_format_of_a_notification_is_no_second_attempt(made: World) -> None:
     made.add(**SHARED)
     made.nova.faults.build_error = 1
     made.nova.answer("take_notices", lambda real, limit: [n for n in real(limit) for _ in "12"])
@@ -94,7 +96,9 @@ def test_the_second_format_of_a_notification_is_no_second_attempt(made):
     assert events.count("ATTEMPT_FAILED") == events.count("BUILD_FAILED") == 1
 
 
-def test_a_failed_server_stays_for_its_user_to_read_or_goes_as_its_project_wants(made):
+def test_a_failed_server_stays_for_its_user_to_read_or_goes_as_its_project_wants(
+    made: World,
+) -> None:
     made.add("A", **SHARED)
     made.add("B", on_build_failure="delete", **SHARED)
     made.nova.faults.build_error = 2
@@ -104,7 +108,7 @@ def test_a_failed_server_stays_for_its_user_to_read_or_goes_as_its_project_wants
     assert set(made.nova.servers([kept, deleted])) == {kept}
 
 
-def test_a_failed_server_is_deleted_although_nova_did_not_answer_at_first(made):
+def test_a_failed_server_is_deleted_although_nova_did_not_answer_at_first(made: World) -> None:
     made.add(on_build_failure="delete", **SHARED)
     made.nova.faults.build_error = 1
     (server,) = made.create()
@@ -119,12 +123,12 @@ def test_a_failed_server_is_deleted_although_nova_did_not_answer_at_first(made):
     assert made.states([server]) == ["DELETED"]
 
 
-def test_one_failed_server_that_cannot_be_deleted_keeps_none_of_the_others(made):
+def test_one_failed_server_that_cannot_be_deleted_keeps_none_of_the_others(made: World) -> None:
     made.add(on_build_failure="delete", **SHARED)
     made.nova.faults.build_error = 2
     locked, other = made.create(count=2)
 
-    def refusing(real, server):
+    def refusing(real: Callable[..., Any], server: str) -> None:
         if server == locked:
             raise Conflict(f"server {server} is locked")
         real(server)
@@ -137,12 +141,12 @@ def test_one_failed_server_that_cannot_be_deleted_keeps_none_of_the_others(made)
     assert made.states([locked]) == ["DELETED"]
 
 
-def test_a_server_that_ran_and_then_failed_is_never_deleted(made):
+def test_a_server_that_ran_and_then_failed_is_never_deleted(made: World) -> None:
     made.add(on_build_failure="delete", **SHARED)
     (server,) = made.create()
     made.run(20)
 
-    def in_error(real, *args, **more):
+    def in_error(real: Callable[..., Any], *args: str, **more: Any) -> Iterator[ServerView]:
         for view in real(*args, **more):
             yield replace(view, status=ServerStatus.ERROR, fault="its host burned down")
 
@@ -154,7 +158,7 @@ def test_a_server_that_ran_and_then_failed_is_never_deleted(made):
     assert set(made.nova.servers([server])) == {server}
 
 
-def test_after_no_valid_host_the_like_of_it_waits_and_others_do_not(made):
+def test_after_no_valid_host_the_like_of_it_waits_and_others_do_not(made: World) -> None:
     made.add(**SHARED)
     made.nova.faults.no_valid_host = 3
     (first,) = made.create(user="alice")
@@ -171,7 +175,7 @@ def test_after_no_valid_host_the_like_of_it_waits_and_others_do_not(made):
     assert made.states([second]) == ["ACTIVE"]  # a minute after the first
 
 
-def test_what_may_use_either_quota_rests_too(made):
+def test_what_may_use_either_quota_rests_too(made: World) -> None:
     """It changes its class when it is dispatched: what rests is what its user asks of a host."""
     made.add(default_quota="private_then_shared", ttl_s=3600)
     made.nova.faults.no_valid_host = 100
@@ -183,14 +187,14 @@ def test_what_may_use_either_quota_rests_too(made):
     assert made.states(ids) == ["ERROR"] + ["QUEUED"] * 7
 
 
-def test_what_finds_no_host_again_and_again_rests_longer(made):
+def test_what_finds_no_host_again_and_again_rests_longer(made: World) -> None:
     made.add(**SHARED)
     made.nova.faults.no_valid_host = 100
     ids = [made.create()[0]]
     for _ in range(8):
         made.run(1)
         ids += made.create()
-    failed_after_s = []
+    failed_after_s: list[Any] = []
     for second in range(1000):
         made.run(1)
         count = made.states(ids).count("ERROR")

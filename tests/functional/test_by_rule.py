@@ -1,8 +1,11 @@
 """Projects that are managed by rule: who comes, who leaves, and what keeps all from leaving."""
 
 import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from itertools import pairwise
 from random import Random
+from typing import Any
 
 import pytest
 
@@ -10,28 +13,28 @@ from synergy.core.errors import Conflict, InvalidInput, UpstreamUnavailable
 from synergy.core.model import Resources
 from synergy.drivers.embedded.keystone import EmbeddedIdentity
 from synergy.drivers.embedded.nova import EmbeddedNova
-from synergy.drivers.embedded.spec import HostSpec
+from synergy.drivers.embedded.spec import CloudSpec, HostSpec
 from synergy.ports import ServerStatus
 from synergy.sim.clock import VirtualClock
 from tests.builders import Fragile, World, project_spec, spec, world
 
-DEFAULT = {
+DEFAULT: dict[str, Any] = {
     "manage": "domains:Default",
     "template_default_quota": "shared",
     "template_ttl_s": "3600",
 }
 
 
-def names(made, **wanted):
+def names(made: World, **wanted: Any) -> set[str]:
     found = made.command("project", "list")
     return {p["name"] for p in found if all(p[key] == one for key, one in wanted.items())}
 
 
-def rule(made, **arguments):
+def rule(made: World, **arguments: Any) -> dict[str, Any]:
     return made.command("project", "rule", **arguments)
 
 
-def configure(made, **options):
+def configure(made: World, **options: Any) -> None:
     """Change options and reload them, as SIGHUP does."""
     for name, value in options.items():
         made.engine._conf.set_override(name, value, group="project")
@@ -39,13 +42,13 @@ def configure(made, **options):
 
 
 @pytest.fixture
-def made():
+def made() -> Iterator[World]:
     with world(settings={"project": DEFAULT}) as one:
         one.run(2)
         yield one
 
 
-def test_the_projects_of_a_domain_are_taken_in_with_their_quota_and_users(made):
+def test_the_projects_of_a_domain_are_taken_in_with_their_quota_and_users(made: World) -> None:
     assert names(made) == {"A", "C"}  # B is of another domain
     shown = made.command("project", "show", project="C")
     assert shown["private"] == {"VCPU": 4, "MEMORY_MB": 1024}
@@ -57,14 +60,14 @@ def test_the_projects_of_a_domain_are_taken_in_with_their_quota_and_users(made):
     assert made.states(ids) == ["ACTIVE"] * 2
 
 
-def test_a_project_that_keystone_tells_of_is_taken_in_at_once(made):
+def test_a_project_that_keystone_tells_of_is_taken_in_at_once(made: World) -> None:
     made.nova.add_project(project_spec("N", quota={"VCPU": 1, "MEMORY_MB": 256}))
     made.run(1)
     assert names(made) == {"A", "C", "N"}
     assert made.command("project", "show", project="N")["private"]["VCPU"] == 1
 
 
-def test_the_template_sets_what_a_project_comes_with():
+def test_the_template_sets_what_a_project_comes_with() -> None:
     template = {
         "manage": "all",
         "template_raw_shares": "7",
@@ -83,7 +86,9 @@ def test_the_template_sets_what_a_project_comes_with():
             assert shown["borrow_limit"] == {"VCPU": 2}
 
 
-def test_private_quotas_of_the_template_that_exceed_the_cloud_are_given_to_as_many_as_fit(caplog):
+def test_private_quotas_of_the_template_that_exceed_the_cloud_are_given_to_as_many_as_fit(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     template = {"manage": "all", "template_private": "VCPU:7,MEMORY_MB:256"}  # the cloud has 16
     with world(settings={"project": template}) as made:
         made.run(70)
@@ -95,7 +100,9 @@ def test_private_quotas_of_the_template_that_exceed_the_cloud_are_given_to_as_ma
 
 
 @pytest.mark.parametrize("how", ["deleted", "disabled"])
-def test_a_project_that_is_gone_leaves_with_its_requests_and_its_quota(made, how, caplog):
+def test_a_project_that_is_gone_leaves_with_its_requests_and_its_quota(
+    made: World, how: str, caplog: pytest.LogCaptureFixture
+) -> None:
     running = made.create(project="C", flavor="large")
     made.run(20)
     waiting = made.create(project="C", count=3, flavor="large")
@@ -120,7 +127,7 @@ def test_a_project_that_is_gone_leaves_with_its_requests_and_its_quota(made, how
     assert made.states(running) == ["DELETED"]
 
 
-def test_a_disabled_project_that_is_enabled_again_comes_back(made):
+def test_a_disabled_project_that_is_enabled_again_comes_back(made: World) -> None:
     made.engine.identity.enable_project("project-C", enabled=False)
     made.run(5)
     assert names(made) == {"A"}
@@ -130,7 +137,7 @@ def test_a_disabled_project_that_is_enabled_again_comes_back(made):
     assert made.command("project", "show", project="C")["private"]["VCPU"] == 4
 
 
-def test_tags_let_a_project_in_and_out(made):
+def test_tags_let_a_project_in_and_out(made: World) -> None:
     made.engine.identity.set_tags("project-B", ["synergy:include"])
     made.engine.identity.set_tags("project-C", ["synergy:exclude"])
     made.run(5)
@@ -145,7 +152,9 @@ def test_tags_let_a_project_in_and_out(made):
     assert names(made) == {"A", "C"}
 
 
-def test_a_changed_rule_tells_in_numbers_what_it_does_and_does_it(made, caplog):
+def test_a_changed_rule_tells_in_numbers_what_it_does_and_does_it(
+    made: World, caplog: pytest.LogCaptureFixture
+) -> None:
     configure(made, manage="domains:Research")
     made.run(5)
     assert (
@@ -162,7 +171,7 @@ def test_a_changed_rule_tells_in_numbers_what_it_does_and_does_it(made, caplog):
     assert names(made, managed_by="rule: domain Research") == {"B"}
 
 
-def test_a_rule_can_be_tried_before_it_is_used(made):
+def test_a_rule_can_be_tried_before_it_is_used(made: World) -> None:
     tried = rule(made, manage="domains:d2")
     assert (tried["coming"], tried["leaving"], tried["dry_run"]) == (1, 2, True)
     assert [one["name"] for one in tried["who_comes"]] == ["B"]
@@ -173,7 +182,7 @@ def test_a_rule_can_be_tried_before_it_is_used(made):
         rule(made, manage="some")
 
 
-def test_a_project_that_was_added_by_hand_stays_and_one_by_rule_can_become_one(made):
+def test_a_project_that_was_added_by_hand_stays_and_one_by_rule_can_become_one(made: World) -> None:
     made.add("B")
     with pytest.raises(Conflict, match="managed already"):
         made.add("B")
@@ -184,7 +193,9 @@ def test_a_project_that_was_added_by_hand_stays_and_one_by_rule_can_become_one(m
     assert names(made, managed_by="hand") == names(made) == {"B", "C"}
 
 
-def test_a_project_that_a_rule_manages_is_not_removed_by_hand_since_it_would_come_back(made):
+def test_a_project_that_a_rule_manages_is_not_removed_by_hand_since_it_would_come_back(
+    made: World,
+) -> None:
     with pytest.raises(Conflict, match="is managed by rule .domain Default.: name it in"):
         made.command("project", "remove", project="A")
     configure(made, exclude=["A"])
@@ -193,7 +204,7 @@ def test_a_project_that_a_rule_manages_is_not_removed_by_hand_since_it_would_com
 
 
 @pytest.mark.parametrize("on_leaving", ["wait", "cancel"])
-def test_what_waits_of_a_project_that_leaves_starts_first_or_is_cancelled(on_leaving):
+def test_what_waits_of_a_project_that_leaves_starts_first_or_is_cancelled(on_leaving: str) -> None:
     settings = DEFAULT | {"on_leaving": on_leaving, "template_suspended": "true"}
     with world(settings={"project": settings}) as made:
         made.run(2)
@@ -216,7 +227,7 @@ def test_what_waits_of_a_project_that_leaves_starts_first_or_is_cancelled(on_lea
         assert names(made) == {"C"}
 
 
-def many(count, **more):
+def many(count: int, **more: Any) -> CloudSpec:
     """A cloud of many projects with a VCPU each."""
     return spec(
         hosts=(HostSpec(name="n", inventory=Resources.of(VCPU=4 * count, MEMORY_MB=10**7)),),
@@ -227,17 +238,19 @@ def many(count, **more):
     )
 
 
-def fragile(described, **settings):
+def fragile(described: CloudSpec, **settings: Any) -> AbstractContextManager[World]:
     clock = VirtualClock()
-    identity = Fragile(EmbeddedIdentity(described, clock, Random(7)))
-    nova = Fragile(EmbeddedNova(described, clock, identity, Random(7)))
+    identity: Any = Fragile(EmbeddedIdentity(described, clock, Random(7)))
+    nova: Any = Fragile(EmbeddedNova(described, clock, identity, Random(7)))
     return world(
         described, {"project": {"manage": "all"} | settings}, clock=clock, cloud=(nova, identity)
     )
 
 
 @pytest.mark.parametrize("left", [0, 1, 15])
-def test_a_list_of_keystone_that_is_much_shorter_lets_nobody_go(left, caplog):
+def test_a_list_of_keystone_that_is_much_shorter_lets_nobody_go(
+    left: int, caplog: pytest.LogCaptureFixture
+) -> None:
     with fragile(many(30)) as made:
         made.run(2)
         assert len(names(made)) == 30
@@ -257,7 +270,9 @@ def test_a_list_of_keystone_that_is_much_shorter_lets_nobody_go(left, caplog):
         assert not any(one["gone"] for one in made.command("project", "list"))
 
 
-def test_a_project_that_keystone_has_and_does_not_list_stays(caplog):
+def test_a_project_that_keystone_has_and_does_not_list_stays(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     with fragile(many(30)) as made:
         made.run(2)
         made.engine.identity.answer("projects", lambda real: real()[1:])
@@ -266,7 +281,7 @@ def test_a_project_that_keystone_has_and_does_not_list_stays(caplog):
         assert caplog.text.count("Keystone has it, and does not list it") == 1
 
 
-def test_a_person_lets_many_go_at_once(caplog):
+def test_a_person_lets_many_go_at_once(caplog: pytest.LogCaptureFixture) -> None:
     with fragile(many(30)) as made:
         made.run(2)
         configure(made, manage="listed")
@@ -281,11 +296,11 @@ def test_a_person_lets_many_go_at_once(caplog):
         assert made.nova.quota("project-p00007") == {"VCPU": 1, "MEMORY_MB": 256}
 
 
-def test_one_bad_project_rests_and_keeps_no_other_out(caplog):
+def test_one_bad_project_rests_and_keeps_no_other_out(caplog: pytest.LogCaptureFixture) -> None:
     with fragile(many(8)) as made:
-        tries = []
+        tries: list[Any] = []
 
-        def refuse(real, project_id, **more):
+        def refuse(real: Callable[..., Any], project_id: str, **more: Any) -> dict[str, None]:
             if project_id == "project-p00003":
                 tries.append(made.engine.clock.monotonic_s())
                 raise UpstreamUnavailable("Nova answers 500")
@@ -304,11 +319,11 @@ def test_one_bad_project_rests_and_keeps_no_other_out(caplog):
         assert len(names(made)) == 8
 
 
-def test_nova_that_is_away_makes_nobody_a_bad_project():
+def test_nova_that_is_away_makes_nobody_a_bad_project() -> None:
     with fragile(many(10)) as made:
         made.engine.tolerant = True
 
-        def away(real, *args, **more):
+        def away(real: Callable[..., Any], *args: str, **more: Any) -> None:
             raise UpstreamUnavailable("Nova does not answer")
 
         made.nova.answer("quota_record", away)
@@ -319,11 +334,11 @@ def test_nova_that_is_away_makes_nobody_a_bad_project():
         assert len(names(made)) == 10
 
 
-def test_a_crash_between_taking_in_and_lifting_is_finished():
+def test_a_crash_between_taking_in_and_lifting_is_finished() -> None:
     with fragile(many(3)) as made:
         made.engine.tolerant = True
 
-        def broken(real, project_id):
+        def broken(real: Callable[..., Any], project_id: str) -> None:
             raise UpstreamUnavailable("Nova does not answer")
 
         made.nova.answer("lift_quota", broken)
@@ -335,7 +350,7 @@ def test_a_crash_between_taking_in_and_lifting_is_finished():
         assert made.nova.quota("project-p00001")["VCPU"] is None
 
 
-def test_service_projects_and_own_projects_are_never_taken_in_by_rule():
+def test_service_projects_and_own_projects_are_never_taken_in_by_rule() -> None:
     described = spec(projects=(project_spec("A"), project_spec("service"), project_spec("own")))
     with fragile(described) as made:
         made.engine.identity.answer("own_project_id", lambda real: "project-own")
@@ -345,9 +360,9 @@ def test_service_projects_and_own_projects_are_never_taken_in_by_rule():
         assert names(made) == {"A", "service"}
 
 
-def test_rounds_go_on_while_many_are_taken_in():
+def test_rounds_go_on_while_many_are_taken_in() -> None:
     with world(many(210), {"project": {"manage": "all"}}) as made:
-        seen = []
+        seen: list[Any] = []
         made.engine.listen(lambda fact: seen.append(type(fact).__name__))
         made.run(5)
         assert len(names(made)) == 210
@@ -355,7 +370,7 @@ def test_rounds_go_on_while_many_are_taken_in():
 
 
 @pytest.mark.slow
-def test_ten_thousand_projects_are_taken_in_a_batch_at_a_time():
+def test_ten_thousand_projects_are_taken_in_a_batch_at_a_time() -> None:
     with world(many(10_000), {"project": {"manage": "all"}}) as made:
         supervisor, longest = made.engine.supervisors["project"], [0.0]
         run = supervisor.run
@@ -373,7 +388,7 @@ def test_ten_thousand_projects_are_taken_in_a_batch_at_a_time():
         assert longest[0] < 10
 
 
-def test_what_is_added_with_a_rule_survives_a_restart_of_everything():
+def test_what_is_added_with_a_rule_survives_a_restart_of_everything() -> None:
     with world(settings={"project": DEFAULT}) as made:
         made.run(2)
         again = World(

@@ -1,9 +1,12 @@
 """A command that could hurt the cloud is refused with numbers, and tells beforehand what it does."""
 
 import argparse
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 from sqlalchemy import select
+from sqlalchemy.sql.elements import quoted_name
 
 from synergy.cli.expiry import ResumeExpiry
 from synergy.cli.manager import StopManager
@@ -17,13 +20,13 @@ from synergy.core.errors import Conflict, InvalidInput
 from synergy.db.models import Base
 from synergy.managers.quota.survey import QuotaSurvey
 from synergy.sim.engine import temporary_store
-from tests.builders import Fragile, world
+from tests.builders import Fragile, World, world
 from tests.served import Api
 from tests.started import Started
 
 
 @pytest.fixture
-def made():
+def made() -> Iterator[World]:
     with world() as one:
         one.add("C")
         one.add("A", default_quota="shared")
@@ -31,16 +34,16 @@ def made():
         yield one
 
 
-def set_(made, **settings):
+def set_(made: World, **settings: Any) -> dict[str, Any]:
     return made.command("project", "set", project="C", **settings)
 
 
-def shared(made):
+def shared(made: World) -> int:
     made.run(1)
     return made.command("quota", "show")["shared"]["VCPU"]
 
 
-def test_a_shortfall_is_refused_with_numbers_unless_it_is_forced(made):
+def test_a_shortfall_is_refused_with_numbers_unless_it_is_forced(made: World) -> None:
     made.create("large", count=2)
     made.run(1)
     made.create("small", count=23)  # of which 4 start beside one large
@@ -57,7 +60,7 @@ def test_a_shortfall_is_refused_with_numbers_unless_it_is_forced(made):
     assert set_(made, private={"VCPU": 9_999})["private"]["VCPU"] == 9_999  # it is the cure
 
 
-def test_a_dry_run_tells_and_changes_nothing(made):
+def test_a_dry_run_tells_and_changes_nothing(made: World) -> None:
     made.create("small", count=2)
     before = made.command("project", "show", project="C")
     told = set_(made, private={"VCPU": 16}, dry_run=True)
@@ -71,7 +74,7 @@ def test_a_dry_run_tells_and_changes_nothing(made):
     assert [one["name"] for one in made.command("project", "list")] == ["A", "C"]
 
 
-def test_a_dry_run_counts_what_a_pass_counts(made):
+def test_a_dry_run_counts_what_a_pass_counts(made: World) -> None:
     """An owner whose quota was set below its use counts with its use, whoever asks."""
     made.nova.set_quota("project-B", {"VCPU": 8, "MEMORY_MB": 65_536})
     made.create("large", project="B")
@@ -81,8 +84,8 @@ def test_a_dry_run_counts_what_a_pass_counts(made):
     assert effects["shared_before"]["VCPU"] == made.command("quota", "show")["shared"]["VCPU"]
 
 
-def test_a_project_that_nova_knows_no_longer_keeps_no_other_from_being_changed(made):
-    def quota(real, project_id, fresh=True):
+def test_a_project_that_nova_knows_no_longer_keeps_no_other_from_being_changed(made: World) -> None:
+    def quota(real: Callable[..., Any], project_id: str, fresh: bool = True):
         if project_id == "project-B":
             raise InvalidInput("Nova: project-B is not a valid project id (HTTP 400)")
         return real(project_id, fresh=fresh)
@@ -94,7 +97,7 @@ def test_a_project_that_nova_knows_no_longer_keeps_no_other_from_being_changed(m
 
 
 @pytest.mark.parametrize("setting", ["private", "borrow_limit", "lend_limit"])
-def test_a_resource_class_that_no_host_has_is_refused(made, setting):
+def test_a_resource_class_that_no_host_has_is_refused(made: World, setting: str) -> None:
     with pytest.raises(Conflict, match="no host has FOO"):
         set_(made, **{setting: {"FOO": 4}})
     assert set_(made, **{setting: {"FOO": 4}}, force=True)[setting]["FOO"] == 4
@@ -103,7 +106,7 @@ def test_a_resource_class_that_no_host_has_is_refused(made, setting):
         made.command("project", "add", project="B", **{setting: {"FOO": 4}})
 
 
-def test_what_is_not_named_stays(made):
+def test_what_is_not_named_stays(made: World) -> None:
     assert set_(made, private={"VCPU": 3})["private"] == {"VCPU": 3, "MEMORY_MB": 1024}
     assert set_(made, private={"MEMORY_MB": None})["private"] == {"VCPU": 3}
     assert set_(made, borrow_limit={"VCPU": 0})["borrow_limit"] == {"VCPU": 0}
@@ -115,13 +118,13 @@ def test_what_is_not_named_stays(made):
     assert set_(made, borrow_limit=None)["borrow_limit"] is None
 
 
-def test_to_lend_one_class_lends_no_other(made):
+def test_to_lend_one_class_lends_no_other(made: World) -> None:
     assert made.command("project", "show", project="C")["lend_limit"] == {}
     lent = set_(made, lend_limit={"VCPU": 2})["lend_limit"]
     assert (lent["VCPU"], lent["MEMORY_MB"]) == (2, 0)
 
 
-def test_the_api_takes_force_and_dry_run_and_nulls(made):
+def test_the_api_takes_force_and_dry_run_and_nulls(made: World) -> None:
     api = Api(made).as_admin()
     status, found, _ = api.ask("PATCH", "/v1/projects/C", {"private": {"VCPU": 99_999}})
     assert (status, found["errors"][0]["code"]) == (409, "conflict")
@@ -133,7 +136,7 @@ def test_the_api_takes_force_and_dry_run_and_nulls(made):
     assert (status, found["project"]["private"]) == (200, {"VCPU": 4})
 
 
-def test_while_the_cloud_is_away_shares_may_still_be_set(made):
+def test_while_the_cloud_is_away_shares_may_still_be_set(made: World) -> None:
     made.nova.faults.api_down = True
     assert set_(made, raw_shares=9)["raw_shares"] == 9
 
@@ -142,12 +145,12 @@ def test_while_the_cloud_is_away_shares_may_still_be_set(made):
     "text", ["cores=4", "VCPU", "VCPU=", "VCPU=-1", "", " ", "VCPU=4,", "VCPU=1e3", "VCPU=" + "9" * 17,
              "VCPU=٣", "=4", "none", "VCPU=4=4", "VCPU=4;MEMORY_MB=2"],
 )  # fmt: skip
-def test_amounts_that_make_no_sense_are_refused_in_one_sentence(text):
+def test_amounts_that_make_no_sense_are_refused_in_one_sentence(text: str) -> None:
     with pytest.raises(argparse.ArgumentTypeError, match="must name a resource class"):
         vector(text)
 
 
-def test_repeated_options_add_up_and_none_and_zero_are_told_apart():
+def test_repeated_options_add_up_and_none_and_zero_are_told_apart() -> None:
     parser = argparse.ArgumentParser()
     add_options(parser, PROJECT_SETTINGS)
     words = ["--private", "VCPU=4", "--private", "MEMORY_MB=none,DISK_GB=0"]
@@ -158,7 +161,9 @@ def test_repeated_options_add_up_and_none_and_zero_are_told_apart():
 
 
 @pytest.mark.parametrize("arrives", ["before", "after"])
-def test_nothing_is_refused_by_the_quota_that_a_project_had_before_a_change(made, arrives):
+def test_nothing_is_refused_by_the_quota_that_a_project_had_before_a_change(
+    made: World, arrives: str
+) -> None:
     """Between the change and the next look at the cloud the old quotas are all that is known."""
     made.command("project", "set", project="A", default_quota="private", on_private_full="queue")
     made.command("project", "set", project="A", private={"VCPU": 0, "MEMORY_MB": 0})
@@ -183,7 +188,7 @@ def test_nothing_is_refused_by_the_quota_that_a_project_had_before_a_change(made
 # --- what hurts is tried first --------------------------------------------------------------------
 
 HURTING = [one for one in vars(commands).values() if isinstance(one, ManagerCommand) and one.hurts]
-ARGUMENTS = {
+ARGUMENTS: dict[str, Any] = {
     ("project", "add"): {"project": "B", "private": {"VCPU": 2}},
     ("project", "set"): {"project": "A", "private": {"VCPU": 2}},
     ("project", "remove"): {"project": "A", "servers": "keep"},
@@ -191,7 +196,7 @@ ARGUMENTS = {
 
 
 @pytest.fixture
-def busy():
+def busy() -> Iterator[Started]:
     """A cloud where servers run on both quotas, some are due to end, and usage was charged."""
     with temporary_store() as store:
         one = Started(store)
@@ -203,7 +208,7 @@ def busy():
         yield one
 
 
-def rows_of(made):
+def rows_of(made: Started) -> dict[quoted_name, list[str]]:
     """Return every row of the database."""
     with made.store._engine.connect() as connection:
         return {
@@ -213,7 +218,7 @@ def rows_of(made):
 
 
 @pytest.mark.parametrize("one", HURTING, ids=lambda one: f"{one.manager} {one.name}")
-def test_a_dry_run_of_whatever_hurts_changes_no_row(busy, one):
+def test_a_dry_run_of_whatever_hurts_changes_no_row(busy: Started, one: ManagerCommand) -> None:
     arguments = ARGUMENTS.get((one.manager, one.name), {})
     before, expiry = rows_of(busy), busy.shown()
     busy.command(one.manager, one.name, **arguments, dry_run=True)
@@ -225,7 +230,7 @@ def test_a_dry_run_of_whatever_hurts_changes_no_row(busy, one):
     assert rows_of(busy) != before  # or it would hurt nobody
 
 
-def test_every_change_of_the_api_that_hurts_can_be_tried_and_leaves_no_trail(busy):
+def test_every_change_of_the_api_that_hurts_can_be_tried_and_leaves_no_trail(busy: Started) -> None:
     api = Api(busy).as_admin()
     for method, path in (
         ("POST", "/v1/expiry/resume"),
@@ -246,7 +251,7 @@ def test_every_change_of_the_api_that_hurts_can_be_tried_and_leaves_no_trail(bus
 
 
 @pytest.mark.parametrize("servers", ["keep", "expire"])
-def test_to_remove_a_project_is_told_in_numbers_before(busy, servers):
+def test_to_remove_a_project_is_told_in_numbers_before(busy: Started, servers: str) -> None:
     waiting = busy.create("large", project="A", count=2)
     busy.run(1)
     api = Api(busy).as_admin()
@@ -268,7 +273,7 @@ def test_to_remove_a_project_is_told_in_numbers_before(busy, servers):
     assert api.ask("DELETE", f"/v1/projects/A?servers={servers}")[0] == 204
 
 
-def test_a_dry_run_is_true_or_false(busy):
+def test_a_dry_run_is_true_or_false(busy: Started) -> None:
     api = Api(busy).as_admin()
     status, found, _ = api.ask("DELETE", "/v1/projects/A?dry_run=yes")
     assert (status, found["errors"][0]["detail"]) == (
@@ -277,7 +282,7 @@ def test_a_dry_run_is_true_or_false(busy):
     assert api.get("/v1/projects/A")["project"]["name"] == "A"
 
 
-def test_the_line_has_the_option_for_whatever_hurts():
+def test_the_line_has_the_option_for_whatever_hurts() -> None:
     for command in (ResumeExpiry, StopManager, AddProject, RemoveProject, SetProject):
         help_text = " ".join(command(None, None).get_parser("x").format_help().split())
         assert f"--dry-run {DRY_RUN.help}" in help_text, command

@@ -1,19 +1,23 @@
 """Resize and unshelve of managed projects' servers: what fits passes, what does not is refused."""
 
+from collections.abc import Iterator
+from typing import Any
+
 import pytest
 
 from synergy.ports import ServerStatus
-from tests.builders import world
+from tests.builders import World, world
 
 
 @pytest.fixture
-def made():
+def made() -> Iterator[World]:
     with world() as found:
         yield found
 
 
-def running(made, flavor="small", **settings):
-    made.add(**({"default_quota": "shared", "ttl_s": 3600} | settings))
+def running(made: World, flavor: str = "small", **settings: Any) -> str:
+    given: dict[str, Any] = {"default_quota": "shared", "ttl_s": 3600}
+    made.add(**(given | settings))
     made.run(1)
     (server,) = made.create(flavor)
     made.run(20)
@@ -21,15 +25,17 @@ def running(made, flavor="small", **settings):
     return server
 
 
-def shared_vcpus(made):
-    return made.command("quota", "show")["shared_used"].get("VCPU", 0)
+def shared_vcpus(made: World) -> int:
+    return int(made.command("quota", "show")["shared_used"].get("VCPU", 0))
 
 
-def story(made, server):
+def story(made: World, server: str) -> list[str]:
     return [step["event"] for step in made.command("queue", "show", request_id=server)["history"]]
 
 
-def test_a_resize_that_fits_is_accounted_at_once_and_ends_with_its_confirmation(made):
+def test_a_resize_that_fits_is_accounted_at_once_and_ends_with_its_confirmation(
+    made: World,
+) -> None:
     server = running(made, "medium")
     made.nova.resize_server(server, "small")
     made.run(1)
@@ -47,7 +53,7 @@ def test_a_resize_that_fits_is_accounted_at_once_and_ends_with_its_confirmation(
     assert made.command("queue", "show", request_id=server)["flavor"] == "small"
 
 
-def test_a_resize_that_does_not_fit_is_refused_and_changes_nothing(made):
+def test_a_resize_that_does_not_fit_is_refused_and_changes_nothing(made: World) -> None:
     server = running(made, borrow_limit={"VCPU": 4})
     before = made.nova.show_server(server)
     made.nova.resize_server(server, "large")
@@ -60,7 +66,7 @@ def test_a_resize_that_does_not_fit_is_refused_and_changes_nothing(made):
     assert made.states([server]) == ["ACTIVE"]
 
 
-def test_a_private_server_grows_on_the_private_quota_only(made):
+def test_a_private_server_grows_on_the_private_quota_only(made: World) -> None:
     server = running(made, default_quota="private", private={"VCPU": 4, "MEMORY_MB": 4096})
     made.nova.resize_server(server, "large")
     made.run(1)
@@ -72,7 +78,7 @@ def test_a_private_server_grows_on_the_private_quota_only(made):
     assert shown["shared_used"].get("VCPU", 0) == 0
 
 
-def test_shelving_gives_back_and_unshelving_takes_again(made):
+def test_shelving_gives_back_and_unshelving_takes_again(made: World) -> None:
     server = running(made, "large")
     ends_at = made.command("queue", "show", request_id=server)["expires_at"]
     made.nova.shelve_server(server)
@@ -94,7 +100,7 @@ def test_shelving_gives_back_and_unshelving_takes_again(made):
     assert made.command("queue", "show", request_id=server)["expires_at"] == ends_at
 
 
-def test_an_unshelve_that_finds_no_host_gives_back_what_it_took(made):
+def test_an_unshelve_that_finds_no_host_gives_back_what_it_took(made: World) -> None:
     server = running(made)
     made.nova.shelve_server(server)
     made.run(2)
@@ -107,7 +113,7 @@ def test_an_unshelve_that_finds_no_host_gives_back_what_it_took(made):
     assert shared_vcpus(made) == 0
 
 
-def test_what_no_notification_told_of_a_resize_is_found(made):
+def test_what_no_notification_told_of_a_resize_is_found(made: World) -> None:
     server = running(made, "medium")
     made.nova.resize_server(server, "small")
     made.run(1)
@@ -119,7 +125,7 @@ def test_what_no_notification_told_of_a_resize_is_found(made):
     assert shared_vcpus(made) == 1
 
 
-def test_a_resize_of_a_server_that_is_not_ours_passes(made):
+def test_a_resize_of_a_server_that_is_not_ours_passes(made: World) -> None:
     (server,) = made.create("small", project="C", user="carol")
     made.run(20)
     made.add("C")
@@ -129,7 +135,9 @@ def test_a_resize_of_a_server_that_is_not_ours_passes(made):
 
 
 @pytest.mark.parametrize("fault", ["change_hand_over", "change_unconfirmed"])
-def test_a_change_that_cannot_be_sent_is_tried_again_unless_it_may_be_there(made, fault):
+def test_a_change_that_cannot_be_sent_is_tried_again_unless_it_may_be_there(
+    made: World, fault: str
+) -> None:
     server = running(made)
     made.engine.tolerant = True
     setattr(made.nova.faults, fault, 1)
@@ -144,7 +152,7 @@ def test_a_change_that_cannot_be_sent_is_tried_again_unless_it_may_be_there(made
 
 
 @pytest.mark.parametrize("flavor", ["medium", "large"])
-def test_a_resize_before_the_boot_was_told_stops_nobody(made, flavor):
+def test_a_resize_before_the_boot_was_told_stops_nobody(made: World, flavor: str) -> None:
     made.add(default_quota="shared", ttl_s=3600, borrow_limit={"VCPU": 4})
     made.run(1)
     made.nova.faults.lost_notice = 1
@@ -159,7 +167,7 @@ def test_a_resize_before_the_boot_was_told_stops_nobody(made, flavor):
     assert shared_vcpus(made) == (3 if flavor == "medium" else 2)
 
 
-def test_a_server_that_is_unshelved_while_it_expires_stops_nobody(made):
+def test_a_server_that_is_unshelved_while_it_expires_stops_nobody(made: World) -> None:
     server = running(made, expiry_action="stop", ttl_s=30)
     made.run(31)
     assert made.states([server]) == ["EXPIRING"]

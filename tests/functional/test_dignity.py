@@ -1,6 +1,8 @@
 """Users are told of the end of a server, may put it off by rule, and are not cut off silently."""
 
+from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
+from typing import Any
 
 import pytest
 
@@ -8,7 +10,7 @@ from synergy.core.errors import Conflict, ExtensionRefused, IllegalTransition, U
 from synergy.core.model import ServerStatus
 from synergy.core.reasons import Reason
 from synergy.sim.engine import temporary_store
-from tests.builders import world
+from tests.builders import World, world
 from tests.started import QUIET, Started
 
 HOUR = 3600
@@ -16,36 +18,40 @@ SHOWN = "synergy:expires_at"
 WISH, REFUSED, KEEP = "synergy:extend_s", "synergy:extend_refused", "synergy:keep"
 
 
-SELDOM = QUIET | {"expiry": {"rate_s": 600.0, "wishes_s": 600.0}}  # so that days pass quickly
+SELDOM: dict[str, Any] = QUIET | {
+    "expiry": {"rate_s": 600.0, "wishes_s": 600.0}
+}  # so that days pass quickly
 
 
 @pytest.fixture
-def made():
+def made() -> Iterator[Started]:
     with temporary_store() as store:
         yield Started(store, SELDOM)
 
 
-def events(one, server):
+def events(one: World | Started, server: str) -> list[tuple[str, str | None]]:
     history = one.command("queue", "show", request_id=server)["history"]
     return [(step["event"], step["reason"]) for step in history]
 
 
-def warned(one, server):
+def warned(one: World | Started, server: str) -> int:
     return events(one, server).count(("EXPIRY_WARNED", "expires_soon"))
 
 
-def metadata(one, server):
+def metadata(one: Started, server: str) -> dict[str, str]:
     return dict(one.nova.show_server(server).metadata)
 
 
-def end_of(one, server):
-    return one.get(server).expires_at.isoformat(timespec="seconds")
+def end_of(one: Started, server: str) -> str:
+    expires_at = one.get(server).expires_at
+    assert expires_at is not None
+    return expires_at.isoformat(timespec="seconds")
 
 
 # --- announcements --------------------------------------------------------------------------------
 
 
-def test_an_end_is_announced_once_at_each_lead_also_over_a_restart(made):
+def test_an_end_is_announced_once_at_each_lead_also_over_a_restart(made: Started) -> None:
     (server,) = made.running(1, ttl_s=30 * HOUR)
     made.run(5 * HOUR)
     assert warned(made, server) == 0
@@ -58,7 +64,7 @@ def test_an_end_is_announced_once_at_each_lead_also_over_a_restart(made):
     assert warned(made, server) == 2
 
 
-def test_a_lifetime_no_longer_than_a_lead_is_not_announced_at_its_start(made):
+def test_a_lifetime_no_longer_than_a_lead_is_not_announced_at_its_start(made: Started) -> None:
     (server,) = made.running(1, ttl_s=2 * HOUR)
     made.run(600)
     assert warned(made, server) == 0
@@ -66,7 +72,9 @@ def test_a_lifetime_no_longer_than_a_lead_is_not_announced_at_its_start(made):
     assert warned(made, server) == 1
 
 
-def test_after_a_long_absence_only_the_shortest_lead_that_passed_is_announced(made):
+def test_after_a_long_absence_only_the_shortest_lead_that_passed_is_announced(
+    made: Started,
+) -> None:
     (server,) = made.running(1, ttl_s=30 * HOUR)
     made.engine.clock.move_to(made.engine.clock.now() + timedelta(hours=29.5))
     made.restart(boot_id="another")
@@ -76,7 +84,7 @@ def test_after_a_long_absence_only_the_shortest_lead_that_passed_is_announced(ma
     assert made.get(server).warned_s == HOUR
 
 
-def test_an_extended_server_is_announced_again(made):
+def test_an_extended_server_is_announced_again(made: Started) -> None:
     (server,) = made.running(1, ttl_s=2 * HOUR)
     made.run(1.5 * HOUR)
     assert warned(made, server) == 1
@@ -90,7 +98,7 @@ def test_an_extended_server_is_announced_again(made):
 # --- the end in the metadata ----------------------------------------------------------------------
 
 
-def test_the_end_is_shown_in_the_servers_metadata_and_follows_an_extension(made):
+def test_the_end_is_shown_in_the_servers_metadata_and_follows_an_extension(made: Started) -> None:
     (server,) = made.running(1)
     assert metadata(made, server) == {SHOWN: end_of(made, server)}
     made.command("queue", "extend", request_id=server, by_s=HOUR)
@@ -99,14 +107,14 @@ def test_the_end_is_shown_in_the_servers_metadata_and_follows_an_extension(made)
     assert datetime.fromisoformat(metadata(made, server)[SHOWN]).utcoffset() == timedelta()
 
 
-def test_a_server_that_is_kept_when_its_project_leaves_shows_no_end(made):
+def test_a_server_that_is_kept_when_its_project_leaves_shows_no_end(made: Started) -> None:
     (server,) = made.running(1)
     made.command("project", "remove", project="A", servers="keep")
     made.run(700)
     assert metadata(made, server) == {}
 
 
-def test_a_private_server_shows_nothing(made):
+def test_a_private_server_shows_nothing(made: Started) -> None:
     made.add("C", default_quota="private")
     made.run(2)
     (server,) = made.create(project="C")
@@ -115,10 +123,10 @@ def test_a_private_server_shows_nothing(made):
     assert metadata(made, server) == {}
 
 
-def test_an_end_that_cannot_be_shown_now_is_shown_later_and_stops_no_other(made):
+def test_an_end_that_cannot_be_shown_now_is_shown_later_and_stops_no_other(made: Started) -> None:
     refusing = []
 
-    def as_nova(real, server_id, changes):
+    def as_nova(real: Callable[..., Any], server_id: str, changes: dict[str, str]) -> None:
         if server_id in refusing:
             raise Conflict("Nova: it is in a task")
         return real(server_id, changes)
@@ -135,8 +143,8 @@ def test_an_end_that_cannot_be_shown_now_is_shown_later_and_stops_no_other(made)
     assert metadata(made, bad) == {SHOWN: end_of(made, bad)}
 
 
-def test_ends_go_on_while_nova_shows_none(made):
-    def away(real, *args):
+def test_ends_go_on_while_nova_shows_none(made: Started) -> None:
+    def away(real: Callable[..., Any], *args: dict[str, str] | str) -> None:
         raise UpstreamUnavailable("Nova answers 500")
 
     made.nova.answer("set_metadata", away)
@@ -148,11 +156,11 @@ def test_ends_go_on_while_nova_shows_none(made):
 # --- extensions by users --------------------------------------------------------------------------
 
 
-def extend(one, server, by_s, by="user"):
+def extend(one: Started, server: str, by_s: int, by: str = "user") -> dict[str, Any]:
     return one.command("queue", "extend", request_id=server, by_s=by_s, by=by)
 
 
-def test_users_extend_nothing_by_default_and_operators_always(made):
+def test_users_extend_nothing_by_default_and_operators_always(made: Started) -> None:
     (server,) = made.running(1)
     with pytest.raises(ExtensionRefused, match="^extension_not_allowed: extend_policy of project"):
         extend(made, server, 60)
@@ -160,7 +168,7 @@ def test_users_extend_nothing_by_default_and_operators_always(made):
     assert made.get(server).extensions == 0
 
 
-def test_a_user_extends_as_often_and_as_long_as_the_project_lets(made):
+def test_a_user_extends_as_often_and_as_long_as_the_project_lets(made: Started) -> None:
     rule = {"extend_policy": "always", "max_extensions": 2, "max_ttl_s": 3 * HOUR}
     (server,) = made.running(1, **rule)
     with pytest.raises(ExtensionRefused, match=r"^extension_too_long: .* by 3600 s at most"):
@@ -172,7 +180,7 @@ def test_a_user_extends_as_often_and_as_long_as_the_project_lets(made):
     assert made.get(server).extensions == 2
 
 
-def test_when_idle_means_that_nobody_waits_for_the_shared_quota(made):
+def test_when_idle_means_that_nobody_waits_for_the_shared_quota(made: Started) -> None:
     (server,) = made.running(1, extend_policy="when_idle")
     made.add("B", default_quota="shared")
     made.run(2)
@@ -188,12 +196,14 @@ def test_when_idle_means_that_nobody_waits_for_the_shared_quota(made):
 
 
 @pytest.mark.parametrize("policy", ["within_budget", "sometimes"])
-def test_a_policy_that_does_not_exist_is_refused_with_those_that_do(made, policy):
+def test_a_policy_that_does_not_exist_is_refused_with_those_that_do(
+    made: Started, policy: str
+) -> None:
     with pytest.raises(Exception, match="extend_policy.*never, when_idle"):
         made.add("A", extend_policy=policy)
 
 
-def test_a_private_server_has_no_end_to_extend(made):
+def test_a_private_server_has_no_end_to_extend(made: Started) -> None:
     made.add("C", default_quota="private", extend_policy="always")
     made.run(2)
     (server,) = made.create(project="C")
@@ -202,7 +212,7 @@ def test_a_private_server_has_no_end_to_extend(made):
         extend(made, server, 60)
 
 
-def test_a_user_extends_by_metadata(made):
+def test_a_user_extends_by_metadata(made: Started) -> None:
     (server,) = made.running(1, extend_policy="always")
     made.nova.set_metadata(server, {WISH: "600"})
     made.run(610)
@@ -225,7 +235,9 @@ def test_a_user_extends_by_metadata(made):
         ("90000", "extension_too_long"),
     ],
 )
-def test_a_wish_that_cannot_be_granted_is_refused_once_where_it_was_made(made, wish, code):
+def test_a_wish_that_cannot_be_granted_is_refused_once_where_it_was_made(
+    made: Started, wish: str, code: str
+) -> None:
     server, other = made.running(2, extend_policy="always", max_ttl_s=86_400)
     made.nova.set_metadata(server, {WISH: wish})
     made.nova.set_metadata(other, {WISH: "60"})
@@ -242,7 +254,7 @@ def test_a_wish_that_cannot_be_granted_is_refused_once_where_it_was_made(made, w
     assert REFUSED not in metadata(made, server)
 
 
-def test_a_wish_on_a_private_server_is_not_touched(made):
+def test_a_wish_on_a_private_server_is_not_touched(made: Started) -> None:
     made.add("C", default_quota="private", extend_policy="always")
     made.run(2)
     (server,) = made.create(project="C", synergy__extend_s="60")
@@ -253,14 +265,14 @@ def test_a_wish_on_a_private_server_is_not_touched(made):
 # --- locked, and marked to be kept ----------------------------------------------------------------
 
 
-def mark(one, server, how):
+def mark(one: Started, server: str, how: str) -> None:
     if how == "locked":
         one.nova.lock_server(server)
     else:
         one.nova.set_metadata(server, {KEEP: "please"})
 
 
-def unmark(one, server, how):
+def unmark(one: Started, server: str, how: str) -> None:
     if how == "locked":
         one.nova.unlock_server(server)
     else:
@@ -268,7 +280,7 @@ def unmark(one, server, how):
 
 
 @pytest.mark.parametrize("how", ["locked", "marked"])
-def test_by_default_a_locked_server_ends_like_any_other(made, how):
+def test_by_default_a_locked_server_ends_like_any_other(made: Started, how: str) -> None:
     (server,) = made.running(1)
     mark(made, server, how)
     made.run(7300)
@@ -276,7 +288,9 @@ def test_by_default_a_locked_server_ends_like_any_other(made, how):
 
 
 @pytest.mark.parametrize("how", ["locked", "marked"])
-def test_a_project_may_let_a_locked_server_go_on_and_that_is_told_once(made, how):
+def test_a_project_may_let_a_locked_server_go_on_and_that_is_told_once(
+    made: Started, how: str
+) -> None:
     server, other = made.running(2, on_keep="keep")
     mark(made, server, how)
     made.run(4 * HOUR)
@@ -288,7 +302,7 @@ def test_a_project_may_let_a_locked_server_go_on_and_that_is_told_once(made, how
     assert made.exist([server]) == [False]
 
 
-def test_kept_servers_put_no_brake_on_and_hide_none(caplog):
+def test_kept_servers_put_no_brake_on_and_hide_none(caplog: pytest.LogCaptureFixture) -> None:
     settings = QUIET | {"expiry": {"most_per_pass": 4, "warnings_s": []}}
     with world(settings=settings) as one:
         one.add(default_quota="shared", ttl_s=600, on_keep="keep")
@@ -307,26 +321,26 @@ def test_kept_servers_put_no_brake_on_and_hide_none(caplog):
 
 # --- ending only when somebody waits --------------------------------------------------------------
 
-LAZY = QUIET | {
+LAZY: dict[str, Any] = QUIET | {
     "expiry": {"expire_when": "queue_waits", "notice_s": 600.0, "warnings_s": []},
     "scheduler": {"rate_s": 60.0},
 }
 
 
 @pytest.fixture
-def lazy():
+def lazy() -> Iterator[Started]:
     with temporary_store() as store:
         yield Started(store, LAZY)
 
 
-def test_an_overdue_server_goes_on_while_nobody_waits(lazy):
+def test_an_overdue_server_goes_on_while_nobody_waits(lazy: Started) -> None:
     ids = lazy.running(4, ttl_s=600)
     lazy.run(HOUR)
     assert lazy.states(ids) == ["ACTIVE"] * 4
     assert all(("EXPIRY_WARNED", "queue_waits") not in events(lazy, one) for one in ids)
 
 
-def test_when_somebody_waits_as_many_end_as_are_needed_after_a_notice(lazy):
+def test_when_somebody_waits_as_many_end_as_are_needed_after_a_notice(lazy: Started) -> None:
     lazy.add("A", default_quota="shared", ttl_s=600)
     lazy.add("B", default_quota="shared", ttl_s=600)
     lazy.run(2)
@@ -345,7 +359,7 @@ def test_when_somebody_waits_as_many_end_as_are_needed_after_a_notice(lazy):
     assert lazy.states([waiting]) == ["ACTIVE"]
 
 
-def test_one_that_had_its_notice_goes_on_when_nobody_waits_any_longer(lazy):
+def test_one_that_had_its_notice_goes_on_when_nobody_waits_any_longer(lazy: Started) -> None:
     lazy.add("A", default_quota="shared", ttl_s=600)
     lazy.add("B", default_quota="shared", ttl_s=600)
     lazy.run(2)
@@ -358,7 +372,7 @@ def test_one_that_had_its_notice_goes_on_when_nobody_waits_any_longer(lazy):
     assert lazy.states(ids) == ["ACTIVE"] * 3
 
 
-def test_private_servers_end_for_nobody(lazy):
+def test_private_servers_end_for_nobody(lazy: Started) -> None:
     lazy.add("C", default_quota="private", ttl_s=600)
     lazy.add("B", default_quota="shared", ttl_s=600)
     lazy.run(2)
@@ -372,7 +386,7 @@ def test_private_servers_end_for_nobody(lazy):
 # --- chains ---------------------------------------------------------------------------------------
 
 
-def test_a_server_is_stopped_first_and_deleted_after_the_grace():
+def test_a_server_is_stopped_first_and_deleted_after_the_grace() -> None:
     settings = QUIET | {"expiry": {"grace_s": 2.0 * HOUR, "warnings_s": [600]}}
     with world(settings=settings) as one:
         one.add(default_quota="shared", ttl_s=HOUR, expiry_action="stop_delete")
@@ -388,7 +402,7 @@ def test_a_server_is_stopped_first_and_deleted_after_the_grace():
         assert one.states([server]) == ["DELETED"]
 
 
-def test_ends_are_listed_in_their_order_and_those_of_others_are_not(made):
+def test_ends_are_listed_in_their_order_and_those_of_others_are_not(made: Started) -> None:
     made.add("B", default_quota="shared", ttl_s=HOUR)
     first = made.running(1, ttl_s=2 * HOUR)
     others = made.create(project="B")

@@ -1,6 +1,8 @@
 """What was found out before a change is not acted on after it, where that cannot be undone."""
 
 import threading
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 
@@ -8,16 +10,16 @@ from synergy.db.projects import Edition
 from synergy.sim.engine import Engine, temporary_store
 from tests.builders import Fragile, World, project_spec, spec
 
-OWNED = {"VCPU": 4, "MEMORY_MB": 4096}
-QUEUES = {"default_quota": "private", "on_private_full": "queue"}
+OWNED: dict[str, Any] = {"VCPU": 4, "MEMORY_MB": 4096}
+QUEUES: dict[str, Any] = {"default_quota": "private", "on_private_full": "queue"}
 
 
 @pytest.fixture
-def made():
+def made() -> Iterator[Any]:
     """A world, and between it and the cloud something that lets a test act in the middle of it."""
     with temporary_store() as store:
         first = Engine(spec(), {}, store=store, seed=7)
-        nova = Fragile(first.nova)
+        nova: Any = Fragile(first.nova)
         yield World(
             Engine(spec(), {}, store=store, seed=7, clock=first.clock, cloud=(nova, first.identity))
         )
@@ -25,9 +27,9 @@ def made():
 
 def meanwhile(made, call, act):
     """Do something once, while the answer of the next such call is on its way."""
-    done = []
+    done: list[Any] = []
 
-    def late(real, *args, **more):
+    def late(real: Callable[..., Any], *args: Any, **more: Any):
         found = real(*args, **more)
         if not done:
             done.append(True)
@@ -39,13 +41,13 @@ def meanwhile(made, call, act):
 
 
 @pytest.mark.parametrize("arrives", ["before the change", "after it"])
-def test_nothing_is_refused_by_quotas_of_which_a_pass_tells_late(made, arrives):
+def test_nothing_is_refused_by_quotas_of_which_a_pass_tells_late(made, arrives) -> None:
     """The pass looked at the projects before one was given a quota, and tells of it afterwards."""
     made.add("A", **QUEUES, private={"VCPU": 0, "MEMORY_MB": 0})
     made.run(2)
-    ids = []
+    ids: list[Any] = []
 
-    def change():
+    def change() -> None:
         if arrives == "before the change":
             ids.extend(made.create(count=2))
         made.command("project", "set", project="A", private=OWNED)
@@ -65,7 +67,7 @@ def test_nothing_is_refused_by_quotas_of_which_a_pass_tells_late(made, arrives):
     assert made.states([large]) == ["REJECTED"]
 
 
-def test_whoever_is_suspended_while_a_round_asks_the_cloud_gets_no_server(made):
+def test_whoever_is_suspended_while_a_round_asks_the_cloud_gets_no_server(made) -> None:
     made.add("A", default_quota="shared")
     made.run(2)
     ids = made.create(count=2)
@@ -81,7 +83,7 @@ def test_whoever_is_suspended_while_a_round_asks_the_cloud_gets_no_server(made):
     assert made.states(ids) == ["ACTIVE"] * 2
 
 
-def test_projects_that_come_before_the_next_look_at_the_cloud_share_what_it_has():
+def test_projects_that_come_before_the_next_look_at_the_cloud_share_what_it_has() -> None:
     """Each fits the cloud by itself, and only one does."""
     described = spec(projects=tuple(project_spec(name) for name in ("A", "B")))
     rule = {
@@ -98,7 +100,7 @@ def test_projects_that_come_before_the_next_look_at_the_cloud_share_what_it_has(
         assert [one["name"] for one in made.command("project", "list")] == ["A"]
 
 
-def test_an_edition_is_none_while_it_is_written_and_another_one_after_it():
+def test_an_edition_is_none_while_it_is_written_and_another_one_after_it() -> None:
     edition, read = Edition(), []
     assert edition.now() == 0
     edition.begin()
@@ -109,7 +111,7 @@ def test_an_edition_is_none_while_it_is_written_and_another_one_after_it():
     assert (read, edition.now()) == ([None], 1)
 
 
-def test_every_write_of_projects_and_domains_is_another_edition_and_no_other_is():
+def test_every_write_of_projects_and_domains_is_another_edition_and_no_other_is() -> None:
     with temporary_store() as store:
         made = World(Engine(spec(), {}, store=store, seed=7))
 

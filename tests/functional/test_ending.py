@@ -1,8 +1,11 @@
 """No server is ended that should live, and none is kept that should end."""
 
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from datetime import timedelta
 from itertools import pairwise
+from typing import Any
 
 import pytest
 
@@ -13,16 +16,16 @@ from synergy.managers.expiry import MAX_RETRY_S
 from synergy.ports import ServerStatus
 from synergy.sim.clock import START, VirtualClock
 from synergy.sim.engine import temporary_store
-from tests.builders import world
+from tests.builders import World, world
 from tests.served import Api, WorldServices
 from tests.started import DAY_S, HOUR_S, QUIET, Started
 
 STEPS_S = [2 * HOUR_S, 60 * DAY_S, -DAY_S]
-BRAKED = QUIET | {"expiry": {"most_per_pass": 4}}
+BRAKED: dict[str, Any] = QUIET | {"expiry": {"most_per_pass": 4}}
 
 
 @pytest.fixture
-def made():
+def made() -> Iterator[Started]:
     """A world with a fragile cloud, in which managers may fail without ending it."""
     with temporary_store() as store:
         yield Started(store)
@@ -32,7 +35,9 @@ def made():
 
 
 @pytest.mark.parametrize("step_s", STEPS_S)
-def test_a_wall_clock_that_is_wrong_for_a_while_ends_nothing(made, step_s, caplog):
+def test_a_wall_clock_that_is_wrong_for_a_while_ends_nothing(
+    made: Started, step_s: float, caplog: pytest.LogCaptureFixture
+) -> None:
     ids = made.running()
     made.set_clock(step_s)
     made.run(12)
@@ -50,7 +55,9 @@ def test_a_wall_clock_that_is_wrong_for_a_while_ends_nothing(made, step_s, caplo
 
 
 @pytest.mark.parametrize("step_s", STEPS_S)
-def test_a_wall_clock_that_stays_wrong_ends_nothing_until_a_person_says_so(made, step_s):
+def test_a_wall_clock_that_stays_wrong_ends_nothing_until_a_person_says_so(
+    made: Started, step_s: float
+) -> None:
     ids = made.running()
     made.set_clock(step_s)
     made.run(3 * HOUR_S)
@@ -65,7 +72,9 @@ def test_a_wall_clock_that_stays_wrong_ends_nothing_until_a_person_says_so(made,
 
 @pytest.mark.parametrize("boot_id", ["virtual", "another"])
 @pytest.mark.parametrize("step_s", [60 * DAY_S, -DAY_S])
-def test_a_service_that_starts_with_a_wrong_clock_ends_nothing(made, step_s, boot_id):
+def test_a_service_that_starts_with_a_wrong_clock_ends_nothing(
+    made: Started, step_s: float, boot_id: str
+) -> None:
     ids = made.running()
     made.run(46)  # it was stored a second ago what the time is
     made.restart(boot_id=boot_id, off=timedelta(seconds=step_s))
@@ -78,7 +87,9 @@ def test_a_service_that_starts_with_a_wrong_clock_ends_nothing(made, step_s, boo
     assert made.states(ids) == ["ACTIVE"] * 3
 
 
-def test_on_the_same_start_of_the_machine_two_hours_are_noticed_over_a_restart(made):
+def test_on_the_same_start_of_the_machine_two_hours_are_noticed_over_a_restart(
+    made: Started,
+) -> None:
     ids = made.running()
     made.run(100)
     made.restart(off=timedelta(hours=2))
@@ -87,7 +98,7 @@ def test_on_the_same_start_of_the_machine_two_hours_are_noticed_over_a_restart(m
     assert made.shown()["reason"] == "clock"
 
 
-def test_a_service_that_was_away_for_an_hour_ends_what_ended_meanwhile(made):
+def test_a_service_that_was_away_for_an_hour_ends_what_ended_meanwhile(made: Started) -> None:
     ids = made.running(ttl_s=600)
     made.engine.clock.move_to(made.engine.clock.now() + timedelta(hours=1))
     made.restart(boot_id="another")
@@ -95,7 +106,9 @@ def test_a_service_that_was_away_for_an_hour_ends_what_ended_meanwhile(made):
     assert made.exist(ids) == [False] * 3
 
 
-def test_a_clock_that_runs_fast_raises_no_alarm(made, caplog):
+def test_a_clock_that_runs_fast_raises_no_alarm(
+    made: Started, caplog: pytest.LogCaptureFixture
+) -> None:
     ids = made.running()
     for minute in range(120):
         made.set_clock(minute * 60 * 0.01)  # 1 %: 72 s after two hours
@@ -108,7 +121,9 @@ def test_a_clock_that_runs_fast_raises_no_alarm(made, caplog):
 
 @pytest.mark.parametrize("step_s", [40 * DAY_S, -40 * DAY_S])
 @pytest.mark.parametrize("resumed", [False, True])
-def test_a_wall_clock_that_was_set_clears_no_usage_and_charges_none(step_s, resumed):
+def test_a_wall_clock_that_was_set_clears_no_usage_and_charges_none(
+    step_s: float, resumed: bool
+) -> None:
     settings = QUIET | {"fairshare": {"usage_reset_period": "daily", "rate_s": 600.0}}
     evening = VirtualClock(START + timedelta(hours=20))
     with world(settings=settings, clock=evening) as one:
@@ -133,11 +148,13 @@ def test_a_wall_clock_that_was_set_clears_no_usage_and_charges_none(step_s, resu
 # --- the brake ------------------------------------------------------------------------------------
 
 
-def many(**more):
+def many(**more: Any) -> AbstractContextManager[World]:
     return world(settings=QUIET | {"expiry": {"most_per_pass": 4, "warnings_s": [], **more}})
 
 
-def test_more_than_expected_at_once_are_not_ended_until_a_person_says_so(caplog):
+def test_more_than_expected_at_once_are_not_ended_until_a_person_says_so(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     with many() as one:
         one.add(default_quota="shared", ttl_s=600)
         one.run(2)
@@ -158,7 +175,7 @@ def test_more_than_expected_at_once_are_not_ended_until_a_person_says_so(caplog)
         assert one.engine.supervisors["expiry"].report.hindrance == ""
 
 
-def test_a_restart_releases_no_brake():
+def test_a_restart_releases_no_brake() -> None:
     with temporary_store() as store:
         made = Started(store, BRAKED)
         made.running(count=11, ttl_s=600)
@@ -169,11 +186,11 @@ def test_a_restart_releases_no_brake():
         assert made.shown()["due"] == 7
 
 
-def test_servers_that_end_one_after_the_other_need_nobody():
+def test_servers_that_end_one_after_the_other_need_nobody() -> None:
     with many(rate_s=1.0) as one:
         one.add(default_quota="shared", ttl_s=100)
         one.run(2)
-        ids = []
+        ids: list[Any] = []
         for _ in range(4):
             ids += one.create(count=4)
             one.run(20)
@@ -190,7 +207,7 @@ REFUSALS = [
     UpstreamUnavailable("Nova answers 500"),
     RuntimeError("a defect"),
 ]
-METHODS = {
+METHODS: dict[str, Any] = {
     "shelve": "shelve_server",
     "stop": "stop_server",
     "snapshot_delete": "snapshot_server",
@@ -198,8 +215,8 @@ METHODS = {
 }
 
 
-def refuses(made, method, server, error):
-    def as_nova(real, server_id, *rest):
+def refuses(made: Started, method: str, server: str, error: Any) -> None:
+    def as_nova(real: Callable[..., Any], server_id: str, *rest: str) -> None:
         if server_id == server:
             raise error
         return real(server_id, *rest)
@@ -212,7 +229,9 @@ def refuses(made, method, server, error):
     [*(("delete", error) for error in REFUSALS), *((one, REFUSALS[0]) for one in METHODS)],
     ids=str,
 )
-def test_a_server_that_nova_refuses_to_end_keeps_no_other_from_ending(made, action, error, caplog):
+def test_a_server_that_nova_refuses_to_end_keeps_no_other_from_ending(
+    made: Started, action: str, error: Any, caplog: pytest.LogCaptureFixture
+) -> None:
     (bad,) = made.running(1, ttl_s=100, expiry_action=action)
     refuses(made, METHODS[action], bad, error)
     others = made.running(3, project="B", ttl_s=100)
@@ -231,11 +250,11 @@ def test_a_server_that_nova_refuses_to_end_keeps_no_other_from_ending(made, acti
     assert made.shown()["refused"] == []
 
 
-def test_a_refused_server_is_tried_ever_more_seldom(made):
+def test_a_refused_server_is_tried_ever_more_seldom(made: Started) -> None:
     made.running(1, ttl_s=100)
-    tries = []
+    tries: list[Any] = []
 
-    def as_nova(_real, _server_id):
+    def as_nova(_real: Callable[..., Any], _server_id: str) -> None:
         tries.append(made.engine.clock.monotonic_s())
         raise Conflict("not now")
 
@@ -248,10 +267,10 @@ def test_a_refused_server_is_tried_ever_more_seldom(made):
     assert tries[-1] > span_s - 2 * MAX_RETRY_S  # never given up
 
 
-def test_a_resize_that_its_user_never_confirms_ends_all_the_same(made):
+def test_a_resize_that_its_user_never_confirms_ends_all_the_same(made: Started) -> None:
     (server,) = made.running(1, ttl_s=100, expiry_action="shelve")
 
-    def as_nova(real, server_id):
+    def as_nova(real: Callable[..., Any], server_id: str) -> None:
         if made.nova.cloud.servers([server_id])[server_id].in_task:
             raise Conflict("Nova: it is in vm_state resized (HTTP 409)")
         return real(server_id)
@@ -263,7 +282,7 @@ def test_a_resize_that_its_user_never_confirms_ends_all_the_same(made):
     assert not any(made.command("quota", "show")["shared_used"].values())
 
 
-def test_what_cannot_be_shelved_for_a_day_is_deleted(made):
+def test_what_cannot_be_shelved_for_a_day_is_deleted(made: Started) -> None:
     (server,) = made.running(1, ttl_s=100, expiry_action="shelve")
     refuses(made, "shelve_server", server, Conflict("Nova: it is in vm_state error (HTTP 409)"))
     made.run(20 * HOUR_S)
@@ -273,14 +292,14 @@ def test_what_cannot_be_shelved_for_a_day_is_deleted(made):
     assert made.states([server]) == ["DELETED"]
 
 
-def fail_in_nova(made, server):
+def fail_in_nova(made: Started, server: str) -> None:
     nova = made.nova
     nova.fleet.put(
         replace(nova.show_server(server), status=ServerStatus.ERROR, fault="its reboot failed")
     )
 
 
-def test_a_server_that_failed_once_ends_with_its_lifetime(made):
+def test_a_server_that_failed_once_ends_with_its_lifetime(made: Started) -> None:
     server, twin = made.running(2)
     fail_in_nova(made, server)
     made.run(1200)
@@ -296,7 +315,7 @@ def test_a_server_that_failed_once_ends_with_its_lifetime(made):
     assert not any(made.command("quota", "show")["shared_used"].values())
 
 
-def test_a_server_that_stays_failed_ends_with_its_lifetime(made):
+def test_a_server_that_stays_failed_ends_with_its_lifetime(made: Started) -> None:
     (server,) = made.running(1)
     fail_in_nova(made, server)
     made.run(7200 + 700)
@@ -308,7 +327,7 @@ def test_a_server_that_stays_failed_ends_with_its_lifetime(made):
 # --- what people read -----------------------------------------------------------------------------
 
 
-def test_whether_servers_end_is_shown_and_resumed_through_the_api(made):
+def test_whether_servers_end_is_shown_and_resumed_through_the_api(made: Started) -> None:
     ids = made.running()
     made.set_clock(2 * HOUR_S)
     made.run(40)

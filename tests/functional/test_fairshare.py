@@ -1,36 +1,44 @@
 """Fair-share in the service: what is charged to whom, and what follows from it."""
 
 import logging
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import datetime, timedelta
+from typing import Any
 
 import numpy as np
 import pytest
 from oslo_config import cfg
 
 from synergy.core.events import FactorsChanged
+from synergy.core.model import Association
+from synergy.core.queue import Waiting
 from synergy.managers.base import register_options
 from synergy.managers.fairshare import FairShareManager
 from synergy.sim.clock import START, VirtualClock
-from tests.builders import spec, world
+from tests.builders import World, spec, world
 
-SHARED = {"default_quota": "shared"}
-NO_DECAY = {"decay_half_life_s": 0.0, "rate_s": 10.0}
+SHARED: dict[str, Any] = {"default_quota": "shared"}
+NO_DECAY: dict[str, Any] = {"decay_half_life_s": 0.0, "rate_s": 10.0}
 
 
 EVENING = START + timedelta(hours=22)  # so that midnight is not a day of passes away
 
 
-def made_with(fairshare=None, scheduler=None, **more):
+def made_with(
+    fairshare: dict[str, dict[str, float] | float | str] | None = None,
+    scheduler: dict[str, int] | None = None,
+    **more: Any,
+) -> Iterator[Any]:
     settings = {"fairshare": {**NO_DECAY, **(fairshare or {})}, "scheduler": scheduler or {}}
     return world(settings=settings, **more)
 
 
-def usage_of(made, name):
+def usage_of(made: World, name: str) -> float:
     return made.shares()[name]["raw_usage"]
 
 
-def test_only_what_is_held_on_the_shared_quota_is_charged_from_its_first_moment():
+def test_only_what_is_held_on_the_shared_quota_is_charged_from_its_first_moment() -> None:
     with made_with() as made:
         made.add("C", default_quota="private")
         made.add("A", **SHARED)
@@ -45,7 +53,7 @@ def test_only_what_is_held_on_the_shared_quota_is_charged_from_its_first_moment(
         assert since_s - 10 <= charged_s <= since_s
 
 
-def test_a_server_that_came_and_went_between_two_passes_is_charged():
+def test_a_server_that_came_and_went_between_two_passes_is_charged() -> None:
     with made_with({"rate_s": 3600.0, "debounce_s": 1800.0}) as made:
         made.add("A", **SHARED)
         made.run(1)
@@ -70,7 +78,9 @@ def test_a_server_that_came_and_went_between_two_passes_is_charged():
     ],
     ids=["weight", "sum", "maximum", "qos", "host"],
 )
-def test_an_hour_has_its_price(options, metadata, factor):
+def test_an_hour_has_its_price(
+    options: dict[str, bool | dict[str, float]], metadata: dict[str, Any], factor: float
+) -> None:
     with made_with(options) as made:
         made.add("A", **SHARED)
         made.run(1)
@@ -83,7 +93,7 @@ def test_an_hour_has_its_price(options, metadata, factor):
         assert usage_of(made, "alice") - before == pytest.approx(200 * factor, abs=11 * factor)
 
 
-def test_a_pass_writes_the_users_who_held_something_and_nobody_else():
+def test_a_pass_writes_the_users_who_held_something_and_nobody_else() -> None:
     with made_with() as made:
         made.add("A", **SHARED)
         made.add("B", **SHARED)
@@ -107,7 +117,7 @@ def test_a_pass_writes_the_users_who_held_something_and_nobody_else():
         assert middle.buckets[-1].sum() > before.buckets[-1].sum()
 
 
-def test_without_holds_and_changes_no_factor_is_computed_again():
+def test_without_holds_and_changes_no_factor_is_computed_again() -> None:
     with made_with({"decay_half_life_s": 60.0}) as made:
         made.add("A", **SHARED)
         made.run(1)
@@ -123,12 +133,12 @@ def test_without_holds_and_changes_no_factor_is_computed_again():
         assert made.command("fairshare", "shares")["computed_at"] > computed_at
 
 
-def test_changed_shares_and_new_users_count_in_the_next_round():
+def test_changed_shares_and_new_users_count_in_the_next_round() -> None:
     with made_with() as made:
         made.add("A", **SHARED)
         made.add("B", **SHARED)
         made.run(1)
-        heard = []
+        heard: list[Any] = []
         made.engine.listen(lambda event: heard.append(event))
         assert made.shares()["project:project-A"]["norm_shares"] == 0.5
         made.command("project", "set", project="A", raw_shares=3)
@@ -146,7 +156,7 @@ def test_changed_shares_and_new_users_count_in_the_next_round():
         assert any(isinstance(event, FactorsChanged) for event in heard)
 
 
-def test_a_user_with_parent_shares_takes_those_of_the_project():
+def test_a_user_with_parent_shares_takes_those_of_the_project() -> None:
     with made_with({"algorithm": "classic"}) as made:
         made.add("A", raw_shares="parent", **SHARED)
         made.add("B", **SHARED)
@@ -159,7 +169,7 @@ def test_a_user_with_parent_shares_takes_those_of_the_project():
         assert rows["bob"]["raw_shares"] == "parent"
 
 
-def test_what_a_user_used_who_left_stays_with_the_project():
+def test_what_a_user_used_who_left_stays_with_the_project() -> None:
     with made_with() as made:
         made.add("A", **SHARED)
         made.add("B", **SHARED)
@@ -183,7 +193,7 @@ def test_what_a_user_used_who_left_stays_with_the_project():
         assert usage_of(made, "alice") == used  # she is back, and so is what she used
 
 
-def test_words_tell_how_many_times_the_share_was_used():
+def test_words_tell_how_many_times_the_share_was_used() -> None:
     with made_with({"decay_half_life_s": 7 * 86_400.0}) as made:
         made.add("A", **SHARED)
         made.add("B", raw_shares=3, **SHARED)
@@ -210,8 +220,13 @@ def test_words_tell_how_many_times_the_share_was_used():
         assert rows["root"]["why"] == "the whole cloud: every share and all usage"
 
 
-def test_usage_counts_in_periods_as_in_the_first_synergy():
-    options = {"decay": "periods", "period_length_s": 1000, "periods": 2, "decay_weight": 0.25}
+def test_usage_counts_in_periods_as_in_the_first_synergy() -> None:
+    options: dict[str, Any] = {
+        "decay": "periods",
+        "period_length_s": 1000,
+        "periods": 2,
+        "decay_weight": 0.25,
+    }
     with made_with(options) as made:
         made.add("A", **SHARED)
         made.run(1)
@@ -228,8 +243,12 @@ def test_usage_counts_in_periods_as_in_the_first_synergy():
         assert usage_of(made, "alice") == 0
 
 
-def test_a_late_pass_after_a_reset_charges_only_what_came_after_it():
-    options = {"usage_reset_period": "daily", "rate_s": 7200.0, "debounce_s": 3600.0}
+def test_a_late_pass_after_a_reset_charges_only_what_came_after_it() -> None:
+    options: dict[str, Any] = {
+        "usage_reset_period": "daily",
+        "rate_s": 7200.0,
+        "debounce_s": 3600.0,
+    }
     with made_with(options, clock=VirtualClock(EVENING)) as made:
         made.add("A", ttl_s=200_000, **SHARED)
         made.run(1800)
@@ -242,7 +261,7 @@ def test_a_late_pass_after_a_reset_charges_only_what_came_after_it():
         assert usage_of(made, "alice") == pytest.approx(since_s)
 
 
-def test_usage_is_cleared_by_period_and_by_command():
+def test_usage_is_cleared_by_period_and_by_command() -> None:
     with made_with({"usage_reset_period": "daily"}, clock=VirtualClock(EVENING)) as made:
         made.add("A", ttl_s=200_000, **SHARED)
         made.run(1)
@@ -264,22 +283,24 @@ def test_usage_is_cleared_by_period_and_by_command():
 class SetClock:
     """A clock whose wall time can be set while the monotonic one goes on."""
 
-    def __init__(self, now):
+    def __init__(self, now: datetime) -> None:
         self.wall, self.passed_s = now, 0.0
 
-    def now(self):
+    def now(self) -> datetime:
         return self.wall
 
-    def monotonic_s(self):
+    def monotonic_s(self) -> float:
         return self.passed_s
 
-    def pass_s(self, seconds):
+    def pass_s(self, seconds: int) -> None:
         self.wall += timedelta(seconds=seconds)
         self.passed_s += seconds
 
 
 @pytest.mark.parametrize("jump", [timedelta(days=90), timedelta(days=-90), timedelta(hours=-1)])
-def test_a_clock_that_is_set_charges_the_time_that_passed(jump, caplog):
+def test_a_clock_that_is_set_charges_the_time_that_passed(
+    jump: timedelta, caplog: pytest.LogCaptureFixture
+) -> None:
     with world() as made:
         made.add("A", **SHARED)
         made.run(1)
@@ -291,10 +312,10 @@ def test_a_clock_that_is_set_charges_the_time_that_passed(jump, caplog):
         conf(args=[], default_config_files=[], default_config_dirs=[])
         conf.set_override("decay_half_life_s", 0.0, group="fairshare")
 
-        def manager():
+        def manager() -> FairShareManager:
             return FairShareManager(conf.fairshare, clock, lambda _: None, made.store)
 
-        def used(of):
+        def used(of: FairShareManager) -> float:
             return next(r["raw_usage"] for r in of.do_shares()["shares"] if r["user"] == "alice")
 
         first = manager()
@@ -318,7 +339,9 @@ def test_a_clock_that_is_set_charges_the_time_that_passed(jump, caplog):
         assert used(again) == pytest.approx(before + 240)
 
 
-def test_a_clock_behind_the_last_pass_at_a_restart_charges_nothing(caplog):
+def test_a_clock_behind_the_last_pass_at_a_restart_charges_nothing(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     with world() as made:
         made.add("A", **SHARED)
         made.run(1)
@@ -342,22 +365,26 @@ def test_a_clock_behind_the_last_pass_at_a_restart_charges_nothing(caplog):
 class BobFirst:
     """A site factor that lifts every class of one user."""
 
-    def points(self, waiting, associations, at_s):
+    def points(
+        self, waiting: Waiting, associations: dict[int, Association], at_s: float
+    ) -> np.ndarray[Any, Any]:
         bob = {i for i, one in associations.items() if one.user_name == "bob"}
         return np.where(np.isin(waiting.association, list(bob)), 500_000.0, 0.0)
 
 
 class Broken:
-    def points(self, waiting, associations, at_s):
+    def points(self, waiting: Waiting, associations: dict[int, Association], at_s: float) -> None:
         raise ZeroDivisionError("the site's own fault")
 
 
 class TooShort:
-    def points(self, waiting, associations, at_s):
+    def points(
+        self, waiting: Waiting, associations: dict[int, Association], at_s: float
+    ) -> np.ndarray[Any, Any]:
         return np.zeros(0)
 
 
-def test_a_site_factor_lifts_whom_it_will():
+def test_a_site_factor_lifts_whom_it_will() -> None:
     with made_with(site_factors={"bob_first": BobFirst()}) as made:
         made.add("A", raw_shares=1000, **SHARED)
         made.add("B", **SHARED)
@@ -378,7 +405,9 @@ def test_a_site_factor_lifts_whom_it_will():
 @pytest.mark.parametrize(
     ("plugin", "told"), [(Broken(), "the site's own fault"), (TooShort(), "points have shape")]
 )
-def test_a_site_factor_that_fails_adds_nothing_and_is_told_once(plugin, told, caplog):
+def test_a_site_factor_that_fails_adds_nothing_and_is_told_once(
+    plugin: Broken | TooShort, told: str, caplog: pytest.LogCaptureFixture
+) -> None:
     with made_with(site_factors={"mine": plugin, "bob_first": BobFirst()}) as made:
         made.add("B", **SHARED)
         made.run(1)
@@ -390,7 +419,7 @@ def test_a_site_factor_that_fails_adds_nothing_and_is_told_once(plugin, told, ca
         assert made.engine.supervisors["scheduler"].report.status == "RUNNING"
 
 
-def test_priorities_of_projects_and_users_decide_where_they_have_weight():
+def test_priorities_of_projects_and_users_decide_where_they_have_weight() -> None:
     weights = {"weight_fairshare": 0, "weight_age": 0, "weight_association": 1000}
     with made_with(scheduler=weights) as made:
         made.add("A", priority=5, **SHARED)
@@ -412,7 +441,7 @@ def test_priorities_of_projects_and_users_decide_where_they_have_weight():
         assert shown == {"alice": 250, "anna": 1000, "bob": 0}
 
 
-def test_a_flavor_names_the_partition():
+def test_a_flavor_names_the_partition() -> None:
     flavors = spec().flavors
     special = replace(flavors[2], name="gpu", extra_specs={"synergy:partition": "gpu"})
     settings = {
@@ -432,7 +461,7 @@ def test_a_flavor_names_the_partition():
         assert terms == [25, 100]
 
 
-def test_the_first_request_of_a_new_user_takes_them_into_the_tree_at_once():
+def test_the_first_request_of_a_new_user_takes_them_into_the_tree_at_once() -> None:
     with made_with() as made:
         made.add("A", borrow_limit={"VCPU": 2}, **SHARED)
         made.run(1)
@@ -443,7 +472,7 @@ def test_the_first_request_of_a_new_user_takes_them_into_the_tree_at_once():
         assert sorted(made.states(ids)) == ["ACTIVE", "ACTIVE", "QUEUED"]  # the limit holds for her
 
 
-def test_a_user_who_comes_back_with_a_request_is_in_the_tree_at_once():
+def test_a_user_who_comes_back_with_a_request_is_in_the_tree_at_once() -> None:
     with world(settings={"fairshare": NO_DECAY, "project": {"rate_s": 500.0}}) as made:
         made.add("A", **SHARED)
         made.run(1)
@@ -456,7 +485,7 @@ def test_a_user_who_comes_back_with_a_request_is_in_the_tree_at_once():
         assert made.shares()["alice"]["raw_usage"] > 10
 
 
-def test_words_for_a_project_say_nothing_of_a_domain_that_used_more_than_its_share():
+def test_words_for_a_project_say_nothing_of_a_domain_that_used_more_than_its_share() -> None:
     with made_with({"decay_half_life_s": 7 * 86_400.0}) as made:
         made.add("A", **SHARED)
         made.add("B", **SHARED)

@@ -1,8 +1,10 @@
 """What must never happen, whatever fails: requests lost, servers built twice, quota leaked."""
 
 import random
+from collections.abc import Callable, Iterator
 from contextlib import suppress
-from datetime import timedelta
+from datetime import datetime, timedelta
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -16,7 +18,7 @@ from synergy.drivers.embedded.keystone import EmbeddedIdentity
 from synergy.drivers.embedded.nova import EmbeddedNova
 from synergy.managers.base import Status
 from synergy.managers.supervision.supervisor import LONGEST_INBOX
-from synergy.ports import Handed, Receipt
+from synergy.ports import Delivery, Handed, Parcel, Receipt
 from synergy.sim.clock import VirtualClock
 from synergy.sim.engine import Engine, temporary_store
 from tests.builders import Fragile, World, spec, world
@@ -29,7 +31,7 @@ class Killed(BaseException):
 class Restarted(World):
     """A world whose Synergy can die and start anew beside the same cloud and store."""
 
-    def restart(self):
+    def restart(self) -> None:
         nova, identity, clock = self.nova, self.engine.identity, self.engine.clock
         nova.redeliver()  # what the dead consumer had not acknowledged
         self.engine = Engine(
@@ -38,20 +40,24 @@ class Restarted(World):
 
 
 @pytest.fixture
-def made():
+def made() -> Iterator[Restarted]:
     with temporary_store() as store:
         clock, rng = VirtualClock(), random.Random(7)
-        identity = Fragile(EmbeddedIdentity(spec(), clock, rng))
-        nova = Fragile(EmbeddedNova(spec(), clock, identity, rng))
+        identity: Any = Fragile(EmbeddedIdentity(spec(), clock, rng))
+        nova: Any = Fragile(EmbeddedNova(spec(), clock, identity, rng))
         yield Restarted(
             Engine(spec(), {}, store=store, seed=7, clock=clock, cloud=(nova, identity))
         )
 
 
-def dies_at(cloud, name, *, after):
+def dies_at(cloud: Any, name: str, *, after: bool) -> None:
     """Let the process die in the port's method `name`, before or after it did its work."""
 
-    def dying(real, *args, **kwargs):
+    def dying(
+        real: Callable[..., Any],
+        *args: dict[str, Any] | list[Delivery | Parcel] | str,
+        **kwargs: Any,
+    ) -> None:
         if after:
             real(*args, **kwargs)
         cloud.mend()
@@ -62,7 +68,9 @@ def dies_at(cloud, name, *, after):
 
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
 @pytest.mark.parametrize("name", ["fetch", "acknowledge", "build"])
-def test_a_kill_at_the_edge_of_a_port_loses_nothing_and_builds_nothing_twice(made, name, after):
+def test_a_kill_at_the_edge_of_a_port_loses_nothing_and_builds_nothing_twice(
+    made: Restarted, name: str, after: bool
+) -> None:
     made.add(default_quota="shared")
     made.run(1)
     ids = made.create(count=3)
@@ -80,7 +88,7 @@ def test_a_kill_at_the_edge_of_a_port_loses_nothing_and_builds_nothing_twice(mad
 
 
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
-def test_a_kill_while_a_trust_is_made_leaves_none_behind(made, after):
+def test_a_kill_while_a_trust_is_made_leaves_none_behind(made: Restarted, after: bool) -> None:
     made.add(default_quota="shared", suspended=True)
     made.run(1)
     identity = made.engine.identity
@@ -100,7 +108,9 @@ def test_a_kill_while_a_trust_is_made_leaves_none_behind(made, after):
 
 
 @pytest.mark.parametrize("told", [True, False])
-def test_no_round_after_a_restart_goes_without_factors(made, told, caplog):
+def test_no_round_after_a_restart_goes_without_factors(
+    made: Restarted, told: bool, caplog: pytest.LogCaptureFixture
+) -> None:
     made.add("A", default_quota="shared", ttl_s=3600)
     made.add("B", default_quota="shared", ttl_s=3600)
     made.run(1)
@@ -125,7 +135,7 @@ def test_no_round_after_a_restart_goes_without_factors(made, told, caplog):
         assert made.states(waiting) == ["BUILDING", "QUEUED"]  # by age
 
 
-def test_where_factors_have_no_weight_nobody_waits_for_them():
+def test_where_factors_have_no_weight_nobody_waits_for_them() -> None:
     settings = {"scheduler": {"weight_fairshare": 0}, "fairshare": {"autostart": False}}
     with world(settings=settings) as made:
         made.add(default_quota="shared")
@@ -135,7 +145,7 @@ def test_where_factors_have_no_weight_nobody_waits_for_them():
         assert made.states(server) == ["BUILDING"]
 
 
-def test_a_restart_changes_no_digit(made):
+def test_a_restart_changes_no_digit(made: Restarted) -> None:
     made.add(default_quota="shared", ttl_s=30, raw_shares=3)
     made.add("B", default_quota="shared", ttl_s=30)
     for _ in range(5):
@@ -150,7 +160,7 @@ def test_a_restart_changes_no_digit(made):
     assert twin["queue"] == before["queue"]
 
 
-def everything(made):
+def everything(made: Restarted) -> dict[str, Any]:
     with made.store.reading() as uow:
         history = uow.usage.load()
         return {
@@ -166,7 +176,7 @@ def everything(made):
         }
 
 
-def run_with_restarts(restarts):
+def run_with_restarts(restarts: set[int]) -> list[tuple[datetime | str | State, ...]]:
     """A day of arrivals; return every request's start and end, restarting at the given steps."""
     with temporary_store() as store:
         made = Restarted(Engine(spec(), {}, store=store, seed=7))
@@ -186,11 +196,11 @@ def run_with_restarts(restarts):
             ]
 
 
-def test_restarting_at_any_step_is_the_same_as_not_restarting():
+def test_restarting_at_any_step_is_the_same_as_not_restarting() -> None:
     assert run_with_restarts({3, 4, 11}) == run_with_restarts(set())
 
 
-def test_a_quota_move_that_a_crash_cut_is_finished_at_the_next_start(made):
+def test_a_quota_move_that_a_crash_cut_is_finished_at_the_next_start(made: Restarted) -> None:
     before = dict(made.nova.quota("project-C"))
     dies_at(made.nova, "lift_quota", after=False)
     with pytest.raises(Killed):
@@ -208,7 +218,9 @@ def test_a_quota_move_that_a_crash_cut_is_finished_at_the_next_start(made):
     assert made.command("project", "list") == []
 
 
-def test_a_manager_that_fails_is_degraded_and_the_others_go_on(made, caplog):
+def test_a_manager_that_fails_is_degraded_and_the_others_go_on(
+    made: Restarted, caplog: pytest.LogCaptureFixture
+) -> None:
     made.add(default_quota="shared")
     made.run(1)
     scheduler = made.engine.supervisors["scheduler"]
@@ -229,7 +241,9 @@ def test_a_manager_that_fails_is_degraded_and_the_others_go_on(made, caplog):
     assert made.states([server]) == ["ACTIVE"]
 
 
-def test_what_waits_only_for_nova_says_so_and_what_waits_for_quota_goes_on_saying_that(made):
+def test_what_waits_only_for_nova_says_so_and_what_waits_for_quota_goes_on_saying_that(
+    made: Restarted,
+) -> None:
     made.add("A", default_quota="shared")
     made.add("C", default_quota="private")
     made.run(2)
@@ -251,12 +265,14 @@ def test_what_waits_only_for_nova_says_so_and_what_waits_for_quota_goes_on_sayin
     assert made.command("scheduler", "status")["reasons"] == {"no_free_quota": 1}
 
 
-def test_nova_that_goes_away_between_the_decision_and_the_hand_over_is_told_too(made):
+def test_nova_that_goes_away_between_the_decision_and_the_hand_over_is_told_too(
+    made: Restarted,
+) -> None:
     made.add(default_quota="shared")
     made.run(2)
     made.engine.tolerant = True
 
-    def away(_real, _ids):
+    def away(_real: Callable[..., Any], _ids: list[str]) -> None:
         raise UpstreamUnavailable("Nova does not answer")
 
     made.nova.answer("servers", away)
@@ -268,12 +284,12 @@ def test_nova_that_goes_away_between_the_decision_and_the_hand_over_is_told_too(
     assert made.states([server]) == ["ACTIVE"]
 
 
-def test_keystone_that_is_away_is_not_called_nova(made):
+def test_keystone_that_is_away_is_not_called_nova(made: Restarted) -> None:
     made.add(default_quota="shared")
     made.run(2)
     made.engine.tolerant = True
 
-    def away(_real, _owners):
+    def away(_real: Callable[..., Any], _owners: set[tuple[str, str]]) -> None:
         raise UpstreamUnavailable("Keystone does not answer")
 
     made.engine.identity.answer("gone", away)
@@ -283,13 +299,13 @@ def test_keystone_that_is_away_is_not_called_nova(made):
     assert made.reason(server) != "nova_down"
 
 
-def test_a_manager_that_could_not_be_set_up_is_tried_again(made):
+def test_a_manager_that_could_not_be_set_up_is_tried_again(made: Restarted) -> None:
     made.add(default_quota="shared")
     made.run(1)
     (server,) = made.create()
     refusals = 4
 
-    def refused(real, wake):
+    def refused(real: Callable[..., Any], wake: Callable[..., Any]) -> None:
         nonlocal refusals
         refusals -= 1
         if refusals < 0:
@@ -310,7 +326,9 @@ def test_a_manager_that_could_not_be_set_up_is_tried_again(made):
     assert made.nova.orphans == []
 
 
-def test_a_manager_that_was_paused_for_long_reads_the_store_instead_of_its_events(made):
+def test_a_manager_that_was_paused_for_long_reads_the_store_instead_of_its_events(
+    made: Restarted,
+) -> None:
     made.add(default_quota="shared")
     made.run(1)
     scheduler = made.engine.supervisors["scheduler"]
@@ -327,17 +345,17 @@ def test_a_manager_that_was_paused_for_long_reads_the_store_instead_of_its_event
     assert made.states(first + second) == ["ACTIVE"] * 2
 
 
-def test_what_passes_by_is_passed_once_even_when_its_batch_comes_again(made):
+def test_what_passes_by_is_passed_once_even_when_its_batch_comes_again(made: Restarted) -> None:
     made.add(default_quota="shared")
     made.run(1)
     made.engine.tolerant = True
     made.nova.lift_quota("project-B")
     made.nova.manage(frozenset({"project-A", "project-B"}))
     waiting = made.create(project="B", count=2)  # intercepted, although B is not managed
-    calls = []
+    calls: list[Any] = []
 
-    def failing_second(build, parcels):
-        receipts = []
+    def failing_second(build: Callable[..., Any], parcels: list[Parcel]) -> list[Receipt]:
+        receipts: list[Any] = []
         for parcel in parcels:
             calls.append(parcel)
             lost = len(calls) == 2
@@ -352,12 +370,14 @@ def test_what_passes_by_is_passed_once_even_when_its_batch_comes_again(made):
 
 
 @pytest.mark.parametrize("sent", [False, True])
-def test_a_hand_over_that_broke_off_is_settled_by_the_reconcile(made, sent):
+def test_a_hand_over_that_broke_off_is_settled_by_the_reconcile(
+    made: Restarted, sent: bool
+) -> None:
     made.add(default_quota="shared")
     made.run(1)
     made.engine.tolerant = True
 
-    def breaking(build, parcels):
+    def breaking(build: Callable[..., Any], parcels: list[Parcel]) -> None:
         made.nova.mend()
         if sent:
             build(parcels)
@@ -375,7 +395,7 @@ def test_a_hand_over_that_broke_off_is_settled_by_the_reconcile(made, sent):
 
 
 @pytest.mark.parametrize("told", [False, True])
-def test_what_the_broker_did_not_confirm_is_not_sent_twice(made, told):
+def test_what_the_broker_did_not_confirm_is_not_sent_twice(made: Restarted, told: bool) -> None:
     made.add(default_quota="shared")
     made.run(1)
     made.nova.faults.unconfirmed = 1
@@ -397,11 +417,11 @@ def test_what_the_broker_did_not_confirm_is_not_sent_twice(made, told):
     ],
 )
 def test_back_off_doubles_up_to_five_minutes_and_less_where_somebody_comes_back(
-    made, error, expected
-):
+    made: Restarted, error: RuntimeError | UpstreamUnavailable, expected: list[int]
+) -> None:
     made.run(1)
 
-    def failing(real):
+    def failing(real: Callable[..., Any]) -> None:
         raise error
 
     made.nova.answer("hosts", failing)
@@ -426,25 +446,25 @@ actions = st.lists(
 
 @settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(actions)
-def test_whatever_happens_in_whatever_order_quota_is_conserved(actions):
+def test_whatever_happens_in_whatever_order_quota_is_conserved(actions: list[Any]) -> None:
     conserve_quota(actions)
 
 
 @pytest.mark.slow
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(actions)
-def test_whatever_happens_in_many_more_orders_quota_is_conserved(actions):
+def test_whatever_happens_in_many_more_orders_quota_is_conserved(actions) -> None:
     conserve_quota(actions)
 
 
-def conserve_quota(actions):
+def conserve_quota(actions: list[Any]) -> None:
     with temporary_store() as store:
         made = Restarted(Engine(spec(), {}, store=store, seed=7))
         made.add(default_quota="shared", ttl_s=60)
         made.add("B", default_quota="shared", ttl_s=60)
         made.add("C", ttl_s=60)
         made.run(1)
-        ids = []
+        ids: list[Any] = []
         for what, first, second in actions:
             act(made, ids, what, first, second)
             check_quota(made)
@@ -457,7 +477,7 @@ def conserve_quota(actions):
         check_end(made, ids)
 
 
-def act(made, ids, what, first, second):
+def act(made: Restarted, ids: list[str], what: str, first: int | str, second: int | str) -> None:
     if what == "create":
         ids += made.create(first, project=second)
     elif what == "run":
@@ -475,7 +495,7 @@ def act(made, ids, what, first, second):
             made.command("queue", first, request_id=ids[second % len(ids)])
 
 
-def check_quota(made):
+def check_quota(made: Restarted) -> None:
     """Private and shared use stay within what there was when each began, and hosts never overflow."""
     with made.store.reading() as uow:
         rows = uow.requests.search(limit=1000)
@@ -492,7 +512,7 @@ def check_quota(made):
     assert made.nova.orphans == []
 
 
-def check_end(made, ids):
+def check_end(made: Restarted, ids: list[str]) -> None:
     """Every request is stored, and Nova and Synergy agree about it."""
     for server in ids:
         found = made.get(server)
@@ -507,7 +527,7 @@ def check_end(made, ids):
     assert holding == sum((made.nova.used_on(host.name) for host in made.nova.hosts()), Resources())
 
 
-def test_a_database_that_is_locked_stops_intake_but_loses_nothing():
+def test_a_database_that_is_locked_stops_intake_but_loses_nothing() -> None:
     with world() as made:
         made.add(default_quota="shared")
         made.run(1)

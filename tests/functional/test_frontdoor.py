@@ -8,8 +8,12 @@ import socket
 import ssl
 import threading
 import time
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from http.client import HTTPMessage
+from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -27,10 +31,10 @@ HEAD = b"GET /healthcheck/live HTTP/1.1\r\nHost: localhost\r\n"
 class Application:
     """Answers with what it was asked; /v1/requests and /v1/usage wait until they are let go."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.let_go, self.waiting = threading.Event(), 0
 
-    def __call__(self, environ, start_response):
+    def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> list[bytes]:
         path = environ["PATH_INFO"]
         if path in ("/v1/requests", "/v1/usage"):
             self.waiting += 1
@@ -49,7 +53,7 @@ class Application:
 class Served:
     """That application behind the server of the API."""
 
-    def __init__(self, **options):
+    def __init__(self, **options: Any) -> None:
         values = {option.dest: option.default for option in API_OPTIONS}
         self.app = Application()
         conf = SimpleNamespace(**values | {"host": "127.0.0.1", "port": 0} | options)
@@ -61,10 +65,17 @@ class Served:
         self.stack = ExitStack()
         self.server.start()
 
-    def connect(self):
+    def connect(self) -> socket.socket:
         return self.stack.enter_context(socket.create_connection(self.server.address, timeout=10))
 
-    def ask(self, path="/healthcheck/live", method="GET", body=None, timeout_s=10, **headers):
+    def ask(
+        self,
+        path: str = "/healthcheck/live",
+        method: str = "GET",
+        body: bytes | Iterator[bytes] | None = None,
+        timeout_s: int = 10,
+        **headers: Any,
+    ) -> tuple[int, bytes, HTTPMessage]:
         host, port = self.server.address
         if self.tls is None:
             connection = http.client.HTTPConnection(host, port, timeout=timeout_s)
@@ -80,12 +91,12 @@ class Served:
         finally:
             connection.close()
 
-    def lives(self):
+    def lives(self) -> None:
         began_s = time.monotonic()
         assert self.ask()[0] == 200
         assert time.monotonic() - began_s < 5
 
-    def close(self):
+    def close(self) -> None:
         self.stack.close()
         self.app.let_go.set()
         self.server.stop()
@@ -93,7 +104,7 @@ class Served:
 
 
 @contextmanager
-def serving(**options):
+def serving(**options: Any) -> Iterator[Served]:
     made = Served(**options)
     try:
         yield made
@@ -101,7 +112,7 @@ def serving(**options):
         made.close()
 
 
-def is_over(connection):
+def is_over(connection: socket.socket) -> bool:
     """Tell whether the other side ended a connection, reading what it said before."""
     connection.settimeout(0.05)
     try:
@@ -127,7 +138,7 @@ def is_over(connection):
         pytest.param(b"\x00\xff garbage\r\n\r\n", id="garbage"),
     ],
 )
-def test_more_slow_connections_than_there_may_be_keep_nobody_out(first):
+def test_more_slow_connections_than_there_may_be_keep_nobody_out(first: bytes) -> None:
     with serving(connections=16, connections_per_address=16, threads=1) as served:
         for _ in range(150):
             with suppress(OSError):  # the server may end it at once
@@ -137,7 +148,7 @@ def test_more_slow_connections_than_there_may_be_keep_nobody_out(first):
         until(lambda: len(served.open) <= 16 + 64)  # it ends them one after the other
 
 
-def test_one_address_does_not_take_every_connection():
+def test_one_address_does_not_take_every_connection() -> None:
     with serving(connections=200, connections_per_address=5) as served:
         silent = [served.connect() for _ in range(30)]
         served.lives()
@@ -145,7 +156,7 @@ def test_one_address_does_not_take_every_connection():
         assert len(served.open) <= 5
 
 
-def test_handshakes_that_are_never_finished_keep_nobody_out(tmp_path):
+def test_handshakes_that_are_never_finished_keep_nobody_out(tmp_path: Path) -> None:
     cert, key = certificate(tmp_path)
     with serving(tls_cert_file=cert, tls_key_file=key, connections=16, idle_s=1.0) as served:
         silent = [served.connect() for _ in range(40)]
@@ -157,7 +168,7 @@ def test_handshakes_that_are_never_finished_keep_nobody_out(tmp_path):
         served.lives()
 
 
-def test_handshakes_that_fail_leave_little_behind(tmp_path):
+def test_handshakes_that_fail_leave_little_behind(tmp_path: Path) -> None:
     """What a failed handshake leaves is collected late: it must be small."""
     cert, key = certificate(tmp_path)
     with serving(tls_cert_file=cert, tls_key_file=key, connections=16) as served:
@@ -172,7 +183,7 @@ def test_handshakes_that_fail_leave_little_behind(tmp_path):
             gc.enable()
 
 
-def test_only_tls_of_today_is_spoken(tmp_path):
+def test_only_tls_of_today_is_spoken(tmp_path: Path) -> None:
     cert, key = certificate(tmp_path)
     with serving(tls_cert_file=cert, tls_key_file=key) as served:
         served.tls.minimum_version = ssl.TLSVersion.MINIMUM_SUPPORTED
@@ -185,7 +196,7 @@ def test_only_tls_of_today_is_spoken(tmp_path):
 
 
 @pytest.mark.parametrize("form", [b"X-Long: %s", b"%s: x", b"\r\n".join([b"X-%d: yyyyyyyyyy"] * 1)])
-def test_a_head_without_end_is_cut_at_the_limit(form):
+def test_a_head_without_end_is_cut_at_the_limit(form: bytes) -> None:
     with serving(header_bytes=4096) as served:
         connection = served.connect()
         sent = 0
@@ -198,7 +209,7 @@ def test_a_head_without_end_is_cut_at_the_limit(form):
         served.lives()
 
 
-def test_a_connection_without_a_request_is_ended():
+def test_a_connection_without_a_request_is_ended() -> None:
     with serving(idle_s=1.0) as served:
         silent, half, answered = (served.connect() for _ in range(3))
         half.sendall(HEAD)
@@ -207,12 +218,12 @@ def test_a_connection_without_a_request_is_ended():
         until(lambda: len(served.open) == 0)
 
 
-def test_headers_a_byte_at_a_time_have_no_more_time_than_others():
+def test_headers_a_byte_at_a_time_have_no_more_time_than_others() -> None:
     with serving(idle_s=1.0) as served:
         connection = served.connect()
         connection.sendall(HEAD + b"X-A: ")
 
-        def dripping():
+        def dripping() -> bool:
             with suppress(OSError):
                 connection.sendall(b"a")
             return is_over(connection)
@@ -220,7 +231,7 @@ def test_headers_a_byte_at_a_time_have_no_more_time_than_others():
         until(dripping)
 
 
-def test_a_body_that_does_not_arrive_is_answered_in_the_one_shape():
+def test_a_body_that_does_not_arrive_is_answered_in_the_one_shape() -> None:
     with serving(body_s=1.0) as served:
         status, body, _ = served.ask("/v1/projects", "POST", iter([b"{"]), Content__Length="100")
         (told,) = json.loads(body)["errors"]
@@ -229,7 +240,7 @@ def test_a_body_that_does_not_arrive_is_answered_in_the_one_shape():
 
 
 @pytest.mark.parametrize("chunked", [False, True])
-def test_a_body_that_is_too_long_is_refused_while_it_is_still_sent(chunked):
+def test_a_body_that_is_too_long_is_refused_while_it_is_still_sent(chunked: bool) -> None:
     with serving(longest_body_bytes=100_000) as served:
         body = iter([b"x" * 65_536] * 100) if chunked else b"x" * 6_553_600
         status, answer, _ = served.ask("/v1/projects", "POST", body)
@@ -240,7 +251,7 @@ def test_a_body_that_is_too_long_is_refused_while_it_is_still_sent(chunked):
         assert json.loads(answer)["length"] == 100_000
 
 
-def busy(served, path, count):
+def busy(served: Served, path: str, count: int) -> int:
     """Ask `count` times for what is not answered before it is let go."""
     for _ in range(count):
         connection = served.connect()
@@ -248,7 +259,7 @@ def busy(served, path, count):
     return count
 
 
-def test_health_and_metrics_answer_while_every_worker_is_busy():
+def test_health_and_metrics_answer_while_every_worker_is_busy() -> None:
     with serving(threads=3, costly_threads=2) as served:
         expected = busy(served, "/v1/requests", 3) + busy(served, "/v1/usage", 2)
         until(lambda: served.app.waiting == expected)
@@ -258,14 +269,14 @@ def test_health_and_metrics_answer_while_every_worker_is_busy():
         assert served.app.waiting == expected
 
 
-def test_costly_questions_keep_ordinary_ones_from_nothing():
+def test_costly_questions_keep_ordinary_ones_from_nothing() -> None:
     with serving(threads=1, costly_threads=1) as served:
         busy(served, "/v1/usage", 10)
         until(lambda: served.app.waiting == 1)
         assert served.ask("/v1/projects")[0] == 200
 
 
-def test_what_cannot_be_answered_soon_is_refused_at_once():
+def test_what_cannot_be_answered_soon_is_refused_at_once() -> None:
     with serving(threads=1) as served:
         busy(served, "/v1/requests", 1)
         until(lambda: served.app.waiting == 1)
@@ -282,7 +293,7 @@ def test_what_cannot_be_answered_soon_is_refused_at_once():
         served.lives()
 
 
-def test_an_answer_that_nobody_reads_is_given_up():
+def test_an_answer_that_nobody_reads_is_given_up() -> None:
     with serving(answer_s=1.0, idle_s=1.0) as served:
         connection = served.connect()
         connection.sendall(b"GET /v1/openapi.json HTTP/1.1\r\nHost: localhost\r\n\r\n")
@@ -291,7 +302,7 @@ def test_an_answer_that_nobody_reads_is_given_up():
         assert len(served.ask("/v1/openapi.json")[1]) == 20_000_000
 
 
-def test_a_header_cannot_pass_for_another_one():
+def test_a_header_cannot_pass_for_another_one() -> None:
     """In WSGI X_Identity_Status would look like what keystonemiddleware says."""
     with serving() as served:
         told = served.ask(
@@ -311,7 +322,7 @@ def test_a_header_cannot_pass_for_another_one():
         ("*", "/*", ""),
     ],
 )
-def test_a_target_arrives_as_wsgi_tells_it(asked, path, query):
+def test_a_target_arrives_as_wsgi_tells_it(asked: str, path: str, query: str) -> None:
     with serving() as served:
         found = json.loads(served.ask(asked)[1])
         assert (found["path"], found["query"]) == (path, query)
@@ -329,7 +340,7 @@ def test_a_target_arrives_as_wsgi_tells_it(asked, path, query):
         b"GET / HTTP/1.1\r\nHost: a\r\nX: a\x00b\r\n\r\n",
     ],
 )
-def test_what_is_not_http_is_refused_and_ended(head):
+def test_what_is_not_http_is_refused_and_ended(head: bytes) -> None:
     with serving() as served:
         connection = served.connect()
         connection.sendall(head)
@@ -341,7 +352,7 @@ def test_what_is_not_http_is_refused_and_ended(head):
         served.lives()
 
 
-def test_no_stranger_fills_the_log(caplog):
+def test_no_stranger_fills_the_log(caplog: pytest.LogCaptureFixture) -> None:
     from synergy.service.logs import BURST, UNTRUSTED_LOGGERS, RateLimitFilter
 
     filters = {logging.getLogger(name): RateLimitFilter(BURST, 60.0) for name in UNTRUSTED_LOGGERS}
@@ -359,7 +370,7 @@ def test_no_stranger_fills_the_log(caplog):
     assert 0 < len(caplog.records) <= 3 * BURST
 
 
-def test_the_lanes_are_told_by_the_table_of_routes():
+def test_the_lanes_are_told_by_the_table_of_routes() -> None:
     lanes = {route.name: route.lane for route in ROUTES}
     assert lanes["healthcheck_live"] is Lane.HEALTH
     assert lanes["metrics"] is Lane.METRICS

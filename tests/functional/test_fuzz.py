@@ -3,11 +3,12 @@
 import os
 import re
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.processes import BIN, serving
+from tests.processes import BIN, Running, serving
 
 pytestmark = pytest.mark.slow
 # `starts` and `stops` would end the very managers that the other operations ask.
@@ -16,7 +17,7 @@ LEFT_OUT = ("start_manager", "stop_manager", "execute_command", "metrics")
 
 
 @pytest.fixture(scope="module")
-def service(tmp_path_factory):
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     with serving(tmp_path_factory.mktemp("fuzz")) as running:
         running.cli("project", "add", "science", "--ttl-s", "3600")
         running.execute(
@@ -26,7 +27,9 @@ def service(tmp_path_factory):
         yield running
 
 
-def test_no_case_finds_an_error_of_the_service_or_an_answer_that_is_not_published(service):
+def test_no_case_finds_an_error_of_the_service_or_an_answer_that_is_not_published(
+    service: Running,
+) -> None:
     left_out = [word for name in LEFT_OUT for word in ("--exclude-operation-id", name)]
     done = subprocess.run(
         [BIN / "schemathesis", "--config-file", CONFIG, "run", f"{service.url}/v1/openapi.json",

@@ -2,6 +2,8 @@
 good message behind each bad one goes its way."""
 
 import json
+from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -10,8 +12,9 @@ from hypothesis import strategies as st
 from synergy.drivers.nova_rpc.broker import Durability
 from synergy.drivers.nova_rpc.relay import Relay
 from synergy.drivers.openstack.notifications import KeystoneNotices, NovaNotices
+from synergy.ports import Notice
 from tests import messages
-from tests.builders import rid, world
+from tests.builders import World, rid, world
 from tests.messages import DATA, ODD_VALUES, enveloped, paths, replaced, without
 
 NOWHERE = "rabbit://u:p@127.0.0.1:9/v"
@@ -69,23 +72,23 @@ def spoilt(draw, bases):
 class Arrived:
     """A message as amqp gives it, and what its broker hears of it."""
 
-    def __init__(self, body, tag):
+    def __init__(self, body: bytes, tag: int) -> None:
         self.body, self.delivery_tag = body, tag
         self.delivery_info, self.properties, self.channel = {"redelivered": tag % 2 == 0}, {}, self
         self.acknowledged = False
 
-    def basic_ack(self, tag):
+    def basic_ack(self, tag: int) -> None:
         self.acknowledged = True
 
 
-def fuzzed(**bounds):
+def fuzzed(**bounds: Any):
     return settings(
         deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
         **bounds,
     )  # fmt: skip
 
 
-def relayed_or_kept(bodies):
+def relayed_or_kept(bodies: list[bytes]) -> None:
     relay = Relay(NOWHERE, NOWHERE, still_waiting=lambda ids: ids, durability=Durability(),
                   prefetch=1000)  # fmt: skip
     relay._managed = frozenset({"project-A"})
@@ -100,7 +103,7 @@ def relayed_or_kept(bodies):
     assert taken[-1].requests[0].server_id == rid(7)
 
 
-def told_or_dropped(bodies):
+def told_or_dropped(bodies: list[bytes]) -> list[Notice]:
     notices = NovaNotices(NOWHERE, exchange="nova", topics=["t"], pool="p", durability=Durability())
     keystone = KeystoneNotices(NOWHERE, exchange="k", topic="t", pool="p", durability=Durability())
     good = enveloped(messages.notification_message(server_id=rid(7)))
@@ -116,14 +119,14 @@ def told_or_dropped(bodies):
 class Cloud:
     """One world for all examples: what one leaves behind must not stop the next either."""
 
-    def __init__(self, w):
+    def __init__(self, w: World) -> None:
         self.world = w
         w.add("A", default_quota="shared", ttl_s=36_000)
         w.add("B", default_quota="shared", ttl_s=36_000)
         w.run(1)
         self.sent = 0
 
-    def take(self, bodies, notices):
+    def take(self, bodies: list[bytes], notices: list[Notice]) -> None:
         w = self.world
         for body in bodies:
             self.sent += 1
@@ -138,12 +141,12 @@ class Cloud:
 
 
 @pytest.fixture(scope="module")
-def cloud():
+def cloud() -> Iterator[Cloud]:
     with world() as w:
         yield Cloud(w)
 
 
-def nothing_stops(cloud, requests, notifications):
+def nothing_stops(cloud: Cloud, requests: list[bytes], notifications: list[bytes]) -> None:
     relayed_or_kept(requests)
     cloud.take(requests, told_or_dropped(notifications))
 
@@ -153,18 +156,20 @@ many = st.lists(spoilt(BASES), min_size=5, max_size=10), st.lists(spoilt(TOLD), 
 
 @fuzzed(max_examples=OFTEN // 10)
 @given(*many)
-def test_no_message_stops_anything(cloud, requests, notifications):
+def test_no_message_stops_anything(
+    cloud: Cloud, requests: list[bytes], notifications: list[bytes]
+) -> None:
     nothing_stops(cloud, requests, notifications)
 
 
 @pytest.mark.slow
 @fuzzed(max_examples=CASES // 10)
 @given(*many)
-def test_no_message_of_many_stops_anything(cloud, requests, notifications):
+def test_no_message_of_many_stops_anything(cloud, requests, notifications) -> None:
     nothing_stops(cloud, requests, notifications)
 
 
-def test_a_message_that_nobody_spoilt_goes_its_way(cloud):
+def test_a_message_that_nobody_spoilt_goes_its_way(cloud: Cloud) -> None:
     """The property above could hold for messages that are all refused."""
     assert DATA in json.dumps(BASES[0])
     relayed_or_kept([enveloped(message) for message in BASES])

@@ -1,8 +1,10 @@
 """Owners, projects, zones and conductors that are gone while requests wait, run or are built."""
 
 import sqlite3
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import pytest
 from oslo_config import cfg
@@ -16,7 +18,7 @@ from synergy.db.store import SqlStore
 from synergy.db.vault import Vault
 from synergy.drivers.embedded.keystone import EmbeddedIdentity
 from synergy.drivers.embedded.nova import EmbeddedNova
-from synergy.drivers.embedded.spec import HostSpec
+from synergy.drivers.embedded.spec import CloudSpec, HostSpec
 from synergy.ports import Handed, Notice, NoticeKind, Parcel, Receipt
 from synergy.sim.clock import VirtualClock
 from synergy.sim.engine import temporary_store
@@ -25,7 +27,7 @@ from tests.started import QUIET, Started
 
 
 @pytest.fixture
-def made():
+def made() -> Iterator[Started]:
     """A world with a fragile cloud, in which managers may fail without ending it."""
     with temporary_store() as store:
         yield Started(store)
@@ -34,7 +36,7 @@ def made():
 # --- owners ---------------------------------------------------------------------------------------
 
 
-def leave(one, how):
+def leave(one: Started, how: str) -> None:
     identity = one.engine.identity
     if how == "user deleted":
         identity.remove_user("ua")
@@ -50,7 +52,9 @@ HOWS = ["user deleted", "user disabled", "project deleted", "project disabled"]
 
 @pytest.mark.parametrize("how", HOWS)
 @pytest.mark.parametrize("held", [False, True])
-def test_what_waits_for_an_owner_who_is_gone_is_cancelled_with_the_reason(made, how, held):
+def test_what_waits_for_an_owner_who_is_gone_is_cancelled_with_the_reason(
+    made: Started, how: str, held: bool
+) -> None:
     made.add("A", default_quota="shared", suspended=True)
     made.add("B", default_quota="shared")
     made.run(2)
@@ -71,7 +75,7 @@ def test_what_waits_for_an_owner_who_is_gone_is_cancelled_with_the_reason(made, 
 
 
 @pytest.mark.parametrize("how", ["user deleted", "user disabled", "project disabled"])
-def test_a_round_sends_nothing_for_an_owner_who_left_a_moment_ago(made, how):
+def test_a_round_sends_nothing_for_an_owner_who_left_a_moment_ago(made: Started, how: str) -> None:
     made.add(default_quota="shared", suspended=True)
     made.run(2)
     (server,) = made.create()
@@ -79,7 +83,7 @@ def test_a_round_sends_nothing_for_an_owner_who_left_a_moment_ago(made, how):
     made.engine.supervisors["keystone"].stop()  # nobody else notices
     made.run(100)
     leave(made, how)
-    sent = []
+    sent: list[Any] = []
     made.nova.answer("build", lambda real, parcels: sent.extend(parcels) or real(parcels))
     made.command("project", "set", project="project-A", suspended=False)
     made.run(5)
@@ -90,7 +94,7 @@ def test_a_round_sends_nothing_for_an_owner_who_left_a_moment_ago(made, how):
     assert not any(made.command("quota", "show")["shared_used"].values())
 
 
-def test_an_operator_may_have_it_built_all_the_same():
+def test_an_operator_may_have_it_built_all_the_same() -> None:
     settings = QUIET | {"project": {"on_owner_gone": "build"}}
     with temporary_store() as store:
         one = Started(store, settings)
@@ -105,7 +109,7 @@ def test_an_operator_may_have_it_built_all_the_same():
         assert one.states([server]) == ["ACTIVE"]
 
 
-def test_what_runs_of_an_owner_who_is_gone_is_left_alone(made):
+def test_what_runs_of_an_owner_who_is_gone_is_left_alone(made: Started) -> None:
     ids = made.running(2)
     leave(made, "user deleted")
     made.run(600)
@@ -115,10 +119,12 @@ def test_what_runs_of_an_owner_who_is_gone_is_left_alone(made):
 # --- projects -------------------------------------------------------------------------------------
 
 
-def as_nova(made, project_id):
+def as_nova(made: Started, project_id: str) -> None:
     """Let Nova answer for a deleted project as it does: 400."""
 
-    def refused(real, asked, *rest, **more):
+    def refused(
+        real: Callable[..., Any], asked: str, *rest: dict[str, Any], **more: Any
+    ) -> dict[str, int | None] | None:
         if asked == project_id:
             raise InvalidInput(f"Nova: {asked} is not a valid project id (HTTP 400)")
         return real(asked, *rest, **more)
@@ -127,7 +133,9 @@ def as_nova(made, project_id):
         made.nova.answer(name, refused)
 
 
-def test_a_managed_project_that_was_deleted_in_keystone_is_marked_and_can_be_removed(made, caplog):
+def test_a_managed_project_that_was_deleted_in_keystone_is_marked_and_can_be_removed(
+    made: Started, caplog: pytest.LogCaptureFixture
+) -> None:
     made.add("A", default_quota="shared")
     made.add("C")
     made.run(2)
@@ -148,7 +156,9 @@ def test_a_managed_project_that_was_deleted_in_keystone_is_marked_and_can_be_rem
     assert made.exist([server]) == [True]
 
 
-def test_a_project_that_nova_cannot_answer_for_keeps_no_other_from_being_followed(made, caplog):
+def test_a_project_that_nova_cannot_answer_for_keeps_no_other_from_being_followed(
+    made: Started, caplog: pytest.LogCaptureFixture
+) -> None:
     for name in ("A", "B", "C"):
         made.add(name)
     made.run(2)
@@ -163,7 +173,9 @@ def test_a_project_that_nova_cannot_answer_for_keeps_no_other_from_being_followe
 
 
 @pytest.mark.parametrize("servers", ["keep", "expire"])
-def test_what_becomes_of_shared_servers_is_asked_when_a_project_is_removed(made, servers):
+def test_what_becomes_of_shared_servers_is_asked_when_a_project_is_removed(
+    made: Started, servers: str
+) -> None:
     ids = made.running(2, ttl_s=3600)
     made.command("project", "remove", project="A", servers=servers)
     made.run(4000)
@@ -179,7 +191,7 @@ def test_what_becomes_of_shared_servers_is_asked_when_a_project_is_removed(made,
 # --- zones ----------------------------------------------------------------------------------------
 
 
-def zoned():
+def zoned() -> CloudSpec:
     return spec(
         hosts=tuple(
             HostSpec(
@@ -192,7 +204,7 @@ def zoned():
     )
 
 
-def test_what_waits_for_a_zone_that_is_gone_is_refused_with_the_reason():
+def test_what_waits_for_a_zone_that_is_gone_is_refused_with_the_reason() -> None:
     with world(zoned()) as one:
         one.add(default_quota="shared", suspended=True)
         one.run(2)
@@ -214,7 +226,7 @@ def test_what_waits_for_a_zone_that_is_gone_is_refused_with_the_reason():
         assert one.nova.show_server(ids[1]).status is ServerStatus.ERROR
 
 
-def test_a_zone_that_is_younger_than_what_is_known_of_zones_is_asked_about_again():
+def test_a_zone_that_is_younger_than_what_is_known_of_zones_is_asked_about_again() -> None:
     with world(zoned()) as one:
         one.add(default_quota="shared")
         one.run(2)
@@ -227,17 +239,17 @@ def test_a_zone_that_is_younger_than_what_is_known_of_zones_is_asked_about_again
         assert one.states([first, young]) == ["ACTIVE"] * 2
 
 
-def test_nobody_is_asked_about_zones_when_nothing_waits_for_one():
+def test_nobody_is_asked_about_zones_when_nothing_waits_for_one() -> None:
     cloud, clock, rng = zoned(), VirtualClock(), Random(7)
     identity = EmbeddedIdentity(cloud, clock, rng)
-    nova = Fragile(EmbeddedNova(cloud, clock, identity, rng))
+    nova: Any = Fragile(EmbeddedNova(cloud, clock, identity, rng))
     with world(cloud, clock=clock, cloud=(nova, identity)) as one:
         one.add(default_quota="shared")
         one.run(2)
         one.nova.create_server(project="A", user="alice", flavor="small", name="s", metadata={},
                                count=1, availability_zone="az1")  # fmt: skip
         one.run(10)
-        asked = []
+        asked: list[Any] = []
         nova.answer("zones", lambda real: asked.append(1) or real())
         one.create()
         one.run(600)
@@ -247,16 +259,16 @@ def test_nobody_is_asked_about_zones_when_nothing_waits_for_one():
 # --- lost builds ----------------------------------------------------------------------------------
 
 
-def conductor_dies(made):
+def conductor_dies(made: Started) -> None:
     """Let the conductor take a message and die: nothing is built, and nobody is told."""
     made.nova.answer("build", lambda real, parcels: [Receipt(Handed.SENT) for _ in parcels])
 
 
-SEEKING = QUIET | {"nova": {"rate_s": 3600.0, "reconcile_s": 300.0}}
+SEEKING: dict[str, Any] = QUIET | {"nova": {"rate_s": 3600.0, "reconcile_s": 300.0}}
 
 
 @pytest.fixture
-def seeking():
+def seeking() -> Iterator[Started]:
     """A world that looks for lost builds as often as it does by default."""
     with temporary_store() as store:
         yield Started(store, SEEKING)
@@ -264,8 +276,8 @@ def seeking():
 
 @pytest.mark.parametrize("on_lost", ["tell", "error", "rebuild_by_user"])
 def test_a_request_that_the_conductor_lost_is_told_and_treated_as_its_project_wants(
-    seeking, on_lost, caplog
-):
+    seeking: Started, on_lost: str, caplog: pytest.LogCaptureFixture
+) -> None:
     made = seeking
     made.add(default_quota="shared", on_lost=on_lost)
     made.run(2)
@@ -296,7 +308,7 @@ def test_a_request_that_the_conductor_lost_is_told_and_treated_as_its_project_wa
             assert made.nova.show_server(server).status is ServerStatus.ERROR
 
 
-def test_a_build_on_a_host_is_told_to_be_lost_and_never_ended(seeking):
+def test_a_build_on_a_host_is_told_to_be_lost_and_never_ended(seeking: Started) -> None:
     made = seeking
     made.add(default_quota="shared", on_lost="error")
     made.run(2)
@@ -309,7 +321,7 @@ def test_a_build_on_a_host_is_told_to_be_lost_and_never_ended(seeking):
     assert made.nova.show_server(server).status is ServerStatus.BUILDING
 
 
-def test_a_build_that_breaks_on_a_host_named_lost_is_not_lost_for_that(seeking):
+def test_a_build_that_breaks_on_a_host_named_lost_is_not_lost_for_that(seeking: Started) -> None:
     made = seeking
     made.add(default_quota="shared")
     made.run(2)
@@ -331,7 +343,7 @@ def test_a_build_that_breaks_on_a_host_named_lost_is_not_lost_for_that(seeking):
     assert "silent for" in made.get(server).why
 
 
-def test_while_messages_wait_for_the_conductor_none_is_ended(seeking):
+def test_while_messages_wait_for_the_conductor_none_is_ended(seeking: Started) -> None:
     made = seeking
     made.add(default_quota="shared", on_lost="error")
     made.run(2)
@@ -358,8 +370,8 @@ def opened(path: Path, key: str) -> SqlStore:
 
 
 def test_after_a_database_from_yesterday_what_nova_has_is_told_and_adopted_and_nothing_ended(
-    tmp_path,
-):
+    tmp_path: Path,
+) -> None:
     key, path, kept = new_key(), tmp_path / "synergy.sqlite", tmp_path / "yesterday.sqlite"
     one = Started(opened(path, key))
     one.add(default_quota="shared", ttl_s=30 * 86_400)
@@ -401,7 +413,7 @@ def test_after_a_database_from_yesterday_what_nova_has_is_told_and_adopted_and_n
     one.store.close()
 
 
-def test_a_queue_from_yesterday_sends_nothing_that_nova_has(made):
+def test_a_queue_from_yesterday_sends_nothing_that_nova_has(made: Started) -> None:
     """Before any reconcile: the round itself asks Nova."""
     made.add(default_quota="shared", suspended=True)
     made.run(2)
@@ -419,12 +431,12 @@ def test_a_queue_from_yesterday_sends_nothing_that_nova_has(made):
     assert made.nova.show_server(server).status is ServerStatus.ACTIVE
 
 
-def test_keystone_that_is_away_lets_nobody_be_cancelled(made):
+def test_keystone_that_is_away_lets_nobody_be_cancelled(made: Started) -> None:
     made.add(default_quota="shared", suspended=True)
     made.run(2)
     ids = made.create(count=2)
 
-    def away(*_):
+    def away(*_: Any) -> None:
         raise UpstreamUnavailable("Keystone does not answer")
 
     identity = made.engine.identity

@@ -1,25 +1,27 @@
 """Servers of a group go one after the other, since Nova knows a group by those that are placed."""
 
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from random import Random
+from typing import Any
 
 import pytest
 
 from synergy.drivers.embedded.keystone import EmbeddedIdentity
 from synergy.drivers.embedded.nova import EmbeddedNova
-from synergy.ports import ServerStatus
+from synergy.ports import ServerStatus, ServerView
 from synergy.sim.clock import VirtualClock
-from tests.builders import Fragile, spec, world
+from tests.builders import Fragile, World, spec, world
 
 
 @pytest.fixture
-def made():
+def made() -> Iterator[World]:
     """A cloud whose Nova needs 5 s to put a server on a host, as seen from its API."""
     clock, rng = VirtualClock(), Random(7)
     identity = EmbeddedIdentity(spec(), clock, rng)
-    nova = Fragile(EmbeddedNova(spec(), clock, identity, rng))
+    nova: Any = Fragile(EmbeddedNova(spec(), clock, identity, rng))
 
-    def late(real, ids):
+    def late(real: Callable[..., Any], ids: dict[str, str] | list[str]) -> dict[str, ServerView]:
         return {
             key: replace(view, host=None) if view.status is ServerStatus.BUILDING else view
             for key, view in real(ids).items()
@@ -32,14 +34,20 @@ def made():
         yield found
 
 
-def create(made, group, count=1, flavor="small"):
-    return made.nova.create_server(
-        project="A", user="alice", flavor=flavor, name="s", metadata={}, count=count,
+def create(made: World, group: str, count: int = 1, flavor: str = "small") -> list[str]:
+    ids: list[str] = made.nova.create_server(
+        project="A",
+        user="alice",
+        flavor=flavor,
+        name="s",
+        metadata={},
+        count=count,
         server_group=group,
-    )  # fmt: skip
+    )
+    return ids  # fmt: skip
 
 
-def test_one_of_a_group_is_on_its_way_at_a_time(made):
+def test_one_of_a_group_is_on_its_way_at_a_time(made: World) -> None:
     ids = create(made, "g1", count=2) + create(made, "g1", flavor="medium")
     others = create(made, "g2") + made.create(count=2)
     most = 0
@@ -53,7 +61,7 @@ def test_one_of_a_group_is_on_its_way_at_a_time(made):
     assert made.states(ids + others) == ["ACTIVE"] * 6
 
 
-def test_a_member_that_fails_lets_the_next_one_go(made):
+def test_a_member_that_fails_lets_the_next_one_go(made: World) -> None:
     made.nova.faults.build_error = 1
     ids = create(made, "g1", count=2)
     made.run(30)

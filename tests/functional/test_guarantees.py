@@ -7,7 +7,9 @@ cloud; others' quotas change in Nova; hosts fail and come back.
 
 import random
 from collections import Counter
+from collections.abc import Iterator
 from contextlib import suppress
+from typing import Any
 
 import pytest
 from hypothesis import Phase, given, settings
@@ -18,19 +20,19 @@ from synergy.core.errors import SynergyError
 from synergy.core.lifecycle import holds_quota
 from synergy.core.model import QuotaKind, Resources, State, total
 from synergy.drivers.embedded.faults import Faults
-from synergy.drivers.embedded.spec import FlavorSpec, HostSpec
-from tests.builders import project_spec, spec, world
+from synergy.drivers.embedded.spec import CloudSpec, FlavorSpec, HostSpec
+from tests.builders import World, project_spec, spec, world
 
 HOSTS, VCPUS = 3, 8
-USERS = {"A": ("alice", "anna"), "B": ("bob",), "C": ("carol",)}
+USERS: dict[str, Any] = {"A": ("alice", "anna"), "B": ("bob",), "C": ("carol",)}
 QUOTAS = ("private", "shared", None)  # None: as the project says
 
 
-def amounts(vcpus):
+def amounts(vcpus: int) -> dict[str, int]:
     return {"VCPU": vcpus, "MEMORY_MB": 10_000}
 
 
-def cloud():
+def cloud() -> CloudSpec:
     return spec(
         hosts=tuple(
             HostSpec(name=f"node{n}", inventory=Resources.of(VCPU=VCPUS, MEMORY_MB=65_536))
@@ -53,15 +55,15 @@ def cloud():
 class History:
     """A world, what is done to it, and what must hold afterwards."""
 
-    def __init__(self, made, rng):
+    def __init__(self, made: World, rng: random.Random) -> None:
         self.made, self.rng = made, rng
-        self.ids = {name: [] for name in USERS}
+        self.ids: dict[str, list[str]] = {name: [] for name in USERS}
         for name in USERS:
             default = rng.choice(["private", "shared", "private_then_shared"])
             made.add(name, default_quota=default, ttl_s=rng.choice([30, 600]))
         made.run(2)
 
-    def step(self):
+    def step(self) -> None:
         name = self.rng.choice(list(USERS))
         act = self.rng.choices(
             [self.create, self.delete, self.hold, self.set_private, self.lend, self.others,
@@ -73,44 +75,44 @@ class History:
         self.made.run(self.rng.choice([0.5, 3, 61]))
         self.check()
 
-    def create(self, name):
+    def create(self, name: str) -> None:
         quota = self.rng.choice(QUOTAS)
         self.ids[name] += self.made.create(
             self.rng.choice(["one", "two"]), project=name, user=self.rng.choice(USERS[name]),
             count=self.rng.randint(1, 6), **({"quota": quota} if quota else {}),
         )  # fmt: skip
 
-    def delete(self, name):
+    def delete(self, name: str) -> None:
         if self.ids[name]:
             self.made.nova.delete_server_as_user(self.rng.choice(self.ids[name]))
 
-    def hold(self, name):
+    def hold(self, name: str) -> None:
         if self.ids[name]:
             command = self.rng.choice(["hold", "release", "cancel"])
             self.made.command("queue", command, request_id=self.rng.choice(self.ids[name]))
 
-    def set_private(self, name):
+    def set_private(self, name: str) -> None:
         self.made.command(
             "project", "set", project=name,
             private=amounts(self.rng.choice([0, 1, 2, 4, 6, 8])),
         )  # fmt: skip
 
-    def lend(self, name):
+    def lend(self, name: str) -> None:
         lent = self.rng.choice([{}, None, {"VCPU": 2}])
         borrowed = self.rng.choice([None, {"VCPU": 5}])
         self.made.command("project", "set", project=name, lend_limit=lent, borrow_limit=borrowed)
 
-    def others(self, name):
+    def others(self, name: str) -> None:
         self.made.nova.set_quota("project-D", {"VCPU": self.rng.choice([0, 2, 8])})
 
-    def fail(self, name):
+    def fail(self, name: str) -> None:
         self.made.nova.set_host_up(f"node{self.rng.randrange(HOSTS)}", self.rng.random() < 0.7)
 
-    def fault(self, name):
+    def fault(self, name: str) -> None:
         fault = self.rng.choice(["hand_over", "no_valid_host", "build_error", "lost_notice"])
         setattr(self.made.nova.faults, fault, 1)
 
-    def check(self):
+    def check(self) -> None:
         """Nothing on a host is more than it has; what is held is what the requests say; nobody
         holds more of a private quota than was his when he took it."""
         made = self.made
@@ -127,7 +129,7 @@ class History:
         for name in ("total", "shared", "lent", "shared_used", "shared_free", "shortfall"):
             assert all(amount >= 0 for amount in shown[name].values())
 
-    def settle(self):
+    def settle(self) -> None:
         """Mend everything, and let everybody ask for what is guaranteed: it is given at once."""
         made = self.made
         for host in range(HOSTS):
@@ -143,7 +145,7 @@ class History:
         made.run(700)
         self.check()
 
-    def guaranteed_start(self):
+    def guaranteed_start(self) -> Iterator[tuple[str, dict[str, int], int]]:
         """Return for each project how many VCPU it owns, uses, and gets of what it asks for."""
         made = self.made
         for name in USERS:
@@ -154,12 +156,12 @@ class History:
             made.run(30)
             yield name, Counter(made.states(asked)), len(asked)
 
-    def row(self, name):
+    def row(self, name: str) -> dict[str, Any]:
         projects = self.made.command("quota", "show")["projects"]
         return next(one for one in projects if one["name"] == name)
 
 
-def live(seed, steps):
+def live(seed: int, steps: int) -> None:
     with world(cloud(), {"nova": {"reconcile_s": 30.0}}) as made:
         history = History(made, random.Random(seed))
         for _ in range(steps):
@@ -193,12 +195,12 @@ SEEDS = (Phase.explicit, Phase.reuse, Phase.generate)
 
 @settings(max_examples=3, deadline=None, phases=SEEDS)
 @given(st.integers(0, 2**32))
-def test_the_guarantees_hold_whatever_happens(seed):
+def test_the_guarantees_hold_whatever_happens(seed: int) -> None:
     live(seed, steps=15)
 
 
 @pytest.mark.slow
 @settings(max_examples=40, deadline=None, phases=SEEDS)
 @given(st.integers(0, 2**32))
-def test_the_guarantees_hold_over_long_histories(seed):
+def test_the_guarantees_hold_over_long_histories(seed: int) -> None:
     live(seed, steps=120)

@@ -1,6 +1,8 @@
 """A server that no host has room for waits, although the sum of all hosts has."""
 
+from collections.abc import Iterator
 from random import Random
+from typing import Any
 
 import pytest
 
@@ -9,11 +11,11 @@ from synergy.drivers.embedded.keystone import EmbeddedIdentity
 from synergy.drivers.embedded.nova import EmbeddedNova
 from synergy.drivers.embedded.spec import FlavorSpec, HostSpec
 from synergy.sim.clock import VirtualClock
-from tests.builders import Fragile, spec, world
+from tests.builders import Fragile, World, spec, world
 
 
 @pytest.fixture
-def made():
+def made() -> Iterator[World]:
     """Two hosts of 5 VCPU, whole servers of 3."""
     hosts = tuple(
         HostSpec(name=f"node{n}", inventory=Resources.of(VCPU=5, MEMORY_MB=8192)) for n in (1, 2)
@@ -29,14 +31,14 @@ def made():
         Random(7),
     )
     identity = EmbeddedIdentity(cloud, clock, rng)
-    nova = Fragile(EmbeddedNova(cloud, clock, identity, rng))
+    nova: Any = Fragile(EmbeddedNova(cloud, clock, identity, rng))
     with world(cloud, clock=clock, cloud=(nova, identity)) as found:
         found.add(default_quota="shared", ttl_s=100)
         found.run(1)
         yield found
 
 
-def test_of_three_that_come_together_two_start(made):
+def test_of_three_that_come_together_two_start(made: World) -> None:
     ids = made.create("three", count=3)
     made.run(30)
     assert sorted(made.states(ids)) == ["ACTIVE", "ACTIVE", "QUEUED"]
@@ -46,7 +48,7 @@ def test_of_three_that_come_together_two_start(made):
     assert made.states([waiting]) == ["ACTIVE"]
 
 
-def test_of_three_that_come_one_after_the_other_two_start(made):
+def test_of_three_that_come_one_after_the_other_two_start(made: World) -> None:
     ids = [made.create("three")[0] for _ in range(2)]
     made.run(0.5)  # handed over, not built yet
     ids += made.create("three")
@@ -54,7 +56,7 @@ def test_of_three_that_come_one_after_the_other_two_start(made):
     assert sorted(made.states(ids)) == ["ACTIVE", "ACTIVE", "QUEUED"]
 
 
-def test_what_waits_for_a_host_does_not_keep_out_what_finds_one(made):
+def test_what_waits_for_a_host_does_not_keep_out_what_finds_one(made: World) -> None:
     big = made.create("three", count=3)
     made.run(30)
     small = made.create("one", count=3)
@@ -63,7 +65,7 @@ def test_what_waits_for_a_host_does_not_keep_out_what_finds_one(made):
     assert sorted(made.states(big)) == ["ACTIVE", "ACTIVE", "QUEUED"]
 
 
-def test_what_has_no_allocation_yet_is_counted(made):
+def test_what_has_no_allocation_yet_is_counted(made: World) -> None:
     before = made.nova.room_for(Resources())
     first = made.create("three", count=2)
     made.run(2)
@@ -77,7 +79,7 @@ def test_what_has_no_allocation_yet_is_counted(made):
     assert made.reason(second[0]) == "fragmented"
 
 
-def test_a_private_server_takes_a_disk_that_no_quota_bounds():
+def test_a_private_server_takes_a_disk_that_no_quota_bounds() -> None:
     hosts = (HostSpec(name="node", inventory=Resources.of(VCPU=8, MEMORY_MB=8192, DISK_GB=100)),)
     flavors = (FlavorSpec(name="disk", vcpus=1, memory_mb=256, root_gb=40),)
     with world(spec(hosts=hosts, flavors=flavors)) as made:
@@ -94,7 +96,7 @@ def test_a_private_server_takes_a_disk_that_no_quota_bounds():
 
 
 @pytest.fixture
-def zoned():
+def zoned() -> Iterator[World]:
     """A host with an SSD in zone east, and one of neither; 8 VCPU each."""
     room = Resources.of(VCPU=8, MEMORY_MB=8192)
     hosts = (
@@ -119,7 +121,9 @@ def zoned():
 
 
 @pytest.mark.parametrize(("flavor", "host"), [("fast", "east"), ("slow", "plain")])
-def test_a_trait_that_no_other_host_has_room_for_waits_for_it(zoned, flavor, host):
+def test_a_trait_that_no_other_host_has_room_for_waits_for_it(
+    zoned: World, flavor: str, host: str
+) -> None:
     ids = zoned.create(flavor, count=3)
     zoned.run(10)
     assert sorted(zoned.states(ids)) == ["ACTIVE", "ACTIVE", "QUEUED"]
@@ -131,14 +135,14 @@ def test_a_trait_that_no_other_host_has_room_for_waits_for_it(zoned, flavor, hos
     assert zoned.states(others) == ["ACTIVE", "ACTIVE"]
 
 
-def test_a_trait_that_no_host_has_makes_no_failed_server(zoned):
+def test_a_trait_that_no_host_has_makes_no_failed_server(zoned: World) -> None:
     (server,) = zoned.create("odd")
     zoned.run(30)
     assert zoned.states([server]) == ["QUEUED"]
     assert zoned.reason(server) == "fragmented"
 
 
-def test_a_zone_that_is_full_makes_no_failed_server(zoned):
+def test_a_zone_that_is_full_makes_no_failed_server(zoned: World) -> None:
     ids = zoned.nova.create_server(
         project="A", user="alice", flavor="any", name="s", metadata={}, count=3,
         availability_zone="east",

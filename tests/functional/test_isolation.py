@@ -2,8 +2,10 @@
 the others start."""
 
 import logging
+from collections.abc import Callable
 from datetime import UTC, datetime
 from itertools import product
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -15,13 +17,13 @@ from synergy.db.models import Base
 from synergy.ports import ChangeKind
 from synergy.sim.clock import VirtualClock
 from tests import messages
-from tests.builders import rid, world
+from tests.builders import World, rid, world
 from tests.messages import ODD_VALUES, enveloped, paths, replaced, without
 
-SHARED = {"default_quota": "shared", "ttl_s": 36_000}
+SHARED: dict[str, Any] = {"default_quota": "shared", "ttl_s": 36_000}
 
 
-def all_run(w):
+def all_run(w: World) -> bool:
     return {
         name: supervisor.report.last_error
         for name, supervisor in w.engine.supervisors.items()
@@ -29,7 +31,7 @@ def all_run(w):
     } == {}
 
 
-def damage(w, statement, **values):
+def damage(w: World, statement: str, **values: Any) -> None:
     """Spoil the store as a hand or a disk would, whatever its constraints say."""
     with w.store._engine.connect() as connection:
         connection.exec_driver_sql("COMMIT")
@@ -46,7 +48,7 @@ def damage(w, statement, **values):
 # --- messages -------------------------------------------------------------------------------------
 
 
-def test_no_odd_message_stops_intake_or_a_round():
+def test_no_odd_message_stops_intake_or_a_round() -> None:
     build = messages.build_message()
     odd = [
         *(replaced(build, path, value) for path, value in product(paths(build), ODD_VALUES)),
@@ -70,7 +72,9 @@ def test_no_odd_message_stops_intake_or_a_round():
 
 
 @pytest.mark.parametrize("spell", [str.upper, lambda one: one.replace("-", ""), "{{{}}}".format])
-def test_a_uuid_in_another_spelling_is_the_same_request(spell):
+def test_a_uuid_in_another_spelling_is_the_same_request(
+    spell: Callable[[str], str],
+) -> None:
     server = str(UUID(int=0xABCDEF0123456789ABCDEF0123456789))
     with world() as w:
         w.add("A", **SHARED)
@@ -86,7 +90,9 @@ def test_a_uuid_in_another_spelling_is_the_same_request(spell):
         assert len(w.command("queue", "events", request_id=spell(server))) == 1
 
 
-def test_what_a_database_refuses_is_set_aside_with_one_line(caplog):
+def test_what_a_database_refuses_is_set_aside_with_one_line(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     caplog.set_level(logging.ERROR)
     spec = ("args", "request_specs", 0, "nova_object.data", "flavor", "nova_object.data")
     many = {f"resources:CUSTOM_{'X' * 200}_{n:03d}": "1" for n in range(60)}
@@ -108,7 +114,9 @@ def test_what_a_database_refuses_is_set_aside_with_one_line(caplog):
 
 
 @pytest.mark.parametrize(("state", "kind"), list(product(State, ChangeKind)))
-def test_a_change_in_any_state_is_refused_or_passed_on_and_stops_nobody(state, kind):
+def test_a_change_in_any_state_is_refused_or_passed_on_and_stops_nobody(
+    state: State, kind: ChangeKind
+) -> None:
     with world() as w:
         for project in ("A", "B"):
             w.add(project, **SHARED)
@@ -131,7 +139,7 @@ def test_a_change_in_any_state_is_refused_or_passed_on_and_stops_nobody(state, k
         assert all_run(w)
 
 
-def test_a_resize_of_a_server_that_is_said_to_be_shelved_is_accounted():
+def test_a_resize_of_a_server_that_is_said_to_be_shelved_is_accounted() -> None:
     with world() as w:
         w.add("A", **SHARED)
         w.run(2)
@@ -152,7 +160,9 @@ def test_a_resize_of_a_server_that_is_said_to_be_shelved_is_accounted():
 # --- bodies ---------------------------------------------------------------------------------------
 
 
-def test_the_cancellation_of_a_request_whose_body_no_key_opens_stops_nobody(caplog):
+def test_the_cancellation_of_a_request_whose_body_no_key_opens_stops_nobody(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     with world() as w:
         w.add("A", **SHARED)
         w.add("B", **SHARED)
@@ -171,7 +181,7 @@ def test_the_cancellation_of_a_request_whose_body_no_key_opens_stops_nobody(capl
     assert sum("request_bodies is damaged" in r.getMessage() for r in caplog.records) == 1
 
 
-def test_a_request_whose_body_no_key_opens_is_quarantined_when_its_turn_comes():
+def test_a_request_whose_body_no_key_opens_is_quarantined_when_its_turn_comes() -> None:
     with world() as w:
         w.add("A", **SHARED)
         w.run(1)
@@ -214,7 +224,7 @@ VICTIMS = {  # which rows are spoilt: never those of project B, whose servers ha
 LATE_IN_THE_DAY = datetime(2026, 1, 1, 23, 59, 30, tzinfo=UTC)  # soon the day is summed up
 
 
-def spoil_and_watch(table, column):
+def spoil_and_watch(table: str, column: str) -> None:
     clock = VirtualClock(LATE_IN_THE_DAY)
     with world(settings={"fairshare": {"rate_s": 5}}, clock=clock) as w:
         for project in ("A", "B"):
@@ -249,7 +259,7 @@ def spoil_and_watch(table, column):
         lists_are_served(w)
 
 
-def lists_are_served(w):
+def lists_are_served(w: World) -> None:
     for manager, name in (
         ("queue", "list"), ("queue", "events"), ("queue", "counts"), ("queue", "quarantine"),
         ("project", "list"), ("fairshare", "shares"), ("scheduler", "priorities"),
@@ -263,17 +273,19 @@ def lists_are_served(w):
 
 
 @pytest.mark.parametrize(("table", "column"), OFTEN)
-def test_a_damaged_row_is_set_aside_and_the_others_are_served(table, column):
+def test_a_damaged_row_is_set_aside_and_the_others_are_served(table: str, column: str) -> None:
     spoil_and_watch(table, column)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("table", "column"), [one for one in COLUMNS if one not in OFTEN])
-def test_a_damaged_row_of_any_table_is_set_aside_and_the_others_are_served(table, column):
+def test_a_damaged_row_of_any_table_is_set_aside_and_the_others_are_served(
+    table: str, column: str
+) -> None:
     spoil_and_watch(table, column)
 
 
-def test_a_server_of_a_project_whose_row_is_damaged_is_kept_and_not_let_past_its_quota():
+def test_a_server_of_a_project_whose_row_is_damaged_is_kept_and_not_let_past_its_quota() -> None:
     with world() as w:
         w.add("A", **SHARED)
         w.run(1)

@@ -4,11 +4,16 @@ import os
 import subprocess
 import sys
 import threading
+from collections.abc import Callable, Iterator
 from datetime import timedelta
+from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 from uuid import uuid4
 
 import pytest
+from sqlalchemy import Engine
+from sqlalchemy.engine.row import RowMapping
 
 from synergy.core.errors import Conflict, Deposed, StoreUnavailable
 from synergy.db import engine as database
@@ -23,7 +28,7 @@ from tests.unit.db.test_store import conf_for
 
 
 @pytest.fixture(params=["sqlite", pytest.param("mariadb", marks=pytest.mark.openstack)])
-def databases(request, tmp_path):
+def databases(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[SimpleNamespace]:
     """Open as many engines on one database as a test wants."""
     engines = []
     if request.param == "sqlite":
@@ -32,7 +37,7 @@ def databases(request, tmp_path):
         lab = request.getfixturevalue("lab")
         connection = lab.add_database(f"leadership_{uuid4().hex}")
 
-    def open_one(path=None):
+    def open_one(path: Path | None = None) -> Engine:
         named = connection if path is None else f"sqlite:///{path}"
         engines.append(database.open_engine(conf_for("", connection=named), create=True))
         return engines[-1]
@@ -43,23 +48,25 @@ def databases(request, tmp_path):
         engine.dispose()
 
 
-def leader(engine, clock=None):
+def leader(engine: Engine, clock: VirtualClock | None = None) -> Leadership:
     return Leadership(engine, clock or VirtualClock(), role="synergy-service", watch_s=0.01)
 
 
-def alter(engine, **values):
+def alter(engine: Engine, **values: Any) -> None:
     """Let the row look as another machine, or a dead process, would have left it."""
     said = ", ".join(f"{name} = '{value}'" for name, value in values.items())
     with engine.begin() as connection:
         connection.exec_driver_sql(f"UPDATE leadership SET {said}")
 
 
-def row_of(engine):
+def row_of(engine: Engine) -> RowMapping:
     with engine.connect() as connection:
         return connection.exec_driver_sql("SELECT * FROM leadership").mappings().one()
 
 
-def test_a_second_service_is_told_who_holds_the_database_and_since_when(databases):
+def test_a_second_service_is_told_who_holds_the_database_and_since_when(
+    databases: SimpleNamespace,
+) -> None:
     clock = VirtualClock()
     first = leader(databases.open(), clock)
     assert first.take() == 1
@@ -78,7 +85,7 @@ def test_a_second_service_is_told_who_holds_the_database_and_since_when(database
     assert leader(databases.open(), clock).take() == 2
 
 
-def test_a_file_of_sqlite_with_a_second_name_is_opened_by_neither(tmp_path):
+def test_a_file_of_sqlite_with_a_second_name_is_opened_by_neither(tmp_path: Path) -> None:
     """Each name has a log of its own, so the lock of one service is not seen by the other."""
     settings = conf_for(tmp_path / "db")
     first = database.open_engine(settings, create=True)
@@ -94,7 +101,7 @@ def test_a_file_of_sqlite_with_a_second_name_is_opened_by_neither(tmp_path):
     first.dispose()
 
 
-def test_whose_process_is_gone_is_followed_at_once(databases):
+def test_whose_process_is_gone_is_followed_at_once(databases: SimpleNamespace) -> None:
     engine = databases.open()
     leader(engine).take()
     gone = subprocess.Popen([sys.executable, "-c", ""])
@@ -103,14 +110,18 @@ def test_whose_process_is_gone_is_followed_at_once(databases):
     assert leader(databases.open()).take() == 2
 
 
-def test_whose_process_number_was_given_to_another_is_followed_at_once(databases):
+def test_whose_process_number_was_given_to_another_is_followed_at_once(
+    databases: SimpleNamespace,
+) -> None:
     engine = databases.open()
     leader(engine).take()
     alter(engine, started=row_of(engine)["started"] - 1)
     assert leader(databases.open()).take() == 2
 
 
-def test_a_holder_on_another_host_is_followed_only_after_a_lapse(databases):
+def test_a_holder_on_another_host_is_followed_only_after_a_lapse(
+    databases: SimpleNamespace,
+) -> None:
     engine, clock = databases.open(), VirtualClock()
     first = leader(engine, clock)
     first.take()
@@ -125,7 +136,7 @@ def test_a_holder_on_another_host_is_followed_only_after_a_lapse(databases):
     assert leader(databases.open(), clock).take() == 2
 
 
-def test_a_holder_whose_clock_differs_is_seen_to_live(databases):
+def test_a_holder_whose_clock_differs_is_seen_to_live(databases: SimpleNamespace) -> None:
     engine, clock = databases.open(), VirtualClock()
     first = leader(engine, clock)
     first.take()
@@ -136,7 +147,7 @@ def test_a_holder_whose_clock_differs_is_seen_to_live(databases):
     class Beating(Leadership):
         """Another host, whose holder beats while it is watched."""
 
-        def read(self):
+        def read(self) -> Any:
             found = super().read()
             clock.move_to(clock.now() + timedelta(seconds=2))
             first.beat()
@@ -146,7 +157,9 @@ def test_a_holder_whose_clock_differs_is_seen_to_live(databases):
         Beating(databases.open(), late, role="synergy-service", watch_s=0.01).take()
 
 
-def test_a_deposed_service_changes_nothing_and_ends(databases, caplog):
+def test_a_deposed_service_changes_nothing_and_ends(
+    databases: SimpleNamespace, caplog: pytest.LogCaptureFixture
+) -> None:
     engine, clock = databases.open(), VirtualClock()
     first = leader(engine, clock)
     first.take()
@@ -176,7 +189,7 @@ def test_a_deposed_service_changes_nothing_and_ends(databases, caplog):
     second.beat()
 
 
-def test_nobody_takes_over_between_the_check_and_the_commit(databases):
+def test_nobody_takes_over_between_the_check_and_the_commit(databases: SimpleNamespace) -> None:
     engine, clock = databases.open(), VirtualClock()
     first = leader(engine, clock)
     first.take()
@@ -198,7 +211,7 @@ def test_nobody_takes_over_between_the_check_and_the_commit(databases):
 
 
 @pytest.fixture
-def used(tmp_path):
+def used(tmp_path: Path) -> Iterator[SimpleNamespace]:
     """A database in use by a service, which is this process, and a configuration that names it."""
     path = tmp_path / "synergy.conf"
     path.write_text(
@@ -206,7 +219,7 @@ def used(tmp_path):
         f"keys_file = {tmp_path}/keys\n[api]\nauth_strategy = none\n"
     )
 
-    def command(*action):
+    def command(*action: str) -> int:
         return manage.run(["--config-file", str(path), *action])
 
     assert command("keys", "create") == command("db", "upgrade") == 0
@@ -218,7 +231,9 @@ def used(tmp_path):
     engine.dispose()
 
 
-def test_tables_are_not_changed_beside_a_service(used, capsys):
+def test_tables_are_not_changed_beside_a_service(
+    used: SimpleNamespace, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert used.command("db", "upgrade") == 1
     assert "in use by synergy-service on host" in capsys.readouterr().err
     assert used.command("db", "check") == 0
@@ -228,7 +243,9 @@ def test_tables_are_not_changed_beside_a_service(used, capsys):
     assert holder_of(used.engine, VirtualClock()) is None
 
 
-def test_no_key_is_pruned_while_a_service_seals_with_it(used, monkeypatch, capsys):
+def test_no_key_is_pruned_while_a_service_seals_with_it(
+    used: SimpleNamespace, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setattr(manage, "KEY_WAIT_S", 0.0)
     assert used.command("keys", "rotate") == 0
     assert "does not use the new key yet" in capsys.readouterr().out
@@ -249,8 +266,13 @@ def test_no_key_is_pruned_while_a_service_seals_with_it(used, monkeypatch, capsy
     ],
 )
 def test_a_database_file_that_is_damaged_or_missing_is_one_sentence(
-    used, tmp_path, capsys, caplog, damage, told
-):
+    used: SimpleNamespace,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+    damage: Callable[..., Any] | None,
+    told: str,
+) -> None:
     used.service.leave()
     used.engine.dispose()
     file = tmp_path / "db"

@@ -1,16 +1,20 @@
 """How many requests may wait: counted from the store, and without those that were deleted."""
 
 from collections import Counter
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 
 from synergy.core.errors import UpstreamUnavailable
+from synergy.drivers.embedded.spec import CloudSpec
 from synergy.managers.queue.limits import NEAR
+from synergy.ports import ServerView
 from synergy.sim.engine import Engine, temporary_store
 from tests.builders import Fragile, World, project_spec, spec, world
 
 
-def crowded():
+def crowded() -> CloudSpec:
     """A cloud on which nothing of the shared quota starts, since C owns it all."""
     return spec(
         projects=(
@@ -22,11 +26,11 @@ def crowded():
 
 
 @pytest.fixture
-def cloud():
+def cloud() -> Iterator[World]:
     """A world, and the cloud between it and its users, that breaks where it is told to."""
     with temporary_store() as store:
         first = Engine(crowded(), {}, store=store, seed=7)
-        nova = Fragile(first.nova)
+        nova: Any = Fragile(first.nova)
         made = World(
             Engine(
                 crowded(), {}, store=store, seed=7, clock=first.clock, cloud=(nova, first.identity)
@@ -40,11 +44,11 @@ def cloud():
         yield made
 
 
-def waiting(made, ids):
+def waiting(made: World, ids: list[str]) -> list[str]:
     return [one for one, state in zip(ids, made.states(ids), strict=True) if state == "QUEUED"]
 
 
-def test_holding_and_releasing_a_request_makes_no_room(cloud):
+def test_holding_and_releasing_a_request_makes_no_room(cloud: World) -> None:
     cloud.command("project", "set", project="A", max_waiting=3)
     ids = cloud.create(count=3)
     cloud.run(1)
@@ -57,7 +61,7 @@ def test_holding_and_releasing_a_request_makes_no_room(cloud):
     assert cloud.get(ids[-1]).why == "project_waiting_limit: 3 requests of project A wait already"
 
 
-def test_a_held_request_counts_and_a_cancelled_one_does_not(cloud):
+def test_a_held_request_counts_and_a_cancelled_one_does_not(cloud: World) -> None:
     cloud.command("project", "set", project="A", max_waiting_per_user=2)
     first, second = cloud.create(count=2)
     cloud.run(1)
@@ -73,7 +77,7 @@ def test_a_held_request_counts_and_a_cancelled_one_does_not(cloud):
     assert sorted(cloud.states(ids)) == ["QUEUED", "REJECTED"]
 
 
-def test_what_could_not_be_handed_over_counts_again(cloud):
+def test_what_could_not_be_handed_over_counts_again(cloud: World) -> None:
     cloud.command("project", "set", project="A", max_waiting=1)
     (back,) = cloud.create()
     cloud.run(1)
@@ -88,9 +92,9 @@ def test_what_could_not_be_handed_over_counts_again(cloud):
 
 
 @pytest.mark.parametrize("limit", [7, NEAR + 500])
-def test_a_limit_holds_exactly_however_large_it_is(cloud, limit):
+def test_a_limit_holds_exactly_however_large_it_is(cloud: World, limit: int) -> None:
     cloud.command("project", "set", project="A", max_waiting=limit, max_waiting_per_user=limit - 3)
-    ids = []
+    ids: list[Any] = []
     for size in (limit // 2, limit // 3, limit // 4):
         ids += cloud.create(count=size)
         cloud.run(1)
@@ -100,7 +104,7 @@ def test_a_limit_holds_exactly_however_large_it_is(cloud, limit):
     assert Counter(cloud.states(others)) == {"QUEUED": 3, "REJECTED": 6}
 
 
-def test_what_its_user_deleted_counts_no_more(cloud):
+def test_what_its_user_deleted_counts_no_more(cloud: World) -> None:
     cloud.command("project", "set", project="A", max_waiting_per_user=4)
     ids = cloud.create(count=4)
     cloud.run(1)
@@ -112,8 +116,8 @@ def test_what_its_user_deleted_counts_no_more(cloud):
     assert cloud.get(ids[0]).why == "deleted by its user"
 
 
-def test_nova_is_asked_only_before_somebody_is_refused(cloud):
-    asked = []
+def test_nova_is_asked_only_before_somebody_is_refused(cloud: World) -> None:
+    asked: list[Any] = []
     cloud.nova.answer("unbuilt", lambda real, project_id=None: (
         asked.append(project_id), real(project_id)
     )[1])  # fmt: skip
@@ -129,8 +133,8 @@ def test_nova_is_asked_only_before_somebody_is_refused(cloud):
     assert "project-B" not in asked
 
 
-def test_who_is_refused_while_nova_is_silent_stops_nobody(cloud):
-    def silent(real, project_id=None):
+def test_who_is_refused_while_nova_is_silent_stops_nobody(cloud: World) -> None:
+    def silent(real: Callable[..., Any], project_id: str | None = None) -> None:
         raise UpstreamUnavailable("Nova does not answer")
 
     cloud.nova.answer("unbuilt", silent)
@@ -143,16 +147,16 @@ def test_who_is_refused_while_nova_is_silent_stops_nobody(cloud):
     assert cloud.states([other]) == ["QUEUED"]
 
 
-def counting(cloud):
+def counting(cloud: World) -> dict[str, Any]:
     """Count the questions about waiting servers: pages, and servers that are asked about alone."""
-    questions = Counter()
+    questions: Counter[str] = Counter()
 
-    def pages(real, project_id=None):
+    def pages(real: Callable[..., Any], project_id: None = None) -> Iterator[list[str]]:
         for page in real(project_id):
             questions["pages"] += 1
             yield page
 
-    def servers(real, server_ids):
+    def servers(real: Callable[..., Any], server_ids: list[str]) -> dict[str, ServerView]:
         ids = list(server_ids)
         questions["alone"] += len(ids)
         return real(ids)
@@ -162,7 +166,7 @@ def counting(cloud):
     return questions
 
 
-def test_deleted_requests_among_10_000_leave_within_a_minute_in_few_questions(cloud):
+def test_deleted_requests_among_10_000_leave_within_a_minute_in_few_questions(cloud: World) -> None:
     ids = [one for _ in range(10) for one in cloud.create(count=1000)]
     cloud.run(5)
     assert cloud.command("queue", "counts")["QUEUED"] == 10_000
@@ -180,7 +184,7 @@ def test_deleted_requests_among_10_000_leave_within_a_minute_in_few_questions(cl
     assert cloud.command("scheduler", "status")["waiting"] == 10_000 - len(deleted)
 
 
-def test_all_of_a_thousand_deleted_requests_leave(cloud):
+def test_all_of_a_thousand_deleted_requests_leave(cloud: World) -> None:
     ids = cloud.create(count=1000)
     cloud.run(1)
     for server in ids:
@@ -189,7 +193,9 @@ def test_all_of_a_thousand_deleted_requests_leave(cloud):
     assert set(cloud.states(ids)) == {"CANCELLED"}
 
 
-def test_a_list_that_lacks_what_waits_cancels_nothing(cloud, caplog):
+def test_a_list_that_lacks_what_waits_cancels_nothing(
+    cloud: World, caplog: pytest.LogCaptureFixture
+) -> None:
     """Whatever Nova fails to list is asked about by itself, and not all of it at once."""
     ids = cloud.create(count=1200)
     cloud.run(1)
@@ -202,12 +208,12 @@ def test_a_list_that_lacks_what_waits_cancels_nothing(cloud, caplog):
     assert "Nova did not list" in caplog.text
 
 
-def test_what_is_dispatched_while_nova_lists_is_not_cancelled(cloud):
+def test_what_is_dispatched_while_nova_lists_is_not_cancelled(cloud: World) -> None:
     (server,) = cloud.create()
     cloud.run(1)
     running = next(view.server_id for view in cloud.nova.servers_of("project-B"))
 
-    def late(real, project_id=None):
+    def late(real: Callable[..., Any], project_id: None = None) -> Iterator[list[Any]]:
         yield []  # before it was asked for
         cloud.nova.delete_server_as_user(running)
 
@@ -216,7 +222,7 @@ def test_what_is_dispatched_while_nova_lists_is_not_cancelled(cloud):
     assert cloud.states([server]) == ["ACTIVE"]
 
 
-def test_a_deleted_request_that_nobody_can_cancel_stops_no_others():
+def test_a_deleted_request_that_nobody_can_cancel_stops_no_others() -> None:
     with world(crowded()) as made:
         made.add(default_quota="shared")
         made.run(1)

@@ -3,7 +3,10 @@
 import logging
 import sqlite3
 import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from oslo_config import cfg
@@ -17,7 +20,7 @@ from synergy.db.vault import Vault
 from synergy.drivers.clock import SystemClock
 from synergy.managers.base import Manager, Status, register_options
 from synergy.managers.supervision.health import health_of
-from synergy.managers.supervision.supervisor import Supervisor
+from synergy.managers.supervision.supervisor import Report, Supervisor
 from synergy.service.host import Host
 from synergy.service.periodic import Worker
 from synergy.service.watchdog import Watchdog
@@ -34,21 +37,23 @@ class Scripted(Manager):
     needed = True
     stopped_means = "nothing is scripted"
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.act = lambda: None
         self.done = 0
 
-    def task(self):
+    def task(self) -> None:
         self.act()
         self.done += 1
 
 
 @pytest.fixture
-def worker_of():
+def worker_of() -> Iterator[Callable[..., Any]]:
     made = []
 
-    def make(manager, **options):
-        conf = SimpleNamespace(**{"rate_s": 0.01, "debounce_s": 0.0, "stall_s": 300.0} | options)
+    def make(manager: Scripted, **options: Any) -> Worker:
+        conf: Any = SimpleNamespace(
+            **{"rate_s": 0.01, "debounce_s": 0.0, "stall_s": 300.0} | options
+        )
         supervisor = Supervisor(manager, conf, SystemClock())
         supervisor.setup(autostart=True)
         made.append(Worker(supervisor))
@@ -61,11 +66,13 @@ def worker_of():
         assert one.join(5)
 
 
-def ready(supervisor):
+def ready(supervisor: Supervisor) -> bool:
     return health_of([supervisor.report])["ready"]
 
 
-def test_a_run_that_hangs_is_stalled_while_it_hangs_and_not_after(worker_of):
+def test_a_run_that_hangs_is_stalled_while_it_hangs_and_not_after(
+    worker_of: Callable[..., Any],
+) -> None:
     manager, goes_on = Scripted(), threading.Event()
     manager.act = lambda: goes_on.wait(30)
     supervisor = worker_of(manager, stall_s=0.5).supervisor
@@ -77,7 +84,7 @@ def test_a_run_that_hangs_is_stalled_while_it_hangs_and_not_after(worker_of):
     until(lambda: supervisor.report.status is Status.RUNNING and ready(supervisor))
 
 
-def test_a_run_that_never_comes_is_late_and_stalled():
+def test_a_run_that_never_comes_is_late_and_stalled() -> None:
     supervisor = Supervisor(
         Scripted(), SimpleNamespace(rate_s=60.0, debounce_s=0.0, stall_s=0.05), SystemClock()
     )
@@ -87,11 +94,11 @@ def test_a_run_that_never_comes_is_late_and_stalled():
 
 
 def test_a_thread_that_dies_is_told_with_its_traceback_and_another_one_takes_over(
-    worker_of, caplog
-):
+    worker_of: Callable[..., Any], caplog: pytest.LogCaptureFixture
+) -> None:
     manager = Scripted()
 
-    def die():
+    def die() -> None:
         manager.act = lambda: None
         raise SystemExit("a library called exit")
 
@@ -108,7 +115,7 @@ def test_a_thread_that_dies_is_told_with_its_traceback_and_another_one_takes_ove
     assert supervisor.report.failures == 1
 
 
-def test_a_stopped_scheduler_is_stopped_for_everybody_who_asks():
+def test_a_stopped_scheduler_is_stopped_for_everybody_who_asks() -> None:
     with world() as made:
         made.add(default_quota="shared")
         made.run(1)
@@ -136,7 +143,7 @@ def test_a_stopped_scheduler_is_stopped_for_everybody_who_asks():
         assert "stopped" not in made.command("scheduler", "explain", request_id=waiting)["text"]
 
 
-def test_whoever_is_told_to_start_stopped_is_well_and_what_was_stopped_by_hand_is_not():
+def test_whoever_is_told_to_start_stopped_is_well_and_what_was_stopped_by_hand_is_not() -> None:
     for autostart in (True, False):
         with world(settings={"expiry": {"autostart": autostart}}) as made:
             made.run(1)
@@ -145,7 +152,7 @@ def test_whoever_is_told_to_start_stopped_is_well_and_what_was_stopped_by_hand_i
             assert (status == 200, found["ready"]) == (not autostart, True)
 
 
-def test_a_scheduler_that_cannot_decide_makes_the_service_not_ready_after_its_time():
+def test_a_scheduler_that_cannot_decide_makes_the_service_not_ready_after_its_time() -> None:
     with world() as made:
         made.engine.tolerant = True
         made.nova.faults.api_down = True  # before anybody knows the capacity
@@ -170,11 +177,11 @@ class Writing(Scripted):
 
     name = "writing"
 
-    def __init__(self, store):
+    def __init__(self, store: SqlStore) -> None:
         super().__init__()
         self._store = store
 
-    def task(self):
+    def task(self) -> None:
         with self._store.writing() as uow:
             uow.projects.domains()
             uow.commit()
@@ -182,7 +189,7 @@ class Writing(Scripted):
 
 
 @pytest.fixture
-def opened(tmp_path):
+def opened(tmp_path: Path) -> Iterator[SimpleNamespace]:
     """A host with one manager that writes, its leadership, and its watch."""
     settings = conf_for(tmp_path / "db", sqlite_busy_s=0.05)
     engine = database.open_engine(settings, create=True)
@@ -207,11 +214,13 @@ def opened(tmp_path):
     store.close()
 
 
-def report_of(opened):
+def report_of(opened: SimpleNamespace) -> Report:
     return opened.host._workers["writing"].supervisor.report
 
 
-def test_who_rests_because_the_database_was_locked_runs_again_when_it_is_free(opened):
+def test_who_rests_because_the_database_was_locked_runs_again_when_it_is_free(
+    opened: SimpleNamespace,
+) -> None:
     other = sqlite3.connect(opened.path, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
     supervisor = opened.host._workers["writing"].supervisor
@@ -230,7 +239,9 @@ def test_who_rests_because_the_database_was_locked_runs_again_when_it_is_free(op
 
 
 @pytest.mark.parametrize("replaced", [False, True])
-def test_a_database_file_that_is_gone_or_another_one_stops_intake_and_readiness(opened, replaced):
+def test_a_database_file_that_is_gone_or_another_one_stops_intake_and_readiness(
+    opened: SimpleNamespace, replaced: bool
+) -> None:
     until(lambda: report_of(opened).runs)
     aside = opened.path.with_name("aside")
     opened.path.rename(aside)
@@ -250,7 +261,9 @@ def test_a_database_file_that_is_gone_or_another_one_stops_intake_and_readiness(
     assert opened.host.health()["ready"]
 
 
-def test_an_older_copy_that_is_put_into_the_same_file_is_noticed(opened, caplog):
+def test_an_older_copy_that_is_put_into_the_same_file_is_noticed(
+    opened: SimpleNamespace, caplog: pytest.LogCaptureFixture
+) -> None:
     opened.host.stop()
     older = sqlite3.connect(opened.path.with_name("older"))
     live = sqlite3.connect(opened.path)
@@ -266,7 +279,9 @@ def test_an_older_copy_that_is_put_into_the_same_file_is_noticed(opened, caplog)
     assert opened.deposed == []
 
 
-def test_the_database_of_somebody_else_in_the_same_file_is_written_to_by_nobody(opened):
+def test_the_database_of_somebody_else_in_the_same_file_is_written_to_by_nobody(
+    opened: SimpleNamespace,
+) -> None:
     opened.host.stop()
     with opened.engine.begin() as connection:
         connection.exec_driver_sql("DELETE FROM leadership")
@@ -278,9 +293,11 @@ def test_the_database_of_somebody_else_in_the_same_file_is_written_to_by_nobody(
         assert uow.projects.associations() == []
 
 
-def test_keys_that_cannot_be_looked_at_do_not_keep_the_service_from_staying_leader(opened, caplog):
+def test_keys_that_cannot_be_looked_at_do_not_keep_the_service_from_staying_leader(
+    opened: SimpleNamespace, caplog: pytest.LogCaptureFixture
+) -> None:
     class Unreadable(Vault):
-        def refresh(self):
+        def refresh(self) -> None:
             raise OSError("Input/output error")
 
     watchdog = Watchdog(opened.host, opened.leadership, Unreadable([new_key()]), lambda: None)
@@ -292,7 +309,9 @@ def test_keys_that_cannot_be_looked_at_do_not_keep_the_service_from_staying_lead
     assert watchdog.problems() == []
 
 
-def test_the_watch_takes_a_new_key_over_and_tells_of_a_file_that_is_wrong(opened, tmp_path, caplog):
+def test_the_watch_takes_a_new_key_over_and_tells_of_a_file_that_is_wrong(
+    opened: SimpleNamespace, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     caplog.set_level(logging.INFO)
     path = tmp_path / "keys"
     path.write_text(f"{new_key()}\n")
@@ -310,7 +329,7 @@ def test_the_watch_takes_a_new_key_over_and_tells_of_a_file_that_is_wrong(opened
     assert vault.open(Vault([key]).seal(b"x")) == b"x"
 
 
-def test_a_damaged_row_is_a_warning_and_takes_nobody_out_of_service():
+def test_a_damaged_row_is_a_warning_and_takes_nobody_out_of_service() -> None:
     with world() as made:
         made.add()
         made.run(2)
@@ -327,7 +346,7 @@ def test_a_damaged_row_is_a_warning_and_takes_nobody_out_of_service():
             ]
 
 
-def test_the_health_of_the_service_tells_of_damaged_rows(opened):
+def test_the_health_of_the_service_tells_of_damaged_rows(opened: SimpleNamespace) -> None:
     with opened.engine.begin() as connection:
         connection.exec_driver_sql("INSERT INTO domains (domain_id, name) VALUES ('d', X'00')")
     until(lambda: opened.host.health()["warnings"])

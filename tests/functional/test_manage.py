@@ -2,6 +2,9 @@
 
 import json
 import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import create_engine
@@ -13,13 +16,13 @@ from synergy.service.options import new_conf
 from tests.functional.test_tokens import Keystone
 from tests.processes import configure, prepare
 
-CREDENTIALS = {
+CREDENTIALS: dict[str, Any] = {
     "auth_type": "password", "username": "synergy", "password": "of-synergy",
     "project_name": "service", "user_domain_id": "default", "project_domain_id": "default",
 }  # fmt: skip
 
 
-def write(folder, **sections):
+def write(folder: Path, **sections: Any) -> None:
     """Write a configuration anew; two sections may have an option of the same name."""
     database = {"connection": "sqlite:///synergy.sqlite", "keys_file": "synergy.keys"}
     text = "".join(
@@ -30,14 +33,14 @@ def write(folder, **sections):
 
 
 @pytest.fixture(scope="module")
-def prepared(tmp_path_factory):
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("prepared")
     prepare(folder)
     return folder
 
 
 @pytest.fixture
-def ready(prepared, tmp_path, monkeypatch):
+def ready(prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for one in prepared.iterdir():
         shutil.copy2(one, tmp_path)
     monkeypatch.chdir(tmp_path)
@@ -45,10 +48,10 @@ def ready(prepared, tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def managed(capsys):
+def managed(capsys: pytest.CaptureFixture[str]) -> Callable[..., Any]:
     """Run synergy-manage in this process, and return the exit code and what it printed."""
 
-    def run(*words):
+    def run(*words: str) -> tuple[int, str, str]:
         code = manage.run(["--config-file", "synergy.conf", *words])
         printed = capsys.readouterr()
         return code, printed.out, printed.err
@@ -56,14 +59,18 @@ def managed(capsys):
     return run
 
 
-def shown(managed, *words):
+def shown(
+    managed: Callable[..., Any], *words: str
+) -> dict[tuple[str, str], tuple[str | None, str]]:
     """Return (value, source) by (section, option)."""
     code, out, err = managed("config", "show", "-f", "json", *words)
     assert code == 0, err
     return {(one["group"], one["option"]): (one["value"], one["source"]) for one in json.loads(out)}
 
 
-def test_each_option_is_shown_with_its_value_and_the_file_it_comes_from(ready, managed):
+def test_each_option_is_shown_with_its_value_and_the_file_it_comes_from(
+    ready: Path, managed: Callable[..., Any]
+) -> None:
     configure(ready, nova={"settle_s": 77}, scheduler={"autostart": "no"})
     found = shown(managed)
     assert found["nova", "settle_s"] == ("77.0", f"{ready}/synergy.conf")
@@ -79,7 +86,9 @@ def test_each_option_is_shown_with_its_value_and_the_file_it_comes_from(ready, m
         }
 
 
-def test_a_later_file_and_the_command_line_win(ready, managed, capsys):
+def test_a_later_file_and_the_command_line_win(
+    ready: Path, managed: Callable[..., Any], capsys: pytest.CaptureFixture[str]
+) -> None:
     (ready / "more.conf").write_text("[nova]\nsettle_s = 5\n")
     files = ["--config-file", "synergy.conf", "--config-file", "more.conf", "--debug"]
     assert manage.run([*files, "config", "show", "--changed"]) == 0
@@ -89,7 +98,7 @@ def test_a_later_file_and_the_command_line_win(ready, managed, capsys):
     assert not [line for line in lines if line.startswith("backfill_depth")]
 
 
-def test_no_secret_is_shown_in_any_form(ready, managed):
+def test_no_secret_is_shown_in_any_form(ready: Path, managed: Callable[..., Any]) -> None:
     secret = "of-synergy"
     write(
         ready,
@@ -111,7 +120,7 @@ def test_no_secret_is_shown_in_any_form(ready, managed):
     assert found["openstack", "username"] == ("synergy", f"{ready}/synergy.conf")
 
 
-def test_credentials_of_another_plugin_are_shown(ready, managed):
+def test_credentials_of_another_plugin_are_shown(ready: Path, managed: Callable[..., Any]) -> None:
     configure(
         ready,
         keystone_authtoken={
@@ -125,13 +134,15 @@ def test_credentials_of_another_plugin_are_shown(ready, managed):
     assert found["keystone_authtoken", "application_credential_secret"][0] == "***"
 
 
-def test_a_section_that_is_not_there_is_named(ready, managed):
+def test_a_section_that_is_not_there_is_named(ready: Path, managed: Callable[..., Any]) -> None:
     code, out, err = managed("config", "show", "novva")
     assert (code, out) == (1, "")
     assert "[novva]" in err
 
 
-def test_the_database_is_synced_and_its_version_read_by_the_names_of_the_field(ready, managed):
+def test_the_database_is_synced_and_its_version_read_by_the_names_of_the_field(
+    ready: Path, managed: Callable[..., Any]
+) -> None:
     (ready / "synergy.sqlite").unlink()
     assert managed("db", "sync")[0] == 0
     code, version, _ = managed("db", "version")
@@ -140,13 +151,15 @@ def test_the_database_is_synced_and_its_version_read_by_the_names_of_the_field(r
     assert managed("db", "upgrade")[0] == 0
 
 
-def findings(managed):
+def findings(managed: Callable[..., Any]) -> dict[str, dict[str, bool | str]]:
     _, out, _ = managed("doctor", "--no-probe", "-f", "json")
     found, _ = json.JSONDecoder().raw_decode(out)
     return {one["name"]: one for one in found}
 
 
-def test_the_doctor_tries_to_write_to_the_database(ready, managed):
+def test_the_doctor_tries_to_write_to_the_database(
+    ready: Path, managed: Callable[..., Any]
+) -> None:
     assert findings(managed)["writing to the database"]["passed"]
     engine = create_engine("sqlite:///file:synergy.sqlite?mode=ro&uri=true")
     with pytest.raises(StoreUnavailable, match="cannot be written to"):
@@ -154,7 +167,9 @@ def test_the_doctor_tries_to_write_to_the_database(ready, managed):
     engine.dispose()
 
 
-def test_the_doctor_reads_the_policy_as_the_api_does(ready, managed):
+def test_the_doctor_reads_the_policy_as_the_api_does(
+    ready: Path, managed: Callable[..., Any]
+) -> None:
     (ready / "policy.yaml").write_text("a: [\n")
     configure(ready, oslo_policy={"policy_file": ready / "policy.yaml"})
     found = findings(managed)["policy"]
@@ -163,7 +178,7 @@ def test_the_doctor_reads_the_policy_as_the_api_does(ready, managed):
 
 
 @pytest.fixture
-def keystone():
+def keystone() -> Iterator[Keystone]:
     made = Keystone()
     yield made
     made.close()
@@ -179,8 +194,12 @@ def keystone():
     ],
 )
 def test_the_doctor_lets_keystone_validate_a_token_as_the_api_does(
-    ready, managed, keystone, section, passed
-):
+    ready: Path,
+    managed: Callable[..., Any],
+    keystone: Keystone,
+    section: dict[str, str],
+    passed: bool,
+) -> None:
     amqp = "rabbit://s:s@127.0.0.1:9"
     url = {"auth_url": f"{keystone.url}/v3"}
     write(

@@ -3,11 +3,15 @@ there, and asked of Keystone again while no memcached answers."""
 
 import socketserver
 import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
+from werkzeug.test import Client
 
 from tests.functional import test_tokens
-from tests.functional.test_tokens import ask
+from tests.functional.test_tokens import Keystone, ask
 
 keystone = test_tokens.keystone
 
@@ -17,21 +21,21 @@ class Memcached(socketserver.ThreadingTCPServer):
 
     allow_reuse_address = daemon_threads = True
 
-    def __init__(self):
-        self.kept = {}
+    def __init__(self) -> None:
+        self.kept: dict[Any, Any] = {}
         super().__init__(("127.0.0.1", 0), Handler)
         self.address = f"127.0.0.1:{self.server_address[1]}"
         self._thread = threading.Thread(target=self.serve_forever, args=(0.05,))
         self._thread.start()
 
-    def close(self):
+    def close(self) -> None:
         self.shutdown()
         self._thread.join()
         self.server_close()
 
 
 class Handler(socketserver.StreamRequestHandler):
-    def handle(self):
+    def handle(self) -> None:
         for line in self.rfile:
             command, *rest = line.decode().split()
             if command == "set":
@@ -50,20 +54,22 @@ class Handler(socketserver.StreamRequestHandler):
 
 
 @pytest.fixture
-def memcached():
+def memcached() -> Iterator[Memcached]:
     made = Memcached()
     yield made
     made.close()
 
 
 @pytest.fixture
-def client(keystone, tmp_path, memcached):
+def client(keystone: Keystone, tmp_path: Path, memcached: Memcached) -> Iterator[Client]:
     yield from test_tokens.clients(
         keystone, tmp_path, memcached_servers=memcached.address, memcache_pool_socket_timeout=1
     )
 
 
-def test_what_keystone_said_of_a_token_is_kept_in_memcached(client, keystone, memcached):
+def test_what_keystone_said_of_a_token_is_kept_in_memcached(
+    client: Client, keystone: Keystone, memcached: Memcached
+) -> None:
     assert ask(client, "/v1/projects", "of-alice").status_code == 200
     assert memcached.kept
     assert not any("of-alice" in key for key in memcached.kept)
@@ -75,6 +81,8 @@ def test_what_keystone_said_of_a_token_is_kept_in_memcached(client, keystone, me
 # python-memcached leaves the socket of a refused connection to the garbage collector.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.filterwarnings("ignore::ResourceWarning")
-def test_without_the_memcached_keystone_is_asked(client, keystone, memcached):
+def test_without_the_memcached_keystone_is_asked(
+    client: Client, keystone: Keystone, memcached: Memcached
+) -> None:
     memcached.server_close()
     assert ask(client, "/v1/projects", "of-alice").status_code == 200

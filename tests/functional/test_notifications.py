@@ -2,16 +2,20 @@
 
 import json
 import logging
+from collections.abc import Iterator
 from importlib import import_module
+from typing import Any
 
 import pytest
 from jsonschema import Draft202012Validator
+from oslo_config import cfg
 
 from synergy.api.metrics import Metrics
 from synergy.api.services import Services
-from synergy.core.declared.notifications import NOTIFICATIONS
+from synergy.core.declared.notifications import NOTIFICATIONS, Priority
 from synergy.core.errors import UpstreamUnavailable
 from synergy.core.model import Resources
+from synergy.db.store import SqlStore
 from synergy.drivers.notification_sink import GROUP, OsloSink, oslo_messaging, problems_of
 from synergy.managers.notifier import NotifierManager
 from synergy.service.options import new_conf
@@ -28,10 +32,12 @@ class Bus:
     active = True
     dropped = 0
 
-    def __init__(self):
-        self.taken, self.away, self.chokes_on = [], False, None
+    def __init__(self) -> None:
+        self.taken: list[Any] = []
+        self.away = False
+        self.chokes_on: str | None = None
 
-    def send(self, name, priority, payload):
+    def send(self, name: str, priority: Priority, payload: dict[str, Any]) -> None:
         if self.away:
             raise UpstreamUnavailable("the bus is away")
         if payload.get("request_id") == self.chokes_on is not None:
@@ -39,16 +45,18 @@ class Bus:
         Draft202012Validator(SCHEMAS[name]).validate(json.loads(json.dumps(payload)))
         self.taken.append((name.removeprefix("synergy."), payload))
 
-    def names(self, request_id=None):
+    def names(self, request_id: str | None = None) -> list[str]:
         return [
             name for name, payload in self.taken if request_id in (None, payload.get("request_id"))
         ]
 
-    def close(self):
+    def close(self) -> None:
         pass
 
 
-def world_on(store, bus, settings=None, **more):
+def world_on(
+    store: SqlStore, bus: Bus, settings: dict[str, dict[str, float]] | None = None, **more: Any
+) -> World:
     needs = {"notification_sink": bus}
     engine = Engine(
         spec(), settings or {}, store=store, seed=7, more_managers=(NotifierManager,),
@@ -59,18 +67,18 @@ def world_on(store, bus, settings=None, **more):
 
 
 @pytest.fixture
-def bus():
+def bus() -> Bus:
     return Bus()
 
 
 @pytest.fixture
-def store():
+def store() -> Iterator[SqlStore]:
     with temporary_store() as store:
         yield store
 
 
 @pytest.fixture
-def made(store, bus):
+def made(store: SqlStore, bus: Bus) -> World:
     made = world_on(store, bus)
     made.add(default_quota="shared", ttl_s=600)
     made.run(2)
@@ -80,7 +88,7 @@ def made(store, bus):
 LIFE = [f"request.{name}" for name in ("queued", "dispatched", "started", "expired", "deleted")]
 
 
-def test_a_whole_life_is_sent_in_order(made, bus):
+def test_a_whole_life_is_sent_in_order(made: World, bus: Bus) -> None:
     (one,) = made.create()
     made.run(700)
     assert bus.names(one) == LIFE
@@ -91,14 +99,14 @@ def test_a_whole_life_is_sent_in_order(made, bus):
     assert (started["state"], started["quota"], started["server_name"]) == ("ACTIVE", "shared", "s")
 
 
-def test_why_a_request_is_rejected_is_sent_as_a_code(made, bus):
+def test_why_a_request_is_rejected_is_sent_as_a_code(made: World, bus: Bus) -> None:
     (one,) = made.create("giant")
     made.run(5)
     (rejected,) = [payload for name, payload in bus.taken if name == "request.rejected"]
     assert (rejected["request_id"], rejected["reason"]) == (one, "never_fits")
 
 
-def test_a_bus_that_is_away_holds_nobody_up_and_loses_nothing(made, bus):
+def test_a_bus_that_is_away_holds_nobody_up_and_loses_nothing(made: World, bus: Bus) -> None:
     bus.away = True
     ids = made.create(count=3)
     made.run(60)
@@ -119,7 +127,7 @@ def test_a_bus_that_is_away_holds_nobody_up_and_loses_nothing(made, bus):
     assert made.engine.supervisors["notifier"].report.hindrance == ""
 
 
-def test_after_a_restart_it_goes_on_where_it_was(store, made, bus):
+def test_after_a_restart_it_goes_on_where_it_was(store: SqlStore, made: World, bus: Bus) -> None:
     (one,) = made.create()
     made.run(30)
     bus.away = True
@@ -131,7 +139,7 @@ def test_after_a_restart_it_goes_on_where_it_was(store, made, bus):
     assert bus.names(one) == bus.names(other) == LIFE[:3]
 
 
-def test_what_happened_before_anybody_listened_is_not_sent(store, bus):
+def test_what_happened_before_anybody_listened_is_not_sent(store: SqlStore, bus: Bus) -> None:
     bus.active = False
     made = world_on(store, bus)
     made.add(default_quota="shared", ttl_s=600)
@@ -145,7 +153,9 @@ def test_what_happened_before_anybody_listened_is_not_sent(store, bus):
     assert bus.names() == LIFE[:3]
 
 
-def test_what_is_too_old_is_dropped_and_said(store, bus, caplog):
+def test_what_is_too_old_is_dropped_and_said(
+    store: SqlStore, bus: Bus, caplog: pytest.LogCaptureFixture
+) -> None:
     made = world_on(store, bus, {"notifier": {"max_age_s": 60.0}})
     made.add(default_quota="shared", ttl_s=600)
     made.run(2)
@@ -161,7 +171,9 @@ def test_what_is_too_old_is_dropped_and_said(store, bus, caplog):
     assert "[notifier] max_age_s=60" in caplog.text
 
 
-def test_one_that_cannot_be_sent_keeps_no_other(made, bus, caplog):
+def test_one_that_cannot_be_sent_keeps_no_other(
+    made: World, bus: Bus, caplog: pytest.LogCaptureFixture
+) -> None:
     ids = made.create(count=3)
     bus.chokes_on = ids[1]
     made.run(30)
@@ -170,7 +182,7 @@ def test_one_that_cannot_be_sent_keeps_no_other(made, bus, caplog):
     assert "cannot be encoded" in caplog.text
 
 
-def test_a_shortfall_and_its_end_are_sent(made, bus):
+def test_a_shortfall_and_its_end_are_sent(made: World, bus: Bus) -> None:
     made.command("project", "set", project="A", private={"VCPU": 12})
     made.run(61)
     assert bus.taken == []
@@ -187,7 +199,7 @@ def test_a_shortfall_and_its_end_are_sent(made, bus):
 # --- oslo.messaging -------------------------------------------------------------------------------
 
 
-def conf_of(*drivers, **options):
+def conf_of(*drivers: str, **options: Any) -> cfg.ConfigOpts:
     conf = new_conf()
     conf([], project="synergy", default_config_files=[], default_config_dirs=[])
     for name, value in {"driver": list(drivers), **options}.items():
@@ -195,7 +207,7 @@ def conf_of(*drivers, **options):
     return conf
 
 
-def test_the_drivers_of_oslo_messaging_get_it(caplog):
+def test_the_drivers_of_oslo_messaging_get_it(caplog: pytest.LogCaptureFixture) -> None:
     memory = import_module("oslo_messaging.notify._impl_test")
     memory.reset()
     caplog.set_level(logging.INFO)
@@ -209,12 +221,19 @@ def test_the_drivers_of_oslo_messaging_get_it(caplog):
     sink.close()
 
 
-def test_a_listener_of_oslo_messaging_gets_it_from_the_topic():
+def test_a_listener_of_oslo_messaging_gets_it_from_the_topic() -> None:
     conf = conf_of("messagingv2", transport_url="fake://")
     sink, got = OsloSink(conf), []
 
     class Endpoint:
-        def warn(self, _context, publisher, event_type, payload, _metadata):
+        def warn(
+            self,
+            _context: dict[str, Any],
+            publisher: str,
+            event_type: str,
+            payload: dict[str, str],
+            _metadata: dict[str, str],
+        ) -> None:
             got.append((publisher, event_type, payload))
             listener.stop()
 
@@ -230,7 +249,7 @@ def test_a_listener_of_oslo_messaging_gets_it_from_the_topic():
     assert [one[1:] for one in got] == [("synergy.request.rejected", {"reason": "never_fits"})]
 
 
-def test_a_broker_that_is_away_is_noticed_at_once_and_no_secret_is_told():
+def test_a_broker_that_is_away_is_noticed_at_once_and_no_secret_is_told() -> None:
     url = "rabbit://synergy:hidden@127.0.0.1:9/"  # the discard service: nobody answers there
     sink = OsloSink(conf_of("messagingv2", transport_url=url))
     with pytest.raises(UpstreamUnavailable, match="notifications cannot be sent") as raised:
@@ -239,13 +258,13 @@ def test_a_broker_that_is_away_is_noticed_at_once_and_no_secret_is_told():
     sink.close()
 
 
-def test_without_a_driver_nothing_is_active_and_an_unknown_one_is_refused():
+def test_without_a_driver_nothing_is_active_and_an_unknown_one_is_refused() -> None:
     assert not OsloSink(conf_of()).active
     (problem,) = problems_of(conf_of("messagingv3"))
     assert problem.startswith(f"[{GROUP}] driver: 'messagingv3' is not installed; there are log")
 
 
-def test_what_the_sink_is_given_is_plain(made, bus):
+def test_what_the_sink_is_given_is_plain(made: World, bus: Bus) -> None:
     made.create()
     made.run(10)
     assert all(type(payload["demand"]) is dict for _, payload in bus.taken)

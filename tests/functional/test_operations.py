@@ -8,15 +8,20 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.patience import until
 from tests.processes import Running, free_port, prepare
 
+Notified = tuple[Path, socket.socket]  # where systemd listens
+
 
 @pytest.fixture(scope="module")
-def notified(tmp_path_factory):
+def notified(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     """A socket as systemd opens it for a unit of Type=notify."""
     path = tmp_path_factory.mktemp("systemd") / "notify"
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listening:
@@ -26,7 +31,7 @@ def notified(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def service(tmp_path_factory, notified):
+def service(tmp_path_factory: pytest.TempPathFactory, notified: Notified) -> Iterator[Running]:
     folder, port = tmp_path_factory.mktemp("operations"), free_port()
     path = prepare(
         folder,
@@ -46,9 +51,9 @@ def service(tmp_path_factory, notified):
     running.stop()
 
 
-def heard(listening):
+def heard(listening: socket.socket) -> list[str]:
     """Return what came since the last time."""
-    found = []
+    found: list[str] = []
     while True:
         try:
             found.append(listening.recv(4096).decode())
@@ -56,7 +61,7 @@ def heard(listening):
             return found
 
 
-def asked(service, path):
+def asked(service: Running, path: str) -> tuple[int, Any]:
     try:
         with urllib.request.urlopen(service.url + path, timeout=30) as answer:
             return answer.status, json.load(answer)
@@ -64,10 +69,12 @@ def asked(service, path):
         return error.code, json.load(error)
 
 
-def test_systemd_hears_that_it_is_ready_alive_and_reloading(service, notified):
-    said = []
+def test_systemd_hears_that_it_is_ready_alive_and_reloading(
+    service: Running, notified: Notified
+) -> None:
+    said: list[str] = []
 
-    def came(*wanted):
+    def came(*wanted: str) -> bool:
         said.extend(heard(notified[1]))
         return all(any(one.startswith(word) for one in said) for word in wanted)
 
@@ -79,7 +86,7 @@ def test_systemd_hears_that_it_is_ready_alive_and_reloading(service, notified):
     assert states == ["RELOADING", "READY"]
 
 
-def test_the_log_goes_on_in_a_new_file_once_the_old_one_was_rotated(service):
+def test_the_log_goes_on_in_a_new_file_once_the_old_one_was_rotated(service: Running) -> None:
     log, rotated = service.folder / "synergy.log", service.folder / "synergy.log.1"
     assert log.stat().st_size > 0
     log.rename(rotated)
@@ -89,7 +96,7 @@ def test_the_log_goes_on_in_a_new_file_once_the_old_one_was_rotated(service):
     assert rotated.read_text() == before
 
 
-def test_a_file_takes_it_out_of_the_load_balancer_and_back(service):
+def test_a_file_takes_it_out_of_the_load_balancer_and_back(service: Running) -> None:
     assert asked(service, "/healthcheck/ready")[0] == 200
     drain = service.folder / "drain"
     drain.touch()
@@ -101,15 +108,16 @@ def test_a_file_takes_it_out_of_the_load_balancer_and_back(service):
     assert asked(service, "/healthcheck/ready")[0] == 200
 
 
-def test_a_signal_makes_a_report_that_keeps_secrets(service):
+def test_a_signal_makes_a_report_that_keeps_secrets(service: Running) -> None:
     service.process.send_signal(signal.SIGUSR2)
 
-    def report():
+    def report() -> str | None:
         found = list(service.folder.glob("synergy-service_gurumeditation_*"))
         text = found[0].read_text() if found else ""
         return text if "backfill_depth" in text else None
 
     text = until(report)
+    assert text is not None
     assert "Threads" in text
     assert "scheduler = RUNNING" in text
     assert "connection = ***" in text
@@ -117,14 +125,14 @@ def test_a_signal_makes_a_report_that_keeps_secrets(service):
     assert service.process.poll() is None
 
 
-def test_the_end_is_announced_to_systemd(service, notified):
+def test_the_end_is_announced_to_systemd(service: Running, notified: Notified) -> None:
     heard(notified[1])
     service.process.send_signal(signal.SIGTERM)
     assert service.process.wait(timeout=60) == 0
     assert "STOPPING=1" in heard(notified[1])
 
 
-def test_a_file_that_is_touched_may_trigger_the_report_instead(tmp_path):
+def test_a_file_that_is_touched_may_trigger_the_report_instead(tmp_path: Path) -> None:
     conf, trigger = tmp_path / "synergy.conf", tmp_path / "trigger"
     conf.write_text(f"[oslo_reports]\nfile_event_handler = {trigger}\nlog_dir = {tmp_path}\n")
     trigger.touch()

@@ -7,13 +7,14 @@ import subprocess
 import sys
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 ROOT = Path(__file__).parents[2]
 
 
-def run(*command, cwd=None):
+def run(*command: Any, cwd=None):
     environment = {k: v for k, v in os.environ.items() if not k.startswith("PYTHON")}
     done = subprocess.run(
         [str(part) for part in command], cwd=cwd, env=environment, capture_output=True, text=True,
@@ -32,7 +33,7 @@ def scripts():
 
 
 @pytest.fixture(scope="module")
-def wheel(tmp_path_factory):
+def wheel(tmp_path_factory: pytest.TempPathFactory):
     folder = tmp_path_factory.mktemp("dist")
     run(sys.executable, "-m", "build", "--wheel", "--outdir", folder, ROOT)
     (built,) = folder.glob("synergy-*.whl")
@@ -44,7 +45,7 @@ def megabytes(folder):
 
 
 @pytest.mark.slow
-def test_the_wheel_has_the_package_its_migrations_its_samples_and_nothing_else(wheel):
+def test_the_wheel_has_the_package_its_migrations_its_samples_and_nothing_else(wheel) -> None:
     names = zipfile.ZipFile(wheel).namelist()
     tracked = run("git", "ls-files", cwd=ROOT).splitlines()
     wanted = {path for path in tracked if path.startswith("synergy/")}
@@ -62,7 +63,7 @@ def test_the_wheel_has_the_package_its_migrations_its_samples_and_nothing_else(w
 
 
 @pytest.mark.slow
-def test_a_client_has_no_service_and_says_what_to_install(wheel, tmp_path):
+def test_a_client_has_no_service_and_says_what_to_install(wheel, tmp_path: Path) -> None:
     run(sys.executable, "-m", "venv", tmp_path / "client")
     binaries = tmp_path / "client" / "bin"
     bare = megabytes(tmp_path / "client")
@@ -84,7 +85,7 @@ def test_a_client_has_no_service_and_says_what_to_install(wheel, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_wheel_in_an_empty_environment_runs_every_console_script(wheel, tmp_path):
+def test_a_wheel_in_an_empty_environment_runs_every_console_script(wheel, tmp_path: Path) -> None:
     run(sys.executable, "-m", "venv", tmp_path / "empty")
     binaries = tmp_path / "empty" / "bin"
     pip = [binaries / "pip", "install", "--quiet", "-c", ROOT / "upper-constraints.txt"]

@@ -1,7 +1,9 @@
 """The thread of a manager: what wakes it, and what it does not answer at once."""
 
 import time
+from collections.abc import Callable, Iterator
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -15,19 +17,21 @@ from tests.patience import until
 class Counting(Manager):
     name = "counting"
 
-    def __init__(self):
-        self.runs = []
+    def __init__(self) -> None:
+        self.runs: list[Any] = []
 
-    def task(self):
+    def task(self) -> None:
         self.runs.append(time.monotonic())
 
 
 @pytest.fixture
-def worker_of():
+def worker_of() -> Iterator[Callable[..., Any]]:
     made = []
 
-    def make(manager, **options):
-        conf = SimpleNamespace(**{"rate_s": 3600.0, "debounce_s": 0.0, "stall_s": 300.0} | options)
+    def make(manager: Counting, **options: Any) -> Worker:
+        conf: Any = SimpleNamespace(
+            **{"rate_s": 3600.0, "debounce_s": 0.0, "stall_s": 300.0} | options
+        )
         supervisor = Supervisor(manager, conf, SystemClock())
         supervisor.setup(autostart=True)
         made.append(Worker(supervisor))
@@ -40,7 +44,9 @@ def worker_of():
         assert one.join(5)
 
 
-def test_what_wakes_a_manager_within_its_debounce_is_answered_once_and_not_forgotten(worker_of):
+def test_what_wakes_a_manager_within_its_debounce_is_answered_once_and_not_forgotten(
+    worker_of: Callable[..., Any],
+) -> None:
     manager = Counting()
     worker = worker_of(manager, debounce_s=0.5)
     until(lambda: len(manager.runs) == 1)
@@ -55,7 +61,7 @@ def test_what_wakes_a_manager_within_its_debounce_is_answered_once_and_not_forgo
     until(lambda: len(manager.runs) == 3)
 
 
-def test_a_debounce_keeps_no_worker_from_ending(worker_of):
+def test_a_debounce_keeps_no_worker_from_ending(worker_of: Callable[..., Any]) -> None:
     manager = Counting()
     worker = worker_of(manager, debounce_s=3600.0)
     until(lambda: len(manager.runs) == 1)

@@ -1,19 +1,20 @@
 """Who may use what: guarantees, shortfalls, hosts that fail, and requests for either quota."""
 
 from collections import Counter
+from typing import Any
 
 import pytest
 
 from synergy.core.model import Resources
 from synergy.core.reasons import Reason
-from synergy.drivers.embedded.spec import HostSpec
+from synergy.drivers.embedded.spec import CloudSpec, HostSpec
 from synergy.sim.engine import Engine, temporary_store
 from tests.builders import Fragile, World, project_spec, spec, world
 
-LONG = {"ttl_s": 36_000}
+LONG: dict[str, Any] = {"ttl_s": 36_000}
 
 
-def cloud(*vcpus, **quotas):
+def cloud(*vcpus: int, **quotas: Any) -> CloudSpec:
     """A cloud of hosts with so many VCPU; A, B and C own so many of them."""
     users = {"A": {"ua": "alice", "ub": "anna"}, "B": {"uc": "bob"}, "C": {"ud": "carol"}}
     return spec(
@@ -32,16 +33,18 @@ def cloud(*vcpus, **quotas):
     )
 
 
-def shown(made, *names):
+def shown(made: World, *names: str) -> dict[str, int]:
     quota = made.command("quota", "show")
     return {name: quota[name].get("VCPU", 0) for name in names}
 
 
-def counts(made, ids):
+def counts(made: World, ids: list[str]) -> dict[str, int]:
     return Counter(made.states(ids))
 
 
-def test_a_quota_set_below_its_use_costs_nobody_elses_guarantee(caplog):
+def test_a_quota_set_below_its_use_costs_nobody_elses_guarantee(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     with world(cloud(8, 8, A=8, B=4)) as made:
         made.add("A", **LONG)
         made.add("B", **LONG)
@@ -65,7 +68,9 @@ def test_a_quota_set_below_its_use_costs_nobody_elses_guarantee(caplog):
         assert counts(made, own) == {"ACTIVE": 8}
 
 
-def test_what_is_lent_covers_a_shortfall_before_it_is_borrowed(caplog):
+def test_what_is_lent_covers_a_shortfall_before_it_is_borrowed(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     with world(cloud(10, A=8, B=4)) as made:
         made.add("A", lend_limit=None, **LONG)
         made.add("B", **LONG)
@@ -85,7 +90,7 @@ def test_what_is_lent_covers_a_shortfall_before_it_is_borrowed(caplog):
         assert counts(made, own) == {"ACTIVE": 4}
 
 
-def test_the_change_that_caused_a_shortfall_is_told(caplog):
+def test_the_change_that_caused_a_shortfall_is_told(caplog: pytest.LogCaptureFixture) -> None:
     with world(cloud(8, 8, A=4, B=4)) as made:
         made.add("A", **LONG)
         made.run(2)
@@ -108,12 +113,12 @@ def test_the_change_that_caused_a_shortfall_is_told(caplog):
         assert made.command("quota", "show")["shortfall_causes"] == {}
 
 
-def test_quotas_of_others_are_asked_for_anew_as_long_as_there_is_a_shortfall():
+def test_quotas_of_others_are_asked_for_anew_as_long_as_there_is_a_shortfall() -> None:
     described = cloud(8, A=4, B=6)
     with temporary_store() as store:
         first = Engine(described, {}, store=store, seed=7)
-        nova = Fragile(first.nova)
-        asked = []
+        nova: Any = Fragile(first.nova)
+        asked: list[Any] = []
         nova.answer("quota", lambda real, project_id, fresh=True: (
             asked.append((project_id, fresh)), real(project_id)
         )[1])  # fmt: skip
@@ -135,7 +140,9 @@ def test_quotas_of_others_are_asked_for_anew_as_long_as_there_is_a_shortfall():
 
 
 @pytest.mark.parametrize("lends", [False, True])
-def test_servers_on_a_host_that_is_down_hold_quota_and_its_capacity_is_not_there(lends):
+def test_servers_on_a_host_that_is_down_hold_quota_and_its_capacity_is_not_there(
+    lends: bool,
+) -> None:
     """A quota that is held there is still held: the servers come back with the host, or somewhere
     else. What a living host can hold of a private guarantee is kept."""
     with world(cloud(8, 8, C=4)) as made:
@@ -162,7 +169,7 @@ def test_servers_on_a_host_that_is_down_hold_quota_and_its_capacity_is_not_there
         assert counts(made, more) == {"ACTIVE": 2}
 
 
-def test_a_private_quota_in_use_on_a_dead_host_is_kept_for_its_servers():
+def test_a_private_quota_in_use_on_a_dead_host_is_kept_for_its_servers() -> None:
     with world(cloud(8, 8, C=4)) as made:
         made.add("A", default_quota="shared", **LONG)
         made.add("C", default_quota="private")
@@ -179,7 +186,7 @@ def test_a_private_quota_in_use_on_a_dead_host_is_kept_for_its_servers():
 
 
 @pytest.mark.parametrize("discipline", ["greedy", "fifo"])
-def test_what_came_before_the_quota_was_known_is_rejected_once_it_is(discipline):
+def test_what_came_before_the_quota_was_known_is_rejected_once_it_is(discipline: str) -> None:
     settings = {"scheduler": {"discipline": discipline}}
     with temporary_store() as store:
         made = World(Engine(spec(), settings, store=store, seed=7))
@@ -203,7 +210,7 @@ def test_what_came_before_the_quota_was_known_is_rejected_once_it_is(discipline)
         assert counts(again, others) == {"ACTIVE": 3}
 
 
-def test_what_waits_is_rejected_when_the_cloud_shrinks_and_not_when_hosts_are_down():
+def test_what_waits_is_rejected_when_the_cloud_shrinks_and_not_when_hosts_are_down() -> None:
     described = cloud(8, 8)
     with world(described) as made:
         made.add("A", default_quota="shared", **LONG)
@@ -249,7 +256,9 @@ def test_what_waits_is_rejected_when_the_cloud_shrinks_and_not_when_hosts_are_do
         ),
     ],
 )
-def test_what_waits_is_rejected_when_a_limit_is_set_below_it(changed, why):
+def test_what_waits_is_rejected_when_a_limit_is_set_below_it(
+    changed: dict[str, dict[str, int]], why: str
+) -> None:
     with world(cloud(8, 8)) as made:
         made.add("A", default_quota="shared", **LONG)
         made.run(2)
@@ -264,7 +273,7 @@ def test_what_waits_is_rejected_when_a_limit_is_set_below_it(changed, why):
         assert why in made.get(waiting).why
 
 
-def test_a_quota_set_beyond_the_cloud_rejects_nothing_that_waits():
+def test_a_quota_set_beyond_the_cloud_rejects_nothing_that_waits() -> None:
     with world(cloud(8, 8)) as made:
         made.add("A", default_quota="shared", **LONG)
         made.run(2)
@@ -277,7 +286,7 @@ def test_a_quota_set_beyond_the_cloud_rejects_nothing_that_waits():
         assert made.reason(waiting) == "shared_quota_disabled"
 
 
-def test_what_may_use_either_quota_takes_its_private_one_as_soon_as_it_is_free():
+def test_what_may_use_either_quota_takes_its_private_one_as_soon_as_it_is_free() -> None:
     with world(cloud(8, A=1)) as made:
         made.add("A", default_quota="private_then_shared", ttl_s=36_000)
         made.run(2)
@@ -304,7 +313,7 @@ def test_what_may_use_either_quota_takes_its_private_one_as_soon_as_it_is_free()
         assert quota["private_used"]["VCPU"] == 1
 
 
-def test_what_could_not_be_handed_over_may_use_either_quota_again():
+def test_what_could_not_be_handed_over_may_use_either_quota_again() -> None:
     """It was to hold the shared quota; by the time it is tried again the private one is free."""
     with world(cloud(8, A=1)) as made:
         made.add("A", default_quota="private_then_shared", ttl_s=36_000)
@@ -322,12 +331,12 @@ def test_what_could_not_be_handed_over_may_use_either_quota_again():
         assert made.get(again).quota.value == "private"
 
 
-def test_what_if_says_where_it_would_wait_and_what_the_round_says():
+def test_what_if_says_where_it_would_wait_and_what_the_round_says() -> None:
     with world(cloud(8, A=1)) as made:
         made.add("A", default_quota="private_then_shared", ttl_s=36_000)
         made.run(2)
 
-        def asked(**more):
+        def asked(**more: Any) -> dict[str, Any]:
             return made.command(
                 "scheduler", "simulate", project_id="project-A", flavor="small", **more
             )
@@ -353,7 +362,7 @@ def test_what_if_says_where_it_would_wait_and_what_the_round_says():
         assert "of the private quota" in private["text"]
 
 
-def test_a_fragmented_request_and_its_twin_have_one_reason_and_no_numbers():
+def test_a_fragmented_request_and_its_twin_have_one_reason_and_no_numbers() -> None:
     with world(cloud(8, 8)) as made:
         made.add("A", default_quota="shared", **LONG)
         made.run(2)
@@ -367,7 +376,7 @@ def test_a_fragmented_request_and_its_twin_have_one_reason_and_no_numbers():
         assert (asked["reason"], asked["starts_now"]) == ("fragmented", 0)
 
 
-def test_every_class_is_shown_also_when_nothing_of_it_is_left():
+def test_every_class_is_shown_also_when_nothing_of_it_is_left() -> None:
     with world(cloud(8)) as made:
         made.add("A", default_quota="shared", **LONG)
         made.run(2)
@@ -380,7 +389,7 @@ def test_every_class_is_shown_also_when_nothing_of_it_is_left():
         assert quota["projects"][0]["private"] == {"VCPU": 0, "MEMORY_MB": 0}
 
 
-def test_150_blocked_classes_that_differ_in_lifetime_starve_nobody():
+def test_150_blocked_classes_that_differ_in_lifetime_starve_nobody() -> None:
     with world(cloud(8), {"scheduler": {"discipline": "greedy"}}) as made:
         made.add("A", default_quota="shared", **LONG)
         made.add("B", default_quota="shared", **LONG)
@@ -395,7 +404,7 @@ def test_150_blocked_classes_that_differ_in_lifetime_starve_nobody():
         assert made.states([small]) == ["ACTIVE"]
 
 
-def test_what_may_use_either_quota_is_shown_with_both_until_it_is_dispatched():
+def test_what_may_use_either_quota_is_shown_with_both_until_it_is_dispatched() -> None:
     with world(cloud(8, A=1)) as made:
         made.add("A", default_quota="private_then_shared", ttl_s=36_000)
         made.run(2)
@@ -404,7 +413,7 @@ def test_what_may_use_either_quota_is_shown_with_both_until_it_is_dispatched():
         either, shared = made.create()[0], made.create(quota="shared")[0]
         made.run(2)
 
-        def shown(request_id):
+        def shown(request_id: str) -> tuple[str, ...]:
             (listed,) = (r for r in made.command("queue", "list") if r["id"] == request_id)
             (ranked,) = [
                 r for r in made.command("scheduler", "priorities") if r["id"] == request_id

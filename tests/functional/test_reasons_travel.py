@@ -1,7 +1,9 @@
 """Whoever is refused finds a stable code: in the server's fault, in the ledger and in answers."""
 
 import ast
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -9,7 +11,7 @@ from synergy.core.reasons import Reason
 from tests.builders import spec, world
 
 ROOT = Path(__file__).parents[2] / "synergy"
-SHARED = {"default_quota": "shared"}
+SHARED: dict[str, Any] = {"default_quota": "shared"}
 
 
 def never_fits(one):
@@ -66,7 +68,7 @@ WAYS = [
 
 
 @pytest.mark.parametrize("way", WAYS, ids=lambda way: way.__name__)
-def test_a_refusal_has_one_code_wherever_it_is_read(way):
+def test_a_refusal_has_one_code_wherever_it_is_read(way: Callable[..., Any]) -> None:
     with world(spec()) as one:
         one.add(**SHARED)
         one.run(1)
@@ -80,7 +82,7 @@ def test_a_refusal_has_one_code_wherever_it_is_read(way):
         assert one.command("scheduler", "explain", request_id=server)["reason"] == code
 
 
-def test_a_waiting_server_that_its_user_deleted_has_that_reason():
+def test_a_waiting_server_that_its_user_deleted_has_that_reason() -> None:
     with world(settings={"nova": {"sweep_s": 5.0}}) as one:
         one.add(**SHARED, suspended=True)
         one.run(1)
@@ -92,7 +94,7 @@ def test_a_waiting_server_that_its_user_deleted_has_that_reason():
 
 
 @pytest.mark.parametrize("fault", ["no_valid_host", "build_error"])
-def test_a_build_that_nova_gave_up_has_that_reason(fault):
+def test_a_build_that_nova_gave_up_has_that_reason(fault: str) -> None:
     with world() as one:
         one.add(**SHARED)
         one.run(1)
@@ -102,7 +104,7 @@ def test_a_build_that_nova_gave_up_has_that_reason(fault):
         assert one.get(server).reason is Reason(fault)
 
 
-def test_an_end_of_a_lifetime_has_that_reason():
+def test_an_end_of_a_lifetime_has_that_reason() -> None:
     with world() as one:
         one.add(**SHARED, ttl_s=60)
         one.run(1)
@@ -112,9 +114,9 @@ def test_an_end_of_a_lifetime_has_that_reason():
         assert ("TTL_REACHED", "lifetime_over") in [(h["event"], h["reason"]) for h in history]
 
 
-def without_reason(source):
+def without_reason(source: str) -> list[Any]:
     """The numbers of the lines that refuse or cancel a request and give no reason."""
-    found = []
+    found: list[Any] = []
     for node in ast.walk(ast.parse(source)):
         if not (isinstance(node, ast.Call) and ast.unparse(node.func) == "transition"):
             continue
@@ -125,7 +127,7 @@ def without_reason(source):
     return found
 
 
-def test_nothing_is_refused_without_a_code():
+def test_nothing_is_refused_without_a_code() -> None:
     lines = {str(path): without_reason(path.read_text()) for path in ROOT.rglob("*.py")}
     assert {path: found for path, found in lines.items() if found} == {}
     assert without_reason("transition(one, Event.REFUSED, now, why=why)") == [1]

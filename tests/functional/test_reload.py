@@ -5,6 +5,7 @@ import signal
 from pathlib import Path
 
 import pytest
+from oslo_config import cfg
 
 from synergy.service.main import read_configuration
 from synergy.service.options import new_conf
@@ -28,14 +29,14 @@ password = secret-password
 
 
 @pytest.fixture
-def file(tmp_path):
+def file(tmp_path: Path) -> Path:
     path = tmp_path / "synergy.conf"
     path.write_text(GOOD)
     return path
 
 
 @pytest.fixture
-def running(file, caplog):
+def running(file: Path, caplog: pytest.LogCaptureFixture) -> tuple[cfg.ConfigOpts, Reloader]:
     caplog.set_level(logging.INFO, "synergy")
     conf, argv = new_conf(), ["--config-file", str(file)]
     read_configuration(conf, argv)
@@ -43,7 +44,9 @@ def running(file, caplog):
     return conf, Reloader(conf, argv, read_configuration)
 
 
-def test_values_that_may_change_do_and_are_told_with_old_and_new(file, running, caplog):
+def test_values_that_may_change_do_and_are_told_with_old_and_new(
+    file: Path, running: tuple[cfg.ConfigOpts, Reloader], caplog: pytest.LogCaptureFixture
+) -> None:
     conf, reload = running
     file.write_text(GOOD.replace("rate_s = 30", "rate_s = 7").replace("backfill_depth = 5", ""))
     reload()
@@ -55,7 +58,9 @@ def test_values_that_may_change_do_and_are_told_with_old_and_new(file, running, 
     assert "nothing changed" in caplog.text
 
 
-def test_what_needs_a_restart_is_named_and_no_secret_is_told(file, running, caplog):
+def test_what_needs_a_restart_is_named_and_no_secret_is_told(
+    file: Path, running: tuple[cfg.ConfigOpts, Reloader], caplog: pytest.LogCaptureFixture
+) -> None:
     conf, reload = running
     file.write_text(GOOD.replace("8051", "8052").replace("secret-password", "new-secret-password"))
     reload()
@@ -83,7 +88,14 @@ def test_what_needs_a_restart_is_named_and_no_secret_is_told(file, running, capl
         (GOOD, b"\x00\x7fELF\x02", "at "),
     ],
 )
-def test_a_wrong_file_changes_nothing_and_is_one_error(file, running, caplog, old, new, told):
+def test_a_wrong_file_changes_nothing_and_is_one_error(
+    file: Path,
+    running: tuple[cfg.ConfigOpts, Reloader],
+    caplog: pytest.LogCaptureFixture,
+    old: str,
+    new: bytes | str | type[Path] | None,
+    told: str,
+) -> None:
     conf, reload = running
     if new is None:
         file.unlink()
@@ -102,10 +114,10 @@ def test_a_wrong_file_changes_nothing_and_is_one_error(file, running, caplog, ol
     assert told in caplog.text
 
 
-def test_a_signal_whose_handling_fails_ends_nothing(caplog):
+def test_a_signal_whose_handling_fails_ends_nothing(caplog: pytest.LogCaptureFixture) -> None:
     handled = []
 
-    def fail():
+    def fail() -> None:
         handled.append("HUP")
         raise OSError("the disk is gone")
 

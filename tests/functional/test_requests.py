@@ -1,22 +1,24 @@
 """The life of requests through the real managers, on the embedded cloud and SQLite."""
 
+from collections.abc import Iterator
+from typing import Any
+
 import pytest
 
 from synergy.core.errors import Conflict, IllegalTransition, InvalidInput, NotFound
 from synergy.core.lifecycle import HOLDS_QUOTA
-from synergy.core.model import Resources, State
+from synergy.core.model import Resources, ServerStatus, State
 from synergy.core.reasons import Reason
-from synergy.ports import ServerStatus
-from tests.builders import rid, spec, world
+from tests.builders import World, rid, spec, world
 
 
 @pytest.fixture
-def made():
+def made() -> Iterator[World]:
     with world() as found:
         yield found
 
 
-def test_a_shared_request_queues_runs_expires_and_leaves_its_story(made):
+def test_a_shared_request_queues_runs_expires_and_leaves_its_story(made: World) -> None:
     made.add(default_quota="shared", ttl_s=60)
     (server,) = made.create()
     made.run(1)
@@ -35,7 +37,7 @@ def test_a_shared_request_queues_runs_expires_and_leaves_its_story(made):
     assert story[1]["round_id"] == story[2]["round_id"] is not None
 
 
-def test_what_does_not_fit_waits_with_a_reason_and_starts_when_something_ends(made):
+def test_what_does_not_fit_waits_with_a_reason_and_starts_when_something_ends(made: World) -> None:
     made.add(default_quota="shared")
     ids = made.create("large", count=2)
     made.run(1)
@@ -47,7 +49,7 @@ def test_what_does_not_fit_waits_with_a_reason_and_starts_when_something_ends(ma
     assert made.states(ids) == ["DELETED", "BUILDING"]
 
 
-def test_the_longer_waiting_project_shares_the_pool_with_the_busy_one(made):
+def test_the_longer_waiting_project_shares_the_pool_with_the_busy_one(made: World) -> None:
     made.add("A", default_quota="shared", ttl_s=50, raw_shares=50)
     made.add("B", default_quota="shared", ttl_s=50, raw_shares=50)
     made.create(count=60, project="A")
@@ -62,7 +64,7 @@ def test_the_longer_waiting_project_shares_the_pool_with_the_busy_one(made):
     assert 24 <= started["project-A"] < 60
 
 
-def test_a_private_request_starts_at_once_and_is_never_touched_by_expiry(made):
+def test_a_private_request_starts_at_once_and_is_never_touched_by_expiry(made: World) -> None:
     made.add("C", ttl_s=10)
     (server,) = made.create(project="C")
     made.run(3600)
@@ -82,7 +84,9 @@ def test_a_private_request_starts_at_once_and_is_never_touched_by_expiry(made):
         ({"default_quota": "private_then_shared"}, ("ACTIVE", "shared")),
     ],
 )
-def test_a_full_private_quota_does_what_the_project_wants(made, settings, expected):
+def test_a_full_private_quota_does_what_the_project_wants(
+    made: World, settings: dict[str, str], expected: tuple[str, str]
+) -> None:
     made.add("C", **settings)
     ids = made.create(project="C", count=5)
     made.run(10)
@@ -106,7 +110,9 @@ def test_a_full_private_quota_does_what_the_project_wants(made, settings, expect
         ("small", {"quota": "free"}, "quota is 'free', but must be one of private, shared"),
     ],
 )
-def test_what_cannot_be_is_refused_at_once_and_its_user_reads_why(made, flavor, metadata, fault):
+def test_what_cannot_be_is_refused_at_once_and_its_user_reads_why(
+    made: World, flavor: str, metadata: dict[str, str], fault: str
+) -> None:
     made.add(default_quota="shared")
     made.run(1)
     (server,) = made.create(flavor, **metadata)
@@ -120,7 +126,7 @@ def test_what_cannot_be_is_refused_at_once_and_its_user_reads_why(made, flavor, 
         assert uow.requests.bodies([server]) == {}
 
 
-def test_a_refusal_that_could_not_be_sent_is_sent_later(made):
+def test_a_refusal_that_could_not_be_sent_is_sent_later(made: World) -> None:
     made.add(default_quota="shared")
     made.run(1)
     made.nova.faults.hand_over = 1
@@ -131,7 +137,7 @@ def test_a_refusal_that_could_not_be_sent_is_sent_later(made):
     assert made.nova.show_server(server).status is ServerStatus.ERROR
 
 
-def test_waiting_requests_are_bounded_for_a_user_and_for_a_project(made):
+def test_waiting_requests_are_bounded_for_a_user_and_for_a_project(made: World) -> None:
     made.add(default_quota="shared", max_waiting=4, max_waiting_per_user=3)
     made.command("project", "set", project="A", suspended=True)
     made.run(1)
@@ -151,7 +157,7 @@ def test_waiting_requests_are_bounded_for_a_user_and_for_a_project(made):
     assert made.states(ids[:3]) == ["BUILDING"] * 3
 
 
-def test_a_waiting_server_deleted_by_its_user_is_never_dispatched(made):
+def test_a_waiting_server_deleted_by_its_user_is_never_dispatched(made: World) -> None:
     made.add(default_quota="shared")
     first, second = made.create("large", count=2)
     made.run(10)
@@ -162,7 +168,7 @@ def test_a_waiting_server_deleted_by_its_user_is_never_dispatched(made):
     assert made.nova.orphans == []
 
 
-def test_the_reconcile_finds_what_nobody_told(made):
+def test_the_reconcile_finds_what_nobody_told(made: World) -> None:
     made.add(default_quota="shared")
     made.add("C")
     lost, gone, waiting = made.create("small", count=1) + made.create("large", count=2)
@@ -178,7 +184,7 @@ def test_the_reconcile_finds_what_nobody_told(made):
     assert made.states([gone]) == ["DELETED"]
 
 
-def test_servers_from_before_are_adopted_on_the_private_quota(made):
+def test_servers_from_before_are_adopted_on_the_private_quota(made: World) -> None:
     before = made.create(project="C", count=3)
     made.run(10)
     made.add("C")
@@ -199,7 +205,9 @@ def test_servers_from_before_are_adopted_on_the_private_quota(made):
         ("snapshot_delete", None, "DELETED"),
     ],
 )
-def test_expiry_does_what_the_project_wants(made, action, status, state):
+def test_expiry_does_what_the_project_wants(
+    made: World, action: str, status: ServerStatus | None, state: str
+) -> None:
     made.add(default_quota="shared", ttl_s=60, expiry_action=action)
     (server,) = made.create()
     made.run(7 + 60 + 120)
@@ -210,9 +218,9 @@ def test_expiry_does_what_the_project_wants(made, action, status, state):
     assert len(made.nova._images) == (1 if action == "snapshot_delete" else 0)
 
 
-def test_an_end_is_announced_before_it_comes():
+def test_an_end_is_announced_before_it_comes() -> None:
     with world(settings={"expiry": {"warnings_s": [20]}}) as made:
-        heard = []
+        heard: list[Any] = []
         made.engine.listen(
             lambda event: heard.append((type(event).__name__, made.engine.clock.monotonic_s()))
         )
@@ -224,7 +232,7 @@ def test_an_end_is_announced_before_it_comes():
         assert told == [pytest.approx(1 + 5 + 40, abs=0.1)]
 
 
-def test_a_failed_hand_over_is_retried_and_at_last_left_to_a_person(made):
+def test_a_failed_hand_over_is_retried_and_at_last_left_to_a_person(made: World) -> None:
     made.add(default_quota="shared")
     (server,) = made.create()
     made.nova.faults.hand_over = 5
@@ -241,7 +249,7 @@ def test_a_failed_hand_over_is_retried_and_at_last_left_to_a_person(made):
     assert made.states([server]) == ["ACTIVE"]
 
 
-def test_one_hand_over_that_fails_costs_the_others_no_try(made):
+def test_one_hand_over_that_fails_costs_the_others_no_try(made: World) -> None:
     made.add(default_quota="shared")
     ids = made.create(count=3)
     made.nova.faults.hand_over = 1
@@ -252,7 +260,7 @@ def test_one_hand_over_that_fails_costs_the_others_no_try(made):
 
 
 @pytest.mark.parametrize("fault", ["no_valid_host", "build_error"])
-def test_a_build_that_fails_gives_its_quota_back(made, fault):
+def test_a_build_that_fails_gives_its_quota_back(made: World, fault: str) -> None:
     made.add(default_quota="shared")
     setattr(made.nova.faults, fault, 1)
     (server,) = made.create("large")
@@ -264,7 +272,7 @@ def test_a_build_that_fails_gives_its_quota_back(made, fault):
     assert made.states([server]) == ["DELETED"]
 
 
-def test_room_on_no_single_host_makes_no_failed_server(made):
+def test_room_on_no_single_host_makes_no_failed_server(made: World) -> None:
     made.add(default_quota="shared")
     made.create(count=4)
     made.run(10)  # two on each host: 12 of 16 are left in all, 6 on each
@@ -276,7 +284,7 @@ def test_room_on_no_single_host_makes_no_failed_server(made):
     assert made.reason(server) == "fragmented"
 
 
-def test_a_token_that_died_in_the_queue_does_not_fail_the_server():
+def test_a_token_that_died_in_the_queue_does_not_fail_the_server() -> None:
     with world(spec(token_ttl_s=600.0)) as made:
         made.add(default_quota="shared", ttl_s=3000)
         first, second = made.create("large", count=2)
@@ -287,7 +295,7 @@ def test_a_token_that_died_in_the_queue_does_not_fail_the_server():
         assert made.engine.identity.trusts == {}
 
 
-def test_a_message_that_is_not_novas_is_kept_aside_and_the_next_one_goes_on(made):
+def test_a_message_that_is_not_novas_is_kept_aside_and_the_next_one_goes_on(made: World) -> None:
     made.add(default_quota="shared")
     made.nova.publish("m-junk", b'{"oslo.message": "{}"}')
     made.nova.publish("m-junk", b'{"oslo.message": "{}"}')
@@ -299,7 +307,7 @@ def test_a_message_that_is_not_novas_is_kept_aside_and_the_next_one_goes_on(made
     assert "not a build request of Nova" in kept["why"] or "method is None" in kept["why"]
 
 
-def test_a_repeated_message_changes_nothing(made):
+def test_a_repeated_message_changes_nothing(made: World) -> None:
     made.add(default_quota="shared")
     (server,) = made.create()
     (delivery,) = made.nova.fetch(limit=1)
@@ -313,7 +321,7 @@ def test_a_repeated_message_changes_nothing(made):
     assert made.nova.orphans == []
 
 
-def test_operators_hold_release_and_cancel(made):
+def test_operators_hold_release_and_cancel(made: World) -> None:
     made.add(default_quota="shared")
     made.command("project", "set", project="A", suspended=True)
     held, cancelled = made.create(count=2)
@@ -333,7 +341,7 @@ def test_operators_hold_release_and_cancel(made):
         made.command("queue", "cancel", request_id=rid(5))
 
 
-def test_a_project_gets_back_exactly_the_quota_it_had(made):
+def test_a_project_gets_back_exactly_the_quota_it_had(made: World) -> None:
     before = dict(made.nova.quota("project-C"))
     made.add("C", private={"VCPU": 2})
     assert set(made.nova.quota("project-C").values()) == {None}
@@ -344,7 +352,7 @@ def test_a_project_gets_back_exactly_the_quota_it_had(made):
         made.command("project", "show", project="C")
 
 
-def test_a_project_with_waiting_requests_is_not_let_go(made):
+def test_a_project_with_waiting_requests_is_not_let_go(made: World) -> None:
     made.add(default_quota="shared")
     made.command("project", "set", project="A", suspended=True)
     made.create()
@@ -394,8 +402,12 @@ def test_a_project_with_waiting_requests_is_not_let_go(made):
     ],
 )
 def test_a_command_that_makes_no_sense_is_refused_by_name_and_changes_nothing(
-    made, name, arguments, error, told
-):
+    made: World,
+    name: str,
+    arguments: dict[str, dict[str, int] | int | str],
+    error: type[Exception],
+    told: str,
+) -> None:
     with pytest.raises(error) as caught:
         made.command("project", name, **arguments)
     assert told in str(caught.value)
@@ -403,7 +415,9 @@ def test_a_command_that_makes_no_sense_is_refused_by_name_and_changes_nothing(
     assert made.nova.quota("project-A") == {"VCPU": 0, "MEMORY_MB": 0}
 
 
-def test_a_shortfall_disables_the_shared_quota_and_comes_back_with_the_host(made, caplog):
+def test_a_shortfall_disables_the_shared_quota_and_comes_back_with_the_host(
+    made: World, caplog: pytest.LogCaptureFixture
+) -> None:
     made.add("C", private={"VCPU": 10, "MEMORY_MB": 1024})
     made.add(default_quota="shared")
     made.run(1)
@@ -418,14 +432,16 @@ def test_a_shortfall_disables_the_shared_quota_and_comes_back_with_the_host(made
     assert made.states([server]) == ["ACTIVE"]
 
 
-def test_an_unlimited_project_counts_with_what_it_uses_and_is_told(made, caplog):
+def test_an_unlimited_project_counts_with_what_it_uses_and_is_told(
+    made: World, caplog: pytest.LogCaptureFixture
+) -> None:
     made.nova.set_quota("project-C", {"VCPU": None, "MEMORY_MB": 100})
     made.add("C")
     assert made.command("project", "show", project="C")["private"] == {"MEMORY_MB": 100}
     assert "unlimited in VCPU" in caplog.text
 
 
-def test_the_quota_in_use_is_the_sum_of_what_holds_it(made):
+def test_the_quota_in_use_is_the_sum_of_what_holds_it(made: World) -> None:
     made.add(default_quota="shared", ttl_s=40)
     made.add("C", ttl_s=40)
     for step in range(12):
@@ -443,7 +459,7 @@ def test_the_quota_in_use_is_the_sum_of_what_holds_it(made):
         assert on_hosts == sum((r.demand for r in holding), Resources())
 
 
-def test_a_hold_or_release_that_can_change_nothing_is_refused(made):
+def test_a_hold_or_release_that_can_change_nothing_is_refused(made: World) -> None:
     made.add(default_quota="shared")
     made.command("project", "set", project="A", suspended=True)
     (ended,) = made.create(count=1)

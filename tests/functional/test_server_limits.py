@@ -1,14 +1,17 @@
 """How many servers a private quota holds, whatever their size: what Nova calls instances."""
 
+from collections.abc import Iterator
+from typing import Any
+
 import pytest
 
-from tests.builders import project_spec, spec, world
+from tests.builders import World, project_spec, spec, world
 
-ROOMY = {"VCPU": 8, "MEMORY_MB": 8192}
+ROOMY: dict[str, Any] = {"VCPU": 8, "MEMORY_MB": 8192}
 
 
 @pytest.fixture
-def made():
+def made() -> Iterator[World]:
     """A project whose private quota holds two servers, and has cores for eight."""
     limits = {**ROOMY, "servers": 2}
     projects = (project_spec("A", users={"ua": "alice"}, quota=limits), *spec().projects[1:2])
@@ -18,7 +21,7 @@ def made():
         yield found
 
 
-def test_the_limit_of_nova_is_kept_and_given_back(made):
+def test_the_limit_of_nova_is_kept_and_given_back(made: World) -> None:
     shown = made.command("project", "show", project="A")
     assert shown["max_private_servers"] == 2
     assert made.nova.server_limit("project-A") is None
@@ -26,7 +29,7 @@ def test_the_limit_of_nova_is_kept_and_given_back(made):
     assert made.nova.server_limit("project-A") == 2
 
 
-def test_the_third_server_waits_until_one_of_them_ends(made):
+def test_the_third_server_waits_until_one_of_them_ends(made: World) -> None:
     ids = made.create(count=3)
     made.run(10)
     assert sorted(made.states(ids)) == ["ACTIVE", "ACTIVE", "QUEUED"]
@@ -45,13 +48,13 @@ def test_the_third_server_waits_until_one_of_them_ends(made):
     assert made.states([waiting]) == ["ACTIVE"]
 
 
-def test_shared_servers_do_not_count(made):
+def test_shared_servers_do_not_count(made: World) -> None:
     shared, private = made.create(count=2, quota="shared"), made.create(count=2)
     made.run(10)
     assert made.states(shared + private) == ["ACTIVE"] * 4
 
 
-def test_a_full_private_quota_spills_over_where_the_project_wants_it(made):
+def test_a_full_private_quota_spills_over_where_the_project_wants_it(made: World) -> None:
     made.command("project", "set", project="A", on_private_full="shared")
     ids = made.create(count=3)
     made.run(10)
@@ -59,7 +62,7 @@ def test_a_full_private_quota_spills_over_where_the_project_wants_it(made):
     assert made.command("quota", "show")["shared_used"] == {"VCPU": 1, "MEMORY_MB": 256}
 
 
-def test_a_resize_needs_no_further_server_and_an_unshelve_does(made):
+def test_a_resize_needs_no_further_server_and_an_unshelve_does(made: World) -> None:
     first, second = made.create(count=2)
     made.run(10)
     made.nova.resize_server(first, "medium")
@@ -80,7 +83,7 @@ def test_a_resize_needs_no_further_server_and_an_unshelve_does(made):
     assert made.states([second]) == ["ACTIVE"]
 
 
-def test_a_limit_of_none_is_refused_at_once(made):
+def test_a_limit_of_none_is_refused_at_once(made: World) -> None:
     made.command("project", "set", project="A", max_private_servers=0)
     made.run(1)
     (server,) = made.create()
@@ -89,7 +92,7 @@ def test_a_limit_of_none_is_refused_at_once(made):
     assert "the private quota holds none" in made.get(server).why
 
 
-def test_a_limit_that_somebody_sets_in_nova_is_taken_over(made):
+def test_a_limit_that_somebody_sets_in_nova_is_taken_over(made: World) -> None:
     made.nova.set_quota("project-A", {"servers": 1})
     made.run(120)
     assert made.command("project", "show", project="A")["max_private_servers"] == 1

@@ -7,6 +7,9 @@ import socket
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
 
 import pytest
 
@@ -22,19 +25,19 @@ from tests.processes import (
 
 
 @pytest.fixture
-def service(tmp_path):
+def service(tmp_path: Path) -> Iterator[Running]:
     with serving(tmp_path) as running:
         yield running
 
 
 @pytest.fixture(scope="module")
-def untouched(tmp_path_factory):
+def untouched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     """A service that no test changes, shared because starting one takes seconds."""
     with serving(tmp_path_factory.mktemp("untouched")) as running:
         yield running
 
 
-def test_a_day_with_the_service_from_the_command_line(service):
+def test_a_day_with_the_service_from_the_command_line(service: Running) -> None:
     names = {row["name"]: row["status"] for row in service.json("manager", "list")}
     assert set(names.values()) == {"RUNNING"}
     assert {"queue", "scheduler", "expiry", "embedded"} <= set(names)
@@ -96,14 +99,16 @@ def test_a_day_with_the_service_from_the_command_line(service):
         (["request", "list", "--state", "SLEEPY"], 'state is "SLEEPY", but must be one of'),
     ],
 )
-def test_a_command_that_makes_no_sense_ends_with_one_line_and_exit_code_1(untouched, command, told):
+def test_a_command_that_makes_no_sense_ends_with_one_line_and_exit_code_1(
+    untouched: Running, command: list[str], told: str
+) -> None:
     done = untouched.cli(*command, ok=False)
     assert told in done.stderr
     assert "Traceback" not in done.stderr
     assert done.returncode == 1
 
 
-def test_the_api_answers_every_error_in_one_shape(untouched):
+def test_the_api_answers_every_error_in_one_shape(untouched: Running) -> None:
     for method, path, body, status, code in (
         ("GET", "/v1/nosuch", None, 404, "not_found"),
         ("GET", "/v1/requests?limit=x", None, 400, "invalid_input"),
@@ -123,7 +128,7 @@ def test_the_api_answers_every_error_in_one_shape(untouched):
         assert error["detail"]
 
 
-def test_sigterm_ends_it_within_seconds_and_a_restart_goes_on(service):
+def test_sigterm_ends_it_within_seconds_and_a_restart_goes_on(service: Running) -> None:
     service.cli("project", "add", "science", "--default-quota", "shared")
     service.execute("embedded", "create_server", "project=science", "user=bob", "flavor=small")
     service.until(lambda: service.states() == {"ACTIVE"})
@@ -136,7 +141,11 @@ def test_sigterm_ends_it_within_seconds_and_a_restart_goes_on(service):
     assert again.stop() == 0
 
 
-def test_sighup_takes_over_what_may_change_and_restarts_nothing(service):
+def refused_more_often_than(service: Running, times: int) -> bool:
+    return service.text().count("the configuration is not reloaded") > times
+
+
+def test_sighup_takes_over_what_may_change_and_restarts_nothing(service: Running) -> None:
     service.cli("project", "add", "science", "--default-quota", "shared")
     (server,) = service.execute(
         "embedded", "create_server", "project=science", "user=bob", "flavor=small"
@@ -147,9 +156,7 @@ def test_sighup_takes_over_what_may_change_and_restarts_nothing(service):
         told = service.text().count("the configuration is not reloaded")
         service.path.write_text(wrong)
         os.kill(service.process.pid, signal.SIGHUP)
-        service.until(
-            lambda told=told: service.text().count("the configuration is not reloaded") > told
-        )
+        service.until(partial(refused_more_often_than, service, told))
     service.path.write_text(f"{text}\n[scheduler]\nrate_s = 0.3\n")
     runs = service.json("manager", "show", "scheduler")["runs"]
     os.kill(service.process.pid, signal.SIGHUP)
@@ -161,14 +168,14 @@ def test_sighup_takes_over_what_may_change_and_restarts_nothing(service):
     assert service.process.poll() is None
 
 
-def test_a_second_service_on_the_same_database_is_turned_away(untouched):
+def test_a_second_service_on_the_same_database_is_turned_away(untouched: Running) -> None:
     done = run("synergy-service", "--config-file", untouched.path, cwd=untouched.folder, ok=False)
     assert "the database is in use by synergy-service on host" in done.stderr
     assert f"process {untouched.process.pid}, since" in done.stderr
     assert done.returncode == 1
 
 
-def test_a_port_that_is_taken_is_told_and_nothing_is_started(tmp_path):
+def test_a_port_that_is_taken_is_told_and_nothing_is_started(tmp_path: Path) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
@@ -179,13 +186,13 @@ def test_a_port_that_is_taken_is_told_and_nothing_is_started(tmp_path):
     assert done.returncode == 1
 
 
-def test_killed_with_9_it_leaves_the_lock_to_the_next(service):
+def test_killed_with_9_it_leaves_the_lock_to_the_next(service: Running) -> None:
     service.stop(signal.SIGKILL)
     again = Running(service.folder, service.path, service.url.rsplit(":", 1)[1])
     assert again.stop() == 0
 
 
-def test_everything_that_is_wrong_is_listed_at_once(tmp_path):
+def test_everything_that_is_wrong_is_listed_at_once(tmp_path: Path) -> None:
     path = configure(
         tmp_path,
         DEFAULT={"managers": "queue,flying"},
@@ -212,13 +219,13 @@ def test_everything_that_is_wrong_is_listed_at_once(tmp_path):
     assert "Traceback" not in done.stderr
 
 
-def test_a_configuration_file_that_is_none_is_told(tmp_path):
+def test_a_configuration_file_that_is_none_is_told(tmp_path: Path) -> None:
     done = run("synergy-service", "--config-file", tmp_path / "none.conf", cwd=tmp_path, ok=False)
     assert "none.conf" in done.stderr
     assert "Traceback" not in done.stderr
 
 
-def test_keys_rotate_and_old_bodies_still_open(tmp_path):
+def test_keys_rotate_and_old_bodies_still_open(tmp_path: Path) -> None:
     path = prepare_by_command(tmp_path)
     before = (tmp_path / "synergy.keys").read_text()
     done = run("synergy-manage", "--config-file", path, "keys", "rotate", cwd=tmp_path)
@@ -230,7 +237,7 @@ def test_keys_rotate_and_old_bodies_still_open(tmp_path):
     assert "complete and valid" in done.stdout
 
 
-def test_a_client_without_a_service_says_so(tmp_path):
+def test_a_client_without_a_service_says_so(tmp_path: Path) -> None:
     done = run("synergy", "--endpoint", f"http://127.0.0.1:{free_port()}", "quota", "show",
                cwd=tmp_path, ok=False)  # fmt: skip
     assert "does not answer" in done.stderr

@@ -2,6 +2,9 @@
 
 import json
 import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import create_engine, text
@@ -16,7 +19,7 @@ RESULTS = {0: "Success", 1: "Warning", 2: "Failure"}
 
 
 @pytest.fixture(scope="module")
-def prepared(tmp_path_factory):
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with key file and database, to be copied."""
     folder = tmp_path_factory.mktemp("prepared")
     prepare(folder)
@@ -24,7 +27,7 @@ def prepared(tmp_path_factory):
 
 
 @pytest.fixture
-def ready(prepared, tmp_path, monkeypatch):
+def ready(prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A prepared folder of the test's own, in which it works; the path of its configuration."""
     for one in prepared.iterdir():
         shutil.copy2(one, tmp_path)
@@ -32,7 +35,7 @@ def ready(prepared, tmp_path, monkeypatch):
     return tmp_path / "synergy.conf"
 
 
-def found_in(printed):
+def found_in(printed: str) -> dict[str, tuple[str, str]]:
     """Return (result, details) by check."""
     return {
         one["check"]: (RESULTS[one["result"]], one["details"] or "")
@@ -40,26 +43,30 @@ def found_in(printed):
     }
 
 
-def checked(path, capsys):
+def checked(
+    path: Path, capsys: pytest.CaptureFixture[str]
+) -> tuple[int, dict[str, tuple[str, str]]]:
     """Return the exit code, and (result, details) by check."""
     code = status.run(["--config-file", str(path), "upgrade", "check", "--json"])
     return code, found_in(capsys.readouterr().out)
 
 
-def altered(folder, statement):
+def altered(folder: Path, statement: str) -> None:
     engine = create_engine(f"sqlite:///{folder}/synergy.sqlite")
     with engine.begin() as connection:
         connection.execute(text(statement))
     engine.dispose()
 
 
-def test_a_prepared_host_passes_every_check(ready, capsys):
+def test_a_prepared_host_passes_every_check(
+    ready: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     code, found = checked(ready, capsys)
     assert {result for result, _ in found.values()} == {"Success"}, found
     assert code == 0
 
 
-def test_it_runs_as_a_command_and_prints_a_table(ready, tmp_path):
+def test_it_runs_as_a_command_and_prints_a_table(ready: Path, tmp_path: Path) -> None:
     shown = run("synergy-status", "--config-file", ready, "upgrade", "check", cwd=tmp_path).stdout
     assert "Upgrade Check Results" in shown
     assert shown.count("Result: Success") == 8
@@ -74,7 +81,9 @@ def test_it_runs_as_a_command_and_prints_a_table(ready, tmp_path):
     ],
     ids=["older", "newer", "unknown"],
 )
-def test_a_database_of_another_version_is_a_failure(ready, capsys, tmp_path, statement, said):
+def test_a_database_of_another_version_is_a_failure(
+    ready: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path, statement: str, said: str
+) -> None:
     altered(tmp_path, statement)
     code, found = checked(ready, capsys)
     result, details = found["Database"]
@@ -82,7 +91,9 @@ def test_a_database_of_another_version_is_a_failure(ready, capsys, tmp_path, sta
     assert said in details
 
 
-def test_a_database_that_is_not_there_is_a_failure_and_is_not_created(ready, capsys, tmp_path):
+def test_a_database_that_is_not_there_is_a_failure_and_is_not_created(
+    ready: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
     (tmp_path / "synergy.sqlite").unlink()
     code, found = checked(ready, capsys)
     assert (code, found["Database"][0]) == (2, "Failure")
@@ -99,7 +110,13 @@ def test_a_database_that_is_not_there_is_a_failure_and_is_not_created(ready, cap
     ],
     ids=["missing", "readable by all", "nonsense"],
 )
-def test_a_key_file_that_cannot_be_used_is_a_failure(ready, capsys, tmp_path, break_it, said):
+def test_a_key_file_that_cannot_be_used_is_a_failure(
+    ready: Path,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    break_it: Callable[..., Any],
+    said: str,
+) -> None:
     break_it(tmp_path / "synergy.keys")
     code, found = checked(ready, capsys)
     assert (code, found["Keys"][0]) == (2, "Failure")
@@ -116,7 +133,14 @@ def test_a_key_file_that_cannot_be_used_is_a_failure(ready, capsys, tmp_path, br
         ("policy.yaml", "a: [\n", "cannot be read"),
     ],
 )
-def test_an_old_policy_file_is_a_warning(ready, tmp_path, capsys, name, content, said):
+def test_an_old_policy_file_is_a_warning(
+    ready: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    name: str,
+    content: str,
+    said: str,
+) -> None:
     (tmp_path / name).write_text(content)
     path = configure(tmp_path, oslo_policy={"policy_file": tmp_path / name})
     code, found = checked(path, capsys)
@@ -125,8 +149,8 @@ def test_an_old_policy_file_is_a_warning(ready, tmp_path, capsys, name, content,
 
 
 def test_a_policy_file_of_known_rules_passes_and_rules_of_others_are_theirs(
-    ready, tmp_path, capsys
-):
+    ready: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     (tmp_path / "policy.yaml").write_text(
         '"synergy:requests:get": "role:admin"\n"everybody": "@"\n'
     )
@@ -146,28 +170,40 @@ def test_a_policy_file_of_known_rules_passes_and_rules_of_others_are_theirs(
     ],
 )
 def test_a_deprecated_or_unknown_name_that_a_library_reads_is_a_warning(
-    ready, capsys, tmp_path, section, option, value, said
-):
+    ready: Path,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    section: str,
+    option: str,
+    value: str,
+    said: str,
+) -> None:
     path = configure(tmp_path, **{section: {option: value}})
     code, found = checked(path, capsys)
     assert (code, found["Names in the configuration"][0]) == (1, "Warning"), found
     assert said in found["Names in the configuration"][1]
 
 
-def test_credentials_are_those_of_the_plugin_that_the_file_names(ready, capsys, tmp_path):
+def test_credentials_are_those_of_the_plugin_that_the_file_names(
+    ready: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
     section = {"auth_type": "v3applicationcredential", "application_credential_id": "1"}
     path = configure(tmp_path, keystone_authtoken=section)
     assert checked(path, capsys)[0] == 0
 
 
-def test_an_unknown_option_of_our_own_is_a_failure(ready, capsys, tmp_path):
+def test_an_unknown_option_of_our_own_is_a_failure(
+    ready: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
     path = configure(tmp_path, nova={"setle_s": "7"})
     code, found = checked(path, capsys)
     assert (code, found["Configuration"][0]) == (2, "Failure")
     assert "setle_s" in found["Configuration"][1]
 
 
-def test_a_file_in_a_folder_of_configuration_counts_too(ready, capsys, tmp_path):
+def test_a_file_in_a_folder_of_configuration_counts_too(
+    ready: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
     folder = tmp_path / "more"
     folder.mkdir()
     (folder / "50.conf").write_text("[nova]\nsetle_s = 7\n")
@@ -178,7 +214,9 @@ def test_a_file_in_a_folder_of_configuration_counts_too(ready, capsys, tmp_path)
     assert "50.conf: [nova] has no option 'setle_s'" in capsys.readouterr().out
 
 
-def test_a_service_that_runs_is_a_warning_that_names_it(ready, capsys, tmp_path):
+def test_a_service_that_runs_is_a_warning_that_names_it(
+    ready: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
     engine = create_engine(f"sqlite:///{tmp_path}/synergy.sqlite")
     leadership = Leadership(engine, SystemClock(), role="synergy-service")
     leadership.take()
@@ -191,14 +229,18 @@ def test_a_service_that_runs_is_a_warning_that_names_it(ready, capsys, tmp_path)
     assert "synergy-service on host" in found["Running service"][1]
 
 
-def test_a_database_whose_driver_is_not_installed_names_the_package(ready, capsys, tmp_path):
+def test_a_database_whose_driver_is_not_installed_names_the_package(
+    ready: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
     path = configure(tmp_path, database={"connection": "mssql+pymssql://h/db"})
     code, found = checked(path, capsys)
     assert (code, found["Database driver"][0]) == (2, "Failure")
     assert "'pymssql'" in found["Database driver"][1]
 
 
-def test_a_manager_that_cannot_be_loaded_is_a_failure_and_the_others_are_checked(ready, tmp_path):
+def test_a_manager_that_cannot_be_loaded_is_a_failure_and_the_others_are_checked(
+    ready: Path, tmp_path: Path
+) -> None:
     """A package of a third party whose module is gone."""
     package = tmp_path / "third_party-1.0.dist-info"
     package.mkdir()
@@ -224,13 +266,20 @@ def test_a_manager_that_cannot_be_loaded_is_a_failure_and_the_others_are_checked
         ["upgrade", "check", "--yaml"],
     ],
 )
-def test_what_keeps_it_from_checking_is_code_255(argv, tmp_path, capsys, monkeypatch):
+def test_what_keeps_it_from_checking_is_code_255(
+    argv: list[str],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.chdir(tmp_path)
     assert status.run(argv) == 255
     assert capsys.readouterr().err
 
 
-def test_the_revision_it_reports_is_the_one_that_the_service_needs(ready, capsys):
+def test_the_revision_it_reports_is_the_one_that_the_service_needs(
+    ready: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     _, found = checked(ready, capsys)
     engine = create_engine("sqlite:///synergy.sqlite")
     assert found["Database"][1] == f"revision {database.check(engine)}"

@@ -1,6 +1,8 @@
 """Requests whose tokens make no trust: kept, or refused with the reason, as the operator wants."""
 
+from collections.abc import Callable, Iterator
 from random import Random
+from typing import Any
 
 import pytest
 
@@ -9,21 +11,21 @@ from synergy.drivers.embedded.keystone import EmbeddedIdentity
 from synergy.drivers.embedded.nova import EmbeddedNova
 from synergy.drivers.embedded.spec import CloudSpec
 from synergy.sim.clock import VirtualClock
-from tests.builders import Fragile, spec, world
+from tests.builders import Fragile, World, spec, world
 
 
 @pytest.fixture
-def make():
+def make() -> Iterator[Callable[..., Any]]:
     """Make a world whose Keystone makes no trust of the first `useless` tokens it is shown."""
     opened = []
 
-    def making(useless, **settings):
+    def making(useless: int, **settings: Any) -> World:
         clock, rng, shown = VirtualClock(), Random(7), []
         described: CloudSpec = spec()
         real = EmbeddedIdentity(described, clock, rng)
-        identity = Fragile(real)
+        identity: Any = Fragile(real)
 
-        def refusing(create, token, **more):
+        def refusing(create: Callable[..., Any], token: str, **more: Any) -> str:
             if token not in shown:
                 shown.append(token)
             if shown.index(token) < useless:
@@ -44,7 +46,7 @@ def make():
         one.__exit__(None, None, None)
 
 
-def test_by_default_it_waits_and_is_dispatched_with_its_own_token(make):
+def test_by_default_it_waits_and_is_dispatched_with_its_own_token(make: Callable[..., Any]) -> None:
     made = make(useless=1)
     (server,) = made.create()
     made.run(5)
@@ -54,7 +56,9 @@ def test_by_default_it_waits_and_is_dispatched_with_its_own_token(make):
     assert made.states([server]) == ["ACTIVE"]
 
 
-def test_where_the_operator_wants_it_it_is_refused_and_its_user_reads_why(make):
+def test_where_the_operator_wants_it_it_is_refused_and_its_user_reads_why(
+    make: Callable[..., Any],
+) -> None:
     made = make(useless=1, without_trust="refuse")
     first = made.create(count=150)  # more than are looked at together
     made.run(5)
@@ -68,7 +72,7 @@ def test_where_the_operator_wants_it_it_is_refused_and_its_user_reads_why(make):
     assert len(made.engine.identity.trusts) == 1
 
 
-def test_one_good_token_is_enough_for_all_requests_of_its_user(make):
+def test_one_good_token_is_enough_for_all_requests_of_its_user(make: Callable[..., Any]) -> None:
     made = make(useless=1, without_trust="refuse")
     made.create(user="anna")  # the first token that is looked at
     good, other = made.create(user="alice"), made.create(user="alice")
@@ -78,7 +82,7 @@ def test_one_good_token_is_enough_for_all_requests_of_its_user(make):
     assert kept["user_id"] == "ua"
 
 
-def test_the_first_useless_token_does_not_hide_a_good_one(make):
+def test_the_first_useless_token_does_not_hide_a_good_one(make: Callable[..., Any]) -> None:
     made = make(useless=1, without_trust="refuse")
     ids = made.create() + made.create()  # the latest is tried first, and is of no use
     made.run(5)

@@ -1,17 +1,22 @@
 """The manager of the tutorial, as an installed plugin of a running service."""
 
 import os
+from pathlib import Path
+
+import pytest
 
 from tests.processes import ROOT, Running, free_port, prepare
 
 
-def site_points(service, ids):
+def site_points(service: Running, ids: list[str]) -> set[float]:
     """The points that the site's factor added to those that wait."""
     last = service.execute("scheduler", "explain", f"request_id={ids[-1]}")
     return {last["priority"]["site"]} if last["priority"] else set()
 
 
-def test_the_tutorials_manager_and_site_factor_run_as_plugins(tmp_path, monkeypatch):
+def test_the_tutorials_manager_and_site_factor_run_as_plugins(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     package = tmp_path / "plugin"
     info = package / "heartbeat-1.0.dist-info"
     info.mkdir(parents=True)

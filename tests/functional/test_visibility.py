@@ -2,19 +2,22 @@
 
 import json
 import re
+from collections.abc import Iterator
+from typing import Any
 from urllib.parse import quote
 
 import pytest
 from werkzeug.test import Client
 
 from synergy.api.app import ROUTES, VISIBILITY
+from synergy.api.routing import Route
 from synergy.api.visibility import public_why
 from synergy.core.declared.answers import FOREIGN_TEXT, OPERATORS_ONLY
 from synergy.core.errors import Conflict, UpstreamUnavailable
 from synergy.core.lifecycle import Event
 from synergy.core.model import Resources, State
 from synergy.drivers.embedded.spec import HostSpec
-from tests.builders import project_spec, rid, spec, world
+from tests.builders import World, project_spec, rid, spec, world
 from tests.functional.test_access import BODIES
 from tests.served import Api
 
@@ -27,7 +30,7 @@ OWN = "project-A"
 
 
 @pytest.fixture
-def made():
+def made() -> Iterator[World]:
     hosts = tuple(
         HostSpec(name=f"secret-host-{n}", inventory=Resources.of(VCPU=8, MEMORY_MB=8192))
         for n in (1, 2)
@@ -49,7 +52,7 @@ def made():
         yield found
 
 
-def lived(made):
+def lived(made: World) -> tuple[list[str], list[str]]:
     """Let requests of both projects fail, run, wait and end; return ids of ours and of theirs."""
     made.nova.faults.reschedule = 1
     made.nova.faults.hand_over = 1
@@ -64,7 +67,7 @@ def lived(made):
     return ours, theirs
 
 
-def paths(route, ours):
+def paths(route: Route, ours: list[str]) -> list[str]:
     """Return every path of a route that a reader of our project may think of."""
     path = route.path.replace("{manager}", "queue").replace("{command}", "counts")
     found = [path.replace("{project}", name).replace("{user}", "alice")
@@ -72,7 +75,7 @@ def paths(route, ours):
     return sorted({p.replace("{request}", one) for p in found for one in ours})
 
 
-def told(api, method, path, body=None):
+def told(api: Api, method: str, path: str, body: dict[str, int | str] | None = None) -> str:
     """Return an answer's headers and body, without what the caller said himself."""
     answer = api.app.test_client().open(path, method=method, json=body, headers=api.headers)
     text = f"{answer.headers}\n{answer.get_data(as_text=True)}"
@@ -83,7 +86,7 @@ def told(api, method, path, body=None):
 
 
 @pytest.mark.parametrize("roles", [("reader",), ("member", "reader"), ("manager", "reader")])
-def test_no_secret_is_in_any_answer_to_a_project(made, roles):
+def test_no_secret_is_in_any_answer_to_a_project(made: World, roles: tuple[str, ...]) -> None:
     ours, theirs = lived(made)
     admin = Api(made).as_admin()
     whole = json.dumps(
@@ -98,7 +101,7 @@ def test_no_secret_is_in_any_answer_to_a_project(made, roles):
                 assert secret not in text, (route.name, path, secret)
 
 
-def test_a_reader_is_told_why_in_our_words(made):
+def test_a_reader_is_told_why_in_our_words(made: World) -> None:
     ours, _ = lived(made)
     api, admin = Api(made).as_("reader", project=OWN, user="ua"), Api(made).as_admin()
     seen, whole = (
@@ -119,7 +122,7 @@ def test_a_reader_is_told_why_in_our_words(made):
 
 
 @pytest.mark.parametrize("event", list(Event))
-def test_foreign_words_are_never_shown(event):
+def test_foreign_words_are_never_shown(event: Event) -> None:
     """What a later event is not said to word itself is not shown."""
     whose = public_why("node1 broke", event=event)
     assert whose == "node1 broke" or "node1" not in whose
@@ -128,14 +131,16 @@ def test_foreign_words_are_never_shown(event):
 
 
 @pytest.mark.parametrize("state", list(State))
-def test_a_state_without_its_event_shows_no_foreign_words(state):
+def test_a_state_without_its_event_shows_no_foreign_words(state: State) -> None:
     shown = public_why("node1 broke", state=state)
     assert ("node1" in shown) == (
         state in (State.HELD, State.REJECTED, State.CANCELLED, State.EXPIRING)
     )
 
 
-def test_a_field_for_operators_is_empty_for_a_project_whatever_the_handler_says(made):
+def test_a_field_for_operators_is_empty_for_a_project_whatever_the_handler_says(
+    made: World,
+) -> None:
     """Walk the schema of every answer: what is marked cannot be shown."""
     for route in ROUTES:
         for place, mark in VISIBILITY.fields(route.answer):
@@ -149,7 +154,7 @@ def test_a_field_for_operators_is_empty_for_a_project_whatever_the_handler_says(
     assert {OPERATORS_ONLY, FOREIGN_TEXT} <= marked
 
 
-def test_a_name_is_looked_up_among_the_projects_that_one_may_see(made):
+def test_a_name_is_looked_up_among_the_projects_that_one_may_see(made: World) -> None:
     """Two projects are named A; who sees one of them is not told of the other."""
     api = Api(made).as_("member", "reader", project=OWN, user="ua")
     assert api.get("/v1/projects/A")["project"]["id"] == OWN
@@ -161,7 +166,7 @@ def test_a_name_is_looked_up_among_the_projects_that_one_may_see(made):
     assert Api(made).as_admin().get(f"/v1/projects/{OWN}")["project"]["name"] == "A"
 
 
-def test_a_marker_tells_nothing_of_a_request_of_others(made):
+def test_a_marker_tells_nothing_of_a_request_of_others(made: World) -> None:
     ours, theirs = lived(made)
     api = Api(made).as_("reader", project=OWN, user="ua")
     for noun in ("requests", "priorities"):
@@ -177,10 +182,12 @@ def test_a_marker_tells_nothing_of_a_request_of_others(made):
     "error",
     [UpstreamUnavailable(f"database: {SQL} at /secret/path"), RuntimeError(SQL), Conflict("mine")],
 )
-def test_an_error_shows_nothing_of_how_the_service_is_built(made, error):
+def test_an_error_shows_nothing_of_how_the_service_is_built(
+    made: World, error: RuntimeError | Conflict | UpstreamUnavailable
+) -> None:
     api = Api(made)
 
-    def broken(name, command, arguments):
+    def broken(name: str, command: str, arguments: dict[str, str]) -> None:
         raise error
 
     api.services.execute = broken
@@ -193,7 +200,7 @@ def test_an_error_shows_nothing_of_how_the_service_is_built(made, error):
                 assert secret not in text, (route.name, secret)
 
 
-def test_the_database_says_no_statement():
+def test_the_database_says_no_statement() -> None:
     from sqlalchemy import create_engine, text
 
     from synergy.db.engine import translated
@@ -205,7 +212,7 @@ def test_the_database_says_no_statement():
     engine.dispose()
 
 
-def test_costly_questions_are_paced_by_caller_and_others_are_not(made):
+def test_costly_questions_are_paced_by_caller_and_others_are_not(made: World) -> None:
     lived(made)
     api = Api(made, costly_per_minute=3, monotonic_s=lambda: 0.0).as_(
         "reader", project=OWN, user="ua"
@@ -220,11 +227,11 @@ def test_costly_questions_are_paced_by_caller_and_others_are_not(made):
     api.as_("reader", project=OWN, user="ub").get("/v1/usage")
 
 
-def test_a_caller_without_keystone_must_be_this_machine(made):
+def test_a_caller_without_keystone_must_be_this_machine(made: World) -> None:
     api = Api(made, strategy="none")
     client = Client(api.whole())
 
-    def asked(address="127.0.0.1", **headers):
+    def asked(address: str = "127.0.0.1", **headers: Any) -> int:
         environ = {"REMOTE_ADDR": address}
         answer = client.get("/v1/projects", headers=headers, environ_overrides=environ)
         return answer.status_code

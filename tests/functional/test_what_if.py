@@ -2,22 +2,23 @@
 and priorities included."""
 
 import random
+from typing import Any
 
 import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from synergy.core.model import Resources
-from synergy.drivers.embedded.spec import FlavorSpec, HostSpec
-from tests.builders import project_spec, spec, world
+from synergy.drivers.embedded.spec import CloudSpec, FlavorSpec, HostSpec
+from tests.builders import World, project_spec, spec, world
 
-FLAVORS = {"one": 1, "two": 2, "five": 5, "nine": 9}
-USERS = {"A": "alice", "B": "bob"}
+FLAVORS: dict[str, Any] = {"one": 1, "two": 2, "five": 5, "nine": 9}
+USERS: dict[str, Any] = {"A": "alice", "B": "bob"}
 ZONES = (None, "az1", "az2", "az9")
 SEEDS = (Phase.explicit, Phase.reuse, Phase.generate)  # a seed does not get smaller by shrinking
 
 
-def cloud(rng):
+def cloud(rng: random.Random) -> CloudSpec:
     """Return a cloud of two to four small hosts in two zones."""
     hosts = tuple(
         HostSpec(
@@ -41,10 +42,10 @@ def cloud(rng):
 class Asker:
     """Asks for servers at random, each first as a question and then for real."""
 
-    def __init__(self, made, rng):
+    def __init__(self, made: World, rng: random.Random) -> None:
         self.made, self.rng = made, rng
 
-    def request_options(self):
+    def request_options(self) -> dict[str, dict[str, str] | str | None]:
         rng = self.rng
         project = rng.choice(list(USERS))
         metadata = {}
@@ -60,19 +61,22 @@ class Asker:
             "server_group": rng.choice([None, None, "g1", "g2"]),
         }
 
-    def foreseen(self, wished):
+    def foreseen(self, wished: dict[str, dict[str, str] | str | None]) -> dict[str, Any]:
         asked = {key: value for key, value in wished.items() if value is not None}
         project = asked.pop("project")
-        return self.made.command("scheduler", "simulate", project_id=f"project-{project}", **asked)
+        found: dict[str, Any] = self.made.command(
+            "scheduler", "simulate", project_id=f"project-{project}", **asked
+        )
+        return found
 
-    def create(self, wished):
+    def create(self, wished: dict[str, dict[str, str] | str | None]) -> str:
         (server,) = self.made.nova.create_server(
             user=USERS[wished["project"]], name="s", count=1, **wished
         )
         return server
 
 
-def compare(seed, asks):
+def compare(seed: int, asks: int) -> list[str]:
     rng = random.Random(seed)
     started = []
     with world(cloud(rng), {"nova": {"reconcile_s": 3600.0}}) as made:
@@ -109,23 +113,23 @@ def compare(seed, asks):
 
 @settings(max_examples=8, deadline=None, phases=SEEDS)
 @given(st.integers(0, 2**32))
-def test_what_if_says_starts_now_if_and_only_if_the_next_round_starts_it(seed):
+def test_what_if_says_starts_now_if_and_only_if_the_next_round_starts_it(seed: int) -> None:
     compare(seed, asks=12)
 
 
 @pytest.mark.slow
 @settings(max_examples=150, deadline=None, phases=SEEDS)
 @given(st.integers(0, 2**32))
-def test_what_if_agrees_with_the_next_round_over_many_queues(seed):
+def test_what_if_agrees_with_the_next_round_over_many_queues(seed: int) -> None:
     compare(seed, asks=25)
 
 
-def test_the_property_above_sees_every_outcome():
+def test_the_property_above_sees_every_outcome() -> None:
     seen = {state for seed in range(5) for state in compare(seed, asks=12)}
     assert {"ACTIVE", "QUEUED", "REJECTED"} <= seen
 
 
-def test_the_smaller_flavors_are_those_that_would_start_whatever_the_discipline():
+def test_the_smaller_flavors_are_those_that_would_start_whatever_the_discipline() -> None:
     for discipline in ("greedy", "fifo"):
         hosts = (HostSpec(name="node", inventory=Resources.of(VCPU=8, MEMORY_MB=65_536)),)
         flavors = tuple(FlavorSpec(name=n, vcpus=v, memory_mb=1) for n, v in FLAVORS.items())
@@ -143,7 +147,7 @@ def test_the_smaller_flavors_are_those_that_would_start_whatever_the_discipline(
             assert [one["name"] for one in told["smaller_flavors"]] == ["two", "one"]
 
 
-def test_members_of_a_group_are_not_foreseen_one_an_end_of_a_lifetime():
+def test_members_of_a_group_are_not_foreseen_one_an_end_of_a_lifetime() -> None:
     with world() as made:
         made.add("A", default_quota="shared", ttl_s=86_400)
         made.run(2)

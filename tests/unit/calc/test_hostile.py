@@ -3,6 +3,7 @@
 import gzip
 import json
 import math
+from collections.abc import Iterable
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -33,9 +34,9 @@ SHARES = st.sampled_from([0, 1, 3, 2**31 - 2, "parent"])
 
 
 @st.composite
-def trees(draw):
+def trees(draw: st.DrawFn) -> list[dict[str, Any]]:
     """Trees that make sense but for their numbers, from flat ones to one long chain."""
-    tree = [{"id": 1, "account": "root", "user": None, "parent": None}]
+    tree: list[dict[str, Any]] = [{"id": 1, "account": "root", "user": None, "parent": None}]
     accounts = ["root"]
     for number in range(2, draw(st.integers(2, 60))):
         parent = accounts[-1] if draw(st.booleans()) else draw(st.sampled_from(accounts))
@@ -51,10 +52,11 @@ def trees(draw):
     return tree
 
 
+Place = tuple[int | str, ...]  # the keys that lead to it
 ALGORITHMS = st.sampled_from(["fair_tree", "classic", "classic_depth_oblivious"])
 
 
-def finite(found: list[list[dict[str, Any] | tuple[str, ...]]]) -> None:
+def finite(found: object) -> None:
     """Check that a program may read it: no NaN, no Infinity, no text that cannot be printed."""
     json.dumps(found, allow_nan=False).encode()
 
@@ -95,10 +97,10 @@ def whole() -> dict[str, Any]:
     }  # fmt: skip
 
 
-def places(value, path: str = ()):
+def places(value: Any, path: Place = ()) -> list[Place]:
     """Every place in a document: each key of each object and each entry of each list."""
     found = [path] if path else []
-    inner = (
+    inner: Iterable[int | str] = (
         value if isinstance(value, dict) else range(len(value) if isinstance(value, list) else 0)
     )
     for key in inner:
@@ -108,7 +110,7 @@ def places(value, path: str = ()):
 
 def changed(path: tuple[int | str, ...], value: Any) -> dict[str, Any]:
     data = whole()
-    at = data
+    at: Any = data
     for key in path[:-1]:
         at = at[key]
     at[path[-1]] = value

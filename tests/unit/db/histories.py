@@ -1,6 +1,7 @@
 """Random histories of servers, with the spans in which each held quota written down beside."""
 
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
@@ -19,7 +20,7 @@ class Claim:
     begin: datetime
     end: datetime | None
 
-    def hours(self, begin, end):
+    def hours(self, begin: datetime, end: datetime) -> float:
         until = min(end, self.end or end)
         return max(0.0, (until - max(begin, self.begin)).total_seconds() / 3600)
 
@@ -28,7 +29,11 @@ class Histories:
     """Lets servers live in a store."""
 
     def __init__(
-        self, store: SqlStore, seed: int = 1, users=("ua", "ub"), projects=("p", "q")
+        self,
+        store: SqlStore,
+        seed: int = 1,
+        users: Sequence[str] = ("ua", "ub"),
+        projects: Sequence[str] = ("p", "q"),
     ) -> None:
         self.store, self.rng, self.number = store, random.Random(seed), 0
         self.claims: list[Claim] = []
@@ -40,7 +45,7 @@ class Histories:
             }
             uow.commit()
 
-    def live(self, begin: datetime, end: datetime, *, open_ratio: int = 0.2) -> Request:
+    def live(self, begin: datetime, end: datetime, *, open_ratio: float = 0.2) -> Request:
         """Let one server live between two instants: parked, resized and deleted by chance."""
         rng = self.rng
         owner = rng.choice(self.owners)
@@ -121,7 +126,7 @@ class Histories:
             uow.commit()
         return move.as_saved()
 
-    def wait(self, state=State.QUEUED, at: datetime = NOON) -> Request:
+    def wait(self, state: State = State.QUEUED, at: datetime = NOON) -> Request:
         """Let one request arrive and stay."""
         owner = self.rng.choice(self.owners)
         return self._arrive(owner, kind(association=self.associations[owner]), at)

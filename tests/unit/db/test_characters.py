@@ -7,9 +7,10 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import inspect, text
 
 from alembic import command
+from lab.steps import Lab
 from synergy.core.errors import InvalidInput, NotFound
 from synergy.core.model import Resources
 from synergy.db import engine as database
@@ -25,7 +26,7 @@ EVERYWHERE = ["sqlite", pytest.param("mariadb", marks=pytest.mark.openstack)]
 
 
 @contextmanager
-def in_latin1(lab, *, begin_at=None) -> Iterator[Any]:
+def in_latin1(lab: Lab, *, begin_at: str | None = None) -> Iterator[Any]:
     """A store in a database that was made with the character set of a careless server."""
     name = f"latin_{uuid4().hex}"
     url = lab.add_database(name)
@@ -38,7 +39,7 @@ def in_latin1(lab, *, begin_at=None) -> Iterator[Any]:
             f"ALTER DATABASE {name} CHARACTER SET latin1 COLLATE latin1_swedish_ci; "
             f"ALTER TABLE {name}.projects DROP FOREIGN KEY fk_projects_domain_id"
         )
-        for table in database.inspect(engine).get_table_names():
+        for table in inspect(engine).get_table_names():
             lab.sql(f"ALTER TABLE {name}.{table} CONVERT TO CHARACTER SET latin1")
         lab.sql(
             f"ALTER TABLE {name}.projects ADD CONSTRAINT fk_projects_domain_id FOREIGN KEY "
@@ -144,7 +145,9 @@ def test_what_a_column_refuses_names_the_column_and_is_no_outage(
 
 
 @pytest.mark.openstack
-def test_a_value_too_long_for_mariadb_is_the_fault_of_the_value(request) -> None:
+def test_a_value_too_long_for_mariadb_is_the_fault_of_the_value(
+    request: pytest.FixtureRequest,
+) -> None:
     with in_latin1(request.getfixturevalue("lab")) as store:
         for value in ("'" + "p" * 65 + "'", "NULL"):
             with pytest.raises(InvalidInput, match="project_id"), store.writing() as uow:
@@ -152,7 +155,9 @@ def test_a_value_too_long_for_mariadb_is_the_fault_of_the_value(request) -> None
 
 
 @pytest.mark.openstack
-def test_an_upgrade_converts_the_tables_that_an_earlier_version_made(request) -> None:
+def test_an_upgrade_converts_the_tables_that_an_earlier_version_made(
+    request: pytest.FixtureRequest,
+) -> None:
     with in_latin1(request.getfixturevalue("lab"), begin_at="0003") as store:
         with store.reading() as uow:
             found = uow._connection.execute(text(

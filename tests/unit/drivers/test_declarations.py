@@ -1,5 +1,7 @@
 """What Synergy declares at a broker keeps within the rules of RabbitMQ 4."""
 
+from typing import Any
+
 import pytest
 
 from synergy.drivers.nova_rpc import broker
@@ -19,7 +21,9 @@ class Recording:
     """A broker's channel that notes what is declared."""
 
     def __init__(self) -> None:
-        self.queues, self.exchanges, self.bound = {}, {}, []
+        self.queues: dict[str, Any] = {}
+        self.exchanges: dict[str, Any] = {}
+        self.bound: list[Any] = []
 
     def exchange_declare(self, name: str, kind: str, *, durable: bool, auto_delete: bool) -> None:
         self.exchanges[name] = (kind, durable, auto_delete)

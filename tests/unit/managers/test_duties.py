@@ -61,7 +61,7 @@ class Garden:
         self.supervisor = Supervisor(self.manager, conf.gardener, self.clock)
         self.supervisor.setup(autostart=True)
 
-    def run(self, after_s: int = 0.0) -> tuple[list[str], float]:
+    def run(self, after_s: float = 0.0) -> tuple[list[str], float]:
         """Run once after a time; return what was done, and in how many seconds to come back."""
         self.clock.move_to(self.clock.now() + timedelta(seconds=after_s))
         self.manager.done.clear()

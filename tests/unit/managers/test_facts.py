@@ -1,6 +1,12 @@
 """What a manager hears follows from what its methods declare."""
 
-from synergy.core.events import ProjectsChanged, QuotaReleased, ServersActive, ServersExpireSoon
+from synergy.core.events import (
+    Fact,
+    ProjectsChanged,
+    QuotaReleased,
+    ServersActive,
+    ServersExpireSoon,
+)
 from synergy.managers.base import Manager, on
 
 
@@ -9,7 +15,7 @@ class Listening(Manager):
     woken_by = (QuotaReleased,)
 
     def __init__(self) -> None:
-        self.heard = []
+        self.heard: list[object] = []
 
     @on(ServersActive)
     def note(self, fact: ServersActive) -> None:
@@ -24,10 +30,10 @@ class Further(Listening):
     name = "further"
 
     @on(ServersExpireSoon)
-    def warn(self, fact) -> None:
+    def warn(self, fact: Fact) -> None:
         self.heard.append(("warn", fact))
 
-    def note(self, fact) -> None:  # no longer declared: what it replaces is not called either
+    def note(self, fact: Fact) -> None:  # no longer declared: what it replaces is not called either
         self.heard.append(("replaced", fact))
 
 
@@ -35,7 +41,7 @@ class ByHand(Manager):
     name = "by_hand"
     listens = (ServersActive,)
 
-    def on_event(self, fact: ServersActive) -> None:
+    def on_event(self, fact: Fact) -> None:
         self.heard = fact
 
 

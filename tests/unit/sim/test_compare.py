@@ -19,10 +19,18 @@ from synergy.sim.records import JobRecord, Outcome
 from synergy.sim.swf import Workload
 from tests.unit.sim.test_simulate import EXCERPT, command, job
 
-QUIET = {"progress": lambda *_: None}
+QUIET: dict[str, Any] = {"progress": lambda *_: None}
 
 
-def record(number, project: str, vcpus, submit_s, start_s, end_s, outcome=Outcome.FINISHED):
+def record(
+    number: int,
+    project: str,
+    vcpus: int,
+    submit_s: float,
+    start_s: float | None,
+    end_s: float | None,
+    outcome: Outcome = Outcome.FINISHED,
+) -> JobRecord:
     made = job(number, submit_s, (end_s or submit_s) - (start_s or submit_s), vcpus)
     return JobRecord(made, project, outcome, start_s, end_s)
 
@@ -68,7 +76,9 @@ def test_the_numbers_of_a_policy_are_those_by_hand() -> None:
         pytest.param(100.0, 0.0, id="nobody else asks"),
     ],
 )
-def test_the_share_error_is_what_some_had_that_was_owed_to_others(b_submits_s, error) -> None:
+def test_the_share_error_is_what_some_had_that_was_owed_to_others(
+    b_submits_s: float, error: float
+) -> None:
     records = [
         record(1, "a", 4, 0.0, 0.0, 100.0),
         record(2, "b", 4, b_submits_s, 100.0, 200.0),
@@ -114,7 +124,7 @@ def test_fixed_quotas_reject_what_their_project_has_no_room_for() -> None:
 
 
 @given(st.integers(1, 50), st.lists(st.floats(0.1, 1e6), min_size=1, max_size=9))
-def test_quotas_by_demand_give_everything_away_and_nothing_twice(vcpus, demanded) -> None:
+def test_quotas_by_demand_give_everything_away_and_nothing_twice(vcpus: Any, demanded: Any) -> None:
     parts = fixed_quota.by_demand(vcpus, {str(n): one for n, one in enumerate(demanded)})
     assert sum(one.get("VCPU", 0) for one in parts.values()) == vcpus
 
@@ -186,7 +196,7 @@ def test_the_command_compares_and_writes_a_page(tmp_path: Path) -> None:
         (["--report", "/"], "--report /: is a folder"),
     ],
 )
-def test_a_wrong_comparison_ends_with_one_line(arguments, told) -> None:
+def test_a_wrong_comparison_ends_with_one_line(arguments: list[str], told: str) -> None:
     done = command("simulate", EXCERPT, "--vcpus", "4", *arguments, ok=False)
     assert done.stdout == ""
     assert told in done.stderr.splitlines()[-1]

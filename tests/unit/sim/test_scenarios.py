@@ -17,7 +17,7 @@ from tests.unit.sim.test_simulate import command
 SHIPPED = sorted((Path(__file__).parents[3] / "etc" / "synergy" / "scenarios").glob("*.yaml"))
 
 
-def document(**changes: Any):
+def document(**changes: Any) -> dict[str, Any]:
     part = {"project": "a", "arrivals": {"process": "poisson", "per_hour": 30}, "runs": 600,
             "lifetime_s": 1200}  # fmt: skip
     return {
@@ -29,12 +29,12 @@ def document(**changes: Any):
     } | changes
 
 
-def arrivals(process, hours=48, **of_part: Any):
+def arrivals(process: dict[str, Any], hours: float = 48, **of_part: Any) -> Any:
     found = document(hours=hours, part={"arrivals": process, **of_part})
     return list(Wishes(reading.scenario(found)).arriving())
 
 
-def hours(process, **options: Any):
+def hours(process: dict[str, Any], **options: Any) -> Any:
     return [wish.at_s / HOUR_S for wish in arrivals(process, **options)]
 
 
@@ -153,7 +153,7 @@ def test_what_is_wrong_is_named_with_its_value_and_what_is_allowed(
         ("just text", "the scenario is 'just text', but must be a mapping"),
     ],
 )
-def test_what_is_no_scenario_is_told_so(tmp_path: Path, text: str, told) -> None:
+def test_what_is_no_scenario_is_told_so(tmp_path: Path, text: str, told: str) -> None:
     path = tmp_path / "scenario.yaml"
     path.write_text(text)
     with pytest.raises(InvalidInput, match=told):
@@ -205,6 +205,6 @@ def test_the_command_plays_a_scenario_and_takes_nothing_that_belongs_to_a_log(
         (["--scenario", "none.yaml"], "none.yaml: No such file"),
     ],
 )
-def test_a_wrong_source_ends_with_one_line(arguments, told) -> None:
+def test_a_wrong_source_ends_with_one_line(arguments: list[str], told: str) -> None:
     done = command("simulate", *arguments, ok=False)
     assert told in done.stderr.splitlines()[-1]

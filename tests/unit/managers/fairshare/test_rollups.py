@@ -70,7 +70,7 @@ def report(
 
 def exact(held, begin, end, group_by=GROUPS, project_id: str | None = None):
     """Sum over the spans: the report without periods, by definition."""
-    sums = defaultdict(lambda: [0, 0.0, 0.0])
+    sums: Any = defaultdict(lambda: [0, 0.0, 0.0])
     for one in held:
         overlaps = one.begin < end and (one.end is None or one.end > begin)
         if not overlaps or project_id not in (None, one.project_id):
@@ -88,7 +88,7 @@ def exact(held, begin, end, group_by=GROUPS, project_id: str | None = None):
     return {key: (n, round(h, 5), round(b, 5)) for key, (n, h, b) in sums.items()}
 
 
-def agree(found, expected) -> None:
+def agree(found: dict[Any, Any], expected: dict[Any, Any]) -> None:
     """Compare up to the rounding of the report."""
     assert set(found) == set(expected)
     for key, values in expected.items():
@@ -129,7 +129,7 @@ def test_the_periods_of_a_report_add_up_to_the_whole(store: SqlStore, period: st
         store, TARIFF, begin=begin, end=stop, group_by=["project"], period=period,
         project_id=None, promised=None,
     )["usage"]  # fmt: skip
-    hours = defaultdict(float)
+    hours: dict[Any, float] = defaultdict(float)
     for row in found:
         hours[row["project_id"]] += row["resource_hours"].get("VCPU", 0)
     whole = exact(histories.claims, begin, stop, ("project",))
@@ -270,7 +270,7 @@ def test_no_report_is_of_half_an_hour_while_it_is_summed_up_anew(store: SqlStore
     lived(range(1, len(users)))
     catch_up(store, end)
     lived([0])
-    seen = []
+    seen: list[Any] = []
     watched = Watching(store, lambda: seen.append(hours()))
     while rollups.advance(watched, TARIFF, end + timedelta(minutes=5)):
         pass
@@ -365,7 +365,7 @@ def test_merged_consumption_is_the_sum_of_what_it_merges(
     for _ in range(40):
         histories.live(NOON, end)
     begin, stop = NOON + timedelta(hours=3), end - timedelta(hours=5)
-    sums = defaultdict(lambda: [0, 0, 0])
+    sums: Any = defaultdict(lambda: [0, 0, 0])
     with store.reading() as uow:
         every = uow.rollups.consumption(begin, stop)
         merged = uow.rollups.consumption(
