@@ -32,7 +32,7 @@ def api(made: World) -> Api:
     return Api(made).as_("admin", "reader", project="admin", user="op")
 
 
-def trail(api: Api, **filters: Any) -> list[dict[str, Any]]:
+def trail(api: Api, **filters: Any) -> Any:
     query = "&".join(f"{name}={value}" for name, value in filters.items())
     before = dict(api.headers)
     found = api.as_admin().get(f"/v1/audit?limit=1000&{query}")["audit"]
@@ -153,9 +153,7 @@ def test_what_cannot_be_written_down_is_not_done(made: World, api: Api) -> None:
 def test_a_change_that_is_cut_short_stays_begun(made: World, api: Api) -> None:
     """As after kill -9: the change was begun, and nobody can say that it was made."""
 
-    def dies(
-        name: str, command: str, arguments: dict[str, int | str]
-    ) -> dict[str, Any] | list[dict[str, Any]]:
+    def dies(name: str, command: str, arguments: dict[str, int | str]) -> Any:
         if command == "set":
             raise KeyboardInterrupt
         return real(name, command, arguments)
@@ -169,9 +167,7 @@ def test_a_change_that_is_cut_short_stays_begun(made: World, api: Api) -> None:
 
 
 def test_an_error_on_the_way_is_failed(api: Api) -> None:
-    def broken(
-        name: str, command: str, arguments: dict[str, int | str]
-    ) -> dict[str, Any] | list[dict[str, Any]]:
+    def broken(name: str, command: str, arguments: dict[str, int | str]) -> Any:
         if command == "set":
             raise RuntimeError("SELECT secret")
         return real(name, command, arguments)

@@ -70,7 +70,7 @@ def test_nova_is_asked_until_it_is_known_what_it_does_after_a_broken_attempt(mad
     (server,) = made.create()
     asked: list[Any] = []
 
-    def undecided(real: Callable[..., Any], ids: list[str]) -> dict[str, ServerView]:
+    def undecided(real: Callable[..., Any], ids: list[str]) -> Any:
         """Nova tells that a build broke before it decides what to do about it."""
         views = real(ids)
         if ServerStatus.ERROR not in {view.status for view in views.values()} or len(asked) == 3:

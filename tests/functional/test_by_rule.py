@@ -30,7 +30,7 @@ def names(made: World, **wanted: Any) -> set[str]:
     return {p["name"] for p in found if all(p[key] == one for key, one in wanted.items())}
 
 
-def rule(made: World, **arguments: Any) -> dict[str, Any]:
+def rule(made: World, **arguments: Any) -> Any:
     return made.command("project", "rule", **arguments)
 
 
@@ -300,7 +300,7 @@ def test_one_bad_project_rests_and_keeps_no_other_out(caplog: pytest.LogCaptureF
     with fragile(many(8)) as made:
         tries: list[Any] = []
 
-        def refuse(real: Callable[..., Any], project_id: str, **more: Any) -> dict[str, None]:
+        def refuse(real: Callable[..., Any], project_id: str, **more: Any) -> Any:
             if project_id == "project-p00003":
                 tries.append(made.engine.clock.monotonic_s())
                 raise UpstreamUnavailable("Nova answers 500")

@@ -34,11 +34,11 @@ def made() -> Iterator[World]:
         yield one
 
 
-def set_(made: World, **settings: Any) -> dict[str, Any]:
+def set_(made: World, **settings: Any) -> Any:
     return made.command("project", "set", project="C", **settings)
 
 
-def shared(made: World) -> int:
+def shared(made: World) -> Any:
     made.run(1)
     return made.command("quota", "show")["shared"]["VCPU"]
 

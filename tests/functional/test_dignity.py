@@ -126,7 +126,7 @@ def test_a_private_server_shows_nothing(made: Started) -> None:
 def test_an_end_that_cannot_be_shown_now_is_shown_later_and_stops_no_other(made: Started) -> None:
     refusing = []
 
-    def as_nova(real: Callable[..., Any], server_id: str, changes: dict[str, str]) -> None:
+    def as_nova(real: Callable[..., Any], server_id: str, changes: dict[str, str]) -> Any:
         if server_id in refusing:
             raise Conflict("Nova: it is in a task")
         return real(server_id, changes)
@@ -156,7 +156,7 @@ def test_ends_go_on_while_nova_shows_none(made: Started) -> None:
 # --- extensions by users --------------------------------------------------------------------------
 
 
-def extend(one: Started, server: str, by_s: int, by: str = "user") -> dict[str, Any]:
+def extend(one: Started, server: str, by_s: int, by: str = "user") -> Any:
     return one.command("queue", "extend", request_id=server, by_s=by_s, by=by)
 
 

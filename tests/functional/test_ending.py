@@ -216,7 +216,7 @@ METHODS: dict[str, Any] = {
 
 
 def refuses(made: Started, method: str, server: str, error: Any) -> None:
-    def as_nova(real: Callable[..., Any], server_id: str, *rest: str) -> None:
+    def as_nova(real: Callable[..., Any], server_id: str, *rest: str) -> Any:
         if server_id == server:
             raise error
         return real(server_id, *rest)
@@ -270,7 +270,7 @@ def test_a_refused_server_is_tried_ever_more_seldom(made: Started) -> None:
 def test_a_resize_that_its_user_never_confirms_ends_all_the_same(made: Started) -> None:
     (server,) = made.running(1, ttl_s=100, expiry_action="shelve")
 
-    def as_nova(real: Callable[..., Any], server_id: str) -> None:
+    def as_nova(real: Callable[..., Any], server_id: str) -> Any:
         if made.nova.cloud.servers([server_id])[server_id].in_task:
             raise Conflict("Nova: it is in vm_state resized (HTTP 409)")
         return real(server_id)

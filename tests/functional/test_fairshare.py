@@ -34,7 +34,7 @@ def made_with(
     return world(settings=settings, **more)
 
 
-def usage_of(made: World, name: str) -> float:
+def usage_of(made: World, name: str) -> Any:
     return made.shares()[name]["raw_usage"]
 
 

@@ -305,7 +305,7 @@ def test_a_manager_that_could_not_be_set_up_is_tried_again(made: Restarted) -> N
     (server,) = made.create()
     refusals = 4
 
-    def refused(real: Callable[..., Any], wake: Callable[..., Any]) -> None:
+    def refused(real: Callable[..., Any], wake: Callable[..., Any]) -> Any:
         nonlocal refusals
         refusals -= 1
         if refusals < 0:

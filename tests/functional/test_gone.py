@@ -122,9 +122,7 @@ def test_what_runs_of_an_owner_who_is_gone_is_left_alone(made: Started) -> None:
 def as_nova(made: Started, project_id: str) -> None:
     """Let Nova answer for a deleted project as it does: 400."""
 
-    def refused(
-        real: Callable[..., Any], asked: str, *rest: dict[str, Any], **more: Any
-    ) -> dict[str, int | None] | None:
+    def refused(real: Callable[..., Any], asked: str, *rest: dict[str, Any], **more: Any) -> Any:
         if asked == project_id:
             raise InvalidInput(f"Nova: {asked} is not a valid project id (HTTP 400)")
         return real(asked, *rest, **more)

@@ -178,7 +178,7 @@ def test_a_deposed_service_changes_nothing_and_ends(
     with store.reading() as uow:
         assert [one.user_id for one in uow.projects.associations()] == ["u"]
     ended = []
-    host = SimpleNamespace(revive=lambda: None, end_rest=lambda kind: None)
+    host: Any = SimpleNamespace(revive=lambda: None, end_rest=lambda kind: None)
     watchdog = Watchdog(host, first, Vault([new_key()]), lambda: ended.append(True))
     watchdog.check()
     assert ended

@@ -336,7 +336,7 @@ def test_what_if_says_where_it_would_wait_and_what_the_round_says() -> None:
         made.add("A", default_quota="private_then_shared", ttl_s=36_000)
         made.run(2)
 
-        def asked(**more: Any) -> dict[str, Any]:
+        def asked(**more: Any) -> Any:
             return made.command(
                 "scheduler", "simulate", project_id="project-A", flavor="small", **more
             )

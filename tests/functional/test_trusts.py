@@ -25,7 +25,7 @@ def make() -> Iterator[Callable[..., Any]]:
         real = EmbeddedIdentity(described, clock, rng)
         identity: Any = Fragile(real)
 
-        def refusing(create: Callable[..., Any], token: str, **more: Any) -> str:
+        def refusing(create: Callable[..., Any], token: str, **more: Any) -> Any:
             if token not in shown:
                 shown.append(token)
             if shown.index(token) < useless:

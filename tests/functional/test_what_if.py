@@ -69,7 +69,7 @@ class Asker:
         )
         return found
 
-    def create(self, wished: dict[str, dict[str, str] | str | None]) -> str:
+    def create(self, wished: dict[str, dict[str, str] | str | None]) -> Any:
         (server,) = self.made.nova.create_server(
             user=USERS[wished["project"]], name="s", count=1, **wished
         )

@@ -95,7 +95,7 @@ def test_a_container_installs_extras_that_there_are_and_is_not_root(path: str) -
         assert command in SCRIPTS
 
 
-def defaults() -> dict[str, dict[str, dict[str, bool | dict[str, Any] | str]] | int | str]:
+def defaults() -> Any:
     return yaml.safe_load((ROLE / "defaults" / "main.yml").read_text())
 
 

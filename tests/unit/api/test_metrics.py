@@ -89,7 +89,7 @@ def test_the_values_of_labels_that_are_asked_for_exist(
     asked = {
         value
         for one in EXPRESSIONS
-        for found in pattern.findall(one.values[0])
+        for found in pattern.findall(str(one.values[0]))
         for value in found.split("|")
     }
     assert asked
@@ -125,5 +125,7 @@ def test_the_board_can_be_imported_and_its_panels_do_not_overlap() -> None:
 
 
 def test_every_metric_that_is_declared_is_shown_or_alerted_on() -> None:
-    used = {name for one in EXPRESSIONS for name in re.findall(r"\bsynergy_\w+", one.values[0])}
+    used = {
+        name for one in EXPRESSIONS for name in re.findall(r"\bsynergy_\w+", str(one.values[0]))
+    }
     assert {one.name for one in METRICS if not used & set(one.series())} == set()

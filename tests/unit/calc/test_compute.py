@@ -61,7 +61,7 @@ def compute(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Callable[...,
     return run
 
 
-def rows(answer: tuple[int, str, str]) -> list[dict[str, Any]]:
+def rows(answer: tuple[int, str, str]) -> Any:
     code, out, err = answer
     assert (code, err) == (0, "")
     return json.loads(out)

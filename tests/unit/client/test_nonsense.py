@@ -72,7 +72,7 @@ def call(api: Api, noun: Callable[[Any], Any], name: str) -> Any:
 @pytest.mark.parametrize(("noun", "name"), CALLS, ids=lambda one: getattr(one, "__name__", one))
 @pytest.mark.parametrize("status", [200, 404, 500])
 def test_what_is_not_synergy_is_said_so(noun: type[Any], name: str, status: int) -> None:
-    api_of = [Api(Stranger(status, content)) for content in NONSENSE]
+    api_of = [Api(stranger(status, content)) for content in NONSENSE]
     if (noun, name, status) in BLIND:
         api_of = api_of[:1]
     for api in api_of:

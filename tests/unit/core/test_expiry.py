@@ -1,5 +1,6 @@
 """When an end is announced, and who ends first where only need ends servers."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -62,7 +63,7 @@ def test_nothing_is_announced_twice(leads_s: list[int], steps: list[int]) -> Non
     assert told == sorted(set(told), reverse=True)
 
 
-def overdue(number: int, hours: float, *, vcpus=2, association: int = 1) -> Request:
+def overdue(number: int, hours: float, *, vcpus: int = 2, association: int = 1) -> Request:
     at = NOON - timedelta(hours=hours)
     of_kind = kind(vcpus, association=association)
     return request(number, state=State.ACTIVE, expires_at=at, request_class=of_kind)
@@ -72,7 +73,7 @@ def first(
     servers: list[Request],
     waiting: list[tuple[int, int]],
     *,
-    ending: list[int] = (),
+    ending: Sequence[int] = (),
     factors: dict[int, float] | None = None,
 ) -> list[int]:
     found = needed_first(

@@ -52,7 +52,7 @@ def manage_keys(folder: Path, *action: str) -> int:
     return manage.run(["--config-file", str(folder / "synergy.conf"), "keys", *action])
 
 
-def sealed_in(folder: Path, keys=None) -> Sealed:
+def sealed_in(folder: Path, keys: list[str] | None = None) -> Sealed:
     engine = database.open_engine(conf_for(folder / "db"))
     found = count_sealed(engine, Vault(keys or read_keys(folder / "keys")))
     engine.dispose()

@@ -92,7 +92,16 @@ def test_each_answer_that_is_none_is_one_error_of_ours(
 
 KINDS = {400: InvalidInput, 404: NotFound, 409: Conflict}
 UNAVAILABLE = (401, 403, 405, 413, 429, 500, 501, 503)
-FOREIGN = ({}, [], "text", {"error": "text"}, {"errors": []}, {"message": "m"}, b"<html>", b"")
+FOREIGN: tuple[Any, ...] = (
+    {},
+    [],
+    "text",
+    {"error": "text"},
+    {"errors": []},
+    {"message": "m"},
+    b"<html>",
+    b"",
+)
 
 
 @pytest.mark.parametrize("status", [*KINDS, *UNAVAILABLE])
@@ -284,7 +293,7 @@ def test_a_server_that_is_built_again_elsewhere_waits_for_no_conductor(
     assert ports["compute"].still_waiting(["s"]) == ({"s"} if waits else set())
 
 
-RECORDED = {  # of a Nova of 2026 at microversion 2.53, as an administrator sees it
+RECORDED: dict[str, Any] = {  # of a Nova of 2026 at microversion 2.53, as an administrator sees it
     "id": "s", "name": "sim-1", "status": "ACTIVE", "tenant_id": "p", "user_id": "u",
     "metadata": {"a": "b"}, "hostId": "0" * 56, "image": {"id": "i", "links": []},
     "flavor": {

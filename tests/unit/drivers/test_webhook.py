@@ -68,7 +68,7 @@ class Listener:
         self.server.server_close()
 
 
-def conf_of(**values: Any) -> cfg.ConfigOpts.GroupAttr:
+def conf_of(**values: Any) -> Any:
     conf = cfg.ConfigOpts()
     conf.register_opts(OPTIONS, group="webhook")
     conf([], default_config_files=[], default_config_dirs=[])

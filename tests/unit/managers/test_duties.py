@@ -23,7 +23,9 @@ class Gardener(Manager):
     )
 
     def __init__(self) -> None:
-        self.done, self.weeds, self.broken, self.again_s = [], 0, set(), None
+        self.done: list[Any] = []
+        self.broken: set[str] = set()
+        self.weeds, self.again_s = 0, None
 
     def task(self) -> None:
         self.done.append("task")

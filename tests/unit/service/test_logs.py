@@ -56,7 +56,7 @@ def test_a_traceback_keeps_its_lines_and_each_says_what_it_is(logged: tuple[Logg
 
 def test_other_handlers_get_the_record_as_it_was(logged: tuple[Logger, Any]) -> None:
     logger, _ = logged
-    kept = []
+    kept: list[Any] = []
     seen = logging.Handler()
     seen.emit = kept.append
     logger.addHandler(seen)

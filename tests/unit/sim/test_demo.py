@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from synergy.core.model import Resources
 from synergy.sim import bursts, demo, fixed_quota, padova
 from synergy.sim.demo import DemoResult
 from synergy.sim.padova import Arrival
@@ -69,7 +70,7 @@ def test_fixed_quotas_reject_what_does_not_fit() -> None:
             at_s=at_s, project="A", user="u", flavor="f", vcpus=vcpus, memory_mb=0, polls=1
         )
 
-    quotas = {"A": padova.Resources.of(VCPU=4)}
+    quotas = {"A": Resources.of(VCPU=4)}
     held_s = padova.BOOT_S + padova.ROBOT_S
     found = fixed_quota.utilisation(
         [arrival(0, 3), arrival(1, 3), arrival(held_s, 4)], quotas, vcpus=4, span_s=2 * held_s
@@ -124,7 +125,9 @@ def test_the_table_names_every_project_and_user(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("algorithm", ["fair_tree", "classic"])
-def test_two_days_deliver_70_30_within_1_percent_to_more_than_20_000_servers(algorithm) -> None:
+def test_two_days_deliver_70_30_within_1_percent_to_more_than_20_000_servers(
+    algorithm: str,
+) -> None:
     result = run(algorithm=algorithm, virtual_s=padova.VIRTUAL_S)
     assert result.servers_run > 20_000
     for project in result.projects:

@@ -101,7 +101,7 @@ def test_what_fits_starts_at_the_first_instant() -> None:
 
 
 @pytest.mark.parametrize(("end_s", "expected_s"), [(3.0, 7.0), (9.0, 9.0), (inf, None)])
-def test_what_waits_starts_when_what_is_held_ends(end_s, expected_s) -> None:
+def test_what_waits_starts_when_what_is_held_ends(end_s: float, expected_s: float) -> None:
     held = holding(1, known_end_s=20.0, end_s=end_s)
     found = starts(LiveState(at_s=7.0, waiting=[waiting(1, 5)], holding=[held]))
     assert found.get(rid(1)) == expected_s
