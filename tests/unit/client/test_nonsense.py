@@ -58,10 +58,11 @@ def stranger(status: int, content: bytes) -> Any:  # stands for an adapter of ke
 
 
 def call(api: Api, noun: Callable[[Any], Any], name: str) -> Any:
-    """Call a method with an "x" for each argument that it needs, and read all that it returns."""
+    """Call a method with an "x" for each argument that it needs, a body with one, and read all that
+    it returns."""
     method = getattr(noun(api), name)
     needed = [
-        "x"
+        {"x": "x"} if "Mapping" in str(one.annotation) else "x"
         for one in inspect.signature(method).parameters.values()
         if one.default is one.empty and one.kind is one.POSITIONAL_OR_KEYWORD
     ]
