@@ -24,6 +24,7 @@ from synergy.db.store import SqlStore
 from synergy.drivers.embedded.spec import CloudSpec, HostSpec
 from synergy.managers.quota import QuotaManager
 from synergy.managers.scheduler import SchedulerManager
+from synergy.managers.scheduler.manager import policy_of
 from synergy.sim.engine import Engine, temporary_store
 
 COUNT, PROJECTS = 1_000_000, 100
@@ -103,7 +104,7 @@ def main() -> None:
             edition = uow.projects.edition()
             claims = [claim_of(*entry) for entry in uow.requests.claims()]
         snapshot = scheduler._snapshot(quota._state, queue, claims, edition)
-        scheduler._cloud.decide(snapshot, scheduler._policy())
+        scheduler._cloud.decide(snapshot, policy_of(scheduler._conf))
         total_s = time.perf_counter() - began_s
     show({
         "benchmark": "restart",

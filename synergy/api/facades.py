@@ -15,6 +15,7 @@ from synergy.core.declared.answers import (
     Event,
     Expiry,
     Explanation,
+    ForecastScore,
     Notifier,
     Priority,
     Project,
@@ -200,6 +201,14 @@ class FairShare(Facade):
     def usage(self, project_id: str | None, query: Query) -> UsageReport:
         """Return what a project used, or everybody. Raises InvalidInput for an empty time."""
         return self._ask(commands.REPORT_USAGE, **{**query, "project_id": project_id})
+
+
+class Forecasts(Facade):
+    """When what waits will start."""
+
+    def score(self, project_id: str | None) -> ForecastScore:
+        """Return how well the forecasts of a project held, or everybody's."""
+        return self._ask(commands.SCORE_FORECASTS, project_id=project_id)
 
 
 class Ends(Facade):

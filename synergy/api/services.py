@@ -12,6 +12,7 @@ from synergy.api.facades import (
     Archive,
     Ends,
     FairShare,
+    Forecasts,
     Notifications,
     Nova,
     Projects,
@@ -67,6 +68,7 @@ class Services:
         self.projects = Projects(host)
         self.quotas = Quotas(host)
         self.fairshare = FairShare(host)
+        self.forecasts = Forecasts(host)
         self.expiry = Ends(host)
         self.archive = Archive(host)
         self.nova = Nova(host)

@@ -1,4 +1,4 @@
-"""`synergy quota|round show`, `share|priority|event list`, `usage report`"""
+"""`synergy quota|round show`, `share|priority|event list`, `usage report`, `forecast score`"""
 
 import argparse
 from typing import Final
@@ -27,6 +27,10 @@ _TERMS: Final = (
 _EVENTS: Final = ("number", "at", "request_id", "project_id", "event", "from", "to", "why")
 _EVENT_FILTERS: Final = (*EVENT_FILTERS, NUMBER)
 _WHOSE: Final = ("begin", "end", "project", "user", "quota", "servers")
+_SCORES: Final = (
+    "group", "method", "count", "coverage_50", "coverage_90", "pinball_50_s", "pinball_90_s",
+    "width_by_wait",
+)  # fmt: skip
 _COST: Final = ("billed_hours", "promised_share", "delivered_share")
 
 
@@ -129,3 +133,19 @@ class ShowRound(ShowOne):
 
     def take_action(self, parsed: argparse.Namespace) -> Pairs:
         return pairs(client_of(self).reports.latest_round())
+
+
+class ScoreForecasts(Lister):
+    """Show how well forecasts of starts held, beside two that are cheap."""
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        parser: argparse.ArgumentParser = super().get_parser(prog_name)
+        add_project(parser)
+        return parser
+
+    def take_action(self, parsed: argparse.Namespace) -> Table:
+        client = client_of(self)
+        found = client.reports.forecast_score(project_id_of(client, parsed.project))
+        if found["resolved"] < found["needed"]:
+            self.app.stderr.write(found["text"] + "\n")
+        return rows(found["scores"], _SCORES)

@@ -22,6 +22,7 @@ from synergy.client.types import (
     Event,
     Expiry,
     Explanation,
+    ForecastScore,
     Manager,
     Priority,
     Project,
@@ -227,7 +228,7 @@ class Requests(_Noun):
 
 
 class Reports(_Noun):
-    """/v1/quotas, shares, priorities, usage, events, expiry, audit and rounds"""
+    """/v1/quotas, shares, priorities, usage, events, expiry, audit, forecasts and rounds"""
 
     def quota(self, project_id: str | None = None) -> Quota:
         """Return the shared quota, and what projects own and hold."""
@@ -272,6 +273,11 @@ class Reports(_Noun):
     def audit(self, *, limit: int | None = None, **filters: object) -> Iterator[Change]:
         """Yield the changes made through the API, oldest first."""
         return self._api.pages("/audit", "audit", limit, **filters)
+
+    def forecast_score(self, project_id: str | None = None) -> ForecastScore:
+        """Return how well forecasts of starts held, of one project or of all."""
+        answer = self._api.get("/forecasts/score", project_id=project_id)
+        return cast(ForecastScore, object_in(answer, "score"))
 
     def latest_round(self) -> Round:
         """Return the last round and its counters."""

@@ -336,6 +336,16 @@ class Round(TypedDict):
     reasons: dict[str, int]
 
 
+class ForecastScore(TypedDict):
+    """How well forecasts held, beside two that are cheap, by horizon and size."""
+
+    resolved: int
+    waiting: int
+    needed: int
+    text: str
+    scores: list[dict[str, Any]]
+
+
 class Health(TypedDict):
     """Whether the service is live, ready and healthy, why not, and what a person has to see."""
 

@@ -16,6 +16,7 @@ from synergy.db.archive import SqlArchive
 from synergy.db.audit import SqlAudit
 from synergy.db.classes import ClassCache, Classes
 from synergy.db.engine import READS, translated
+from synergy.db.forecasts import SqlForecasts
 from synergy.db.outbox import SqlOutbox
 from synergy.db.projects import Edition, SqlProjects
 from synergy.db.requests import SqlRequests
@@ -50,6 +51,7 @@ class SqlReading:
         self.archive = SqlArchive(connection, self._classes, damage)
         self.safety = SqlSafety(connection)
         self.audit = SqlAudit(connection)
+        self.forecasts = SqlForecasts(connection)
 
 
 class SqlWriting(SqlReading):

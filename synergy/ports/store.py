@@ -13,6 +13,7 @@ from uuid import UUID
 from synergy.core.audit import AuditEntry, AuditOutcome
 from synergy.core.clockwatch import Mark
 from synergy.core.declared.filters import ChangeFilters, EventFilters, RequestFilters
+from synergy.core.forecasts.record import Recorded
 from synergy.core.ids import ID_BYTES
 from synergy.core.lifecycle import Move, Step
 from synergy.core.model import (
@@ -363,6 +364,32 @@ class Audit(ReadableAudit, Protocol):
         """Write what became of a change."""
 
 
+class ReadableForecasts(Protocol):
+    """When requests were said to start, and what came true."""
+
+    def open(self) -> list[Recorded]:
+        """Return the forecasts that are not settled, in the order in which they were made."""
+
+    def last(self, limit: int, project_id: str | None = None) -> list[Recorded]:
+        """Return those that came true last, the oldest of them first."""
+
+    def count_open(self, project_id: str | None = None) -> int:
+        """Return how many are not settled."""
+
+
+class Forecasts(ReadableForecasts, Protocol):
+    """Forecasts, to be read and written."""
+
+    def add(self, forecasts: Sequence[Recorded]) -> None:
+        """Store forecasts of requests that have none."""
+
+    def settle(self, settled: Sequence[tuple[str, datetime, float | None]]) -> None:
+        """Settle (request_id, when that was noticed, seconds until it started or None)."""
+
+    def forget(self, before: datetime) -> None:
+        """Drop those that were settled before an instant."""
+
+
 class Reading(Protocol):
     """A transaction that reads: it never waits for a writer, and cannot write."""
 
@@ -401,6 +428,10 @@ class Reading(Protocol):
     @property
     def audit(self) -> ReadableAudit:
         """Who changed what through the API."""
+
+    @property
+    def forecasts(self) -> ReadableForecasts:
+        """When requests were said to start."""
 
 
 class Writing(Protocol):
@@ -445,6 +476,10 @@ class Writing(Protocol):
     @property
     def audit(self) -> Audit:
         """Who changed what through the API."""
+
+    @property
+    def forecasts(self) -> Forecasts:
+        """When requests were said to start."""
 
     def commit(self) -> None:
         """Make it last. Raises Conflict or UpstreamUnavailable, and then nothing is written."""

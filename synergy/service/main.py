@@ -215,6 +215,7 @@ class Service:
                 **cloud.ports,
                 "notification_sink": sink,
                 "database": conf.database,
+                "scheduler_options": conf.scheduler if "scheduler" in conf.managers else None,
                 "site_factors": {name: factors[name]() for name in conf.site_factors},
             },
         )

@@ -62,6 +62,7 @@ SERVICE_OPTIONS = (
             "expiry",
             "archive",
             "notifier",
+            "forecast",
         ],
         help="Names of the managers to load, from the entry points synergy.managers.",
     ),

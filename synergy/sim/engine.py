@@ -135,6 +135,7 @@ class Engine:
         }
         return {
             "conf": self._conf[name],
+            "scheduler_options": self._conf["scheduler"],
             "clock": self._watched,
             "publish": self.publish,
             "wake": lambda: self._wake(name),

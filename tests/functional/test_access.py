@@ -10,6 +10,7 @@ import pytest
 from synergy.api.app import ROUTES, VISIBILITY
 from synergy.api.routing import Route
 from synergy.core.declared.answers import FOREIGN_TEXT, OPERATORS_ONLY
+from synergy.managers.forecast import ForecastManager
 from tests.builders import World, world
 from tests.served import Api
 
@@ -39,7 +40,7 @@ BODIES: dict[str, Any] = {
 
 @pytest.fixture(scope="module")
 def made() -> Iterator[World]:
-    with world() as found:
+    with world(more_managers=(ForecastManager,)) as found:
         found.add(default_quota="shared", extend_policy="always", max_extensions=None)
         found.add("B", default_quota="shared")
         found.run(1)

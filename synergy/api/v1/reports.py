@@ -41,6 +41,11 @@ def latest_round(call: Call) -> Body:
     return {"round": call.services.scheduler.latest_round()}
 
 
+def score_forecasts(call: Call) -> Body:
+    """Show how well forecasts of starts held."""
+    return {"score": call.services.forecasts.score(call.scope("forecasts"))}
+
+
 ROUTES: Final = (
     Route(
         method="GET",
@@ -111,5 +116,17 @@ ROUTES: Final = (
         general=True,
         handler=latest_round,
         answer=wrapped(round=ref("Round")),
+    ),
+    Route(
+        method="GET",
+        path="/v1/forecasts/score",
+        name="score_forecasts",
+        summary="Show how well forecasts of starts held, beside two that are cheap.",
+        rule="forecasts:get",
+        handler=score_forecasts,
+        lane=Lane.COSTLY,
+        command=commands.SCORE_FORECASTS,
+        query=query_of(commands.SCORE_FORECASTS),
+        answer=wrapped(score=ref("ForecastScore")),
     ),
 )

@@ -13,6 +13,7 @@ from synergy.core.declared.answers import (
     Event,
     Expiry,
     Explanation,
+    ForecastScore,
     Notifier,
     Priority,
     Project,
@@ -296,6 +297,9 @@ SHOW_SHARES: Final = ManagerCommand[Shares](
 )
 REPORT_USAGE: Final = ManagerCommand[UsageReport](
     manager="fairshare", name="usage", takes=schemas_of(USAGE), beside=True
+)
+SCORE_FORECASTS: Final = ManagerCommand[ForecastScore](
+    manager="forecast", name="score", takes=schemas_of([ONE_PROJECT]), beside=True
 )
 RESET_USAGE: Final = ManagerCommand[Reset](manager="fairshare", name="reset", hurts=True)
 

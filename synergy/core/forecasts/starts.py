@@ -4,7 +4,7 @@ Why: the forecast calls what decides for the service, so it follows every policy
 reservation. No later arrival is known. Must not know where state and history come from.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
 from math import inf
 
@@ -79,10 +79,12 @@ def forecast_starts(
     samples: int,
     seed: int,
     until_s: float = inf,
+    go_on: Callable[[], bool] = lambda: True,
 ) -> Starts:
     """Return when the `wanted` requests start.
 
     until_s  what starts later than this is taken never to start
+    go_on    is asked before each sample but the first; where it says no, those drawn so far count
     """
     found = Starts()
     waits = [one.arrival for one in now.waiting]
@@ -91,13 +93,7 @@ def forecast_starts(
     found.bound.update(_run(now, bound, kept, wanted, until_s))
     at_s = now.state.at_s
     ends_s = np.array(
-        [
-            one.began_s
-            + lifetimes.drawn_s(
-                one.kind, one.project_id, draws(one.key, samples, seed), at_s - one.began_s
-            )
-            for one in now.holding
-        ]
+        [_ends_s(one, lifetimes, draws(one.key, samples, seed), at_s) for one in now.holding]
     ).reshape(len(now.holding), samples)
     helds_s = np.array(
         [
@@ -107,6 +103,9 @@ def forecast_starts(
     ).reshape(len(waits), samples)
     drawn = {request_id: np.full(samples, inf) for request_id in wanted}
     for sample in range(samples):
+        if sample and not go_on():
+            drawn = {request_id: column[:sample] for request_id, column in drawn.items()}
+            break
         queue = [
             replace(one, held_s=held_s)
             for one, held_s in zip(waits, helds_s[:, sample].tolist(), strict=True)
@@ -119,6 +118,14 @@ def forecast_starts(
             drawn[request_id][sample] = start_s
     found.drawn.update(drawn)
     return found
+
+
+def _ends_s(one: Server, lifetimes: Lifetimes, drawn: Floats, at_s: float) -> Floats:
+    """Return when a server ends; what uses its whole lifetime ends when that is known to be over,
+    which is not counted from its start where it was put off or booted first."""
+    lived_s = lifetimes.drawn_s(one.kind, one.project_id, drawn, at_s - one.began_s)
+    whole = lived_s >= _limit_s(one.kind)
+    return np.where(whole, one.holding.known_end_s, one.began_s + lived_s)
 
 
 def _limit_s(kind: RequestClass) -> float:

@@ -11,6 +11,7 @@ from synergy.db.models.accounts import (
     TrustRow,
 )
 from synergy.db.models.base import Base
+from synergy.db.models.forecasts import ForecastRow
 from synergy.db.models.requests import (
     BodyRow,
     ClassRow,
@@ -50,6 +51,7 @@ __all__ = [
     "DomainRow",
     "ExpiryBrakeRow",
     "FinishedRow",
+    "ForecastRow",
     "HourRow",
     "LeadershipRow",
     "LedgerHourRow",

@@ -348,7 +348,7 @@ class SchedulerManager(Manager):
                 self._site.associations = {a.association_id: a for a in uow.projects.associations()}
             claims = [claim_of(*entry) for entry in uow.requests.claims()]
             self._wake_delayed(self._queue)
-            policy = self._policy()
+            policy = policy_of(self._conf)
             snapshot = self._snapshot(state, self._queue, claims, edition)
             ends = ends_known(uow, snapshot.book.tree, policy, self._clock.now())
         snapshot = replace(snapshot, ends=ends, reserved=self._reserved)
@@ -423,18 +423,6 @@ class SchedulerManager(Manager):
             return snapshot
         never = self._never.among(waiting, snapshot.leaf, snapshot.demand)
         return replace(snapshot, never=never)
-
-    def _policy(self) -> Policy:
-        conf = self._conf
-        return Policy(
-            discipline=Discipline(conf.discipline),
-            backfill_depth=conf.backfill_depth,
-            reserve_depth=conf.reserve_depth,
-            most_reserved=conf.most_reserved,
-            round_size=conf.round_size,
-            weights=ranking.read_weights(conf),
-            scales=ranking.read_scales(conf),
-        )
 
     def _act(
         self,
@@ -552,7 +540,20 @@ class SchedulerManager(Manager):
         latest, state = self._latest, self._state
         if latest is None or state is None:
             raise UpstreamUnavailable("no round has looked at the queue yet: ask again in a minute")
-        return self._supposing.answer(latest, state, self._policy(), supposed)
+        return self._supposing.answer(latest, state, policy_of(self._conf), supposed)
+
+
+def policy_of(conf: cfg.ConfigOpts.GroupAttr, most: int | None = None) -> Policy:
+    """Return how rounds decide by the options of the scheduler; `most` instead of round_size."""
+    return Policy(
+        discipline=Discipline(conf.discipline),
+        backfill_depth=conf.backfill_depth,
+        reserve_depth=conf.reserve_depth,
+        most_reserved=conf.most_reserved,
+        round_size=conf.round_size if most is None else most,
+        weights=ranking.read_weights(conf),
+        scales=ranking.read_scales(conf),
+    )
 
 
 def _seconds(request: Request) -> float:

@@ -18,6 +18,7 @@ from synergy.core.declared.answers.ends import (
     Reset,
     TrustShown,
 )
+from synergy.core.declared.answers.forecasts import ForecastScore
 from synergy.core.declared.answers.parts import FOREIGN_TEXT, OPERATORS_ONLY
 from synergy.core.declared.answers.projects import (
     ComingProject,
@@ -87,8 +88,8 @@ COMPONENTS: Final[dict[str, type]] = {
     one.__name__: one
     for one in (
         Error, Manager, Project, ProjectRule, Effects, Removal, User, Request, Explanation,
-        Simulation, WhatIf, Quota, Expiry, Share, Priority, Usage, Event, Change, Round, Health,
-        Liveness, Versions,
+        Simulation, WhatIf, Quota, Expiry, Share, Priority, Usage, Event, Change, Round,
+        ForecastScore, Health, Liveness, Versions,
     )
 }  # fmt: skip
 
@@ -108,6 +109,7 @@ __all__ = [
     "ExceptedProject",
     "Expiry",
     "Explanation",
+    "ForecastScore",
     "Foreseen",
     "Health",
     "Hypothetical",

@@ -1,0 +1,104 @@
+"""Forecasts, and what came true: rows to values and back. Must not know how they are made."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from math import inf
+from typing import Any, Final
+
+from sqlalchemy import Connection, bindparam, delete, func, insert, select, update
+
+from synergy.core.forecasts.correction import Interval, Raw, horizon_of
+from synergy.core.forecasts.record import Recorded
+from synergy.db.models import ForecastRow
+
+_OPEN: Final = (
+    select(ForecastRow).where(ForecastRow.settled_at.is_(None)).order_by(ForecastRow.forecast_id)
+)
+_LAST: Final = (
+    select(*ForecastRow.__table__.columns)
+    .where(ForecastRow.settled_at.is_not(None), ForecastRow.wait_s.is_not(None))
+    .order_by(ForecastRow.settled_at.desc(), ForecastRow.forecast_id.desc())
+)
+_SETTLE: Final = (
+    update(ForecastRow)
+    .where(ForecastRow.request_id == bindparam("key"))
+    .values(settled_at=bindparam("at"), wait_s=bindparam("waited_s"))
+)
+
+
+class SqlForecasts:
+    """The repository of forecasts; see `ports.Forecasts`."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def open(self) -> list[Recorded]:
+        return [_value(row) for row in self._connection.execute(_OPEN).all()]
+
+    def last(self, limit: int, project_id: str | None = None) -> list[Recorded]:
+        query = _LAST.limit(limit)
+        if project_id is not None:
+            query = query.where(ForecastRow.project_id == project_id)
+        return [_value(row) for row in reversed(self._connection.execute(query).all())]
+
+    def count_open(self, project_id: str | None = None) -> int:
+        query = select(func.count()).where(ForecastRow.settled_at.is_(None))
+        if project_id is not None:
+            query = query.where(ForecastRow.project_id == project_id)
+        return self._connection.execute(query).scalar_one()
+
+    def add(self, forecasts: Sequence[Recorded]) -> None:
+        if forecasts:
+            self._connection.execute(insert(ForecastRow), [_row(one) for one in forecasts])
+
+    def settle(self, settled: Sequence[tuple[str, datetime, float | None]]) -> None:
+        rows = [{"key": key, "at": at, "waited_s": wait_s} for key, at, wait_s in settled]
+        if rows:
+            self._connection.execute(_SETTLE, rows)
+
+    def forget(self, before: datetime) -> None:
+        self._connection.execute(delete(ForecastRow).where(ForecastRow.settled_at < before))
+
+
+def _row(one: Recorded) -> dict[str, Any]:
+    return {
+        "request_id": one.request_id,
+        "project_id": one.project_id,
+        "made_at": one.made_at,
+        "p50_s": _known(one.said.p50_s),
+        "p90_s": _known(one.said.p90_s),
+        "bound_s": _known(one.said.bound_s),
+        "horizon": horizon_of(one.said.p50_s),
+        "size": one.raw.size,
+        "raw_p50_s": _known(one.raw.p50_s),
+        "raw_p90_s": _known(one.raw.p90_s),
+        "past_p50_s": one.past_p50_s,
+        "past_p90_s": one.past_p90_s,
+    }
+
+
+def _known(wait_s: float) -> float | None:
+    return wait_s if wait_s < inf else None
+
+
+def _value(row: Any) -> Recorded:
+    bound_s = inf if row.bound_s is None else row.bound_s
+    return Recorded(
+        request_id=row.request_id,
+        project_id=row.project_id,
+        made_at=row.made_at,
+        raw=Raw(
+            p50_s=inf if row.raw_p50_s is None else row.raw_p50_s,
+            p90_s=inf if row.raw_p90_s is None else row.raw_p90_s,
+            bound_s=bound_s,
+            size=row.size,
+        ),
+        said=Interval(
+            p50_s=inf if row.p50_s is None else row.p50_s,
+            p90_s=inf if row.p90_s is None else row.p90_s,
+            bound_s=bound_s,
+        ),
+        past_p50_s=row.past_p50_s,
+        past_p90_s=row.past_p90_s,
+        wait_s=row.wait_s,
+    )

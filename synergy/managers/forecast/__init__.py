@@ -1,0 +1,5 @@
+"""The manager of forecasts."""
+
+from synergy.managers.forecast.manager import ForecastManager
+
+__all__ = ["ForecastManager"]

@@ -1,0 +1,258 @@
+"""Forecasts when waiting requests start, records it, and holds it against what came true.
+
+Why: users plan by it, and a forecast that nobody scores is not to be trusted. It runs on a thread
+of its own and reads the store beside the rounds, so a round never waits for it; how much it looks
+at is bounded. Must not decide anything.
+"""
+
+import logging
+from datetime import timedelta
+from math import inf
+from typing import Final
+
+from oslo_config import cfg
+
+from synergy.core.declared import answers, commands
+from synergy.core.events import FactorsChanged, QuotaChanged, QuotaReleased
+from synergy.core.forecasts.correction import NEEDED, Correction, Raw, quantiles
+from synergy.core.forecasts.lifetimes import Lifetimes
+from synergy.core.forecasts.record import Recorded
+from synergy.core.forecasts.score import PastWaits, table
+from synergy.core.forecasts.starts import Starts, Wanted, forecast_starts
+from synergy.core.model import Request, State
+from synergy.core.quota import QuotaState, QuotaTree
+from synergy.core.rounds.snapshot import NO_FACTORS
+from synergy.managers.base import Manager, command, on
+from synergy.managers.forecast.now import now_of, read_holding, read_waiting
+from synergy.managers.scheduler.latest import suspended_associations
+from synergy.managers.scheduler.manager import policy_of
+from synergy.ports import Clock, Store
+
+LOG = logging.getLogger(__name__)
+LEARNED_AT_START: Final = 5000  # servers that ended last
+SCORED: Final = 10_000  # forecasts that came true last
+
+
+class ForecastManager(Manager):
+    """One forecast for each request that waits."""
+
+    name = "forecast"
+    stopped_means = "no start is forecast for what is queued from now on"
+    options = (
+        cfg.FloatOpt(
+            "rate_s",
+            default=60.0,
+            min=0.01,
+            max=86_400,
+            mutable=True,
+            help="Seconds between two looks at what waits.",
+        ),
+        cfg.IntOpt(
+            "samples",
+            default=31,
+            min=1,
+            max=1000,
+            mutable=True,
+            help="How often the queue is run forward for a forecast, each time with other "
+            "lifetimes.",
+        ),
+        cfg.IntOpt(
+            "most_waiting",
+            default=1000,
+            min=1,
+            max=100_000,
+            mutable=True,
+            help="Most waiting requests that are run forward. Those beyond it get a forecast when "
+            "others have started.",
+        ),
+        cfg.FloatOpt(
+            "budget_s",
+            default=20.0,
+            min=0.1,
+            max=3600,
+            mutable=True,
+            help="Seconds after which a run draws no more samples, and goes by those that it has.",
+        ),
+        cfg.IntOpt(
+            "keep_days",
+            default=90,
+            min=1,
+            max=36_600,
+            mutable=True,
+            help="Days for which a forecast that came true is kept for the score.",
+        ),
+    )
+
+    def __init__(
+        self,
+        conf: cfg.ConfigOpts.GroupAttr,
+        scheduler_options: cfg.ConfigOpts.GroupAttr,
+        clock: Clock,
+        store: Store,
+    ) -> None:
+        self._conf, self._scheduler, self._clock = conf, scheduler_options, clock
+        self._store = store
+        self._state: QuotaState | None = None
+        self._factors = NO_FACTORS
+        self._lifetimes = Lifetimes()
+        self._correction, self._past = Correction(), PastWaits()
+        self._until_s = inf  # how long the present run may draw
+        self._read = False  # whether what is stored was learned
+
+    @on(QuotaChanged)
+    def _size_by(self, fact: QuotaChanged) -> None:
+        self._state = fact.state
+
+    @on(FactorsChanged)
+    def _order_by(self, fact: FactorsChanged) -> None:
+        self._factors = fact
+
+    @on(QuotaReleased)
+    def _learn(self, fact: QuotaReleased) -> None:
+        for request in fact.requests:
+            self._learn_from(request)
+
+    def _learn_from(self, request: Request) -> None:
+        if request.held_from is not None and request.released_at is not None:
+            held_s = (request.released_at - request.held_from).total_seconds()
+            self._lifetimes.learn(request.request_class, request.project_id, held_s)
+
+    def task(self) -> float | None:
+        if self._state is None:
+            return None  # nothing is known of the cloud yet
+        if not self._read:
+            self._learn_stored()
+        self._settle()
+        self._make(self._state)
+        return None
+
+    def _learn_stored(self) -> None:
+        with self._store.reading() as uow:
+            ended = uow.requests.search(
+                states=[State.DELETED], sort_key="changed_at", descending=True,
+                limit=LEARNED_AT_START,
+            )  # fmt: skip
+            came_true = uow.forecasts.last(SCORED)
+        for request in reversed(ended):
+            self._learn_from(request)
+        for one in came_true:
+            self._resolve(one, one.wait_s or 0.0)
+        self._read = True
+
+    def _resolve(self, one: Recorded, wait_s: float) -> None:
+        self._correction.resolve(one.raw, one.said, wait_s)
+        self._past.add(wait_s)
+
+    def _settle(self) -> None:
+        """Hold the forecasts of what waits no longer against what came true."""
+        now = self._clock.now()
+        with self._store.reading() as uow:
+            waiting = {one.request_id: one for one in uow.forecasts.open()}
+            found = uow.requests.find(list(waiting)) if waiting else {}
+        over = []
+        for request_id, one in waiting.items():
+            request = found.get(request_id)
+            if request is not None and request.state in (State.QUEUED, State.HELD):
+                continue
+            began = request.held_from if request is not None else None
+            wait_s = (began - one.made_at).total_seconds() if began is not None else None
+            over.append((one, wait_s))
+        if not over:
+            return
+        with self._store.writing() as uow:
+            uow.forecasts.settle([(one.request_id, now, wait_s) for one, wait_s in over])
+            uow.forecasts.forget(now - timedelta(days=self._conf.keep_days))
+            uow.commit()
+        for one, wait_s in over:
+            if wait_s is not None:
+                self._resolve(one, wait_s)
+
+    def _has_time(self) -> bool:
+        return self._clock.monotonic_s() < self._until_s
+
+    def _make(self, state: QuotaState) -> None:
+        """Forecast and record the starts of those that wait and have no forecast yet."""
+        now = self._clock.now()
+        with self._store.reading() as uow:
+            projects = {a.association_id: a.project_id for a in uow.projects.associations()}
+            waiting = read_waiting(uow, projects, self._conf.most_waiting)
+            have = {one.request_id for one in uow.forecasts.open()}
+            new = [one for one in waiting if one.arrival.request_id not in have]
+            if not new:
+                return
+            holding, suspended = read_holding(uow), suspended_associations(uow)
+        self._until_s = self._clock.monotonic_s() + self._conf.budget_s
+        alive = now_of(
+            at=now, state=state, policy=policy_of(self._scheduler, most=1 + len(waiting)),
+            waiting=waiting, holding=holding, suspended=suspended, factors=self._factors,
+        )  # fmt: skip
+        starts = forecast_starts(
+            alive, self._lifetimes, wanted={one.arrival.request_id for one in new},
+            samples=self._conf.samples, seed=0, go_on=self._has_time,
+        )  # fmt: skip
+        made = [self._recorded(one, starts, alive.tree) for one in new]
+        with self._store.reading() as uow:
+            still = uow.requests.find([one.request_id for one in made])
+        made = [one for one in made if one.request_id in still]
+        with self._store.writing() as uow:
+            uow.forecasts.add(made)
+            uow.commit()
+
+    def _recorded(self, wanted: Wanted, starts: Starts, tree: QuotaTree) -> Recorded:
+        now, request_id = self._clock.now(), wanted.arrival.request_id
+        now_s = now.timestamp()
+        bound_s = max(0.0, starts.bound.get(request_id, inf) - now_s)
+        p50_s, p90_s = (
+            min(max(0.0, at_s - now_s), bound_s) for at_s in quantiles(starts.drawn[request_id])
+        )
+        raw = Raw(p50_s=p50_s, p90_s=p90_s, bound_s=bound_s, size=_size_of(wanted, tree))
+        past_p50_s, past_p90_s = self._past.quantiles_s()
+        return Recorded(
+            request_id=request_id,
+            project_id=wanted.project_id,
+            made_at=now,
+            raw=raw,
+            said=self._correction.corrected(raw),
+            past_p50_s=past_p50_s,
+            past_p90_s=past_p90_s,
+        )
+
+    @command(commands.SCORE_FORECASTS)
+    def do_score(self, project_id: str | None = None) -> answers.ForecastScore:
+        """Show how well forecasts held, beside two that are cheap."""
+        with self._store.reading() as uow:
+            rows = [one.resolved() for one in uow.forecasts.last(SCORED, project_id)]
+            waiting = uow.forecasts.count_open(project_id)
+        return {
+            "resolved": len(rows),
+            "waiting": waiting,
+            "needed": NEEDED,
+            "text": _words(len(rows)),
+            "scores": [
+                {
+                    "group": group,
+                    "method": method,
+                    "count": int(numbers["count"]),
+                    "coverage_50": numbers["coverage_50"],
+                    "coverage_90": numbers["coverage_90"],
+                    "pinball_50_s": numbers["pinball_50_s"],
+                    "pinball_90_s": numbers["pinball_90_s"],
+                    "width_by_wait": numbers["width_by_wait"],
+                }
+                for group, methods in table(rows).items()
+                for method, numbers in methods.items()
+            ],
+        }
+
+
+def _size_of(wanted: Wanted, tree: QuotaTree) -> float:
+    """Return the largest part of the cloud that a request asks for."""
+    capacity = dict(zip(tree.resource_classes, tree.capacity.tolist(), strict=True))
+    demand = wanted.arrival.kind.demand
+    return max((n / capacity[name] for name, n in demand.amounts if capacity[name]), default=0.0)
+
+
+def _words(count: int) -> str:
+    if count < NEEDED:
+        return f"Too little is known for a score: {count} of {NEEDED} forecasts came true so far."
+    return f"Of the last {count} forecasts that came true."
