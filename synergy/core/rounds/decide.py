@@ -80,7 +80,7 @@ class _Round:
         open_ = self._close()
         own = open_ & self.may_own
         lent = self._private(own) if own.any() else []
-        open_ = self._close_stopped(open_)
+        open_ = self._close_stopped(open_, self.reason) if self.stopped else open_
         backfill, open_ = self._shared(open_ & self.may_borrow)
         explain = self._explanation(open_, backfill, lent)
         return Plan(
@@ -191,14 +191,12 @@ class _Round:
             check.starts(row)
         return False
 
-    def _close_stopped(self, open_: Bools) -> Bools:
-        """Close what a check stopped already in this round, on the other quota."""
-        if not self.stopped:
-            return open_
+    def _close_stopped(self, open_: Bools, reason: Codes) -> Bools:
+        """Close what a check stopped already in this round, on the other quota, and note why."""
         left = open_.copy()
         for shape, code in self.shut_shapes.items():
             shut = left & (self.waiting.shape == shape) & self.may_wait
-            self.reason[shut & (self.may_borrow | (self.reason == CODE[Reason.PRIORITY]))] = code
+            reason[shut & (self.may_borrow | (reason == CODE[Reason.PRIORITY]))] = code
             left &= ~shut
         left[list(self.stopped)] = False
         return left
@@ -372,19 +370,20 @@ class _Round:
         """
         free = self.book.free_amounts()  # now: the accounting goes on with the next round
 
-        def explain() -> tuple[Codes, Codes]:
-            left = self._close_stopped(open_ & (self.reason == CODE[Reason.PRIORITY]))
+        def explain() -> tuple[Codes, Codes]:  # on copies: several threads may ask one plan
+            reason, waits_for = self.reason.copy(), self.waits_for.copy()
+            left = self._close_stopped(open_ & (reason == CODE[Reason.PRIORITY]), reason)
             fitting = self._fitting_shapes(free)[self.waiting.shape]
             rows = np.flatnonzero(left & fitting)
             if (may := backfill.candidates(rows)) is not None:
                 endless = self.waiting.ttl_s[rows[~may]] <= 0
-                self.reason[rows[~may]] = np.where(endless, *_HINDERED_CODES)
+                reason[rows[~may]] = np.where(endless, *_HINDERED_CODES)
             for hindered in _HINDERED_CODES:
-                left |= self.reason == hindered
-            self.reason[left & ~fitting] = CODE[Reason.NO_FREE_QUOTA]
+                left |= reason == hindered
+            reason[left & ~fitting] = CODE[Reason.NO_FREE_QUOTA]
             for row in lent:  # it is to come back: that is why they wait, also who may borrow
-                self.reason[row], self.waits_for[row] = CODE[Reason.AWAITING_EXPIRY], _OWN
-            return self.reason, self.waits_for
+                reason[row], waits_for[row] = CODE[Reason.AWAITING_EXPIRY], _OWN
+            return reason, waits_for
 
         return explain
 
