@@ -235,6 +235,7 @@ class World:
     def __init__(self, engine: Engine) -> None:
         self.engine, self.store = engine, engine.store
         self.nova: Any = engine.nova  # or a `Fragile` before it
+        self.identity: Any = engine.identity  # likewise
 
     def add(self, project: str = "A", **settings: Any) -> Any:
         return self.command("project", "add", project=project, **settings)

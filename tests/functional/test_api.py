@@ -4,7 +4,7 @@ import json
 import os
 import threading
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +42,20 @@ def waiting(made: World, **more: Any) -> tuple[str, str]:
     return running, queued
 
 
+def end_of(made: World, server: str) -> datetime:
+    expires_at = made.get(server).expires_at
+    assert expires_at is not None
+    return expires_at
+
+
+def span_of(made: World, server: str) -> tuple[datetime, datetime]:
+    """From when to when a server that is gone held its quota."""
+    request = made.get(server)
+    assert request.held_from is not None
+    assert request.released_at is not None
+    return request.held_from, request.released_at
+
+
 def test_versions_and_health_and_the_document_need_no_token(made: World, api: Api) -> None:
     api.as_nobody()
     assert api.get("/")["versions"][0]["id"] == "v1"
@@ -69,7 +83,7 @@ def test_health_tells_liveness_from_readiness() -> None:
 
 
 def test_every_rule_guards_a_route_and_every_route_names_its_rule() -> None:
-    guarded = {}
+    guarded: dict[str, set[str]] = {}
     for route in ROUTES:
         if route.rule is not None:
             guarded.setdefault(f"synergy:{route.rule}", set()).add(f"{route.method} {route.path}")
@@ -93,17 +107,15 @@ def test_a_request_is_explained_with_the_numbers_that_bind_it(made: World, api: 
         "There is not enough quota free. It needs 8 VCPU, and of the shared quota 4 of 12 are "
         "free. It is the first in line."
     )
-    ends_at = made.get(running).expires_at.isoformat()
+    ends_at = end_of(made, running).isoformat()
     unblocked = found["unblocked_by"]
     assert unblocked["releases"] == [
         {"at": ends_at, "freed": {"MEMORY_MB": 2048, "VCPU": 8}, "servers": 1}
     ]
     assert (unblocked["enough_at"], unblocked["estimated_start"]) == (ends_at, ends_at)
     # The round decided before the server was built: its lifetime begins 5 s later.
-    assert (
-        unblocked["reserved_at"]
-        == (made.get(running).expires_at - timedelta(seconds=5)).isoformat()
-    )
+    reserved_at = end_of(made, running) - timedelta(seconds=5)
+    assert unblocked["reserved_at"] == reserved_at.isoformat()
     assert [flavor["name"] for flavor in unblocked["smaller_flavors"]] == ["medium", "small"]
     assert found["priority"]["priority"] >= found["priority"]["age"]
     assert found["round_id"] == api.as_admin().get("/v1/rounds/latest")["round"]["round_id"]
@@ -152,7 +164,7 @@ def test_the_forecast_was_right(made: World, api: Api) -> None:
     assert len(told) == 4
     made.run(4 * 700)
     # Usage moves the projects' places meanwhile, so who comes when may change, but not when.
-    started = sorted(made.get(one).held_from for one in told)
+    started = sorted(at for one in told if (at := made.get(one).held_from))
     for at, estimated in zip(started, sorted(told.values()), strict=True):
         assert abs((at.fromisoformat(estimated) - at).total_seconds()) < 30
 
@@ -190,7 +202,7 @@ def test_a_refused_request_shows_its_reason_and_one_that_runs_has_none(
 
 def test_an_end_may_be_put_off(made: World, api: Api) -> None:
     running, queued = waiting(made)
-    before = made.get(running).expires_at
+    before = end_of(made, running)
     moved = api.ask("POST", f"/v1/requests/{running}/extend", {"by_s": 300})[1]["request"]
     assert moved["expires_at"] == (before + timedelta(seconds=300)).isoformat()
     made.run(700)
@@ -227,7 +239,7 @@ def test_what_if_tells_what_then_happens(made: World, api: Api) -> None:
     # The large one goes before the third of them, and then the first two end.
     in_ten_minutes = made.engine.clock.now() + timedelta(seconds=600)
     assert seen["estimated_last_start"] == in_ten_minutes.isoformat()
-    assert made.get(running).expires_at < in_ten_minutes
+    assert end_of(made, running) < in_ten_minutes
     one = api.ask("POST", "/v1/simulate", {"flavor": "medium"})[1]["simulation"]
     assert (one["starts_now"], one["text"]) == (1, "It would start now.")
     never = api.ask("POST", "/v1/simulate", {"flavor": "giant"})[1]["simulation"]
@@ -300,8 +312,8 @@ def test_usage_counts_what_was_held_and_compares_with_what_was_promised(
     made.run(602 * 2)
     made.run(3600)
     assert made.states([one, two]) == ["DELETED", "DELETED"]
-    held = made.get(one)
-    hours = (held.released_at - held.held_from).total_seconds() / 3600
+    held_from, released_at = span_of(made, one)
+    hours = (released_at - held_from).total_seconds() / 3600
     rows = {row["project"]: row for row in api.get("/v1/usage")["usage"]}
     assert rows["A"]["resource_hours"]["VCPU"] == pytest.approx(2 * hours, abs=1e-6)
     assert rows["A"]["billed_hours"] == pytest.approx(2 * hours, abs=1e-6)
@@ -473,16 +485,16 @@ def test_what_makes_no_sense_is_refused_with_its_name_and_value(
 def test_usage_is_cut_at_both_ends_of_the_time_that_is_asked_for(made: World, api: Api) -> None:
     (server,) = made.create("medium")
     made.run(700)
-    held = made.get(server)
+    held_from, released_at = span_of(made, server)
     spans = {
         (100, 200): 100,  # within
         (-50, 100): 100,  # began before it was held
-        (500, 900): (held.released_at - held.held_from).total_seconds() - 500,
+        (500, 900): (released_at - held_from).total_seconds() - 500,
         (650, 690): 0,
     }
     for (begin, end), expected_s in spans.items():
         asked = {
-            name: (held.held_from + timedelta(seconds=offset)).isoformat().replace("+", "%2B")
+            name: (held_from + timedelta(seconds=offset)).isoformat().replace("+", "%2B")
             for name, offset in (("begin", begin), ("end", end))
         }
         rows = api.get(f"/v1/usage?begin={asked['begin']}&end={asked['end']}")["usage"]

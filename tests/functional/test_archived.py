@@ -1,6 +1,8 @@
 """Whoever asks for a request is answered wherever it is kept, or told in one error that it is not."""
 
 from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -19,10 +21,16 @@ from tests.started import Started
 UNKNOWN = "11111111-2222-4333-8444-555555555555"
 
 
+class WithServers(Started):
+    """A world and the servers that were created in it."""
+
+    ids: list[str]
+
+
 @pytest.fixture
-def made() -> Iterator[Started]:
+def made() -> Iterator[WithServers]:
     with temporary_store() as store:
-        one = Started(store)
+        one = WithServers(store)
         one.ids = one.running(3)
         one.nova.delete_server(one.ids[0])
         one.run(60)
@@ -31,7 +39,7 @@ def made() -> Iterator[Started]:
         yield one
 
 
-def archive(made: Started, request_id: str) -> tuple[Request, list[Step]]:
+def archive(made: WithServers, request_id: str) -> tuple[Request, list[Step]]:
     with made.store.reading() as uow:
         before = uow.requests.get(request_id), uow.requests.steps(request_id)
     count_only(made.store)
@@ -42,7 +50,7 @@ def archive(made: Started, request_id: str) -> tuple[Request, list[Step]]:
     return before
 
 
-def test_an_archived_request_is_shown_as_it_was(made: Started) -> None:
+def test_an_archived_request_is_shown_as_it_was(made: WithServers) -> None:
     request_id = made.ids[0]
     api = Api(made).as_admin()
     shown = api.get(f"/v1/requests/{request_id}")["request"]
@@ -70,7 +78,7 @@ def test_an_archived_request_is_shown_as_it_was(made: Started) -> None:
         assert answer["errors"][0]["detail"] == f"request {request_id} is DELETED, and archived"
 
 
-def test_an_archived_request_is_shown_to_its_project_only(made: Started) -> None:
+def test_an_archived_request_is_shown_to_its_project_only(made: WithServers) -> None:
     request_id = made.ids[0]
     archive(made, request_id)
     own = Api(made).as_("reader", project="project-A")
@@ -87,7 +95,7 @@ def test_an_archived_request_is_shown_to_its_project_only(made: Started) -> None
 
 @pytest.mark.parametrize("asked", [UNKNOWN, "nonsense", "x" * 64])
 def test_events_of_a_request_that_nobody_knows_are_an_error_and_no_empty_list(
-    made: Started, asked: str
+    made: WithServers, asked: str
 ) -> None:
     status, answer, _ = Api(made).as_admin().ask("GET", f"/v1/events?request_id={asked}")
     assert (status, answer["errors"][0]["detail"]) == (404, f"request {asked!r} does not exist")
@@ -95,7 +103,7 @@ def test_events_of_a_request_that_nobody_knows_are_an_error_and_no_empty_list(
         made.command("queue", "events", request_id=asked)
 
 
-def test_a_page_behind_the_last_event_of_a_request_is_empty(made: Started) -> None:
+def test_a_page_behind_the_last_event_of_a_request_is_empty(made: WithServers) -> None:
     found = Api(made).as_admin().get(f"/v1/events?request_id={made.ids[1]}&marker=99999")
     assert found == {"events": [], "next": None}
 
@@ -103,13 +111,16 @@ def test_a_page_behind_the_last_event_of_a_request_is_empty(made: Started) -> No
 def test_a_damaged_row_is_counted_by_its_table() -> None:
     with world() as made:
         made.add("A")
-
-        class Settings:
-            quarantine_max, keep_days, autostart = 5, 0, True
-            stall_s, rate_s, debounce_s = 300.0, 60.0, 0.0
-
-        manager = ArchiveManager(Settings, made.engine.clock, made.store, Settings)
-        archived = Supervisor(manager, Settings, made.engine.clock)
+        conf: Any = SimpleNamespace(
+            quarantine_max=5,
+            keep_days=0,
+            autostart=True,
+            stall_s=300.0,
+            rate_s=60.0,
+            debounce_s=0.0,
+        )
+        manager = ArchiveManager(conf, made.engine.clock, made.store, conf)
+        archived = Supervisor(manager, conf, made.engine.clock)
         archived.setup(autostart=True)
         api = Api(made).as_admin()
         made.engine.supervisors["archive"] = archived

@@ -2,7 +2,7 @@
 
 import json
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from typing import Any
 
@@ -75,7 +75,7 @@ def test_every_route_that_changes_something_is_in_the_audit_and_no_other(
         (server,) = made.create()
         made.command("project", "set", project="A", suspended=True)
         made.run(1)
-        body = {"request_id": server}
+        body: Any = {"request_id": server}
     else:
         body = BODIES.get(route.name)
     seen = len(trail(api))
@@ -141,24 +141,30 @@ def test_one_who_is_refused_again_and_again_does_not_fill_it(made: World) -> Non
     assert len(trail(api)) == 60
 
 
-def test_what_cannot_be_written_down_is_not_done(made: World, api: Api) -> None:
-    def away(_entry: dict[str, Any]) -> None:
+def test_what_cannot_be_written_down_is_not_done(
+    made: World, api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(_entry: Mapping[str, Any]) -> None:
         raise UpstreamUnavailable("database: it is away")
 
-    api.services.begin_change = away
+    monkeypatch.setattr(api.services, "begin_change", away)
     assert api.ask("PATCH", "/v1/projects/A", {"raw_shares": 9})[0] == 503
     assert made.command("project", "show", project="A")["raw_shares"] == 1
 
 
-def test_a_change_that_is_cut_short_stays_begun(made: World, api: Api) -> None:
+def test_a_change_that_is_cut_short_stays_begun(
+    made: World, api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """As after kill -9: the change was begun, and nobody can say that it was made."""
 
-    def dies(name: str, command: str, arguments: dict[str, int | str]) -> Any:
+    real = api.services.execute
+
+    def dies(name: str, command: str, arguments: Mapping[str, Any]) -> Any:
         if command == "set":
             raise KeyboardInterrupt
         return real(name, command, arguments)
 
-    real, api.services.execute = api.services.execute, dies
+    monkeypatch.setattr(api.services, "execute", dies)
     with pytest.raises(KeyboardInterrupt):
         api.ask("PATCH", "/v1/projects/A", {"raw_shares": 9})
     (entry,) = trail(api)
@@ -166,13 +172,15 @@ def test_a_change_that_is_cut_short_stays_begun(made: World, api: Api) -> None:
     assert entry["asked"] == {"raw_shares": 9}
 
 
-def test_an_error_on_the_way_is_failed(api: Api) -> None:
-    def broken(name: str, command: str, arguments: dict[str, int | str]) -> Any:
+def test_an_error_on_the_way_is_failed(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = api.services.execute
+
+    def broken(name: str, command: str, arguments: Mapping[str, Any]) -> Any:
         if command == "set":
             raise RuntimeError("SELECT secret")
         return real(name, command, arguments)
 
-    real, api.services.execute = api.services.execute, broken
+    monkeypatch.setattr(api.services, "execute", broken)
     assert api.ask("PATCH", "/v1/projects/A", {"raw_shares": 9})[0] == 500
     (entry,) = trail(api)
     assert (entry["outcome"], entry["status"], entry["why"]) == ("failed", 500, "RuntimeError")

@@ -255,7 +255,7 @@ def test_a_list_of_keystone_that_is_much_shorter_lets_nobody_go(
         made.run(2)
         assert len(names(made)) == 30
         made.engine.tolerant = True
-        made.engine.identity.answer("projects", lambda real: real()[:left])
+        made.identity.answer("projects", lambda real: real()[:left])
         made.run(600)
         assert len(names(made)) == 30
         told = [r for r in caplog.records if "no project that is managed by rule" in r.message]
@@ -265,7 +265,7 @@ def test_a_list_of_keystone_that_is_much_shorter_lets_nobody_go(
         )
         made.run(10)
         assert made.states(ids) == ["ACTIVE"]
-        made.engine.identity.mend()
+        made.identity.mend()
         made.run(120)
         assert not any(one["gone"] for one in made.command("project", "list"))
 
@@ -275,7 +275,7 @@ def test_a_project_that_keystone_has_and_does_not_list_stays(
 ) -> None:
     with fragile(many(30)) as made:
         made.run(2)
-        made.engine.identity.answer("projects", lambda real: real()[1:])
+        made.identity.answer("projects", lambda real: real()[1:])
         made.run(600)
         assert len(names(made)) == 30
         assert caplog.text.count("Keystone has it, and does not list it") == 1
@@ -353,7 +353,7 @@ def test_a_crash_between_taking_in_and_lifting_is_finished() -> None:
 def test_service_projects_and_own_projects_are_never_taken_in_by_rule() -> None:
     described = spec(projects=(project_spec("A"), project_spec("service"), project_spec("own")))
     with fragile(described) as made:
-        made.engine.identity.answer("own_project_id", lambda real: "project-own")
+        made.identity.answer("own_project_id", lambda real: "project-own")
         made.run(5)
         assert names(made) == {"A"}
         made.add("service")  # by hand it may be
@@ -370,19 +370,21 @@ def test_rounds_go_on_while_many_are_taken_in() -> None:
 
 
 @pytest.mark.slow
-def test_ten_thousand_projects_are_taken_in_a_batch_at_a_time() -> None:
+def test_ten_thousand_projects_are_taken_in_a_batch_at_a_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     with world(many(10_000), {"project": {"manage": "all"}}) as made:
         supervisor, longest = made.engine.supervisors["project"], [0.0]
         run = supervisor.run
 
-        def timed():
+        def timed() -> float:
             began_s = time.monotonic()
             try:
                 return run()
             finally:
                 longest[0] = max(longest[0], time.monotonic() - began_s)
 
-        supervisor.run = timed
+        monkeypatch.setattr(supervisor, "run", timed)
         made.run(60)
         assert len(names(made)) == 10_000
         assert longest[0] < 10

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 from sqlalchemy import select
-from sqlalchemy.sql.elements import quoted_name
 
 from synergy.cli.expiry import ResumeExpiry
+from synergy.cli.main import SynergyApp
 from synergy.cli.manager import StopManager
 from synergy.cli.options import add_options, given
 from synergy.cli.project import AddProject, RemoveProject, SetProject
@@ -85,7 +85,7 @@ def test_a_dry_run_counts_what_a_pass_counts(made: World) -> None:
 
 
 def test_a_project_that_nova_knows_no_longer_keeps_no_other_from_being_changed(made: World) -> None:
-    def quota(real: Callable[..., Any], project_id: str, fresh: bool = True):
+    def quota(real: Callable[..., Any], project_id: str, fresh: bool = True) -> Any:
         if project_id == "project-B":
             raise InvalidInput("Nova: project-B is not a valid project id (HTTP 400)")
         return real(project_id, fresh=fresh)
@@ -188,18 +188,23 @@ def test_nothing_is_refused_by_the_quota_that_a_project_had_before_a_change(
 # --- what hurts is tried first --------------------------------------------------------------------
 
 HURTING = [one for one in vars(commands).values() if isinstance(one, ManagerCommand) and one.hurts]
-ARGUMENTS: dict[str, Any] = {
+ARGUMENTS: dict[tuple[str, str], dict[str, Any]] = {
     ("project", "add"): {"project": "B", "private": {"VCPU": 2}},
     ("project", "set"): {"project": "A", "private": {"VCPU": 2}},
     ("project", "remove"): {"project": "A", "servers": "keep"},
 }
 
 
-@pytest.fixture
-def busy() -> Iterator[Started]:
+class Busy(Started):
     """A cloud where servers run on both quotas, some are due to end, and usage was charged."""
+
+    ids: list[str]
+
+
+@pytest.fixture
+def busy() -> Iterator[Busy]:
     with temporary_store() as store:
-        one = Started(store)
+        one = Busy(store)
         one.ids = one.running(2)
         owned = {"private": {"VCPU": 8, "MEMORY_MB": 8192}, "default_quota": "private"}
         one.command("project", "set", project="A", **owned, on_private_full="queue")
@@ -208,7 +213,7 @@ def busy() -> Iterator[Started]:
         yield one
 
 
-def rows_of(made: Started) -> dict[quoted_name, list[str]]:
+def rows_of(made: Started) -> dict[str, list[str]]:
     """Return every row of the database."""
     with made.store._engine.connect() as connection:
         return {
@@ -218,7 +223,7 @@ def rows_of(made: Started) -> dict[quoted_name, list[str]]:
 
 
 @pytest.mark.parametrize("one", HURTING, ids=lambda one: f"{one.manager} {one.name}")
-def test_a_dry_run_of_whatever_hurts_changes_no_row(busy: Started, one: ManagerCommand) -> None:
+def test_a_dry_run_of_whatever_hurts_changes_no_row(busy: Busy, one: ManagerCommand[Any]) -> None:
     arguments = ARGUMENTS.get((one.manager, one.name), {})
     before, expiry = rows_of(busy), busy.shown()
     busy.command(one.manager, one.name, **arguments, dry_run=True)
@@ -241,7 +246,7 @@ def test_every_change_of_the_api_that_hurts_can_be_tried_and_leaves_no_trail(bus
         ("POST", "/v1/projects"),
     ):
         before = rows_of(busy)
-        asked = {"dry_run": True}
+        asked: dict[str, Any] = {"dry_run": True}
         asked |= {"PATCH": {"raw_shares": 3}, "DELETE": {}}.get(method, {})
         asked |= {"project": "B"} if path == "/v1/projects" else {}
         status, found, _ = api.ask(method, path, None if method == "DELETE" else asked)
@@ -284,5 +289,5 @@ def test_a_dry_run_is_true_or_false(busy: Started) -> None:
 
 def test_the_line_has_the_option_for_whatever_hurts() -> None:
     for command in (ResumeExpiry, StopManager, AddProject, RemoveProject, SetProject):
-        help_text = " ".join(command(None, None).get_parser("x").format_help().split())
+        help_text = " ".join(command(SynergyApp([]), None).get_parser("x").format_help().split())
         assert f"--dry-run {DRY_RUN.help}" in help_text, command

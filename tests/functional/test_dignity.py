@@ -169,7 +169,7 @@ def test_users_extend_nothing_by_default_and_operators_always(made: Started) -> 
 
 
 def test_a_user_extends_as_often_and_as_long_as_the_project_lets(made: Started) -> None:
-    rule = {"extend_policy": "always", "max_extensions": 2, "max_ttl_s": 3 * HOUR}
+    rule: dict[str, Any] = {"extend_policy": "always", "max_extensions": 2, "max_ttl_s": 3 * HOUR}
     (server,) = made.running(1, **rule)
     with pytest.raises(ExtensionRefused, match=r"^extension_too_long: .* by 3600 s at most"):
         extend(made, server, HOUR + 1)

@@ -15,7 +15,7 @@ QUEUES: dict[str, Any] = {"default_quota": "private", "on_private_full": "queue"
 
 
 @pytest.fixture
-def made() -> Iterator[Any]:
+def made() -> Iterator[World]:
     """A world, and between it and the cloud something that lets a test act in the middle of it."""
     with temporary_store() as store:
         first = Engine(spec(), {}, store=store, seed=7)
@@ -25,11 +25,11 @@ def made() -> Iterator[Any]:
         )
 
 
-def meanwhile(made, call, act):
+def meanwhile(made: World, call: str, act: Callable[[], object]) -> list[bool]:
     """Do something once, while the answer of the next such call is on its way."""
-    done: list[Any] = []
+    done: list[bool] = []
 
-    def late(real: Callable[..., Any], *args: Any, **more: Any):
+    def late(real: Callable[..., Any], *args: Any, **more: Any) -> Any:
         found = real(*args, **more)
         if not done:
             done.append(True)
@@ -41,11 +41,11 @@ def meanwhile(made, call, act):
 
 
 @pytest.mark.parametrize("arrives", ["before the change", "after it"])
-def test_nothing_is_refused_by_quotas_of_which_a_pass_tells_late(made, arrives) -> None:
+def test_nothing_is_refused_by_quotas_of_which_a_pass_tells_late(made: World, arrives: str) -> None:
     """The pass looked at the projects before one was given a quota, and tells of it afterwards."""
     made.add("A", **QUEUES, private={"VCPU": 0, "MEMORY_MB": 0})
     made.run(2)
-    ids: list[Any] = []
+    ids: list[str] = []
 
     def change() -> None:
         if arrives == "before the change":
@@ -67,7 +67,7 @@ def test_nothing_is_refused_by_quotas_of_which_a_pass_tells_late(made, arrives) 
     assert made.states([large]) == ["REJECTED"]
 
 
-def test_whoever_is_suspended_while_a_round_asks_the_cloud_gets_no_server(made) -> None:
+def test_whoever_is_suspended_while_a_round_asks_the_cloud_gets_no_server(made: World) -> None:
     made.add("A", default_quota="shared")
     made.run(2)
     ids = made.create(count=2)
@@ -101,7 +101,8 @@ def test_projects_that_come_before_the_next_look_at_the_cloud_share_what_it_has(
 
 
 def test_an_edition_is_none_while_it_is_written_and_another_one_after_it() -> None:
-    edition, read = Edition(), []
+    edition = Edition()
+    read: list[int | None] = []
     assert edition.now() == 0
     edition.begin()
     reader = threading.Thread(target=lambda: read.append(edition.now()))
@@ -115,18 +116,24 @@ def test_every_write_of_projects_and_domains_is_another_edition_and_no_other_is(
     with temporary_store() as store:
         made = World(Engine(spec(), {}, store=store, seed=7))
 
-        def edition():
+        def edition() -> int | None:
             with store.reading() as uow:
                 return uow.projects.edition()
 
-        seen = [edition()]
-        for change in (
+        def settled() -> int:
+            found = edition()
+            assert found is not None
+            return found
+
+        seen = [settled()]
+        changes: tuple[Callable[[], Any], ...] = (
             lambda: made.add("A", default_quota="shared"),
             lambda: made.command("project", "set", project="A", raw_shares=3),
             lambda: made.command("project", "remove", project="A"),
-        ):
+        )
+        for change in changes:
             change()
-            seen.append(edition())
+            seen.append(settled())
         assert seen == sorted(set(seen))
         made.add("A", default_quota="shared")
         known = edition()
