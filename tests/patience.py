@@ -7,7 +7,7 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-def until(condition: Callable[[], T], patience_s: float = 15.0, step_s: float = 0.02) -> T:
+def until(condition: Callable[[], T | None], patience_s: float = 15.0, step_s: float = 0.02) -> T:
     """Wait for something true, and return it."""
     deadline_s = time.monotonic() + patience_s
     while not (found := condition()):

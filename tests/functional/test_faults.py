@@ -136,7 +136,10 @@ def test_no_round_after_a_restart_goes_without_factors(
 
 
 def test_where_factors_have_no_weight_nobody_waits_for_them() -> None:
-    settings = {"scheduler": {"weight_fairshare": 0}, "fairshare": {"autostart": False}}
+    settings: dict[str, dict[str, Any]] = {
+        "scheduler": {"weight_fairshare": 0},
+        "fairshare": {"autostart": False},
+    }
     with world(settings=settings) as made:
         made.add(default_quota="shared")
         made.run(1)
@@ -176,7 +179,9 @@ def everything(made: Restarted) -> dict[str, Any]:
         }
 
 
-def run_with_restarts(restarts: set[int]) -> list[tuple[datetime | str | State, ...]]:
+def run_with_restarts(
+    restarts: set[int],
+) -> list[tuple[str, State, datetime, datetime | None, datetime | None]]:
     """A day of arrivals; return every request's start and end, restarting at the given steps."""
     with temporary_store() as store:
         made = Restarted(Engine(spec(), {}, store=store, seed=7))
@@ -218,25 +223,28 @@ def test_a_quota_move_that_a_crash_cut_is_finished_at_the_next_start(made: Resta
     assert made.command("project", "list") == []
 
 
+def status_of(made: Restarted, name: str) -> Status:
+    return made.engine.supervisors[name].report.status
+
+
 def test_a_manager_that_fails_is_degraded_and_the_others_go_on(
     made: Restarted, caplog: pytest.LogCaptureFixture
 ) -> None:
     made.add(default_quota="shared")
     made.run(1)
-    scheduler = made.engine.supervisors["scheduler"]
     quota = made.engine.supervisors["quota"]
     made.engine.tolerant = True
     (server,) = made.create()
     made.nova.faults.api_down = True
     made.run(100)
-    assert quota.report.status is Status.DEGRADED
+    assert status_of(made, "quota") is Status.DEGRADED
     assert "UpstreamUnavailable: Nova's API does not answer" in quota.report.last_error
     assert quota.report.failures > 1
     assert caplog.text.count("manager quota failed") == 1
     assert made.states([server]) == ["QUEUED"]
     made.nova.faults.api_down = False
     made.run(600)
-    assert scheduler.report.status is quota.report.status is Status.RUNNING
+    assert status_of(made, "scheduler") is status_of(made, "quota") is Status.RUNNING
     assert quota.report.last_error == ""
     assert made.states([server]) == ["ACTIVE"]
 
@@ -292,7 +300,7 @@ def test_keystone_that_is_away_is_not_called_nova(made: Restarted) -> None:
     def away(_real: Callable[..., Any], _owners: set[tuple[str, str]]) -> None:
         raise UpstreamUnavailable("Keystone does not answer")
 
-    made.engine.identity.answer("gone", away)
+    made.identity.answer("gone", away)
     (server,) = made.create()
     made.run(30)
     assert made.states([server]) == ["QUEUED"]
@@ -316,12 +324,12 @@ def test_a_manager_that_could_not_be_set_up_is_tried_again(made: Restarted) -> N
     made.restart()
     made.engine.tolerant = True
     nova = made.engine.supervisors["nova"]
-    assert nova.report.status is Status.ERROR
+    assert status_of(made, "nova") is Status.ERROR
     assert "does not answer" in nova.report.last_error
     made.run(600)
     assert refusals < 0
     assert nova.report.failures > 2
-    assert nova.report.status is Status.RUNNING
+    assert status_of(made, "nova") is Status.RUNNING
     assert made.states([server]) == ["ACTIVE"]
     assert made.nova.orphans == []
 
@@ -453,7 +461,7 @@ def test_whatever_happens_in_whatever_order_quota_is_conserved(actions: list[Any
 @pytest.mark.slow
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(actions)
-def test_whatever_happens_in_many_more_orders_quota_is_conserved(actions) -> None:
+def test_whatever_happens_in_many_more_orders_quota_is_conserved(actions: list[Any]) -> None:
     conserve_quota(actions)
 
 
@@ -477,7 +485,7 @@ def conserve_quota(actions: list[Any]) -> None:
         check_end(made, ids)
 
 
-def act(made: Restarted, ids: list[str], what: str, first: int | str, second: int | str) -> None:
+def act(made: Restarted, ids: list[str], what: str, first: Any, second: Any) -> None:
     if what == "create":
         ids += made.create(first, project=second)
     elif what == "run":

@@ -1,8 +1,9 @@
 """Requests follow what Nova shows, whatever was told, or was not."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import pytest
@@ -100,7 +101,7 @@ def test_every_state_follows_what_nova_shows(status: ServerStatus) -> None:
 
 
 def one_running(one: World, **settings_of_project: Any) -> str:
-    one.add(**{"default_quota": "shared", "ttl_s": 7200} | settings_of_project)
+    one.add("A", **{"default_quota": "shared", "ttl_s": 7200} | settings_of_project)
     one.run(2)
     (server,) = one.create()
     one.run(20)
@@ -213,6 +214,7 @@ def test_a_server_that_had_ended_here_and_runs_is_taken_back_and_charged_once(
     assert request.state is State.ACTIVE
     assert request.expires_at == ends_at
     assert made.command("quota", "show")["shared_used"]["VCPU"] == 1
+    assert request.held_from is not None
     ran_s = (made.engine.clock.now() - request.held_from).total_seconds()
     assert ran_s < 400  # what came before was charged then
     made.run(7200)
@@ -230,6 +232,7 @@ def test_a_host_whose_clock_is_wrong_changes_no_lifetime(made: Started, off_s: f
     made.run(1)
     request = made.get(server)
     assert request.state is State.ACTIVE
+    assert request.expires_at is not None
     lives_s = (request.expires_at - made.engine.clock.now()).total_seconds()
     assert 3580 <= lives_s <= 3600
     made.run(3400)
@@ -259,6 +262,9 @@ def test_whatever_hosts_tell_instants_are_possible_and_what_runs_is_counted(
         one.run(400)
         request, now = one.get(server), one.engine.clock.now()
         assert request.state is State.ACTIVE
+        assert request.held_from is not None
+        assert request.active_at is not None
+        assert request.expires_at is not None
         assert request.queued_at <= request.held_from <= now
         assert request.queued_at <= request.active_at <= now
         assert (request.expires_at - request.active_at).total_seconds() == 7200
@@ -295,8 +301,14 @@ def test_ten_thousand_deletions_are_not_asked_for_one_by_one(made: Started) -> N
         made.nova.fleet.notices.append(
             Notice(kind=NoticeKind.DELETED, server_id=one, at=made.engine.clock.now())
         )
-    asked, listed = [], []
-    made.nova.answer("servers", lambda real, some: asked.extend(list(some)) or real(some))
+    asked: list[str] = []
+    listed: list[Any] = []
+
+    def noted(real: Callable[..., Any], some: Collection[str]) -> Any:
+        asked.extend(list(some))
+        return real(some)
+
+    made.nova.answer("servers", noted)
     made.nova.answer("servers_of", lambda real, *a, **k: Any)
     made.engine._wake("nova")
     made.run(2)
@@ -317,13 +329,13 @@ def test_nova_is_asked_once_at_the_start_and_once_where_a_full_comparison_is_due
         write(made, stuck, State.DISPATCHING)
         made.run(3000)
         asked: list[object] = []
+
+        def noted(name: str, real: Callable[..., Any], what: object, **more: Any) -> Any:
+            asked.append((name, what))
+            return real(what, **more)
+
         for name in ("still_waiting", "servers_of"):
-            made.nova.answer(
-                name,
-                lambda real, what, name=name, **more: (
-                    asked.append((name, what)) or real(what, **more)
-                ),
-            )
+            made.nova.answer(name, partial(noted, name))
         at_once = [("still_waiting", [stuck]), ("servers_of", made.get(server).project_id)]
         made.restart()
         made.run(1)

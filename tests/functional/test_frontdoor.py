@@ -56,7 +56,7 @@ class Served:
     def __init__(self, **options: Any) -> None:
         values = {option.dest: option.default for option in API_OPTIONS}
         self.app = Application()
-        conf = SimpleNamespace(**values | {"host": "127.0.0.1", "port": 0} | options)
+        conf: Any = SimpleNamespace(**values | {"host": "127.0.0.1", "port": 0} | options)
         self.server = ApiServer(self.app, LANE_OF, conf)
         self.tls = None
         if conf.tls_cert_file:
@@ -186,6 +186,7 @@ def test_handshakes_that_fail_leave_little_behind(tmp_path: Path) -> None:
 def test_only_tls_of_today_is_spoken(tmp_path: Path) -> None:
     cert, key = certificate(tmp_path)
     with serving(tls_cert_file=cert, tls_key_file=key) as served:
+        assert served.tls is not None
         served.tls.minimum_version = ssl.TLSVersion.MINIMUM_SUPPORTED
         served.tls.maximum_version = ssl.TLSVersion.TLSv1_2
         assert served.ask()[0] == 200
@@ -281,13 +282,14 @@ def test_what_cannot_be_answered_soon_is_refused_at_once() -> None:
         busy(served, "/v1/requests", 1)
         until(lambda: served.app.waiting == 1)
         busy(served, "/v1/requests", 16)
-        _, body, headers = until(
-            lambda: (
-                (found := served.ask("/v1/projects", timeout_s=1))[0] == 503 and found
-                if len(served.open) >= 17
-                else None
-            )
-        )
+
+        def refused() -> tuple[int, bytes, HTTPMessage] | None:
+            if len(served.open) < 17:
+                return None
+            found = served.ask("/v1/projects", timeout_s=1)
+            return found if found[0] == 503 else None
+
+        _, body, headers = until(refused)
         (told,) = json.loads(body)["errors"]
         assert (told["code"], headers["Retry-After"]) == ("overloaded", "30")
         served.lives()

@@ -2,20 +2,21 @@
 good message behind each bad one goes its way."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from synergy.drivers.message_schema import DATA
 from synergy.drivers.nova_rpc.broker import Durability
 from synergy.drivers.nova_rpc.relay import Relay
 from synergy.drivers.openstack.notifications import KeystoneNotices, NovaNotices
 from synergy.ports import Notice
 from tests import messages
 from tests.builders import World, rid, world
-from tests.messages import DATA, ODD_VALUES, enveloped, paths, replaced, without
+from tests.messages import ODD_VALUES, enveloped, paths, replaced, without
 
 NOWHERE = "rabbit://u:p@127.0.0.1:9/v"
 CASES, OFTEN = 10_000, 200
@@ -51,7 +52,7 @@ values = st.one_of(
 
 
 @st.composite
-def spoilt(draw, bases):
+def spoilt(draw: st.DrawFn, bases: Sequence[dict[str, Any]]) -> bytes:
     """Draw a real message with up to three of its nodes replaced or taken away, as bytes."""
     message = draw(st.sampled_from(bases))
     for _ in range(draw(st.integers(0, 3))):
@@ -74,14 +75,15 @@ class Arrived:
 
     def __init__(self, body: bytes, tag: int) -> None:
         self.body, self.delivery_tag = body, tag
-        self.delivery_info, self.properties, self.channel = {"redelivered": tag % 2 == 0}, {}, self
+        self.delivery_info, self.channel = {"redelivered": tag % 2 == 0}, self
+        self.properties: dict[str, Any] = {}
         self.acknowledged = False
 
     def basic_ack(self, tag: int) -> None:
         self.acknowledged = True
 
 
-def fuzzed(**bounds: Any):
+def fuzzed(**bounds: Any) -> settings:
     return settings(
         deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
         **bounds,
@@ -103,7 +105,7 @@ def relayed_or_kept(bodies: list[bytes]) -> None:
     assert taken[-1].requests[0].server_id == rid(7)
 
 
-def told_or_dropped(bodies: list[bytes]) -> list[Notice]:
+def told_or_dropped(bodies: list[bytes]) -> Sequence[Notice]:
     notices = NovaNotices(NOWHERE, exchange="nova", topics=["t"], pool="p", durability=Durability())
     keystone = KeystoneNotices(NOWHERE, exchange="k", topic="t", pool="p", durability=Durability())
     good = enveloped(messages.notification_message(server_id=rid(7)))
@@ -126,7 +128,7 @@ class Cloud:
         w.run(1)
         self.sent = 0
 
-    def take(self, bodies: list[bytes], notices: list[Notice]) -> None:
+    def take(self, bodies: list[bytes], notices: Sequence[Notice]) -> None:
         w = self.world
         for body in bodies:
             self.sent += 1
@@ -165,7 +167,9 @@ def test_no_message_stops_anything(
 @pytest.mark.slow
 @fuzzed(max_examples=CASES // 10)
 @given(*many)
-def test_no_message_of_many_stops_anything(cloud, requests, notifications) -> None:
+def test_no_message_of_many_stops_anything(
+    cloud: Cloud, requests: list[bytes], notifications: list[bytes]
+) -> None:
     nothing_stops(cloud, requests, notifications)
 
 
