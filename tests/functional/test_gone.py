@@ -84,7 +84,12 @@ def test_a_round_sends_nothing_for_an_owner_who_left_a_moment_ago(made: Started,
     made.run(100)
     leave(made, how)
     sent: list[Any] = []
-    made.nova.answer("build", lambda real, parcels: sent.extend(parcels) or real(parcels))
+
+    def noted(real: Callable[..., Any], parcels: list[Parcel]) -> Any:
+        sent.extend(parcels)
+        return real(parcels)
+
+    made.nova.answer("build", noted)
     made.command("project", "set", project="project-A", suspended=False)
     made.run(5)
     assert made.states([server]) == ["CANCELLED"]
@@ -247,8 +252,13 @@ def test_nobody_is_asked_about_zones_when_nothing_waits_for_one() -> None:
         one.nova.create_server(project="A", user="alice", flavor="small", name="s", metadata={},
                                count=1, availability_zone="az1")  # fmt: skip
         one.run(10)
-        asked: list[Any] = []
-        nova.answer("zones", lambda real: asked.append(1) or real())
+        asked: list[int] = []
+
+        def noted(real: Callable[..., Any]) -> Any:
+            asked.append(1)
+            return real()
+
+        nova.answer("zones", noted)
         one.create()
         one.run(600)
         assert asked == []
@@ -437,11 +447,10 @@ def test_keystone_that_is_away_lets_nobody_be_cancelled(made: Started) -> None:
     def away(*_: Any) -> None:
         raise UpstreamUnavailable("Keystone does not answer")
 
-    identity = made.engine.identity
-    real, identity.gone = identity.gone, away
-    made.run(300)
-    assert made.states(ids) == ["QUEUED"] * 2
-    identity.gone = real
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(made.engine.identity, "gone", away)
+        made.run(300)
+        assert made.states(ids) == ["QUEUED"] * 2
     made.command("project", "set", project="A", suspended=False)
     made.run(700)
     assert made.states(ids) == ["ACTIVE"] * 2

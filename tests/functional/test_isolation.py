@@ -14,6 +14,7 @@ from sqlalchemy import text
 from synergy.core.lifecycle import IN_NOVA
 from synergy.core.model import State
 from synergy.db.models import Base
+from synergy.managers.scheduler import SchedulerManager
 from synergy.ports import ChangeKind
 from synergy.sim.clock import VirtualClock
 from tests import messages
@@ -131,7 +132,9 @@ def test_a_change_in_any_state_is_refused_or_passed_on_and_stops_nobody(
             w.nova.unshelve_server(one)
         ids = w.create("small", project="B", count=3)
         w.run(3)
-        counts = w.engine.supervisors["scheduler"].manager.counts
+        scheduler = w.engine.supervisors["scheduler"].manager
+        assert isinstance(scheduler, SchedulerManager)
+        counts = scheduler.counts
         assert counts["changes_passed"] + counts["changes_refused"] == 1
         assert counts["changes_set_aside"] == 0
         w.run(30)

@@ -116,10 +116,13 @@ def test_what_its_user_deleted_counts_no_more(cloud: World) -> None:
 
 
 def test_nova_is_asked_only_before_somebody_is_refused(cloud: World) -> None:
-    asked: list[Any] = []
-    cloud.nova.answer("unbuilt", lambda real, project_id=None: (
-        asked.append(project_id), real(project_id)
-    )[1])  # fmt: skip
+    asked: list[str | None] = []
+
+    def noted(real: Callable[..., Any], project_id: str | None = None) -> Any:
+        asked.append(project_id)
+        return real(project_id)
+
+    cloud.nova.answer("unbuilt", noted)
     cloud.command("project", "set", project="A", max_waiting=4)
     cloud.create(count=4)
     cloud.create(project="B")

@@ -38,7 +38,7 @@ class Scripted(Manager):
     stopped_means = "nothing is scripted"
 
     def __init__(self) -> None:
-        self.act = lambda: None
+        self.act: Callable[[], object] = lambda: None
         self.done = 0
 
     def task(self) -> None:
@@ -85,9 +85,8 @@ def test_a_run_that_hangs_is_stalled_while_it_hangs_and_not_after(
 
 
 def test_a_run_that_never_comes_is_late_and_stalled() -> None:
-    supervisor = Supervisor(
-        Scripted(), SimpleNamespace(rate_s=60.0, debounce_s=0.0, stall_s=0.05), SystemClock()
-    )
+    conf: Any = SimpleNamespace(rate_s=60.0, debounce_s=0.0, stall_s=0.05)
+    supervisor = Supervisor(Scripted(), conf, SystemClock())
     supervisor.setup(autostart=True)  # and nobody ever runs it
     until(lambda: supervisor.report.lag_s > 0.05)
     assert supervisor.report.status is Status.STALLED
@@ -297,7 +296,7 @@ def test_keys_that_cannot_be_looked_at_do_not_keep_the_service_from_staying_lead
     opened: SimpleNamespace, caplog: pytest.LogCaptureFixture
 ) -> None:
     class Unreadable(Vault):
-        def refresh(self) -> None:
+        def refresh(self) -> bool:
             raise OSError("Input/output error")
 
     watchdog = Watchdog(opened.host, opened.leadership, Unreadable([new_key()]), lambda: None)

@@ -151,7 +151,7 @@ def test_the_database_is_synced_and_its_version_read_by_the_names_of_the_field(
     assert managed("db", "upgrade")[0] == 0
 
 
-def findings(managed: Callable[..., Any]) -> dict[str, dict[str, bool | str]]:
+def findings(managed: Callable[..., Any]) -> dict[str, dict[str, Any]]:
     _, out, _ = managed("doctor", "--no-probe", "-f", "json")
     found, _ = json.JSONDecoder().raw_decode(out)
     return {one["name"]: one for one in found}

@@ -29,7 +29,7 @@ class Keystone:
     """Knows two tokens; what it is asked for is what keystonemiddleware was seen to ask."""
 
     def __init__(self) -> None:
-        self.status = None
+        self.status: int | None = None
         outer = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -156,14 +156,14 @@ def ask(client: Client, path: str, token: str | None = None) -> TestResponse:
 def test_a_token_says_whose_a_request_is(client: Client) -> None:
     assert ask(client, "/v1/managers", "of-admin").status_code == 200
     refused = ask(client, "/v1/managers", "of-alice")
-    assert (refused.status_code, refused.json["errors"][0]["code"]) == (403, "policy_denied")
-    assert len(ask(client, "/v1/projects", "of-alice").json["projects"]) == 1
+    assert (refused.status_code, refused.get_json()["errors"][0]["code"]) == (403, "policy_denied")
+    assert len(ask(client, "/v1/projects", "of-alice").get_json()["projects"]) == 1
 
 
 @pytest.mark.parametrize("token", [None, "expired", "x" * 5000, "é"])
 def test_without_a_valid_token_one_is_nobody(client: Client, token: str | None) -> None:
     answer = ask(client, "/v1/projects", token)
-    assert (answer.status_code, answer.json["errors"][0]["code"]) == (401, "unauthenticated")
+    assert (answer.status_code, answer.get_json()["errors"][0]["code"]) == (401, "unauthenticated")
     assert answer.headers["WWW-Authenticate"].startswith("Keystone")
     assert ask(client, "/healthcheck", token).status_code == 200
 
@@ -184,7 +184,7 @@ def test_while_keystone_is_down_it_says_when_to_come_back(
     answer = ask(client, "/v1/projects", "of-alice")
     assert answer.status_code == 503
     assert answer.headers["Retry-After"] == "30"
-    assert answer.json["errors"][0] == {
+    assert answer.get_json()["errors"][0] == {
         "status": 503, "code": "upstream_unavailable",
         "detail": "Keystone cannot be asked now whose the token is",
     }  # fmt: skip
