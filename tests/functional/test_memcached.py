@@ -5,7 +5,6 @@ import socketserver
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from werkzeug.test import Client
@@ -22,7 +21,7 @@ class Memcached(socketserver.ThreadingTCPServer):
     allow_reuse_address = daemon_threads = True
 
     def __init__(self) -> None:
-        self.kept: dict[Any, Any] = {}
+        self.kept: dict[str, tuple[str, bytes]] = {}
         super().__init__(("127.0.0.1", 0), Handler)
         self.address = f"127.0.0.1:{self.server_address[1]}"
         self._thread = threading.Thread(target=self.serve_forever, args=(0.05,))
@@ -35,6 +34,8 @@ class Memcached(socketserver.ThreadingTCPServer):
 
 
 class Handler(socketserver.StreamRequestHandler):
+    server: Memcached
+
     def handle(self) -> None:
         for line in self.rfile:
             command, *rest = line.decode().split()

@@ -16,7 +16,7 @@ from synergy.core.declared.notifications import NOTIFICATIONS, Priority
 from synergy.core.errors import UpstreamUnavailable
 from synergy.core.model import Resources
 from synergy.db.store import SqlStore
-from synergy.drivers.notification_sink import GROUP, OsloSink, oslo_messaging, problems_of
+from synergy.drivers.notification_sink import GROUP, OsloSink, problems_of
 from synergy.managers.notifier import NotifierManager
 from synergy.service.options import new_conf
 from synergy.sim.engine import Engine, temporary_store
@@ -95,7 +95,9 @@ def test_a_whole_life_is_sent_in_order(made: World, bus: Bus) -> None:
     numbers = [payload["number"] for _, payload in bus.taken]
     assert numbers == sorted(set(numbers))
     started = dict(bus.taken)["request.started"]
-    assert started["expires_at"] == made.get(one).expires_at.isoformat()
+    expires_at = made.get(one).expires_at
+    assert expires_at is not None
+    assert started["expires_at"] == expires_at.isoformat()
     assert (started["state"], started["quota"], started["server_name"]) == ("ACTIVE", "shared", "s")
 
 
@@ -222,6 +224,8 @@ def test_the_drivers_of_oslo_messaging_get_it(caplog: pytest.LogCaptureFixture) 
 
 
 def test_a_listener_of_oslo_messaging_gets_it_from_the_topic() -> None:
+    import oslo_messaging  # as the sink has prepared it
+
     conf = conf_of("messagingv2", transport_url="fake://")
     sink, got = OsloSink(conf), []
 

@@ -2,6 +2,8 @@
 
 import argparse
 import logging
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -31,7 +33,7 @@ CANDIDATES = ("1", "VCPU=1", "a=b", "x")
 
 
 @pytest.fixture(autouse=True)
-def logging_as_it_was():
+def logging_as_it_was() -> Iterator[None]:
     """cliff gives the root logger a handler each time it runs."""
     root = logging.getLogger()
     level, handlers = root.level, list(root.handlers)
@@ -40,13 +42,13 @@ def logging_as_it_was():
     root.handlers[:] = handlers
 
 
-def parser_of(name):
+def parser_of(name: str) -> tuple[SynergyApp, argparse.ArgumentParser]:
     app = SynergyApp()
     factory, _, _ = app.command_manager.find_command(name.split())
     return app, factory(app, None).get_parser(f"synergy {name}")
 
 
-def value_of(action):
+def value_of(action: argparse.Action) -> list[str]:
     """Return a value that an option takes."""
     if action.choices:
         return [str(next(iter(action.choices)))]
@@ -56,24 +58,24 @@ def value_of(action):
         return [BY_METAVAR[action.metavar]]
     for text in CANDIDATES:
         try:
-            _ = action.type(text) if action.type else text
+            _ = action.type(text) if callable(action.type) else text
         except (argparse.ArgumentTypeError, ValueError, TypeError):
             continue
         return [text]
     raise AssertionError(f"no value for {action.option_strings}")
 
 
-def options_of(parser):
+def options_of(parser: argparse.ArgumentParser) -> list[argparse.Action]:
     return [one for one in parser._actions if one.option_strings and one.dest != "help"]
 
 
-def positionals_of(parser):
+def positionals_of(parser: argparse.ArgumentParser) -> list[str]:
     found = [one for one in parser._actions if not one.option_strings]
     return [value_of(one)[0] for one in found if one.nargs not in ("*", "?")]
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_no_option_of_a_command_is_taken_by_a_global_one(name):
+def test_no_option_of_a_command_is_taken_by_a_global_one(name: str) -> None:
     app, parser = parser_of(name)
     of_all = {text for one in app.parser._actions for text in one.option_strings}
     for action in options_of(parser):
@@ -86,7 +88,7 @@ def test_no_option_of_a_command_is_taken_by_a_global_one(name):
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of osc-lib itself
 @pytest.mark.parametrize("name", COMMANDS)
-def test_no_option_of_the_plugin_is_taken_by_an_option_of_openstack(name):
+def test_no_option_of_the_plugin_is_taken_by_an_option_of_openstack(name: str) -> None:
     from openstackclient.shell import OpenStackShell
 
     shell = OpenStackShell()
@@ -97,7 +99,12 @@ def test_no_option_of_the_plugin_is_taken_by_an_option_of_openstack(name):
 
 
 @pytest.mark.parametrize("name", [name for name in COMMANDS if name not in LOCAL])
-def test_all_options_of_a_command_together_arrive_through_main(name, capsys, tmp_path, monkeypatch):
+def test_all_options_of_a_command_together_arrive_through_main(
+    name: str,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.chdir(tmp_path)  # a command that reads a file reads one named as the value is
     (tmp_path / "1").write_text("[scheduler]\nweight_age = 1\n")
     _, parser = parser_of(name)
@@ -115,7 +122,7 @@ def test_all_options_of_a_command_together_arrive_through_main(name, capsys, tmp
     assert "Traceback" not in said
 
 
-def test_an_end_is_no_endpoint(capsys):
+def test_an_end_is_no_endpoint(capsys: pytest.CaptureFixture[str]) -> None:
     report = ["usage", "report", "--end", "2026-01-31T12:00:00Z"]
     assert main(["--endpoint", NOWHERE, *report]) == 1
     said = capsys.readouterr().err

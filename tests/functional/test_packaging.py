@@ -7,14 +7,13 @@ import subprocess
 import sys
 import zipfile
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 ROOT = Path(__file__).parents[2]
 
 
-def run(*command: Any, cwd=None):
+def run(*command: str | Path, cwd: Path | None = None) -> str:
     environment = {k: v for k, v in os.environ.items() if not k.startswith("PYTHON")}
     done = subprocess.run(
         [str(part) for part in command], cwd=cwd, env=environment, capture_output=True, text=True,
@@ -24,7 +23,7 @@ def run(*command: Any, cwd=None):
     return done.stdout
 
 
-def scripts():
+def scripts() -> list[str]:
     """Return the names of the console scripts."""
     declared = configparser.ConfigParser()
     declared.read(ROOT / "setup.cfg")
@@ -33,19 +32,19 @@ def scripts():
 
 
 @pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory):
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("dist")
     run(sys.executable, "-m", "build", "--wheel", "--outdir", folder, ROOT)
     (built,) = folder.glob("synergy-*.whl")
     return built
 
 
-def megabytes(folder):
+def megabytes(folder: Path) -> float:
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) / 1e6
 
 
 @pytest.mark.slow
-def test_the_wheel_has_the_package_its_migrations_its_samples_and_nothing_else(wheel) -> None:
+def test_the_wheel_has_the_package_its_migrations_its_samples_and_nothing_else(wheel: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
     tracked = run("git", "ls-files", cwd=ROOT).splitlines()
     wanted = {path for path in tracked if path.startswith("synergy/")}
@@ -63,7 +62,7 @@ def test_the_wheel_has_the_package_its_migrations_its_samples_and_nothing_else(w
 
 
 @pytest.mark.slow
-def test_a_client_has_no_service_and_says_what_to_install(wheel, tmp_path: Path) -> None:
+def test_a_client_has_no_service_and_says_what_to_install(wheel: Path, tmp_path: Path) -> None:
     run(sys.executable, "-m", "venv", tmp_path / "client")
     binaries = tmp_path / "client" / "bin"
     bare = megabytes(tmp_path / "client")
@@ -85,10 +84,14 @@ def test_a_client_has_no_service_and_says_what_to_install(wheel, tmp_path: Path)
 
 
 @pytest.mark.slow
-def test_a_wheel_in_an_empty_environment_runs_every_console_script(wheel, tmp_path: Path) -> None:
+def test_a_wheel_in_an_empty_environment_runs_every_console_script(
+    wheel: Path, tmp_path: Path
+) -> None:
     run(sys.executable, "-m", "venv", tmp_path / "empty")
     binaries = tmp_path / "empty" / "bin"
-    pip = [binaries / "pip", "install", "--quiet", "-c", ROOT / "upper-constraints.txt"]
+    pip: list[str | Path] = [
+        binaries / "pip", "install", "--quiet", "-c", ROOT / "upper-constraints.txt",
+    ]  # fmt: skip
     run(*pip, f"{wheel}[service]")
     assert "matplotlib==" not in run(binaries / "pip", "freeze").lower()
     conf = tmp_path / "synergy.conf"
@@ -98,13 +101,13 @@ def test_a_wheel_in_an_empty_environment_runs_every_console_script(wheel, tmp_pa
     )
     for script in scripts():
         run(binaries / script, "--help", cwd=tmp_path)
-    manage = [binaries / "synergy-manage", "--config-file", conf]
+    manage: list[str | Path] = [binaries / "synergy-manage", "--config-file", conf]
     run(*manage, "keys", "create", cwd=tmp_path)
     head = max(path.name[:4] for path in (ROOT / "alembic" / "versions").glob("[0-9]*.py"))
     assert head in run(*manage, "db", "upgrade", cwd=tmp_path)
     assert "as this Synergy needs" in run(*manage, "db", "check", cwd=tmp_path)
     run(binaries / "synergy-status", "--config-file", conf, "upgrade", "check", cwd=tmp_path)
-    demo = [binaries / "synergy", "demo", "--hours", "0.2"]
+    demo: list[str | Path] = [binaries / "synergy", "demo", "--hours", "0.2"]
     refused = subprocess.run(demo, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert refused.returncode == 1
     assert "pip install 'synergy[plots]'" in refused.stderr

@@ -1,6 +1,7 @@
 """Who may use what: guarantees, shortfalls, hosts that fail, and requests for either quota."""
 
 from collections import Counter
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -118,10 +119,13 @@ def test_quotas_of_others_are_asked_for_anew_as_long_as_there_is_a_shortfall() -
     with temporary_store() as store:
         first = Engine(described, {}, store=store, seed=7)
         nova: Any = Fragile(first.nova)
-        asked: list[Any] = []
-        nova.answer("quota", lambda real, project_id, fresh=True: (
-            asked.append((project_id, fresh)), real(project_id)
-        )[1])  # fmt: skip
+        asked: list[tuple[str, bool]] = []
+
+        def noted(real: Callable[[str], Any], project_id: str, fresh: bool = True) -> Any:
+            asked.append((project_id, fresh))
+            return real(project_id)
+
+        nova.answer("quota", noted)
         made = World(
             Engine(
                 described, {}, store=store, seed=7, clock=first.clock, cloud=(nova, first.identity)
@@ -222,7 +226,7 @@ def test_what_waits_is_rejected_when_the_cloud_shrinks_and_not_when_hosts_are_do
             made.nova.set_host_up(host, up=False)
         made.run(200)
         assert made.states([large]) == ["QUEUED"]
-        shrunk = Fragile(made.nova)
+        shrunk: Any = Fragile(made.nova)
         shrunk.answer("hosts", lambda real: [
             host for host in real() if host.name == "node2"
         ])  # fmt: skip

@@ -8,31 +8,31 @@ from typing import Any
 import pytest
 
 from synergy.core.reasons import Reason
-from tests.builders import spec, world
+from tests.builders import World, spec, world
 
 ROOT = Path(__file__).parents[2] / "synergy"
 SHARED: dict[str, Any] = {"default_quota": "shared"}
 
 
-def never_fits(one):
+def never_fits(one: World) -> list[str]:
     return one.create("giant")
 
 
-def invalid_request(one):
+def invalid_request(one: World) -> list[str]:
     return one.create(synergy__ttl_s="soon")
 
 
-def user_waiting_limit(one):
+def user_waiting_limit(one: World) -> list[str]:
     one.command("project", "set", project="A", max_waiting_per_user=0)
     return one.create()
 
 
-def project_waiting_limit(one):
+def project_waiting_limit(one: World) -> list[str]:
     one.command("project", "set", project="A", max_waiting=0)
     return one.create()
 
 
-def cancelled(one):
+def cancelled(one: World) -> list[str]:
     one.command("project", "set", project="A", suspended=True)
     ids = one.create()
     one.run(1)
@@ -40,7 +40,7 @@ def cancelled(one):
     return ids
 
 
-def owner_gone(one):
+def owner_gone(one: World) -> list[str]:
     one.command("project", "set", project="A", suspended=True)
     ids = one.create()
     one.run(1)
@@ -49,8 +49,8 @@ def owner_gone(one):
     return ids
 
 
-def no_free_quota(one):
-    settings = {
+def no_free_quota(one: World) -> list[str]:
+    settings: dict[str, Any] = {
         "default_quota": "private",
         "on_private_full": "reject",
         "private": {"VCPU": 1, "MEMORY_MB": 256},
@@ -68,14 +68,14 @@ WAYS = [
 
 
 @pytest.mark.parametrize("way", WAYS, ids=lambda way: way.__name__)
-def test_a_refusal_has_one_code_wherever_it_is_read(way: Callable[..., Any]) -> None:
+def test_a_refusal_has_one_code_wherever_it_is_read(way: Callable[[World], list[str]]) -> None:
     with world(spec()) as one:
         one.add(**SHARED)
         one.run(1)
         (server,) = way(one)
         one.run(5)
         code = way.__name__
-        assert one.get(server).reason is Reason(code)
+        assert one.get(server).reason is Reason[code.upper()]
         assert f"{code}: " in one.nova.show_server(server).fault
         shown = one.command("queue", "show", request_id=server)
         assert (shown["reason"], shown["history"][-1]["reason"]) == (code, code)
@@ -101,7 +101,7 @@ def test_a_build_that_nova_gave_up_has_that_reason(fault: str) -> None:
         setattr(one.nova.faults, fault, 1)
         (server,) = one.create()
         one.run(60)
-        assert one.get(server).reason is Reason(fault)
+        assert one.get(server).reason is Reason[fault.upper()]
 
 
 def test_an_end_of_a_lifetime_has_that_reason() -> None:

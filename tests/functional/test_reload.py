@@ -99,7 +99,7 @@ def test_a_wrong_file_changes_nothing_and_is_one_error(
     conf, reload = running
     if new is None:
         file.unlink()
-    elif new is Path:
+    elif isinstance(new, type):
         file.unlink()
         file.mkdir()
     elif isinstance(new, bytes):

@@ -111,7 +111,7 @@ def test_a_full_private_quota_does_what_the_project_wants(
     ],
 )
 def test_what_cannot_be_is_refused_at_once_and_its_user_reads_why(
-    made: World, flavor: str, metadata: dict[str, str], fault: str
+    made: World, flavor: str, metadata: dict[str, Any], fault: str
 ) -> None:
     made.add(default_quota="shared")
     made.run(1)

@@ -1,17 +1,20 @@
 """What if: the living queue is run to its end under other rules, and nothing is written."""
 
+from collections.abc import Iterator
+from typing import Any
+
 import pytest
 import sqlalchemy
 
 from synergy.core.errors import InvalidInput, NotFound
 from synergy.core.model import Resources
-from synergy.drivers.embedded.spec import FlavorSpec, HostSpec
-from tests.builders import project_spec, spec, world
+from synergy.drivers.embedded.spec import CloudSpec, FlavorSpec, HostSpec
+from tests.builders import World, project_spec, spec, world
 
 NONE = {"VCPU": 0, "MEMORY_MB": 0}
 
 
-def cloud():
+def cloud() -> CloudSpec:
     return spec(
         hosts=tuple(
             HostSpec(name=f"node{n}", inventory=Resources.of(VCPU=4, MEMORY_MB=65_536))
@@ -31,7 +34,7 @@ def cloud():
 
 
 @pytest.fixture
-def made():
+def made() -> Iterator[World]:
     """Eight servers of A run for an hour; of A and of B ten wait each, A's first."""
     with world(cloud()) as found:
         for name in "AB":
@@ -47,15 +50,15 @@ def made():
         yield found
 
 
-def ask(made, **supposed):
+def ask(made: World, **supposed: Any) -> Any:
     return made.command("scheduler", "what_if", **supposed)
 
 
-def of(told, name):
+def of(told: dict[str, Any], name: str) -> Any:
     return next(one for one in told["projects"] if one["name"] == name)
 
 
-def rows_of(made):
+def rows_of(made: World) -> dict[str, list[str]]:
     """Return every row of every table."""
     engine = made.engine.store._engine
     tables = sqlalchemy.inspect(engine).get_table_names()
@@ -66,7 +69,7 @@ def rows_of(made):
         }
 
 
-EVERYTHING = {
+EVERYTHING: dict[str, Any] = {
     "projects": {
         "B": {"raw_shares": 9, "borrow_limit": {"VCPU": 2}},
         "A": {"private": {"VCPU": 1}},
@@ -79,7 +82,7 @@ EVERYTHING = {
 }
 
 
-def test_nothing_is_written_whatever_is_supposed(made):
+def test_nothing_is_written_whatever_is_supposed(made: World) -> None:
     (waits, *_) = made.command("queue", "list", state=["QUEUED"])
     before = rows_of(made)
     assert sum(map(len, before.values())) > 50
@@ -89,7 +92,7 @@ def test_nothing_is_written_whatever_is_supposed(made):
     assert told["after"]["requests"] == told["before"]["requests"] - 1 + 3
 
 
-def test_a_rule_that_changes_nothing_shifts_nobody(made):
+def test_a_rule_that_changes_nothing_shifts_nobody(made: World) -> None:
     told = ask(made, policy={"discipline": "easy"})
     assert told["before"] == told["after"]
     assert (told["before"]["requests"], told["before"]["starts"]) == (20, 20)
@@ -98,7 +101,9 @@ def test_a_rule_that_changes_nothing_shifts_nobody(made):
     assert told["before"]["utilisation"] > 0.5
 
 
-def test_a_host_that_is_added_lets_everybody_start_earlier_and_one_that_is_down_later(made):
+def test_a_host_that_is_added_lets_everybody_start_earlier_and_one_that_is_down_later(
+    made: World,
+) -> None:
     more = ask(made, hosts_added=[{"VCPU": 8, "MEMORY_MB": 65_536}])
     assert sum(one["earlier"] for one in more["projects"]) == 20
     assert all(one["mean_change_s"] < 0 for one in more["projects"])
@@ -109,7 +114,7 @@ def test_a_host_that_is_added_lets_everybody_start_earlier_and_one_that_is_down_
     assert less["most_later"][0]["change_s"] == max(one["change_s"] for one in less["most_later"])
 
 
-def test_shares_and_limits_and_suspension_shift_who_is_meant(made):
+def test_shares_and_limits_and_suspension_shift_who_is_meant(made: World) -> None:
     limited = ask(made, projects={"B": {"borrow_limit": {"VCPU": 1}}})
     assert of(limited, "B")["mean_change_s"] > 0
     assert of(limited, "A")["mean_change_s"] <= 0
@@ -126,7 +131,9 @@ def test_shares_and_limits_and_suspension_shift_who_is_meant(made):
     assert of(without, "A")["mean_change_s"] < 0 < of(without, "B")["mean_change_s"]
 
 
-def test_a_request_that_is_withdrawn_lets_others_start_and_one_that_comes_is_foreseen(made):
+def test_a_request_that_is_withdrawn_lets_others_start_and_one_that_comes_is_foreseen(
+    made: World,
+) -> None:
     waiting = [
         one["id"] for one in made.command("queue", "list", state=["QUEUED"], project_id="project-A")
     ]
@@ -138,12 +145,13 @@ def test_a_request_that_is_withdrawn_lets_others_start_and_one_that_comes_is_for
     assert (never["starts"], never["first_start"]) == (0, None)
 
 
-def test_what_is_foreseen_is_what_happens_when_every_lifetime_runs_out(made):
+def test_what_is_foreseen_is_what_happens_when_every_lifetime_runs_out(made: World) -> None:
     told = ask(made, policy={"discipline": "easy"})
     last = made.command("queue", "list", state=["QUEUED"])
     made.run(3 * 3600)
     assert not made.command("queue", "list", state=["QUEUED"])
-    starts = [made.get(one["id"]).held_from for one in last]
+    starts = [at for one in last if (at := made.get(one["id"]).held_from)]
+    assert len(starts) == len(last)
     foreseen = told["before"]["last_start"]
     assert abs((max(starts) - type(starts[0]).fromisoformat(foreseen)).total_seconds()) < 120
 
@@ -166,6 +174,8 @@ def test_what_is_foreseen_is_what_happens_when_every_lifetime_runs_out(made):
         ({"hosts_added": [{"cores": 3}]}, InvalidInput, "cores"),
     ],
 )  # fmt: skip
-def test_what_does_not_exist_or_cannot_be_is_refused_with_one_error(made, supposed, kind, told):
+def test_what_does_not_exist_or_cannot_be_is_refused_with_one_error(
+    made: World, supposed: dict[str, Any], kind: type[Exception], told: str
+) -> None:
     with pytest.raises(kind, match=told):
         ask(made, **supposed)

@@ -146,7 +146,7 @@ def test_a_field_for_operators_is_empty_for_a_project_whatever_the_handler_says(
         for place, mark in VISIBILITY.fields(route.answer):
             if mark != OPERATORS_ONLY:
                 continue
-            value = "secret"
+            value: Any = "secret"
             for name in reversed(place.split(".")):
                 value = {name.removesuffix("[]"): [value] if name.endswith("[]") else value}
             assert "secret" not in json.dumps(VISIBILITY.to_project(route.answer, value)), place
@@ -186,11 +186,12 @@ def test_an_error_shows_nothing_of_how_the_service_is_built(
     made: World, error: RuntimeError | Conflict | UpstreamUnavailable
 ) -> None:
     api = Api(made)
+    services: Any = api.services
 
     def broken(name: str, command: str, arguments: dict[str, str]) -> None:
         raise error
 
-    api.services.execute = broken
+    services.execute = broken
     for become in (api.as_nobody, lambda: api.as_("reader", project=OWN)):
         become()
         for route in ROUTES:

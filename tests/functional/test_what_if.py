@@ -45,7 +45,7 @@ class Asker:
     def __init__(self, made: World, rng: random.Random) -> None:
         self.made, self.rng = made, rng
 
-    def request_options(self) -> dict[str, dict[str, str] | str | None]:
+    def request_options(self) -> dict[str, Any]:
         rng = self.rng
         project = rng.choice(list(USERS))
         metadata = {}
@@ -61,7 +61,7 @@ class Asker:
             "server_group": rng.choice([None, None, "g1", "g2"]),
         }
 
-    def foreseen(self, wished: dict[str, dict[str, str] | str | None]) -> dict[str, Any]:
+    def foreseen(self, wished: dict[str, Any]) -> dict[str, Any]:
         asked = {key: value for key, value in wished.items() if value is not None}
         project = asked.pop("project")
         found: dict[str, Any] = self.made.command(
@@ -69,7 +69,7 @@ class Asker:
         )
         return found
 
-    def create(self, wished: dict[str, dict[str, str] | str | None]) -> Any:
+    def create(self, wished: dict[str, Any]) -> Any:
         (server,) = self.made.nova.create_server(
             user=USERS[wished["project"]], name="s", count=1, **wished
         )

@@ -1,13 +1,15 @@
 """What keeps others off the database does little meanwhile, and asks nothing of the cloud."""
 
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
 from synergy.core.lifecycle import Event, transition
-from synergy.core.model import Domain, Handover, Project
+from synergy.core.model import DefaultQuota, Domain, Handover, Project
 from synergy.sim.engine import Engine, temporary_store
 from synergy.sim.guard import CalledWhileWriting
 from tests.builders import NOON, World, kind, project_spec, request, rid, spec, world
@@ -25,7 +27,9 @@ from tests.write_lock import WriteLock
         ("notices", lambda port: port.fetch(limit=1)),
     ],
 )
-def test_every_functional_test_fails_when_a_port_is_called_inside_a_writer(port, call):
+def test_every_functional_test_fails_when_a_port_is_called_inside_a_writer(
+    port: str, call: Callable[[Any], object]
+) -> None:
     with world() as made:
         needs = made.engine.needs_of("queue")
         call(needs[port])
@@ -37,7 +41,7 @@ def test_every_functional_test_fails_when_a_port_is_called_inside_a_writer(port,
 
 
 @contextmanager
-def crowd(projects, waiting):
+def crowd(projects: int, waiting: int) -> Iterator[World]:
     """A cloud whose managed projects have so many waiting requests in total, and one user each."""
     names = [f"P{number}" for number in range(projects)]
     quota, users = {"VCPU": 1, "MEMORY_MB": 256}, {"old": "old", "new": "new"}
@@ -49,7 +53,7 @@ def crowd(projects, waiting):
                 uow.projects.add(
                     Project(
                         project_id=f"project-{name}", name=name, domain_id="default",
-                        default_quota="shared", handover=Handover.HELD,
+                        default_quota=DefaultQuota.SHARED, handover=Handover.HELD,
                     )
                 )  # fmt: skip
             uow.commit()
@@ -71,7 +75,7 @@ def crowd(projects, waiting):
         yield World(Engine(described, {}, store=store, seed=7))
 
 
-def let_one_newcomer_in(projects, waiting):
+def let_one_newcomer_in(projects: int, waiting: int) -> WriteLock:
     """Return what writers did from the message of a user that nobody knew to the last manager that
     has something to do with it."""
     with crowd(projects, waiting) as made:
@@ -88,7 +92,9 @@ def let_one_newcomer_in(projects, waiting):
     return lock
 
 
-def test_a_new_user_among_40_000_waiting_requests_of_200_projects_holds_the_lock_as_if_alone():
+def test_a_new_user_among_40_000_waiting_requests_of_200_projects_holds_the_lock_as_if_alone() -> (
+    None
+):
     few, many = let_one_newcomer_in(2, 20), let_one_newcomer_in(200, 40_000)
     assert many.statements == few.statements
     assert few.steps > 0
