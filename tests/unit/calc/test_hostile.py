@@ -69,7 +69,7 @@ def test_any_tree_within_bounds_is_computed_with_finite_numbers(
     config = {"algorithm": algorithm, "FairShareDampeningFactor": dampening}
     method = document.method_of(document.config_of({"config": config}))
     result = fairshare.compute(document.accounts_of({"tree": tree}), method)
-    rows = result.rows()
+    rows: list[dict[str, Any]] = result.rows()
     finite([rows, result.sshare()])
     assert all(0 <= row["fairshare"] <= 1 for row in rows if row["fairshare"] is not None)
     assert all(0 <= row["norm_usage"] <= 1 for row in rows if row["norm_usage"] is not None)
@@ -108,7 +108,7 @@ def places(value: Any, path: Place = ()) -> list[Place]:
     return found
 
 
-def changed(path: tuple[int | str, ...], value: Any) -> dict[str, Any]:
+def changed(path: Place, value: Any) -> dict[str, Any]:
     data = whole()
     at: Any = data
     for key in path[:-1]:
@@ -141,9 +141,7 @@ PLACES = places(whole())
 
 @settings(deadline=None, max_examples=300)
 @given(st.sampled_from(PLACES), st.sampled_from(AWKWARD))
-def test_any_value_in_any_place_gives_finite_numbers_or_one_error(
-    path: tuple[int | str, ...], value: Any
-) -> None:
+def test_any_value_in_any_place_gives_finite_numbers_or_one_error(path: Place, value: Any) -> None:
     both(changed(path, value))
 
 
@@ -158,10 +156,10 @@ def test_every_awkward_value_in_every_place_gives_finite_numbers_or_one_error() 
 @settings(deadline=None, max_examples=10_000)
 @given(st.sampled_from(PLACES), ANYTHING, st.sampled_from(PLACES), ANYTHING)
 def test_any_two_values_in_any_places_give_finite_numbers_or_one_error(
-    first, one, second, other
+    first: Place, one: Any, second: Place, other: Any
 ) -> None:
     data = changed(first, deepcopy(one))  # or one value would lie in itself, as no file can say
-    at = data
+    at: Any = data
     try:
         for key in second[:-1]:
             at = at[key]

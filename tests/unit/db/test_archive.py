@@ -46,7 +46,7 @@ class Settings:
 
 
 def manager_of(store: SqlStore, now: datetime = LATER, **changes: Any) -> ArchiveManager:
-    settings = type("Changed", (Settings,), changes)
+    settings: Any = type("Changed", (Settings,), changes)
     return ArchiveManager(settings, VirtualClock(now), store, settings)
 
 
@@ -267,7 +267,9 @@ def filled(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for _ in range(30):
             histories.live(NOON, END, open_ratio=0)
         store.close()  # also empties the write-ahead log into the file
-        shutil.copy(store._engine.url.database, place / "synergy.sqlite")
+        file = store._engine.url.database
+        assert file is not None
+        shutil.copy(file, place / "synergy.sqlite")
     write_keys(place / "keys", [new_key()])
     return place
 
@@ -311,7 +313,11 @@ def test_a_kill_at_any_step_loses_nothing_and_doubles_nothing(
         process = subprocess.Popen(
             [sys.executable, "-c", script, *words], stdout=subprocess.DEVNULL
         )  # fmt: skip
-        until(lambda wanted=wanted: len(on(path)[1]) >= wanted, patience_s=90)
+
+        def enough(wanted: int = wanted) -> bool:
+            return len(on(path)[1]) >= wanted
+
+        until(enough, patience_s=90)
         process.send_signal(signal.SIGKILL)
         assert process.wait() == -signal.SIGKILL
         left, there, *found = on(path)
@@ -365,7 +371,7 @@ def test_an_operator_is_told_what_became_of_the_command(
 ) -> None:
     _, manage = on_disk
     try:
-        found = run_manage([*manage[1:], "db", *words])
+        found: int | str | None = run_manage([*manage[1:], "db", *words])
     except SystemExit as ended:
         found = ended.code
     text = "".join(capsys.readouterr())

@@ -100,7 +100,10 @@ def test_a_display_name_is_cut_and_an_id_is_refused_on_every_database_alike(
     one = put(store, server_name="n" * 300 + "\0")
     with store.reading() as uow:
         assert uow.requests.get(one.request_id).server_name == "n" * 255
-    for changes in ({"user_id": "u" * 65}, {"flavor": "f" * 256}, {"batch_id": "b\0"}):
+    refused: list[dict[str, Any]] = [
+        {"user_id": "u" * 65}, {"flavor": "f" * 256}, {"batch_id": "b\0"},
+    ]  # fmt: skip
+    for changes in refused:
         with pytest.raises(InvalidInput, match="cannot be stored"):
             put(store, 2, **changes)
     with store.reading() as uow:

@@ -4,7 +4,7 @@ import random
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from itertools import combinations
 from sqlite3 import Cursor
 from typing import Any
@@ -25,7 +25,7 @@ from tests.builders import NOON
 from tests.unit.db.histories import Histories
 from tests.unit.managers.fairshare.test_rollups import TARIFF
 
-FILTERS = {
+FILTERS: dict[str, Any] = {
     "states": (State.QUEUED, State.DELETED),
     "project_id": "p",
     "user_id": "ua",
@@ -51,7 +51,7 @@ def filled() -> Iterator[tuple[SqlStore, list[Request]]]:
 
 def wanted(
     everything: list[Request],
-    filters: dict[str, str | QuotaKind | tuple[State, State]],
+    filters: dict[str, Any],
     sort_key: str,
     descending: bool,
 ) -> list[str]:
@@ -97,15 +97,15 @@ def plan_of(store: SqlStore, statement: str, parameters: tuple[int | str, ...]) 
     return [row[3] for row in rows]
 
 
-def pages(store: SqlStore, page: Page, columns=None) -> list[str]:
+def pages(store: SqlStore, page: Page) -> list[str]:
     """Walk all pages, and return the ids."""
     from synergy.db.models import RequestRow
 
-    found = []
+    found: list[str] = []
     with store.reading() as uow:
         reader = RequestPages(uow._connection, [RequestRow.request_id])
         while rows := reader.read(page):
-            found += [row.request_id for row in rows]
+            found += [row[0] for row in rows]
             page = replace(page, place=reader.place_of(found[-1], page.sort_key))
     return found
 
@@ -178,7 +178,7 @@ def test_the_ledger_is_read_by_an_index_and_never_joined(
                 and asked.get("event") in (None, one.step.event)
                 and ("since" not in asked or one.step.at >= asked["since"])
             ]  # fmt: skip
-            found = []
+            found: list[int] = []
             with statements_of(store) as seen, store.reading() as uow:
                 while page := uow.requests.events(
                     **asked, limit=9, after=found[-1] if found else 0
@@ -216,6 +216,7 @@ def steps_of(uow: SqlReading, question: Callable[..., Any]) -> int:
         steps += 1
 
     connection = uow._connection.connection.dbapi_connection
+    assert connection is not None
     connection.set_progress_handler(count, 1)
     try:
         question()
@@ -234,7 +235,7 @@ def test_usage_at_either_end_costs_the_same_however_many_spans_lie_between(days:
                 histories.live(NOON, NOON + timedelta(days=3), open_ratio=0)
             begin = NOON - timedelta(days=1) + timedelta(days=days)
 
-            def ask(uow: SqlReading, begin=begin) -> None:
+            def ask(uow: SqlReading, begin: datetime = begin) -> None:
                 assert uow.rollups.consumption(begin, begin + timedelta(hours=1)) == []
 
             with store.reading() as uow:

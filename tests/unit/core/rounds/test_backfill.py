@@ -26,11 +26,16 @@ KTH = GOLDEN.parent / "traces" / "KTH-SP2-1996-2-full.swf.gz"
 
 # 4 VCPU, 3 of them held until 100 s from now: the first asks for 4, so it starts then.
 HEAD: Job = (1, kind(4, ttl_s=50), 9)
-CLAIMED = {"claims": [Claim("u5", shared=Resources.of(VCPU=3))], "ends": [(100, 5, 3)], "vcpus": 4}
+CLAIMED: dict[str, Any] = {
+    "claims": [Claim("u5", shared=Resources.of(VCPU=3))],
+    "ends": [(100, 5, 3)],
+    "vcpus": 4,
+}
 
 
 def outcomes(jobs: Sequence[Job], **more: Any) -> dict[str, str]:
-    return plan_of(jobs, **({"weights": BY_AGE, "discipline": EASY} | CLAIMED | more))[1]
+    values: dict[str, Any] = {"weights": BY_AGE, "discipline": EASY} | CLAIMED | more
+    return plan_of(jobs, **values)[1]
 
 
 @pytest.mark.parametrize(
@@ -52,7 +57,7 @@ def outcomes(jobs: Sequence[Job], **more: Any) -> dict[str, str]:
     ],
 )  # fmt: skip
 def test_who_passes_the_first_that_does_not_fit(
-    second: RequestClass, more: dict[str, list[Any] | Discipline | None], expected: str
+    second: RequestClass, more: dict[str, Any], expected: str
 ) -> None:
     told = outcomes([HEAD, (2, second, 1)], **more)
     assert told == {rid(1): "no_free_quota", rid(2): expected}
@@ -231,7 +236,7 @@ def room_at(
 
 @settings(max_examples=60, deadline=None)
 @given(logs)
-def test_fifo_and_easy_start_what_the_plainest_replay_starts(rows: list[tuple[int, ...]]) -> None:
+def test_fifo_and_easy_start_what_the_plainest_replay_starts(rows: list[Row]) -> None:
     assert Watched(rows, Discipline.FIFO).started == plainest(rows, 5, passing=False)
     assert Watched(rows, EASY).started == plainest(rows, 5, passing=True)
 
@@ -239,7 +244,7 @@ def test_fifo_and_easy_start_what_the_plainest_replay_starts(rows: list[tuple[in
 @settings(max_examples=60, deadline=None)
 @given(logs, st.sampled_from([EASY, SJBF, CONSERVATIVE]))
 def test_nothing_starts_later_than_what_was_reserved_for_it_first(
-    rows: list[tuple[int, ...]], discipline: Discipline
+    rows: list[Row], discipline: Discipline
 ) -> None:
     run = Watched(rows, discipline)
     late = {n: (at_s, run.started[n]) for n, at_s in run.first.items() if run.started[n] > at_s}
@@ -249,7 +254,7 @@ def test_nothing_starts_later_than_what_was_reserved_for_it_first(
 @settings(max_examples=60, deadline=None)
 @given(logs, st.sampled_from(Discipline))
 def test_nothing_is_overcommitted_and_all_that_can_start_do(
-    rows: list[tuple[int, ...]], discipline: Discipline
+    rows: list[Row], discipline: Discipline
 ) -> None:
     run = Watched(rows, discipline, users=2)
     assert not run.waiting
@@ -264,7 +269,7 @@ def test_nothing_is_overcommitted_and_all_that_can_start_do(
 @settings(max_examples=60, deadline=None)
 @given(logs)
 def test_the_first_of_the_queue_never_starts_later_than_without_passing(
-    rows: list[tuple[int, ...]],
+    rows: list[Row],
 ) -> None:
     """Given the same past, whoever passes delays the head of the queue by nothing."""
     easy = Watched(rows, EASY).started
@@ -277,7 +282,7 @@ def test_the_first_of_the_queue_never_starts_later_than_without_passing(
 @pytest.mark.slow
 @pytest.mark.skipif(not KTH.exists(), reason="the logs lie beside the project, if anywhere")
 @pytest.mark.parametrize("discipline", [Discipline.FIFO, EASY])
-def test_the_whole_kth_log_starts_as_recorded(discipline) -> None:
+def test_the_whole_kth_log_starts_as_recorded(discipline: Discipline) -> None:
     recorded = [line.split(",") for line in _lines(f"kth-full-{discipline}.csv.gz")[1:]]
     rows = _kth_rows()
     started = Watched(rows, discipline, vcpus=100).started

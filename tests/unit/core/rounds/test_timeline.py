@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from math import inf
+from random import Random
 
 import pytest
 from hypothesis import given, settings
@@ -50,9 +51,12 @@ def resumed(
 
 @settings(max_examples=100, deadline=None)
 @given(logs, st.integers(0, 60), st.sampled_from(Discipline), st.randoms(use_true_random=False))
-def test_a_run_from_its_middle_ends_as_the_whole_run(rows, cut_s, discipline, rng) -> None:
+def test_a_run_from_its_middle_ends_as_the_whole_run(
+    rows: list[Row], cut_s: int, discipline: Discipline, rng: Random
+) -> None:
     """Whatever is between two instants: the state is all that the rest of a run needs."""
-    tree, policy, reserved = tree_of(5), policy_of(discipline), dict[RequestClass, object]()
+    tree, policy = tree_of(5), policy_of(discipline)
+    reserved: dict[RequestClass, Sequence[float]] = {}
     kinds = {
         1 + n: one
         for n, one in enumerate(dict.fromkeys(a.kind for a in arrivals_of(rows, users=2)))

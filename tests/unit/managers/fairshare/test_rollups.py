@@ -2,7 +2,7 @@
 
 import random
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -19,9 +19,10 @@ from synergy.db.store import SqlStore
 from synergy.managers.fairshare import rollups
 from synergy.managers.fairshare.charging import Tariff
 from synergy.managers.fairshare.reports import SettledUsage, usage_report
+from synergy.ports import Series
 from synergy.sim.engine import temporary_store
 from tests.builders import NOON, kind, request
-from tests.unit.db.histories import Histories
+from tests.unit.db.histories import Claim, Histories
 
 HOSTS, QOS = {"h1": 1.0, "h2": 1.5}, {"urgent": 2.0}
 TARIFF = Tariff(
@@ -29,6 +30,8 @@ TARIFF = Tariff(
     hosts=HOSTS, reset=ResetPeriod.NONE, zone=UTC,
 )  # fmt: skip
 GROUPS = ("project", "user", "quota")
+Key = tuple[str, str | None, str | None, str | None]  # begin, project, user, quota
+Rows = dict[Key, tuple[int, float, float]]  # servers, hours of VCPU, billed hours
 
 
 @pytest.fixture
@@ -54,7 +57,7 @@ def report(
     project_id: str | None = None,
     tariff: Tariff = TARIFF,
     settled: SettledUsage | None = None,
-) -> dict[tuple[str, ...], tuple[int, float, float]]:
+) -> Rows:
     found = usage_report(
         store, tariff, begin=begin, end=end, group_by=group_by, period=period,
         project_id=project_id, promised=None, settled=settled,
@@ -68,7 +71,13 @@ def report(
     }  # fmt: skip
 
 
-def exact(held, begin, end, group_by=GROUPS, project_id: str | None = None):
+def exact(
+    held: Sequence[Claim],
+    begin: datetime,
+    end: datetime,
+    group_by: Sequence[str] = GROUPS,
+    project_id: str | None = None,
+) -> Rows:
     """Sum over the spans: the report without periods, by definition."""
     sums: Any = defaultdict(lambda: [0, 0.0, 0.0])
     for one in held:
@@ -142,7 +151,8 @@ def test_lines_without_projects_are_the_sums_of_those_of_each_project(store: Sql
         histories.live(NOON, end)
     catch_up(store, end)
     asked = Level.DAYS, NOON.replace(hour=0), end.replace(hour=0)
-    sums, lines = defaultdict(lambda: [0, 0, 0, 0.0]), {}
+    sums: dict[tuple[Series, datetime], list[float]] = defaultdict(lambda: [0, 0, 0, 0.0])
+    lines: dict[tuple[Series, datetime], list[Any]] = {}
     with store.reading() as uow:
         for line in uow.rollups.lines(*asked):
             key = replace(line.series, project_id="", association_id=0), line.begins_at
@@ -158,9 +168,10 @@ def test_lines_without_projects_are_the_sums_of_those_of_each_project(store: Sql
     assert len(together) < len(each)
 
 
-def by_day(held, begin, end):
+def by_day(held: Sequence[Claim], begin: datetime, end: datetime) -> Rows:
     """The report by day, by definition."""
-    found, at = {}, begin
+    found: Rows = {}
+    at = begin
     while at < end:
         until = min(end, at.replace(hour=0) + timedelta(days=1))
         found |= exact(held, at, until)
@@ -187,7 +198,7 @@ def test_days_that_are_remembered_follow_a_new_tariff_and_sums_that_were_made_an
     for _ in range(12):
         histories.live(NOON, end, open_ratio=0)
     catch_up(store, end)
-    asked = {"period": "day", "settled": settled}
+    asked: dict[str, Any] = {"period": "day", "settled": settled}
     first = report(store, NOON, end, **asked)
     dear = replace(TARIFF, qos={"urgent": 4.0})
     assert report(store, NOON, end, **asked, tariff=dear) == report(
@@ -225,7 +236,7 @@ class Watching:
 
     def __init__(self, store: SqlStore, look: Callable[..., Any]) -> None:
         self._store, self._look = store, look
-        self.reading = store.reading
+        self.reading, self.damaged = store.reading, store.damaged
 
     @contextmanager
     def writing(self) -> Iterator[Any]:
@@ -250,7 +261,7 @@ def test_no_report_is_of_half_an_hour_while_it_is_summed_up_anew(store: SqlStore
                 for number in numbers
             ]  # fmt: skip
             uow.requests.add([(transition(one, Event.ADMITTED, NOON), b"") for one in held])
-            found = uow.requests.find([one.request_id for one in held]).values()
+            found = list(uow.requests.find([one.request_id for one in held]).values())
             for event, hours in (
                 (Event.SELECTED, 0), (Event.HANDED_OVER, 0), (Event.BOOTED, 0), (Event.REMOVED, 1),
             ):  # fmt: skip

@@ -34,8 +34,9 @@ def acted(*fails: InvalidInput | UpstreamUnavailable | None) -> tuple[list[int],
     done, aside = [], []
 
     def act(item: int) -> None:
-        if fails[item] is not None:
-            raise fails[item]
+        error = fails[item]
+        if error is not None:
+            raise error
         done.append(item)
 
     try:
