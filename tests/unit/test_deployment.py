@@ -39,9 +39,15 @@ VALUES = {
 }  # fmt: skip
 
 
+class Unit(ConfigParser):
+    """Keeps the letters of its keys as they are."""
+
+    def optionxform(self, optionstr: str) -> str:
+        return optionstr
+
+
 def unit(path: Path) -> ConfigParser:
-    parsed = configparser.ConfigParser(strict=False, interpolation=None)
-    parsed.optionxform = str
+    parsed = Unit(strict=False, interpolation=None)
     parsed.read(path)
     return parsed
 

@@ -11,7 +11,7 @@ import pytest
 COMMANDS = ["synergy", "manage", "service", "status"]
 
 
-def started(command: str, *arguments: str, **streams: Any) -> subprocess.Popen[bytes]:
+def started(command: str, *arguments: str, **streams: Any) -> subprocess.Popen[str]:
     code = f"import sys; from synergy.entry import {command}; sys.exit({command}())"
     return subprocess.Popen(
         [sys.executable, "-c", code, *arguments], stderr=subprocess.PIPE, text=True, **streams
@@ -21,6 +21,7 @@ def started(command: str, *arguments: str, **streams: Any) -> subprocess.Popen[b
 @pytest.mark.parametrize("command", COMMANDS)
 def test_a_reader_that_goes_away_ends_it_quietly(command: str) -> None:
     process = started(command, "--help", stdout=subprocess.PIPE)
+    assert process.stdout is not None
     process.stdout.close()
     _, said = process.communicate(timeout=60)
     assert said == ""

@@ -34,7 +34,7 @@ class Recording:
         *,
         durable: bool,
         auto_delete: bool,
-        exclusive=False,
+        exclusive: bool = False,
         arguments: dict[str, int | str] | None = None,
     ) -> None:
         self.queues[name] = {

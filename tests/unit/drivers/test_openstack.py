@@ -2,7 +2,7 @@
 
 import json
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -111,7 +111,10 @@ def test_a_status_is_the_same_error_whatever_a_proxy_in_front_of_nova_writes_bel
     for body in FOREIGN:
         services.answers["POST", "/compute/v2.1/servers/s/action"] = (status, body)
         services.answers["GET", "/compute/v2.1/os-quota-sets/p"] = (status, body)
-        for ask in (lambda: ports["compute"].stop_server("s"), lambda: ports["compute"].quota("p")):
+        asks: list[Callable[[], object]] = [
+            lambda: ports["compute"].stop_server("s"), lambda: ports["compute"].quota("p"),
+        ]  # fmt: skip
+        for ask in asks:
             with pytest.raises(SynergyError, match="Nova") as caught:
                 ask()
             assert type(caught.value) is KINDS.get(status, UpstreamUnavailable), body
@@ -445,7 +448,7 @@ def test_a_busy_nova_is_asked_again_as_often_as_configured(
         **PASSWORD, **BROKERS, auth_url=f"{services.url}/identity/v3",
         status_code_retries=retries, status_code_retry_delay=0.0,
     )  # fmt: skip
-    compute = plugin.open_cloud(conf, SystemClock()).ports["compute"]
+    compute: Any = plugin.open_cloud(conf, SystemClock()).ports["compute"]
     services.answers[SERVER] = [(503, b"busy"), (200, {"server": RECORDED})]
     with pytest.raises(error, match="busy") if error else nullcontext():
         assert compute.servers(["s"]) == {"s": VIEW}

@@ -19,7 +19,7 @@ PCI = "CUSTOM_PCI_10DE_2236"
 
 def opened(services: Answering, **values: Any) -> dict[str, Any]:
     chosen = {**PASSWORD, **BROKERS, "auth_url": f"{services.url}/identity/v3", "timeout": 2}
-    return plugin.open_cloud(conf_of(**chosen | values), SystemClock()).ports
+    return dict(plugin.open_cloud(conf_of(**chosen | values), SystemClock()).ports)
 
 
 @pytest.fixture

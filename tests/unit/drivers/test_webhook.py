@@ -5,7 +5,7 @@ import hmac
 import json
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -24,9 +24,10 @@ class Inner:
     dropped = 0
 
     def __init__(self) -> None:
-        self.sent, self.closed = [], False
+        self.sent: list[str] = []
+        self.closed = False
 
-    def send(self, name: str, priority: str, payload: dict[str, int]) -> None:
+    def send(self, name: str, priority: str, payload: Mapping[str, object]) -> None:
         self.sent.append(name)
 
     def close(self) -> None:
@@ -37,8 +38,9 @@ class Listener:
     """Somebody who is told, and answers with `statuses` in turn, then with 200."""
 
     def __init__(self) -> None:
-        self.got, self.statuses, self.hangs = [], [], threading.Event()
-        self.released = threading.Event()
+        self.got: list[tuple[int, Any, bytes, str | None]] = []
+        self.statuses: list[int] = []
+        self.hangs, self.released = threading.Event(), threading.Event()
         outer = self
 
         class Handler(BaseHTTPRequestHandler):

@@ -56,10 +56,13 @@ def test_a_traceback_keeps_its_lines_and_each_says_what_it_is(logged: tuple[Logg
 
 def test_other_handlers_get_the_record_as_it_was(logged: tuple[Logger, Any]) -> None:
     logger, _ = logged
-    kept: list[Any] = []
-    seen = logging.Handler()
-    seen.emit = kept.append
-    logger.addHandler(seen)
+    kept: list[logging.LogRecord] = []
+
+    class Keeping(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            kept.append(record)
+
+    logger.addHandler(Keeping())
     logger.error("%s\n", "x")
     assert (kept[0].msg, kept[0].args) == ("%s\n", ("x",))
 

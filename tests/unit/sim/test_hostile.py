@@ -8,6 +8,7 @@ import random
 import subprocess
 import sys
 import threading
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +21,7 @@ from synergy.core.errors import InvalidInput
 from synergy.core.rounds import Discipline
 from synergy.sim import replay, swf
 from synergy.sim.engine import Engine, temporary_store
-from synergy.sim.records import Replay
-from synergy.sim.replay import JobRecord, Outcome
+from synergy.sim.records import MAX_TTL_S, JobRecord, Outcome, Replay
 from synergy.sim.swf import Job, Workload
 from tests.unit.sim.test_simulate import job, replayed
 
@@ -39,13 +39,13 @@ SWAPPED_OUT = """\
 
 def row(
     number: int = 1,
-    submit: int = 0,
+    submit: float = 0,
     run: float = 5,
-    procs=1,
-    limit=10,
-    memory=-1,
+    procs: int = 1,
+    limit: float = 10,
+    memory: int = -1,
     status: int = 1,
-    user: str = 1,
+    user: int = 1,
 ) -> str:
     return f"{number} {submit} 0 {run} {procs} -1 -1 {procs} {limit} {memory} {status} {user} 1" + (
         " -1" * 5
@@ -60,7 +60,7 @@ def read(tmp_path: Path, content: bytes | str, **options: Any) -> Workload:
 
 def summary_of(workload: Workload, **options: Any) -> dict[str, Any]:
     values: dict[str, Any] = {"vcpus": 4, "discipline": "fifo", "order": "submit"} | options
-    summary = replay.run(workload, **values).as_json()
+    summary: dict[str, Any] = replay.run(workload, **values).as_json()
     json.dumps(summary, allow_nan=False)
     assert summary["rows"] == summary["requests"] + summary["skipped_lines"]
     assert summary["skipped_lines"] == sum(summary["skipped"].values())
@@ -144,7 +144,7 @@ def test_standard_input_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(swf.read("-").jobs) == 2
 
 
-def packed_log():
+def packed_log() -> bytes:
     """A log that does not pack well, so that broken bytes are noticed far from its end."""
     rng = random.Random(1)
     return gzip.compress("".join(f"{row(n, rng.random() * 1e6)}\n" for n in range(900)).encode())
@@ -234,12 +234,12 @@ def test_the_largest_values_that_are_allowed_are_replayed(tmp_path: Path) -> Non
     workload = read(tmp_path, "\n".join(rows))
     result = replay.run(workload, vcpus=4, order="multifactor")
     assert [(f.outcome.value, f.start_s, f.end_s) for f in result.records] == [
-        ("expired", 0.0, replay.MAX_TTL_S),
+        ("expired", 0.0, MAX_TTL_S),
         ("finished", most_s, most_s + 5.0),
     ]
 
 
-def played(jobs: list[Job], *, suspended: set[str] = (), skips_gaps: bool = True) -> Replay:
+def played(jobs: list[Job], *, suspended: Collection[str] = (), skips_gaps: bool = True) -> Replay:
     """Replay as `replay.run` does, with some projects suspended, or waiting out every gap."""
     records = tuple(JobRecord(one, f"group-{one.group}") for one in jobs)
     cloud = replay._cloud(jobs, vcpus=8, boot_s=0.0)
@@ -252,7 +252,7 @@ def played(jobs: list[Job], *, suspended: set[str] = (), skips_gaps: bool = True
         player = replay._Player(engine, records, lambda *_: None)
         quiet = player.is_quiet if skips_gaps else lambda: False
         engine.run_until_idle(player.is_done, is_quiet=quiet)
-    return replay.Replay(records, {}, 8, 0.0)
+    return Replay(records, {}, 8, 0.0)
 
 
 def test_to_pass_over_a_gap_changes_nothing_for_who_comes_after_it() -> None:
@@ -303,7 +303,7 @@ def test_every_row_of_a_log_is_counted_once(
 @settings(deadline=None, max_examples=300, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(ROWS, min_size=1, max_size=40), st.sampled_from([0.0, 7.0, 86_400.0]))
 def test_every_row_of_many_logs_is_counted_once(
-    tmp_path_factory: pytest.TempPathFactory, rows, boot_s
+    tmp_path_factory: pytest.TempPathFactory, rows: list[str], boot_s: float
 ) -> None:
     counted(tmp_path_factory.getbasetemp(), rows, boot_s)
 

@@ -133,7 +133,7 @@ BAD = [
 
 @pytest.mark.parametrize(("changes", "told"), BAD)
 def test_what_is_wrong_is_named_with_its_value_and_what_is_allowed(
-    tmp_path: Path, changes: Any, told
+    tmp_path: Path, changes: dict[str, Any], told: str
 ) -> None:
     path = tmp_path / "scenario.yaml"
     path.write_text(yaml.safe_dump(document(**changes)))
@@ -169,7 +169,7 @@ def test_too_many_requests_end_with_one_error(monkeypatch: pytest.MonkeyPatch) -
 
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
-def test_the_shipped_scenarios_are_read_and_fill_their_cloud(path: str) -> None:
+def test_the_shipped_scenarios_are_read_and_fill_their_cloud(path: Path) -> None:
     scenario = reading.read(path)
     found = measure(playing.play_fixed(scenario))
     assert found.whole.refused > 100

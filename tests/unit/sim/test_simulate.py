@@ -27,8 +27,8 @@ LINE = "1 0 5 10 4 -1 -1 4 20 -1 1 7 3 -1 -1 -1 -1 -1"
 
 def job(
     number: int,
-    submit_s: int,
-    run_s: int,
+    submit_s: float,
+    run_s: float,
     vcpus: int,
     requested_s: float | None = None,
     group: str = "g",
