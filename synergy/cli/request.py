@@ -12,10 +12,11 @@ from synergy.cli.render import Pairs, Table, cell, lines, pairs, rows, with_quot
 from synergy.client import ApiError, Client
 from synergy.core.declared.filters import MARKER, REQUEST_FILTERS, SORTING
 
+_START: Final = ("forecast_p50_at", "forecast_p90_at", "forecast_text")
 _COLUMNS: Final = (
     "id", "name", "project_id", "state", "quota", "flavor", "queued_at", "reason"
 )  # fmt: skip
-_LONG: Final = (*_COLUMNS, "user_id", "demand", "expires_at", "host", "why")
+_LONG: Final = (*_COLUMNS, "user_id", "demand", "expires_at", "host", "why", *_START)
 _FILTERS: Final = (*REQUEST_FILTERS, *SORTING, MARKER)
 
 
@@ -172,7 +173,7 @@ def _explained(found: Mapping[str, Any]) -> Pairs:
     first = {
         name: found[name] for name in ("text", "reason", "state", "quotas", "position", "bounds")
     }
-    last = {name: found[name] for name in ("priority", "round_id", "round_at", "age_s")}
+    last = {name: found[name] for name in (*_START, "priority", "round_id", "round_at", "age_s")}
     terms = found["priority"] or {}
     return pairs(
         {**first, **unblocked, **last},

@@ -124,6 +124,9 @@ class Removal(TypedDict):
 class Request(TypedDict):
     """A server that Synergy holds or held; `history` and `archived` only when it is shown alone."""
 
+    forecast_p50_at: str | None
+    forecast_p90_at: str | None
+    forecast_text: str
     id: str
     name: str
     project_id: str
@@ -163,6 +166,9 @@ class Explanation(TypedDict):
     position: int | None
     priority: dict[str, Any] | None
     unblocked_by: dict[str, Any] | None
+    forecast_p50_at: str | None
+    forecast_p90_at: str | None
+    forecast_text: str
     round_id: str | None
     round_at: str | None
     age_s: float | None

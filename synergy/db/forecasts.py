@@ -14,6 +14,10 @@ from synergy.db.models import ForecastRow
 _OPEN: Final = (
     select(ForecastRow).where(ForecastRow.settled_at.is_(None)).order_by(ForecastRow.forecast_id)
 )
+_PART: Final = 500  # ids in one statement
+_OF: Final = select(ForecastRow.__table__).where(
+    ForecastRow.request_id.in_(bindparam("ids", expanding=True)), ForecastRow.settled_at.is_(None)
+)
 _LAST: Final = (
     select(*ForecastRow.__table__.columns)
     .where(ForecastRow.settled_at.is_not(None), ForecastRow.wait_s.is_not(None))
@@ -40,6 +44,17 @@ class SqlForecasts:
         if project_id is not None:
             query = query.where(ForecastRow.project_id == project_id)
         return [_value(row) for row in reversed(self._connection.execute(query).all())]
+
+    def of(self, request_ids: Sequence[str]) -> dict[str, Recorded]:
+        return {
+            row.request_id: _value(row)
+            for at in range(0, len(request_ids), _PART)
+            for row in self._connection.execute(_OF, {"ids": request_ids[at : at + _PART]}).all()
+        }
+
+    def count_came_true(self, most: int) -> int:
+        some = _LAST.with_only_columns(ForecastRow.forecast_id).limit(most).subquery()
+        return self._connection.execute(select(func.count()).select_from(some)).scalar_one()
 
     def count_open(self, project_id: str | None = None) -> int:
         query = select(func.count()).where(ForecastRow.settled_at.is_(None))

@@ -373,6 +373,12 @@ class ReadableForecasts(Protocol):
     def last(self, limit: int, project_id: str | None = None) -> list[Recorded]:
         """Return those that came true last, the oldest of them first."""
 
+    def of(self, request_ids: Sequence[str]) -> dict[str, Recorded]:
+        """Return those of some requests, by id, that are not settled."""
+
+    def count_came_true(self, most: int) -> int:
+        """Return how many came true, `most` for that many or more."""
+
     def count_open(self, project_id: str | None = None) -> int:
         """Return how many are not settled."""
 

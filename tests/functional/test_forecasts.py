@@ -2,13 +2,16 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
+from datetime import datetime
 from typing import Any
 
 import pytest
 
 from synergy.managers.forecast import ForecastManager
 from synergy.sim.engine import Engine
-from tests.builders import World, spec, world
+from tests.builders import World, rid, spec, world
+from tests.served import Api
 
 SHARED = {"default_quota": "shared", "ttl_s": 600}
 
@@ -119,6 +122,80 @@ def test_after_a_restart_it_goes_on_with_what_is_stored() -> None:
         assert manager._correction.resolved == 3
         assert manager._lifetimes.learned >= 3
         assert recorded(again) == before
+
+
+def came_true(made: World, count: int) -> None:
+    """Store forecasts of requests that started, as the manager does."""
+    with made.store.reading() as uow:
+        (like,) = uow.forecasts.open()
+    ids = [rid(9000 + number) for number in range(count)]
+    with made.store.writing() as uow:
+        uow.forecasts.add([replace(like, request_id=one) for one in ids])
+        uow.forecasts.settle([(one, made.engine.clock.now(), 60.0) for one in ids])
+        uow.commit()
+
+
+def shown(made: World, request_id: str) -> list[dict[str, Any]]:
+    """Return a request as everything that shows one does."""
+    api = Api(made).as_admin()
+    listed = {one["id"]: one for one in api.get("/v1/requests")["requests"]}
+    return [
+        {name: found[name] for name in ("forecast_p50_at", "forecast_p90_at", "forecast_text")}
+        for found in (
+            listed[request_id],
+            api.get(f"/v1/requests/{request_id}")["request"],
+            api.get(f"/v1/requests/{request_id}/explain")["explanation"],
+        )
+    ]
+
+
+def test_a_start_interval_is_shown_once_enough_came_true() -> None:
+    with forecasting() as made:
+        (runs,) = made.create("large")
+        made.run(60)
+        (waits,) = made.create("large")
+        made.run(40)
+        said = recorded(made)[waits]
+        came_true(made, 49)
+        nothing = {"forecast_p50_at": None, "forecast_p90_at": None}
+        too_few = {**nothing, "forecast_text": "no forecast yet: 49 of 50 needed"}
+        assert shown(made, waits) == [too_few] * 3
+        with made.store.writing() as uow:
+            uow.forecasts.add([replace(said, request_id=rid(9999))])
+            uow.forecasts.settle([(rid(9999), made.engine.clock.now(), 60.0)])
+            uow.commit()
+        first, *others = shown(made, waits)
+        assert others == [first] * 2
+        for name, wait_s in (("p50", said.said.p50_s), ("p90", said.said.p90_s)):
+            at = datetime.fromisoformat(first[f"forecast_{name}_at"])
+            assert (at - said.made_at).total_seconds() == pytest.approx(wait_s, abs=1)
+        assert first["forecast_p50_at"] in first["forecast_text"]
+        assert shown(made, runs) == [{**nothing, "forecast_text": ""}] * 3
+        made.command("queue", "hold", request_id=waits)
+        assert (
+            shown(made, waits) == [{**nothing, "forecast_text": "no forecast yet: it is held"}] * 3
+        )
+        freed = made.command("queue", "release", request_id=waits)
+        assert freed["forecast_p90_at"] == first["forecast_p90_at"]
+        (new,) = made.create("large")
+        made.run(1)
+        assert {one["forecast_text"] for one in shown(made, new)} == {
+            "no forecast yet: the queue was not run forward since it came"
+        }
+
+
+def test_a_project_reads_the_start_intervals_of_its_own_requests() -> None:
+    with forecasting() as made:
+        made.create("large")
+        made.run(60)
+        (own,) = made.create("large", project="A")
+        made.run(40)
+        came_true(made, 50)
+        made.create("large", project="B")
+        made.run(40)
+        api = Api(made).as_("reader", project="project-A", user="ua")
+        found = [one for one in api.get("/v1/requests")["requests"] if one["forecast_p90_at"]]
+        assert [one["id"] for one in found] == [own]
 
 
 def test_no_more_are_run_forward_than_the_operator_allows() -> None:

@@ -42,6 +42,7 @@ from synergy.managers.queue.refusals import REFUSALS, Refusals
 from synergy.managers.queue.withdrawals import Withdrawals
 from synergy.managers.support.archived import archived_entries, locate
 from synergy.managers.support.render import check_revision, request_json, step_json
+from synergy.managers.support.starts import starts_shown
 from synergy.managers.support.withdrawn import DeletedWaiting
 from synergy.ports import (
     Clock,
@@ -162,15 +163,17 @@ class QueueManager(Manager):
                 after=marker,
                 **cast(RequestFilters, keywords_in(given, REQUEST_FILTERS)),
             )
-        return [request_json(request) for request in found]
+            starts = starts_shown(uow, found, self._clock.now())
+        return [request_json(request, starts[request.request_id]) for request in found]
 
     @command(commands.SHOW_REQUEST)
     def do_show(self, request_id: str) -> answers.RequestWithHistory:
         """Show a request with its ledger, an archived one too."""
         with self._store.reading() as uow:
             found = locate(uow, request_id)
+            starts = starts_shown(uow, [found.request], self._clock.now())
         return {
-            **request_json(found.request),
+            **request_json(found.request, starts[found.request.request_id]),
             "history": [step_json(step) for step in found.steps],
             "archived": found.archived,
         }
@@ -289,12 +292,13 @@ class QueueManager(Manager):
                 fresh = replace(move.request, attempts=0, retry_at=None)
                 move = replace(move, request=fresh)
             uow.requests.save([move])
+            starts = starts_shown(uow, [move.request], self._clock.now())
             uow.commit()
         if move.request.state is State.QUEUED:
             self._publish(RequestsQueued((move.request,)))
         elif request.state is State.QUEUED:
             self._publish(RequestsWithdrawn((request,)))
-        return request_json(move.as_saved())
+        return request_json(move.as_saved(), starts[request.request_id])
 
 
 def _is_wanted(entry: LedgerEntry, after: int, filters: EventFilters) -> bool:

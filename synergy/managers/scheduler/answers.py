@@ -32,6 +32,7 @@ from synergy.managers.scheduler.latest import (
 from synergy.managers.scheduler.what_if import FORECAST_ROUNDS, WhatIf
 from synergy.managers.support.archived import locate
 from synergy.managers.support.render import quotas_json
+from synergy.managers.support.starts import starts_shown
 from synergy.ports import (
     Clock,
     Flavor,
@@ -64,6 +65,7 @@ class Answers:
         with self._store.reading() as uow:
             found = locate(uow, request_id)
             request = found.request
+            starts = starts_shown(uow, [request], now)
             waits = request.state in (State.QUEUED, State.HELD)
             names = _names(uow, request) if waits else {}
             ends = (
@@ -80,6 +82,7 @@ class Answers:
             "position": None,
             "priority": None,
             "unblocked_by": None,
+            **starts[request.request_id],
             **round_json(latest, now),
         }
         row = latest.row.get(request.class_id) if latest else None

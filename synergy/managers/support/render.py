@@ -5,7 +5,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import cast
+from typing import Final, cast
 
 from synergy.core.declared import answers
 from synergy.core.declared.fields import Setting, as_json
@@ -15,6 +15,12 @@ from synergy.core.fairshare import FairShare
 from synergy.core.lifecycle import Step, quotas_open_to
 from synergy.core.model import Association, Project, Request, Resources
 from synergy.core.shares import ShareTree
+
+NO_FORECAST: Final[answers.StartForecast] = {
+    "forecast_p50_at": None,
+    "forecast_p90_at": None,
+    "forecast_text": "",
+}
 
 
 def check_revision(shown: Mapping[str, object], if_match: Sequence[str] | None) -> None:
@@ -41,7 +47,9 @@ def quotas_json(request: Request) -> list[str]:
     return [quota.value for quota in quotas_open_to(request)]
 
 
-def request_json(request: Request) -> answers.RequestRow:
+def request_json(
+    request: Request, start: answers.StartForecast = NO_FORECAST
+) -> answers.RequestRow:
     """Return what a person may see of a request; never its body."""
     return {
         "id": request.request_id,
@@ -67,6 +75,7 @@ def request_json(request: Request) -> answers.RequestRow:
         "reason": request.reason.value if request.reason else None,
         "why": request.why,
         "revision": str(request.generation),
+        **start,
     }
 
 

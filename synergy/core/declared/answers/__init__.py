@@ -18,7 +18,7 @@ from synergy.core.declared.answers.ends import (
     Reset,
     TrustShown,
 )
-from synergy.core.declared.answers.forecasts import ForecastScore
+from synergy.core.declared.answers.forecasts import ForecastScore, StartForecast
 from synergy.core.declared.answers.parts import FOREIGN_TEXT, OPERATORS_ONLY
 from synergy.core.declared.answers.projects import (
     ComingProject,
@@ -145,6 +145,7 @@ __all__ = [
     "ShiftedRequest",
     "Simulation",
     "SmallerFlavor",
+    "StartForecast",
     "Step",
     "Terms",
     "TriedProject",

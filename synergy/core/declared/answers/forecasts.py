@@ -1,8 +1,16 @@
-"""How well forecasts of starts held."""
+"""Forecasts of starts, and how well they held."""
 
 from typing import TypedDict
 
-from synergy.core.declared.answers.parts import Count
+from synergy.core.declared.answers.parts import At, Count
+
+
+class StartForecast(TypedDict):
+    """The start interval of a request that waits, or why there is none; empty for others."""
+
+    forecast_p50_at: At | None
+    forecast_p90_at: At | None
+    forecast_text: str
 
 
 class MethodScore(TypedDict):

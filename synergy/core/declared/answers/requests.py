@@ -2,6 +2,7 @@
 
 from typing import Annotated, NotRequired, TypedDict
 
+from synergy.core.declared.answers.forecasts import StartForecast
 from synergy.core.declared.answers.parts import (
     FOREIGN,
     OPERATORS,
@@ -16,7 +17,7 @@ from synergy.core.declared.answers.parts import (
 )
 
 
-class RequestRow(TypedDict):
+class RequestRow(StartForecast):
     """A request as it is stored."""
 
     id: str

@@ -2,6 +2,7 @@
 
 from typing import Annotated, TypedDict
 
+from synergy.core.declared.answers.forecasts import StartForecast
 from synergy.core.declared.answers.parts import (
     Amounts,
     At,
@@ -88,7 +89,7 @@ class _Why(TypedDict):
     unblocked_by: Unblocked | None
 
 
-class Explanation(_Why, RoundSeen):
+class Explanation(_Why, StartForecast, RoundSeen):
     """Why a request waits; what the numbers mean is in the documentation."""
 
 
