@@ -16,6 +16,7 @@ from synergy.core.declared.answers import (
     Expiry,
     Explanation,
     ForecastScore,
+    MethodScore,
     Notifier,
     Priority,
     Project,
@@ -209,6 +210,10 @@ class Forecasts(Facade):
     def score(self, project_id: str | None) -> ForecastScore:
         """Return how well the forecasts of a project held, or everybody's."""
         return self._ask(commands.SCORE_FORECASTS, project_id=project_id)
+
+    def standing(self) -> list[MethodScore]:
+        """Return how well everybody's forecasts held when that was looked at last."""
+        return self._ask(commands.STANDING_OF_FORECASTS)
 
 
 class Ends(Facade):

@@ -69,6 +69,7 @@ class _OfService(Collector):
         yield from self._round()
         yield from self._ending()
         yield from self._notifications()
+        yield from self._forecasts()
         quota = _known(self._services.quotas.show)
         if quota is not None:
             family = _family(declared.QUOTA)
@@ -104,6 +105,21 @@ class _OfService(Collector):
         yield _single(declared.NOTIFICATIONS_SENT, shown["sent"])
         yield _single(declared.NOTIFICATIONS_DROPPED, shown["dropped"])
         yield _single(declared.NOTIFICATIONS_NOT_POSTED, shown["not_posted"])
+
+    def _forecasts(self) -> Iterator[Metric]:
+        """Yield the score of all forecasts; none of it before one came true."""
+        found = _known(self._services.forecasts.standing)
+        if found is None:
+            return
+        yield _single(declared.FORECASTS_CAME_TRUE, max((one["count"] for one in found), default=0))
+        coverage = _family(declared.FORECAST_COVERAGE)
+        pinball_s = _family(declared.FORECAST_PINBALL)
+        for one in found:
+            coverage.add_metric([one["method"], "50"], one["coverage_50"])
+            coverage.add_metric([one["method"], "90"], one["coverage_90"])
+            pinball_s.add_metric([one["method"], "50"], one["pinball_50_s"])
+            pinball_s.add_metric([one["method"], "90"], one["pinball_90_s"])
+        yield from (coverage, pinball_s)
 
     def _ending(self) -> Iterator[Metric]:
         """Yield what an operator is to be woken for: nothing ends, or something is lost."""

@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any
 
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 from synergy.managers.forecast import ForecastManager
 from synergy.sim.engine import Engine
@@ -58,6 +59,36 @@ def test_what_waits_is_forecast_by_its_bound_while_nothing_is_known() -> None:
         assert {row["method"] for row in found["scores"]} == {
             "forecast", "lifetimes_run_out", "past_waits",
         }  # fmt: skip
+
+
+def measured(made: World, name: str) -> dict[str, float]:
+    """Return the values of a metric, by its labels."""
+    text = Api(made).as_admin().raw_text("/metrics")
+    families = {one.name: one for one in text_string_to_metric_families(text)}
+    return {" ".join(one.labels.values()): one.value for one in families[name].samples}
+
+
+def test_metrics_say_how_well_forecasts_hold_beside_their_baselines() -> None:
+    with forecasting() as made:
+        made.run(40)
+        assert measured(made, "synergy_forecasts_came_true") == {"": 0}
+        assert measured(made, "synergy_forecast_coverage_ratio") == {}
+        made.create("large")
+        made.run(60)
+        made.create("large", count=3)
+        made.run(2500)
+        said = [one for one in score(made)["scores"] if one["group"] == "all"]
+        assert len(said) == 3
+        assert measured(made, "synergy_forecasts_came_true") == {"": 3}
+        for metric, field in (
+            ("synergy_forecast_coverage_ratio", "coverage_{}"),
+            ("synergy_forecast_pinball_seconds", "pinball_{}_s"),
+        ):
+            assert measured(made, metric) == {
+                f"{level} {one['method']}": pytest.approx(one[field.format(level)])
+                for one in said
+                for level in (50, 90)
+            }
 
 
 def test_early_ends_are_learned() -> None:

@@ -14,6 +14,7 @@ from synergy.core.declared.answers import (
     Expiry,
     Explanation,
     ForecastScore,
+    MethodScore,
     Notifier,
     Priority,
     Project,
@@ -300,6 +301,9 @@ REPORT_USAGE: Final = ManagerCommand[UsageReport](
 )
 SCORE_FORECASTS: Final = ManagerCommand[ForecastScore](
     manager="forecast", name="score", takes=schemas_of([ONE_PROJECT]), beside=True
+)
+STANDING_OF_FORECASTS: Final = ManagerCommand[list[MethodScore]](
+    manager="forecast", name="standing", beside=True
 )
 RESET_USAGE: Final = ManagerCommand[Reset](manager="fairshare", name="reset", hurts=True)
 

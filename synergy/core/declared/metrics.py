@@ -111,6 +111,23 @@ DAMAGED_ROWS: Final = DeclaredMetric(
     "Rows that could not be read since the start, and are set aside.",
     ("table",),
 )
+FORECASTS_CAME_TRUE: Final = DeclaredMetric(
+    "synergy_forecasts_came_true", _GAUGE, "Forecasts of starts that are scored, the last ones."
+)
+FORECAST_COVERAGE: Final = DeclaredMetric(
+    "synergy_forecast_coverage_ratio",
+    _GAUGE,
+    "Part of the scored requests that started by what was said, by method (the forecast, and its "
+    "baselines lifetimes_run_out and past_waits) and level in percent, which it should equal.",
+    ("method", "level"),
+)
+FORECAST_PINBALL: Final = DeclaredMetric(
+    "synergy_forecast_pinball_seconds",
+    _GAUGE,
+    "Mean pinball loss of what was said of the scored requests, by method and level in percent; "
+    "the less the better.",
+    ("method", "level"),
+)
 NOTIFICATIONS_WAITING: Final = DeclaredMetric(
     "synergy_notifications_waiting", _GAUGE, "Entries of the ledger that are not sent yet."
 )

@@ -18,6 +18,7 @@ from synergy.core.shares import Floats
 PAST_WAITS: Final = 300  # the last waits whose quantiles are the second baseline
 HORIZONS: Final = ("under an hour", "under a day", "longer")
 SIZES: Final = ("up to 1/64 of the pool", "up to 1/16", "up to 1/4", "more")
+ALL: Final = "all"  # the group of every forecast
 METHODS: Final = ("forecast", "lifetimes_run_out", "past_waits")
 
 
@@ -109,7 +110,7 @@ def table(rows: Sequence[Resolved]) -> dict[str, dict[str, dict[str, float]]]:
 
 
 def _groups(rows: Sequence[Resolved]) -> Iterable[tuple[str, Sequence[Resolved]]]:
-    yield "all", rows
+    yield ALL, rows
     parts: tuple[tuple[str, Sequence[str], Callable[[Resolved], int]], ...] = (
         ("horizon", HORIZONS, lambda one: horizon_of(one.p50_s)),
         ("size", SIZES, lambda one: size_of(one.size)),

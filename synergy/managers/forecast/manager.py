@@ -6,6 +6,9 @@ at is bounded. Must not decide anything.
 """
 
 import logging
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import replace
 from datetime import timedelta
 from math import inf
 from typing import Final
@@ -17,7 +20,7 @@ from synergy.core.events import FactorsChanged, QuotaChanged, QuotaReleased
 from synergy.core.forecasts.correction import NEEDED, Correction, Raw, quantiles
 from synergy.core.forecasts.lifetimes import Lifetimes
 from synergy.core.forecasts.record import Recorded
-from synergy.core.forecasts.score import PastWaits, table
+from synergy.core.forecasts.score import ALL, METHODS, PastWaits, Resolved, score, table
 from synergy.core.forecasts.starts import Starts, Wanted, forecast_starts
 from synergy.core.model import Request, State
 from synergy.core.quota import QuotaState, QuotaTree
@@ -96,6 +99,8 @@ class ForecastManager(Manager):
         self._factors = NO_FACTORS
         self._lifetimes = Lifetimes()
         self._correction, self._past = Correction(), PastWaits()
+        self._resolved: deque[Resolved] = deque(maxlen=SCORED)
+        self._standing: list[answers.MethodScore] = []  # is replaced as a whole
         self._until_s = inf  # how long the present run may draw
         self._read = False  # whether what is stored was learned
 
@@ -137,9 +142,11 @@ class ForecastManager(Manager):
             self._learn_from(request)
         for one in came_true:
             self._resolve(one, one.wait_s or 0.0)
+        self._stand_anew()
         self._read = True
 
     def _resolve(self, one: Recorded, wait_s: float) -> None:
+        self._resolved.append(replace(one, wait_s=wait_s).resolved())
         self._correction.resolve(one.raw, one.said, wait_s)
         self._past.add(wait_s)
 
@@ -166,6 +173,13 @@ class ForecastManager(Manager):
         for one, wait_s in over:
             if wait_s is not None:
                 self._resolve(one, wait_s)
+        self._stand_anew()
+
+    def _stand_anew(self) -> None:
+        rows = list(self._resolved)
+        self._standing = [
+            _score_json(ALL, method, score(rows, method).as_json()) for method in METHODS if rows
+        ]
 
     def _has_time(self) -> bool:
         return self._clock.monotonic_s() < self._until_s
@@ -229,20 +243,29 @@ class ForecastManager(Manager):
             "needed": NEEDED,
             "text": _words(len(rows)),
             "scores": [
-                {
-                    "group": group,
-                    "method": method,
-                    "count": int(numbers["count"]),
-                    "coverage_50": numbers["coverage_50"],
-                    "coverage_90": numbers["coverage_90"],
-                    "pinball_50_s": numbers["pinball_50_s"],
-                    "pinball_90_s": numbers["pinball_90_s"],
-                    "width_by_wait": numbers["width_by_wait"],
-                }
+                _score_json(group, method, numbers)
                 for group, methods in table(rows).items()
                 for method, numbers in methods.items()
             ],
         }
+
+    @command(commands.STANDING_OF_FORECASTS)
+    def do_standing(self) -> list[answers.MethodScore]:
+        """Show how well all forecasts held, as of the last run; nothing before one came true."""
+        return self._standing
+
+
+def _score_json(group: str, method: str, numbers: Mapping[str, float]) -> answers.MethodScore:
+    return {
+        "group": group,
+        "method": method,
+        "count": int(numbers["count"]),
+        "coverage_50": numbers["coverage_50"],
+        "coverage_90": numbers["coverage_90"],
+        "pinball_50_s": numbers["pinball_50_s"],
+        "pinball_90_s": numbers["pinball_90_s"],
+        "width_by_wait": numbers["width_by_wait"],
+    }
 
 
 def _size_of(wanted: Wanted, tree: QuotaTree) -> float:

@@ -18,7 +18,7 @@ from synergy.core.declared.answers.ends import (
     Reset,
     TrustShown,
 )
-from synergy.core.declared.answers.forecasts import ForecastScore, StartForecast
+from synergy.core.declared.answers.forecasts import ForecastScore, MethodScore, StartForecast
 from synergy.core.declared.answers.parts import FOREIGN_TEXT, OPERATORS_ONLY
 from synergy.core.declared.answers.projects import (
     ComingProject,
@@ -117,6 +117,7 @@ __all__ = [
     "Link",
     "Liveness",
     "Manager",
+    "MethodScore",
     "Notifier",
     "OneError",
     "Priority",
