@@ -135,6 +135,7 @@ FOUND_ELSEWHERE = {
     "cancel_request": {"request_id", "why", "if_match"},
     "extend_request": {"request_id", "by", "if_match"},
     "simulate": {"project_id", "user_id"},
+    "outlook": {"user_id"},
 }
 OF_NO_COMMAND = {
     "stop_manager",  # the host pauses it

@@ -18,6 +18,7 @@ from synergy.core.declared.answers import (
     ForecastScore,
     MethodScore,
     Notifier,
+    Outlook,
     Priority,
     Project,
     ProjectRule,
@@ -210,6 +211,10 @@ class Forecasts(Facade):
     def score(self, project_id: str | None) -> ForecastScore:
         """Return how well the forecasts of a project held, or everybody's."""
         return self._ask(commands.SCORE_FORECASTS, project_id=project_id)
+
+    def outlook(self, project_id: str, user_id: str | None, flavor: str | None) -> Outlook:
+        """Return when servers would start that nobody asked for yet. Raises NotFound, Conflict."""
+        return self._ask(commands.FORESEE, project_id=project_id, user_id=user_id, flavor=flavor)
 
     def standing(self) -> list[MethodScore]:
         """Return how well everybody's forecasts held when that was looked at last."""

@@ -1,4 +1,4 @@
-"""`synergy quota|round show`, `share|priority|event list`, `usage report`, `forecast score`"""
+"""`synergy quota|round show`, `share|priority|event list`, `usage report`, and forecasts"""
 
 import argparse
 from typing import Final
@@ -30,6 +30,9 @@ _WHOSE: Final = ("begin", "end", "project", "user", "quota", "servers")
 _SCORES: Final = (
     "group", "method", "count", "coverage_50", "coverage_90", "pinball_50_s", "pinball_90_s",
     "width_by_wait",
+)  # fmt: skip
+_OUTLOOK: Final = (
+    "flavor", "starts_now", "servers", "p50_at", "p90_at", "latest_at", "text"
 )  # fmt: skip
 _COST: Final = ("billed_hours", "promised_share", "delivered_share")
 
@@ -149,3 +152,27 @@ class ScoreForecasts(Lister):
         if found["resolved"] < found["needed"]:
             self.app.stderr.write(found["text"] + "\n")
         return rows(found["scores"], _SCORES)
+
+
+class ShowOutlook(Lister):
+    """Show when servers would start that nobody asked for yet, by flavor.
+
+    It shows how many of a project's servers would start now, and by when 1, 5 and 10 would: with a
+    probability of a half, of nine tenths, and at the latest. Nothing is created.
+    """
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        parser: argparse.ArgumentParser = super().get_parser(prog_name)
+        parser.add_argument("--flavor", help="Name of a public flavor. Default: all of them.")
+        parser.add_argument(
+            "--project", help="Name or id of the project. Default: that of the token."
+        )
+        return parser
+
+    def take_action(self, parsed: argparse.Namespace) -> Table:
+        client = client_of(self)
+        found = client.reports.outlook(project_id_of(client, parsed.project), parsed.flavor)
+        if found["text"]:
+            self.app.stderr.write(found["text"] + "\n")
+        shown = [{**flavor, **start} for flavor in found["flavors"] for start in flavor["starts"]]
+        return rows(shown, _OUTLOOK)

@@ -24,6 +24,7 @@ from synergy.client.types import (
     Explanation,
     ForecastScore,
     Manager,
+    Outlook,
     Priority,
     Project,
     ProjectRule,
@@ -228,7 +229,7 @@ class Requests(_Noun):
 
 
 class Reports(_Noun):
-    """/v1/quotas, shares, priorities, usage, events, expiry, audit, forecasts and rounds"""
+    """/v1/quotas, shares, priorities, usage, events, expiry, audit, forecasts, outlook, rounds"""
 
     def quota(self, project_id: str | None = None) -> Quota:
         """Return the shared quota, and what projects own and hold."""
@@ -278,6 +279,12 @@ class Reports(_Noun):
         """Return how well forecasts of starts held, of one project or of all."""
         answer = self._api.get("/forecasts/score", project_id=project_id)
         return cast(ForecastScore, object_in(answer, "score"))
+
+    def outlook(self, project_id: str | None = None, flavor: str | None = None) -> Outlook:
+        """Return when servers would start that nobody asked for yet; None is the token's project,
+        and every flavor."""
+        answer = self._api.get("/outlook", project_id=project_id, flavor=flavor)
+        return cast(Outlook, object_in(answer, "outlook"))
 
     def latest_round(self) -> Round:
         """Return the last round and its counters."""

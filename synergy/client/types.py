@@ -352,6 +352,16 @@ class ForecastScore(TypedDict):
     scores: list[dict[str, Any]]
 
 
+class Outlook(TypedDict):
+    """When servers of a project would start that nobody asked for yet, by flavor."""
+
+    project_id: str
+    at: str
+    flavors: list[dict[str, Any]]
+    left_out: list[str]
+    text: str
+
+
 class Health(TypedDict):
     """Whether the service is live, ready and healthy, why not, and what a person has to see."""
 

@@ -59,6 +59,8 @@ def prepared(made: World, route: Route) -> str:
         if "C" not in managed:
             made.command("project", "add", project="C")
         return path.replace("{project}", "C")
+    if route.name == "outlook":
+        path += "?project_id=project-A"
     if "{request}" in path:
         for one in made.command("queue", "list", state=["QUEUED", "HELD"]):
             made.command("queue", "cancel", request_id=one["id"])

@@ -2,11 +2,21 @@
 
 from typing import Final
 
-from synergy.api.routing import INSTANT, Body, Call, Lane, Route, next_page, query_of
+from synergy.api.routing import (
+    INSTANT,
+    Body,
+    Call,
+    Lane,
+    Route,
+    next_page,
+    project_named,
+    query_of,
+)
 from synergy.api.schemas import listed, wrapped
 from synergy.core.declared import commands
 from synergy.core.declared.kinds import or_null
 from synergy.core.declared.shapes import ref
+from synergy.core.errors import InvalidInput
 
 
 def show_quota(call: Call) -> Body:
@@ -44,6 +54,19 @@ def latest_round(call: Call) -> Body:
 def score_forecasts(call: Call) -> Body:
     """Show how well forecasts of starts held."""
     return {"score": call.services.forecasts.score(call.scope("forecasts"))}
+
+
+def show_outlook(call: Call) -> Body:
+    """Show when servers of a project would start that nobody asked for yet."""
+    asked = call.query.get("project_id") or call.caller.project_id
+    if asked is None:
+        raise InvalidInput("project_id is missing: your token is of none, so say for which")
+    found = project_named(call, asked)
+    call.caller.authorize("outlook:get", project_id=found["id"])
+    users = {user["user_id"] for user in found["users"] if user["active"]}
+    mine = call.caller.user_id if call.caller.user_id in users else None
+    flavor = call.query.get("flavor")
+    return {"outlook": call.services.forecasts.outlook(found["id"], mine, flavor)}
 
 
 ROUTES: Final = (
@@ -128,5 +151,17 @@ ROUTES: Final = (
         command=commands.SCORE_FORECASTS,
         query=query_of(commands.SCORE_FORECASTS),
         answer=wrapped(score=ref("ForecastScore")),
+    ),
+    Route(
+        method="GET",
+        path="/v1/outlook",
+        name="outlook",
+        summary="Show when servers would start that nobody asked for yet, by flavor.",
+        rule="outlook:get",
+        handler=show_outlook,
+        lane=Lane.COSTLY,
+        command=commands.FORESEE,
+        query=commands.FORESEE.without("user_id"),
+        answer=wrapped(outlook=ref("Outlook")),
     ),
 )

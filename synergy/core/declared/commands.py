@@ -16,6 +16,7 @@ from synergy.core.declared.answers import (
     ForecastScore,
     MethodScore,
     Notifier,
+    Outlook,
     Priority,
     Project,
     ProjectRule,
@@ -304,6 +305,16 @@ SCORE_FORECASTS: Final = ManagerCommand[ForecastScore](
 )
 STANDING_OF_FORECASTS: Final = ManagerCommand[list[MethodScore]](
     manager="forecast", name="standing", beside=True
+)
+ONE_FLAVOR: Final = Argument(
+    name="flavor", kind=Text(), help="Name of a public flavor. Default: all of them."
+)
+FORESEE: Final = ManagerCommand[Outlook](
+    manager="forecast",
+    name="outlook",
+    takes={**schemas_of([ONE_PROJECT, ONE_FLAVOR]), "user_id": ID},
+    required=("project_id",),
+    beside=True,
 )
 RESET_USAGE: Final = ManagerCommand[Reset](manager="fairshare", name="reset", hurts=True)
 

@@ -8,17 +8,21 @@ at is bounded. Must not decide anything.
 import logging
 from collections import deque
 from collections.abc import Mapping
+from copy import deepcopy
 from dataclasses import replace
 from datetime import timedelta
 from math import inf
+from threading import Lock
 from typing import Final
 
 from oslo_config import cfg
 
 from synergy.core.declared import answers, commands
+from synergy.core.errors import Conflict, NotFound, UpstreamUnavailable
 from synergy.core.events import FactorsChanged, QuotaChanged, QuotaReleased
 from synergy.core.forecasts.correction import NEEDED, Correction, Raw, quantiles
 from synergy.core.forecasts.lifetimes import Lifetimes
+from synergy.core.forecasts.outlook import MOST_NOW
 from synergy.core.forecasts.record import Recorded
 from synergy.core.forecasts.score import ALL, METHODS, PastWaits, Resolved, score, table
 from synergy.core.forecasts.starts import Starts, Wanted, forecast_starts
@@ -26,10 +30,12 @@ from synergy.core.model import Request, State
 from synergy.core.quota import QuotaState, QuotaTree
 from synergy.core.rounds.snapshot import NO_FACTORS
 from synergy.managers.base import Manager, command, on
-from synergy.managers.forecast.now import now_of, read_holding, read_waiting
+from synergy.managers.forecast.now import now_of, read_holding, read_waiting, size_in
+from synergy.managers.forecast.outlook import View, outlook
 from synergy.managers.scheduler.latest import suspended_associations
 from synergy.managers.scheduler.manager import policy_of
-from synergy.ports import Clock, Store
+from synergy.managers.scheduler.what_if import owner_of
+from synergy.ports import Clock, Flavor, Flavors, Store
 
 LOG = logging.getLogger(__name__)
 LEARNED_AT_START: Final = 5000  # servers that ended last
@@ -84,6 +90,22 @@ class ForecastManager(Manager):
             mutable=True,
             help="Days for which a forecast that came true is kept for the score.",
         ),
+        cfg.IntOpt(
+            "outlook_flavors",
+            default=20,
+            min=1,
+            max=1000,
+            mutable=True,
+            help="Most flavors of an outlook, in the order of their names; it names the others.",
+        ),
+        cfg.FloatOpt(
+            "outlook_budget_s",
+            default=5.0,
+            min=0.1,
+            max=600,
+            mutable=True,
+            help="Seconds after which an outlook looks at no more flavors, and names the others.",
+        ),
     )
 
     def __init__(
@@ -92,9 +114,11 @@ class ForecastManager(Manager):
         scheduler_options: cfg.ConfigOpts.GroupAttr,
         clock: Clock,
         store: Store,
+        flavors: Flavors,
     ) -> None:
         self._conf, self._scheduler, self._clock = conf, scheduler_options, clock
-        self._store = store
+        self._store, self._flavors = store, flavors
+        self._learning = Lock()  # held to learn, and to copy what was learned
         self._state: QuotaState | None = None
         self._factors = NO_FACTORS
         self._lifetimes = Lifetimes()
@@ -120,7 +144,8 @@ class ForecastManager(Manager):
     def _learn_from(self, request: Request) -> None:
         if request.held_from is not None and request.released_at is not None:
             held_s = (request.released_at - request.held_from).total_seconds()
-            self._lifetimes.learn(request.request_class, request.project_id, held_s)
+            with self._learning:
+                self._lifetimes.learn(request.request_class, request.project_id, held_s)
 
     def task(self) -> float | None:
         if self._state is None:
@@ -147,7 +172,8 @@ class ForecastManager(Manager):
 
     def _resolve(self, one: Recorded, wait_s: float) -> None:
         self._resolved.append(replace(one, wait_s=wait_s).resolved())
-        self._correction.resolve(one.raw, one.said, wait_s)
+        with self._learning:
+            self._correction.resolve(one.raw, one.said, wait_s)
         self._past.add(wait_s)
 
     def _settle(self) -> None:
@@ -219,7 +245,8 @@ class ForecastManager(Manager):
         p50_s, p90_s = (
             min(max(0.0, at_s - now_s), bound_s) for at_s in quantiles(starts.drawn[request_id])
         )
-        raw = Raw(p50_s=p50_s, p90_s=p90_s, bound_s=bound_s, size=_size_of(wanted, tree))
+        size = size_in(wanted.arrival.kind.demand, tree)
+        raw = Raw(p50_s=p50_s, p90_s=p90_s, bound_s=bound_s, size=size)
         past_p50_s, past_p90_s = self._past.quantiles_s()
         return Recorded(
             request_id=request_id,
@@ -254,6 +281,47 @@ class ForecastManager(Manager):
         """Show how well all forecasts held, as of the last run; nothing before one came true."""
         return self._standing
 
+    @command(commands.FORESEE)
+    def do_outlook(
+        self, project_id: str, user_id: str | None = None, flavor: str | None = None
+    ) -> answers.Outlook:
+        """Show when servers of a project would start that nobody asked for yet, by flavor."""
+        if (state := self._state) is None:
+            raise UpstreamUnavailable("the cloud is not known yet: ask again in a minute")
+        asked = self._flavors_asked(flavor)
+        most, at = self._conf.most_waiting, self._clock.now()
+        with self._store.reading() as uow:
+            project, owner = owner_of(uow, project_id, user_id)
+            projects = {a.association_id: a.project_id for a in uow.projects.associations()}
+            waiting = read_waiting(uow, projects, most + 1)
+            if len(waiting) > most:
+                raise Conflict(
+                    f"more requests wait than [forecast] most_waiting ({most}), so what comes "
+                    "behind them is not foreseen"
+                )
+            holding, suspended = read_holding(uow), suspended_associations(uow)
+        with self._learning:
+            lifetimes, correction = deepcopy((self._lifetimes, self._correction))
+        alive = now_of(
+            at=at, state=state, policy=policy_of(self._scheduler, len(waiting) + MOST_NOW),
+            waiting=waiting, holding=holding, suspended=suspended, factors=self._factors,
+            more=[name for one in asked for name in one.demand],
+        )  # fmt: skip
+        view = View(
+            now=alive, project=project, owner=owner, lifetimes=lifetimes, correction=correction,
+            samples=self._conf.samples, elapsed_s=self._clock.monotonic_s,
+        )  # fmt: skip
+        return outlook(view, asked, self._conf.outlook_flavors, self._conf.outlook_budget_s)
+
+    def _flavors_asked(self, name: str | None) -> list[Flavor]:
+        found = sorted(self._flavors.flavors(), key=lambda one: one.name)
+        if name is None:
+            return found
+        one = [one for one in found if one.name == name]
+        if not one:
+            raise NotFound(f"flavor {name!r} does not exist, or is not public")
+        return one
+
 
 def _score_json(group: str, method: str, numbers: Mapping[str, float]) -> answers.MethodScore:
     return {
@@ -266,13 +334,6 @@ def _score_json(group: str, method: str, numbers: Mapping[str, float]) -> answer
         "pinball_90_s": numbers["pinball_90_s"],
         "width_by_wait": numbers["width_by_wait"],
     }
-
-
-def _size_of(wanted: Wanted, tree: QuotaTree) -> float:
-    """Return the largest part of the cloud that a request asks for."""
-    capacity = dict(zip(tree.resource_classes, tree.capacity.tolist(), strict=True))
-    demand = wanted.arrival.kind.demand
-    return max((n / capacity[name] for name, n in demand.amounts if capacity[name]), default=0.0)
 
 
 def _words(count: int) -> str:

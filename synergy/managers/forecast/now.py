@@ -1,6 +1,6 @@
 """Reads from the store what waits and holds quota now, to be run forward. Changes nothing."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from math import inf
 from typing import Final
@@ -10,7 +10,7 @@ from synergy.core.accounts import user_node
 from synergy.core.events import FactorsChanged
 from synergy.core.forecasts.starts import Now, Server, Wanted
 from synergy.core.ids import ID_BYTES
-from synergy.core.model import QuotaKind, Request, State
+from synergy.core.model import QuotaKind, Request, Resources, State
 from synergy.core.quota import QuotaState, QuotaTree
 from synergy.core.rounds import Policy
 from synergy.core.rounds.timeline import Arrival, Holding, LiveState
@@ -54,10 +54,15 @@ def now_of(
     holding: Sequence[Request],
     suspended: frozenset[int],
     factors: FactorsChanged,
+    more: Collection[str] = (),
 ) -> Now:
-    """Return what is to be run forward from an instant."""
+    """Return what is to be run forward from an instant.
+
+    more  resource classes that neither what waits nor what is held has
+    """
     names = {name for one in waiting for name in one.arrival.kind.demand}
     names |= {name for one in holding for name in one.demand}
+    names |= set(more)
     tree = QuotaTree(state, tuple(sorted(names | set(state.resource_classes()))))
     return Now(
         tree=tree,
@@ -87,3 +92,9 @@ def _server(request: Request, tree: QuotaTree, at: datetime) -> Server:
         ),
         began_s=began.timestamp(),
     )
+
+
+def size_in(demand: Resources, tree: QuotaTree) -> float:
+    """Return the largest part of the cloud that is asked for."""
+    capacity = dict(zip(tree.resource_classes, tree.capacity.tolist(), strict=True))
+    return max((n / capacity[name] for name, n in demand.amounts if capacity[name]), default=0.0)

@@ -22,7 +22,9 @@ from synergy.core.forecast import ends_of, forecast
 from synergy.core.model import (
     AVAILABILITY_ZONE,
     SERVER_GROUP,
+    Association,
     Constraints,
+    Project,
     QuotaKind,
     Request,
     RequestClass,
@@ -54,7 +56,9 @@ from synergy.managers.scheduler.latest import (
 from synergy.managers.scheduler.ranking import SitePoints
 from synergy.ports import (
     Clock,
+    Flavor,
     Flavors,
+    Reading,
     Store,
 )
 
@@ -75,6 +79,48 @@ class _Asked:
     facts: Facts
     row: int
     ids: Sequence[str]
+
+
+def owner_of(uow: Reading, project_id: str, user_id: str | None) -> tuple[Project, Association]:
+    """Return a project and the user of it that asks; None is any. Raises NotFound."""
+    project = uow.projects.get(project_id)
+    users = [a for a in uow.projects.associations() if a.project_id == project_id]
+    mine = [a for a in users if user_id in (None, a.user_id) and a.active]
+    if not mine:
+        who = f"user {user_id!r}" if user_id else "anybody"
+        raise NotFound(f"project {project.name!r} knows no role of {who}")
+    return project, mine[0]
+
+
+def class_asked(
+    project: Project,
+    owner: Association,
+    flavor: Flavor,
+    metadata: Mapping[str, str],
+    *,
+    zone: str | None = None,
+    group: str | None = None,
+) -> RequestClass:
+    """Return the class that a server would be of. Raises InvalidInput."""
+    asked = request_options(
+        project,
+        metadata=metadata,
+        extra_specs=flavor.extra_specs,
+        user_data_quota=None,
+        qos_names=[metadata.get(QOS_KEY, "normal")],  # whether it exists, the queue knows
+    )
+    named = ((AVAILABILITY_ZONE, zone), (SERVER_GROUP, group))
+    placement: Constraints = tuple((key, value) for key, value in named if value)
+    return RequestClass(
+        association_id=owner.association_id,
+        demand=flavor.demand,
+        quota=asked.quota,
+        on_private_full=asked.on_private_full,
+        qos=asked.qos,
+        nice=asked.nice,
+        ttl_s=asked.ttl_s,
+        constraints=with_partition(asked, placement),
+    )
 
 
 class WhatIf:
@@ -101,31 +147,8 @@ class WhatIf:
         if flavor not in known:
             raise NotFound(f"flavor {flavor!r} does not exist, or is not public")
         with self._store.reading() as uow:
-            project = uow.projects.get(project_id)
-            users = [a for a in uow.projects.associations() if a.project_id == project_id]
-        mine = [a for a in users if user_id in (None, a.user_id) and a.active]
-        if not mine:
-            who = f"user {user_id!r}" if user_id else "anybody"
-            raise NotFound(f"project {project.name!r} knows no role of {who}")
-        asked = request_options(
-            project,
-            metadata=metadata,
-            extra_specs=known[flavor].extra_specs,
-            user_data_quota=None,
-            qos_names=[metadata.get(QOS_KEY, "normal")],  # whether it exists, the queue knows
-        )
-        named = ((AVAILABILITY_ZONE, zone), (SERVER_GROUP, group))
-        placement: Constraints = tuple((key, value) for key, value in named if value)
-        return RequestClass(
-            association_id=mine[0].association_id,
-            demand=known[flavor].demand,
-            quota=asked.quota,
-            on_private_full=asked.on_private_full,
-            qos=asked.qos,
-            nice=asked.nice,
-            ttl_s=asked.ttl_s,
-            constraints=with_partition(asked, placement),
-        )
+            project, owner = owner_of(uow, project_id, user_id)
+        return class_asked(project, owner, known[flavor], metadata, zone=zone, group=group)
 
     def answer(self, latest: Latest, tree: QuotaTree, kind: RequestClass, count: int) -> Simulation:
         """Tell what would become of `count` requests of a class if they arrived now.

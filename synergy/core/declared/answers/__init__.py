@@ -18,7 +18,14 @@ from synergy.core.declared.answers.ends import (
     Reset,
     TrustShown,
 )
-from synergy.core.declared.answers.forecasts import ForecastScore, MethodScore, StartForecast
+from synergy.core.declared.answers.forecasts import (
+    ForecastScore,
+    MethodScore,
+    Outlook,
+    OutlookFlavor,
+    OutlookStart,
+    StartForecast,
+)
 from synergy.core.declared.answers.parts import FOREIGN_TEXT, OPERATORS_ONLY
 from synergy.core.declared.answers.projects import (
     ComingProject,
@@ -89,7 +96,7 @@ COMPONENTS: Final[dict[str, type]] = {
     for one in (
         Error, Manager, Project, ProjectRule, Effects, Removal, User, Request, Explanation,
         Simulation, WhatIf, Quota, Expiry, Share, Priority, Usage, Event, Change, Round,
-        ForecastScore, Health, Liveness, Versions,
+        ForecastScore, Outlook, Health, Liveness, Versions,
     )
 }  # fmt: skip
 
@@ -120,6 +127,9 @@ __all__ = [
     "MethodScore",
     "Notifier",
     "OneError",
+    "Outlook",
+    "OutlookFlavor",
+    "OutlookStart",
     "Priority",
     "Project",
     "ProjectQuota",

@@ -2,7 +2,7 @@
 
 from typing import TypedDict
 
-from synergy.core.declared.answers.parts import At, Count
+from synergy.core.declared.answers.parts import Amounts, At, Count, QuotaWord
 
 
 class StartForecast(TypedDict):
@@ -11,6 +11,36 @@ class StartForecast(TypedDict):
     forecast_p50_at: At | None
     forecast_p90_at: At | None
     forecast_text: str
+
+
+class OutlookStart(TypedDict):
+    """When so many servers have started, and when at the latest with the lifetimes of today."""
+
+    servers: Count
+    p50_at: At | None
+    p90_at: At | None
+    latest_at: At | None
+
+
+class OutlookFlavor(TypedDict):
+    """What would become of servers of a flavor."""
+
+    flavor: str
+    demand: Amounts
+    quota: QuotaWord
+    starts_now: Count
+    starts: list[OutlookStart]
+    text: str
+
+
+class Outlook(TypedDict):
+    """When servers of a project would start that nobody asked for yet, by flavor."""
+
+    project_id: str
+    at: At
+    flavors: list[OutlookFlavor]
+    left_out: list[str]
+    text: str
 
 
 class MethodScore(TypedDict):
