@@ -10,6 +10,7 @@ import csv
 import heapq
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from functools import partial
 from math import inf
@@ -149,10 +150,17 @@ def _drawn_in(
         yield from ([walk.drawn(place, samples, seed) for place in part] for part in parts)
         return
     draw = partial(_draw_part, samples=samples, seed=seed)
+    context = get_context("spawn")  # a copy of a process with threads may hang
     with ProcessPoolExecutor(
-        jobs, mp_context=get_context("fork"), initializer=_begin_process, initargs=(history,)
+        jobs, mp_context=context, initializer=_begin_process, initargs=(history,)
     ) as pool:
-        yield from pool.map(draw, parts)
+        try:
+            yield from pool.map(draw, parts)
+        except BrokenProcessPool as error:
+            raise InvalidInput(
+                f"a process of {jobs} ended before its forecasts were drawn, perhaps for want of "
+                "memory: try it with --jobs 1"
+            ) from error
 
 
 _walks: list["_Walk"] = []  # of a process that draws: the one over its log

@@ -258,14 +258,14 @@ class _Round:
             if not fitting[shape.item(row)]:
                 continue
             asked = self.snapshot.asked(row)
-            why = self.book.blocks_shared(asked.leaf, asked.demand)
-            why = why or backfill.hinders(row, asked)
-            if why is None:
+            blocked = self.book.blocks_shared(asked.leaf, asked.demand)
+            blocked = blocked or backfill.hinders(row, asked)
+            if blocked is None:
                 self._borrow(order, row, asked, backfill)
                 continue
-            if why is not Reason.NO_FREE_QUOTA:
-                self.reason[row] = CODE[why]
-                if why not in _HINDERED:
+            if blocked is not Reason.NO_FREE_QUOTA:
+                self.reason[row] = CODE[blocked]
+                if blocked not in _HINDERED:
                     continue  # its own limit stops it, and nobody behind it
             elif not backfill.passes(row, asked):
                 break
