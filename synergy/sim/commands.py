@@ -179,6 +179,28 @@ def _progress_text(observer: "Observer", done_s: float) -> str:
     )
 
 
+def add_replay(parser: argparse.ArgumentParser) -> None:
+    """Declare how any command replays a log."""
+    parser.add_argument(
+        "--order",
+        choices=["submit", "multifactor"],
+        default="multifactor",
+        help="Order of the queue (default: multifactor).",
+    )
+    parser.add_argument(
+        "--boot-s",
+        type=partial(number, what="--boot-s", lowest=0, highest=86_400),
+        default=0.0,
+        metavar="SECONDS",
+        help="Seconds from dispatch until a server runs (default: 0; at most a day).",
+    )
+    parser.add_argument(
+        "--skip-bad-lines",
+        action="store_true",
+        help="Skip invalid lines and count them by error, instead of stopping.",
+    )
+
+
 class Simulate(Command):
     """Replay a workload log in the Standard Workload Format, or play a scenario."""
 
@@ -240,24 +262,7 @@ class Simulate(Command):
             help="core: only the function that decides, in seconds for a log of years (default); "
             "managers: the whole service on a virtual cloud, which is slow.",
         )
-        parser.add_argument(
-            "--order",
-            choices=["submit", "multifactor"],
-            default="multifactor",
-            help="Order of the queue (default: multifactor).",
-        )
-        parser.add_argument(
-            "--boot-s",
-            type=partial(number, what="--boot-s", lowest=0, highest=86_400),
-            default=0.0,
-            metavar="SECONDS",
-            help="Seconds from dispatch until a server runs (default: 0; at most a day).",
-        )
-        parser.add_argument(
-            "--skip-bad-lines",
-            action="store_true",
-            help="Skip invalid lines and count them by error, instead of stopping.",
-        )
+        add_replay(parser)
         parser.add_argument(
             "--trace-out", type=Path, metavar="FILE.csv", help="Write one row for each request."
         )

@@ -14,8 +14,8 @@ from cliff.command import Command
 from rich.console import Console
 from rich.table import Table
 
-from synergy.core.numbers import integer, number
-from synergy.core.rounds import Discipline
+from synergy.core.discipline import Discipline
+from synergy.core.numbers import integer
 from synergy.sim import commands
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def _add_log(parser: argparse.ArgumentParser) -> None:
-    """Declare the arguments of whatever replays a log."""
+    """Declare the log, and how it is replayed."""
     commands.add_format(parser)
     parser.add_argument(
         "file",
@@ -43,24 +43,7 @@ def _add_log(parser: argparse.ArgumentParser) -> None:
         default=Discipline.EASY.value,
         help="How to schedule past a request that does not fit (default: easy).",
     )
-    parser.add_argument(
-        "--order",
-        choices=["submit", "multifactor"],
-        default="multifactor",
-        help="Order of the queue (default: multifactor).",
-    )
-    parser.add_argument(
-        "--boot-s",
-        type=partial(number, what="--boot-s", lowest=0, highest=86_400),
-        default=0.0,
-        metavar="SECONDS",
-        help="Seconds from dispatch until a server runs (default: 0; at most a day).",
-    )
-    parser.add_argument(
-        "--skip-bad-lines",
-        action="store_true",
-        help="Skip invalid lines and count them by error, instead of stopping.",
-    )
+    commands.add_replay(parser)
 
 
 class ReplayForecasts(Command):
