@@ -14,7 +14,7 @@ from werkzeug.test import TestResponse
 from synergy.api.app import ROUTES, create_app, served
 from synergy.api.policies import new_enforcer
 from synergy.api.schemas import COMPONENTS
-from synergy.core.declared.answers import Manager, Readiness
+from synergy.core.declared.answers.service import Manager, Readiness
 from synergy.core.errors import NotFound
 from synergy.managers.supervision.health import health_of
 from synergy.managers.supervision.supervisor import Supervisor, supervisor_json

@@ -21,7 +21,7 @@ from requests import Response
 from synergy.api.app import ROUTES
 from synergy.api.routing import Route, change_of
 from synergy.api.schemas import COMPONENTS, project_schema
-from synergy.api.v1 import audit, reports, requests
+from synergy.api.v1 import audit, reads, requests
 from synergy.api.visibility import Visibility
 from synergy.cli.audit import ListAudit
 from synergy.cli.command import Lister
@@ -33,7 +33,10 @@ from synergy.client import types
 from synergy.client.api import Api
 from synergy.client.client import Projects
 from synergy.core.declared import commands
-from synergy.core.declared.commands import CAREFULLY, USAGE, ManagerCommand
+from synergy.core.declared.answers import READS
+from synergy.core.declared.answers.usage import USAGE
+from synergy.core.declared.command import ManagerCommand
+from synergy.core.declared.commands import CAREFULLY
 from synergy.core.declared.fields import Argument, Setting, read, schemas_of, setting, settings_of
 from synergy.core.declared.filters import (
     CHANGE_FILTERS,
@@ -165,7 +168,9 @@ def test_no_route_takes_anything_that_no_command_declares() -> None:
     assert {one.name for one in ROUTES if one.command is None} & takes == OF_NO_COMMAND
 
 
-COMMANDS_OF_CORE = [one for one in vars(commands).values() if isinstance(one, ManagerCommand)]
+COMMANDS_OF_CORE = [
+    *(one for one in vars(commands).values() if isinstance(one, ManagerCommand)), *READS
+]  # fmt: skip
 
 
 @pytest.mark.parametrize("one", COMMANDS_OF_CORE, ids=lambda one: f"{one.manager} {one.name}")
@@ -291,7 +296,7 @@ def test_a_number_that_is_none_is_no_option(word: str) -> None:
 
 LISTS = {
     "list_requests": (requests.ROUTES, "list", (*REQUEST_FILTERS, *SORTING, LIMIT, MARKER)),
-    "list_events": (reports.ROUTES, "events", (*EVENT_FILTERS, LIMIT, NUMBER)),
+    "list_events": (reads.ROUTES, "events", (*EVENT_FILTERS, LIMIT, NUMBER)),
     "list_audit": (audit.ROUTES, None, (*CHANGE_FILTERS, LIMIT, NUMBER)),
 }
 ENTRIES = {

@@ -9,6 +9,7 @@ import pytest
 from packaging.requirements import Requirement
 
 from synergy.api.schemas import COMPONENTS
+from synergy.core.declared.answers import READS
 from tests.loading import load
 
 ROOT = Path(__file__).parents[1]
@@ -31,9 +32,10 @@ def test_a_sample_is_current(tmp_path: Path, tool: str, settings: str, sample: s
     assert made.read_text() == (folder / sample).read_text(), "run: make sample"
 
 
-def test_the_types_of_the_client_are_current() -> None:
+def test_the_types_and_the_reads_of_the_client_are_current() -> None:
     maker = load(ROOT / "tools" / "client_types.py")
     assert maker.source_of(COMPONENTS) == maker.TARGET.read_text(), "run: make sample"
+    assert maker.reads_source_of(READS) == maker.READS_TARGET.read_text(), "run: make sample"
 
 
 def test_each_value_that_an_option_takes_is_explained() -> None:

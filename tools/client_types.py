@@ -1,23 +1,41 @@
-"""Generates synergy/client/types.py, the API's resources as Python types; run by `make sample`.
+"""Generates the client's types and the methods of what is only read; run by `make sample`.
 
 Why: a static type checker reads source, not JSON Schema, so the types are generated from the
-schemas that every answer is validated against. A test fails when the file is out of date.
+schemas that every answer is validated against, and the methods from what routes are made of. A test
+fails when a file is out of date.
 """
 
 import keyword
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from synergy.api.schemas import COMPONENTS
+from synergy.core.declared.answers import READS
+from synergy.core.declared.read import Read, item_of
 
-TARGET = Path(__file__).parents[1] / "synergy" / "client" / "types.py"
+CLIENT = Path(__file__).parents[1] / "synergy" / "client"
+TARGET = CLIENT / "types.py"
+READS_TARGET = CLIENT / "reads.py"
 HEAD = '''"""What the API answers, typed: made from its schemas by `make sample`, not by hand."""
 
 from typing import Any, NotRequired, TypedDict
 
 Amounts = dict[str, int]
 '''
+READS_HEAD = '''"""What is only read, as methods: made by `make sample`, not by hand."""
+
+from collections.abc import Iterator, Sequence
+from typing import cast
+
+from synergy.client.api import Noun, object_in, objects_in
+from synergy.client.types import {types}
+
+
+class Reads(Noun):
+    """One method for each resource that is only read; parameters that are None are left out."""
+'''
+LONGEST_LINE = 100
 SCALARS = {"string": "str", "integer": "int", "number": "float", "boolean": "bool", "null": "None"}
 
 
@@ -86,5 +104,56 @@ def source_of(components: Mapping[str, Any]) -> str:
     return "\n\n\n".join([HEAD.rstrip(), *parts]) + "\n"
 
 
+def _noun_of(read: Read[Any]) -> str:
+    """Return the name of what a method returns, or returns many of."""
+    return str(item_of(read.parts()[read.list_name() or read.key]).__name__)
+
+
+def _parameter(name: str, schema: Mapping[str, Any]) -> str:
+    return f"{name}: {type_of(schema).replace('list[', 'Sequence[')} | None = None"
+
+
+def _in_brackets(before: str, parts: Sequence[str], after: str, indent: int) -> list[str]:
+    """Return a call or a signature: in one line where it fits, else with a line for each part."""
+    line = f"{' ' * indent}{before}({', '.join(parts)}){after}"
+    if len(line) <= LONGEST_LINE:
+        return [line]
+    inner = [f"{' ' * (indent + 4)}{part}," for part in parts]
+    return [f"{' ' * indent}{before}(", *inner, f"{' ' * indent}){after}"]
+
+
+def method_of(read: Read[Any]) -> str:
+    """Return the source of the client's method for a read."""
+    noun, plural = _noun_of(read), read.list_name()
+    taken = read.without(*read.of_caller(), *(["limit"] if read.marker else []))
+    path = f'"{read.path.removeprefix("/v1")}"'
+    given = [f"{name}={name}" for name in taken]
+    parameters = [_parameter(name, schema) for name, schema in taken.items()]
+    if read.marker:
+        parameters = ["self", "*", "limit: int | None = None", *parameters]
+        returned, said = f"Iterator[{noun}]", ["", "        Yields up to `limit`, over all pages."]
+        body = _in_brackets("return self._api.pages", [path, f'"{plural}"', "limit", *given], "", 8)
+    else:
+        parameters = ["self", *parameters]
+        returned, said = f"list[{noun}]" if plural else noun, []
+        found = "objects_in" if plural else "object_in"
+        body = [
+            *_in_brackets("answer = self._api.get", [path, *given], "", 8),
+            f'        return cast({returned}, {found}(answer, "{plural or read.key}"))',
+        ]
+    head = _in_brackets(f"def {read.method}", parameters, f" -> {returned}:", 4)
+    docstring = [f'        """{read.summary}', *said, *(["        "] if said else [])]
+    return "\n".join([*head, "\n".join(docstring) + '"""', *body])
+
+
+def reads_source_of(reads: Sequence[Read[Any]]) -> str:
+    """Return the source of the module of what is only read."""
+    names = sorted({_noun_of(read) for read in reads})
+    types = "(\n" + "".join(f"    {name},\n" for name in names) + ")"
+    head = READS_HEAD.replace("{types}", types)
+    return "\n".join([head, "\n\n".join(method_of(read) for read in reads)]) + "\n"
+
+
 if __name__ == "__main__":
     TARGET.write_text(source_of(COMPONENTS))
+    READS_TARGET.write_text(reads_source_of(READS))

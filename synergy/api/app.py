@@ -20,7 +20,7 @@ from synergy.api.schema import Checker
 from synergy.api.schemas import COMPONENTS
 from synergy.api.services import ServiceHost, Services
 from synergy.api.trail import Trail
-from synergy.api.v1 import audit, expiry, managers, projects, reports, requests, service
+from synergy.api.v1 import audit, expiry, managers, projects, reads, requests, service
 from synergy.api.visibility import Visibility
 
 LOG = logging.getLogger(__name__)
@@ -29,7 +29,7 @@ LONGEST_BODY: Final = 1024 * 1024
 COSTLY_PER_MINUTE: Final = 120
 REFUSALS_PER_MINUTE: Final = 60  # of one caller, that are written down
 _NOUNS: Final = (
-    *managers.ROUTES, *projects.ROUTES, *requests.ROUTES, *expiry.ROUTES, *reports.ROUTES,
+    *managers.ROUTES, *projects.ROUTES, *requests.ROUTES, *expiry.ROUTES, *reads.ROUTES,
     *audit.ROUTES,
 )  # fmt: skip
 ROUTES: Final[tuple[Route, ...]] = (*service.routes(_NOUNS), *_NOUNS)

@@ -11,31 +11,21 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Protocol, TypeVar
 
 from synergy.core.declared import commands
-from synergy.core.declared.answers import (
-    Event,
-    Expiry,
-    Explanation,
-    ForecastScore,
-    MethodScore,
-    Notifier,
-    Outlook,
-    Priority,
+from synergy.core.declared.answers.ends import SHOW_EXPIRY, Expiry, Notifier, QuarantineSize
+from synergy.core.declared.answers.forecasts import MethodScore
+from synergy.core.declared.answers.projects import (
     Project,
     ProjectRule,
     ProjectWithUsers,
-    QuarantineSize,
-    Quota,
     Removal,
-    RequestRow,
-    RequestWithHistory,
-    Round,
-    Shares,
-    Simulation,
-    UsageReport,
     User,
-    WhatIf,
 )
-from synergy.core.declared.commands import ManagerCommand
+from synergy.core.declared.answers.requests import RequestRow, RequestWithHistory
+from synergy.core.declared.answers.rounds import SHOW_ROUND, Explanation, Round, Simulation
+from synergy.core.declared.answers.supposed import WhatIf
+from synergy.core.declared.answers.usage import SHOW_QUOTA, Quota
+from synergy.core.declared.command import ManagerCommand
+from synergy.core.declared.read import Read
 
 A = TypeVar("A")
 Query = Mapping[str, object]  # what a route took by the command's own schema
@@ -65,6 +55,14 @@ class Facade:
         return answer
 
 
+class Reads(Facade):
+    """What is only read, and needs no method of its own to be asked for."""
+
+    def ask(self, read: Read[A], arguments: Query) -> A:
+        """Return what a read answers; arguments that are None are left out."""
+        return self._ask(read, **arguments)
+
+
 class Queue(Facade):
     """What waits, and what became of it."""
 
@@ -75,10 +73,6 @@ class Queue(Facade):
     def show_request(self, request_id: str) -> RequestWithHistory:
         """Return a request with its ledger. Raises NotFound."""
         return self._ask(commands.SHOW_REQUEST, request_id=request_id)
-
-    def list_events(self, project_id: str | None, query: Query) -> list[Event]:
-        """Return a page of what happened to a project's requests, or to everybody's."""
-        return self._ask(commands.LIST_EVENTS, **{**query, "project_id": project_id})
 
     def counts(self) -> dict[str, int]:
         """Return how many requests are in each state."""
@@ -111,7 +105,7 @@ class Scheduler(Facade):
 
     def latest_round(self) -> Round:
         """Return the last round and its counters."""
-        return self._ask(commands.SHOW_ROUND)
+        return self._ask(SHOW_ROUND)
 
     def reasons(self, request_ids: Sequence[str]) -> dict[str, str | None]:
         """Return why requests wait by their ids, None for those that do not."""
@@ -123,10 +117,6 @@ class Scheduler(Facade):
         why  prose to tell instead of the request's own, which may not be for the one who asks
         """
         return self._ask(commands.EXPLAIN_REQUEST, request_id=request_id, why=why)
-
-    def priorities(self, project_id: str | None, query: Query) -> list[Priority]:
-        """Return a page of a project's queued requests with their priorities, or of everybody's."""
-        return self._ask(commands.LIST_PRIORITIES, **{**query, "project_id": project_id})
 
     def simulate(self, project_id: str, user_id: str | None, asked: Query) -> Simulation:
         """Return what would become of servers that were asked for now."""
@@ -190,31 +180,11 @@ class Quotas(Facade):
 
         Raises UpstreamUnavailable before the first look at the cloud.
         """
-        return self._ask(commands.SHOW_QUOTA, project_id=project_id)
-
-
-class FairShare(Facade):
-    """Shares, and what was used."""
-
-    def shares(self, project_id: str | None) -> Shares:
-        """Return the share tree, or a project's rows of it."""
-        return self._ask(commands.SHOW_SHARES, project_id=project_id)
-
-    def usage(self, project_id: str | None, query: Query) -> UsageReport:
-        """Return what a project used, or everybody. Raises InvalidInput for an empty time."""
-        return self._ask(commands.REPORT_USAGE, **{**query, "project_id": project_id})
+        return self._ask(SHOW_QUOTA, project_id=project_id)
 
 
 class Forecasts(Facade):
     """When what waits will start."""
-
-    def score(self, project_id: str | None) -> ForecastScore:
-        """Return how well the forecasts of a project held, or everybody's."""
-        return self._ask(commands.SCORE_FORECASTS, project_id=project_id)
-
-    def outlook(self, project_id: str, user_id: str | None, flavor: str | None) -> Outlook:
-        """Return when servers would start that nobody asked for yet. Raises NotFound, Conflict."""
-        return self._ask(commands.FORESEE, project_id=project_id, user_id=user_id, flavor=flavor)
 
     def standing(self) -> list[MethodScore]:
         """Return how well everybody's forecasts held when that was looked at last."""
@@ -230,7 +200,7 @@ class Ends(Facade):
 
     def show(self) -> Expiry:
         """Return whether servers are ended, or why not."""
-        return self._ask(commands.SHOW_EXPIRY)
+        return self._ask(SHOW_EXPIRY)
 
     def resume(self, how: Query) -> Expiry:
         """Let servers be ended again, and believe the wall clock."""

@@ -5,13 +5,15 @@ table in the documentation. What a caller sends is the target of a rule, never i
 """
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final, Protocol
 
 from oslo_config import cfg
 from oslo_context.context import RequestContext
 from oslo_policy import policy
 
+from synergy.core.declared.answers import READS
+from synergy.core.declared.read import OfOneProject, OfOperators, OfProjects, Read
 from synergy.core.errors import PolicyDenied, Unauthenticated
 
 POLICY_READ_S: Final = 5.0  # how old what is known of the operator's policy files may be
@@ -39,6 +41,19 @@ class Rule(policy.DocumentedRuleDefault):
         )
 
 
+def _rules_of(read: Read[Any]) -> Iterator[Rule]:
+    """Yield the rules of a resource that is only read."""
+    operation = f"GET {read.path}"
+    match read.whose:
+        case OfOperators(rule):
+            yield Rule(f"{read.noun}:get", _ADMIN_OR_SERVICE, rule, operation)
+        case OfProjects(rule, rule_all):
+            yield Rule(f"{read.noun}:get", _READER, rule, operation)
+            yield Rule(f"{read.noun}:get_all", _ADMIN_OR_SERVICE, rule_all, operation)
+        case OfOneProject(rule):
+            yield Rule(f"{read.noun}:get", _READER, rule, operation)
+
+
 BASE: Final = policy.RuleDefault("synergy:admin", ADMIN, "Who operates the cloud.")
 RULES: Final[tuple[Rule, ...]] = (
     Rule("managers:get", _ADMIN_OR_SERVICE, "List and show managers.",
@@ -64,10 +79,6 @@ RULES: Final[tuple[Rule, ...]] = (
          "GET /v1/projects/{project}/users", "GET /v1/projects/{project}/users/{user}"),
     Rule("users:update", "rule:synergy:admin", "Change a user's shares or priority.",
          "PATCH /v1/projects/{project}/users/{user}"),
-    Rule("quotas:get", _READER, "Show the shared quota, and what a project owns and holds.",
-         "GET /v1/quotas"),
-    Rule("quotas:get_all", _ADMIN_OR_SERVICE, "Show the capacity, and what everybody holds.",
-         "GET /v1/quotas"),
     Rule("requests:get", _READER, "List and show a project's requests.",
          "GET /v1/requests", "GET /v1/expiry/servers", "GET /v1/requests/{request}"),
     Rule("requests:get_all", _ADMIN_OR_SERVICE, "List everybody's requests.",
@@ -87,34 +98,11 @@ RULES: Final[tuple[Rule, ...]] = (
          "POST /v1/simulate"),
     Rule("what_if:ask", "rule:synergy:admin",
          "Ask who would start earlier or later under other rules.", "POST /v1/what-if"),
-    Rule("expiry:get", _ADMIN_OR_SERVICE, "Show whether servers are ended, or why not.",
-         "GET /v1/expiry"),
     Rule("expiry:resume", "rule:synergy:admin", "Let servers be ended again.",
          "POST /v1/expiry/resume"),
-    Rule("shares:get", _READER, "Show a project's rows of the share tree.", "GET /v1/shares"),
-    Rule("shares:get_all", _ADMIN_OR_SERVICE, "Show the whole share tree.", "GET /v1/shares"),
-    Rule("priorities:get", _READER, "Show the priorities of a project's waiting requests.",
-         "GET /v1/priorities"),
-    Rule("priorities:get_all", _ADMIN_OR_SERVICE, "Show everybody's priorities.",
-         "GET /v1/priorities"),
-    Rule("usage:get", _READER, "Report what a project used.", "GET /v1/usage"),
-    Rule("usage:get_all", _ADMIN_OR_SERVICE,
-         "Report what everybody used, and what was promised them.", "GET /v1/usage"),
-    Rule("forecasts:get", _READER, "Show how well the forecasts of a project's starts held.",
-         "GET /v1/forecasts/score"),
-    Rule("forecasts:get_all", _ADMIN_OR_SERVICE, "Show how well all forecasts held.",
-         "GET /v1/forecasts/score"),
-    Rule("outlook:get", _READER,
-         "Show when servers of a project would start that nobody asked for yet.",
-         "GET /v1/outlook"),
-    Rule("events:get", _READER, "List what happened to a project's requests.",
-         "GET /v1/events"),
-    Rule("events:get_all", _ADMIN_OR_SERVICE, "List what happened to everybody's requests.",
-         "GET /v1/events"),
+    *(rule for read in READS for rule in _rules_of(read)),
     Rule("audit:get", "rule:synergy:admin", "List who changed what through the API.",
          "GET /v1/audit"),
-    Rule("rounds:get", _ADMIN_OR_SERVICE, "Show the last round and its counters.",
-         "GET /v1/rounds/latest"),
     Rule("metrics:get", _ADMIN_OR_SERVICE, "Read the metrics.", "GET /metrics"),
 )  # fmt: skip
 

@@ -14,8 +14,8 @@ from urllib.parse import urlencode
 from synergy.api.policies import Caller
 from synergy.api.services import Services
 from synergy.core.declared import filters
-from synergy.core.declared.answers import ProjectWithUsers
-from synergy.core.declared.commands import DRY_RUN, ManagerCommand
+from synergy.core.declared.answers.projects import ProjectWithUsers
+from synergy.core.declared.command import DRY_RUN, ManagerCommand
 from synergy.core.declared.fields import schemas_of
 from synergy.core.declared.kinds import Instant, Text
 from synergy.core.declared.shapes import object_of
@@ -183,10 +183,15 @@ class LaneTable:
         )
 
 
-def query_of(command: ManagerCommand[object]) -> dict[str, Schema]:
-    """Return the parameters of a query that a command gets, a page being of the usual length."""
+def query_of(
+    command: ManagerCommand[object], *, filled_in: Collection[str] = ()
+) -> dict[str, Schema]:
+    """Return the parameters of a query that a command gets, a page being of the usual length.
+
+    filled_in  arguments that the route finds elsewhere
+    """
     limit = {"limit": LIMIT} if "limit" in command.takes else {}
-    return {**command.takes, **limit}
+    return {**command.without(*filled_in), **limit}
 
 
 def body_of(

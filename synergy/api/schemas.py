@@ -10,7 +10,8 @@ from typing import Final
 
 from synergy.api.routing import TEXT, Schema
 from synergy.api.visibility import operators_only
-from synergy.core.declared import answers
+from synergy.core.declared.answers import COMPONENTS as ANSWERS
+from synergy.core.declared.answers.projects import Project, ProjectWithUsers, TriedProject, User
 from synergy.core.declared.fields import Setting, shown_schemas_of
 from synergy.core.declared.kinds import or_null
 from synergy.core.declared.settings import PROJECT_SETTINGS, USER_SETTINGS
@@ -44,7 +45,7 @@ def _shown(settings: Sequence[Setting]) -> dict[str, Schema]:
 def _with_settings(answer: type, after: str, settings: Sequence[Setting]) -> dict[str, Schema]:
     """Return the schemas of an answer's fields, with settings behind one of them."""
     found: dict[str, Schema] = {}
-    for name, schema in fields_of(answer, answers.COMPONENTS).items():
+    for name, schema in fields_of(answer, ANSWERS).items():
         found[name] = schema
         if name == after:
             found |= _shown(settings)
@@ -53,15 +54,15 @@ def _with_settings(answer: type, after: str, settings: Sequence[Setting]) -> dic
 
 def project_schema(settings: Sequence[Setting]) -> Schema:
     """Return the schema of a project that has these settings; some answers show more of it."""
-    always = _with_settings(answers.Project, "domain_id", settings)
-    users = fields_of(answers.ProjectWithUsers, answers.COMPONENTS)["users"]
-    effects = fields_of(answers.TriedProject, answers.COMPONENTS)["effects"]
+    always = _with_settings(Project, "domain_id", settings)
+    users = fields_of(ProjectWithUsers, ANSWERS)["users"]
+    effects = fields_of(TriedProject, ANSWERS)["effects"]
     return object_of({**always, "users": users, "effects": effects}, always)
 
 
 def user_schema(settings: Sequence[Setting]) -> Schema:
     """Return the schema of a user of a project who has these settings."""
-    return wrapped(**_with_settings(answers.User, "name", settings))
+    return wrapped(**_with_settings(User, "name", settings))
 
 
 _WITH_SETTINGS: Final[Mapping[str, Schema]] = {
@@ -74,6 +75,6 @@ _WITH_SETTINGS: Final[Mapping[str, Schema]] = {
 }
 COMPONENTS: Final[Mapping[str, Schema]] = {
     name: _WITH_SETTINGS.get(name)
-    or {**answer_schema(answer, answers.COMPONENTS), "description": str(answer.__doc__)}
-    for name, answer in answers.COMPONENTS.items()
+    or {**answer_schema(answer, ANSWERS), "description": str(answer.__doc__)}
+    for name, answer in ANSWERS.items()
 }

@@ -11,16 +11,16 @@ from typing import Any, Protocol
 from synergy.api.facades import (
     Archive,
     Ends,
-    FairShare,
     Forecasts,
     Notifications,
     Nova,
     Projects,
     Queue,
     Quotas,
+    Reads,
     Scheduler,
 )
-from synergy.core.declared.answers import Change, Manager, Readiness
+from synergy.core.declared.answers.service import Change, Manager, Readiness
 
 
 class ServiceHost(Protocol):
@@ -63,11 +63,11 @@ class Services:
 
     def __init__(self, host: ServiceHost) -> None:
         self.host = host
+        self.reads = Reads(host)
         self.queue = Queue(host)
         self.scheduler = Scheduler(host)
         self.projects = Projects(host)
         self.quotas = Quotas(host)
-        self.fairshare = FairShare(host)
         self.forecasts = Forecasts(host)
         self.expiry = Ends(host)
         self.archive = Archive(host)

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from synergy.api.routing import Schema
-from synergy.core.declared.answers import FOREIGN_TEXT, OPERATORS_ONLY
+from synergy.core.declared.answers.parts import FOREIGN_TEXT, OPERATORS_ONLY
 from synergy.core.lifecycle import Event
 from synergy.core.model import State
 

@@ -7,7 +7,7 @@ from synergy.cli.command import Lister, ShowOne, client_of, project_id_of
 from synergy.cli.options import add_options, duration_s, given
 from synergy.cli.render import Pairs, Table, lines, pairs, rows
 from synergy.client.types import Expiry
-from synergy.core.declared.commands import DRY_RUN
+from synergy.core.declared.command import DRY_RUN
 
 _COLUMNS: Final = (
     "id", "name", "project_id", "user_id", "flavor", "expires_at", "ttl_s", "reason",

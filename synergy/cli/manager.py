@@ -9,7 +9,7 @@ from synergy.cli.command import Lister, ShowOne, client_of
 from synergy.cli.options import add_options, given
 from synergy.cli.render import Pairs, Table, lines, pairs, rows
 from synergy.client import ApiError
-from synergy.core.declared.commands import DRY_RUN
+from synergy.core.declared.command import DRY_RUN
 
 _COLUMNS = (
     "name", "status", "runs", "failures", "last_run_at", "next_run_at", "lag_s", "hindrance",

@@ -10,7 +10,8 @@ from synergy.cli.options import add_options, given
 from synergy.cli.render import Pairs, Table, lines, pairs, rows
 from synergy.client import ApiError
 from synergy.client.types import Project, ProjectRule
-from synergy.core.declared.commands import CAREFULLY, DRY_RUN, RULE, SERVERS
+from synergy.core.declared.command import DRY_RUN
+from synergy.core.declared.commands import CAREFULLY, RULE, SERVERS
 from synergy.core.declared.settings import PROJECT_SETTINGS
 
 _COLUMNS: Final = ("id", "name", "raw_shares", "default_quota", "ttl_s", "private", "handover")

@@ -14,7 +14,7 @@ from synergy.cli.command import (
 )
 from synergy.cli.options import add_options, filters_given
 from synergy.cli.render import Pairs, Table, lines, pairs, rows, with_quota
-from synergy.core.declared.commands import USAGE
+from synergy.core.declared.answers.usage import USAGE
 from synergy.core.declared.filters import EVENT_FILTERS, NUMBER
 
 _SHARES: Final = (

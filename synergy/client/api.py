@@ -100,6 +100,13 @@ class Api:
         return body
 
 
+class Noun:
+    """What one kind of resource offers."""
+
+    def __init__(self, api: Api) -> None:
+        self._api = api
+
+
 def part_of(answer: object, name: str) -> Any:
     """Return a part of an answer. Raises ApiError when it is not there."""
     if not isinstance(answer, dict) or name not in answer:

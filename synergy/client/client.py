@@ -16,25 +16,18 @@ from keystoneauth1.adapter import Adapter
 from keystoneauth1.noauth import NoAuth
 from keystoneauth1.session import Session
 
-from synergy.client.api import VERSION, Api, object_in, objects_in, part_of
+from synergy.client.api import VERSION, Api, Noun, object_in, objects_in, part_of
+from synergy.client.reads import Reads
 from synergy.client.types import (
     Change,
-    Event,
     Expiry,
     Explanation,
-    ForecastScore,
     Manager,
-    Outlook,
-    Priority,
     Project,
     ProjectRule,
-    Quota,
     Removal,
     Request,
-    Round,
-    Share,
     Simulation,
-    Usage,
     User,
     WhatIf,
 )
@@ -81,12 +74,7 @@ def connect(endpoint: str, *, verify: bool | str = True) -> Client:
     return Client(session, endpoint_override=endpoint)
 
 
-class _Noun:
-    def __init__(self, api: Api) -> None:
-        self._api = api
-
-
-class Managers(_Noun):
+class Managers(Noun):
     """/v1/managers"""
 
     def list(self) -> list[Manager]:
@@ -115,7 +103,7 @@ class Managers(_Noun):
         return part_of(self._api.post(path, arguments), "result")
 
 
-class Projects(_Noun):
+class Projects(Noun):
     """/v1/projects; a project is named by id or name."""
 
     def list(self) -> list[Project]:
@@ -174,7 +162,7 @@ class Projects(_Noun):
         return cast(User, object_in(self._api.patch(path, settings, revision=revision), "user"))
 
 
-class Requests(_Noun):
+class Requests(Noun):
     """/v1/requests and /v1/simulate"""
 
     def list(
@@ -228,30 +216,8 @@ class Requests(_Noun):
         return cast(Request, object_in(self._api.post(path, body, revision=revision), "request"))
 
 
-class Reports(_Noun):
-    """/v1/quotas, shares, priorities, usage, events, expiry, audit, forecasts, outlook, rounds"""
-
-    def quota(self, project_id: str | None = None) -> Quota:
-        """Return the shared quota, and what projects own and hold."""
-        return cast(Quota, object_in(self._api.get("/quotas", project_id=project_id), "quota"))
-
-    def shares(self, project_id: str | None = None) -> list[Share]:
-        """Return the share tree, or the rows of one project."""
-        return cast(
-            list[Share], objects_in(self._api.get("/shares", project_id=project_id), "shares")
-        )
-
-    def priorities(self, *, limit: int | None = None, **filters: object) -> Iterator[Priority]:
-        """Yield queued requests with the terms of their priorities."""
-        return self._api.pages("/priorities", "priorities", limit, **filters)
-
-    def usage(self, **query: object) -> list[Usage]:
-        """Return rows of usage; query may hold project_id, begin, end, period and group_by."""
-        return cast(list[Usage], objects_in(self._api.get("/usage", **query), "usage"))
-
-    def events(self, *, limit: int | None = None, **filters: object) -> Iterator[Event]:
-        """Yield the events of requests, oldest first."""
-        return self._api.pages("/events", "events", limit, **filters)
+class Reports(Reads):
+    """What is only read, the ends of servers, and the audit."""
 
     def ending(
         self, *, within_s: int | None = None, project_id: str | None = None
@@ -260,10 +226,6 @@ class Reports(_Noun):
         query = {"within_s": within_s, "project_id": project_id, "limit": 1000}
         answer = self._api.get("/expiry/servers", **query)
         return cast(list[Request], objects_in(answer, "requests"))
-
-    def expiry(self) -> Expiry:
-        """Return whether expiry is running, or why not."""
-        return cast(Expiry, object_in(self._api.get("/expiry"), "expiry"))
 
     def resume_expiry(self, *, dry_run: bool = False) -> Expiry:
         """Resume expiry: end all servers that are due by the current wall clock. A dry run only
@@ -274,21 +236,6 @@ class Reports(_Noun):
     def audit(self, *, limit: int | None = None, **filters: object) -> Iterator[Change]:
         """Yield the changes made through the API, oldest first."""
         return self._api.pages("/audit", "audit", limit, **filters)
-
-    def forecast_score(self, project_id: str | None = None) -> ForecastScore:
-        """Return how well forecasts of starts held, of one project or of all."""
-        answer = self._api.get("/forecasts/score", project_id=project_id)
-        return cast(ForecastScore, object_in(answer, "score"))
-
-    def outlook(self, project_id: str | None = None, flavor: str | None = None) -> Outlook:
-        """Return when servers would start that nobody asked for yet; None is the token's project,
-        and every flavor."""
-        answer = self._api.get("/outlook", project_id=project_id, flavor=flavor)
-        return cast(Outlook, object_in(answer, "outlook"))
-
-    def latest_round(self) -> Round:
-        """Return the last round and its counters."""
-        return cast(Round, object_in(self._api.get("/rounds/latest"), "round"))
 
 
 def _part(text: str) -> str:

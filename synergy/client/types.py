@@ -224,22 +224,6 @@ class Quota(TypedDict):
     projects: list[dict[str, Any]]
 
 
-class Expiry(TypedDict):
-    """Whether servers are ended when their lifetimes are over, or why not."""
-
-    suspended: bool
-    reason: str | None
-    text: str
-    since: str | None
-    due: int
-    due_on_resume: int
-    expiring: int
-    next_end: str | None
-    most_per_pass: int
-    clock: dict[str, Any]
-    refused: list[dict[str, Any]]
-
-
 class Share(TypedDict):
     """A row of the share tree."""
 
@@ -255,18 +239,6 @@ class Share(TypedDict):
     rank: int | None
     fairshare: float | None
     why: str
-
-
-class Priority(TypedDict):
-    """A queued request with the weighted terms of its priority."""
-
-    id: str
-    name: str
-    project_id: str
-    user_id: str
-    quota: str
-    quotas: list[Any]
-    priority: dict[str, Any] | None
 
 
 class Usage(TypedDict):
@@ -286,6 +258,35 @@ class Usage(TypedDict):
     delivered_share: float | None
 
 
+class Priority(TypedDict):
+    """A queued request with the weighted terms of its priority."""
+
+    id: str
+    name: str
+    project_id: str
+    user_id: str
+    quota: str
+    quotas: list[Any]
+    priority: dict[str, Any] | None
+
+
+class Round(TypedDict):
+    """The last round and its counters."""
+
+    waiting: int | None
+    classes: int
+    round_id: str | None
+    round_at: str | None
+    rounds: int
+    dispatched: int
+    conflicts: int
+    unknown: int
+    changes_passed: int
+    changes_refused: int
+    site_factor_errors: dict[str, Any]
+    reasons: dict[str, int]
+
+
 # Something that happened to a request.
 Event = TypedDict(
     "Event",
@@ -302,6 +303,42 @@ Event = TypedDict(
         "reason": str | None,
     },
 )
+
+
+class ForecastScore(TypedDict):
+    """How well forecasts held, beside two that are cheap, by horizon and size."""
+
+    resolved: int
+    waiting: int
+    needed: int
+    text: str
+    scores: list[dict[str, Any]]
+
+
+class Outlook(TypedDict):
+    """When servers of a project would start that nobody asked for yet, by flavor."""
+
+    project_id: str
+    at: str
+    flavors: list[dict[str, Any]]
+    left_out: list[str]
+    text: str
+
+
+class Expiry(TypedDict):
+    """Whether servers are ended when their lifetimes are over, or why not."""
+
+    suspended: bool
+    reason: str | None
+    text: str
+    since: str | None
+    due: int
+    due_on_resume: int
+    expiring: int
+    next_end: str | None
+    most_per_pass: int
+    clock: dict[str, Any]
+    refused: list[dict[str, Any]]
 
 
 class Change(TypedDict):
@@ -323,43 +360,6 @@ class Change(TypedDict):
     outcome: str
     status: int | None
     why: str
-
-
-class Round(TypedDict):
-    """The last round and its counters."""
-
-    waiting: int | None
-    classes: int
-    round_id: str | None
-    round_at: str | None
-    rounds: int
-    dispatched: int
-    conflicts: int
-    unknown: int
-    changes_passed: int
-    changes_refused: int
-    site_factor_errors: dict[str, Any]
-    reasons: dict[str, int]
-
-
-class ForecastScore(TypedDict):
-    """How well forecasts held, beside two that are cheap, by horizon and size."""
-
-    resolved: int
-    waiting: int
-    needed: int
-    text: str
-    scores: list[dict[str, Any]]
-
-
-class Outlook(TypedDict):
-    """When servers of a project would start that nobody asked for yet, by flavor."""
-
-    project_id: str
-    at: str
-    flavors: list[dict[str, Any]]
-    left_out: list[str]
-    text: str
 
 
 class Health(TypedDict):

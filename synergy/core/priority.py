@@ -14,7 +14,7 @@ from typing import Any, Final, overload
 import numpy as np
 import numpy.typing as npt
 
-from synergy.core.declared import answers
+from synergy.core.declared.answers import rounds as answers
 from synergy.core.shares import Floats
 
 HIGHEST: Final = float(2**32 - 1)

@@ -13,7 +13,8 @@ from typing import Final
 
 from oslo_config import cfg
 
-from synergy.core.declared import answers, commands
+from synergy.core.declared import commands
+from synergy.core.declared.answers import ends as answers
 from synergy.managers.base import Manager, command
 from synergy.managers.fairshare.rollups import oldest_hour
 from synergy.ports import Clock, Store

@@ -16,7 +16,7 @@ from jsonschema import Draft202012Validator
 from jsonschema.exceptions import best_match
 from oslo_config import cfg
 
-from synergy.core.declared.commands import ManagerCommand
+from synergy.core.declared.command import ManagerCommand
 from synergy.core.declared.sentences import sentence_of
 from synergy.core.declared.shapes import object_of
 from synergy.core.errors import ConfigurationInvalid, InvalidInput, NotFound

@@ -11,7 +11,7 @@ from typing import Final, TypeVar
 
 from oslo_config import cfg
 
-from synergy.core.declared import answers
+from synergy.core.declared.answers import ends as answers
 from synergy.core.errors import InvalidInput, NotFound, error_line
 from synergy.core.events import OwnersGone, RequestsQueued, TokensRefused
 from synergy.managers.base import Manager, Publish, command, every, on

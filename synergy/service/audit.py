@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any, cast
 
 from synergy.core.audit import AuditEntry, AuditOutcome
-from synergy.core.declared.answers import Change
+from synergy.core.declared.answers.service import Change
 from synergy.core.declared.filters import (
     CHANGE_FILTERS,
     USUAL_PAGE,

@@ -7,8 +7,8 @@ from typing import Any, Final
 
 from oslo_config import cfg
 
-from synergy.core.declared.answers import Change, Readiness
-from synergy.core.declared.answers import Manager as ManagerShown
+from synergy.core.declared.answers.service import Change, Readiness
+from synergy.core.declared.answers.service import Manager as ManagerShown
 from synergy.core.errors import InvalidInput, NotFound
 from synergy.db.store import SqlStore
 from synergy.managers.base import Manager, assemble

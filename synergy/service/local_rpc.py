@@ -21,7 +21,7 @@ from synergy.api.lanes import LaneThreads
 from synergy.api.server import ServerThread
 from synergy.api.services import ServiceHost
 from synergy.core import errors
-from synergy.core.declared.answers import Change, Manager, Readiness
+from synergy.core.declared.answers.service import Change, Manager, Readiness
 from synergy.core.errors import SynergyError, UpstreamUnavailable
 
 LOG = logging.getLogger(__name__)

@@ -9,7 +9,7 @@ import pytest
 
 from synergy.api.app import ROUTES, VISIBILITY
 from synergy.api.routing import Route
-from synergy.core.declared.answers import FOREIGN_TEXT, OPERATORS_ONLY
+from synergy.core.declared.answers.parts import FOREIGN_TEXT, OPERATORS_ONLY
 from synergy.managers.forecast import ForecastManager
 from tests.builders import World, world
 from tests.served import Api

@@ -14,7 +14,7 @@ from synergy.cli.options import add_options, given
 from synergy.cli.project import AddProject, RemoveProject, SetProject
 from synergy.cli.render import vector
 from synergy.core.declared import commands
-from synergy.core.declared.commands import DRY_RUN, ManagerCommand
+from synergy.core.declared.command import DRY_RUN, ManagerCommand
 from synergy.core.declared.settings import PROJECT_SETTINGS
 from synergy.core.errors import Conflict, InvalidInput
 from synergy.db.models import Base

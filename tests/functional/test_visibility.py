@@ -12,7 +12,7 @@ from werkzeug.test import Client
 from synergy.api.app import ROUTES, VISIBILITY
 from synergy.api.routing import Route
 from synergy.api.visibility import public_why
-from synergy.core.declared.answers import FOREIGN_TEXT, OPERATORS_ONLY
+from synergy.core.declared.answers.parts import FOREIGN_TEXT, OPERATORS_ONLY
 from synergy.core.errors import Conflict, UpstreamUnavailable
 from synergy.core.lifecycle import Event
 from synergy.core.model import Resources, State

@@ -1,4 +1,4 @@
-"""/v1/expiry: whether servers are ended, and letting it go on."""
+"""/v1/expiry: which servers end next, and letting them be ended again."""
 
 from typing import Final
 
@@ -13,17 +13,11 @@ def list_ending(call: Call) -> Body:
     return {"requests": call.services.expiry.list_ending(call.scope("requests"), call.query)}
 
 
-def show_expiry(call: Call) -> Body:
-    """Show whether servers are ended, how many are due, and which Nova refuses to end."""
-    return {"expiry": call.services.expiry.show()}
-
-
 def resume_expiry(call: Call) -> Body:
     """End every server that is due, and believe the wall clock: a person has looked at both."""
     return {"expiry": call.services.expiry.resume(call.body)}
 
 
-_ONE: Final = wrapped(expiry=ref("Expiry"))
 ROUTES: Final = (
     Route(
         method="GET",
@@ -37,16 +31,6 @@ ROUTES: Final = (
         answer=wrapped(requests={"type": "array", "items": ref("Request")}),
     ),
     Route(
-        method="GET",
-        path="/v1/expiry",
-        name="show_expiry",
-        summary="Show whether servers are ended, or why not.",
-        rule="expiry:get",
-        general=True,
-        handler=show_expiry,
-        answer=_ONE,
-    ),
-    Route(
         method="POST",
         path="/v1/expiry/resume",
         name="resume_expiry",
@@ -57,6 +41,6 @@ ROUTES: Final = (
         before=lambda call: call.services.expiry.show(),
         command=commands.RESUME_EXPIRY,
         body=body_of(commands.RESUME_EXPIRY),
-        answer=_ONE,
+        answer=wrapped(expiry=ref("Expiry")),
     ),
 )

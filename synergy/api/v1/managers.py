@@ -4,8 +4,8 @@ from typing import Final
 
 from synergy.api.routing import Body, Call, Route, is_tried
 from synergy.api.schemas import wrapped
-from synergy.core.declared.answers import Manager
-from synergy.core.declared.commands import DRY_RUN
+from synergy.core.declared.answers.service import Manager
+from synergy.core.declared.command import DRY_RUN
 from synergy.core.declared.fields import schemas_of
 from synergy.core.declared.shapes import object_of, ref
 from synergy.core.errors import InvalidInput

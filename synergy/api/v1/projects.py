@@ -16,8 +16,9 @@ from synergy.api.routing import (
 )
 from synergy.api.schemas import NAME, listed, wrapped
 from synergy.core.declared import commands
-from synergy.core.declared.answers import Project, ProjectWithUsers, User
-from synergy.core.declared.commands import CAREFULLY, DRY_RUN
+from synergy.core.declared.answers.projects import Project, ProjectWithUsers, User
+from synergy.core.declared.command import DRY_RUN
+from synergy.core.declared.commands import CAREFULLY
 from synergy.core.declared.settings import PROJECT_SETTINGS, USER_SETTINGS
 from synergy.core.declared.shapes import ref
 from synergy.core.errors import NotFound

@@ -22,8 +22,8 @@ from synergy.api.routing import (
 from synergy.api.schemas import listed, wrapped
 from synergy.api.visibility import public_why
 from synergy.core.declared import commands
-from synergy.core.declared.answers import RequestRow, RequestWithHistory
-from synergy.core.declared.commands import ManagerCommand
+from synergy.core.declared.answers.requests import RequestRow, RequestWithHistory
+from synergy.core.declared.command import ManagerCommand
 from synergy.core.declared.shapes import ref
 from synergy.core.errors import IllegalTransition, InvalidInput, NotFound
 from synergy.core.lifecycle import Event

@@ -2,47 +2,32 @@
 
 Why: as soon as two places bound the same argument, the API lets through what the manager behind it
 refuses, or the other way round; and whoever calls a command of another process has nothing but its
-name, so its answer is typed here. Must not know what a command does.
+name, so its answer is typed here. A resource that is
+only read stands beside its answer, as a `Read`. Must not know what a command does.
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
-from typing import Final, Generic, TypeVar
+from typing import Final
 
-from synergy.core.declared.answers import (
-    Event,
-    Expiry,
-    Explanation,
-    ForecastScore,
-    MethodScore,
-    Notifier,
-    Outlook,
-    Priority,
+from synergy.core.declared.answers.ends import Expiry, Notifier, QuarantineSize, Reset
+from synergy.core.declared.answers.forecasts import MethodScore
+from synergy.core.declared.answers.projects import (
     Project,
     ProjectRule,
     ProjectWithUsers,
-    QuarantineSize,
-    Quota,
     Removal,
-    RequestRow,
-    RequestWithHistory,
-    Reset,
-    Round,
-    Shares,
-    Simulation,
     TriedProject,
-    UsageReport,
     User,
-    WhatIf,
 )
+from synergy.core.declared.answers.requests import RequestRow, RequestWithHistory
+from synergy.core.declared.answers.rounds import Explanation, Simulation
+from synergy.core.declared.answers.supposed import WhatIf
+from synergy.core.declared.command import DRY_RUN, ID, ManagerCommand
 from synergy.core.declared.fields import Argument, schemas_of
 from synergy.core.declared.filters import (
-    EVENT_FILTERS,
     LIMIT,
     MARKER,
-    NUMBER,
     ONE_PROJECT,
-    OWNER_FILTERS,
     REQUEST_FILTERS,
     SORTING,
 )
@@ -50,58 +35,15 @@ from synergy.core.declared.kinds import (
     DAY_S,
     LONGEST_ID,
     Choice,
-    Instant,
     Number,
-    ProjectId,
     Properties,
     Schema,
-    Several,
     Switch,
     Text,
 )
 from synergy.core.declared.settings import PROJECT_SETTINGS, USER_SETTINGS
 from synergy.core.declared.supposed import SUPPOSED
 
-A = TypeVar("A", covariant=True)
-DRY_RUN: Final = Argument(
-    name="dry_run", kind=Switch(), help="Change nothing, and tell what would happen."
-)
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)  # a generic one cannot have slots
-class ManagerCommand(Generic[A]):
-    """A command of a manager, whose answer is an A.
-
-    takes     the schema of each argument, by name
-    required  those that have to be given
-    beside    it may run while the manager is at work: it reads the store, and values of the manager
-              that are replaced as a whole
-    hurts     it may end servers, stop waiting requests, or lose what nobody can restore: it takes
-              `dry_run` too, and then changes nothing
-    """
-
-    manager: str
-    name: str
-    takes: Mapping[str, Schema] = field(default_factory=dict)
-    required: tuple[str, ...] = ()
-    beside: bool = False
-    hurts: bool = False
-
-    def __post_init__(self) -> None:
-        if self.hurts:
-            object.__setattr__(self, "takes", {**self.takes, **schemas_of([DRY_RUN])})
-
-    def without(self, *filled_in: str) -> dict[str, Schema]:
-        """Return what a route takes on behalf of the command: all but what it fills in itself."""
-        return {name: schema for name, schema in self.takes.items() if name not in filled_in}
-
-    def only(self, table: Iterable[Argument]) -> dict[str, Schema]:
-        """Return what it takes of a table of arguments."""
-        return {one.name: self.takes[one.name] for one in table}
-
-
-# What other programs give as an id is looked up as it is: no text is wrong, it is only unknown.
-ID: Final[Schema] = {"type": "string", "minLength": 1, "maxLength": LONGEST_ID}
 IF_MATCH: Final[Schema] = {
     "type": "array",
     "items": {"type": "string", "maxLength": 4096},
@@ -134,23 +76,6 @@ SERVERS: Final = Argument(
 )
 LONGER_BY: Final = Argument(
     name="by_s", kind=Number(1, 366 * DAY_S, "seconds"), help="How much longer."
-)
-GROUPS: Final = ("project", "user", "quota")
-PERIODS: Final = ("none", "hour", "day", "week", "month")
-USAGE: Final = (
-    Argument(name="project_id", kind=ProjectId(), help="Only this project; a name or an id."),
-    Argument(
-        name="begin",
-        kind=Instant(),
-        help="Such as 2026-01-31T12:00:00Z; default: a week ago.",
-    ),
-    Argument(name="end", kind=Instant(), help="Default: now."),
-    Argument(name="period", kind=Choice(PERIODS), help="A row for each, cut at UTC boundaries."),
-    Argument(
-        name="group_by",
-        kind=Several(Choice(GROUPS), unique=True),
-        help="A row for each (default: project and quota).",
-    ),
 )
 WHAT_IF: Final = (
     Argument(name="flavor", kind=Text(), help="Name of a public flavor."),
@@ -196,12 +121,6 @@ LIST_REQUESTS: Final = ManagerCommand[list[RequestRow]](
 SHOW_REQUEST: Final = ManagerCommand[RequestWithHistory](
     manager="queue", name="show", takes={"request_id": ID}, required=("request_id",), beside=True
 )
-LIST_EVENTS: Final = ManagerCommand[list[Event]](
-    manager="queue",
-    name="events",
-    takes=schemas_of([*EVENT_FILTERS, LIMIT, NUMBER]),
-    beside=True,
-)
 COUNT_REQUESTS: Final = ManagerCommand[dict[str, int]](manager="queue", name="counts", beside=True)
 HOLD_REQUEST: Final = _change_of_request("hold", {"by": _BY})
 RELEASE_REQUEST: Final = _change_of_request("release", {"by": _BY})
@@ -213,7 +132,6 @@ EXTEND_REQUEST: Final = _change_of_request(
 
 # --- rounds ---------------------------------------------------------------------------------------
 
-SHOW_ROUND: Final = ManagerCommand[Round](manager="scheduler", name="status", beside=True)
 REASONS_OF: Final = ManagerCommand[dict[str, str | None]](
     manager="scheduler",
     name="reasons",
@@ -226,12 +144,6 @@ EXPLAIN_REQUEST: Final = ManagerCommand[Explanation](
     name="explain",
     takes={"request_id": ID, "why": {"type": "string"}},
     required=("request_id",),
-    beside=True,
-)
-LIST_PRIORITIES: Final = ManagerCommand[list[Priority]](
-    manager="scheduler",
-    name="priorities",
-    takes=schemas_of([*OWNER_FILTERS, LIMIT, MARKER]),
     beside=True,
 )
 SIMULATE: Final = ManagerCommand[Simulation](
@@ -289,32 +201,10 @@ SET_USER: Final = ManagerCommand[User](
     required=("project", "user"),
 )
 
-# --- quota, shares and usage ----------------------------------------------------------------------
+# --- forecasts and usage -------------------------------------------------------------------------
 
-SHOW_QUOTA: Final = ManagerCommand[Quota](
-    manager="quota", name="show", takes=schemas_of([ONE_PROJECT]), beside=True
-)
-SHOW_SHARES: Final = ManagerCommand[Shares](
-    manager="fairshare", name="shares", takes=schemas_of([ONE_PROJECT]), beside=True
-)
-REPORT_USAGE: Final = ManagerCommand[UsageReport](
-    manager="fairshare", name="usage", takes=schemas_of(USAGE), beside=True
-)
-SCORE_FORECASTS: Final = ManagerCommand[ForecastScore](
-    manager="forecast", name="score", takes=schemas_of([ONE_PROJECT]), beside=True
-)
 STANDING_OF_FORECASTS: Final = ManagerCommand[list[MethodScore]](
     manager="forecast", name="standing", beside=True
-)
-ONE_FLAVOR: Final = Argument(
-    name="flavor", kind=Text(), help="Name of a public flavor. Default: all of them."
-)
-FORESEE: Final = ManagerCommand[Outlook](
-    manager="forecast",
-    name="outlook",
-    takes={**schemas_of([ONE_PROJECT, ONE_FLAVOR]), "user_id": ID},
-    required=("project_id",),
-    beside=True,
 )
 RESET_USAGE: Final = ManagerCommand[Reset](manager="fairshare", name="reset", hurts=True)
 
@@ -329,7 +219,6 @@ WITHIN: Final = Argument(
 LIST_ENDING: Final = ManagerCommand[list[RequestRow]](
     manager="expiry", name="list", takes=schemas_of([ONE_PROJECT, WITHIN, LIMIT]), beside=True
 )
-SHOW_EXPIRY: Final = ManagerCommand[Expiry](manager="expiry", name="show", beside=True)
 RESUME_EXPIRY: Final = ManagerCommand[Expiry](manager="expiry", name="resume", hurts=True)
 COUNT_QUARANTINED: Final = ManagerCommand[QuarantineSize](
     manager="archive", name="quarantined", beside=True

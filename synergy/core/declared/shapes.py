@@ -44,7 +44,7 @@ def fields_of(answer: type, components: Mapping[str, type]) -> dict[str, Schema]
     components  the answers that have a name of their own: others refer to them by it
     """
     hints = get_type_hints(answer, include_extras=True)
-    return {name: _schema_of(hint, components) for name, hint in hints.items()}
+    return {name: schema_of(hint, components) for name, hint in hints.items()}
 
 
 def object_of(properties: Mapping[str, Mapping[str, Any]], required: Iterable[str] = ()) -> Schema:
@@ -69,18 +69,19 @@ def ref(name: str) -> Schema:
     return {"$ref": f"#/components/schemas/{name}"}
 
 
-def _schema_of(hint: Any, components: Mapping[str, type]) -> Schema:
+def schema_of(hint: Any, components: Mapping[str, type]) -> Schema:
+    """Return the schema of a type that is a part of an answer."""
     origin, parts = get_origin(hint), get_args(hint)
     if origin is NotRequired:
-        return _schema_of(parts[0], components)
+        return schema_of(parts[0], components)
     if origin is Annotated:
         return _marked(parts[0], parts[1:], components)
     if origin in (Union, UnionType):
         return _of_union(parts, components)
     if origin is list:
-        return {"type": "array", "items": _schema_of(parts[0], components)}
+        return {"type": "array", "items": schema_of(parts[0], components)}
     if origin is dict:
-        values = {} if parts[1] is object else _schema_of(parts[1], components)
+        values = {} if parts[1] is object else schema_of(parts[1], components)
         return {"type": "object", **({"additionalProperties": values} if values else {})}
     if is_typeddict(hint):
         named = components.get(hint.__name__) is hint
@@ -90,7 +91,7 @@ def _schema_of(hint: Any, components: Mapping[str, type]) -> Schema:
 
 def _marked(hint: Any, marks: tuple[object, ...], components: Mapping[str, type]) -> Schema:
     whole = next((dict(one.schema) for one in marks if isinstance(one, Instead)), None)
-    schema = _schema_of(hint, components) if whole is None else whole
+    schema = schema_of(hint, components) if whole is None else whole
     for one in marks:
         if isinstance(one, Also):
             schema = {**schema, **one.schema}
@@ -100,4 +101,4 @@ def _marked(hint: Any, marks: tuple[object, ...], components: Mapping[str, type]
 def _of_union(parts: tuple[object, ...], components: Mapping[str, type]) -> Schema:
     """Only null is told from something else; more needs a schema of its own."""
     (one,) = (part for part in parts if part is not NoneType)
-    return or_null(_schema_of(one, components))
+    return or_null(schema_of(one, components))

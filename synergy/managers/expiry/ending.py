@@ -13,7 +13,7 @@ from typing import Final
 from oslo_config import cfg
 
 from synergy.core.backoff import Backoff
-from synergy.core.declared import answers
+from synergy.core.declared.answers import ends as answers
 from synergy.core.errors import Conflict, NotFound, SynergyError, UpstreamUnavailable
 from synergy.core.lifecycle import Event, transition
 from synergy.core.model import ExpiryAction, Project, Request, ServerStatus, State

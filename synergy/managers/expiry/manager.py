@@ -385,7 +385,7 @@ class ExpiryManager(Manager):
     @command(commands.LIST_ENDING)
     def do_list(
         self, project_id: str | None = None, within_s: int | None = None, limit: int = LONGEST_PAGE
-    ) -> list[answers.RequestRow]:
+    ) -> list[answers.requests.RequestRow]:
         """List the servers that have an end, the first to end first; the overdue among them."""
         now = self._clock.standing().at
         by = LATEST if within_s is None else now + timedelta(seconds=within_s)
@@ -393,8 +393,8 @@ class ExpiryManager(Manager):
             found = uow.requests.ending(by, project_id=project_id, limit=limit)
         return [request_json(request) for request in found]
 
-    @command(commands.SHOW_EXPIRY)
-    def do_show(self) -> answers.Expiry:
+    @command(answers.ends.SHOW_EXPIRY)
+    def do_show(self) -> answers.ends.Expiry:
         """Show whether servers are ended, how many are due, and which Nova refuses to end."""
         standing = self._clock.standing()
         with self._store.reading() as uow:
@@ -424,7 +424,7 @@ class ExpiryManager(Manager):
         }
 
     @command(commands.RESUME_EXPIRY)
-    def do_resume(self, dry_run: bool = False) -> answers.Expiry:
+    def do_resume(self, dry_run: bool = False) -> answers.ends.Expiry:
         """End what is due, all of it, and believe the wall clock: a person has looked at both.
 
         A dry run tells how many servers that would be, as `due_on_resume`.

@@ -271,8 +271,8 @@ class FairShareManager(Manager):
 
     # --- commands ---------------------------------------------------------------------------------
 
-    @command(commands.SHOW_SHARES)
-    def do_shares(self, project_id: str | None = None) -> answers.Shares:
+    @command(answers.usage.SHOW_SHARES)
+    def do_shares(self, project_id: str | None = None) -> answers.usage.Shares:
         """Show the share tree with usage, factors and why, as sshare -l does.
 
         With a project, only its own row and its users', and nothing in them tells of others.
@@ -301,7 +301,7 @@ class FairShareManager(Manager):
             )
         return {"computed_at": instant_json(standing.at), "shares": rows}
 
-    @command(commands.REPORT_USAGE)
+    @command(answers.usage.REPORT_USAGE)
     def do_usage(
         self,
         project_id: str | None = None,
@@ -309,7 +309,7 @@ class FairShareManager(Manager):
         end: str | None = None,
         period: str = "none",
         group_by: Sequence[str] = ("project", "quota"),
-    ) -> answers.UsageReport:
+    ) -> answers.usage.UsageReport:
         """Report resource-hours and their cost, by default of the last 7 days.
 
         Without a project also what each was promised of the shared quota, and got.
@@ -344,7 +344,7 @@ class FairShareManager(Manager):
         }
 
     @command(commands.RESET_USAGE)
-    def do_reset(self, dry_run: bool = False) -> answers.Reset:
+    def do_reset(self, dry_run: bool = False) -> answers.ends.Reset:
         """Clear all usage now; it cannot be undone. A dry run tells of how many users."""
         now = self._clock.now()
         with self._store.reading() as uow:

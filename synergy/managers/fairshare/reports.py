@@ -14,7 +14,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from synergy.core.billing import billing
-from synergy.core.declared import answers
+from synergy.core.declared.answers import usage as answers
 from synergy.core.errors import InvalidInput
 from synergy.core.model import QuotaKind
 from synergy.core.rollup import DAY, Coverage, Level, Part, day_of, parts_of

@@ -17,7 +17,8 @@ from typing import Final
 
 from oslo_config import cfg
 
-from synergy.core.declared import answers, commands
+from synergy.core.declared import commands
+from synergy.core.declared.answers import forecasts as answers
 from synergy.core.errors import Conflict, NotFound, UpstreamUnavailable
 from synergy.core.events import FactorsChanged, QuotaChanged, QuotaReleased
 from synergy.core.forecasts.correction import NEEDED, Correction, Raw, quantiles
@@ -258,7 +259,7 @@ class ForecastManager(Manager):
             past_p90_s=past_p90_s,
         )
 
-    @command(commands.SCORE_FORECASTS)
+    @command(answers.SCORE_FORECASTS)
     def do_score(self, project_id: str | None = None) -> answers.ForecastScore:
         """Show how well forecasts held, beside two that are cheap."""
         with self._store.reading() as uow:
@@ -281,7 +282,7 @@ class ForecastManager(Manager):
         """Show how well all forecasts held, as of the last run; nothing before one came true."""
         return self._standing
 
-    @command(commands.FORESEE)
+    @command(answers.FORESEE)
     def do_outlook(
         self, project_id: str, user_id: str | None = None, flavor: str | None = None
     ) -> answers.Outlook:

@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from math import inf
 
 from synergy.core.accounts import user_node
-from synergy.core.declared import answers
+from synergy.core.declared.answers import forecasts as answers
 from synergy.core.forecasts.correction import NEEDED, Correction, Interval
 from synergy.core.forecasts.lifetimes import Lifetimes
 from synergy.core.forecasts.outlook import COUNTS, Foreseen, foresee

@@ -12,7 +12,8 @@ from typing import Final
 
 from oslo_config import cfg
 
-from synergy.core.declared import answers, commands
+from synergy.core.declared import commands
+from synergy.core.declared.answers import ends as answers
 from synergy.core.declared.notifications import (
     RECOVERED,
     SHORTFALL,

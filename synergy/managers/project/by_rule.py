@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from synergy.core.backoff import Backoff
 from synergy.core.batches import handle_individually
-from synergy.core.declared import answers
+from synergy.core.declared.answers import projects as answers
 from synergy.core.declared.settings import PROJECT_SETTINGS
 from synergy.core.errors import (
     Conflict,

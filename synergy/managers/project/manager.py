@@ -12,7 +12,8 @@ from typing import Any, Final
 
 from oslo_config import cfg
 
-from synergy.core.declared import answers, commands
+from synergy.core.declared import commands
+from synergy.core.declared.answers import projects as answers
 from synergy.core.declared.fields import Setting, read
 from synergy.core.declared.settings import PROJECT_SETTINGS, USER_SETTINGS
 from synergy.core.errors import (

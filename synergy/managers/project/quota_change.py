@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from synergy.core.accounts import claim_of, domain_node, project_node, quota_nodes
-from synergy.core.declared import answers
+from synergy.core.declared.answers import projects as answers
 from synergy.core.declared.fields import limits_of, read
 from synergy.core.declared.settings import PROJECT_SETTINGS
 from synergy.core.errors import Conflict

@@ -6,7 +6,7 @@ a project has to see how many and which. Must not change anything.
 
 from collections.abc import Mapping
 
-from synergy.core.declared import answers
+from synergy.core.declared.answers import projects as answers
 from synergy.core.model import Project, QuotaKind, Request, Resources, total
 from synergy.managers.project.keeping import servers_of
 from synergy.managers.support.render import instant_json

@@ -11,7 +11,8 @@ from typing import cast
 from oslo_config import cfg
 
 from synergy.core import lifecycle
-from synergy.core.declared import answers, commands
+from synergy.core.declared import commands
+from synergy.core.declared.answers import requests as answers
 from synergy.core.declared.filters import (
     EVENT_FILTERS,
     REQUEST_FILTERS,
@@ -178,7 +179,7 @@ class QueueManager(Manager):
             "archived": found.archived,
         }
 
-    @command(commands.LIST_EVENTS)
+    @command(answers.LIST_EVENTS)
     def do_events(
         self, limit: int = USUAL_PAGE, marker: int = 0, **given: object
     ) -> list[answers.Event]:

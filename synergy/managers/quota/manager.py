@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from synergy.core.accounts import claim_of, project_node
-from synergy.core.declared import answers, commands
+from synergy.core.declared.answers import usage as answers
 from synergy.core.errors import UpstreamUnavailable
 from synergy.core.events import ProjectsChanged, QuotaChanged, ShortfallChanged
 from synergy.core.model import NOTHING, Resources
@@ -107,7 +107,7 @@ class QuotaManager(Manager):
                 LOG.warning("%s", text)
         self._warnings = found
 
-    @command(commands.SHOW_QUOTA)
+    @command(answers.SHOW_QUOTA)
     def do_show(self, project_id: str | None = None) -> answers.Quota:
         """Show the cloud's capacity, the shared quota, and what each project holds.
 

@@ -13,7 +13,7 @@ from typing import Final
 
 from synergy.core import explain, words
 from synergy.core.accounts import project_node, user_node
-from synergy.core.declared.answers import Explanation, Priority, Terms, Unblocked
+from synergy.core.declared.answers.rounds import Explanation, Priority, Terms, Unblocked
 from synergy.core.errors import UpstreamUnavailable
 from synergy.core.explain import End
 from synergy.core.forecast import forecast

@@ -11,7 +11,7 @@ from typing import Final
 import numpy as np
 
 from synergy.core.accounts import user_node
-from synergy.core.declared import answers
+from synergy.core.declared.answers import rounds as answers
 from synergy.core.explain import Bound, End
 from synergy.core.model import QuotaKind, Request, State
 from synergy.core.queue import Waiting

@@ -443,8 +443,8 @@ class SchedulerManager(Manager):
 
     # --- commands ---------------------------------------------------------------------------------
 
-    @command(commands.SHOW_ROUND)
-    def do_status(self) -> answers.Round:
+    @command(answers.rounds.SHOW_ROUND)
+    def do_status(self) -> answers.rounds.Round:
         """Show the last round and what was counted since the start."""
         latest, counts = self._latest, self.counts
         return {
@@ -472,7 +472,7 @@ class SchedulerManager(Manager):
         return {key: reason.value if reason else None for key, reason in reasons.items()}
 
     @command(commands.EXPLAIN_REQUEST)
-    def do_explain(self, request_id: str, why: str | None = None) -> answers.Explanation:
+    def do_explain(self, request_id: str, why: str | None = None) -> answers.rounds.Explanation:
         """Tell why a request waits, its place, its priority, and what would unblock it.
 
         `why` is told instead of the request's own, which may not be for the one who asks.
@@ -487,14 +487,14 @@ class SchedulerManager(Manager):
         goes_on = self.status() in (Status.RUNNING, Status.DEGRADED)
         return words.scheduling_stopped(stopped=not goes_on)
 
-    @command(commands.LIST_PRIORITIES)
+    @command(answers.rounds.LIST_PRIORITIES)
     def do_priorities(
         self,
         project_id: str | None = None,
         user_id: str | None = None,
         limit: int = USUAL_PAGE,
         marker: str | None = None,
-    ) -> list[answers.Priority]:
+    ) -> list[answers.rounds.Priority]:
         """List queued requests with each weighted term of their priority, as sprio -l does."""
         with self._store.reading() as uow:
             found = uow.requests.search(
@@ -516,7 +516,7 @@ class SchedulerManager(Manager):
         metadata: Mapping[str, str] | None = None,
         availability_zone: str | None = None,
         server_group: str | None = None,
-    ) -> answers.Simulation:
+    ) -> answers.rounds.Simulation:
         """Tell whether servers of a flavor would start now, and if not, why and when at the latest.
 
         `metadata` is what the server would be created with, such as quota=shared.
@@ -535,7 +535,7 @@ class SchedulerManager(Manager):
         return answer
 
     @command(commands.WHAT_IF_QUEUE)
-    def do_what_if(self, **supposed: object) -> answers.WhatIf:
+    def do_what_if(self, **supposed: object) -> answers.supposed.WhatIf:
         """Tell who would start earlier or later under other rules; nothing of it happens."""
         latest, state = self._latest, self._state
         if latest is None or state is None:

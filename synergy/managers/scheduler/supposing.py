@@ -18,12 +18,7 @@ from oslo_config import cfg
 from synergy.core import accounts, courses, shares, usage
 from synergy.core.billing import billing
 from synergy.core.courses import Change, Course, Effect, World
-from synergy.core.declared.answers import (
-    Foreseen,
-    Hypothetical,
-    ShiftedRequest,
-    WhatIf,
-)
+from synergy.core.declared.answers.supposed import Foreseen, Hypothetical, ShiftedRequest, WhatIf
 from synergy.core.declared.supposed import SUPPOSED, named
 from synergy.core.errors import Conflict, InvalidInput, NotFound
 from synergy.core.fairshare import Algorithm

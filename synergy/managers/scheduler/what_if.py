@@ -14,7 +14,7 @@ from typing import Final
 from synergy.core import explain, words
 from synergy.core.accounts import claim_of, user_node
 from synergy.core.admission import QOS_KEY, request_options, with_partition
-from synergy.core.declared.answers import Simulation
+from synergy.core.declared.answers.rounds import Simulation
 from synergy.core.errors import NotFound
 from synergy.core.events import FactorsChanged
 from synergy.core.explain import End

@@ -8,7 +8,7 @@ may ask, so what errors say, which may name hosts, is left out. Must not know ho
 from collections.abc import Iterable, Mapping
 from typing import Final
 
-from synergy.core.declared.answers import Readiness
+from synergy.core.declared.answers.service import Readiness
 from synergy.managers.base import Status
 from synergy.managers.supervision.supervisor import Report
 

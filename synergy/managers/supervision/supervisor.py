@@ -18,7 +18,7 @@ from typing import Final
 from oslo_config import cfg
 
 from synergy.core.backoff import Backoff
-from synergy.core.declared.answers import Manager as ManagerShown
+from synergy.core.declared.answers.service import Manager as ManagerShown
 from synergy.core.errors import UpstreamUnavailable
 from synergy.core.events import Fact
 from synergy.managers.base import Json, Manager, Status

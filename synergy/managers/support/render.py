@@ -16,7 +16,7 @@ from synergy.core.lifecycle import Step, quotas_open_to
 from synergy.core.model import Association, Project, Request, Resources
 from synergy.core.shares import ShareTree
 
-NO_FORECAST: Final[answers.StartForecast] = {
+NO_FORECAST: Final[answers.forecasts.StartForecast] = {
     "forecast_p50_at": None,
     "forecast_p90_at": None,
     "forecast_text": "",
@@ -48,8 +48,8 @@ def quotas_json(request: Request) -> list[str]:
 
 
 def request_json(
-    request: Request, start: answers.StartForecast = NO_FORECAST
-) -> answers.RequestRow:
+    request: Request, start: answers.forecasts.StartForecast = NO_FORECAST
+) -> answers.requests.RequestRow:
     """Return what a person may see of a request; never its body."""
     return {
         "id": request.request_id,
@@ -79,7 +79,7 @@ def request_json(
     }
 
 
-def step_json(step: Step) -> answers.Step:
+def step_json(step: Step) -> answers.requests.Step:
     """Return one row of the ledger."""
     return {
         "at": step.at.isoformat(),
@@ -94,7 +94,7 @@ def step_json(step: Step) -> answers.Step:
 
 def project_json(
     project: Project, settings: Sequence[Setting] = PROJECT_SETTINGS
-) -> answers.Project:
+) -> answers.projects.Project:
     """Return a managed project."""
     shown = {
         "id": project.project_id,
@@ -106,7 +106,9 @@ def project_json(
         "managed_by": f"rule: {project.rule}" if project.rule else "hand",
         "revision": str(project.generation),
     }
-    return cast(answers.Project, shown)  # the settings are of a table, which no type can name
+    return cast(
+        answers.projects.Project, shown
+    )  # the settings are of a table, which no type can name
 
 
 def share_json(
@@ -118,7 +120,7 @@ def share_json(
     ranked: bool,
     alone: bool,
     why: str,
-) -> answers.Share:
+) -> answers.usage.Share:
     """Return a row of the share tree, as sshare -l shows it; infinity is "inf".
 
     ranked  only users have a factor, as in Fair Tree
@@ -150,7 +152,7 @@ def raw_shares_json(raw_shares: int | None) -> int | str:
 
 def user_json(
     association: Association, settings: Sequence[Setting] = USER_SETTINGS
-) -> answers.User:
+) -> answers.projects.User:
     """Return a user of a project with his shares."""
     shown = {
         "user_id": association.user_id,
@@ -159,4 +161,4 @@ def user_json(
         "active": association.active,
     }
     revision = hashlib.sha256(json.dumps(shown).encode()).hexdigest()[:16]
-    return cast(answers.User, {**shown, "revision": revision})
+    return cast(answers.projects.User, {**shown, "revision": revision})

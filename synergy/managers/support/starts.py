@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from math import inf
 
-from synergy.core.declared.answers import StartForecast
+from synergy.core.declared.answers.forecasts import StartForecast
 from synergy.core.forecasts.correction import NEEDED
 from synergy.core.forecasts.record import Recorded
 from synergy.core.model import Request, State

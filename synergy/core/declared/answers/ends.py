@@ -1,8 +1,9 @@
 """The ends of servers, and what is kept after them."""
 
-from typing import Annotated, TypedDict
+from typing import Annotated, Final, TypedDict
 
 from synergy.core.declared.answers.parts import At, Count
+from synergy.core.declared.read import OfOperators, Read
 from synergy.core.declared.shapes import Also
 
 
@@ -89,3 +90,18 @@ class TrustShown(TypedDict):
 
     project_id: str
     user_id: str
+
+
+SHOW_EXPIRY: Final = Read[Expiry](
+    manager="expiry",
+    name="show",
+    path="/v1/expiry",
+    operation="show_expiry",
+    method="expiry",
+    summary="Show whether servers are ended, or why not.",
+    noun="expiry",
+    whose=OfOperators("Show whether servers are ended, or why not."),
+    answer=Expiry,
+    key="expiry",
+)
+READS: Final = (SHOW_EXPIRY,)

@@ -1,8 +1,13 @@
 """Forecasts of starts, and how well they held."""
 
-from typing import TypedDict
+from typing import Final, TypedDict
 
 from synergy.core.declared.answers.parts import Amounts, At, Count, QuotaWord
+from synergy.core.declared.command import ID
+from synergy.core.declared.fields import Argument, schemas_of
+from synergy.core.declared.filters import ONE_PROJECT
+from synergy.core.declared.kinds import Text
+from synergy.core.declared.read import OfOneProject, OfProjects, Read
 
 
 class StartForecast(TypedDict):
@@ -64,3 +69,41 @@ class ForecastScore(TypedDict):
     needed: Count
     text: str
     scores: list[MethodScore]
+
+
+ONE_FLAVOR: Final = Argument(
+    name="flavor", kind=Text(), help="Name of a public flavor. Default: all of them."
+)
+SCORE_FORECASTS: Final = Read[ForecastScore](
+    manager="forecast",
+    name="score",
+    takes=schemas_of([ONE_PROJECT]),
+    path="/v1/forecasts/score",
+    operation="score_forecasts",
+    method="forecast_score",
+    summary="Show how well forecasts of starts held, beside two that are cheap.",
+    noun="forecasts",
+    whose=OfProjects(
+        "Show how well the forecasts of a project's starts held.",
+        "Show how well all forecasts held.",
+    ),
+    answer=ForecastScore,
+    key="score",
+    costly=True,
+)
+FORESEE: Final = Read[Outlook](
+    manager="forecast",
+    name="outlook",
+    takes={**schemas_of([ONE_PROJECT, ONE_FLAVOR]), "user_id": ID},
+    required=("project_id",),
+    path="/v1/outlook",
+    operation="outlook",
+    method="outlook",
+    summary="Show when servers would start that nobody asked for yet, by flavor.",
+    noun="outlook",
+    whose=OfOneProject("Show when servers of a project would start that nobody asked for yet."),
+    answer=Outlook,
+    key="outlook",
+    costly=True,
+)
+READS: Final = (SCORE_FORECASTS, FORESEE)

@@ -1,6 +1,6 @@
 """Requests, their ledger, and messages that are kept aside."""
 
-from typing import Annotated, NotRequired, TypedDict
+from typing import Annotated, Final, NotRequired, TypedDict
 
 from synergy.core.declared.answers.forecasts import StartForecast
 from synergy.core.declared.answers.parts import (
@@ -15,6 +15,9 @@ from synergy.core.declared.answers.parts import (
     ReasonWord,
     StateWord,
 )
+from synergy.core.declared.fields import schemas_of
+from synergy.core.declared.filters import EVENT_FILTERS, LIMIT, NUMBER
+from synergy.core.declared.read import OfProjects, Read
 
 
 class RequestRow(StartForecast):
@@ -89,3 +92,23 @@ class Quarantined(TypedDict):
     message_id: str
     at: str
     why: str
+
+
+LIST_EVENTS: Final = Read[list[Event]](
+    manager="queue",
+    name="events",
+    takes=schemas_of([*EVENT_FILTERS, LIMIT, NUMBER]),
+    path="/v1/events",
+    operation="list_events",
+    method="events",
+    summary="List what happened to requests, oldest first.",
+    noun="events",
+    whose=OfProjects(
+        "List what happened to a project's requests.", "List what happened to everybody's requests."
+    ),
+    answer=list[Event],
+    key="events",
+    marker="number",
+    costly=True,
+)
+READS: Final = (LIST_EVENTS,)

@@ -1,6 +1,6 @@
 """What a round decided: why a request waits, when it starts, what would become of another."""
 
-from typing import Annotated, TypedDict
+from typing import Annotated, Final, TypedDict
 
 from synergy.core.declared.answers.forecasts import StartForecast
 from synergy.core.declared.answers.parts import (
@@ -13,6 +13,9 @@ from synergy.core.declared.answers.parts import (
     ReasonWord,
     StateWord,
 )
+from synergy.core.declared.fields import schemas_of
+from synergy.core.declared.filters import LIMIT, MARKER, OWNER_FILTERS
+from synergy.core.declared.read import OfOperators, OfProjects, Read
 from synergy.core.declared.shapes import Also
 
 
@@ -136,3 +139,35 @@ class Round(TypedDict):
     changes_refused: Count
     site_factor_errors: dict[str, object]
     reasons: dict[str, Count]
+
+
+LIST_PRIORITIES: Final = Read[list[Priority]](
+    manager="scheduler",
+    name="priorities",
+    takes=schemas_of([*OWNER_FILTERS, LIMIT, MARKER]),
+    path="/v1/priorities",
+    operation="list_priorities",
+    method="priorities",
+    summary="List waiting requests with each weighted term of their priority.",
+    noun="priorities",
+    whose=OfProjects(
+        "Show the priorities of a project's waiting requests.", "Show everybody's priorities."
+    ),
+    answer=list[Priority],
+    key="priorities",
+    marker="id",
+    costly=True,
+)
+SHOW_ROUND: Final = Read[Round](
+    manager="scheduler",
+    name="status",
+    path="/v1/rounds/latest",
+    operation="latest_round",
+    method="latest_round",
+    summary="Show the last round and its counters.",
+    noun="rounds",
+    whose=OfOperators("Show the last round and its counters."),
+    answer=Round,
+    key="round",
+)
+READS: Final = (LIST_PRIORITIES, SHOW_ROUND)

@@ -1,6 +1,6 @@
 """Quotas, shares, and what was used."""
 
-from typing import Annotated, TypedDict
+from typing import Annotated, Final, TypedDict
 
 from synergy.core.declared.answers.parts import (
     OPERATORS,
@@ -11,6 +11,10 @@ from synergy.core.declared.answers.parts import (
     QuotaWord,
     RawShares,
 )
+from synergy.core.declared.fields import Argument, schemas_of
+from synergy.core.declared.filters import ONE_PROJECT
+from synergy.core.declared.kinds import Choice, Instant, ProjectId, Several
+from synergy.core.declared.read import OfProjects, Read
 from synergy.core.declared.shapes import Instead
 
 
@@ -112,3 +116,68 @@ class UsageReport(TypedDict):
     begin: At
     end: At
     usage: list[Usage]
+
+
+USAGE: Final = (
+    Argument(name="project_id", kind=ProjectId(), help="Only this project; a name or an id."),
+    Argument(
+        name="begin",
+        kind=Instant(),
+        help="Such as 2026-01-31T12:00:00Z; default: a week ago.",
+    ),
+    Argument(name="end", kind=Instant(), help="Default: now."),
+    Argument(
+        name="period",
+        kind=Choice(("none", "hour", "day", "week", "month")),
+        help="A row for each, cut at UTC boundaries.",
+    ),
+    Argument(
+        name="group_by",
+        kind=Several(Choice(("project", "user", "quota")), unique=True),
+        help="A row for each (default: project and quota).",
+    ),
+)
+SHOW_QUOTA: Final = Read[Quota](
+    manager="quota",
+    name="show",
+    takes=schemas_of([ONE_PROJECT]),
+    path="/v1/quotas",
+    operation="show_quota",
+    method="quota",
+    summary="Show the shared quota, and what projects own and hold.",
+    noun="quotas",
+    whose=OfProjects(
+        "Show the shared quota, and what a project owns and holds.",
+        "Show the capacity, and what everybody holds.",
+    ),
+    answer=Quota,
+    key="quota",
+)
+SHOW_SHARES: Final = Read[Shares](
+    manager="fairshare",
+    name="shares",
+    takes=schemas_of([ONE_PROJECT]),
+    path="/v1/shares",
+    operation="list_shares",
+    method="shares",
+    summary="Show the share tree, or a project's rows of it.",
+    noun="shares",
+    whose=OfProjects("Show a project's rows of the share tree.", "Show the whole share tree."),
+    answer=Shares,
+)
+REPORT_USAGE: Final = Read[UsageReport](
+    manager="fairshare",
+    name="usage",
+    takes=schemas_of(USAGE),
+    path="/v1/usage",
+    operation="report_usage",
+    method="usage",
+    summary="Report resource-hours and their cost, by default of the last 7 days.",
+    noun="usage",
+    whose=OfProjects(
+        "Report what a project used.", "Report what everybody used, and what was promised them."
+    ),
+    answer=UsageReport,
+    costly=True,
+)
+READS: Final = (SHOW_QUOTA, SHOW_SHARES, REPORT_USAGE)
