@@ -115,6 +115,13 @@ class QuotaChanged(Fact):
 
 
 @dataclass(frozen=True, slots=True)
+class RoundDecided(Fact):
+    """A round was decided, and what it let go is recorded."""
+
+    round_id: str
+
+
+@dataclass(frozen=True, slots=True)
 class ShortfallChanged(Fact):
     """The private quotas exceed the cloud by another amount than before."""
 

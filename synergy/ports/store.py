@@ -370,27 +370,34 @@ class ReadableForecasts(Protocol):
     def open(self) -> list[Recorded]:
         """Return the forecasts that are not settled, in the order in which they were made."""
 
+    def standing(self) -> dict[str, Recorded]:
+        """Return the last one of each request of which any is not settled, by id."""
+
+    def over(self) -> list[tuple[Recorded, datetime | None]]:
+        """Return those that are not settled although their request no longer waits, and since when
+        it holds quota: None where it left without a start, or is held."""
+
     def last(self, limit: int, project_id: str | None = None) -> list[Recorded]:
         """Return those that came true last, the oldest of them first."""
 
     def of(self, request_ids: Sequence[str]) -> dict[str, Recorded]:
-        """Return those of some requests, by id, that are not settled."""
+        """Return the last one of each of some requests, by id, that is not settled."""
 
     def count_came_true(self, most: int) -> int:
         """Return how many came true, `most` for that many or more."""
 
     def count_open(self, project_id: str | None = None) -> int:
-        """Return how many are not settled."""
+        """Return of how many requests one is not settled."""
 
 
 class Forecasts(ReadableForecasts, Protocol):
     """Forecasts, to be read and written."""
 
     def add(self, forecasts: Sequence[Recorded]) -> None:
-        """Store forecasts of requests that have none."""
+        """Store new forecasts."""
 
-    def settle(self, settled: Sequence[tuple[str, datetime, float | None]]) -> None:
-        """Settle (request_id, when that was noticed, seconds until it started or None)."""
+    def settle(self, settled: Sequence[tuple[int, datetime, float | None]]) -> None:
+        """Settle (forecast_id, when that was noticed, seconds until it started or None)."""
 
     def forget(self, before: datetime) -> None:
         """Drop those that were settled before an instant."""

@@ -4,11 +4,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime
+from itertools import pairwise
 from typing import Any
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from synergy.core.forecasts.record import Recorded
 from synergy.managers.forecast import ForecastManager
 from synergy.sim.engine import Engine
 from tests.builders import World, rid, spec, world
@@ -19,7 +21,7 @@ SHARED = {"default_quota": "shared", "ttl_s": 600}
 
 @contextmanager
 def forecasting(**settings: object) -> Iterator[World]:
-    more = {"forecast": {"rate_s": 30.0, "samples": 5, **settings}}
+    more = {"forecast": {"rate_s": 30.0, "samples": 5, "refresh_s": 86_400.0, **settings}}
     with world(settings=more, more_managers=(ForecastManager,)) as made:
         made.add("A", **SHARED)
         made.add("B", **SHARED)
@@ -120,6 +122,101 @@ def test_one_that_leaves_without_a_start_counts_for_nothing() -> None:
         assert (score(made)["resolved"], score(made)["waiting"]) == (0, 0)
 
 
+def all_of(made: World, request_id: str) -> list[Recorded]:
+    """Return every forecast of a request, the first of them first."""
+    with made.store.reading() as uow:
+        found = (*uow.forecasts.open(), *uow.forecasts.last(1000))
+    return sorted((one for one in found if one.request_id == request_id), key=lambda o: o.made_at)
+
+
+def test_who_waits_on_is_forecast_again_and_each_forecast_is_held_against_the_start() -> None:
+    """The server that runs is deleted early: what was said before was too late."""
+    with forecasting(refresh_s=100) as made:
+        (first,) = made.create("large")
+        made.run(60)
+        (waits,) = made.create("large", project="A")
+        made.run(400)
+        made.nova.delete_server_as_user(first)
+        made.run(60)
+        began = made.get(waits).held_from
+        assert began is not None
+        made.run(40)
+        rows = all_of(made, waits)
+        assert len(rows) >= 3
+        for one, after in pairwise(rows):
+            assert (after.made_at - one.made_at).total_seconds() >= 100
+        for one in rows:
+            assert one.wait_s == pytest.approx((began - one.made_at).total_seconds())
+        assert score(made)["resolved"] == len(rows)
+        assert score(made)["waiting"] == 0
+
+
+def test_a_forecast_names_the_round_it_was_made_after() -> None:
+    with forecasting(refresh_s=100) as made:
+        made.create("large")
+        made.run(60)
+        (waits,) = made.create("large")
+        made.run(300)
+        rounds = [str(one.round_id) for one in all_of(made, waits)]
+        assert len(set(rounds)) == len(rounds) > 1
+        assert rounds == sorted(rounds)
+        latest = made.command("scheduler", "status")["round_id"]
+        assert all(one <= latest for one in rounds)
+
+
+def test_what_is_shown_is_what_was_said_last() -> None:
+    """Of two that wait the first is cancelled: the other starts a lifetime sooner than was said."""
+    with forecasting(refresh_s=100) as made:
+        made.create("large")
+        made.run(60)
+        (first,) = made.create("large")
+        made.run(40)
+        came_true(made, 50)
+        (waits,) = made.create("large")
+        made.run(40)
+        before = datetime.fromisoformat(shown(made, waits)[0]["forecast_p90_at"])
+        made.command("queue", "cancel", request_id=first)
+        made.run(200)
+        last = all_of(made, waits)[-1]
+        after = datetime.fromisoformat(shown(made, waits)[0]["forecast_p90_at"])
+        assert (after - last.made_at).total_seconds() == pytest.approx(last.said.p90_s, abs=1)
+        assert (before - after).total_seconds() == pytest.approx(600, abs=30)
+
+
+def test_one_that_is_held_counts_for_nothing_and_is_forecast_anew_once_it_waits_again() -> None:
+    with forecasting() as made:
+        made.create("large")
+        made.run(60)
+        (waits,) = made.create("large")
+        made.run(40)
+        (before,) = all_of(made, waits)
+        made.command("queue", "hold", request_id=waits)
+        made.run(40)
+        assert all_of(made, waits) == []
+        made.command("queue", "release", request_id=waits)
+        made.run(40)
+        (after,) = all_of(made, waits)
+        assert after.made_at > before.made_at
+        made.run(700)
+        assert score(made)["resolved"] == 1
+
+
+def test_one_whose_build_fails_is_forecast_again_while_it_waits() -> None:
+    """Its first forecast came true when it got quota; there is room for another one."""
+    with forecasting() as made:
+        made.create("large")
+        made.run(60)
+        (waits,) = made.create("large")
+        made.run(40)
+        with made.store.reading() as uow:
+            (one,) = uow.forecasts.open()
+        with made.store.writing() as uow:
+            uow.forecasts.settle([(one.forecast_id or 0, made.engine.clock.now(), 30.0)])
+            uow.commit()
+        made.run(40)
+        assert [row.wait_s for row in all_of(made, waits)] == [30.0, None]
+
+
 def test_a_project_is_shown_its_own_forecasts() -> None:
     with forecasting() as made:
         made.create("large")
@@ -142,7 +239,7 @@ def test_after_a_restart_it_goes_on_with_what_is_stored() -> None:
         assert all(before[one].wait_s is not None for one in first)
         again = World(
             Engine(
-                spec(), {"forecast": {"rate_s": 30.0, "samples": 5}}, store=made.store, seed=7,
+                spec(), {"forecast": {"rate_s": 30.0, "samples": 5, "refresh_s": 86_400.0}}, store=made.store, seed=7,
                 clock=made.engine.clock, cloud=(made.nova, made.engine.identity),
                 more_managers=(ForecastManager,),
             )
@@ -162,7 +259,9 @@ def came_true(made: World, count: int) -> None:
     ids = [rid(9000 + number) for number in range(count)]
     with made.store.writing() as uow:
         uow.forecasts.add([replace(like, request_id=one) for one in ids])
-        uow.forecasts.settle([(one, made.engine.clock.now(), 60.0) for one in ids])
+        made_now = [one for one in uow.forecasts.open() if one.request_id in ids]
+        now = made.engine.clock.now()
+        uow.forecasts.settle([(one.forecast_id or 0, now, 60.0) for one in made_now])
         uow.commit()
 
 
@@ -193,7 +292,8 @@ def test_a_start_interval_is_shown_once_enough_came_true() -> None:
         assert shown(made, waits) == [too_few] * 3
         with made.store.writing() as uow:
             uow.forecasts.add([replace(said, request_id=rid(9999))])
-            uow.forecasts.settle([(rid(9999), made.engine.clock.now(), 60.0)])
+            (new,) = (one for one in uow.forecasts.open() if one.request_id == rid(9999))
+            uow.forecasts.settle([(new.forecast_id or 0, made.engine.clock.now(), 60.0)])
             uow.commit()
         first, *others = shown(made, waits)
         assert others == [first] * 2
@@ -208,9 +308,9 @@ def test_a_start_interval_is_shown_once_enough_came_true() -> None:
         )
         freed = made.command("queue", "release", request_id=waits)
         assert freed["forecast_p90_at"] == first["forecast_p90_at"]
-        (new,) = made.create("large")
+        (newest,) = made.create("large")
         made.run(1)
-        assert {one["forecast_text"] for one in shown(made, new)} == {
+        assert {one["forecast_text"] for one in shown(made, newest)} == {
             "no forecast yet: the queue was not run forward since it came"
         }
 

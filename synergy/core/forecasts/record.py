@@ -9,21 +9,25 @@ from synergy.core.forecasts.score import Resolved
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recorded:
-    """A forecast of one request, made when it was first seen to wait.
+    """A forecast of one request, made while it waited.
 
+    round_id                the last round before it was made, None where none was known
     past_p50_s, past_p90_s  quantiles of the waits of those that had started last
     wait_s                  from then until it started; None while it waits, or where it left
                             without a start
+    forecast_id             its number as it is stored
     """
 
     request_id: str
     project_id: str
     made_at: datetime
+    round_id: str | None = None
     raw: Raw
     said: Interval
     past_p50_s: float
     past_p90_s: float
     wait_s: float | None = None
+    forecast_id: int | None = None
 
     def resolved(self) -> Resolved:
         """Return it with what came true; it must have started."""

@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from math import inf
 from threading import Lock
 from typing import Final
@@ -20,11 +20,12 @@ from oslo_config import cfg
 from synergy.core.declared import commands
 from synergy.core.declared.answers import forecasts as answers
 from synergy.core.errors import Conflict, NotFound, UpstreamUnavailable
-from synergy.core.events import FactorsChanged, QuotaChanged, QuotaReleased
+from synergy.core.events import FactorsChanged, QuotaChanged, QuotaReleased, RoundDecided
 from synergy.core.forecasts.correction import NEEDED, Correction, Raw, quantiles
 from synergy.core.forecasts.lifetimes import Lifetimes
 from synergy.core.forecasts.outlook import MOST_NOW
 from synergy.core.forecasts.record import Recorded
+from synergy.core.forecasts.refresh import is_due
 from synergy.core.forecasts.score import ALL, METHODS, PastWaits, Resolved, score, table
 from synergy.core.forecasts.starts import Starts, Wanted, forecast_starts
 from synergy.core.model import Request, State
@@ -44,7 +45,7 @@ SCORED: Final = 10_000  # forecasts that came true last
 
 
 class ForecastManager(Manager):
-    """One forecast for each request that waits."""
+    """Forecasts for each request that waits, and for those that wait on, again."""
 
     name = "forecast"
     stopped_means = "no start is forecast for what is queued from now on"
@@ -56,6 +57,25 @@ class ForecastManager(Manager):
             max=86_400,
             mutable=True,
             help="Seconds between two looks at what waits.",
+        ),
+        cfg.FloatOpt(
+            "debounce_s",
+            default=10.0,
+            min=0,
+            max=3600,
+            mutable=True,
+            help="Shortest time in seconds between two looks that rounds and other news ask for.",
+        ),
+        cfg.FloatOpt(
+            "refresh_s",
+            default=900.0,
+            min=1,
+            max=30 * 86_400,
+            mutable=True,
+            help="Shortest time in seconds after which a request that still waits gets another "
+            "forecast. One that has long to wait gets it after an eighth of the wait that was said "
+            "last, but at least once a day, and after this time if the cloud or its quotas have "
+            "changed.",
         ),
         cfg.IntOpt(
             "samples",
@@ -121,6 +141,8 @@ class ForecastManager(Manager):
         self._store, self._flavors = store, flavors
         self._learning = Lock()  # held to learn, and to copy what was learned
         self._state: QuotaState | None = None
+        self._changed_at: datetime | None = None  # when that became other than it was
+        self._round_id: str | None = None
         self._factors = NO_FACTORS
         self._lifetimes = Lifetimes()
         self._correction, self._past = Correction(), PastWaits()
@@ -131,11 +153,17 @@ class ForecastManager(Manager):
 
     @on(QuotaChanged)
     def _size_by(self, fact: QuotaChanged) -> None:
+        if self._state is not None and fact.state != self._state:
+            self._changed_at = self._clock.now()
         self._state = fact.state
 
     @on(FactorsChanged)
     def _order_by(self, fact: FactorsChanged) -> None:
         self._factors = fact
+
+    @on(RoundDecided)
+    def _note_round(self, fact: RoundDecided) -> None:
+        self._round_id = fact.round_id
 
     @on(QuotaReleased)
     def _learn(self, fact: QuotaReleased) -> None:
@@ -181,20 +209,11 @@ class ForecastManager(Manager):
         """Hold the forecasts of what waits no longer against what came true."""
         now = self._clock.now()
         with self._store.reading() as uow:
-            waiting = {one.request_id: one for one in uow.forecasts.open()}
-            found = uow.requests.find(list(waiting)) if waiting else {}
-        over = []
-        for request_id, one in waiting.items():
-            request = found.get(request_id)
-            if request is not None and request.state in (State.QUEUED, State.HELD):
-                continue
-            began = request.held_from if request is not None else None
-            wait_s = (began - one.made_at).total_seconds() if began is not None else None
-            over.append((one, wait_s))
+            over = [(one, _waited_s(one, began)) for one, began in uow.forecasts.over()]
         if not over:
             return
         with self._store.writing() as uow:
-            uow.forecasts.settle([(one.request_id, now, wait_s) for one, wait_s in over])
+            uow.forecasts.settle([(one.forecast_id or 0, now, wait_s) for one, wait_s in over])
             uow.forecasts.forget(now - timedelta(days=self._conf.keep_days))
             uow.commit()
         for one, wait_s in over:
@@ -212,13 +231,18 @@ class ForecastManager(Manager):
         return self._clock.monotonic_s() < self._until_s
 
     def _make(self, state: QuotaState) -> None:
-        """Forecast and record the starts of those that wait and have no forecast yet."""
-        now = self._clock.now()
+        """Forecast and record the starts of those that wait and have no forecast, or an old one."""
+        now, round_id, refresh_s = self._clock.now(), self._round_id, self._conf.refresh_s
         with self._store.reading() as uow:
             projects = {a.association_id: a.project_id for a in uow.projects.associations()}
             waiting = read_waiting(uow, projects, self._conf.most_waiting)
-            have = {one.request_id for one in uow.forecasts.open()}
-            new = [one for one in waiting if one.arrival.request_id not in have]
+            last = uow.forecasts.standing()
+            new = [
+                one
+                for one in waiting
+                if (said := last.get(one.arrival.request_id)) is None
+                or is_due(said, now, refresh_s, self._changed_at)
+            ]
             if not new:
                 return
             holding, suspended = read_holding(uow), suspended_associations(uow)
@@ -231,7 +255,7 @@ class ForecastManager(Manager):
             alive, self._lifetimes, wanted={one.arrival.request_id for one in new},
             samples=self._conf.samples, seed=0, go_on=self._has_time,
         )  # fmt: skip
-        made = [self._recorded(one, starts, alive.tree) for one in new]
+        made = [self._recorded(one, starts, alive.tree, now, round_id) for one in new]
         with self._store.reading() as uow:
             still = uow.requests.find([one.request_id for one in made])
         made = [one for one in made if one.request_id in still]
@@ -239,9 +263,11 @@ class ForecastManager(Manager):
             uow.forecasts.add(made)
             uow.commit()
 
-    def _recorded(self, wanted: Wanted, starts: Starts, tree: QuotaTree) -> Recorded:
-        now, request_id = self._clock.now(), wanted.arrival.request_id
-        now_s = now.timestamp()
+    def _recorded(
+        self, wanted: Wanted, starts: Starts, tree: QuotaTree, now: datetime, round_id: str | None
+    ) -> Recorded:
+        """Return a forecast, seconds from the instant of what was run forward."""
+        request_id, now_s = wanted.arrival.request_id, now.timestamp()
         bound_s = max(0.0, starts.bound.get(request_id, inf) - now_s)
         p50_s, p90_s = (
             min(max(0.0, at_s - now_s), bound_s) for at_s in quantiles(starts.drawn[request_id])
@@ -253,6 +279,7 @@ class ForecastManager(Manager):
             request_id=request_id,
             project_id=wanted.project_id,
             made_at=now,
+            round_id=round_id,
             raw=raw,
             said=self._correction.corrected(raw),
             past_p50_s=past_p50_s,
@@ -322,6 +349,13 @@ class ForecastManager(Manager):
         if not one:
             raise NotFound(f"flavor {name!r} does not exist, or is not public")
         return one
+
+
+def _waited_s(one: Recorded, began: datetime | None) -> float | None:
+    """Return how long a request waited from its forecast on; None where it left without a start,
+    or had one while the forecast was made."""
+    wait_s = (began - one.made_at).total_seconds() if began is not None else -1.0
+    return wait_s if wait_s >= 0 else None
 
 
 def _score_json(group: str, method: str, numbers: Mapping[str, float]) -> answers.MethodScore:

@@ -31,6 +31,7 @@ from synergy.core.events import (
     QuotaReleased,
     RequestsQueued,
     RequestsWithdrawn,
+    RoundDecided,
 )
 from synergy.core.lifecycle import WAITING
 from synergy.core.model import BuildFailure, Request, State
@@ -200,7 +201,7 @@ class SchedulerManager(Manager):
         owners: Owners,
         charging: cfg.ConfigOpts.GroupAttr | None = None,
     ) -> None:
-        self._conf, self._clock = conf, clock
+        self._conf, self._clock, self._publish = conf, clock, publish
         self._store = store
         self.counts: Counter[str] = Counter()
         self._dispatcher = Dispatcher(
@@ -369,6 +370,7 @@ class SchedulerManager(Manager):
         self._again |= not plan.complete
         if plan.decisions:
             self._act(self._queue, latest, views, edition)
+        self._publish(RoundDecided(round_id))
 
     def _keep(self, latest: Latest) -> None:
         """Let questions be answered from this round."""
