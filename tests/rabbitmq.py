@@ -4,10 +4,12 @@ Why: the lab brings up a whole OpenStack, which takes minutes; what concerns the
 tried in seconds wherever `rabbitmq-server` is installed.
 """
 
+import os
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 from kombu.connection import Connection
@@ -53,6 +55,7 @@ class RabbitMQ:
             "RABBITMQ_ENABLED_PLUGINS_FILE": str(folder / "enabled_plugins"),
             "RABBITMQ_CONFIG_FILE": str(folder / "rabbitmq"),
             "RABBITMQ_SERVER_START_ARGS": _LOOPBACK,
+            "RABBITMQ_CTL_ERL_ARGS": _LOOPBACK,
             "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": " ".join(f"-rabbit {one}" for one in settings),
         }
 
@@ -61,11 +64,40 @@ class RabbitMQ:
         """The address of its only vhost."""
         return f"rabbit://{ACCOUNT}@127.0.0.1:{self.port}//"
 
-    def connect(self) -> Connection:
+    def add_vhost(self, name: str) -> str:
+        """Create a vhost, and return its URL."""
+        self.control("add_vhost", name)
+        self.control("set_permissions", "-p", name, "synergy", ".*", ".*", ".*")
+        return f"{self.url[:-1]}{name}"
+
+    def control(self, *words: str) -> None:
+        """Run rabbitmqctl."""
+        command = [str(RABBIT / "rabbitmqctl"), "-q", "-n", "tests@localhost", *words]
+        done = subprocess.run(
+            command, env=os.environ | self._env, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+
+    def connect(self, url: str = "") -> Connection:
         """Return a connection that is open."""
-        connection = Connection(self.url.replace("rabbit:", "pyamqp:"))
+        connection = Connection((url or self.url).replace("rabbit:", "pyamqp:"))
         connection.ensure_connection(max_retries=0)
         return connection
+
+    def publish(self, exchange: str, key: str, *bodies: bytes, **properties: Any) -> None:
+        """Publish to an exchange that is there, as oslo.messaging does."""
+        described = {"content_type": "application/json", "content_encoding": "utf-8"}
+        with self.connect() as connection:
+            for body in bodies:
+                connection.Producer().publish(
+                    body, exchange=exchange, routing_key=key, delivery_mode=2,
+                    **described | properties,
+                )  # fmt: skip
+
+    def waiting(self, queue: str) -> int:
+        """Return how many messages of a queue no consumer has."""
+        with self.connect() as connection:
+            return int(connection.channel().queue_declare(queue, passive=True).message_count)
 
     def start(self) -> None:
         self._processes.start("rabbitmq", [str(RABBIT / "rabbitmq-server")], self._env)

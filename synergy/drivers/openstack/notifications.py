@@ -2,8 +2,8 @@
 
 Why: on a queue shared with Ceilometer each would lose what the other takes, so each topic has a
 pool of Synergy's own. It uses kombu, as the relay does: a notification is acknowledged only once
-its effect is committed, which the listener of oslo.messaging cannot do outside its own thread. Must
-not know what follows from a notification.
+its effect is committed, and an odd one is dropped alone. The listener of oslo.messaging does not do
+both; the architecture page says what it does. Must not know what follows from a notification.
 """
 
 import logging
@@ -140,7 +140,7 @@ class NovaNotices:
         self._inbox: Inbox[Notice] = Inbox()
         self._acks = PendingAcks()
         self._warnings = RateLimitedLog(LOG)
-        self._consumer = Consumer("notifications", url, self._setup, self._on_idle)
+        self._consumer = Consumer("notifications", url, self._setup, self._on_idle, self._on_idle)
 
     def on_arrival(self, wake: Wake) -> None:
         """Call `wake` when a notification arrives. The first call starts the consumer."""

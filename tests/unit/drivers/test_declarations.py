@@ -6,7 +6,7 @@ import pytest
 
 from synergy.drivers.nova_rpc import broker
 from synergy.drivers.nova_rpc.broker import Durability
-from synergy.drivers.nova_rpc.relay import FANOUT, FANOUT_QUEUE
+from synergy.drivers.nova_rpc.relay import FANOUT, FANOUT_QUEUE, Relay
 from synergy.drivers.openstack import notifications
 
 # What Nova may be configured to on RabbitMQ 4: with neither, its own queues are refused there.
@@ -24,6 +24,13 @@ class Recording:
         self.queues: dict[str, Any] = {}
         self.exchanges: dict[str, Any] = {}
         self.bound: list[Any] = []
+        self.prefetches: list[tuple[int, int, bool]] = []
+
+    def basic_qos(self, size: int, count: int, a_global: bool) -> None:
+        self.prefetches.append((size, count, a_global))
+
+    def basic_consume(self, queue: str, callback: object) -> None:
+        pass
 
     def exchange_declare(self, name: str, kind: str, *, durable: bool, auto_delete: bool) -> None:
         self.exchanges[name] = (kind, durable, auto_delete)
@@ -86,3 +93,16 @@ def test_the_queue_of_what_all_schedulers_get_outlives_its_consumer(durability: 
     # as oslo.messaging declares it, or nova-api and Synergy refuse each other
     assert channel.exchanges[FANOUT] == ("fanout", durability.transient_quorum, True)
     assert (FANOUT_QUEUE, FANOUT, "") in channel.bound
+
+
+def test_prefetch_is_asked_for_each_consumer_not_for_the_channel() -> None:
+    channel, durability = Recording(), Durability(quorum=True)
+    nowhere = "rabbit://u:p@127.0.0.1:9/v"
+    relay = Relay(
+        nowhere, nowhere, still_waiting=lambda ids: ids, durability=durability, prefetch=7
+    )
+    relay._setup_edge(channel)
+    notifications.NovaNotices(
+        nowhere, exchange="nova", topics=["t"], pool="synergy", durability=durability
+    )._setup(channel)
+    assert channel.prefetches == [(0, 7, False), (0, 1000, False)]
