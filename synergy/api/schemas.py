@@ -12,9 +12,10 @@ from synergy.api.routing import TEXT, Schema
 from synergy.api.visibility import operators_only
 from synergy.core.declared.answers import COMPONENTS as ANSWERS
 from synergy.core.declared.answers.projects import Project, ProjectWithUsers, TriedProject, User
+from synergy.core.declared.answers.requests import Request
 from synergy.core.declared.fields import Setting, shown_schemas_of
 from synergy.core.declared.kinds import or_null
-from synergy.core.declared.settings import PROJECT_SETTINGS, USER_SETTINGS
+from synergy.core.declared.settings import CLASS_SETTINGS, PROJECT_SETTINGS, USER_SETTINGS
 from synergy.core.declared.shapes import answer_schema, fields_of, object_of, ref
 
 STRING: Final = {"type": "string"}
@@ -65,12 +66,19 @@ def user_schema(settings: Sequence[Setting]) -> Schema:
     return wrapped(**_with_settings(User, "name", settings))
 
 
+def request_schema(settings: Sequence[Setting]) -> Schema:
+    """Return the schema of a request whose class has these settings."""
+    fields = _with_settings(Request, "qos", settings)
+    return object_of(fields, [name for name in fields if name not in Request.__optional_keys__])
+
+
 _WITH_SETTINGS: Final[Mapping[str, Schema]] = {
     "Project": {
         **project_schema(PROJECT_SETTINGS),
         "description": "A managed project; `users` only when it is shown alone, `effects` after a "
         "dry run.",
     },
+    "Request": {**request_schema(CLASS_SETTINGS), "description": str(Request.__doc__)},
     "User": {**user_schema(USER_SETTINGS), "description": "A user of a project."},
 }
 COMPONENTS: Final[Mapping[str, Schema]] = {

@@ -6,10 +6,12 @@ ignored.
 """
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
-from typing import Final
+from dataclasses import dataclass, field
+from typing import Any, Final
 
 from synergy.core.backoff import Backoff
+from synergy.core.declared.kinds import Number
+from synergy.core.declared.settings import CLASS_SETTINGS
 from synergy.core.errors import InvalidInput
 from synergy.core.model import (
     PARTITION,
@@ -18,6 +20,8 @@ from synergy.core.model import (
     OnPrivateFull,
     Project,
     QuotaKind,
+    RequestClass,
+    Resources,
 )
 
 QUOTA_KEY: Final = "quota"
@@ -26,8 +30,7 @@ PREEMPTABLE_SPEC: Final = "lifecycle:preemptable"  # as Watcher reads it
 PARTITION_SPEC: Final = "synergy:partition"
 TTL_KEY: Final = "synergy:ttl_s"
 QOS_KEY: Final = "synergy:qos"
-NICE_KEY: Final = "synergy:nice"
-MAX_NICE: Final = 2**31 - 3
+_CLASS_KEY: Final = "synergy:{}"  # of the settings of a class
 
 HAND_OVER: Final = Backoff(initial_s=60.0, max_s=3600.0, tries=5)
 
@@ -39,8 +42,8 @@ class RequestOptions:
     quota: QuotaKind
     on_private_full: OnPrivateFull
     ttl_s: int
-    qos: str
-    nice: int
+    qos: str = "normal"
+    settings: Mapping[str, Any] = field(default_factory=dict)  # of its class
     partition: str = ""
 
 
@@ -52,7 +55,7 @@ def request_options(
     user_data_quota: str | None,
     qos_names: Collection[str],
 ) -> RequestOptions:
-    """Return the quota, lifetime, QOS and nice of a request.
+    """Return the quota, lifetime, QOS and class settings of a request.
 
     The quota is named by metadata, else by the flavor's extra spec, else by a line of user-data,
     else by the project's default.
@@ -73,14 +76,26 @@ def request_options(
         on_private_full=on_private_full,
         ttl_s=min(ttl_s, project.ttl_s),
         qos=qos,
-        nice=_integer(metadata, NICE_KEY, 0, lowest=0, highest=MAX_NICE),
+        settings=_class_settings(metadata),
         partition=extra_specs.get(PARTITION_SPEC, ""),
     )
 
 
-def with_partition(options: RequestOptions, constraints: Constraints) -> Constraints:
-    """Return the constraints with the requested partition, if there is one, appended."""
-    return (*constraints, (PARTITION, options.partition)) if options.partition else constraints
+def class_of(
+    options: RequestOptions, association_id: int, demand: Resources, constraints: Constraints
+) -> RequestClass:
+    """Return the class of a request; a requested partition is appended to its constraints."""
+    partition = ((PARTITION, options.partition),) if options.partition else ()
+    return RequestClass(
+        association_id=association_id,
+        demand=demand,
+        quota=options.quota,
+        on_private_full=options.on_private_full,
+        qos=options.qos,
+        ttl_s=options.ttl_s,
+        constraints=(*constraints, *partition),
+        **options.settings,
+    )
 
 
 def _quota(project: Project, named: str | None) -> tuple[QuotaKind, OnPrivateFull]:
@@ -113,6 +128,16 @@ def _when_private_is_full(quota: QuotaKind, project: Project) -> OnPrivateFull:
     """Return QUEUE for a request that names the shared quota: SHARED would mean that it may use
     either quota."""
     return project.on_private_full if quota is QuotaKind.PRIVATE else OnPrivateFull.QUEUE
+
+
+def _class_settings(metadata: Mapping[str, str]) -> dict[str, int]:
+    """Return the settings of a class that the metadata asks for."""
+    asked = {_CLASS_KEY.format(one.name): one for one in CLASS_SETTINGS}
+    return {
+        one.name: _integer(metadata, key, 0, lowest=one.kind.least, highest=one.kind.most)
+        for key, one in asked.items()
+        if key in metadata and isinstance(one.kind, Number)
+    }
 
 
 def _integer(

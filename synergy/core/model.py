@@ -367,6 +367,8 @@ class RequestClass:
     ttl_s        lifetime in seconds, 0 without end
     constraints  (AVAILABILITY_ZONE, "az1"), ("trait:CUSTOM_SSD", "required") or "forbidden",
                  (SERVER_GROUP, its id) and (PARTITION, "gpu")
+
+    Its settings are numbers that the metadata synergy:NAME of a server asks for.
     """
 
     association_id: int
@@ -374,7 +376,7 @@ class RequestClass:
     quota: QuotaKind
     on_private_full: OnPrivateFull
     qos: str = "normal"
-    nice: int = 0
+    nice: int = setting(0, Number(0, MOST - 2), "How much its priority is lowered.")  # as Slurm
     ttl_s: int = 0
     constraints: Constraints = ()
 

@@ -18,6 +18,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from synergy.core.declared.settings import CLASS_SETTINGS
 from synergy.core.errors import InvalidInput
 from synergy.core.ids import ID_BYTES, packed
 from synergy.core.model import Constraints, OnPrivateFull, QuotaKind, RequestClass
@@ -27,19 +28,11 @@ Int32s = npt.NDArray[np.int32]
 WHAT_IF_CLASS: Final = 0  # no stored class has this id
 QUOTAS: Final = tuple(QuotaKind)
 ON_FULL: Final = tuple(OnPrivateFull)
+_SETTINGS: Final = tuple(one.name for one in CLASS_SETTINGS)
 _INT_COLUMNS: Final = (
-    "class_id",
-    "association",
-    "shape",
-    "quota",
-    "on_full",
-    "qos",
-    "nice",
-    "partition",
-    "ttl_s",
-    "first",
-    "end",
-)
+    "class_id", "association", "shape", "quota", "on_full", "qos", *_SETTINGS, "partition", "ttl_s",
+    "first", "end",
+)  # fmt: skip
 
 
 class Line:
@@ -116,7 +109,7 @@ class Waiting:
     shape              shape (c,), row of `demand`
     quota, on_full     shape (c,), positions in QUOTAS and ON_FULL
     qos                shape (c,), position in `qos_names`
-    nice               shape (c,)
+    nice               shape (c,); each of the settings of a class has its column
     partition          shape (c,), position in `partition_names`
     ttl_s              shape (c,), lifetime in seconds, 0 without end
     first, end         shape (c,), members [first, end) of the line wait
@@ -220,7 +213,7 @@ class Waiting:
         same = np.isin(self.shape, shapes)
         same &= self.qos == self.qos_names.index(one.qos_names[0])
         same &= self.partition == self.partition_names.index(one.partition_names[0])
-        for name in ("association", "quota", "on_full", "nice", "ttl_s"):
+        for name in ("association", "quota", "on_full", "ttl_s", *_SETTINGS):
             same &= getattr(self, name) == getattr(one, name)[0]
         rows = np.flatnonzero(same)
         return int(rows[0]) if len(rows) else None
@@ -393,7 +386,7 @@ class WaitingQueue:
             "quota": QUOTAS.index(request_class.quota),
             "on_full": ON_FULL.index(request_class.on_private_full),
             "qos": self._qos.setdefault(request_class.qos, len(self._qos)),
-            "nice": request_class.nice,
+            **{name: int(getattr(request_class, name)) for name in _SETTINGS},
             "partition": self._partitions.setdefault(
                 request_class.partition, len(self._partitions)
             ),

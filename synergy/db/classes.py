@@ -4,6 +4,7 @@ import hashlib
 import json
 import threading
 from collections.abc import Mapping, Sequence, Set
+from dataclasses import fields
 from typing import Final
 
 from sqlalchemy import Connection, insert, select
@@ -14,18 +15,15 @@ from synergy.db.models import ClassRow
 from synergy.db.rows import Damaged, DamageLog, RowReader
 
 _CHUNK: Final = 500
-_COLUMNS: Final = (
-    ClassRow.class_id,
-    ClassRow.association_id,
-    ClassRow.demand,
-    ClassRow.quota,
-    ClassRow.on_private_full,
-    ClassRow.qos,
-    ClassRow.nice,
-    ClassRow.ttl_s,
-    ClassRow.constraints,
-)
-_NAMES: Final = tuple(column.key for column in _COLUMNS)
+_FIELDS: Final = tuple(one.name for one in fields(RequestClass))
+_NAMES: Final = ("class_id", *_FIELDS)
+_COLUMNS: Final = tuple(getattr(ClassRow, name) for name in _NAMES)
+# What the first digests were made of, in this order: it must not change, or every class that is
+# stored gets a second row. A later field is in a digest only where it is not as by default.
+_DIGESTED: Final = (
+    "association_id", "demand", "quota", "on_private_full", "qos", "nice", "ttl_s", "constraints",
+)  # fmt: skip
+_LATER: Final = tuple(one for one in fields(RequestClass) if one.name not in _DIGESTED)
 
 
 def _class_of(row: Values) -> tuple[int, RequestClass]:
@@ -128,19 +126,9 @@ class Classes:
         query = select(ClassRow.class_id).where(ClassRow.digest == digest)
         found = self._connection.execute(query).scalar_one_or_none()
         if found is None:
-            self._connection.execute(
-                insert(ClassRow).values(
-                    digest=digest,
-                    association_id=request_class.association_id,
-                    demand=request_class.demand,
-                    quota=request_class.quota,
-                    on_private_full=request_class.on_private_full,
-                    qos=request_class.qos,
-                    nice=request_class.nice,
-                    ttl_s=request_class.ttl_s,
-                    constraints=[list(pair) for pair in request_class.constraints],
-                )
-            )
+            values = {name: getattr(request_class, name) for name in _FIELDS}
+            values["constraints"] = [list(pair) for pair in request_class.constraints]
+            self._connection.execute(insert(ClassRow).values(digest=digest, **values))
             found = self._connection.execute(query).scalar_one()
             self._wrote = True
         self._own[found], self._own_ids[request_class] = request_class, found
@@ -148,14 +136,8 @@ class Classes:
 
 
 def _digest(request_class: RequestClass) -> str:
-    parts = [
-        request_class.association_id,
-        request_class.demand.amounts,
-        request_class.quota,
-        request_class.on_private_full,
-        request_class.qos,
-        request_class.nice,
-        request_class.ttl_s,
-        request_class.constraints,
-    ]
+    values = {name: getattr(request_class, name) for name in _FIELDS}
+    values["demand"] = request_class.demand.amounts
+    parts: list[object] = [values[name] for name in _DIGESTED]
+    parts += [[one.name, values[one.name]] for one in _LATER if values[one.name] != one.default]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()

@@ -7,10 +7,11 @@ table.
 
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
+from types import MappingProxyType
 from typing import Any, Final, cast
 
 from sqlalchemy import (
@@ -33,6 +34,7 @@ from sqlalchemy.orm import InstrumentedAttribute, MappedColumn, mapped_column
 from sqlalchemy.types import TypeEngine
 
 from synergy.core.declared import kinds
+from synergy.core.declared.fields import Setting
 from synergy.core.errors import InvalidInput
 from synergy.core.ids import as_stored
 from synergy.core.model import Resources
@@ -300,3 +302,14 @@ def column_of(kind: kinds.Kind, *, length: int = 32) -> MappedColumn[Any]:
         case other:
             raise TypeError(f"no column keeps a {other}")
     return mapped_column(found, nullable=isinstance(kind, kinds.OrNone))
+
+
+def add_settings(
+    row: type, settings: Iterable[Setting], *, lengths: Mapping[str, int] = MappingProxyType({})
+) -> None:
+    """Give a table the columns of settings.
+
+    lengths  of the words of choices, by name, where they are not 32
+    """
+    for one in settings:
+        setattr(row, one.name, column_of(one.kind, length=lengths.get(one.name, 32)))

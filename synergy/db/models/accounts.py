@@ -3,25 +3,18 @@
 Why: the columns of a setting follow from its declaration. Must not know requests.
 """
 
-from collections.abc import Sequence
 from typing import Final
 
 from sqlalchemy import ForeignKey, UniqueConstraint, false, true
 from sqlalchemy.orm import Mapped, mapped_column
 
-from synergy.core.declared.fields import Setting
 from synergy.core.declared.settings import PROJECT_SETTINGS, USER_SETTINGS
 from synergy.core.model import Handover, Resources
-from synergy.db.columns import Document, Flag, Key, Label, Vector, Word, column_of
+from synergy.db.columns import Document, Flag, Key, Label, Vector, Word, add_settings
 from synergy.db.models.base import Base
 
 # Columns of words that their migrations made shorter than 32 characters.
 _SHORTER: Final = {"on_private_full": 16, "on_build_failure": 16, "on_lost": 16}
-
-
-def _add_settings(row: type[Base], settings: Sequence[Setting]) -> None:
-    for one in settings:
-        setattr(row, one.name, column_of(one.kind, length=_SHORTER.get(one.name, 32)))
 
 
 class DomainRow(Base):
@@ -46,7 +39,7 @@ class ProjectRow(Base):
     generation: Mapped[int] = mapped_column(default=0)
 
 
-_add_settings(ProjectRow, PROJECT_SETTINGS)
+add_settings(ProjectRow, PROJECT_SETTINGS, lengths=_SHORTER)
 
 
 class AssociationRow(Base):
@@ -59,7 +52,7 @@ class AssociationRow(Base):
     active: Mapped[bool] = mapped_column(Flag, server_default=true())
 
 
-_add_settings(AssociationRow, USER_SETTINGS)
+add_settings(AssociationRow, USER_SETTINGS)
 
 
 class TrustRow(Base):

@@ -10,6 +10,7 @@ from sqlalchemy import BigInteger, ForeignKey, Index, String, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from synergy.core.declared.filters import REQUEST_FILTERS, SORT_KEYS
+from synergy.core.declared.settings import CLASS_SETTINGS
 from synergy.core.lifecycle import Event
 from synergy.core.model import OnPrivateFull, QuotaKind, Resources, State
 from synergy.core.reasons import Reason
@@ -24,6 +25,7 @@ from synergy.db.columns import (
     ServerId,
     Vector,
     Word,
+    add_settings,
 )
 from synergy.db.models.base import Base
 
@@ -43,10 +45,11 @@ class ClassRow(Base):
     quota: Mapped[QuotaKind] = mapped_column(Word(QuotaKind, 16))
     on_private_full: Mapped[OnPrivateFull] = mapped_column(Word(OnPrivateFull, 16))
     qos: Mapped[str] = mapped_column(Key(64))
-    nice: Mapped[int]
     ttl_s: Mapped[int] = mapped_column(server_default="0")
     constraints: Mapped[list[object]] = mapped_column(Document)
 
+
+add_settings(ClassRow, CLASS_SETTINGS)
 
 # What requests are filtered and sorted by, apart from what indexes of several columns serve.
 _WITH_AN_INDEX: Final = tuple(

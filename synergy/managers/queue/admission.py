@@ -6,7 +6,7 @@ Must not know messages, nor the broker they come from.
 from oslo_config import cfg
 
 from synergy.core.accounts import user_node
-from synergy.core.admission import RequestOptions, request_options, with_partition
+from synergy.core.admission import RequestOptions, class_of, request_options
 from synergy.core.editions import same_edition
 from synergy.core.errors import InvalidInput
 from synergy.core.lifecycle import Event, Move, transition
@@ -64,19 +64,8 @@ class Admission:
                 quota=QuotaKind.SHARED,
                 on_private_full=OnPrivateFull.REJECT,
                 ttl_s=project.ttl_s,
-                qos="normal",
-                nice=0,
             )
-        kind = RequestClass(
-            association_id=self._association_id(uow, build),
-            demand=build.demand,
-            quota=asked.quota,
-            on_private_full=asked.on_private_full,
-            qos=asked.qos,
-            nice=asked.nice,
-            ttl_s=asked.ttl_s,
-            constraints=with_partition(asked, build.constraints),
-        )
+        kind = class_of(asked, self._association_id(uow, build), build.demand, build.constraints)
         if reason is None and (never := self._never(uow, kind)):
             reason, why = Reason.NEVER_FITS, coded(Reason.NEVER_FITS, never)
         if reason is None and (full := room.why_none(project, build.user_id)):

@@ -13,7 +13,7 @@ from typing import Final
 
 from synergy.core import explain, words
 from synergy.core.accounts import claim_of, user_node
-from synergy.core.admission import QOS_KEY, request_options, with_partition
+from synergy.core.admission import QOS_KEY, class_of, request_options
 from synergy.core.declared.answers.rounds import Simulation
 from synergy.core.errors import NotFound
 from synergy.core.events import FactorsChanged
@@ -111,16 +111,7 @@ def class_asked(
     )
     named = ((AVAILABILITY_ZONE, zone), (SERVER_GROUP, group))
     placement: Constraints = tuple((key, value) for key, value in named if value)
-    return RequestClass(
-        association_id=owner.association_id,
-        demand=flavor.demand,
-        quota=asked.quota,
-        on_private_full=asked.on_private_full,
-        qos=asked.qos,
-        nice=asked.nice,
-        ttl_s=asked.ttl_s,
-        constraints=with_partition(asked, placement),
-    )
+    return class_of(asked, owner.association_id, flavor.demand, placement)
 
 
 class WhatIf:

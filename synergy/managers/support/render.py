@@ -9,7 +9,7 @@ from typing import Final, cast
 
 from synergy.core.declared import answers
 from synergy.core.declared.fields import Setting, as_json
-from synergy.core.declared.settings import PROJECT_SETTINGS, USER_SETTINGS
+from synergy.core.declared.settings import CLASS_SETTINGS, PROJECT_SETTINGS, USER_SETTINGS
 from synergy.core.errors import PreconditionFailed
 from synergy.core.fairshare import FairShare
 from synergy.core.lifecycle import Step, quotas_open_to
@@ -51,7 +51,7 @@ def request_json(
     request: Request, start: answers.forecasts.StartForecast = NO_FORECAST
 ) -> answers.requests.RequestRow:
     """Return what a person may see of a request; never its body."""
-    return {
+    shown = {
         "id": request.request_id,
         "name": request.server_name,
         "project_id": request.project_id,
@@ -62,7 +62,7 @@ def request_json(
         "flavor": request.flavor,
         "demand": dict(request.demand),
         "qos": request.request_class.qos,
-        "nice": request.request_class.nice,
+        **as_json(request.request_class, CLASS_SETTINGS),
         "ttl_s": request.ttl_s,
         "batch_id": request.batch_id,
         "class_id": request.class_id,
@@ -77,6 +77,8 @@ def request_json(
         "revision": str(request.generation),
         **start,
     }
+    # The settings are of a table, which no type can name.
+    return cast(answers.requests.RequestRow, shown)
 
 
 def step_json(step: Step) -> answers.requests.Step:

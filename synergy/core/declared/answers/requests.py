@@ -33,7 +33,6 @@ class RequestRow(StartForecast):
     flavor: str
     demand: Amounts
     qos: str
-    nice: int
     ttl_s: Count
     batch_id: str | None
     class_id: int
