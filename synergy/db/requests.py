@@ -48,9 +48,10 @@ from synergy.db.models import (
     SpanRow,
     StepRow,
 )
-from synergy.db.rollups import HOLDING, SqlRollups, series_of
+from synergy.db.rollups import SqlRollups, series_of
 from synergy.db.rows import Damaged, DamageLog, RowReader, texts
 from synergy.db.search import SORTED_BY, Filters, LedgerPages, Page, RequestPages
+from synergy.db.usage_statements import HOLDING
 from synergy.db.vault import Vault
 from synergy.ports import ClassLine, Hold, LedgerEntry
 

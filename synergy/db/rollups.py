@@ -10,34 +10,30 @@ import json
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any, Final
 
 from sqlalchemy import (
     BigInteger,
-    ColumnElement,
     Connection,
-    bindparam,
     case,
     delete,
     func,
     insert,
-    literal,
-    or_,
     select,
     type_coerce,
     update,
 )
 
 from synergy.core.errors import Conflict
-from synergy.core.lifecycle import HOLDS_QUOTA, TERMINAL
+from synergy.core.lifecycle import TERMINAL
 from synergy.core.model import QuotaKind, RequestClass, State
 from synergy.core.rollup import Level
+from synergy.db import usage_statements as statements
 from synergy.db.classes import Classes
-from synergy.db.columns import Instant, Query, Values, is_after, is_instant
+from synergy.db.columns import Instant, Query, Values, is_instant
 from synergy.db.models import (
     ClassRow,
-    DayRow,
     FinishedRow,
     HourRow,
     LedgerHourRow,
@@ -48,6 +44,7 @@ from synergy.db.models import (
     StepRow,
 )
 from synergy.db.rows import Damaged, DamageLog, RowReader
+from synergy.db.usage_statements import LENGTHS, SERIES, TABLES
 from synergy.ports import (
     UNREADABLE_PROGRESS,
     Consumption,
@@ -59,19 +56,6 @@ from synergy.ports import (
 
 CHUNK: Final = 500  # bound parameters of one statement
 _HOUR_US: Final = 3_600_000_000
-_TABLES: Final[Mapping[Level, Any]] = {Level.HOURS: HourRow, Level.DAYS: DayRow}
-_LENGTHS: Final = {Level.HOURS: timedelta(hours=1), Level.DAYS: timedelta(days=1)}
-_BEGIN: Final = bindparam("begin", type_=Instant)
-_END: Final = bindparam("end", type_=Instant)
-# `lifecycle.holds_quota`, so that the index on the state is used.
-HOLDING: Final = (
-    RequestRow.state.in_([*HOLDS_QUOTA, State.ERROR]),
-    or_(RequestRow.state != State.ERROR, RequestRow.host.is_not(None)),
-)
-_SERIES: Final = (
-    SeriesRow.project_id, SeriesRow.user_id, SeriesRow.association_id, SeriesRow.quota,
-    SeriesRow.qos, SeriesRow.demand,
-)  # fmt: skip
 _GROWTH: Final = tuple(RollupProgress.__dataclass_fields__)
 _GROWTH_COLUMNS: Final = [
     RollupProgressRow.growth_id,
@@ -91,38 +75,9 @@ def series_of(kind: RequestClass, project_id: str, user_id: str) -> Series:
     )  # fmt: skip
 
 
-def _amounts(table: Any) -> tuple[Any, ...]:
-    """Return (running, started, held_us) of the spans of a table between two instants."""
-    until = case(
-        (table.released_at.is_(None), _END),
-        (table.released_at > _END, _END),
-        else_=table.released_at,
-    )
-    since = case((table.held_from < _BEGIN, _BEGIN), else_=table.held_from)
-    running = func.sum(case((table.held_from < _BEGIN, 1), else_=0))
-    held_us = func.sum(type_coerce(until, BigInteger) - type_coerce(since, BigInteger))
-    return running, func.count(), held_us
-
-
-_OF_REQUEST: Final = (
-    RequestRow.project_id, RequestRow.user_id, RequestRow.class_id, RequestRow.host
-)  # fmt: skip
-_OPEN: Final = (
-    select(*_OF_REQUEST, *_amounts(RequestRow))
-    .where(*HOLDING, RequestRow.held_from < _END)
-    .group_by(*_OF_REQUEST)
-)
-_CLOSED: Final = (
-    select(*_OF_REQUEST, *_amounts(RequestRow))
-    .where(is_after(RequestRow.released_at, _BEGIN), RequestRow.held_from < _END)
-    .group_by(*_OF_REQUEST)
-)
-_EARLIER: Final = (
-    select(SpanRow.series_id, *_SERIES, SpanRow.host, *_amounts(SpanRow))
-    .join(SeriesRow, SeriesRow.series_id == SpanRow.series_id)
-    .where(is_after(SpanRow.released_at, _BEGIN), SpanRow.held_from < _END)
-    .group_by(SpanRow.series_id, *_SERIES, SpanRow.host)
-)
+def _project(project_id: str | None) -> dict[str, object]:
+    """Return what a statement of one project or of all takes."""
+    return {} if project_id is None else {"project_id": project_id}
 
 
 class SqlRollups:
@@ -155,16 +110,13 @@ class SqlRollups:
         by_user: bool = True,
         hosts: Collection[str] | None = None,
     ) -> list[Consumption]:
-        given = {"begin": begin, "end": end}
-        opened, closed, earlier = _OPEN, _CLOSED, _EARLIER
-        if project_id is not None:
-            opened = opened.where(RequestRow.project_id == project_id)
-            closed = closed.where(RequestRow.project_id == project_id)
-            earlier = earlier.where(SeriesRow.project_id == project_id)
-        closed = closed.with_hint(RequestRow, self._side(RequestRow, given), "sqlite")
-        earlier = earlier.with_hint(SpanRow, self._side(SpanRow, given), "sqlite")
+        given = {"begin": begin, "end": end} | _project(project_id)
+        of = project_id is not None
         sums = _Consumed(by_project=by_project, by_user=by_user, hosts=hosts)
-        for query in (opened, closed):
+        for query in (
+            statements.open_spans(one_project=of),
+            statements.closed_spans(self._side(RequestRow, begin, end), one_project=of),
+        ):
             for project, user, class_id, host, *amounts in self._connection.execute(
                 query, given
             ).all():
@@ -177,6 +129,7 @@ class SqlRollups:
                         continue
                     sums.know(owner, series_of(kind, project, user))
                 sums.add(owner, host, amounts)
+        earlier = statements.earlier_spans(self._side(SpanRow, begin, end), one_project=of)
         for series_id, *named, host, running, count, held in self._connection.execute(
             earlier, given
         ):
@@ -188,20 +141,13 @@ class SqlRollups:
             sums.add(series_id, host, (running, count, held))
         return sums.all()
 
-    def _side(self, table: Any, given: Mapping[str, datetime]) -> str:
+    def _side(self, table: Any, begin: datetime, end: datetime) -> str:
         """Return the hint of the index with fewer spans to look through: what was claimed before
         the end, or what was released after the begin. SQLite cannot know which."""
-        oldest, newest = self._connection.execute(
-            select(
-                select(func.min(table.held_from)).where(is_instant(table.held_from))
-                .scalar_subquery(),
-                select(func.max(table.released_at)).where(is_instant(table.released_at))
-                .scalar_subquery(),
-            )
-        ).one()  # fmt: skip
+        oldest, newest = self._connection.execute(statements.bounds(table)).one()
         name = table.__tablename__
         known = isinstance(oldest, datetime) and isinstance(newest, datetime)
-        if known and given["end"] - oldest < newest - given["begin"]:
+        if known and end - oldest < newest - begin:
             return f"INDEXED BY ix_{name}_held_from_released_at"
         return f"INDEXED BY ix_{name}_released_at_held_from"
 
@@ -244,24 +190,14 @@ class SqlRollups:
         if not (by_project or by_user):
             return self._lines_of_all(level, begin, end, project_id, summed=summed)
         series = self._series(project_id, by_user=by_user)
-        table = _TABLES[level]
-        columns = (table.running, table.started, table.held_us, table.weighted_us)
-        query = select(table.series_id, table.begins_at, *columns)
-        if summed:
-            running = func.sum(case((table.begins_at == begin, table.running), else_=0))
-            query = select(
-                table.series_id, literal(begin, type_=Instant), running,
-                *(func.sum(column) for column in columns[1:]),
-            ).group_by(table.series_id)  # fmt: skip
-        query = query.where(table.begins_at >= begin, table.begins_at < end)
-        if summed:
-            query = query.where(*_can_be_added_up(table))
+        given = {"begin": begin, "end": end}
         # Few buckets of everybody are read by their instant, many buckets series by series.
-        few = (end - begin) / _LENGTHS[level] < 31 and len(series) > CHUNK
+        few = (end - begin) / LENGTHS[level] < 31 and len(series) > CHUNK
+        query = statements.lines(level, summed=summed, by_series=not few)
         if few:
-            rows: Iterable[Values] = self._connection.execute(query)
+            rows: Iterable[Values] = self._connection.execute(query, given)
         else:
-            rows = self._of_each(query, table, series)
+            rows = self._of_each(query, given, series)
         return [
             UsageLine(
                 series=series[series_id], begins_at=begins_at, running=running, started=started,
@@ -285,43 +221,32 @@ class SqlRollups:
         for series_id, series in self._series(project_id, by_user=False).items():
             everybody = replace(series, project_id="", association_id=0)
             alike.setdefault(everybody, []).append(series_id)
-        table = _TABLES[level]
-        running: Any = func.sum(table.running)
-        begins_at: Any = table.begins_at
-        if summed:
-            running = func.sum(case((table.begins_at == begin, table.running), else_=0))
-            begins_at = literal(begin, type_=Instant)
-        sums = (func.sum(getattr(table, name)) for name in ("started", "held_us", "weighted_us"))
-        query = (
-            select(begins_at, running, *sums)
-            .where(table.begins_at >= begin, table.begins_at < end, *_can_be_added_up(table))
-            .group_by(*(() if summed else (table.begins_at,)))
-            .having(func.count() > 0)
-        )
+        query = statements.added_up(level, summed=summed)
+        given = {"begin": begin, "end": end}
         return [
             UsageLine(
                 series=series, begins_at=at, running=int(running), started=int(started),
                 held_us=int(held_us), weighted_us=weighted_us,
             )
             for series, ids in alike.items()
-            for at, running, started, held_us, weighted_us in self._of_each(query, table, ids)
+            for at, running, started, held_us, weighted_us in self._of_each(query, given, ids)
         ]  # fmt: skip
 
-    def _of_each(self, query: Query, table: Any, series: Iterable[int]) -> Iterator[Values]:
+    def _of_each(
+        self, query: Query, given: Mapping[str, object], series: Iterable[int]
+    ) -> Iterator[Values]:
         ids = sorted(series)
         for start in range(0, len(ids), CHUNK):
-            part = ids[start : start + CHUNK]
-            yield from self._connection.execute(query.where(table.series_id.in_(part)))
+            part = {"series_ids": ids[start : start + CHUNK]}
+            yield from self._connection.execute(query, {**given, **part})
 
     def _series(self, project_id: str | None, *, by_user: bool) -> dict[int, Series]:
-        query = select(SeriesRow.series_id, *_SERIES)
-        query = query.where(SeriesRow.user_id != "" if by_user else SeriesRow.user_id == "")
-        if project_id is not None:
-            query = query.where(SeriesRow.project_id == project_id)
-        return dict(_SERIES_READER.all(self._connection.execute(query), self._damage))
+        query = statements.series(of_users=by_user, one_project=project_id is not None)
+        rows = self._connection.execute(query, _project(project_id))
+        return dict(_SERIES_READER.all(rows, self._damage))
 
     def forget_bucket(self, level: Level, begins_at: datetime) -> None:
-        table = _TABLES[level]
+        table = TABLES[level]
         self._connection.execute(delete(table).where(table.begins_at == begins_at))
 
     def add_lines(self, level: Level, lines: Sequence[UsageLine]) -> None:
@@ -329,7 +254,7 @@ class SqlRollups:
             return
         ids = self._ids_of({line.series for line in lines})
         self._connection.execute(
-            insert(_TABLES[level]),
+            insert(TABLES[level]),
             [
                 {
                     "series_id": ids[line.series], "begins_at": line.begins_at,
@@ -351,7 +276,7 @@ class SqlRollups:
         doomed = self._connection.execute(
             select(HourRow.series_id).where(HourRow.begins_at == first).limit(limit)
         ).all()
-        later = first + _LENGTHS[Level.HOURS]
+        later = first + LENGTHS[Level.HOURS]
         self._connection.execute(
             update(RollupProgressRow)
             .where(RollupProgressRow.hours_from < later)
@@ -519,7 +444,7 @@ def _series(named: Values) -> tuple[int, Series]:
     return series_id, Series(**dict(zip(Series.__dataclass_fields__, rest, strict=True)))
 
 
-_SERIES_READER: Final = RowReader([SeriesRow.series_id, *_SERIES], _series)
+_SERIES_READER: Final = RowReader([SeriesRow.series_id, *SERIES], _series)
 _LINE_READERS: Final = {
     level: RowReader(
         [
@@ -528,18 +453,8 @@ _LINE_READERS: Final = {
         ],
         lambda row: row,
     )
-    for level, table in _TABLES.items()
+    for level, table in TABLES.items()
 }  # fmt: skip
-
-
-def _can_be_added_up(table: Any) -> list[ColumnElement[bool]]:
-    """Return the conditions that a row holds numbers: SQLite keeps other things there too, and one
-    of them would spoil or end the sum over all rows."""
-    bounds = (
-        (table.running, 2**31 - 1), (table.started, 2**31 - 1), (table.held_us, 2**59),
-        (table.weighted_us, 1e300),
-    )  # fmt: skip
-    return [column.between(0, most) for column, most in bounds]
 
 
 def _digest(series: Series) -> str:

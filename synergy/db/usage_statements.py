@@ -1,0 +1,166 @@
+"""The statements that usage is read with, each made once.
+
+Why: SQLAlchemy works out what a statement is (its parts, its key in the cache of compiled ones) as
+long as the statement lives; to make it anew for each report takes longer than SQLite's answer. Must
+not know what is done with the rows.
+"""
+
+from datetime import timedelta
+from functools import cache
+from typing import Any, Final
+
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    bindparam,
+    case,
+    func,
+    or_,
+    select,
+    type_coerce,
+)
+
+from synergy.core.lifecycle import HOLDS_QUOTA
+from synergy.core.model import State
+from synergy.core.rollup import Level
+from synergy.db.columns import Instant, Query, is_after, is_instant
+from synergy.db.models import DayRow, HourRow, RequestRow, SeriesRow, SpanRow
+
+TABLES: Final[dict[Level, Any]] = {Level.HOURS: HourRow, Level.DAYS: DayRow}
+LENGTHS: Final = {Level.HOURS: timedelta(hours=1), Level.DAYS: timedelta(days=1)}
+SERIES: Final = (
+    SeriesRow.project_id, SeriesRow.user_id, SeriesRow.association_id, SeriesRow.quota,
+    SeriesRow.qos, SeriesRow.demand,
+)  # fmt: skip
+# `lifecycle.holds_quota`, so that the index on the state is used.
+HOLDING: Final = (
+    RequestRow.state.in_([*HOLDS_QUOTA, State.ERROR]),
+    or_(RequestRow.state != State.ERROR, RequestRow.host.is_not(None)),
+)
+_BEGIN: Final = bindparam("begin", type_=Instant)
+_END: Final = bindparam("end", type_=Instant)
+_OF_REQUEST: Final = (
+    RequestRow.project_id, RequestRow.user_id, RequestRow.class_id, RequestRow.host
+)  # fmt: skip
+
+
+def _amounts(table: Any) -> tuple[Any, ...]:
+    """Return (running, started, held_us) of the spans of a table between two instants."""
+    until = case(
+        (table.released_at.is_(None), _END),
+        (table.released_at > _END, _END),
+        else_=table.released_at,
+    )
+    since = case((table.held_from < _BEGIN, _BEGIN), else_=table.held_from)
+    running = func.sum(case((table.held_from < _BEGIN, 1), else_=0))
+    held_us = func.sum(type_coerce(until, BigInteger) - type_coerce(since, BigInteger))
+    return running, func.count(), held_us
+
+
+def _of_project(query: Query, column: Any, one_project: bool) -> Query:
+    return query.where(column == bindparam("project_id")) if one_project else query
+
+
+@cache
+def open_spans(*, one_project: bool) -> Query:
+    """Return the statement of what is held now: (project, user, class, host, running, started,
+    held_us). All statements of spans take `begin` and `end`, and `project_id` where it is one."""
+    query = select(*_OF_REQUEST, *_amounts(RequestRow)).where(*HOLDING, RequestRow.held_from < _END)
+    return _of_project(query, RequestRow.project_id, one_project).group_by(*_OF_REQUEST)
+
+
+@cache
+def closed_spans(hint: str, *, one_project: bool) -> Query:
+    """Return the statement of what requests held last, as `open_spans`."""
+    query = select(*_OF_REQUEST, *_amounts(RequestRow)).where(
+        is_after(RequestRow.released_at, _BEGIN), RequestRow.held_from < _END
+    )
+    query = _of_project(query, RequestRow.project_id, one_project).group_by(*_OF_REQUEST)
+    return query.with_hint(RequestRow, hint, "sqlite")
+
+
+@cache
+def earlier_spans(hint: str, *, one_project: bool) -> Query:
+    """Return the statement of what no request tells any longer: (series_id, its columns, host,
+    running, started, held_us)."""
+    query = (
+        select(SpanRow.series_id, *SERIES, SpanRow.host, *_amounts(SpanRow))
+        .join(SeriesRow, SeriesRow.series_id == SpanRow.series_id)
+        .where(is_after(SpanRow.released_at, _BEGIN), SpanRow.held_from < _END)
+    )
+    query = _of_project(query, SeriesRow.project_id, one_project)
+    query = query.group_by(SpanRow.series_id, *SERIES, SpanRow.host)
+    return query.with_hint(SpanRow, hint, "sqlite")
+
+
+@cache
+def bounds(table: Any) -> Query:
+    """Return the statement of the first claim and the last release of a table of spans."""
+    return select(
+        select(func.min(table.held_from)).where(is_instant(table.held_from)).scalar_subquery(),
+        select(func.max(table.released_at)).where(is_instant(table.released_at)).scalar_subquery(),
+    )
+
+
+@cache
+def series(*, of_users: bool, one_project: bool) -> Query:
+    """Return the statement of the series of users or of whole projects."""
+    kind = SeriesRow.user_id != "" if of_users else SeriesRow.user_id == ""
+    query = select(SeriesRow.series_id, *SERIES).where(kind)
+    return _of_project(query, SeriesRow.project_id, one_project)
+
+
+@cache
+def lines(level: Level, *, summed: bool, by_series: bool) -> Query:
+    """Return the statement of sums between `begin` and `end`: (series_id, begins_at, running,
+    started, held_us, weighted_us).
+
+    summed     one row for each series, as if the time were one bucket
+    by_series  only those of the ids in `series_ids`
+    """
+    table = TABLES[level]
+    amounts = (table.started, table.held_us, table.weighted_us)
+    if summed:
+        query = (
+            select(table.series_id, _BEGIN, _running(table), *(func.sum(one) for one in amounts))
+            .where(*_can_be_added_up(table))
+            .group_by(table.series_id)
+        )
+    else:
+        query = select(table.series_id, table.begins_at, table.running, *amounts)
+    return _between(query, table, by_series=by_series)
+
+
+@cache
+def added_up(level: Level, *, summed: bool) -> Query:
+    """Return the statement of sums over the series in `series_ids`: (begins_at, running, started,
+    held_us, weighted_us)."""
+    table = TABLES[level]
+    sums = (func.sum(one) for one in (table.started, table.held_us, table.weighted_us))
+    if summed:
+        query = select(_BEGIN, _running(table), *sums)
+    else:
+        query = select(table.begins_at, func.sum(table.running), *sums).group_by(table.begins_at)
+    query = query.where(*_can_be_added_up(table)).having(func.count() > 0)
+    return _between(query, table, by_series=True)
+
+
+def _running(table: Any) -> Any:
+    return func.sum(case((table.begins_at == _BEGIN, table.running), else_=0))
+
+
+def _between(query: Query, table: Any, *, by_series: bool) -> Query:
+    query = query.where(table.begins_at >= _BEGIN, table.begins_at < _END)
+    if by_series:
+        query = query.where(table.series_id.in_(bindparam("series_ids", expanding=True)))
+    return query
+
+
+def _can_be_added_up(table: Any) -> list[ColumnElement[bool]]:
+    """Return the conditions that a row holds numbers: SQLite keeps other things there too, and one
+    of them would spoil or end the sum over all rows."""
+    most = (
+        (table.running, 2**31 - 1), (table.started, 2**31 - 1), (table.held_us, 2**59),
+        (table.weighted_us, 1e300),
+    )  # fmt: skip
+    return [column.between(0, largest) for column, largest in most]
