@@ -16,6 +16,7 @@ from typing import Any, Final
 from sqlalchemy import (
     BigInteger,
     Connection,
+    Executable,
     case,
     delete,
     func,
@@ -31,7 +32,7 @@ from synergy.core.model import QuotaKind, RequestClass, State
 from synergy.core.rollup import Level
 from synergy.db import usage_statements as statements
 from synergy.db.classes import Classes
-from synergy.db.columns import Instant, Query, Values, is_instant
+from synergy.db.columns import Instant, Values, is_instant
 from synergy.db.models import (
     ClassRow,
     FinishedRow,
@@ -233,7 +234,7 @@ class SqlRollups:
         ]  # fmt: skip
 
     def _of_each(
-        self, query: Query, given: Mapping[str, object], series: Iterable[int]
+        self, query: Executable, given: Mapping[str, object], series: Iterable[int]
     ) -> Iterator[Values]:
         ids = sorted(series)
         for start in range(0, len(ids), CHUNK):

@@ -12,6 +12,7 @@ from typing import Any, Final
 from sqlalchemy import (
     BigInteger,
     ColumnElement,
+    Executable,
     bindparam,
     case,
     func,
@@ -23,7 +24,7 @@ from sqlalchemy import (
 from synergy.core.lifecycle import HOLDS_QUOTA
 from synergy.core.model import State
 from synergy.core.rollup import Level
-from synergy.db.columns import Instant, Query, is_after, is_instant
+from synergy.db.columns import Instant, is_after, is_instant
 from synergy.db.models import DayRow, HourRow, RequestRow, SeriesRow, SpanRow
 
 TABLES: Final[dict[Level, Any]] = {Level.HOURS: HourRow, Level.DAYS: DayRow}
@@ -57,44 +58,50 @@ def _amounts(table: Any) -> tuple[Any, ...]:
     return running, func.count(), held_us
 
 
-def _of_project(query: Query, column: Any, one_project: bool) -> Query:
-    return query.where(column == bindparam("project_id")) if one_project else query
+def _of_project(column: Any, one_project: bool) -> list[ColumnElement[bool]]:
+    return [column == bindparam("project_id")] if one_project else []
 
 
 @cache
-def open_spans(*, one_project: bool) -> Query:
+def open_spans(*, one_project: bool) -> Executable:
     """Return the statement of what is held now: (project, user, class, host, running, started,
     held_us). All statements of spans take `begin` and `end`, and `project_id` where it is one."""
-    query = select(*_OF_REQUEST, *_amounts(RequestRow)).where(*HOLDING, RequestRow.held_from < _END)
-    return _of_project(query, RequestRow.project_id, one_project).group_by(*_OF_REQUEST)
-
-
-@cache
-def closed_spans(hint: str, *, one_project: bool) -> Query:
-    """Return the statement of what requests held last, as `open_spans`."""
-    query = select(*_OF_REQUEST, *_amounts(RequestRow)).where(
-        is_after(RequestRow.released_at, _BEGIN), RequestRow.held_from < _END
+    return (
+        select(*_OF_REQUEST, *_amounts(RequestRow))
+        .where(*HOLDING, RequestRow.held_from < _END)
+        .where(*_of_project(RequestRow.project_id, one_project))
+        .group_by(*_OF_REQUEST)
     )
-    query = _of_project(query, RequestRow.project_id, one_project).group_by(*_OF_REQUEST)
-    return query.with_hint(RequestRow, hint, "sqlite")
 
 
 @cache
-def earlier_spans(hint: str, *, one_project: bool) -> Query:
+def closed_spans(hint: str, *, one_project: bool) -> Executable:
+    """Return the statement of what requests held last, as `open_spans`."""
+    return (
+        select(*_OF_REQUEST, *_amounts(RequestRow))
+        .where(is_after(RequestRow.released_at, _BEGIN), RequestRow.held_from < _END)
+        .where(*_of_project(RequestRow.project_id, one_project))
+        .group_by(*_OF_REQUEST)
+        .with_hint(RequestRow, hint, "sqlite")
+    )
+
+
+@cache
+def earlier_spans(hint: str, *, one_project: bool) -> Executable:
     """Return the statement of what no request tells any longer: (series_id, its columns, host,
     running, started, held_us)."""
-    query = (
+    return (
         select(SpanRow.series_id, *SERIES, SpanRow.host, *_amounts(SpanRow))
         .join(SeriesRow, SeriesRow.series_id == SpanRow.series_id)
         .where(is_after(SpanRow.released_at, _BEGIN), SpanRow.held_from < _END)
+        .where(*_of_project(SeriesRow.project_id, one_project))
+        .group_by(SpanRow.series_id, *SERIES, SpanRow.host)
+        .with_hint(SpanRow, hint, "sqlite")
     )
-    query = _of_project(query, SeriesRow.project_id, one_project)
-    query = query.group_by(SpanRow.series_id, *SERIES, SpanRow.host)
-    return query.with_hint(SpanRow, hint, "sqlite")
 
 
 @cache
-def bounds(table: Any) -> Query:
+def bounds(table: Any) -> Executable:
     """Return the statement of the first claim and the last release of a table of spans."""
     return select(
         select(func.min(table.held_from)).where(is_instant(table.held_from)).scalar_subquery(),
@@ -103,15 +110,18 @@ def bounds(table: Any) -> Query:
 
 
 @cache
-def series(*, of_users: bool, one_project: bool) -> Query:
+def series(*, of_users: bool, one_project: bool) -> Executable:
     """Return the statement of the series of users or of whole projects."""
     kind = SeriesRow.user_id != "" if of_users else SeriesRow.user_id == ""
-    query = select(SeriesRow.series_id, *SERIES).where(kind)
-    return _of_project(query, SeriesRow.project_id, one_project)
+    return (
+        select(SeriesRow.series_id, *SERIES)
+        .where(kind)
+        .where(*_of_project(SeriesRow.project_id, one_project))
+    )
 
 
 @cache
-def lines(level: Level, *, summed: bool, by_series: bool) -> Query:
+def lines(level: Level, *, summed: bool, by_series: bool) -> Executable:
     """Return the statement of sums between `begin` and `end`: (series_id, begins_at, running,
     started, held_us, weighted_us).
 
@@ -120,40 +130,42 @@ def lines(level: Level, *, summed: bool, by_series: bool) -> Query:
     """
     table = TABLES[level]
     amounts = (table.started, table.held_us, table.weighted_us)
-    if summed:
-        query = (
-            select(table.series_id, _BEGIN, _running(table), *(func.sum(one) for one in amounts))
-            .where(*_can_be_added_up(table))
-            .group_by(table.series_id)
-        )
-    else:
-        query = select(table.series_id, table.begins_at, table.running, *amounts)
-    return _between(query, table, by_series=by_series)
+    between = _between(table, by_series=by_series)
+    if not summed:
+        return select(table.series_id, table.begins_at, table.running, *amounts).where(*between)
+    return (
+        select(table.series_id, _BEGIN, _running(table), *(func.sum(one) for one in amounts))
+        .where(*between, *_can_be_added_up(table))
+        .group_by(table.series_id)
+    )
 
 
 @cache
-def added_up(level: Level, *, summed: bool) -> Query:
+def added_up(level: Level, *, summed: bool) -> Executable:
     """Return the statement of sums over the series in `series_ids`: (begins_at, running, started,
     held_us, weighted_us)."""
     table = TABLES[level]
-    sums = (func.sum(one) for one in (table.started, table.held_us, table.weighted_us))
+    sums = [func.sum(one) for one in (table.started, table.held_us, table.weighted_us)]
+    conditions = (*_between(table, by_series=True), *_can_be_added_up(table))
     if summed:
-        query = select(_BEGIN, _running(table), *sums)
-    else:
-        query = select(table.begins_at, func.sum(table.running), *sums).group_by(table.begins_at)
-    query = query.where(*_can_be_added_up(table)).having(func.count() > 0)
-    return _between(query, table, by_series=True)
+        return select(_BEGIN, _running(table), *sums).where(*conditions).having(func.count() > 0)
+    return (
+        select(table.begins_at, func.sum(table.running), *sums)
+        .where(*conditions)
+        .group_by(table.begins_at)
+        .having(func.count() > 0)
+    )
 
 
 def _running(table: Any) -> Any:
     return func.sum(case((table.begins_at == _BEGIN, table.running), else_=0))
 
 
-def _between(query: Query, table: Any, *, by_series: bool) -> Query:
-    query = query.where(table.begins_at >= _BEGIN, table.begins_at < _END)
+def _between(table: Any, *, by_series: bool) -> list[ColumnElement[bool]]:
+    found: list[ColumnElement[bool]] = [table.begins_at >= _BEGIN, table.begins_at < _END]
     if by_series:
-        query = query.where(table.series_id.in_(bindparam("series_ids", expanding=True)))
-    return query
+        found.append(table.series_id.in_(bindparam("series_ids", expanding=True)))
+    return found
 
 
 def _can_be_added_up(table: Any) -> list[ColumnElement[bool]]:
