@@ -47,14 +47,14 @@ def add_project(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--project", metavar="PROJECT", help="Only this project; a name or an id.")
 
 
-def add_limit(parser: argparse.ArgumentParser, what: str) -> None:
-    """Add --limit and --marker."""
+def add_limit(parser: argparse.ArgumentParser, what: str, *, usual: int | None = 100) -> None:
+    """Add --limit; `usual` is how many are listed without it, None for all."""
     parser.add_argument(
         "--limit",
         type=positive,
-        default=100,
+        default=usual,
         metavar="N",
-        help=f"Maximum number of {what} to list (default: 100); 'all' lists all.",
+        help=f"Maximum number of {what} to list (default: {usual or 'all'}); 'all' lists all.",
     )
 
 

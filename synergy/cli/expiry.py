@@ -3,11 +3,12 @@
 import argparse
 from typing import Final
 
-from synergy.cli.command import Lister, ShowOne, client_of, project_id_of
+from synergy.cli.command import Lister, ShowOne, add_limit, add_project, client_of, project_id_of
 from synergy.cli.options import add_options, duration_s, given
 from synergy.cli.render import Pairs, Table, lines, pairs, rows
 from synergy.client.types import Expiry
 from synergy.core.declared.command import DRY_RUN
+from synergy.core.declared.filters import MARKER
 
 _COLUMNS: Final = (
     "id", "name", "project_id", "user_id", "flavor", "expires_at", "ttl_s", "reason",
@@ -25,14 +26,21 @@ class ListEnding(Lister):
             metavar="DURATION",
             help="Only those that end so soon: 24h.",
         )
-        parser.add_argument("--project", help="Only this project; a name or an id.")
+        add_project(parser)
+        add_options(parser, [MARKER])
+        add_limit(parser, "servers", usual=None)
         return parser
 
     def take_action(self, parsed: argparse.Namespace) -> Table:
         client = client_of(self)
         project_id = project_id_of(client, parsed.project)
-        found = client.reports.ending(within_s=parsed.within, project_id=project_id)
-        return rows(found, _COLUMNS)
+        found = client.reports.ending(
+            limit=parsed.limit,
+            within_s=parsed.within,
+            project_id=project_id,
+            **given(parsed, [MARKER]),
+        )
+        return rows(list(found), _COLUMNS)
 
 
 class ShowExpiry(ShowOne):

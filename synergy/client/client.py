@@ -220,12 +220,25 @@ class Reports(Reads):
     """What is only read, the ends of servers, and the audit."""
 
     def ending(
-        self, *, within_s: int | None = None, project_id: str | None = None
-    ) -> list[Request]:
-        """Return the servers that have an end, the first to end first; at most a thousand."""
-        query = {"within_s": within_s, "project_id": project_id, "limit": 1000}
-        answer = self._api.get("/expiry/servers", **query)
-        return cast(list[Request], objects_in(answer, "requests"))
+        self,
+        *,
+        limit: int | None = None,
+        within_s: int | None = None,
+        project_id: str | None = None,
+        marker: str | None = None,
+    ) -> Iterator[Request]:
+        """List the servers that have an end, the first to end first.
+
+        Yields up to `limit`, over all pages.
+        """
+        return self._api.pages(
+            "/expiry/servers",
+            "requests",
+            limit,
+            within_s=within_s,
+            project_id=project_id,
+            marker=marker,
+        )
 
     def resume_expiry(self, *, dry_run: bool = False) -> Expiry:
         """Resume expiry: end all servers that are due by the current wall clock. A dry run only

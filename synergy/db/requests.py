@@ -23,7 +23,7 @@ from sqlalchemy import (
 )
 
 from synergy.core.declared.filters import EventFilters, RequestFilters
-from synergy.core.errors import Conflict, NotFound, SealBroken
+from synergy.core.errors import Conflict, InvalidInput, NotFound, SealBroken
 from synergy.core.ids import as_stored
 from synergy.core.lifecycle import TERMINAL, WAITING, Move, Step
 from synergy.core.model import OnPrivateFull, QuotaKind, Request, RequestClass, Resources, State
@@ -50,7 +50,7 @@ from synergy.db.models import (
 )
 from synergy.db.rollups import SqlRollups, series_of
 from synergy.db.rows import Damaged, DamageLog, RowReader, texts
-from synergy.db.search import SORTED_BY, Filters, LedgerPages, Page, RequestPages
+from synergy.db.search import SORTED_BY, Filters, LedgerPages, Page, RequestPages, behind
 from synergy.db.usage_statements import HOLDING
 from synergy.db.vault import Vault
 from synergy.ports import ClassLine, Hold, LedgerEntry
@@ -158,9 +158,10 @@ _STEP_READER: Final = RowReader(_STEP_COLUMNS, _step)
 _ENTRY_READER: Final = RowReader(_ENTRY, _entry)
 _EXPIRING: Final = _REQUESTS.where(RequestRow.state == State.EXPIRING).order_by(RequestRow.seq)
 _LIVING: Final = RequestRow.state.in_([State.ACTIVE, State.ERROR])  # what failed ends in time, too
+_BY_END: Final = (RequestRow.expires_at, RequestRow.seq)
 _ENDING: Final = _REQUESTS.where(
     _LIVING, RequestRow.expires_at <= bindparam("by", type_=Instant)
-).order_by(RequestRow.expires_at, RequestRow.seq)
+).order_by(*_BY_END)
 _MOST_WARNED: Final = 1000  # in one pass; the next one follows soon
 _TO_WARN: Final = (
     _REQUESTS.where(
@@ -272,7 +273,7 @@ class SqlRequests:
             sort_key=sort_key,
             descending=descending,
             limit=limit,
-            place=None if after is None else pages.place_of(after, sort_key, project_id),
+            place=None if after is None else pages.place_of(after, SORTED_BY[sort_key], project_id),
         )
         found: list[Request] = []
         while len(found) < limit:  # again where damaged rows left a page short
@@ -481,13 +482,29 @@ class SqlRequests:
             and (kind := self._of_class(class_id)) is not None
         ]
 
-    def ending(
-        self, by: datetime, *, project_id: str | None = None, limit: int | None = None
+    def ending(self, by: datetime) -> list[Request]:
+        return self._values(self._connection.execute(_ENDING, {"by": by}))
+
+    def ending_page(
+        self, by: datetime, *, project_id: str | None, limit: int, after: str | None
     ) -> list[Request]:
-        query = _ENDING if limit is None else _ENDING.limit(limit)
+        query, place = _ENDING.add_columns(*_BY_END), None
         if project_id is not None:
             query = query.where(RequestRow.project_id == project_id)
-        return self._values(self._connection.execute(query, {"by": by}))
+        if after is not None:
+            pages = RequestPages(self._connection, _COLUMNS)
+            place = pages.place_of(after, RequestRow.expires_at, project_id)
+            if place[0] is None:
+                raise InvalidInput(f"marker: request {after!r} has no end any more")
+        found: list[Request] = []
+        while (left := limit - len(found)) > 0:  # again where damaged rows left a page short
+            page = query if place is None else query.where(behind(_BY_END, place, descending=False))
+            rows = self._connection.execute(page.limit(left), {"by": by}).all()
+            found += self._values(row[: len(_COLUMNS)] for row in rows)
+            if len(rows) < left or any(isinstance(one, Unreadable) for one in rows[-1]):
+                break
+            place = tuple(rows[-1][len(_COLUMNS) :])
+        return found
 
     def to_warn(self, lead_s: int, by: datetime) -> list[Request]:
         return self._values(self._connection.execute(_TO_WARN, {"lead_s": lead_s, "by": by}))

@@ -176,15 +176,13 @@ class RequestPages:
         self._connection, self._rows = connection, select(*columns)
 
     def place_of(
-        self, request_id: str, sort_key: str, project_id: str | None = None
+        self, request_id: str, column: Column, project_id: str | None = None
     ) -> tuple[Any, int]:
-        """Return where a request is in an order. Raises NotFound.
+        """Return where a request is in the order of a column. Raises NotFound.
 
         project_id  where a request of another project is, is not told
         """
-        query = select(SORTED_BY[sort_key], RequestRow.seq).where(
-            RequestRow.request_id == request_id
-        )
+        query = select(column, RequestRow.seq).where(RequestRow.request_id == request_id)
         if project_id is not None:
             query = query.where(RequestRow.project_id == project_id)
         found = self._connection.execute(query).first()
@@ -283,10 +281,10 @@ def _ordered(query: Query, page: Page) -> Query:
     query = query.order_by(*(c.desc() if page.descending else c for c in order)).limit(page.limit)
     if page.place is None:
         return query
-    return query.where(_behind(order, page.place[-len(order) :], descending=page.descending))
+    return query.where(behind(order, page.place[-len(order) :], descending=page.descending))
 
 
-def _behind(
+def behind(
     order: Sequence[Column], place: Sequence[Any], *, descending: bool
 ) -> ColumnElement[bool]:
     """Return the condition that a row comes after `place` in an order of one or two columns.
@@ -299,7 +297,7 @@ def _behind(
     if not rest:
         return beyond
     at_least = column <= value if descending else column >= value
-    equal = and_(column == value, _behind(rest, others, descending=descending))
+    equal = and_(column == value, behind(rest, others, descending=descending))
     return and_(at_least, or_(beyond, equal))
 
 

@@ -141,11 +141,15 @@ class ReadableRequests(Protocol):
     def ends(self) -> list[tuple[RequestClass, datetime | None, int]]:
         """Return (class, end of life, count) of what holds quota; None: its life has not begun."""
 
-    def ending(
-        self, by: datetime, *, project_id: str | None = None, limit: int | None = None
+    def ending(self, by: datetime) -> list[Request]:
+        """Return the servers, running or failed, whose lifetime is over by then, the first to end
+        first."""
+
+    def ending_page(
+        self, by: datetime, *, project_id: str | None, limit: int, after: str | None
     ) -> list[Request]:
-        """Return the servers, running or failed, of a project or of all, whose lifetime is over by
-        then, the first to end first."""
+        """Return a page of these, of a project or of all: the first ones, or those behind the
+        request `after`. Raises NotFound, InvalidInput."""
 
     def to_warn(self, lead_s: int, by: datetime) -> list[Request]:
         """Return servers that end by then and were not told so at this lead or a shorter one,

@@ -291,6 +291,17 @@ def test_lists_are_walked_page_by_page_in_any_order(made: World, api: Api) -> No
     assert len(api.get(priorities["next"])["priorities"]) == 2
 
 
+def test_ends_of_servers_are_walked_page_by_page(made: World, api: Api) -> None:
+    ids = made.create(count=3)
+    made.run(10)
+    first = api.get("/v1/expiry/servers?limit=2")
+    rest = api.get(first["next"])
+    assert {one["id"] for one in first["requests"] + rest["requests"]} == set(ids)
+    assert rest["next"] is None
+    status, _, _ = api.ask("GET", f"/v1/expiry/servers?marker={rid(99)}")
+    assert status == 404
+
+
 def test_events_are_followed_by_their_numbers(made: World, api: Api) -> None:
     running, _ = waiting(made)
     first = api.get("/v1/events?limit=1")

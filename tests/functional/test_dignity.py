@@ -5,10 +5,18 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
+from sqlalchemy import update
 
-from synergy.core.errors import Conflict, ExtensionRefused, IllegalTransition, UpstreamUnavailable
+from synergy.core.errors import (
+    Conflict,
+    ExtensionRefused,
+    IllegalTransition,
+    NotFound,
+    UpstreamUnavailable,
+)
 from synergy.core.model import ServerStatus
 from synergy.core.reasons import Reason
+from synergy.db.models.requests import RequestRow
 from synergy.sim.engine import temporary_store
 from tests.builders import World, world
 from tests.started import QUIET, Started
@@ -413,3 +421,41 @@ def test_ends_are_listed_in_their_order_and_those_of_others_are_not(made: Starte
     mine = made.command("expiry", "list", project_id="project-A")
     assert [one["id"] for one in mine] == first
     assert made.command("expiry", "list", within_s=60) == []
+
+
+def walked(one: Started, limit: int, **more: Any) -> list[str]:
+    """The ids of all pages of a list of ends, in their order."""
+    found: list[str] = []
+    marker: dict[str, str] = {}
+    while page := one.command("expiry", "list", limit=limit, **more, **marker):
+        assert len(page) <= limit
+        found += [row["id"] for row in page]
+        marker = {"marker": found[-1]}
+    return found
+
+
+def test_ends_are_listed_page_by_page(made: Started) -> None:
+    made.add("B", default_quota="shared", ttl_s=HOUR)
+    made.running(4, ttl_s=2 * HOUR)  # they end in the same moments
+    made.create(project="B", count=2)
+    made.run(20)
+    whole = [one["id"] for one in made.command("expiry", "list")]
+    assert len(whole) == 6
+    for limit in (1, 2, 5, 6, 1000):
+        assert walked(made, limit) == whole
+        assert walked(made, limit, project_id="project-A") == whole[2:]
+        assert walked(made, limit, within_s=HOUR) == whole[:2]
+    with pytest.raises(NotFound, match="marker"):  # whether another project has it is not told
+        made.command("expiry", "list", project_id="project-A", marker=whole[0])
+
+
+def test_a_damaged_row_makes_no_page_the_last(made: Started) -> None:
+    ids = made.running(5, ttl_s=2 * HOUR)
+    whole = [one["id"] for one in made.command("expiry", "list")]
+    with made.store.writing() as uow:
+        uow._connection.execute(
+            update(RequestRow).where(RequestRow.request_id == whole[1]).values(class_id=10**6)
+        )
+        uow.commit()
+    assert walked(made, 2) == [one for one in whole if one != whole[1]]
+    assert set(whole) == set(ids)

@@ -2,15 +2,16 @@
 
 from typing import Final
 
-from synergy.api.routing import Body, Call, Route, body_of, query_of
-from synergy.api.schemas import wrapped
+from synergy.api.routing import Body, Call, Route, body_of, next_page, query_of
+from synergy.api.schemas import listed, wrapped
 from synergy.core.declared import commands
 from synergy.core.declared.shapes import ref
 
 
 def list_ending(call: Call) -> Body:
-    """List the servers that have an end, the first to end first."""
-    return {"requests": call.services.expiry.list_ending(call.scope("requests"), call.query)}
+    """List the servers that have an end, the first to end first, a page at a time."""
+    found = call.services.expiry.list_ending(call.scope("requests"), call.query)
+    return {"requests": found, "next": next_page(call, found)}
 
 
 def resume_expiry(call: Call) -> Body:
@@ -23,12 +24,12 @@ ROUTES: Final = (
         method="GET",
         path="/v1/expiry/servers",
         name="list_ending",
-        summary="List the servers that have an end, the first to end first.",
+        summary="List the servers that have an end, the first to end first, a page at a time.",
         rule="requests:get",
         handler=list_ending,
         command=commands.LIST_ENDING,
         query=query_of(commands.LIST_ENDING),
-        answer=wrapped(requests={"type": "array", "items": ref("Request")}),
+        answer=listed("requests", "Request"),
     ),
     Route(
         method="POST",

@@ -217,7 +217,10 @@ WITHIN: Final = Argument(
     "Default: all that have an end.",
 )
 LIST_ENDING: Final = ManagerCommand[list[RequestRow]](
-    manager="expiry", name="list", takes=schemas_of([ONE_PROJECT, WITHIN, LIMIT]), beside=True
+    manager="expiry",
+    name="list",
+    takes=schemas_of([ONE_PROJECT, WITHIN, LIMIT, MARKER]),
+    beside=True,
 )
 RESUME_EXPIRY: Final = ManagerCommand[Expiry](manager="expiry", name="resume", hurts=True)
 COUNT_QUARANTINED: Final = ManagerCommand[QuarantineSize](

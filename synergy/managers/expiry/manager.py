@@ -16,7 +16,7 @@ from typing import Final
 from oslo_config import cfg, types
 
 from synergy.core.declared import answers, commands
-from synergy.core.declared.filters import LONGEST_PAGE
+from synergy.core.declared.filters import USUAL_PAGE
 from synergy.core.events import EndsMoved, FactorsChanged, ServersActive, ServersExpireSoon
 from synergy.core.expiry import lead_due, needed_first
 from synergy.core.extension import KEEP_KEY
@@ -384,13 +384,17 @@ class ExpiryManager(Manager):
 
     @command(commands.LIST_ENDING)
     def do_list(
-        self, project_id: str | None = None, within_s: int | None = None, limit: int = LONGEST_PAGE
+        self,
+        project_id: str | None = None,
+        within_s: int | None = None,
+        limit: int = USUAL_PAGE,
+        marker: str | None = None,
     ) -> list[answers.requests.RequestRow]:
         """List the servers that have an end, the first to end first; the overdue among them."""
         now = self._clock.standing().at
         by = LATEST if within_s is None else now + timedelta(seconds=within_s)
         with self._store.reading() as uow:
-            found = uow.requests.ending(by, project_id=project_id, limit=limit)
+            found = uow.requests.ending_page(by, project_id=project_id, limit=limit, after=marker)
         return [request_json(request) for request in found]
 
     @command(answers.ends.SHOW_EXPIRY)

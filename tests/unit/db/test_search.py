@@ -106,7 +106,7 @@ def pages(store: SqlStore, page: Page) -> list[str]:
         reader = RequestPages(uow._connection, [RequestRow.request_id])
         while rows := reader.read(page):
             found += [row[0] for row in rows]
-            page = replace(page, place=reader.place_of(found[-1], page.sort_key))
+            page = replace(page, place=reader.place_of(found[-1], SORTED_BY[page.sort_key]))
     return found
 
 
