@@ -19,7 +19,8 @@ _OWN_WORDS: Final = frozenset(
     {
         Event.ADMITTED, Event.REFUSED, Event.ADOPTED, Event.PAUSED, Event.RESUMED, Event.EXTENDED,
         Event.MOVED_TO_SHARED, Event.SELECTED, Event.TTL_REACHED, Event.RESIZED,
-        Event.CHANGE_REFUSED, Event.CANCELLED, Event.KEPT,
+        Event.CHANGE_REFUSED, Event.CANCELLED, Event.KEPT, Event.EXPIRY_WARNED,
+        Event.EXPIRY_WAIVED, Event.EXTENSION_REFUSED,
     }
 )  # fmt: skip
 _INSTEAD: Final[Mapping[Event, str]] = {

@@ -182,7 +182,7 @@ class ExtendPolicy(Explained):
 class OnKeep(Explained):
     """What becomes of a server, at its end, that is locked or has the metadata synergy:keep."""
 
-    END = "end", "it ends like any other"
+    END = "end", "it ends like any other, and the ledger says that it was so"
     KEEP = "keep", "it goes on for as long as it is locked or has that metadata"
 
 

@@ -5,7 +5,6 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import update
 
 from synergy.core.errors import (
     Conflict,
@@ -14,11 +13,11 @@ from synergy.core.errors import (
     NotFound,
     UpstreamUnavailable,
 )
-from synergy.core.model import ServerStatus
+from synergy.core.model import ServerStatus, State
 from synergy.core.reasons import Reason
-from synergy.db.models.requests import RequestRow
 from synergy.sim.engine import temporary_store
 from tests.builders import World, world
+from tests.functional.test_isolation import damage
 from tests.started import QUIET, Started
 
 HOUR = 3600
@@ -287,11 +286,35 @@ def unmark(one: Started, server: str, how: str) -> None:
         one.nova.set_metadata(server, {KEEP: None})
 
 
-@pytest.mark.parametrize("how", ["locked", "marked"])
-def test_by_default_a_locked_server_ends_like_any_other(made: Started, how: str) -> None:
-    (server,) = made.running(1)
+def why_it_ended(one: Started, server: str) -> str:
+    history = one.command("queue", "show", request_id=server)["history"]
+    (step,) = [step for step in history if step["event"] == "TTL_REACHED"]
+    return str(step["why"])
+
+
+@pytest.mark.parametrize(
+    ("how", "told"), [("locked", "it is locked"), ("marked", "it has the metadata synergy:keep")]
+)
+@pytest.mark.parametrize("action", ["delete", "stop", "shelve"])
+def test_by_default_a_locked_server_ends_like_any_other_and_that_is_told(
+    made: Started, how: str, told: str, action: str
+) -> None:
+    server, other = made.running(2, expiry_action=action)
     mark(made, server, how)
     made.run(7300)
+    assert made.get(server).state is made.get(other).state is not State.ACTIVE
+    why = f"{told}; by its project's rule, on_keep=end, it ends all the same"
+    assert (why_it_ended(made, server), why_it_ended(made, other)) == (why, "")
+
+
+def test_a_locked_server_ends_also_when_nova_cannot_be_asked_whether_it_is(made: Started) -> None:
+    (server,) = made.running(1)
+    mark(made, server, "locked")
+    made.nova.faults.api_down = True
+    made.run(7300)
+    assert made.states([server]) == ["EXPIRING"]
+    made.nova.faults.api_down = False
+    made.run(300)
     assert made.exist([server]) == [False]
 
 
@@ -452,10 +475,6 @@ def test_ends_are_listed_page_by_page(made: Started) -> None:
 def test_a_damaged_row_makes_no_page_the_last(made: Started) -> None:
     ids = made.running(5, ttl_s=2 * HOUR)
     whole = [one["id"] for one in made.command("expiry", "list")]
-    with made.store.writing() as uow:
-        uow._connection.execute(
-            update(RequestRow).where(RequestRow.request_id == whole[1]).values(class_id=10**6)
-        )
-        uow.commit()
+    damage(made, "UPDATE requests SET class_id = 999999 WHERE request_id = :id", id=whole[1])
     assert walked(made, 2) == [one for one in whole if one != whole[1]]
     assert set(whole) == set(ids)

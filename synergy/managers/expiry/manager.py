@@ -17,10 +17,11 @@ from oslo_config import cfg, types
 
 from synergy.core.declared import answers, commands
 from synergy.core.declared.filters import USUAL_PAGE
+from synergy.core.errors import UpstreamUnavailable
 from synergy.core.events import EndsMoved, FactorsChanged, ServersActive, ServersExpireSoon
 from synergy.core.expiry import lead_due, needed_first
 from synergy.core.extension import KEEP_KEY
-from synergy.core.lifecycle import Event, transition
+from synergy.core.lifecycle import Event, Move, transition
 from synergy.core.model import (
     ExpiryAction,
     OnKeep,
@@ -228,10 +229,10 @@ class ExpiryManager(Manager):
     def _look(self, standing: Standing) -> datetime:
         """Announce and end what is due, and return when to look again at the latest."""
         now = standing.at
-        kept = self._ask_kept(now) if standing.agrees else {}
+        kept, marked = self._ask_marks(now) if standing.agrees else ({}, {})
         with self._store.writing() as uow:
             uow.safety.save_mark(self._clock.mark())
-            left = self._mark_overdue(uow, now, kept) if standing.agrees else 0
+            left = self._mark_overdue(uow, now, kept, marked) if standing.agrees else 0
             expiring = uow.requests.expiring() if standing.agrees else []
             projects = {p.project_id: p for p in uow.projects.all()} if expiring else {}
             soon = self._warn(uow, now)
@@ -260,23 +261,33 @@ class ExpiryManager(Manager):
         often_s = self._conf.retry_s if suspended else self._conf.rate_s
         return max(1.0, min([float(often_s), *self._endings.waits_s()]))
 
-    def _ask_kept(self, now: datetime) -> dict[str, str]:
-        """Return which of the due servers go on because they are locked or marked, and why; ""
-        for those that do not. Those of which Nova was not asked yet are absent.
+    def _ask_marks(self, now: datetime) -> tuple[dict[str, str], dict[str, str]]:
+        """Return why due servers are to be kept by their users' marks, "" for those that are not:
+        first those whose project's rule lets them go on, then those that end all the same.
 
-        Only projects whose rule it is are asked about.
+        Those of which Nova was not asked yet are absent. The end of the second does not depend on
+        the answer, so it waits for none. Raises UpstreamUnavailable where that of the first does.
         """
         with self._store.reading() as uow:
             if uow.safety.brake() is not None:
-                return {}
-            keeping = {p.project_id for p in uow.projects.all() if p.on_keep is OnKeep.KEEP}
-            due = [r for r in self._candidates(uow, now) if r.project_id in keeping]
-        asked = [request.request_id for request in due[: self._conf.most_per_pass]]
-        views = self._servers.servers(asked) if asked else {}
-        kept = {key: why_kept(views[key]) if key in views else "" for key in asked}
+                return {}, {}
+            due = self._candidates(uow, now)
+            projects = uow.projects.all() if due else ()
+        keeping = {one.project_id for one in projects if one.on_keep is OnKeep.KEEP}
+        most = self._conf.most_per_pass
+        asked = [one.request_id for one in due if one.project_id in keeping][:most]
+        others = [one.request_id for one in due if one.project_id not in keeping][:most]
+        try:
+            views = self._servers.servers([*asked, *others]) if due else {}
+        except UpstreamUnavailable:
+            if asked:
+                raise
+            return {}, {}
+        marks = {key: why_kept(view) for key, view in views.items()}
+        kept = {key: marks.get(key, "") for key in asked}
         look_s = self._clock.monotonic_s() + KEPT_LOOK_S
         self._kept_until_s |= {key: look_s for key, why in kept.items() if why}
-        return kept
+        return kept, {key: marks.get(key, "") for key in others}
 
     def _overdue(self, uow: Reading, now: datetime) -> list[Request]:
         """Return what is due, without the servers that are known to be kept."""
@@ -320,7 +331,9 @@ class ExpiryManager(Manager):
             return 0.0
         return float(known.factors[association_id])
 
-    def _mark_overdue(self, uow: Writing, now: datetime, kept: Mapping[str, str]) -> int:
+    def _mark_overdue(
+        self, uow: Writing, now: datetime, kept: Mapping[str, str], marked: Mapping[str, str]
+    ) -> int:
         """Move what is over to EXPIRING; the intent is stored before Nova is asked.
 
         Puts the brake on when more than `most_per_pass` are due that no person let go. Returns how
@@ -342,9 +355,7 @@ class ExpiryManager(Manager):
             for request in (allowed or rest)[:most]
             if request.project_id not in keeping or request.request_id in kept
         ]
-        uow.requests.save(
-            [transition(one, Event.TTL_REACHED, now, reason=Reason.LIFETIME_OVER) for one in chosen]
-        )
+        uow.requests.save([_ends(one, now, marked.get(one.request_id, "")) for one in chosen])
         if allowed:
             self._resumed -= {request.request_id for request in chosen}
             return len(due) - len(chosen)
@@ -459,6 +470,13 @@ def _begun(request: Request, project: Project | None, now: datetime, *, grace_s:
     stops_first = project is not None and project.expiry_action is ExpiryAction.STOP_DELETE
     not_before_at = now + timedelta(seconds=grace_s) if stops_first else None
     return replace(request, not_before_at=not_before_at)
+
+
+def _ends(request: Request, now: datetime, mark: str) -> Move:
+    """Return the step of a request whose end begins; a mark that is not regarded is told."""
+    why = f"{mark}; by its project's rule, on_keep={OnKeep.END}, it ends all the same"
+    reason = Reason.LIFETIME_OVER
+    return transition(request, Event.TTL_REACHED, now, why=why if mark else "", reason=reason)
 
 
 def why_kept(view: ServerView) -> str:
