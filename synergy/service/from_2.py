@@ -22,9 +22,11 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from synergy.core.errors import Conflict, InvalidInput
+from synergy.service.waiting_in_2 import OldRequest, RequestFate, table_of, told_apart
 
 CONFIGURATION: Final = "synergy.conf"
 PROJECTS: Final = "add-projects.sh"
+WAITING: Final = "waiting-servers.csv"
 MASKED: Final = "***"
 _ROWS: Final = "SELECT id, user_id, prj_id, creation_time, data FROM {} ORDER BY id"
 _QUEUE: Final = "DYNAMIC"
@@ -82,18 +84,6 @@ class OldProject:
     raw_shares: int
     ttl_s: int
     why: str = ""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OldRequest:
-    """A request that waits in 2.6."""
-
-    row: int
-    server_id: str
-    project_id: str
-    user_id: str
-    queued_at: str
-    why: str
 
 
 def _whole(least: int, most: int, times: float = 1) -> Converter:
@@ -347,7 +337,7 @@ def read_database(url: str) -> tuple[list[OldProject], list[OldRequest]]:
             quoted = engine.dialect.identifier_preparer.quote(_QUEUE)
             projects = rows("project", "SELECT id, name, share, TTL FROM project ORDER BY id")
             requests = rows(_QUEUE, _ROWS.format(quoted))
-            return [_project(*row) for row in projects], [_request(*row) for row in requests]
+            return [_project(*row) for row in projects], told_apart(requests)
     except (SQLAlchemyError, ArgumentError, ImportError) as error:
         why = " ".join(str(error).split())[:300]
         raise InvalidInput(f"the database of 2.6 cannot be read: {why}") from error
@@ -362,32 +352,6 @@ def _project(project_id: Any, name: Any, share: Any, ttl_minutes: Any) -> OldPro
         project_id=str(project_id).strip(), name=str(name or ""), raw_shares=shares, ttl_s=ttl_s,
         why=changed,
     )  # fmt: skip
-
-
-def _request(row: Any, user_id: Any, project_id: Any, queued_at: Any, data: Any) -> OldRequest:
-    """Return what is known of a row, and why it is not carried over."""
-    why = (
-        "its message is one of Nova as it was then, with a token that is no longer valid: let its "
-        "user delete the server and create it again"
-    )
-    server_id = ""
-    try:
-        server_id = _server_of(json.loads(data))
-    except (ValueError, KeyError, IndexError, TypeError):
-        why = "its row cannot be read"
-    return OldRequest(
-        row=int(row), server_id=server_id, project_id=str(project_id).strip(),
-        user_id=str(user_id).strip(), queued_at=str(queued_at), why=why,
-    )  # fmt: skip
-
-
-def _server_of(stored: Mapping[str, Any]) -> str:
-    data = stored["data"]
-    if "instances" in data:
-        instance = data["instances"][0]
-    else:
-        instance = data["build_requests"][0]["nova_object.data"]["instance"]
-    return str(instance["nova_object.data"]["uuid"])
 
 
 def commands_for(projects: Sequence[OldProject]) -> str:
@@ -414,6 +378,7 @@ def migrate(conf: cfg.ConfigOpts) -> None:
     files = {folder / CONFIGURATION: configuration(values)}
     if asked.old_database:
         files[folder / PROJECTS] = commands_for(projects)
+        files[folder / WAITING] = table_of(requests)
     written = [] if asked.dry_run else _write(files, force=asked.force)
     if asked.format == "json":
         report = {
@@ -445,10 +410,16 @@ def _report(
     for project in projects:
         yield f"project  {project.project_id} {project.name!a} {project.why}".rstrip()
     for request in requests:
-        yield f"request  {request.server_id or f'row {request.row}'}: {request.why}"
-    fates = [one.fate for one in values]
-    counts = ", ".join(f"{fates.count(fate)} {fate}" for fate in Fate)
-    yield f"{len(values)} values: {counts}; {len(projects)} projects, {len(requests)} requests"
+        server = request.server_id or "unknown server"
+        yield f"{request.fate:<10} row {request.row}, {server}: {request.why}"
+    yield f"{len(values)} values: {_counts(Fate, [one.fate for one in values])}"
+    rows = len({one.row for one in requests})
+    counts = _counts(RequestFate, [one.fate for one in requests])
+    yield f"{len(projects)} projects; {rows} rows with {len(requests)} servers that wait: {counts}"
+
+
+def _counts(words: Iterable[StrEnum], found: Sequence[StrEnum]) -> str:
+    return ", ".join(f"{found.count(word)} {word}" for word in words)
 
 
 def _write(files: Mapping[Path, str], *, force: bool) -> list[Path]:

@@ -1,5 +1,6 @@
 """From Synergy 2.6: every value is accounted for, nothing is overwritten, the database is only read."""
 
+import csv
 import json
 import sqlite3
 from pathlib import Path
@@ -62,6 +63,7 @@ default_share = 10
 db_connection = mysql://synergy:pw@192.0.2.1/synergy
 """
 UUID = "9d2f4a6c-0b1e-4c7d-8a55-3f6e2d1c0b9a"
+OTHER = "1c0b9a3f-6e2d-4a55-8c7d-0b1e9d2f4a6c"
 
 
 @pytest.fixture
@@ -75,12 +77,17 @@ def old(tmp_path: Path) -> Path:
 @pytest.fixture
 def database(tmp_path: Path) -> Path:
     path = tmp_path / "old.sqlite"
-    server = {"nova_object.data": {"uuid": UUID}}
+    flavor = {"nova_object.data": {"name": "m1.small"}}
+    servers = [
+        {"nova_object.data": {"uuid": one, "display_name": "=worker", "flavor": flavor}}
+        for one in (UUID, OTHER)
+    ]
     stored = {
         "action": "schedule_and_build_instances",
         "context": {"auth_token": "gAAAA"},
-        "data": {"build_requests": [{"nova_object.data": {"instance": server}}]},
+        "data": {"build_requests": [{"nova_object.data": {"instance": one}} for one in servers]},
     }
+    older = {"data": {"instances": [{"nova_object.data": {"uuid": OTHER}}]}}
     with sqlite3.connect(path) as made:
         made.execute(
             "CREATE TABLE project (id VARCHAR(64) PRIMARY KEY, name VARCHAR(64), "
@@ -93,7 +100,8 @@ def database(tmp_path: Path) -> Path:
         )
         made.execute("INSERT INTO project VALUES ('p1', 'it''s; rm -rf', 70, 5)")
         made.execute("INSERT INTO project VALUES ('p2', NULL, NULL, 0)")
-        for data in (json.dumps(stored), "no JSON", '{"data": {}}'):
+        odd = ("no JSON", '{"data": {}}', '{"data": {"instances": []}}', "[" * 100_000, None)
+        for data in (json.dumps(stored), json.dumps(older), *odd):
             made.execute(
                 "INSERT INTO DYNAMIC (user_id, prj_id, creation_time, data) "
                 "VALUES ('u', 'p1', '2018-01-01 00:00:00', ?)", (data,),
@@ -191,9 +199,34 @@ def test_projects_become_commands_and_waiting_requests_are_listed_with_why_not(
     assert "synergy project add p1 --raw-shares 70 --ttl-s 300 --default-quota private" in script
     assert "synergy project add p2 --raw-shares 0 --ttl-s 60" in script
     assert "# : a lifetime of 0 s is not possible" in script
-    assert [one.server_id for one in requests] == [UUID, "", ""]
     assert "create it again" in requests[0].why
-    assert [one.why for one in requests[1:]] == ["its row cannot be read"] * 2
+
+
+def test_every_server_of_every_row_that_waits_is_accounted_for(database: Path) -> None:
+    _, requests = read_database(str(database))
+    assert [(one.row, one.server_id, one.fate) for one in requests] == [
+        (1, UUID, "again"), (1, OTHER, "again"), (2, OTHER, "twice"),
+        *((row, "", "unreadable") for row in range(3, 8)),
+    ]  # fmt: skip
+    assert {(one.project_id, one.user_id, one.queued_at) for one in requests} == {
+        ("p1", "u", "2018-01-01 00:00:00")
+    }
+    assert (requests[0].server_name, requests[0].flavor) == ("=worker", "m1.small")
+
+
+def test_what_waits_is_written_as_a_table_and_counted(
+    old: Path, database: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(tmp_path, old, database, "--output", tmp_path / "new") == 0
+    told = capsys.readouterr().out
+    assert "7 rows with 8 servers that wait: 2 again, 1 twice, 5 unreadable" in told
+    made = tmp_path / "new" / "waiting-servers.csv"
+    assert made.stat().st_mode & 0o077 == 0
+    with made.open(newline="") as lines:
+        rows = list(csv.DictReader(lines))
+    assert [one["row"] for one in rows] == ["1", "1", "2", "3", "4", "5", "6", "7"]
+    assert rows[0]["server_name"] == "'=worker"  # which no spreadsheet computes
+    assert "gAAAA" not in made.read_text()
 
 
 @pytest.mark.parametrize(
