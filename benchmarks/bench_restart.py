@@ -24,7 +24,7 @@ from synergy.db.store import SqlStore
 from synergy.drivers.embedded.spec import CloudSpec, HostSpec
 from synergy.managers.quota import QuotaManager
 from synergy.managers.scheduler import SchedulerManager
-from synergy.managers.scheduler.manager import policy_of
+from synergy.managers.scheduler.policy import policy_of
 from synergy.sim.engine import Engine, temporary_store
 
 COUNT, PROJECTS = 1_000_000, 100
@@ -93,7 +93,7 @@ def main() -> None:
         assert isinstance(quota, QuotaManager)
         # The shared quota is known but no server exists in this cloud: the round only decides.
         with store.reading() as uow:
-            queue = scheduler._load(uow)
+            scheduler._queue.read(uow)
         read_s = time.perf_counter() - began_s
         unchanged = (Path(path).read_bytes()[:100], Path(path).stat().st_size) == before
         wal = Path(f"{path}-wal")
@@ -103,13 +103,13 @@ def main() -> None:
         with store.reading() as uow:
             edition = uow.projects.edition()
             claims = [claim_of(*entry) for entry in uow.requests.claims()]
-        snapshot = scheduler._snapshot(quota._state, queue, claims, edition)
+        snapshot = scheduler._snapshot(quota._state, scheduler._queue.waiting(), claims, edition)
         scheduler._cloud.decide(snapshot, policy_of(scheduler._conf))
         total_s = time.perf_counter() - began_s
     show({
         "benchmark": "restart",
         "baseline": "10 s to the first round",
-        "queued": len(queue),
+        "queued": len(scheduler._queue),
         "classes": len(snapshot.waiting),
         "read_s": read_s,
         "first_round_s": total_s,

@@ -480,9 +480,7 @@ def test_a_word_is_declared_with_its_meaning() -> None:
     }  # fmt: skip
     assert kind.words() == "``red``: stop; ``green``: go"
     assert kind.read("green") is Colour.GREEN
-    # mypy takes the look-up by a word for the making of a member.
-    found_by_word = Colour("red")  # type: ignore[call-arg]
-    assert (found_by_word, Colour.RED.value, f"{Colour.RED}") == (Colour.RED, "red", "red")
+    assert (Colour("red"), Colour.RED.value, f"{Colour.RED}") == (Colour.RED, "red", "red")
     found = schemas_of([Setting(name="colour", kind=kind, help="Its colour.", default="red")])
     assert found["colour"]["description"] == "Its colour. red: stop; green: go."
 

@@ -127,6 +127,7 @@ class Duty:
 SHORTEST_PERIOD_S: Final = 1.0  # an option that is 0 must not make a duty a busy loop
 A = TypeVar("A")
 P = ParamSpec("P")
+T = TypeVar("T")
 M = TypeVar("M", bound=Callable[..., Json])
 D = TypeVar("D", bound=Callable[..., float | None])
 S = TypeVar("S", bound="Manager")
@@ -205,6 +206,12 @@ def command(
         return method
 
     return mark
+
+
+class Part:
+    """What a manager is made of and has needs of its own, named by its constructor as a manager's
+    are. A manager that takes a parameter of such a class gets one made for it alone; its other
+    parts that name the same class share it."""
 
 
 class Manager:
@@ -338,15 +345,40 @@ def assemble(
     made: dict[str, Manager] = {}
     problems = []
     for name, cls in classes.items():
-        needs = _in_parts(needs_of(name))
-        wanted = list(inspect.signature(cls).parameters.values())
-        missing = [p.name for p in wanted if p.name not in needs and p.default is p.empty]
-        problems += [f"manager {name!r} needs {need!r}, which is not offered" for need in missing]
-        if not missing:
-            made[name] = cls(**{p.name: needs[p.name] for p in wanted if p.name in needs})
+        maker = _Maker(_in_parts(needs_of(name)))
+        manager = maker.make(cls)
+        problems += [f"manager {name!r} needs {one!r}, which is not offered" for one in maker.lacks]
+        if manager is not None:
+            made[name] = manager
     if problems:
         raise ConfigurationInvalid(problems)
     return made
+
+
+class _Maker:
+    """Makes a manager with its parts, each once; `lacks` names what is not offered."""
+
+    def __init__(self, needs: Mapping[str, object]) -> None:
+        self._needs = needs
+        self._parts: dict[type[Part], Part | None] = {}
+        self.lacks: list[str] = []
+
+    def make(self, cls: type[T]) -> T | None:
+        """Return one of the class, None where something is lacking."""
+        given: dict[str, Any] = {}
+        for one in inspect.signature(cls).parameters.values():
+            if inspect.isclass(one.annotation) and issubclass(one.annotation, Part):
+                given[one.name] = self._part(one.annotation)
+            elif one.name in self._needs:
+                given[one.name] = self._needs[one.name]
+            elif one.default is one.empty and one.name not in self.lacks:
+                self.lacks.append(one.name)
+        return None if self.lacks else cls(**given)
+
+    def _part(self, cls: type[Part]) -> Part | None:
+        if cls not in self._parts:
+            self._parts[cls] = self.make(cls)
+        return self._parts[cls]
 
 
 def _in_parts(needs: Mapping[str, object]) -> Mapping[str, object]:

@@ -43,8 +43,8 @@ class Explained(StrEnum):
 
     meaning: str
 
-    def __new__(cls, word: str, meaning: str) -> Self:
-        """Make a member of the word and its meaning."""
+    def __new__(cls, word: str, meaning: str = "") -> Self:
+        """Make a member of the word and its meaning; a member is looked up by the word alone."""
         member = str.__new__(cls, word)
         member._value_ = word
         member.meaning = meaning

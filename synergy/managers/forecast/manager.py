@@ -35,7 +35,7 @@ from synergy.managers.base import Manager, command, on
 from synergy.managers.forecast.now import now_of, read_holding, read_waiting, size_in
 from synergy.managers.forecast.outlook import View, outlook
 from synergy.managers.scheduler.latest import suspended_associations
-from synergy.managers.scheduler.manager import policy_of
+from synergy.managers.scheduler.policy import policy_of
 from synergy.managers.scheduler.what_if import owner_of
 from synergy.ports import Clock, Flavor, Flavors, Store
 

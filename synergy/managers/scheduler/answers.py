@@ -20,6 +20,7 @@ from synergy.core.forecast import forecast
 from synergy.core.model import QuotaKind, Request, Resources, State
 from synergy.core.reasons import Reason
 from synergy.core.shares import Ints
+from synergy.managers.base import Part
 from synergy.managers.scheduler.latest import (
     Latest,
     at_json,
@@ -29,6 +30,7 @@ from synergy.managers.scheduler.latest import (
     reason_of,
     round_json,
 )
+from synergy.managers.scheduler.supposing import Supposing
 from synergy.managers.scheduler.what_if import FORECAST_ROUNDS, WhatIf
 from synergy.managers.support.archived import locate
 from synergy.managers.support.render import quotas_json
@@ -47,12 +49,14 @@ _SMALLER: Final = 3
 _MOST_TRIED: Final = 6  # smaller flavors that a round is decided for
 
 
-class Answers:
+class Answers(Part):
     """Questions about one round; reads the store, and changes nothing."""
 
-    def __init__(self, clock: Clock, store: Store, flavors: Flavors, what_if: WhatIf) -> None:
+    def __init__(
+        self, clock: Clock, store: Store, flavors: Flavors, what_if: WhatIf, supposing: Supposing
+    ) -> None:
         self._clock, self._store, self._flavors = clock, store, flavors
-        self._what_if = what_if
+        self.what_if, self.supposing = what_if, supposing
 
     def explain(
         self, latest: Latest | None, request_id: str, why: str | None = None
@@ -133,7 +137,7 @@ class Answers:
         try:
             fitting = {flavor.demand: flavor for flavor in reversed(self._fitting(seen))}
             tried = [*reversed(fitting)][:_MOST_TRIED]
-            starting = self._what_if.starting(seen.latest, seen.request, tried)
+            starting = self.what_if.starting(seen.latest, seen.request, tried)
             return [fitting[demand] for demand in islice(starting, _SMALLER)]
         except UpstreamUnavailable as error:
             LOG.info("smaller flavors cannot be named: %s", error)

@@ -19,29 +19,29 @@ from synergy.core.lifecycle import IN_NOVA, Event, Move, holds_quota, transition
 from synergy.core.model import QuotaKind, Request, Resources, State
 from synergy.core.quota import QuotaBook, QuotaTree
 from synergy.core.reasons import Reason
-from synergy.managers.base import Publish
-from synergy.ports import Change, ChangeKind, Changes, Clock, Store, Writing
+from synergy.managers.base import Part, Publish
+from synergy.ports import Change, ChangeKind, Changes, Clock, Store, Wake, Writing
 
 LOG = logging.getLogger(__name__)
 _AT_ONCE = 100
 TreeFor = Callable[[Sequence[str]], QuotaTree]
 
 
-class ChangeDesk:
+class ChangeDesk(Part):
     """Counts `changes_passed`, `changes_refused` and `changes_set_aside`."""
 
     def __init__(
-        self,
-        clock: Clock,
-        publish: Publish,
-        store: Store,
-        changes: Changes,
-        counts: Counter[str],
+        self, clock: Clock, publish: Publish, store: Store, changes: Changes, wake: Wake
     ) -> None:
-        self._clock, self._publish, self._counts = clock, publish, counts
-        self._store, self._changes = store, changes
+        self._clock, self._publish, self._store = clock, publish, store
+        self._changes, self._wake = changes, wake
+        self.counts: Counter[str] = Counter()
         self._batch: list[Change] = []
         self._tries: RetriedBatch[Change] = RetriedBatch()
+
+    def open(self) -> None:
+        """Be woken by what arrives."""
+        self._changes.on_arrival(self._wake)
 
     def decide_all(self, tree_for: TreeFor) -> None:
         """Decide on everything that arrived; what cannot be sent now is decided anew next time."""
@@ -63,7 +63,7 @@ class ChangeDesk:
             uow.commit()
         LOG.error("message %s is QUARANTINED: %s", change.message_id, why, exc_info=error)
         self._changes.acknowledge([change])
-        self._counts["changes_set_aside"] += 1
+        self.counts["changes_set_aside"] += 1
 
     def _decide(self, change: Change, tree_for: TreeFor) -> None:
         with self._store.writing() as uow:
@@ -89,7 +89,7 @@ class ChangeDesk:
                 "its state", change.kind, change.server_id, error,
             )  # fmt: skip
         self._changes.acknowledge([change])
-        self._counts["changes_refused" if reason else "changes_passed"] += 1
+        self.counts["changes_refused" if reason else "changes_passed"] += 1
 
     def _judge(
         self, uow: Writing, request: Request, change: Change, tree_for: TreeFor

@@ -22,7 +22,7 @@ from synergy.core.model import Request, State
 from synergy.core.reasons import Reason, coded
 from synergy.core.reconcile import ABSENT, missed
 from synergy.core.rounds import Decision, Outcome
-from synergy.managers.base import Publish
+from synergy.managers.base import Part, Publish
 from synergy.managers.support.owners import Owner, Owners
 from synergy.ports import (
     Clock,
@@ -52,7 +52,7 @@ class _Outcome:
     reason: Reason | None = None
 
 
-class Dispatcher:
+class Dispatcher(Part):
     """Carries decisions out; counts `dispatched` and `conflicts`."""
 
     def __init__(
@@ -64,9 +64,9 @@ class Dispatcher:
         servers: Servers,
         identity: Identity,
         owners: Owners,
-        counts: Counter[str],
     ) -> None:
-        self._clock, self._publish, self._counts = clock, publish, counts
+        self._clock, self._publish = clock, publish
+        self.counts: Counter[str] = Counter()
         self._owners = owners
         self._store, self._conductor = store, conductor
         self._servers, self._identity = servers, identity
@@ -141,7 +141,7 @@ class Dispatcher:
             for request_id, decision in chosen.items():
                 request = found.get(request_id)
                 if request is None or request.state is not State.QUEUED:
-                    self._counts["conflicts"] += 1  # withdrawn, or damaged: nothing to do
+                    self.counts["conflicts"] += 1  # withdrawn, or damaged: nothing to do
                 elif overtaken := _overtaken(request, views.get(request_id), now):
                     moves.append(overtaken)
                 elif why := gone.get((request.project_id, request.user_id)):
@@ -203,7 +203,7 @@ class Dispatcher:
             elif receipt.handed is Handed.UNUSABLE:
                 outcome[request_id] = _Outcome(Event.UNREADABLE, receipt.why, Reason.UNREADABLE)
             elif receipt.handed is Handed.UNKNOWN:
-                self._counts["unknown"] += 1
+                self.counts["unknown"] += 1
                 LOG.error("request %s may have been sent: %s", request_id, receipt.why)
             else:
                 why = f"{Reason.BROKER_DOWN}: {receipt.why}"
@@ -246,7 +246,7 @@ class Dispatcher:
             uow.requests.forget_bodies(sent)
             uow.commit()
         back = [move.as_saved() for move in moves if move.request.state is not State.BUILDING]
-        self._counts["dispatched"] += len(sent)
+        self.counts["dispatched"] += len(sent)
         if back:
             self._publish(QuotaReleased(tuple(back)))
         return back

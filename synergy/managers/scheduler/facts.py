@@ -4,11 +4,11 @@ Why: the decision is a pure function that does not wait for anybody, and Nova is
 what matters to it. Must not know checks or quotas.
 """
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from typing import Final
 
-from synergy.core.model import Request
+from synergy.core.model import Request, State
 from synergy.core.rounds import (
     NO_FACTS,
     Facts,
@@ -23,25 +23,24 @@ from synergy.core.rounds import (
     group_of,
     shape_of,
 )
+from synergy.managers.base import Part
 from synergy.ports import (
     Capacity,
     Clock,
     Servers,
+    Store,
 )
 
 ZONES_KEPT_S: Final = 60.0  # how long a list of zones is good enough
-InFlight = Callable[[], Sequence[Request]]
+_PAGE: Final = 1000
 
 
-class CloudFacts:
+class CloudFacts(Part):
     """Asks Nova and Placement. Several threads may decide at once."""
 
-    def __init__(
-        self, capacity: Capacity, servers: Servers, clock: Clock, in_flight: InFlight
-    ) -> None:
-        """in_flight: gives the requests that were handed over and are not known to have a host."""
+    def __init__(self, capacity: Capacity, servers: Servers, clock: Clock, store: Store) -> None:
         self._capacity, self._servers = capacity, servers
-        self._clock, self._in_flight = clock, in_flight
+        self._clock, self._store = clock, store
         self._zones: tuple[float, frozenset[str]] = (float("-inf"), frozenset())
 
     def decide(
@@ -63,7 +62,7 @@ class CloudFacts:
         # In one order, so that the same questions find the same answers.
         shapes = sorted({one.shape for one in lacks if isinstance(one, LacksRoom)}, key=repr)
         first = bool(shapes) and not facts.rooms
-        in_flight = self._in_flight() if groups or first else []
+        in_flight = self.in_flight() if groups or first else []
         if zones:
             facts = replace(facts, zones=self._known_zones(zones))
         if groups:
@@ -79,6 +78,17 @@ class CloudFacts:
             facts = replace(facts, in_flight=tuple(shape_of(one.request_class) for one in unplaced))
         rooms = {one: self._capacity.room_for(one.demand, one.placement) for one in shapes}
         return replace(facts, rooms={**facts.rooms, **rooms}) if rooms else facts
+
+    def in_flight(self) -> list[Request]:
+        """Return the requests that were handed over and are not known to have a host."""
+        found: list[Request] = []
+        with self._store.reading() as uow:
+            while page := uow.requests.search(
+                states=[State.DISPATCHING, State.BUILDING], limit=_PAGE,
+                after=found[-1].request_id if found else None,
+            ):  # fmt: skip
+                found += page
+        return found
 
     def _known_zones(self, asked: Collection[str]) -> frozenset[str]:
         """Return the zones that there are; one that is not in the list may be younger than it."""

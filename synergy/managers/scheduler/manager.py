@@ -1,14 +1,11 @@
 """Snapshots and decides, one round at a time.
 
 Why: one place knows what waits and when to look at it. The decision is `core.rounds`, acting on it
-is `dispatch`. Events are hints that keep the queue current between rounds: whatever goes wrong,
-it is read anew from the store.
+is `dispatch`.
 """
 
-import heapq
 import logging
 import uuid
-from array import array
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -34,22 +31,19 @@ from synergy.core.events import (
     RoundDecided,
 )
 from synergy.core.lifecycle import WAITING
-from synergy.core.model import BuildFailure, Request, State
+from synergy.core.model import BuildFailure, State
 from synergy.core.never import NeverFits
-from synergy.core.queue import WaitingQueue
+from synergy.core.queue import Waiting
 from synergy.core.quota import Claim, QuotaState, QuotaTree
 from synergy.core.rounds import (
-    Discipline,
     Facts,
     Outcome,
-    Policy,
     Snapshot,
     build_snapshot,
     decide,
 )
 from synergy.core.rounds.snapshot import NO_FACTORS
 from synergy.managers.base import Manager, Publish, Status, command, on
-from synergy.managers.scheduler import ranking
 from synergy.managers.scheduler.answers import Answers
 from synergy.managers.scheduler.backoff import NoHostBackoff
 from synergy.managers.scheduler.changes import ChangeDesk
@@ -61,24 +55,10 @@ from synergy.managers.scheduler.latest import (
     reason_of,
     suspended_associations,
 )
+from synergy.managers.scheduler.live_queue import LiveQueue
+from synergy.managers.scheduler.policy import OPTIONS, policy_of
 from synergy.managers.scheduler.ranking import SitePoints
-from synergy.managers.scheduler.supposing import Supposing
-from synergy.managers.scheduler.what_if import WhatIf
-from synergy.managers.support.owners import Owners
-from synergy.ports import (
-    Capacity,
-    Changes,
-    Clock,
-    Conductor,
-    Flavors,
-    Identity,
-    Reading,
-    Servers,
-    ServerView,
-    SiteFactor,
-    Store,
-    Wake,
-)
+from synergy.ports import Clock, ServerView, Store
 
 LOG = logging.getLogger(__name__)
 CONFLICT_REST_S: Final = 1.0
@@ -86,7 +66,6 @@ LEAST_LOOK_S: Final = 1.0  # between two rounds of which nothing new is told
 TELL_EVERY_S: Final = 60.0
 FACTORS_WAIT_S: Final = 10.0
 NOVA_SILENT: Final = Facts(silent=True)
-_PAGE: Final = 1000
 
 
 class SchedulerManager(Manager):
@@ -97,65 +76,7 @@ class SchedulerManager(Manager):
     stopped_means = "no waiting request starts"
     woken_by = (QuotaReleased,)
     options = (
-        cfg.StrOpt(
-            "discipline",
-            default=Discipline.EASY.value,
-            choices=[
-                (
-                    Discipline.FIFO.value,
-                    "Nobody overtakes the first request that the shared quota cannot hold.",
-                ),
-                (
-                    Discipline.GREEDY.value,
-                    "What does not fit is passed over, up to backfill_depth times.",
-                ),
-                (
-                    Discipline.EASY.value,
-                    (
-                        "The first reserve_depth requests that do not fit have a reservation at "
-                        "the earliest instant known from lifetimes; who does not delay them passes."
-                    ),
-                ),
-                (
-                    Discipline.EASY_SJBF.value,
-                    "Likewise, and of those that pass the shortest lifetime goes first.",
-                ),
-                (
-                    Discipline.CONSERVATIVE.value,
-                    "Every request has a reservation, up to most_reserved; who delays none passes.",
-                ),
-            ],
-            mutable=True,
-            help="How a round goes through the requests that wait for the shared quota, which are "
-            "in the order of their priority.",
-        ),
-        cfg.IntOpt(
-            "backfill_depth",
-            default=100,
-            min=0,
-            max=1_000_000,
-            mutable=True,
-            help="How many different demands of users a greedy round may pass over because they do "
-            "not fit; those that differ in lifetime, QOS or nice only count once.",
-        ),
-        cfg.IntOpt(
-            "reserve_depth",
-            default=1,
-            min=1,
-            max=1000,
-            mutable=True,
-            help="With discipline easy or easy_sjbf: how many requests that the shared quota "
-            "cannot hold have a reservation.",
-        ),
-        cfg.IntOpt(
-            "most_reserved",
-            default=1000,
-            min=1,
-            max=100_000,
-            mutable=True,
-            help="With discipline conservative: how many requests have a reservation; those behind "
-            "them wait until some of these have started.",
-        ),
+        *OPTIONS,
         cfg.FloatOpt(
             "debounce_s",
             default=0.2,
@@ -173,15 +94,6 @@ class SchedulerManager(Manager):
             help="Seconds after which a round that has not ended makes the scheduler STALLED. The "
             "service is not ready while it was unable to decide for as long as this.",
         ),
-        cfg.IntOpt(
-            "round_size",
-            default=1000,
-            min=1,
-            max=1_000_000,
-            mutable=True,
-            help="Most requests that one round dispatches; the next one follows at once.",
-        ),
-        *ranking.OPTIONS,
     )
 
     def __init__(
@@ -189,50 +101,40 @@ class SchedulerManager(Manager):
         conf: cfg.ConfigOpts.GroupAttr,
         clock: Clock,
         publish: Publish,
-        wake: Wake,
         store: Store,
-        conductor: Conductor,
-        changes: Changes,
-        servers: Servers,
-        capacity: Capacity,
-        flavors: Flavors,
-        identity: Identity,
-        site_factors: Mapping[str, SiteFactor],
-        owners: Owners,
-        charging: cfg.ConfigOpts.GroupAttr | None = None,
+        cloud: CloudFacts,
+        site: SitePoints,
+        dispatcher: Dispatcher,
+        desk: ChangeDesk,
+        questions: Answers,
     ) -> None:
-        self._conf, self._clock, self._publish = conf, clock, publish
-        self._store = store
-        self.counts: Counter[str] = Counter()
-        self._dispatcher = Dispatcher(
-            clock, publish, store, conductor, servers, identity, owners, self.counts
-        )
-        self._changes, self._wake = changes, wake
-        self._desk = ChangeDesk(clock, publish, store, changes, self.counts)
-        self._queue: WaitingQueue | None = None
-        self._delayed: list[tuple[float, str, Request]] = []
+        self._conf, self._clock, self._publish, self._store = conf, clock, publish, store
+        self._cloud, self._site, self._answers = cloud, site, questions
+        self._dispatcher, self._desk = dispatcher, desk
+        self._counts = dispatcher.counts
+        self._queue = LiveQueue(clock)
+        self._backoff = NoHostBackoff()
         self._state: QuotaState | None = None
         self._tree: QuotaTree | None = None
         self._never = NeverFits(QuotaTree(QuotaState(), ()))
         self._quotas_of: int | None = None  # edition of the projects that the state was found from
+        self._suspended: frozenset[int] | None = None
         self._suspended_of: int | None = None  # and of those who are suspended
         self._factors: FactorsChanged | None = None
         self._waits_since_s: float | None = None  # for the first factors
-        self._site = SitePoints(site_factors)
-        self._suspended: frozenset[int] | None = None
-        self._cloud = CloudFacts(capacity, servers, clock, self._in_flight)
-        self._what_if = WhatIf(clock, store, flavors, self._cloud, self._site)
-        self._supposing = Supposing(clock, store, capacity, self._what_if, charging)
-        self._answers = Answers(clock, store, flavors, self._what_if)
         self._latest: Latest | None = None
+        self._reserved: dict[int, Sequence[float]] = {}
         self._told: dict[str, int] = {}
         self._told_s = float("-inf")
         self._again = False
-        self._backoff = NoHostBackoff()
-        self._reserved: dict[int, Sequence[float]] = {}
+
+    @property
+    def counts(self) -> Counter[str]:
+        """What was counted since the start."""
+        return self._counts + self._desk.counts
 
     def setup(self) -> None:
-        self._changes.on_arrival(self._wake)
+        self._desk.open()
 
     def hindrance(self) -> str:
         return "" if self._state is not None else "nothing is known of the cloud's capacity yet"
@@ -241,15 +143,11 @@ class SchedulerManager(Manager):
 
     @on(RequestsQueued)
     def _put_in(self, fact: RequestsQueued) -> None:
-        if self._queue is not None:
-            for request in fact.requests:
-                self._enqueue(self._queue, request)
+        self._queue.put_in(fact.requests)
 
     @on(RequestsWithdrawn)
     def _take_out(self, fact: RequestsWithdrawn) -> None:
-        if self._queue is not None:
-            for request in fact.requests:
-                self._queue.remove(request.class_id, request.request_id, _seconds(request))
+        self._queue.take_out(fact.requests)
 
     @on(QuotaChanged)
     def _size_by(self, fact: QuotaChanged) -> None:
@@ -272,31 +170,8 @@ class SchedulerManager(Manager):
 
     def resync(self) -> None:
         """What a round changed in memory may not be in the store: read the queue anew."""
-        self._queue = self._suspended = None
-
-    def _enqueue(self, queue: WaitingQueue, request: Request) -> None:
-        if request.retry_at is not None and request.retry_at > self._clock.now():
-            entry = (request.retry_at.timestamp(), request.request_id, request)
-            heapq.heappush(self._delayed, entry)
-        else:
-            queue.add(
-                request.class_id, request.request_class, request.request_id, _seconds(request)
-            )
-
-    def _load(self, uow: Reading) -> WaitingQueue:
-        """Read the whole queue, without writing anything."""
-        queue, self._delayed = WaitingQueue(), []
-        for line in uow.requests.lines():
-            queue.load(line.class_id, line.request_class, line.ids, array("d", line.queued_at_s))
-        for request in uow.requests.delayed():
-            self._enqueue(queue, request)
-        LOG.info("%d request(s) wait", len(queue) + len(self._delayed))
-        return queue
-
-    def _wake_delayed(self, queue: WaitingQueue) -> None:
-        now_s = self._clock.now().timestamp()
-        while self._delayed and self._delayed[0][0] <= now_s:
-            self._enqueue(queue, replace(heapq.heappop(self._delayed)[2], retry_at=None))
+        self._queue.forget()
+        self._suspended = None
 
     # --- the round --------------------------------------------------------------------------------
 
@@ -314,13 +189,14 @@ class SchedulerManager(Manager):
                 self._round(self._state)
             except Conflict as error:
                 LOG.info("the round is left to the next one: %s", error)
-                self.counts["conflicts"] += 1
+                self._counts["conflicts"] += 1
                 self.resync()
                 return CONFLICT_REST_S
-        now_s = self._clock.now().timestamp()
-        due_s = [max(0.0, self._delayed[0][0] - now_s)] if self._delayed else []
+        retry_s = self._queue.next_retry_s()
+        due_s = [] if retry_s is None else [retry_s]
         if self._latest is not None and self._latest.plan.look_at_s < inf:
             # From the end of the round on: one that takes long must not follow at once.
+            now_s = self._clock.now().timestamp()
             due_s.append(max(LEAST_LOOK_S, self._latest.plan.look_at_s - now_s))
         return min(due_s, default=None)
 
@@ -342,15 +218,13 @@ class SchedulerManager(Manager):
         round_id = str(uuid.UUID(int=self._next_round_number()))
         with self._store.reading() as uow:
             edition = uow.projects.edition()
-            if self._queue is None:
-                self._queue = self._load(uow)
+            self._queue.read(uow)
             if self._suspended is None or not same_edition(self._suspended_of, edition):
                 self._suspended_of, self._suspended = edition, suspended_associations(uow)
                 self._site.associations = {a.association_id: a for a in uow.projects.associations()}
             claims = [claim_of(*entry) for entry in uow.requests.claims()]
-            self._wake_delayed(self._queue)
             policy = policy_of(self._conf)
-            snapshot = self._snapshot(state, self._queue, claims, edition)
+            snapshot = self._snapshot(state, self._queue.waiting(), claims, edition)
             ends = ends_known(uow, snapshot.book.tree, policy, self._clock.now())
         snapshot = replace(snapshot, ends=ends, reserved=self._reserved)
         try:
@@ -363,13 +237,13 @@ class SchedulerManager(Manager):
             plan = decide(snapshot, NOVA_SILENT, policy)
             self._keep(Latest.of(round_id, self._clock.now(), snapshot, plan, policy))
             raise
-        self.counts["rounds"] += 1
+        self._counts["rounds"] += 1
         latest = Latest.of(round_id, self._clock.now(), snapshot, plan, policy)
         self._keep(latest)
         self._reserved = latest.reservations()
         self._again |= not plan.complete
         if plan.decisions:
-            self._act(self._queue, latest, views, edition)
+            self._act(latest, views, edition)
         self._publish(RoundDecided(round_id))
 
     def _keep(self, latest: Latest) -> None:
@@ -387,17 +261,7 @@ class SchedulerManager(Manager):
 
     def _next_round_number(self) -> int:
         """Rounds are numbered by their instant, so that ids grow and never repeat."""
-        return (int(self._clock.now().timestamp() * 1e6) << 32) + self.counts["rounds"]
-
-    def _in_flight(self) -> list[Request]:
-        found: list[Request] = []
-        with self._store.reading() as uow:
-            while page := uow.requests.search(
-                states=[State.DISPATCHING, State.BUILDING], limit=_PAGE,
-                after=found[-1].request_id if found else None,
-            ):  # fmt: skip
-                found += page
-        return found
+        return (int(self._clock.now().timestamp() * 1e6) << 32) + self._counts["rounds"]
 
     def _tree_for(self, state: QuotaState, resource_classes: Sequence[str]) -> QuotaTree:
         needed = {*resource_classes, *state.resource_classes()}
@@ -407,9 +271,9 @@ class SchedulerManager(Manager):
         return self._tree
 
     def _snapshot(
-        self, state: QuotaState, queue: WaitingQueue, claims: Sequence[Claim], edition: int | None
+        self, state: QuotaState, waiting: Waiting, claims: Sequence[Claim], edition: int | None
     ) -> Snapshot:
-        waiting, now = queue.snapshot(), self._clock.now()
+        now = self._clock.now()
         tree = self._tree_for(state, waiting.resource_classes)
         snapshot = build_snapshot(
             waiting=waiting,
@@ -418,7 +282,7 @@ class SchedulerManager(Manager):
             claims=claims,
             factors=self._factors or NO_FACTORS,
             suspended=self._suspended or (),
-            rests=self._backoff.rests(now, self._in_flight),
+            rests=self._backoff.rests(now, self._cloud.in_flight),
             site=self._site.points(waiting, now.timestamp()),
         )
         if not same_edition(self._quotas_of, edition):  # what never fits may fit into the new ones
@@ -426,22 +290,16 @@ class SchedulerManager(Manager):
         never = self._never.among(waiting, snapshot.leaf, snapshot.demand)
         return replace(snapshot, never=never)
 
-    def _act(
-        self,
-        queue: WaitingQueue,
-        latest: Latest,
-        views: Mapping[str, ServerView],
-        edition: int | None,
-    ) -> None:
+    def _act(self, latest: Latest, views: Mapping[str, ServerView], edition: int | None) -> None:
         snapshot, decisions = latest.snapshot, latest.plan.decisions
         for decision in decisions:
             class_id = int(snapshot.waiting.class_id[decision.class_row])
-            queue.remove(class_id, decision.request_id, decision.queued_at_s)
+            self._queue.remove(class_id, decision.request_id, decision.queued_at_s)
         if snapshot.rests:
             rows = {one.class_row for one in decisions if one.outcome is Outcome.DISPATCH}
             self._backoff.tried({snapshot.tried_at(row) for row in rows})
-        for request in self._dispatcher.dispatch(latest.round_id, decisions, views, edition):
-            self._enqueue(queue, request)
+        back = self._dispatcher.dispatch(latest.round_id, decisions, views, edition)
+        self._queue.put_in(back)
 
     # --- commands ---------------------------------------------------------------------------------
 
@@ -450,7 +308,7 @@ class SchedulerManager(Manager):
         """Show the last round and what was counted since the start."""
         latest, counts = self._latest, self.counts
         return {
-            "waiting": len(self._queue) + len(self._delayed) if self._queue is not None else None,
+            "waiting": len(self._queue) if self._queue.is_known else None,
             "classes": len(latest.row) if latest else 0,
             "round_id": latest.round_id if latest else None,
             "round_at": latest.at.isoformat() if latest else None,
@@ -526,12 +384,12 @@ class SchedulerManager(Manager):
         latest, state = self._latest, self._state
         if latest is None or state is None:
             raise UpstreamUnavailable("no round has looked at the queue yet: ask again in a minute")
-        kind = self._what_if.class_of(
+        kind = self._answers.what_if.class_of(
             project_id, user_id, flavor, dict(metadata or {}),
             zone=availability_zone, group=server_group,
         )  # fmt: skip
         tree = QuotaTree(state, tuple(sorted({*latest.tree.resource_classes, *kind.demand})))
-        answer = self._what_if.answer(latest, tree, kind, count)
+        answer = self._answers.what_if.answer(latest, tree, kind, count)
         if stopped := self._stopped():
             answer["starts_now"], answer["text"] = 0, f"{stopped} {answer['text']}"
         return answer
@@ -542,21 +400,4 @@ class SchedulerManager(Manager):
         latest, state = self._latest, self._state
         if latest is None or state is None:
             raise UpstreamUnavailable("no round has looked at the queue yet: ask again in a minute")
-        return self._supposing.answer(latest, state, policy_of(self._conf), supposed)
-
-
-def policy_of(conf: cfg.ConfigOpts.GroupAttr, most: int | None = None) -> Policy:
-    """Return how rounds decide by the options of the scheduler; `most` instead of round_size."""
-    return Policy(
-        discipline=Discipline(conf.discipline),
-        backfill_depth=conf.backfill_depth,
-        reserve_depth=conf.reserve_depth,
-        most_reserved=conf.most_reserved,
-        round_size=conf.round_size if most is None else most,
-        weights=ranking.read_weights(conf),
-        scales=ranking.read_scales(conf),
-    )
-
-
-def _seconds(request: Request) -> float:
-    return request.queued_at.timestamp()
+        return self._answers.supposing.answer(latest, state, policy_of(self._conf), supposed)

@@ -16,6 +16,7 @@ from synergy.core.errors import InvalidInput
 from synergy.core.model import Association
 from synergy.core.priority import RAW_ABLE, Column, Scales, Weights
 from synergy.core.queue import Waiting
+from synergy.managers.base import Part
 from synergy.managers.support.option_types import Numbers, ResourceNumbers
 from synergy.ports import SiteFactor
 
@@ -85,11 +86,11 @@ def read_scales(conf: cfg.ConfigOpts.GroupAttr) -> Scales:
     )
 
 
-class SitePoints:
+class SitePoints(Part):
     """The sum of what the site's factors add; one that fails adds nothing, and stops nobody."""
 
-    def __init__(self, factors: Mapping[str, SiteFactor]) -> None:
-        self._factors = factors
+    def __init__(self, site_factors: Mapping[str, SiteFactor]) -> None:
+        self._factors = site_factors
         self._lock = threading.Lock()  # a plugin is asked by one thread at a time
         self.associations: Mapping[int, Association] = {}
         self.errors: dict[str, str] = {}  # the last one by factor; "" once it works again

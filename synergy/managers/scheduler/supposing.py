@@ -27,6 +27,7 @@ from synergy.core.model import Association, Domain, Project, QuotaKind, RequestC
 from synergy.core.quota import QuotaState, QuotaTree
 from synergy.core.rounds import Discipline, Policy
 from synergy.core.rounds.timeline import Arrival, Holding, LiveState
+from synergy.managers.base import Part
 from synergy.managers.project.quota_change import changed_settings
 from synergy.managers.scheduler.latest import Latest, at_json, instant_of, round_json
 from synergy.managers.scheduler.what_if import WhatIf as Asked
@@ -61,7 +62,7 @@ class _Rules:
     waiting: Sequence[Arrival]
 
 
-class Supposing:
+class Supposing(Part):
     """Questions about the whole queue; reads the store, and changes nothing.
 
     charging  the options of fair-share, None where no manager of it is loaded
@@ -73,7 +74,7 @@ class Supposing:
         store: Store,
         capacity: Capacity,
         asked: Asked,
-        charging: cfg.ConfigOpts.GroupAttr | None,
+        charging: cfg.ConfigOpts.GroupAttr | None = None,
     ) -> None:
         self._clock, self._store, self._capacity = clock, store, capacity
         self._asked, self._charging = asked, charging

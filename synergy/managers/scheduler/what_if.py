@@ -43,6 +43,7 @@ from synergy.core.rounds import (
     Snapshot,
     build_snapshot,
 )
+from synergy.managers.base import Part
 from synergy.managers.scheduler.facts import CloudFacts
 from synergy.managers.scheduler.latest import (
     Latest,
@@ -114,7 +115,7 @@ def class_asked(
     return class_of(asked, owner.association_id, flavor.demand, placement)
 
 
-class WhatIf:
+class WhatIf(Part):
     """Questions about requests that nobody made; reads the store, and changes nothing."""
 
     def __init__(
