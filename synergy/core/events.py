@@ -116,7 +116,7 @@ class QuotaChanged(Fact):
 
 @dataclass(frozen=True, slots=True)
 class RoundDecided(Fact):
-    """A round was decided, and what it let go is recorded."""
+    """A round was decided that leaves some to wait, and what it let go is recorded."""
 
     round_id: str
 

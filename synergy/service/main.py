@@ -1,7 +1,7 @@
 """The entry point of synergy-service: checks everything, then runs until it is stopped.
 
-Why one process: the managers share the memory of a round, and there are no child processes that a
-signal, a kill or systemd would have to reach separately.
+Why one process: the managers share the memory of a round. The only other one draws forecasts; it
+ends with this one however that ends, so a signal, a kill or systemd need not reach it separately.
 """
 
 import gc
@@ -32,6 +32,7 @@ from synergy.db.vault import Vault
 from synergy.drivers.clock import SystemClock
 from synergy.drivers.notification_sink import OsloSink
 from synergy.drivers.webhook import WithWebhook
+from synergy.managers.forecast.drawers import Apart
 from synergy.managers.support.watched_clock import WatchedClock, boot_id
 from synergy.packages import version
 from synergy.service import logs, meditation
@@ -215,6 +216,7 @@ class Service:
                 **cloud.ports,
                 "notification_sink": sink,
                 "database": conf.database,
+                "drawer": Apart(),
                 "scheduler_options": conf.scheduler if "scheduler" in conf.managers else None,
                 "site_factors": {name: factors[name]() for name in conf.site_factors},
             },

@@ -1,6 +1,9 @@
 """Forecasts in the service: made beside rounds, stored, held against what came true."""
 
-from collections.abc import Iterator
+import logging
+import os
+import signal
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime
@@ -11,9 +14,13 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from synergy.core.forecasts.record import Recorded
+from synergy.core.model import State
+from synergy.managers.base import Status
 from synergy.managers.forecast import ForecastManager
+from synergy.managers.forecast.drawers import Apart
 from synergy.sim.engine import Engine
 from tests.builders import World, rid, spec, world
+from tests.patience import until
 from tests.served import Api
 
 SHARED = {"default_quota": "shared", "ttl_s": 600}
@@ -215,6 +222,71 @@ def test_one_whose_build_fails_is_forecast_again_while_it_waits() -> None:
             uow.commit()
         made.run(40)
         assert [row.wait_s for row in all_of(made, waits)] == [30.0, None]
+
+
+@contextmanager
+def apart() -> Iterator[tuple[World, Apart]]:
+    drawer = Apart(grace_s=8.0)  # in which a process starts on a busy machine
+    settings = {"forecast": {"rate_s": 5.0, "debounce_s": 0.0, "samples": 5, "budget_s": 1.0}}
+    try:
+        with world(
+            settings=settings, more_managers=(ForecastManager,), more_needs={"drawer": drawer}
+        ) as made:
+            made.engine.tolerant = True
+            made.add("A", default_quota="shared", ttl_s=36_000)
+            made.run(1)
+            yield made, drawer
+    finally:
+        drawer.close()
+
+
+def going_on(made: World, condition: Callable[[], bool]) -> None:
+    """Let the world go on until something is so: the process that draws has a time of its own."""
+
+    def is_so() -> bool:
+        made.run(0.1)
+        return condition()
+
+    until(is_so, patience_s=60.0)
+
+
+def test_rounds_go_on_while_the_process_that_draws_hangs(caplog: pytest.LogCaptureFixture) -> None:
+    """It is told once in the log, shown in metrics, and over once another process draws."""
+    with apart() as (made, drawer):
+        (first,) = made.create("large")
+        made.run(60)
+        (waits,) = made.create("large")
+        going_on(made, lambda: waits in recorded(made))
+        manager = made.engine.supervisors["forecast"]
+        assert manager.report.status is Status.RUNNING
+        before = manager.report.failures
+        os.kill(drawer.pid or 0, signal.SIGSTOP)
+        (behind,) = made.create("large")
+        (fits,) = made.create("medium")
+        with caplog.at_level(logging.ERROR):
+            going_on(made, lambda: manager.report.status is Status.DEGRADED)
+            assert made.get(fits).state is State.ACTIVE
+            assert "not drawn in 9 s" in manager.report.last_error
+            assert measured(made, "synergy_manager_failures")["forecast"] == before + 1
+            made.nova.delete_server_as_user(first)
+            made.run(30)
+            assert made.get(waits).state is State.ACTIVE
+            going_on(made, lambda: behind in recorded(made))
+        assert manager.report.status is Status.RUNNING
+        (line,) = (one for one in caplog.records if one.name.startswith("synergy"))
+        assert line.getMessage() == "manager forecast failed and will be tried again"
+
+
+def test_another_process_draws_after_one_was_killed(caplog: pytest.LogCaptureFixture) -> None:
+    with apart() as (made, drawer):
+        made.create("large")
+        made.run(60)
+        (waits,) = made.create("large")
+        going_on(made, lambda: waits in recorded(made))
+        os.kill(drawer.pid or 0, signal.SIGKILL)
+        (behind,) = made.create("large")
+        going_on(made, lambda: behind in recorded(made))
+        assert [one for one in caplog.messages if "ended by signal 9" in one]
 
 
 def test_a_project_is_shown_its_own_forecasts() -> None:

@@ -6,7 +6,8 @@ reservation. No later arrival is known. Must not know where state and history co
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
-from math import inf
+from math import floor, inf, log
+from typing import Final
 
 import numpy as np
 
@@ -16,6 +17,10 @@ from synergy.core.quota import QuotaTree
 from synergy.core.rounds.policy import Policy
 from synergy.core.rounds.timeline import Arrival, Holding, LiveState, Timeline
 from synergy.core.shares import Floats
+
+EXACT: Final = 1000  # that wait; of more, ends are noticed on a grid, since each has its round
+_STEP_S, _EVEN, _RATIO = 10.0, 50, 0.02
+_GOLDEN: Final = (5**0.5 - 1) / 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,6 +74,29 @@ class Starts:
 
     drawn: dict[str, Floats] = field(default_factory=dict)
     bound: dict[str, float] = field(default_factory=dict)
+
+
+class Grid:
+    """Instants at which ends are noticed: each 10 seconds in the next minutes, and then the farther
+    apart the later they are.
+
+    An end is noticed at the instant before or after it, in such turns that on the average it is
+    neither early nor late: always late, each server of a long row would add to the wait.
+    """
+
+    def __init__(self, begin_s: float) -> None:
+        self._begin_s, self._turn = begin_s, 0.0
+
+    def noticed(self, at_s: float) -> float:
+        """Return when an end is noticed."""
+        self._turn = (self._turn + _GOLDEN) % 1.0
+        place, even_s = (at_s - self._begin_s) / _STEP_S, _EVEN * _STEP_S
+        if place > _EVEN:
+            place = _EVEN + log(place / _EVEN) / log(1 + _RATIO)
+        step = max(0, floor(place + self._turn))
+        if step <= _EVEN:
+            return self._begin_s + step * _STEP_S
+        return self._begin_s + even_s * (1 + _RATIO) ** (step - _EVEN)
 
 
 def forecast_starts(
@@ -141,7 +169,8 @@ def _run(
 ) -> dict[str, float]:
     """Return when the wanted start, without those that do not until an instant."""
     state = replace(now.state, waiting=waiting, holding=holding)
-    timeline = Timeline(now.tree, now.policy, (), begin=state)
+    noticed = Grid(now.state.at_s).noticed if len(waiting) > EXACT else None
+    timeline = Timeline(now.tree, now.policy, (), begin=state, noticed=noticed)
     found: dict[str, float] = {}
     for leaving in timeline.run():
         if leaving.at_s > until_s:

@@ -139,6 +139,7 @@ class Timeline:
         begin: LiveState | None = None,
         factors: Factors | None = None,
         on_round: OnRound = lambda _snapshot, _plan: None,
+        noticed: Callable[[float], float] | None = None,
     ) -> None:
         """Prepare a run.
 
@@ -148,7 +149,10 @@ class Timeline:
                   What arrives comes at its instant or later
         factors   computes the fair-share factors; None where they do not change, or do not count
         on_round  is called with every round
+        noticed   gives the instant at which what ends is noticed, so that many ends have one round;
+                  None where each is noticed when it ends
         """
+        self._noticed = noticed
         self._tree, self._policy, self._factors = tree, policy, factors
         self._standing = NO_FACTORS
         self._on_round = on_round
@@ -176,6 +180,7 @@ class Timeline:
         self._by_arrival = not (any(others) or weights.qos or weights.tres)
         self._only_shared = True
         self._suspended = frozenset[int]()
+        self._at_s = -inf  # of the last round, or where none was due
         self._first_s = inf  # an instant at which nothing has to end or arrive
         if begin is not None:
             self._begin(begin)
@@ -183,6 +188,7 @@ class Timeline:
     def run(self) -> Iterator[Leaving]:
         """Yield the requests as they leave the queue, until nothing more happens."""
         while (at_s := self._next_s()) < inf:
+            self._at_s = at_s
             changed = self._end(at_s) or at_s == self._first_s
             arrived = self._arrive(at_s)
             self._first_s = inf
@@ -349,7 +355,8 @@ class Timeline:
         self._started += 1
         self._servers[self._started] = server
         if end_s < inf:
-            heapq.heappush(self._ends, (end_s, self._started))
+            noticed_s = max(self._at_s, self._noticed(end_s)) if self._noticed else end_s
+            heapq.heappush(self._ends, (noticed_s, self._started))
         if server.quota is QuotaKind.SHARED and server.known.at_s < inf:
             insort(self._known, server.known)
 

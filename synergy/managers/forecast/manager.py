@@ -1,17 +1,16 @@
 """Forecasts when waiting requests start, records it, and holds it against what came true.
 
-Why: users plan by it, and a forecast that nobody scores is not to be trusted. It runs on a thread
-of its own and reads the store beside the rounds, so a round never waits for it; how much it looks
-at is bounded. Must not decide anything.
+Why: users plan by it, and a forecast that nobody scores is not to be trusted. It reads the store
+beside the rounds, and the forecasts are drawn in a process of their own, so a round never waits for
+them; how much is looked at is bounded. Must not decide anything.
 """
 
 import logging
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from copy import deepcopy
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from math import inf
 from threading import Lock
 from typing import Final
 
@@ -21,27 +20,38 @@ from synergy.core.declared import commands
 from synergy.core.declared.answers import forecasts as answers
 from synergy.core.errors import Conflict, NotFound, UpstreamUnavailable
 from synergy.core.events import FactorsChanged, QuotaChanged, QuotaReleased, RoundDecided
-from synergy.core.forecasts.correction import NEEDED, Correction, Raw, quantiles
+from synergy.core.forecasts.correction import NEEDED, Correction
+from synergy.core.forecasts.drawing import Drawn, Line, Question, Queue
 from synergy.core.forecasts.lifetimes import Lifetimes
 from synergy.core.forecasts.outlook import MOST_NOW
 from synergy.core.forecasts.record import Recorded
 from synergy.core.forecasts.refresh import is_due
 from synergy.core.forecasts.score import ALL, METHODS, PastWaits, Resolved, score, table
-from synergy.core.forecasts.starts import Starts, Wanted, forecast_starts
 from synergy.core.model import Request, State
-from synergy.core.quota import QuotaState, QuotaTree
+from synergy.core.quota import QuotaState
 from synergy.core.rounds.snapshot import NO_FACTORS
 from synergy.managers.base import Manager, command, on
-from synergy.managers.forecast.now import now_of, read_holding, read_waiting, size_in
+from synergy.managers.forecast.drawers import Drawer, Here
+from synergy.managers.forecast.now import ids_of, read_holding, read_waiting
 from synergy.managers.forecast.outlook import View, outlook
 from synergy.managers.scheduler.latest import suspended_associations
 from synergy.managers.scheduler.policy import policy_of
 from synergy.managers.scheduler.what_if import owner_of
-from synergy.ports import Clock, Flavor, Flavors, Store
+from synergy.ports import Clock, Flavor, Flavors, Reading, Store
 
 LOG = logging.getLogger(__name__)
 LEARNED_AT_START: Final = 5000  # servers that ended last
 SCORED: Final = 10_000  # forecasts that came true last
+_LOOK_S: Final = 0.2  # between two looks at what was drawn
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """What is being drawn: as of when, after which round, and quantiles of the last waits."""
+
+    at: datetime
+    round_id: str | None
+    past_s: tuple[float, float]
 
 
 class ForecastManager(Manager):
@@ -88,7 +98,7 @@ class ForecastManager(Manager):
         ),
         cfg.IntOpt(
             "most_waiting",
-            default=1000,
+            default=10_000,
             min=1,
             max=100_000,
             mutable=True,
@@ -101,7 +111,8 @@ class ForecastManager(Manager):
             min=0.1,
             max=3600,
             mutable=True,
-            help="Seconds after which a run draws no more samples, and goes by those that it has.",
+            help="Seconds after which a run draws no more samples, and goes by those that it has. "
+            "One that has not ended a minute later is broken off.",
         ),
         cfg.IntOpt(
             "keep_days",
@@ -136,7 +147,9 @@ class ForecastManager(Manager):
         clock: Clock,
         store: Store,
         flavors: Flavors,
+        drawer: Drawer | None = None,
     ) -> None:
+        """drawer draws the forecasts; None: this does itself, as a clock that is not real needs."""
         self._conf, self._scheduler, self._clock = conf, scheduler_options, clock
         self._store, self._flavors = store, flavors
         self._learning = Lock()  # held to learn, and to copy what was learned
@@ -148,7 +161,8 @@ class ForecastManager(Manager):
         self._correction, self._past = Correction(), PastWaits()
         self._resolved: deque[Resolved] = deque(maxlen=SCORED)
         self._standing: list[answers.MethodScore] = []  # is replaced as a whole
-        self._until_s = inf  # how long the present run may draw
+        self._drawer: Drawer = drawer or Here(clock.monotonic_s)
+        self._asked: _Asked | None = None
         self._read = False  # whether what is stored was learned
 
     @on(QuotaChanged)
@@ -181,9 +195,15 @@ class ForecastManager(Manager):
             return None  # nothing is known of the cloud yet
         if not self._read:
             self._learn_stored()
-        self._settle()
-        self._make(self._state)
-        return None
+        if not self._drawer.busy:
+            self._settle()
+            self._ask(self._state)
+        for part in self._drawer.parts():
+            self._record(part)
+        return _LOOK_S if self._drawer.busy else None
+
+    def destroy(self) -> None:
+        self._drawer.close()
 
     def _learn_stored(self) -> None:
         with self._store.reading() as uow:
@@ -227,64 +247,70 @@ class ForecastManager(Manager):
             _score_json(ALL, method, score(rows, method).as_json()) for method in METHODS if rows
         ]
 
-    def _has_time(self) -> bool:
-        return self._clock.monotonic_s() < self._until_s
-
-    def _make(self, state: QuotaState) -> None:
-        """Forecast and record the starts of those that wait and have no forecast, or an old one."""
+    def _ask(self, state: QuotaState) -> None:
+        """Have the starts forecast of those that wait and have no forecast, or an old one."""
         now, round_id, refresh_s = self._clock.now(), self._round_id, self._conf.refresh_s
         with self._store.reading() as uow:
-            projects = {a.association_id: a.project_id for a in uow.projects.associations()}
-            waiting = read_waiting(uow, projects, self._conf.most_waiting)
+            lines = self._read_lines(uow, self._conf.most_waiting)
             last = uow.forecasts.standing()
-            new = [
-                one
-                for one in waiting
-                if (said := last.get(one.arrival.request_id)) is None
+            wanted = frozenset(
+                request_id
+                for line in lines
+                for request_id in ids_of(line)
+                if (said := last.get(request_id)) is None
                 or is_due(said, now, refresh_s, self._changed_at)
-            ]
-            if not new:
+            )
+            if not wanted:
                 return
-            holding, suspended = read_holding(uow), suspended_associations(uow)
-        self._until_s = self._clock.monotonic_s() + self._conf.budget_s
-        alive = now_of(
-            at=now, state=state, policy=policy_of(self._scheduler, most=1 + len(waiting)),
-            waiting=waiting, holding=holding, suspended=suspended, factors=self._factors,
-        )  # fmt: skip
-        starts = forecast_starts(
-            alive, self._lifetimes, wanted={one.arrival.request_id for one in new},
-            samples=self._conf.samples, seed=0, go_on=self._has_time,
-        )  # fmt: skip
-        made = [self._recorded(one, starts, alive.tree, now, round_id) for one in new]
-        with self._store.reading() as uow:
-            still = uow.requests.find([one.request_id for one in made])
-        made = [one for one in made if one.request_id in still]
-        with self._store.writing() as uow:
-            uow.forecasts.add(made)
-            uow.commit()
+            queue = self._queue(uow, state, now, lines, more=1)
+        self._asked = _Asked(at=now, round_id=round_id, past_s=self._past.quantiles_s())
+        with self._learning:  # until it is asked: nothing is learned meanwhile
+            question = Question(
+                queue=queue, wanted=wanted, lifetimes=self._lifetimes,
+                correction=self._correction, samples=self._conf.samples,
+            )  # fmt: skip
+            self._drawer.ask(question, self._conf.budget_s)
 
-    def _recorded(
-        self, wanted: Wanted, starts: Starts, tree: QuotaTree, now: datetime, round_id: str | None
-    ) -> Recorded:
-        """Return a forecast, seconds from the instant of what was run forward."""
-        request_id, now_s = wanted.arrival.request_id, now.timestamp()
-        bound_s = max(0.0, starts.bound.get(request_id, inf) - now_s)
-        p50_s, p90_s = (
-            min(max(0.0, at_s - now_s), bound_s) for at_s in quantiles(starts.drawn[request_id])
+    def _read_lines(self, uow: Reading, most: int) -> list[Line]:
+        projects = {one.association_id: one.project_id for one in uow.projects.associations()}
+        return read_waiting(uow, projects, most)
+
+    def _queue(
+        self, uow: Reading, state: QuotaState, now: datetime, lines: Sequence[Line], more: int
+    ) -> Queue:
+        """Return what waits and holds quota; its policy starts `more` in a round than wait."""
+        count = sum(len(line.queued_at_s) for line in lines)
+        return Queue(
+            at_s=now.timestamp(),
+            state=state,
+            policy=policy_of(self._scheduler, most=more + count),
+            lines=lines,
+            held=read_holding(uow, now),
+            suspended=suspended_associations(uow),
+            factors=self._factors,
         )
-        size = size_in(wanted.arrival.kind.demand, tree)
-        raw = Raw(p50_s=p50_s, p90_s=p90_s, bound_s=bound_s, size=size)
-        past_p50_s, past_p90_s = self._past.quantiles_s()
-        return Recorded(
-            request_id=request_id,
-            project_id=wanted.project_id,
-            made_at=now,
-            round_id=round_id,
-            raw=raw,
-            said=self._correction.corrected(raw),
-            past_p50_s=past_p50_s,
-            past_p90_s=past_p90_s,
-        )
+
+    def _record(self, part: Sequence[Drawn]) -> None:
+        if (asked := self._asked) is None:
+            return
+        past_p50_s, past_p90_s = asked.past_s
+        with self._store.writing() as uow:
+            uow.forecasts.add(
+                [
+                    Recorded(
+                        request_id=one.request_id,
+                        project_id=one.project_id,
+                        made_at=asked.at,
+                        round_id=asked.round_id,
+                        raw=one.raw,
+                        said=one.said,
+                        past_p50_s=past_p50_s,
+                        past_p90_s=past_p90_s,
+                    )
+                    for one in part
+                ]
+            )
+            uow.commit()
 
     @command(answers.SCORE_FORECASTS)
     def do_score(self, project_id: str | None = None) -> answers.ForecastScore:
@@ -320,23 +346,18 @@ class ForecastManager(Manager):
         most, at = self._conf.most_waiting, self._clock.now()
         with self._store.reading() as uow:
             project, owner = owner_of(uow, project_id, user_id)
-            projects = {a.association_id: a.project_id for a in uow.projects.associations()}
-            waiting = read_waiting(uow, projects, most + 1)
-            if len(waiting) > most:
+            lines = self._read_lines(uow, most + 1)
+            if sum(len(line.queued_at_s) for line in lines) > most:
                 raise Conflict(
                     f"more requests wait than [forecast] most_waiting ({most}), so what comes "
                     "behind them is not foreseen"
                 )
-            holding, suspended = read_holding(uow), suspended_associations(uow)
+            queue = self._queue(uow, state, at, lines, more=MOST_NOW)
         with self._learning:
             lifetimes, correction = deepcopy((self._lifetimes, self._correction))
-        alive = now_of(
-            at=at, state=state, policy=policy_of(self._scheduler, len(waiting) + MOST_NOW),
-            waiting=waiting, holding=holding, suspended=suspended, factors=self._factors,
-            more=[name for one in asked for name in one.demand],
-        )  # fmt: skip
         view = View(
-            now=alive, project=project, owner=owner, lifetimes=lifetimes, correction=correction,
+            now=queue.now([name for one in asked for name in one.demand]),
+            project=project, owner=owner, lifetimes=lifetimes, correction=correction,
             samples=self._conf.samples, elapsed_s=self._clock.monotonic_s,
         )  # fmt: skip
         return outlook(view, asked, self._conf.outlook_flavors, self._conf.outlook_budget_s)

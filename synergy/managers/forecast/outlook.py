@@ -12,12 +12,12 @@ from math import inf
 from synergy.core.accounts import user_node
 from synergy.core.declared.answers import forecasts as answers
 from synergy.core.forecasts.correction import NEEDED, Correction, Interval
+from synergy.core.forecasts.drawing import size_in
 from synergy.core.forecasts.lifetimes import Lifetimes
 from synergy.core.forecasts.outlook import COUNTS, Foreseen, foresee
 from synergy.core.forecasts.starts import Now
 from synergy.core.model import Association, Project, RequestClass
 from synergy.core.never import Ceilings
-from synergy.managers.forecast.now import size_in
 from synergy.managers.scheduler.what_if import class_asked
 from synergy.managers.support.render import instant_json
 from synergy.ports import Flavor

@@ -244,7 +244,8 @@ class SchedulerManager(Manager):
         self._again |= not plan.complete
         if plan.decisions:
             self._act(latest, views, edition)
-        self._publish(RoundDecided(round_id))
+        if len(self._queue):
+            self._publish(RoundDecided(round_id))
 
     def _keep(self, latest: Latest) -> None:
         """Let questions be answered from this round."""

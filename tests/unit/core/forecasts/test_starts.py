@@ -1,6 +1,7 @@
 """The queue run forward over lifetimes that are drawn."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from math import inf
 
 import numpy as np
@@ -8,12 +9,20 @@ import pytest
 
 from synergy.core.accounts import user_node
 from synergy.core.forecasts.lifetimes import Lifetimes
-from synergy.core.forecasts.starts import Now, Server, Starts, Wanted, forecast_starts
+from synergy.core.forecasts.starts import (
+    EXACT,
+    Grid,
+    Now,
+    Server,
+    Starts,
+    Wanted,
+    forecast_starts,
+)
 from synergy.core.model import QuotaKind, Resources
 from synergy.core.priority import Weights
 from synergy.core.quota import QuotaNode, QuotaState, QuotaTree
 from synergy.core.rounds import Policy
-from synergy.core.rounds.timeline import Arrival, Holding, LiveState
+from synergy.core.rounds.timeline import Arrival, Holding, LiveState, Timeline
 from tests.builders import kind, rid
 
 CLOUD = Resources.of(VCPU=4)
@@ -58,9 +67,10 @@ def starts(
     *,
     samples: int = 200,
     until_s: float = inf,
+    tree: QuotaTree = TREE,
 ) -> Starts:
     now = Now(
-        tree=TREE,
+        tree=tree,
         policy=BY_AGE,
         state=LiveState(at_s=10.0),
         waiting=waiting,
@@ -105,3 +115,43 @@ def test_the_same_question_has_the_same_answer_in_any_order() -> None:
     assert all((first.drawn[one] == again.drawn[one]).all() for one in first.drawn)
     assert len({one.arrival.request_id for one in waiting}) == len(first.drawn)
     assert np.isfinite(list(first.drawn.values())).all()
+
+
+def test_ends_are_noticed_on_a_grid_before_or_after_them_and_right_on_the_average() -> None:
+    for ends_s in (0.0, 0.1, 9.9, 499.0, 501.0, 3600.0, 86_399.7, 1e6, 3e7):
+        grid = Grid(1e6)
+        seen_s = [grid.noticed(1e6 + ends_s) - 1e6 for _ in range(1000)]
+        assert 1 <= len(set(np.round(seen_s, 3))) <= 2
+        assert np.abs(np.array(seen_s) - ends_s).max() <= max(10.0, 0.0201 * ends_s)
+        assert np.mean(seen_s) == pytest.approx(ends_s, abs=0.1, rel=2e-4)
+    grid = Grid(1e6)
+    assert grid.noticed(1e6 - 50) == 1e6
+    assert len({grid.noticed(1e6 + s) for s in range(0, 864_000, 100)}) < 450
+
+
+def test_a_long_queue_is_forecast_nearly_as_if_each_end_had_a_round_of_its_own() -> None:
+    """1,199 wait, dozens one after the other; of the same queue, ends are noticed on a grid or at
+    once."""
+    cloud = Resources.of(VCPU=64)
+    tree = QuotaTree(
+        QuotaState(total=cloud, installed=cloud, hosts=(cloud,), nodes=NODES), ("VCPU",)
+    )
+    waiting = [waits(n, 1 + n % 8, ttl_s=1000 + 700 * (n % 9)) for n in range(1, EXACT + 200)]
+    holding = [server(9000 + n, 8, began_s=float(n), ttl_s=3000) for n in range(8)]
+    found = starts(waiting, holding, known(0.2, 0.7), samples=2, tree=tree)
+    exact = Timeline(
+        tree, BY_AGE, (),
+        begin=LiveState(
+            at_s=10.0,
+            waiting=[
+                replace(one.arrival, held_s=float(one.arrival.kind.ttl_s)) for one in waiting
+            ],
+            holding=[replace(one.holding, end_s=one.holding.known_end_s) for one in holding],
+        ),
+    )  # fmt: skip
+    at_s = {one.request_id: one.at_s for one in exact.run()}
+    assert set(found.bound) == set(at_s)
+    made_s, exact_s = (np.sort(list(one.values())) for one in (found.bound, at_s))
+    off = (made_s - exact_s) / (exact_s + 500)
+    assert np.abs(off).mean() < 0.1, "as many have started by each instant, nearly"
+    assert made_s.mean() == pytest.approx(exact_s.mean(), rel=0.1)
