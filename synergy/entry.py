@@ -4,10 +4,12 @@ Why: the console scripts name this module, which imports next to nothing, so tha
 even while all other modules are being imported. Must not know what the commands do.
 """
 
+import gc
 import os
 import signal
 import sys
 from importlib import import_module
+from typing import Any
 
 _BY_SIGNAL = 128  # a shell's exit code of a command ended by a signal is this plus the signal
 
@@ -67,13 +69,23 @@ def run(name: str, module: str) -> int:
 
 def _code_of(module: str) -> int:
     try:
-        code = import_module(module).main()
+        code = _imported(module).main()
     except SystemExit as leaving:
         code = leaving.code
     if isinstance(code, str):
         sys.stderr.write(f"{code}\n")
         return 1
     return int(code or 0)
+
+
+def _imported(module: str) -> Any:
+    """Import a module and all that it needs. None of that is garbage, and the collector would look
+    at all of it again and again: a seventh of the time until the service starts."""
+    gc.disable()
+    try:
+        return import_module(module)
+    finally:
+        gc.enable()
 
 
 def _write_nowhere() -> None:

@@ -8,19 +8,14 @@ import re
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from alembic.config import Config
-from alembic.migration import MigrationContext
-from alembic.script import ScriptDirectory
-from alembic.util import CommandError
 from oslo_config import cfg
 from oslo_db import exception as db_error
 from oslo_db.sqlalchemy import enginefacade
-from sqlalchemy import URL, Connection, Engine, inspect, make_url
+from sqlalchemy import URL, Connection, Engine, inspect, make_url, text
 from sqlalchemy.exc import ArgumentError, StatementError
 
-from alembic import command
 from synergy.core.errors import (
     ConfigurationInvalid,
     Conflict,
@@ -28,11 +23,15 @@ from synergy.core.errors import (
     StoreUnavailable,
     SynergyError,
 )
-from synergy.db.migrations import migrations_folder
+from synergy.db.migrations import migrations_folder, revisions
 from synergy.db.sqlite import READS, open_sqlite
+
+if TYPE_CHECKING:
+    from alembic.config import Config
 
 _OF_MYSQL: Final = ("mysql", "mariadb")
 _KEY_OF_TEXTS: Final = ("projects", "domain_id", "domains", "fk_projects_domain_id")
+_VERSION: Final = "alembic_version"  # where alembic keeps the revision of the tables
 CHARACTERS: Final = "CHARACTER SET utf8mb4 COLLATE utf8mb4_bin"  # of MariaDB and MySQL
 LOG = logging.getLogger(__name__)
 __all__ = ["READS"]  # of `sqlite`, for those who open transactions
@@ -257,7 +256,9 @@ def convert_tables(connection: Connection) -> None:
         )
 
 
-def _alembic(engine: Engine) -> Config:
+def _alembic(engine: Engine) -> "Config":
+    from alembic.config import Config  # only an upgrade needs all of it, and it takes a while
+
     config = Config()
     config.set_main_option("script_location", str(migrations_folder()))
     config.attributes["engine"] = engine
@@ -266,14 +267,12 @@ def _alembic(engine: Engine) -> Config:
 
 def upgrade(engine: Engine) -> str:
     """Bring the tables to this version of Synergy, and return the revision."""
+    from alembic import command
+
     with translated():
         check(engine, may_upgrade=True)
         command.upgrade(_alembic(engine), "head")
-    return _head(engine)
-
-
-def _head(engine: Engine) -> str:
-    return ScriptDirectory.from_config(_alembic(engine)).get_current_head() or ""
+    return revisions()[-1]
 
 
 def examine(engine: Engine) -> None:
@@ -291,7 +290,10 @@ def examine(engine: Engine) -> None:
 def revision(engine: Engine) -> str:
     """Return the revision of the tables, "" where there are none. Raises StoreUnavailable."""
     with translated(), engine.connect() as connection:
-        return MigrationContext.configure(connection).get_current_revision() or ""
+        if not inspect(connection).has_table(_VERSION):
+            return ""
+        found = connection.execute(text(f"SELECT version_num FROM {_VERSION}"))
+        return str(found.scalar() or "")
 
 
 def check_writable(engine: Engine) -> None:
@@ -303,22 +305,20 @@ def check_writable(engine: Engine) -> None:
 
 def check(engine: Engine, *, may_upgrade: bool = False) -> str:
     """Return the revision of the database. Raises ConfigurationInvalid if it is not this one."""
-    found = revision(engine) or None
-    script, head = ScriptDirectory.from_config(_alembic(engine)), _head(engine)
+    found = revision(engine)
+    known = revisions()
+    head = known[-1]
     where = engine.url.render_as_string(hide_password=True)
-    if found is not None:
-        try:
-            script.get_revision(found)
-        except CommandError as error:
-            newer = (
-                f"database {where} has revision {found!r}, which is newer than this Synergy "
-                f"({head!r}): install the version that made it"
-            )
-            raise ConfigurationInvalid([newer]) from error
+    if found and found not in known:
+        newer = (
+            f"database {where} has revision {found!r}, which is newer than this Synergy "
+            f"({head!r}): install the version that made it"
+        )
+        raise ConfigurationInvalid([newer])
     if found != head and not may_upgrade:
         older = (
             f"database {where} has revision {found or 'none'!r}, but this Synergy needs "
             f"{head!r}: run synergy-manage db upgrade"
         )
         raise ConfigurationInvalid([older])
-    return found or ""
+    return found

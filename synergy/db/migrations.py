@@ -16,3 +16,12 @@ def migrations_folder() -> Path:
     raise ConfigurationInvalid(
         [f"the migrations are neither in {beside} nor in {installed}: install Synergy again"]
     )
+
+
+def revisions() -> list[str]:
+    """Return the revisions of the tables, oldest first: each is the number its file begins with.
+
+    Raises ConfigurationInvalid.
+    """
+    found = (migrations_folder() / "versions").glob("[0-9]*_*.py")
+    return sorted(path.name.partition("_")[0] for path in found)

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from cryptography.fernet import Fernet
 from oslo_config import cfg
 from sqlalchemy import update
@@ -36,6 +37,7 @@ from synergy.core.reasons import Reason
 from synergy.core.usage import DECAYING, Charged, History
 from synergy.db import engine as database
 from synergy.db.key_file import new_key
+from synergy.db.migrations import revisions
 from synergy.db.models import Base, BodyRow
 from synergy.db.store import SqlStore
 from synergy.db.vault import Vault
@@ -209,6 +211,17 @@ def conf_for(path: Path | str, **changes: Any) -> cfg.ConfigOpts.GroupAttr:
         conf.set_override(name, value, group="database")
     group: cfg.ConfigOpts.GroupAttr = conf.database
     return group
+
+
+def test_the_revisions_are_those_that_alembic_finds_in_its_order(tmp_path: Path) -> None:
+    engine = database.open_engine(conf_for(tmp_path / "db"), create=True)
+    script = ScriptDirectory.from_config(database._alembic(engine))
+    assert revisions() == [one.revision for one in script.walk_revisions()][::-1]
+    assert database.upgrade(engine) == script.get_current_head()
+    with engine.connect() as connection:
+        found = MigrationContext.configure(connection).get_current_revision()
+    assert database.revision(engine) == found
+    engine.dispose()
 
 
 def test_a_database_without_tables_and_one_from_the_future_are_told_apart(tmp_path: Path) -> None:
