@@ -5,10 +5,9 @@ followed, some projects at a time: there may be ten thousand. Must not know requ
 """
 
 import logging
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from itertools import islice
-from typing import Any, Final
+from typing import Any
 
 from oslo_config import cfg
 
@@ -21,7 +20,6 @@ from synergy.core.errors import (
     InvalidInput,
     NotFound,
     UpstreamUnavailable,
-    error_line,
 )
 from synergy.core.events import ProjectsChanged, QuotaChanged
 from synergy.core.membership import Manage
@@ -44,8 +42,8 @@ from synergy.managers.project.quota_change import (
     effects_of,
 )
 from synergy.managers.project.removal import removal_of
+from synergy.managers.project.users import Users
 from synergy.managers.quota.survey import QuotaSurvey
-from synergy.managers.support.one_by_one import each_alone
 from synergy.managers.support.option_types import ManageText, template_options
 from synergy.managers.support.render import check_revision, project_json, user_json
 from synergy.ports import (
@@ -63,8 +61,6 @@ from synergy.ports import (
 )
 
 LOG = logging.getLogger(__name__)
-_AT_ONCE: Final = 100  # projects that one run asks about
-_WRITTEN_AT_ONCE: Final = 500  # projects whose users one transaction follows
 
 
 class ProjectManager(Manager):
@@ -181,8 +177,7 @@ class ProjectManager(Manager):
         )
         self._nova_limits = NovaLimits(conf, store, quota_limits, quota_ownership, self._handover)
         self._rule = ByRule(conf, clock, publish, store, identity, self._handover)
-        self._users_due: dict[str, None] = {}  # projects whose users are to be asked for, in order
-        self._users_of: dict[str, Mapping[str, str]] = {}  # what was answered and is not written
+        self._users = Users(publish, store, identity)
 
     def setup(self) -> None:
         self._handover.announce()
@@ -214,8 +209,7 @@ class ProjectManager(Manager):
         if any(_differs(project, views.get(project.project_id)) for project in projects):
             self._write_what_changed(views)
         self._rule.look(views)
-        present = (p.project_id for p in projects if p.project_id in views)
-        self._users_due.update(dict.fromkeys(present))
+        self._users.look(p.project_id for p in projects if p.project_id in views)
         self.soon(self._apply_rule)
         self.soon(self._follow_users)
 
@@ -254,40 +248,7 @@ class ProjectManager(Manager):
     @every("rate_s", at_start=False)
     def _follow_users(self) -> float | None:
         """Take over new users and users who left, of some projects at a time."""
-        some = list(islice(self._users_due, _AT_ONCE))
-        found: dict[str, Mapping[str, str]] = {}
-
-        def ask(project_id: str) -> None:
-            self._users_due.pop(project_id, None)
-            found[project_id] = self._identity.users_of(project_id)
-
-        each_alone(some, ask, self._users_unknown)
-        self._users_of |= found
-        if self._users_of and (len(self._users_of) >= _WRITTEN_AT_ONCE or not self._users_due):
-            users_of, self._users_of = self._users_of, {}
-            self._write_users(users_of)
-        return 0.0 if self._users_due else None
-
-    def _users_unknown(self, project_id: str, error: Exception) -> None:
-        LOG.warning("users of project %s are not known: %s", project_id, error_line(error))
-
-    def _write_users(self, users_of: Mapping[str, Mapping[str, str]]) -> None:
-        changed = set()
-        with self._store.writing() as uow:
-            known: dict[str, dict[str, Association]] = {}
-            associations = uow.projects.associations()
-            for association in associations:
-                known.setdefault(association.project_id, {})[association.user_id] = association
-            busy = _busy(uow, associations)
-            for project in uow.projects.all():
-                users = users_of.get(project.project_id)
-                if users is None:
-                    continue
-                if _follow_users(uow, project, known.get(project.project_id, {}), users, busy):
-                    changed.add(project.project_id)
-            uow.commit()
-        if changed:
-            self._publish(ProjectsChanged(frozenset(changed)))
+        return self._users.step()
 
     @every("rate_s")
     def _follow_nova_in_all(self) -> float | None:
@@ -476,47 +437,6 @@ def _names(settings: Sequence[Setting]) -> str:
 
 def _tried(project: Project, effects: Effects) -> answers.TriedProject:
     return {**project_json(project), "effects": effects.json()}
-
-
-def _busy(uow: Reading, associations: Sequence[Association]) -> set[int]:
-    """Return the associations that hold something, or wait."""
-    owners = uow.requests.waiting_owners()
-    return {association_id for association_id, *_ in uow.requests.claims()} | {
-        a.association_id for a in associations if (a.project_id, a.user_id) in owners
-    }
-
-
-def _follow_users(
-    uow: Writing,
-    project: Project,
-    known: Mapping[str, Association],
-    users: Mapping[str, str],
-    busy: Collection[int],
-) -> bool:
-    """Take over who has a role on a project, and tell whether shares follow from it.
-
-    Who has none any longer keeps its shares until its last server and request are gone; what it
-    used then counts for the project.
-    """
-    changed = False
-    for user_id, name in users.items():
-        found = known.get(user_id)
-        if found is None:
-            try:
-                uow.projects.association(project.project_id, user_id, name)
-            except InvalidInput as error:  # the other users are followed
-                LOG.error("user %s of project %s: %s", ascii(user_id), project.name, error)
-            else:
-                changed = True
-        elif not found.active or name not in ("", found.user_name):
-            changed |= not found.active
-            named = name or found.user_name
-            uow.projects.save_association(replace(found, user_name=named, active=True))
-    for user_id, found in known.items():
-        if found.active and user_id not in users and found.association_id not in busy:
-            uow.projects.save_association(replace(found, active=False))
-            changed = True
-    return changed
 
 
 def _find_user(uow: Reading, project: Project, user: str) -> Association:
