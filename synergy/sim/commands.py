@@ -28,8 +28,8 @@ from rich.table import Table
 from synergy.core.errors import InvalidInput
 from synergy.core.fairshare import Algorithm
 from synergy.core.numbers import integer, number, shown
-from synergy.core.rounds import Discipline
 from synergy.sim import padova
+from synergy.sim.options import POLICIES, add_file, add_format, add_policy, add_replay, add_vcpus
 
 if TYPE_CHECKING:
     from synergy.sim.compare import Comparison
@@ -74,24 +74,6 @@ def prepare() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(100_000, 50, 50)
-
-
-def add_format(parser: argparse.ArgumentParser) -> None:
-    """Declare the arguments of whatever simulates."""
-    parser.add_argument(
-        "-f",
-        "--format",
-        choices=["table", "json"],
-        default="table",
-        help="How to print the result (default: table). Progress goes to standard error.",
-    )
-    parser.add_argument(
-        "--seed",
-        type=partial(integer, what="--seed", lowest=0, highest=2**53 - 1),
-        default=None,
-        metavar="N",
-        help="Makes the run repeatable (default: 1, or that of the scenario).",
-    )
 
 
 class Demo(Command):
@@ -179,28 +161,6 @@ def _progress_text(observer: "Observer", done_s: float) -> str:
     )
 
 
-def add_replay(parser: argparse.ArgumentParser) -> None:
-    """Declare how any command replays a log."""
-    parser.add_argument(
-        "--order",
-        choices=["submit", "multifactor"],
-        default="multifactor",
-        help="Order of the queue (default: multifactor).",
-    )
-    parser.add_argument(
-        "--boot-s",
-        type=partial(number, what="--boot-s", lowest=0, highest=86_400),
-        default=0.0,
-        metavar="SECONDS",
-        help="Seconds from dispatch until a server runs (default: 0; at most a day).",
-    )
-    parser.add_argument(
-        "--skip-bad-lines",
-        action="store_true",
-        help="Skip invalid lines and count them by error, instead of stopping.",
-    )
-
-
 class Simulate(Command):
     """Replay a workload log in the Standard Workload Format, or play a scenario."""
 
@@ -208,64 +168,9 @@ class Simulate(Command):
         """Declare the arguments."""
         parser: argparse.ArgumentParser = super().get_parser(prog_name)
         add_format(parser)
-        parser.add_argument(
-            "file",
-            metavar="FILE",
-            nargs="?",
-            help='The log, plain or gzip: a file, a pipe, or standard input for "-".',
-        )
-        parser.add_argument(
-            "--scenario",
-            type=Path,
-            metavar="FILE.yaml",
-            help="Instead of a log: a cloud, projects with shares and quotas, and how they ask for "
-            "servers; see the page of the simulator.",
-        )
-        parser.add_argument(
-            "--vcpus",
-            type=partial(integer, what="--vcpus", lowest=1, highest=2**31 - 1),
-            metavar="N",
-            help="Size of the shared quota that a log is replayed on.",
-        )
-        how = parser.add_mutually_exclusive_group()
-        how.add_argument(
-            "--policy",
-            choices=[one.value for one in Discipline],
-            default=Discipline.EASY.value,
-            help="How to schedule past a request that does not fit (default: easy).",
-        )
-        how.add_argument(
-            "--compare",
-            type=_policies,
-            metavar="POLICY,POLICY...",
-            help="Replay the log under each of these policies, and compare what they deliver, in "
-            "all and by project, with each other and with fixed quotas on the same arrivals.",
-        )
-        parser.add_argument(
-            "--report",
-            type=Path,
-            metavar="FILE.html",
-            help="Write a page with plots: waits, use and shares over time, who gains and loses.",
-        )
-        parser.add_argument(
-            "--jobs",
-            type=partial(integer, what="--jobs", lowest=1, highest=1024),
-            default=None,
-            metavar="N",
-            help="How many policies are replayed at a time, each in a process of its own (default: "
-            "one for each processor).",
-        )
-        parser.add_argument(
-            "--engine",
-            choices=["core", "managers"],
-            default="core",
-            help="core: only the function that decides, in seconds for a log of years (default); "
-            "managers: the whole service on a virtual cloud, which is slow.",
-        )
-        add_replay(parser)
-        parser.add_argument(
-            "--trace-out", type=Path, metavar="FILE.csv", help="Write one row for each request."
-        )
+        _add_source(parser)
+        _add_policies(parser)
+        _add_how(parser)
         return parser
 
     def take_action(self, parsed: argparse.Namespace) -> int:
@@ -295,14 +200,65 @@ class Simulate(Command):
         return 0
 
 
+def _add_source(parser: argparse.ArgumentParser) -> None:
+    add_file(parser, nargs="?")
+    parser.add_argument(
+        "--scenario",
+        type=Path,
+        metavar="FILE.yaml",
+        help="Instead of a log: a cloud, projects with shares and quotas, and how they ask for "
+        "servers; see the page of the simulator.",
+    )
+    add_vcpus(parser, "Size of the shared quota that a log is replayed on.")
+
+
+def _add_policies(parser: argparse.ArgumentParser) -> None:
+    how = parser.add_mutually_exclusive_group()
+    add_policy(how)
+    how.add_argument(
+        "--compare",
+        type=_policies,
+        metavar="POLICY,POLICY...",
+        help="Replay the log under each of these policies, and compare what they deliver, in "
+        "all and by project, with each other and with fixed quotas on the same arrivals.",
+    )
+    parser.add_argument(
+        "--report",
+        type=Path,
+        metavar="FILE.html",
+        help="Write a page with plots: waits, use and shares over time, who gains and loses.",
+    )
+
+
+def _add_how(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--jobs",
+        type=partial(integer, what="--jobs", lowest=1, highest=1024),
+        default=None,
+        metavar="N",
+        help="How many policies are replayed at a time, each in a process of its own (default: "
+        "one for each processor).",
+    )
+    parser.add_argument(
+        "--engine",
+        choices=["core", "managers"],
+        default="core",
+        help="core: only the function that decides, in seconds for a log of years (default); "
+        "managers: the whole service on a virtual cloud, which is slow.",
+    )
+    add_replay(parser)
+    parser.add_argument(
+        "--trace-out", type=Path, metavar="FILE.csv", help="Write one row for each request."
+    )
+
+
 def _policies(text: str) -> tuple[str, ...]:
     """Read the policies of --compare. Raises InvalidInput."""
     names = tuple(name.strip() for name in text.split(","))
-    known = [one.value for one in Discipline]
     for place, name in enumerate(names):
-        if name not in known:
+        if name not in POLICIES:
             raise InvalidInput(
-                f"--compare names {shown(name)}, but a policy is one of {', '.join(known)}"
+                f"--compare names {shown(name)}, but a policy is one of {', '.join(POLICIES)}"
             )
         if name in names[:place]:
             raise InvalidInput(f"--compare names {name} twice: name each policy once")

@@ -14,9 +14,9 @@ from cliff.command import Command
 from rich.console import Console
 from rich.table import Table
 
-from synergy.core.discipline import Discipline
 from synergy.core.numbers import integer
 from synergy.sim import commands
+from synergy.sim.options import add_file, add_format, add_policy, add_replay, add_vcpus
 
 if TYPE_CHECKING:
     from synergy.core.forecasts.score import Table as Scores
@@ -24,26 +24,11 @@ if TYPE_CHECKING:
 
 def _add_log(parser: argparse.ArgumentParser) -> None:
     """Declare the log, and how it is replayed."""
-    commands.add_format(parser)
-    parser.add_argument(
-        "file",
-        metavar="FILE",
-        help='The log, plain or gzip: a file, a pipe, or standard input for "-".',
-    )
-    parser.add_argument(
-        "--vcpus",
-        type=partial(integer, what="--vcpus", lowest=1, highest=2**31 - 1),
-        required=True,
-        metavar="N",
-        help="Size of the shared quota.",
-    )
-    parser.add_argument(
-        "--policy",
-        choices=[one.value for one in Discipline],
-        default=Discipline.EASY.value,
-        help="How to schedule past a request that does not fit (default: easy).",
-    )
-    commands.add_replay(parser)
+    add_format(parser)
+    add_file(parser)
+    add_vcpus(parser, "Size of the shared quota.", required=True)
+    add_policy(parser)
+    add_replay(parser)
 
 
 class ReplayForecasts(Command):

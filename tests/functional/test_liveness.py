@@ -22,12 +22,12 @@ from synergy.managers.base import Manager, Status, register_options
 from synergy.managers.supervision.health import health_of
 from synergy.managers.supervision.supervisor import Supervisor
 from synergy.service.host import Host
-from synergy.service.periodic import Worker
 from synergy.service.watchdog import Watchdog
 from tests.builders import world
 from tests.patience import until
 from tests.served import Api
 from tests.unit.db.test_store import conf_for
+from tests.workers import workers
 
 
 class Scripted(Manager):
@@ -48,22 +48,8 @@ class Scripted(Manager):
 
 @pytest.fixture
 def worker_of() -> Iterator[Callable[..., Any]]:
-    made = []
-
-    def make(manager: Scripted, **options: Any) -> Worker:
-        conf: Any = SimpleNamespace(
-            **{"rate_s": 0.01, "debounce_s": 0.0, "stall_s": 300.0} | options
-        )
-        supervisor = Supervisor(manager, conf, SystemClock())
-        supervisor.setup(autostart=True)
-        made.append(Worker(supervisor))
-        made[-1].start()
-        return made[-1]
-
-    yield make
-    for one in made:
-        one.stop()
-        assert one.join(5)
+    with workers(rate_s=0.01) as make:
+        yield make
 
 
 def ready(supervisor: Supervisor) -> bool:

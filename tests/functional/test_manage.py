@@ -1,7 +1,6 @@
 """synergy-manage: what holds in the configuration, the database's revision, what the doctor tries."""
 
 import json
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -32,17 +31,9 @@ def write(folder: Path, **sections: Any) -> None:
     (folder / "synergy.conf").write_text(text)
 
 
-@pytest.fixture(scope="module")
-def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("prepared")
-    prepare(folder)
-    return folder
-
-
 @pytest.fixture
-def ready(prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    for one in prepared.iterdir():
-        shutil.copy2(one, tmp_path)
+def ready(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    prepare(tmp_path)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

@@ -2,16 +2,13 @@
 
 import time
 from collections.abc import Callable, Iterator
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from synergy.drivers.clock import SystemClock
 from synergy.managers.base import Manager
-from synergy.managers.supervision.supervisor import Supervisor
-from synergy.service.periodic import Worker
 from tests.patience import until
+from tests.workers import workers
 
 
 class Counting(Manager):
@@ -26,22 +23,8 @@ class Counting(Manager):
 
 @pytest.fixture
 def worker_of() -> Iterator[Callable[..., Any]]:
-    made = []
-
-    def make(manager: Counting, **options: Any) -> Worker:
-        conf: Any = SimpleNamespace(
-            **{"rate_s": 3600.0, "debounce_s": 0.0, "stall_s": 300.0} | options
-        )
-        supervisor = Supervisor(manager, conf, SystemClock())
-        supervisor.setup(autostart=True)
-        made.append(Worker(supervisor))
-        made[-1].start()
-        return made[-1]
-
-    yield make
-    for one in made:
-        one.stop()
-        assert one.join(5)
+    with workers(rate_s=3600.0) as make:
+        yield make
 
 
 def test_what_wakes_a_manager_within_its_debounce_is_answered_once_and_not_forgotten(

@@ -1,7 +1,6 @@
 """`synergy-status upgrade check`: each obstacle of an upgrade is found, and the code says how bad."""
 
 import json
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,21 +17,11 @@ from tests.processes import configure, prepare, run
 RESULTS = {0: "Success", 1: "Warning", 2: "Failure"}
 
 
-@pytest.fixture(scope="module")
-def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with key file and database, to be copied."""
-    folder = tmp_path_factory.mktemp("prepared")
-    prepare(folder)
-    return folder
-
-
 @pytest.fixture
-def ready(prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def ready(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A prepared folder of the test's own, in which it works; the path of its configuration."""
-    for one in prepared.iterdir():
-        shutil.copy2(one, tmp_path)
     monkeypatch.chdir(tmp_path)
-    return tmp_path / "synergy.conf"
+    return prepare(tmp_path)
 
 
 def found_in(printed: str) -> dict[str, tuple[str, str]]:

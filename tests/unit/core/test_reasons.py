@@ -56,7 +56,7 @@ def test_a_user_reads_the_meaning_that_is_declared(reason: Reason) -> None:
 @pytest.mark.parametrize("reason", Reason)
 def test_a_reason_is_its_code_wherever_it_is_sent(reason: Reason) -> None:
     assert str(reason) == reason.value == reason == reason.name.lower()
-    assert Reason(reason.value) is reason  # type: ignore[call-arg] # looks it up
+    assert Reason[reason.name] is reason
     assert pickle.loads(pickle.dumps(reason)) is reason
 
 
