@@ -14,7 +14,7 @@ from synergy.core.priority import Column, per_class
 from synergy.core.queue import Waiting
 from synergy.core.shares import Bools, Floats, Ints
 
-_FIRST_CHUNK: Final = 256
+_FIRST_CHUNK: Final = 32
 _Entry = tuple[float, float, bytes, int]  # -rank, queued_at_s, id, row
 
 
