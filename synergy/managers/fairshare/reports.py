@@ -11,6 +11,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Final
 
 from synergy.core.billing import billing
@@ -58,7 +59,7 @@ class _Sum:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Question:
-    """What the rows of whole days follow from, besides the tariff."""
+    """What the rows of settled periods follow from, besides the tariff."""
 
     edition: int
     coverage: Coverage
@@ -70,7 +71,7 @@ class _Question:
 
 
 class SettledUsage:
-    """Remembers rows of days that are over and summed up: a year by day is asked for again and
+    """Remembers rows of periods that are over and summed up: a year by day is asked for again and
     again, and of one edition of the sums its days stay the same.
 
     Bounded by rows, the least recently asked for go first; for any number of threads.
@@ -122,7 +123,7 @@ def usage_report(
     settled   remembers what the next report needs again
     Raises InvalidInput when the time is empty or has too many periods.
     """
-    periods = list(_periods(begin, end, period))
+    periods, known = list(_periods(begin, end, period)), settled or SettledUsage()
     with store.reading() as uow:
         names = _names(uow, group_by)
         progress = uow.rollups.progress()
@@ -132,16 +133,17 @@ def usage_report(
             lines = _lines(uow, tariff, some, coverage, project_id, group_by)
             return _rows(lines, some, group_by, tariff)
 
-        first, last = _whole_days(periods, coverage)
-        rows = found(periods[:first])
-        if first < last:
-            days = periods[first:last]
+        count = _settled(periods, coverage)
+        rows: list[answers.Usage] = []
+        # The first begins anywhere, the others where days or hours do: of a report that is asked
+        # for a minute later they are the same.
+        for past in filter(None, (periods[: min(1, count)], periods[1:count])):
             question = _Question(
                 edition=progress.edition, coverage=coverage, project_id=project_id,
-                group_by=tuple(group_by), begin=days[0][0], end=days[-1][1], count=len(days),
+                group_by=tuple(group_by), begin=past[0][0], end=past[-1][1], count=len(past),
             )  # fmt: skip
-            rows += (settled or SettledUsage()).rows(question, tariff, lambda: found(days))
-        rows += found(periods[last:])
+            rows += known.rows(question, tariff, partial(found, past))
+        rows += found(periods[count:])
     return {
         "begin": begin.isoformat(),
         "end": end.isoformat(),
@@ -159,21 +161,12 @@ def _names(uow: Reading, group_by: Sequence[str]) -> dict[str, dict[str, str]]:
     return found
 
 
-def _whole_days(periods: Sequence[_Period], coverage: Coverage) -> tuple[int, int]:
-    """Return where the periods of whole days begin and end that are all summed up."""
+def _settled(periods: Sequence[_Period], coverage: Coverage) -> int:
+    """Return how many of the first periods end by the last midnight that is summed up."""
     if coverage.rolled_until is None:
-        return 0, 0
+        return 0
     until = day_of(coverage.rolled_until)
-    days = [
-        index
-        for index, (begin, end) in enumerate(periods)
-        if _is_midnight(begin) and _is_midnight(end) and end <= until
-    ]
-    return (days[0], days[-1] + 1) if days else (0, 0)
-
-
-def _is_midnight(at: datetime) -> bool:
-    return not (at.hour or at.minute or at.second or at.microsecond)
+    return sum(end <= until for _, end in periods)
 
 
 def _rows(
