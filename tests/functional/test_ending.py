@@ -166,6 +166,10 @@ def test_more_than_expected_at_once_are_not_ended_until_a_person_says_so(
         assert (shown["suspended"], shown["reason"], shown["due"]) == (True, "most_per_pass", 7)
         assert "no server is ended" in one.engine.supervisors["expiry"].report.hindrance
         assert "11 servers are due to end at once" in caplog.text
+        numbers = Metrics(Services(WorldServices(one))).text().decode()
+        assert 'synergy_expiry_suspended{reason="most_per_pass"} 1.0' in numbers
+        assert 'synergy_expiry_suspended{reason="clock"} 0.0' in numbers
+        assert "synergy_expiry_due 7.0" in numbers
         one.run(3600)
         assert len([state for state in one.states(ids) if state == "ACTIVE"]) == 7
         assert one.command("expiry", "resume")["due"] == 7
