@@ -2,16 +2,17 @@
 
 import argparse
 import configparser
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
 from synergy.cli.command import ShowOne, client_of
 from synergy.cli.options import duration_s
-from synergy.cli.render import Pairs, lines, pairs
+from synergy.cli.render import Pairs, lines, pairs, vector
 from synergy.client import ApiError
 from synergy.core.declared.supposed import POLICY
 
+_OF_PROJECT: Final = "PROJECT=CLASS=N,..."
 _PROJECT: Final = (
     "{name}: {earlier} earlier, {later} later, {same} the same, {never} no longer, "
     "{after_all} only then; mean {mean_change_s:+.0f} s"
@@ -32,12 +33,12 @@ class AskWhatIf(ShowOne):
         parser: argparse.ArgumentParser = super().get_parser(prog_name)
         for option, metavar, what in (
             ("--shares", "PROJECT=N", "Shares of a project."),
-            ("--private", "PROJECT=CLASS:N,...", "Private quota of a project."),
-            ("--borrow-limit", "PROJECT=CLASS:N,...", "Limit of a project on the shared quota."),
+            ("--private", _OF_PROJECT, "Private quota of a project."),
+            ("--borrow-limit", _OF_PROJECT, "Limit of a project on the shared quota."),
             ("--suspend", "PROJECT", "A project whose requests wait."),
             ("--option", "NAME=VALUE", f"An option of the scheduler: {', '.join(POLICY)}."),
             ("--host-down", "HOST", "A host that takes no more servers; those on it go on."),
-            ("--host-added", "CLASS:N,...", "A host that there will be."),
+            ("--host-added", "CLASS=N,...", "A host that there will be."),
             ("--request", "PROJECT:FLAVOR[:COUNT]", "Servers that a project asks for now."),
             ("--withdraw", "ID", "A waiting request that is withdrawn."),
         ):
@@ -58,7 +59,7 @@ class AskWhatIf(ShowOne):
             projects.setdefault(name, {})["raw_shares"] = _whole(value, "--shares")
         for option, key in (("--private", "private"), ("--borrow-limit", "borrow_limit")):
             for text in getattr(parsed, key):
-                name, value = _split(text, option, "PROJECT=CLASS:N,...")
+                name, value = _split(text, option, _OF_PROJECT)
                 projects.setdefault(name, {})[key] = _amounts(value, option)
         for name in parsed.suspend:
             projects.setdefault(name, {})["suspended"] = True
@@ -159,9 +160,25 @@ def _option(name: str, value: str, where: str | None = None) -> tuple[str, objec
     where = where or f"--option {name}"
     if name not in POLICY:
         raise ApiError(f"{where} is unknown: it must be one of {', '.join(POLICY)}")
-    if POLICY[name]["type"] == "integer":
+    kind = POLICY[name]["type"]
+    if kind == "integer":
         return name, _whole(value, where)
+    if kind == "number":
+        return name, _real(value, where)
+    if kind == "object":
+        return name, _weights(value, where)
     return name, value
+
+
+def _weights(text: str, where: str) -> dict[str, float]:
+    """Read what the option has in a configuration file: VCPU:1000,MEMORY_MB:2.5."""
+    found: dict[str, float] = {}
+    for part in filter(None, text.split(",")):
+        name, colon, value = (one.strip() for one in part.partition(":"))
+        if not (name and colon):
+            raise ApiError(f"{where} has {part!r}, but must have CLASS:WEIGHT such as VCPU:1000")
+        found[name] = _real(value, f"{where} {name}", "a number")
+    return found
 
 
 def _whole(text: str, where: str) -> int:
@@ -170,25 +187,26 @@ def _whole(text: str, where: str) -> int:
     return int(text)
 
 
-def _real(text: str, where: str) -> float:
+def _real(text: str, where: str, what: str = "a number of seconds") -> float:
     try:
         return float(text)
     except ValueError as error:
-        raise ApiError(f"{where} is {text!r}, but must be a number of seconds") from error
+        raise ApiError(f"{where} is {text!r}, but must be {what}") from error
 
 
 def _amounts(text: str, option: str) -> dict[str, int]:
-    found: dict[str, int] = {}
-    for part in _parts(text):
-        name, colon, value = part.partition(":")
-        if not (name and colon):
-            raise ApiError(f"{option} has {part!r}, but must have CLASS:N such as VCPU:8")
-        found[name] = _whole(value, f"{option} {name}")
-    return found
+    """Read amounts as `project set` does, but for none: what there is not is not supposed."""
+    try:
+        found = vector(text)
+    except argparse.ArgumentTypeError as error:
+        raise ApiError(f"{option}: {error}") from error
+    return {name: _known(name, amount, option) for name, amount in found.items()}
 
 
-def _parts(text: str) -> Iterable[str]:
-    return [part for part in text.split(",") if part]
+def _known(name: str, amount: int | None, option: str) -> int:
+    if amount is None:
+        raise ApiError(f"{option}: {name} is none, but must be a whole number such as {name}=4")
+    return amount
 
 
 def _request(text: str) -> dict[str, object]:

@@ -15,6 +15,8 @@ import numpy as np
 from synergy.core.delivery import amounts_in, error_of
 from synergy.core.foreseen import ForeseenUsage
 from synergy.core.model import QuotaKind, RequestClass, Resources
+from synergy.core.priority import Column
+from synergy.core.queue import Waiting
 from synergy.core.quota import QuotaTree
 from synergy.core.rounds.policy import Policy
 from synergy.core.rounds.timeline import Arrival, LiveState, Timeline
@@ -39,6 +41,7 @@ class World:
 
     capacity  VCPUs of the cloud
     held      what `begin.holding` is, by association
+    site      see `Timeline`
     """
 
     tree: QuotaTree
@@ -47,6 +50,7 @@ class World:
     held: Sequence[Held]
     usage: ForeseenUsage
     capacity: float
+    site: Callable[[Waiting, float], Column] | None = None
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -79,7 +83,9 @@ def run(world: World, rate: Rate) -> Course:
         if one.quota is QuotaKind.SHARED:
             usage.hold(one.association_id, begin_s, one.end_s, rate(one.demand))
     waiting = {arrival.request_id: arrival for arrival in world.begin.waiting}
-    timeline = Timeline(world.tree, world.policy, (), begin=world.begin, factors=usage)
+    timeline = Timeline(
+        world.tree, world.policy, (), begin=world.begin, factors=usage, site=world.site
+    )
     starts_s: dict[str, float] = {}
     left = len(waiting)
     for leaving in timeline.run() if waiting else ():

@@ -15,7 +15,10 @@ from synergy.core.events import FactorsChanged
 from synergy.core.fairshare import Algorithm
 from synergy.core.shares import Floats, Ints, ShareTree
 
-STEP_S: Final = 1800.0  # factors are computed anew after so long, as the run goes
+STEP_S: Final = 1800.0  # factors are computed anew after so long, as the run goes,
+PART: Final = (
+    1 / 50
+)  # and after this part of what it has gone: what is far is foreseen less sharply
 
 
 class ForeseenUsage:
@@ -45,7 +48,7 @@ class ForeseenUsage:
         self._holds: list[tuple[int, float, float, float]] = []  # row, begin, end, rate
         self._computed: fairshare.FairShare | None = None
         self._news_s = [at_s]  # a heap: when what is used changes
-        self._earliest_s = at_s
+        self._begin_s = self._earliest_s = at_s
 
     def hold(self, association_id: int, begin_s: float, end_s: float, rate: float) -> None:
         """Note what is held, at a rate of billed TRES, from one instant to another."""
@@ -63,7 +66,7 @@ class ForeseenUsage:
         """Return the factors at an instant, which is none before the last one."""
         while self._news_s and self._news_s[0] <= at_s:
             heapq.heappop(self._news_s)
-        self._earliest_s = at_s + STEP_S
+        self._earliest_s = at_s + max(STEP_S, PART * (at_s - self._begin_s))
         elapsed_s = at_s - self._at_s
         # A new array at each step: what was computed last keeps the one that it came from.
         fades = 0.5 ** (elapsed_s / self._half_life_s) if self._half_life_s > 0 else 1.0

@@ -3,11 +3,13 @@
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 import pytest
 import sqlalchemy
 
 from synergy.core.errors import InvalidInput, NotFound
-from synergy.core.model import Resources
+from synergy.core.model import Association, Resources
+from synergy.core.queue import Waiting
 from synergy.drivers.embedded.spec import CloudSpec, FlavorSpec, HostSpec
 from tests.builders import World, project_spec, spec, world
 
@@ -131,6 +133,46 @@ def test_shares_and_limits_and_suspension_shift_who_is_meant(made: World) -> Non
     assert of(without, "A")["mean_change_s"] < 0 < of(without, "B")["mean_change_s"]
 
 
+def test_what_is_asked_for_and_how_long_age_counts_may_weigh_otherwise(made: World) -> None:
+    """B's four ask for more each than A's; A's wait by ones."""
+    crowd = [{"project": "B", "flavor": "four", "count": 4}]
+    alike = {"weight_fairshare": 0, "weight_age": 1}
+    by_age = ask(made, requests=crowd, policy=alike)["hypothetical"]
+    by_size = ask(made, requests=crowd, policy={**alike, "weight_tres": {"VCPU": 1000}})
+    assert by_size["hypothetical"]["first_start"] < by_age["first_start"]
+    ageless = ask(made, policy={**alike, "max_age_s": 0})
+    assert ageless["supposed"] == ["policy"]
+    assert ageless["after"]["starts"] == 20
+
+
+class AliceFirst:
+    """A priority factor of a site."""
+
+    def points(
+        self, waiting: Waiting, associations: dict[int, Association], at_s: float
+    ) -> np.ndarray[Any, Any]:
+        alice = [key for key, one in associations.items() if one.user_name == "alice"]
+        return np.where(np.isin(waiting.association, alice), 500_000.0, 0.0)
+
+
+def test_the_factors_of_a_site_count() -> None:
+    """Ten of A wait. B, which has used nothing, would go first by its fair share; the site wants
+    A's first."""
+    with world(cloud(), site_factors={"alice_first": AliceFirst()}) as found:
+        for name in "AB":
+            found.add(name, default_quota="shared", ttl_s=3600)
+        found.run(5)
+        found.nova.create_server(
+            user="alice", name="s", count=18, project="A", flavor="one", metadata={}
+        )
+        found.run(60)
+        told = ask(found, requests=[{"project": "B", "flavor": "one", "count": 4}])
+        assert of(told, "A")["same"] == 10
+        by_share = ask(found, requests=[{"project": "B", "flavor": "one", "count": 4}],
+                       policy={"weight_fairshare": 10_000_000})  # fmt: skip
+        assert of(by_share, "A")["later"] == 4
+
+
 def test_a_request_that_is_withdrawn_lets_others_start_and_one_that_comes_is_foreseen(
     made: World,
 ) -> None:
@@ -169,6 +211,8 @@ def test_what_is_foreseen_is_what_happens_when_every_lifetime_runs_out(made: Wor
         ({"requests": [{"project": "A", "user": "eve", "flavor": "one"}]}, NotFound, "no user 'eve'"),
         ({"policy": {"discipline": "lottery"}}, InvalidInput, "lottery"),
         ({"policy": {"weight_age": -1}}, InvalidInput, "weight_age"),
+        ({"policy": {"weight_tres": {"cores": 1}}}, InvalidInput, "cores"),
+        ({"policy": {"max_age_s": -1}}, InvalidInput, "max_age_s"),
         ({"projects": {"A": {"ttl_s": 5}}}, InvalidInput, "ttl_s"),
         ({"half_life_s": -5}, InvalidInput, "half_life_s"),
         ({"hosts_added": [{"cores": 3}]}, InvalidInput, "cores"),

@@ -12,6 +12,7 @@ from synergy.core.declared.kinds import DAY_S, LONGEST_ID, TEXT_PATTERN, Propert
 from synergy.core.declared.settings import PROJECT_SETTINGS
 from synergy.core.declared.shapes import object_of
 from synergy.core.discipline import Discipline
+from synergy.core.model import RESOURCE_CLASS
 
 OF_PROJECT: Final = ("raw_shares", "private", "borrow_limit", "lend_limit", "suspended")
 _MOST: Final = 1000
@@ -41,6 +42,19 @@ POLICY: Final[Mapping[str, Schema]] = {
     **{
         f"weight_{name}": _number(f"Weight of the {name} factor.", 2**32 - 1)
         for name in ("age", "fairshare", "size", "qos", "partition", "association")
+    },
+    "weight_tres": {
+        "type": "object",
+        "maxProperties": 100,
+        "propertyNames": {"pattern": f"^{RESOURCE_CLASS.pattern}$"},
+        "additionalProperties": {"type": "number", "minimum": 0, "maximum": 1e12},
+        "description": "Weight of the part of the cloud that is asked for, by resource class.",
+    },
+    "max_age_s": {
+        "type": "number",
+        "minimum": 0,
+        "maximum": 366 * DAY_S,
+        "description": "Seconds in the queue after which the age factor is 1.",
     },
 }
 _AMOUNTS: Final[Schema] = {

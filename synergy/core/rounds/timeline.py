@@ -23,6 +23,7 @@ from synergy.core.accounts import user_node
 from synergy.core.events import FactorsChanged
 from synergy.core.model import QuotaKind, RequestClass
 from synergy.core.never import Ceilings
+from synergy.core.priority import Column
 from synergy.core.queue import Waiting, WaitingQueue
 from synergy.core.quota import QuotaBook, QuotaTree, fits
 from synergy.core.rounds.checks import FORESEEABLE
@@ -140,6 +141,7 @@ class Timeline:
         factors: Factors | None = None,
         on_round: OnRound = lambda _snapshot, _plan: None,
         noticed: Callable[[float], float] | None = None,
+        site: Callable[[Waiting, float], Column] | None = None,
     ) -> None:
         """Prepare a run.
 
@@ -151,8 +153,9 @@ class Timeline:
         on_round  is called with every round
         noticed   gives the instant at which what ends is noticed, so that many ends have one round;
                   None where each is noticed when it ends
+        site      gives the points of the site's own factors at an instant; None where it has none
         """
-        self._noticed = noticed
+        self._noticed, self._site = noticed, site
         self._tree, self._policy, self._factors = tree, policy, factors
         self._standing = NO_FACTORS
         self._on_round = on_round
@@ -177,7 +180,7 @@ class Timeline:
         self._reserved: dict[int, Sequence[float]] = {}
         weights = policy.weights
         others = (weights.association, weights.fairshare, weights.size, weights.partition)
-        self._by_arrival = not (any(others) or weights.qos or weights.tres)
+        self._by_arrival = not (any(others) or weights.qos or weights.tres or site)
         self._only_shared = True
         self._suspended = frozenset[int]()
         self._at_s = -inf  # of the last round, or where none was due
@@ -328,6 +331,7 @@ class Timeline:
             ends=self._known.copy(),
             asks=self._asks,
             reserved=self._reserved,
+            site=self._site(waiting, at_s) if self._site else 0.0,
         )
 
     def _demand_of(self, waiting: Waiting) -> Ints:

@@ -95,6 +95,11 @@ class SitePoints(Part):
         self.associations: Mapping[int, Association] = {}
         self.errors: dict[str, str] = {}  # the last one by factor; "" once it works again
 
+    @property
+    def any(self) -> bool:
+        """Whether the site has a factor of its own."""
+        return bool(self._factors)
+
     def points(self, waiting: Waiting, at_s: float) -> Column:
         """Return the points to add, shape (c,), or 0 where there is no factor."""
         if not self._factors:

@@ -30,6 +30,7 @@ from synergy.core.rounds.timeline import Arrival, Holding, LiveState
 from synergy.managers.base import Part
 from synergy.managers.project.quota_change import changed_settings
 from synergy.managers.scheduler.latest import Latest, at_json, instant_of, round_json
+from synergy.managers.scheduler.ranking import SitePoints
 from synergy.managers.scheduler.what_if import WhatIf as Asked
 from synergy.ports import Capacity, Clock, Reading, Store
 
@@ -74,10 +75,11 @@ class Supposing(Part):
         store: Store,
         capacity: Capacity,
         asked: Asked,
+        site: SitePoints,
         charging: cfg.ConfigOpts.GroupAttr | None = None,
     ) -> None:
         self._clock, self._store, self._capacity = clock, store, capacity
-        self._asked, self._charging = asked, charging
+        self._asked, self._site, self._charging = asked, site, charging
 
     def answer(
         self, latest: Latest, state: QuotaState, policy: Policy, given: Mapping[str, Any]
@@ -204,6 +206,7 @@ class Supposing(Part):
             held=held,
             usage=self._usage(rules, read, now),
             capacity=float(rules.state.total.get("VCPU", 0)),
+            site=self._site.points if self._site.any else None,
         )
 
     def _usage(self, rules: _Rules, read: _Read, now: datetime) -> ForeseenUsage:
@@ -312,7 +315,13 @@ def _policy(policy: Policy, given: Mapping[str, Any]) -> Policy:
     others = {name: value for name, value in given.items() if not name.startswith("weight_")}
     if "discipline" in others:
         others["discipline"] = Discipline(others["discipline"])
-    return replace(policy, **others, weights=replace(policy.weights, **weights))
+    max_age_s = others.pop("max_age_s", policy.scales.max_age_s)
+    return replace(
+        policy,
+        **others,
+        weights=replace(policy.weights, **weights),
+        scales=replace(policy.scales, max_age_s=float(max_age_s)),
+    )
 
 
 def _left(waiting: Sequence[Arrival], withdrawn: Sequence[str]) -> list[Arrival]:

@@ -42,10 +42,11 @@ def run(
 
 def test_every_option_becomes_a_part_of_the_question() -> None:
     asked, shown = run(
-        AskWhatIf, "--shares", "physics=70", "--private", "physics=VCPU:4,MEMORY_MB:8",
-        "--borrow-limit", "bio=VCPU:2", "--suspend", "bio", "--option", "discipline=fifo",
-        "--option", "weight_age=5", "--half-life", "24h", "--host-down", "node1",
-        "--host-added", "VCPU:64", "--request", "bio:large:3", "--request", "bio:small",
+        AskWhatIf, "--shares", "physics=70", "--private", "physics=VCPU=4,MEMORY_MB=8",
+        "--borrow-limit", "bio=VCPU=2", "--suspend", "bio", "--option", "discipline=fifo",
+        "--option", "weight_age=5", "--option", "max_age_s=3600",
+        "--option", "weight_tres=VCPU:10,MEMORY_MB:0.5", "--half-life", "24h", "--host-down", "node1",
+        "--host-added", "VCPU=64", "--request", "bio:large:3", "--request", "bio:small",
         "--withdraw", "some-id",
     )  # fmt: skip
     assert asked == [
@@ -54,7 +55,12 @@ def test_every_option_becomes_a_part_of_the_question() -> None:
                 "physics": {"raw_shares": 70, "private": {"VCPU": 4, "MEMORY_MB": 8}},
                 "bio": {"borrow_limit": {"VCPU": 2}, "suspended": True},
             },
-            "policy": {"discipline": "fifo", "weight_age": 5},
+            "policy": {
+                "discipline": "fifo",
+                "weight_age": 5,
+                "max_age_s": 3600.0,
+                "weight_tres": {"VCPU": 10.0, "MEMORY_MB": 0.5},
+            },
             "half_life_s": 86_400,
             "hosts_down": ["node1"],
             "hosts_added": [{"VCPU": 64}],
@@ -76,12 +82,21 @@ def test_a_configuration_file_is_compared_as_far_as_that_can_be(tmp_path: Path) 
     path = tmp_path / "synergy.conf"
     path.write_text(
         "[DEFAULT]\ndebug = true\n[scheduler]\ndiscipline = conservative\nweight_age = 7\n"
+        "max_age_s = 86400\nweight_tres = VCPU:1000, MEMORY_MB:2\n"
         "debounce_s = 3\n[fairshare]\ndecay_half_life_s = 3600.5\nalgorithm = classic\n"
         "[api]\nport = 1\n"
     )
     asked, shown = run(DiffPolicy, str(path))
     assert asked == [
-        {"policy": {"discipline": "conservative", "weight_age": 7}, "half_life_s": 3600.5}
+        {
+            "policy": {
+                "discipline": "conservative",
+                "weight_age": 7,
+                "max_age_s": 86_400.0,
+                "weight_tres": {"VCPU": 1000.0, "MEMORY_MB": 2.0},
+            },
+            "half_life_s": 3600.5,
+        }
     ]
     assert str(shown["not_compared"]) == "[scheduler] debounce_s, [fairshare] algorithm"
 
@@ -91,7 +106,11 @@ def test_a_configuration_file_is_compared_as_far_as_that_can_be(tmp_path: Path) 
     [
         (["--shares", "physics"], "--shares is 'physics', but must be PROJECT=N"),
         (["--shares", "physics=many"], "--shares is 'many', but must be a whole number"),
-        (["--private", "physics=VCPU"], "--private has 'VCPU', but must have CLASS:N"),
+        (["--private", "physics=VCPU"], "--private: 'VCPU' must name a resource class and a whole"),
+        (["--private", "physics=VCPU:4"], "--private: 'VCPU:4' must name .* such as VCPU=4"),
+        (["--private", "physics=VCPU=none"], "--private: VCPU is none, but must be a whole number"),
+        (["--option", "weight_tres=VCPU"], "weight_tres has 'VCPU', but must have CLASS:WEIGHT"),
+        (["--option", "weight_tres=VCPU:x"], "weight_tres VCPU is 'x', but must be a number"),
         (["--option", "color=red"], "--option color is unknown: it must be one of discipline"),
         (["--option", "weight_age=-1"], "--option weight_age is '-1', but must be a whole number"),
         (["--request", "physics"], "--request is 'physics', but must be PROJECT:FLAVOR"),
