@@ -50,7 +50,7 @@ def mariadb(folder: Path, cert: Path, secret: Path) -> Iterator[str]:
         f"--ssl-cert={cert}", f"--ssl-key={secret}", "--innodb-buffer-pool-size=16M",
     ])  # fmt: skip
     try:
-        processes.wait_for_port("mariadb", port)
+        processes.wait_for_port("mariadb", port, timeout_s=300)
         yield f"mysql+pymysql://{ACCOUNT}@localhost:{port}/synergy"
     finally:
         processes.stop(["mariadb"])
@@ -87,7 +87,7 @@ def postgresql(folder: Path, cert: Path, secret: Path) -> Iterator[str]:
             "-c", "listen_addresses=127.0.0.1", "-c", "ssl=on", "-c", "fsync=off",
         ])  # fmt: skip
         try:
-            processes.wait_for_port("postgresql", port)
+            processes.wait_for_port("postgresql", port, timeout_s=300)
             yield f"postgresql+psycopg://{ACCOUNT}@localhost:{port}/postgres"
         finally:
             processes.stop(["postgresql"])

@@ -21,6 +21,7 @@ from tests.patience import until
 from tests.processes import free_port
 
 ACCOUNT = "synergy:secret"
+PATIENCE_S = 300.0
 _CONFIGURATION = """
 listeners.tcp.1 = 127.0.0.1:{port}
 loopback_users = none
@@ -101,8 +102,9 @@ class RabbitMQ:
 
     def start(self) -> None:
         self._processes.start("rabbitmq", [str(RABBIT / "rabbitmq-server")], self._env)
-        self._processes.wait_for_port("rabbitmq", self.port)
-        until(self._answers, 60, 0.2)
+        # A busy machine takes minutes for what takes 8 s on an idle one.
+        self._processes.wait_for_port("rabbitmq", self.port, timeout_s=PATIENCE_S)
+        until(self._answers, PATIENCE_S, 0.2)
 
     def _answers(self) -> bool:
         with suppress(OSError, OperationalError), self.connect():
