@@ -9,133 +9,47 @@ from itertools import groupby
 from typing import Any, Final, Unpack
 
 from sqlalchemy import (
-    BindParameter,
     Connection,
-    and_,
-    bindparam,
-    delete,
     func,
     insert,
-    or_,
     select,
-    union_all,
     update,
 )
 
 from synergy.core.declared.filters import EventFilters, RequestFilters
 from synergy.core.errors import Conflict, InvalidInput, NotFound, SealBroken
 from synergy.core.ids import as_stored
-from synergy.core.lifecycle import TERMINAL, WAITING, Move, Step
-from synergy.core.model import OnPrivateFull, QuotaKind, Request, RequestClass, Resources, State
+from synergy.core.lifecycle import WAITING, Move, Step
+from synergy.core.model import QuotaKind, Request, RequestClass, Resources, State
+from synergy.db import request_statements as sql
 from synergy.db.classes import Classes
 from synergy.db.columns import (
     EPOCH,
-    LATEST,
     LATEST_US,
     ODD,
-    Instant,
-    SoughtServer,
     Unreadable,
     Values,
 )
 from synergy.db.models import (
     BodyRow,
     ClassRow,
-    ProjectRow,
     QuarantineRow,
     RequestRow,
-    SeriesRow,
-    SpanRow,
     StepRow,
 )
 from synergy.db.rollups import SqlRollups, series_of
 from synergy.db.rows import Damaged, DamageLog, RowReader, texts
 from synergy.db.search import SORTED_BY, Filters, LedgerPages, Page, RequestPages, behind
-from synergy.db.usage_statements import HOLDING
 from synergy.db.vault import Vault
 from synergy.ports import ClassLine, Hold, LedgerEntry
 
 _LONGEST_MESSAGE_ID: Final = 64
 _LONGEST_KEPT: Final = 8 * 2**20  # bytes of a quarantined message; databases bound a statement
 _CHUNK: Final = 500  # bound parameters of one statement; SQLite and PostgreSQL have limits
-_FIXED: Final = (
-    "request_id", "batch_id", "project_id", "user_id", "server_name", "queued_at",
-)  # fmt: skip
-_CHANGING: Final = (
-    "class_id", "flavor", "state", "changed_at", "ttl_s", "held_from", "released_at", "active_at",
-    "expires_at", "not_before_at", "warned_s", "extensions", "retry_at", "attempts", "host",
-    "reason", "why",
-)  # fmt: skip
-_VALUE_COLUMNS: Final = (*_FIXED, *_CHANGING, "generation")
-_STEP: Final = tuple(Step.__dataclass_fields__)
-_COLUMNS: Final = [getattr(RequestRow, name) for name in _VALUE_COLUMNS]
-_CLASS_ID: Final = _VALUE_COLUMNS.index("class_id")
-_HOLDING: Final = and_(*HOLDING)
-_SAVE: Final = (
-    update(RequestRow)
-    .where(RequestRow.request_id == bindparam("key"), RequestRow.generation == bindparam("read"))
-    .values({name: bindparam(f"new_{name}") for name in (*_CHANGING, "generation")})
-)
-_REQUESTS: Final = select(*_COLUMNS)
-_IDS: Final[BindParameter[Any]] = bindparam("ids", expanding=True, type_=SoughtServer())
-_KNOWN: Final = select(RequestRow.request_id).where(RequestRow.request_id.in_(_IDS))
-_FIND: Final = _REQUESTS.where(RequestRow.request_id.in_(_IDS))
-_BODIES: Final = select(BodyRow.request_id, BodyRow.sealed).where(BodyRow.request_id.in_(_IDS))
-_FORGET: Final = delete(BodyRow).where(BodyRow.request_id.in_(_IDS))
-_WITH_BODY: Final = (
-    _REQUESTS.join(BodyRow, BodyRow.request_id == RequestRow.request_id)
-    .where(RequestRow.state == bindparam("state"))
-    .order_by(RequestRow.seq)
-)
-_DELAYED: Final = _REQUESTS.where(
-    RequestRow.state == State.QUEUED, RequestRow.retry_at.is_not(None)
-)
-_HELD: Final = (
-    select(RequestRow.class_id, func.count()).where(_HOLDING).group_by(RequestRow.class_id)
-)
-_SPAN: Final = (
-    RequestRow.class_id,
-    RequestRow.host,
-    RequestRow.held_from,
-    RequestRow.released_at,
-)
-_HOLDS_SINCE: Final = union_all(  # each half has its index; an OR of both would read every row
-    select(*_SPAN, func.count()).where(_HOLDING).group_by(*_SPAN),
-    select(*_SPAN, func.count())
-    .where(RequestRow.released_at > bindparam("at", type_=Instant))
-    .group_by(*_SPAN),
-)
-_ENDS: Final = (
-    select(RequestRow.class_id, RequestRow.expires_at, func.count())
-    .where(_HOLDING)
-    .group_by(RequestRow.class_id, RequestRow.expires_at)
-)
-_EARLIER_SINCE: Final = (
-    select(
-        SeriesRow.association_id, SeriesRow.demand, SeriesRow.qos, SpanRow.host,
-        SpanRow.held_from, SpanRow.released_at, func.count(),
-    )
-    .join(SeriesRow, SeriesRow.series_id == SpanRow.series_id)
-    .where(
-        SpanRow.released_at > bindparam("at", type_=Instant), SeriesRow.quota == QuotaKind.SHARED
-    )
-    .group_by(
-        SpanRow.series_id, SeriesRow.association_id, SeriesRow.demand, SeriesRow.qos, SpanRow.host,
-        SpanRow.held_from, SpanRow.released_at,
-    )
-    .order_by(SpanRow.series_id, SpanRow.host, SpanRow.held_from, SpanRow.released_at)
-)  # fmt: skip
-_PRESENT_SPANS: Final = select(
-    RequestRow.request_id, RequestRow.project_id, RequestRow.user_id, RequestRow.class_id,
-    RequestRow.host, RequestRow.held_from, RequestRow.released_at,
-).where(RequestRow.request_id.in_(_IDS), RequestRow.held_from.is_not(None))  # fmt: skip
-_LIVE: Final = sorted(set(State) - TERMINAL)
-_STEP_COLUMNS: Final = [getattr(StepRow, name) for name in _STEP]
-_ENTRY: Final = (StepRow.seq, StepRow.project_id, *_STEP_COLUMNS)
 
 
 def _step(row: Values) -> Step:
-    return Step(**dict(zip(_STEP, row, strict=True)))
+    return Step(**dict(zip(sql.STEP, row, strict=True)))
 
 
 def _entry(row: Values) -> LedgerEntry:
@@ -152,59 +66,10 @@ def _span(row: Values) -> tuple[Any, ...]:
 _HELD_FROM: Final = 2
 _QUARANTINE_COLUMNS: Final = (QuarantineRow.message_id, QuarantineRow.at, QuarantineRow.why)
 _QUARANTINE_READER: Final = RowReader(_QUARANTINE_COLUMNS, tuple)
-_SPAN_READER: Final = RowReader(_SPAN, _span)
-_REQUEST_READER: Final = RowReader(_COLUMNS, tuple)
-_STEP_READER: Final = RowReader(_STEP_COLUMNS, _step)
-_ENTRY_READER: Final = RowReader(_ENTRY, _entry)
-_EXPIRING: Final = _REQUESTS.where(RequestRow.state == State.EXPIRING).order_by(RequestRow.seq)
-_LIVING: Final = RequestRow.state.in_([State.ACTIVE, State.ERROR])  # what failed ends in time, too
-_BY_END: Final = (RequestRow.expires_at, RequestRow.seq)
-_ENDING: Final = _REQUESTS.where(
-    _LIVING, RequestRow.expires_at <= bindparam("by", type_=Instant)
-).order_by(*_BY_END)
-_MOST_WARNED: Final = 1000  # in one pass; the next one follows soon
-_TO_WARN: Final = (
-    _REQUESTS.where(
-        _LIVING,
-        RequestRow.expires_at <= bindparam("by", type_=Instant),
-        RequestRow.ttl_s > bindparam("lead_s"),
-        or_(RequestRow.warned_s.is_(None), RequestRow.warned_s > bindparam("lead_s")),
-    )
-    .order_by(RequestRow.expires_at, RequestRow.seq)
-    .limit(_MOST_WARNED)
-)
-_NEXT_EXPIRY: Final = select(func.min(RequestRow.expires_at)).where(
-    _LIVING,
-    RequestRow.expires_at > bindparam("after", type_=Instant),
-    RequestRow.expires_at <= LATEST,
-)
-_SHOWN: Final = RequestRow.shown_end_at
-_UNSHOWN: Final = _REQUESTS.where(
-    RequestRow.state == State.ACTIVE,
-    or_(
-        and_(RequestRow.expires_at.is_not(None), _SHOWN.is_(None)),
-        and_(RequestRow.expires_at.is_(None), _SHOWN.is_not(None)),
-        RequestRow.expires_at != _SHOWN,
-    ),
-).order_by(RequestRow.expires_at)
-_MAY_BORROW: Final = or_(
-    ClassRow.quota == QuotaKind.SHARED, ClassRow.on_private_full == OnPrivateFull.SHARED
-)
-_WAITING_TO_BORROW: Final = (
-    select(RequestRow.class_id, func.count())
-    .join(ClassRow, ClassRow.class_id == RequestRow.class_id)
-    .join(ProjectRow, ProjectRow.project_id == RequestRow.project_id)
-    .where(
-        RequestRow.state == State.QUEUED, _MAY_BORROW, ProjectRow.__table__.c.suspended.is_(False)
-    )
-    .group_by(RequestRow.class_id)
-)
-
-_WAITING_COUNTS: Final = (
-    select(RequestRow.project_id, RequestRow.user_id, func.count())
-    .where(RequestRow.project_id.in_(_IDS), RequestRow.state.in_(WAITING))
-    .group_by(RequestRow.project_id, RequestRow.user_id)
-)
+_SPAN_READER: Final = RowReader(sql.SPAN, _span)
+_REQUEST_READER: Final = RowReader(sql.COLUMNS, tuple)
+_STEP_READER: Final = RowReader(sql.STEP_COLUMNS, _step)
+_ENTRY_READER: Final = RowReader(sql.ENTRY, _entry)
 
 
 class SqlRequests:
@@ -224,14 +89,14 @@ class SqlRequests:
         return {
             request_id
             for part in _parts(request_ids)
-            for request_id in self._connection.scalars(_KNOWN, {"ids": part})
+            for request_id in self._connection.scalars(sql.KNOWN, {"ids": part})
         }
 
     def add(self, entries: Sequence[tuple[Move, bytes]]) -> None:
         if not entries:
             return
         rows = [
-            {name: getattr(move.request, name) for name in _VALUE_COLUMNS} for move, _ in entries
+            {name: getattr(move.request, name) for name in sql.VALUE_COLUMNS} for move, _ in entries
         ]
         self._connection.execute(insert(RequestRow), rows)
         sealed = [
@@ -254,7 +119,7 @@ class SqlRequests:
         return {
             request.request_id: request
             for part in _parts(request_ids)
-            for request in self._values(self._connection.execute(_FIND, {"ids": part}))
+            for request in self._values(self._connection.execute(sql.FIND, {"ids": part}))
         }
 
     def search(
@@ -267,7 +132,7 @@ class SqlRequests:
         **filters: Unpack[RequestFilters],
     ) -> list[Request]:
         project_id = filters.get("project_id")
-        pages = RequestPages(self._connection, (*_COLUMNS, SORTED_BY[sort_key], RequestRow.seq))
+        pages = RequestPages(self._connection, (*sql.COLUMNS, SORTED_BY[sort_key], RequestRow.seq))
         page = Page(
             filters=Filters(**filters),
             sort_key=sort_key,
@@ -279,10 +144,10 @@ class SqlRequests:
         while len(found) < limit:  # again where damaged rows left a page short
             page = replace(page, limit=limit - len(found))
             rows = pages.read(page)
-            found += self._values(row[: len(_COLUMNS)] for row in rows)
+            found += self._values(row[: len(sql.COLUMNS)] for row in rows)
             if len(rows) < page.limit or any(isinstance(one, Unreadable) for one in rows[-1]):
                 break
-            page = replace(page, place=tuple(rows[-1][len(_COLUMNS) :]))
+            page = replace(page, place=tuple(rows[-1][len(sql.COLUMNS) :]))
         return found
 
     def save(self, moves: Sequence[Move]) -> None:
@@ -294,12 +159,12 @@ class SqlRequests:
                 "key": move.request.request_id,
                 "read": move.request.generation,
                 "new_generation": move.request.generation + 1,
-                **{f"new_{name}": getattr(move.request, name) for name in _CHANGING},
+                **{f"new_{name}": getattr(move.request, name) for name in sql.CHANGING},
             }
             for move in changed
         ]
         self._keep_earlier_spans(changed)
-        done = self._connection.execute(_SAVE, values)
+        done = self._connection.execute(sql.SAVE, values)
         if done.rowcount != len(changed):
             ids = ", ".join(move.request.request_id for move in changed[:5])
             raise Conflict(f"a request changed since it was read: one of {ids}")
@@ -316,7 +181,7 @@ class SqlRequests:
         }
         spans = []
         for part in _parts(list(begins)):
-            rows = self._connection.execute(_PRESENT_SPANS, {"ids": part}).all()
+            rows = self._connection.execute(sql.PRESENT_SPANS, {"ids": part}).all()
             for row in rows:
                 until, kind = begins[row.request_id], self._of_class(row.class_id)
                 if until is None or kind is None:
@@ -330,7 +195,7 @@ class SqlRequests:
 
     def _record(self, moves: Sequence[Move]) -> None:
         steps = [
-            {name: getattr(move.step, name) for name in _STEP}
+            {name: getattr(move.step, name) for name in sql.STEP}
             | {"project_id": move.request.project_id}
             for move in moves
             if move.step is not None
@@ -360,15 +225,15 @@ class SqlRequests:
 
     def _sealed(self, request_ids: Sequence[str]) -> Iterator[tuple[str, bytes]]:
         for part in _parts(request_ids):
-            rows = self._connection.execute(_BODIES, {"ids": part})
+            rows = self._connection.execute(sql.BODIES, {"ids": part})
             yield from ((row[0], row[1]) for row in rows)
 
     def forget_bodies(self, request_ids: Sequence[str]) -> None:
         for part in _parts(request_ids):
-            self._connection.execute(_FORGET, {"ids": part})
+            self._connection.execute(sql.FORGET, {"ids": part})
 
     def with_body(self, state: State) -> list[Request]:
-        return self._values(self._connection.execute(_WITH_BODY, {"state": state}))
+        return self._values(self._connection.execute(sql.WITH_BODY, {"state": state}))
 
     def lines(self) -> Iterator[ClassLine]:
         # Before the rows: while those come in a stream, no other question can be asked.
@@ -406,7 +271,7 @@ class SqlRequests:
                 )
 
     def delayed(self) -> list[Request]:
-        return self._values(self._connection.execute(_DELAYED))
+        return self._values(self._connection.execute(sql.DELAYED))
 
     def _of_class(self, class_id: int) -> RequestClass | None:
         """Return the class of rows that are counted together, None where it is damaged."""
@@ -419,13 +284,13 @@ class SqlRequests:
     def claims(self) -> list[tuple[int, QuotaKind, Resources, int]]:
         return [
             (kind.association_id, kind.quota, kind.demand, count)
-            for class_id, count in self._connection.execute(_HELD).all()
+            for class_id, count in self._connection.execute(sql.HELD).all()
             if (kind := self._of_class(class_id)) is not None
         ]
 
     def holds_since(self, at: datetime) -> list[Hold]:
         found = []
-        rows = self._connection.execute(_HOLDS_SINCE, {"at": at}).all()
+        rows = self._connection.execute(sql.HOLDS_SINCE, {"at": at}).all()
         spans = [
             (*span, row[-1]) for row in rows for span in _SPAN_READER.all([row[:-1]], self._damage)
         ]
@@ -449,13 +314,13 @@ class SqlRequests:
                 held_from=held_from, released_at=released_at, count=count,
             )
             for association_id, demand, qos, host, held_from, released_at, count
-            in self._connection.execute(_EARLIER_SINCE, {"at": at})
+            in self._connection.execute(sql.EARLIER_SINCE, {"at": at})
         ]  # fmt: skip
 
     def events(
         self, *, limit: int = 1000, after: int = 0, **filters: Unpack[EventFilters]
     ) -> list[LedgerEntry]:
-        pages = LedgerPages(self._connection, _ENTRY)
+        pages = LedgerPages(self._connection, sql.ENTRY)
         found: list[LedgerEntry] = []
         while len(found) < limit:  # again where damaged rows left a page short
             rows = pages.read(limit=limit - len(found), after=after, **filters)
@@ -468,7 +333,7 @@ class SqlRequests:
     def counts(self) -> dict[State, int]:
         live = self._connection.execute(
             select(RequestRow.state, func.count())
-            .where(RequestRow.state.in_(_LIVE))
+            .where(RequestRow.state.in_(sql.LIVE))
             .group_by(RequestRow.state)
         )
         every = {row[0]: row[1] for row in live} | self._rollups.finished()
@@ -477,46 +342,48 @@ class SqlRequests:
     def ends(self) -> list[tuple[RequestClass, datetime | None, int]]:
         return [
             (kind, expires_at, count)
-            for class_id, expires_at, count in self._connection.execute(_ENDS).all()
+            for class_id, expires_at, count in self._connection.execute(sql.ENDS).all()
             if not isinstance(expires_at, Unreadable)
             and (kind := self._of_class(class_id)) is not None
         ]
 
     def ending(self, by: datetime) -> list[Request]:
-        return self._values(self._connection.execute(_ENDING, {"by": by}))
+        return self._values(self._connection.execute(sql.ENDING, {"by": by}))
 
     def ending_page(
         self, by: datetime, *, project_id: str | None, limit: int, after: str | None
     ) -> list[Request]:
-        query, place = _ENDING.add_columns(*_BY_END), None
+        query, place = sql.ENDING.add_columns(*sql.BY_END), None
         if project_id is not None:
             query = query.where(RequestRow.project_id == project_id)
         if after is not None:
-            pages = RequestPages(self._connection, _COLUMNS)
+            pages = RequestPages(self._connection, sql.COLUMNS)
             place = pages.place_of(after, RequestRow.expires_at, project_id)
             if place[0] is None:
                 raise InvalidInput(f"marker: request {after!r} has no end any more")
         found: list[Request] = []
         while (left := limit - len(found)) > 0:  # again where damaged rows left a page short
-            page = query if place is None else query.where(behind(_BY_END, place, descending=False))
+            page = (
+                query if place is None else query.where(behind(sql.BY_END, place, descending=False))
+            )
             rows = self._connection.execute(page.limit(left), {"by": by}).all()
-            found += self._values(row[: len(_COLUMNS)] for row in rows)
+            found += self._values(row[: len(sql.COLUMNS)] for row in rows)
             if len(rows) < left or any(isinstance(one, Unreadable) for one in rows[-1]):
                 break
-            place = tuple(rows[-1][len(_COLUMNS) :])
+            place = tuple(rows[-1][len(sql.COLUMNS) :])
         return found
 
     def to_warn(self, lead_s: int, by: datetime) -> list[Request]:
-        return self._values(self._connection.execute(_TO_WARN, {"lead_s": lead_s, "by": by}))
+        return self._values(self._connection.execute(sql.TO_WARN, {"lead_s": lead_s, "by": by}))
 
     def expiring(self) -> list[Request]:
-        return self._values(self._connection.execute(_EXPIRING))
+        return self._values(self._connection.execute(sql.EXPIRING))
 
     def next_expiry(self, after: datetime = EPOCH) -> datetime | None:
-        return self._connection.execute(_NEXT_EXPIRY, {"after": after}).scalar_one()
+        return self._connection.execute(sql.NEXT_EXPIRY, {"after": after}).scalar_one()
 
     def unshown_ends(self, limit: int) -> list[Request]:
-        return self._values(self._connection.execute(_UNSHOWN.limit(limit)))
+        return self._values(self._connection.execute(sql.UNSHOWN.limit(limit)))
 
     def end_shown(self, request_id: str, at: datetime | None) -> None:
         shown = update(RequestRow).where(RequestRow.request_id == request_id)
@@ -525,7 +392,7 @@ class SqlRequests:
     def waiting_to_borrow(self) -> list[tuple[RequestClass, int]]:
         return [
             (kind, count)
-            for class_id, count in self._connection.execute(_WAITING_TO_BORROW).all()
+            for class_id, count in self._connection.execute(sql.WAITING_TO_BORROW).all()
             if (kind := self._of_class(class_id)) is not None
         ]
 
@@ -542,7 +409,7 @@ class SqlRequests:
             (project_id, user_id): count
             for part in _parts(project_ids)
             for project_id, user_id, count in self._connection.execute(
-                _WAITING_COUNTS, {"ids": part}
+                sql.WAITING_COUNTS, {"ids": part}
             )
         }
 
@@ -567,7 +434,7 @@ class SqlRequests:
 
     def steps(self, request_id: str) -> list[Step]:
         rows = self._connection.execute(
-            select(*_STEP_COLUMNS)
+            select(*sql.STEP_COLUMNS)
             .where(StepRow.request_id == as_stored(request_id))
             .order_by(StepRow.seq)
         )
@@ -596,12 +463,12 @@ class SqlRequests:
         return self._damage.of(RequestRow.__tablename__)
 
     def _value(self, row: Values) -> Request:
-        values = dict(zip(_VALUE_COLUMNS, row, strict=True))
+        values = dict(zip(sql.VALUE_COLUMNS, row, strict=True))
         return Request(request_class=self._classes.get(values["class_id"]), **values)
 
     def _values(self, rows: Iterable[Values]) -> list[Request]:
         rows = list(rows)
-        self._classes.read_ahead({row[_CLASS_ID] for row in rows})
+        self._classes.read_ahead({row[sql.CLASS_ID] for row in rows})
         return _REQUEST_READER.all_made(rows, self._damage, self._value)
 
 
