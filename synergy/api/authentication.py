@@ -45,7 +45,7 @@ def behind_keystone(app: Wsgi, conf: cfg.ConfigOpts, open_paths: Collection[str]
             answer: Iterable[bytes] = protected(environ, start_response)
             return answer
         except ClientException as error:  # what the middleware does not translate
-            LOG.error("Keystone cannot be asked whose a token is: %s", error)
+            LOG.error("Keystone cannot validate tokens: %s", error)
             start_response("503 Service Unavailable", [])
             return []
 

@@ -41,7 +41,7 @@ REACHED: Final = "synergy.reached"
 _AWAY: Final = "Synergy, or something that it depends on, does not answer now: try again later"
 _FOREIGN: Final = {  # what keystonemiddleware answers by itself
     401: (Unauthenticated.code, "the token in X-Auth-Token is not valid, or has expired"),
-    503: (UpstreamUnavailable.code, "Keystone cannot be asked now whose the token is"),
+    503: (UpstreamUnavailable.code, "Keystone cannot validate the token now"),
 }
 Wsgi = Callable[[WSGIEnvironment, StartResponse], Iterable[bytes]]
 

@@ -79,7 +79,10 @@ class Queue(Facade):
         return self._ask(commands.COUNT_REQUESTS)
 
     def hold(self, request_id: str, *, by: str, if_match: Sequence[str] | None) -> RequestRow:
-        """Keep a waiting request from starting. Raises IllegalTransition, PreconditionFailed."""
+        """Hold a waiting request, so that it does not start.
+
+        Raises IllegalTransition, PreconditionFailed.
+        """
         return self._ask(commands.HOLD_REQUEST, request_id=request_id, by=by, if_match=if_match)
 
     def release(self, request_id: str, *, by: str, if_match: Sequence[str] | None) -> RequestRow:
@@ -161,7 +164,7 @@ class Projects(Facade):
         return self._ask(commands.SHOW_RULE, **query)
 
     def resume_rule(self) -> ProjectRule:
-        """Let projects leave that the rule manages no longer."""
+        """Let all projects leave that the rule no longer manages."""
         return self._ask(commands.RESUME_RULE)
 
     def set_user(

@@ -58,7 +58,9 @@ def why_foreign(environ: WSGIEnvironment) -> str:
         return f"the request comes from {address[:60]!r}"
     passed_on = next((name for name in _PASSED_ON if f"HTTP_{name}" in environ), None)
     if passed_on is not None:
-        return f"the header {passed_on.replace('_', '-').title()} tells of a proxy"
+        return (
+            f"the header {passed_on.replace('_', '-').title()} shows that it came through a proxy"
+        )
     matched = _HOST.fullmatch(host)
     if matched is None or not is_loopback(matched[1] or matched[2]):
         return f"the header Host is {host[:60]!r}"

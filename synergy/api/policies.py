@@ -54,7 +54,7 @@ def _rules_of(read: Read[Any]) -> Iterator[Rule]:
             yield Rule(f"{read.noun}:get", _READER, rule, operation)
 
 
-BASE: Final = policy.RuleDefault("synergy:admin", ADMIN, "Who operates the cloud.")
+BASE: Final = policy.RuleDefault("synergy:admin", ADMIN, "An operator of the cloud.")
 RULES: Final[tuple[Rule, ...]] = (
     Rule("managers:get", _ADMIN_OR_SERVICE, "List and show managers.",
          "GET /v1/managers", "GET /v1/managers/{manager}"),
@@ -69,12 +69,12 @@ RULES: Final[tuple[Rule, ...]] = (
     Rule("projects:create", "rule:synergy:admin", "Manage a project.", "POST /v1/projects"),
     Rule("projects:update", "rule:synergy:admin", "Change a project's shares, quota and limits.",
          "PATCH /v1/projects/{project}"),
-    Rule("projects:delete", "rule:synergy:admin", "Manage a project no longer.",
+    Rule("projects:delete", "rule:synergy:admin", "Stop managing a project.",
          "DELETE /v1/projects/{project}"),
     Rule("project_rule:get", _ADMIN_OR_SERVICE,
-         "Show whom the rule of managed projects takes in and lets go.", "GET /v1/project-rule"),
+         "Show which projects the rule adds and removes.", "GET /v1/project-rule"),
     Rule("project_rule:resume", "rule:synergy:admin",
-         "Let projects leave that the rule manages no longer.", "POST /v1/project-rule/resume"),
+         "Let all projects leave that the rule no longer manages.", "POST /v1/project-rule/resume"),
     Rule("users:get", _READER, "Show the users of a project and their shares.",
          "GET /v1/projects/{project}/users", "GET /v1/projects/{project}/users/{user}"),
     Rule("users:update", "rule:synergy:admin", "Change a user's shares or priority.",
@@ -83,21 +83,21 @@ RULES: Final[tuple[Rule, ...]] = (
          "GET /v1/requests", "GET /v1/expiry/servers", "GET /v1/requests/{request}"),
     Rule("requests:get_all", _ADMIN_OR_SERVICE, "List everybody's requests.",
          "GET /v1/requests", "GET /v1/expiry/servers"),
-    Rule("requests:explain", _READER, "Ask why a request waits, and when it starts.",
+    Rule("requests:explain", _READER, "Explain why a request waits, and when it starts.",
          "GET /v1/requests/{request}/explain"),
-    Rule("requests:hold", _OWNER, "Keep a waiting request from starting.",
+    Rule("requests:hold", _OWNER, "Hold a waiting request, so that it does not start.",
          "POST /v1/requests/{request}/hold"),
-    Rule("requests:release", _OWNER, "Give a held request back to the queue.",
+    Rule("requests:release", _OWNER, "Return a held request to the queue.",
          "POST /v1/requests/{request}/release"),
-    Rule("requests:cancel", _OWNER, "Withdraw a waiting request.",
+    Rule("requests:cancel", _OWNER, "Cancel a waiting request.",
          "POST /v1/requests/{request}/cancel"),
     Rule("requests:extend", _OWNER,
-         "Let a running shared server live longer; a user by the rule of the project.",
+         "Extend the lifetime of a running shared server; users as the project's settings allow.",
          "POST /v1/requests/{request}/extend"),
-    Rule("requests:simulate", _MEMBER, "Ask whether servers would start now.",
+    Rule("requests:simulate", _MEMBER, "Show whether servers would start now.",
          "POST /v1/simulate"),
     Rule("what_if:ask", "rule:synergy:admin",
-         "Ask who would start earlier or later under other rules.", "POST /v1/what-if"),
+         "Show which requests would start earlier or later under other rules.", "POST /v1/what-if"),
     Rule("expiry:resume", "rule:synergy:admin", "Let servers be ended again.",
          "POST /v1/expiry/resume"),
     *(rule for read in READS for rule in _rules_of(read)),
@@ -185,4 +185,4 @@ class Caller:
         """Raise PolicyDenied unless the rule holds."""
         self.identify()
         if not self.may(rule, **target):
-            raise PolicyDenied(f"policy does not allow synergy:{rule} to you")
+            raise PolicyDenied(f"policy does not allow you synergy:{rule}")

@@ -73,11 +73,11 @@ class Call:
             return None
         project_id = asked or self.caller.project_id
         if project_id is None:
-            raise PolicyDenied("your token is of no project: take one of a project")
+            raise PolicyDenied("your token is not scoped to a project: use a project-scoped token")
         if not self.caller.may(f"{noun}:get", project_id=project_id):
             if asked is not None and asked != self.caller.project_id:
                 raise NotFound(f"project {asked!r} is not managed by Synergy")
-            raise PolicyDenied(f"policy does not allow synergy:{noun}:get to you")
+            raise PolicyDenied(f"policy does not allow you synergy:{noun}:get")
         return project_id
 
 

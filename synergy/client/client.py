@@ -227,7 +227,7 @@ class Reports(Reads):
         project_id: str | None = None,
         marker: str | None = None,
     ) -> Iterator[Request]:
-        """List the servers that have an end, the first to end first.
+        """List the servers that have an end, the earliest first.
 
         Yields up to `limit`, over all pages.
         """

@@ -10,20 +10,26 @@ from synergy.core.declared.kinds import Explained
 class Discipline(Explained):
     """What happens behind a request that does not fit."""
 
-    FIFO = "fifo", "Nobody overtakes the first request that the shared quota cannot hold."
-    GREEDY = "greedy", "What does not fit is passed over, up to backfill_depth times."
+    FIFO = "fifo", "No request overtakes the first one that does not fit into the shared quota."
+    GREEDY = "greedy", "Requests that do not fit are skipped, up to backfill_depth times."
     EASY = (
         "easy",
         (
-            "The first reserve_depth requests that do not fit have a reservation at the earliest "
-            "instant known from lifetimes; who does not delay them passes."
+            "The first reserve_depth requests that do not fit get a reservation at the earliest "
+            "time known from lifetimes; requests that do not delay them may pass."
         ),
     )
     EASY_SJBF = (
         "easy_sjbf",
-        "Likewise, and of those that pass the shortest lifetime goes first.",
+        (
+            "Like easy, and of the requests that may pass, the one with the shortest lifetime goes "
+            "first."
+        ),
     )
     CONSERVATIVE = (
         "conservative",
-        "Every request has a reservation, up to most_reserved; who delays none passes.",
+        (
+            "Every request gets a reservation, up to most_reserved; requests that delay none "
+            "of them may pass."
+        ),
     )

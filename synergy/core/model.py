@@ -148,25 +148,25 @@ class QuotaKind(StrEnum):
 class DefaultQuota(Explained):
     """Which quota a project's requests use when they do not say."""
 
-    PRIVATE = "private", "the private quota; on_private_full says what if that is full"
+    PRIVATE = "private", "the private quota; on_private_full says what happens if it is full"
     SHARED = "shared", "the shared quota"
-    PRIVATE_THEN_SHARED = "private_then_shared", "the private quota, else the shared one"
+    PRIVATE_THEN_SHARED = "private_then_shared", "the private quota if it has room, else the shared"
 
 
 class OnPrivateFull(Explained):
     """What becomes of a private request that its project's private quota cannot hold now."""
 
-    REJECT = "reject", "it is refused, and its server shows why"
+    REJECT = "reject", "it is rejected, and its server's fault says why"
     QUEUE = "queue", "it waits for the private quota"
-    SHARED = "shared", "it may use the shared quota as well"
+    SHARED = "shared", "it may also use the shared quota"
 
 
 class ExpiryAction(Explained):
     """What Synergy does to a shared server whose lifetime is over."""
 
     DELETE = "delete", "it is deleted"
-    SHELVE = "shelve", "it is shelved, and holds nothing"
-    STOP = "stop", "it is stopped, and holds its quota until its user deletes it"
+    SHELVE = "shelve", "it is shelved, and claims no quota"
+    STOP = "stop", "it is stopped, and claims its quota until its user deletes it"
     SNAPSHOT_DELETE = "snapshot_delete", "it is deleted once an image of it is complete"
     STOP_DELETE = "stop_delete", "it is stopped, and deleted [expiry] grace_s later"
 
@@ -183,7 +183,7 @@ class OnKeep(Explained):
     """What becomes of a server, at its end, that is locked or has the metadata synergy:keep."""
 
     END = "end", "it ends like any other, and the ledger says that it was so"
-    KEEP = "keep", "it goes on for as long as it is locked or has that metadata"
+    KEEP = "keep", "it keeps running while it is locked or has that metadata"
 
 
 class BuildFailure(StrEnum):
@@ -207,11 +207,11 @@ class OnLost(Explained):
     The message is never sent again, because Nova may still build it.
     """
 
-    TELL = "tell", "nothing but to say so; the request goes on claiming its quota"
-    ERROR = "error", "it is set to ERROR, and the quota is given back"
+    TELL = "tell", "nothing beyond reporting it; the request keeps claiming its quota"
+    ERROR = "error", "it is set to ERROR, and its quota is released"
     REBUILD_BY_USER = (
         "rebuild_by_user",
-        "it, which never ran, is deleted, so that its user asks again",
+        "it is deleted (it never ran), so that its user can create it again",
     )
 
 
@@ -252,36 +252,36 @@ class Project:
     name: str
     domain_id: str
     parent_id: str | None = None  # the project above, where Keystone nests them
-    raw_shares: int | None = setting(1, Shares(), "Shares among the projects beside it.")
+    raw_shares: int | None = setting(1, Shares(), "Raw shares among its sibling projects.")
     priority: int | None = setting(
         None,
         OrNone(Number(0, MOST), "that of the project above, or 0"),
-        "Priority of the association factor; that of a user counts before the project's.",
+        "Priority in the association factor; a user's own takes precedence over the project's.",
     )
     default_quota: DefaultQuota = setting(
         DefaultQuota.PRIVATE_THEN_SHARED,
         Choice(DefaultQuota),
-        "Quota of requests that do not choose one.",
+        "Quota of requests that name none.",
     )
     on_private_full: OnPrivateFull = setting(
         OnPrivateFull.QUEUE,
         Choice(OnPrivateFull),
-        "What becomes of a request that the private quota cannot hold now.",
+        "What happens to a request that does not fit into the private quota now.",
     )
     ttl_s: int = setting(
         DAY_S,
         Number(1, 366 * DAY_S, "seconds"),
-        "Longest lifetime of a shared server, seconds.",
+        "Maximum lifetime of a shared server, in seconds.",
     )
     expiry_action: ExpiryAction = setting(
         ExpiryAction.DELETE,
         Choice(ExpiryAction),
-        "What is done to a shared server whose lifetime is over.",
+        "What happens to a shared server at the end of its lifetime.",
     )
     on_keep: OnKeep = setting(
         OnKeep.END,
         Choice(OnKeep),
-        "What becomes of a server whose lifetime is over and that is locked or has the metadata "
+        "What happens at the end of its lifetime to a server that is locked or has the metadata "
         "synergy:keep.",
     )
     extend_policy: ExtendPolicy = setting(
@@ -292,43 +292,45 @@ class Project:
     max_ttl_s: int | None = setting(
         None,
         OrNone(Number(1, 2**31 - 1, "seconds"), "no limit"),
-        "Longest lifetime of a shared server with all extensions by users, seconds.",
+        "Maximum lifetime of a shared server including all extensions by users, in seconds.",
     )
     max_extensions: int | None = setting(
         3,
         OrNone(Number(0, 1_000_000), "no limit"),
-        "Most extensions of a shared server by users.",
+        "Maximum number of extensions of a shared server by its users.",
     )
     on_build_failure: OnBuildFailure = setting(
         OnBuildFailure.KEEP,
         Choice(OnBuildFailure),
-        "What is done to a server whose build Nova gave up.",
+        "What happens to a server whose build Nova gave up.",
     )
     on_lost: OnLost = setting(
         OnLost.TELL,
         Choice(OnLost),
-        "What is done to a server that Nova's conductor got and does not build.",
+        "What happens to a server that Nova's conductor received and does not build.",
     )
-    max_waiting: int = setting(10_000, Number(0, 10_000_000), "Most requests that may wait.")
+    max_waiting: int = setting(10_000, Number(0, 10_000_000), "Maximum number of waiting requests.")
     max_waiting_per_user: int = setting(
-        10_000, Number(0, 10_000_000), "Most requests of one user that may wait."
+        10_000, Number(0, 10_000_000), "Maximum number of waiting requests of one user."
     )
-    suspended: bool = setting(False, Flag(), "Let its requests wait, or no longer.")
+    suspended: bool = setting(
+        False, Flag(), "Whether the project is suspended: while it is, all its requests wait."
+    )
     private: Resources = setting(
-        NOTHING, Amounts(), "Private quota; classes that are not named stay."
+        NOTHING, Amounts(), "Private quota; resource classes that are not named stay unchanged."
     )
     max_private_servers: int | None = setting(
         None,
         OrNone(Number(0, MOST), "no limit"),
-        "Most servers on the private quota, whatever their size.",
+        "Maximum number of servers on the private quota, whatever their size.",
     )
     borrow_limit: Resources | None = setting(
-        None, OrNone(Amounts(), "no limit"), "Most that may be held on the shared quota."
+        None, OrNone(Amounts(), "no limit"), "Maximum use of the shared quota."
     )
     lend_limit: Resources | None = setting(
         NOTHING,
         OrNone(Amounts(), "no limit"),
-        "Most of the private quota that is lent while idle.",
+        "Maximum part of the private quota that is lent out while idle.",
     )
     nova_quota: Mapping[str, int | None] = field(default_factory=dict)  # put back on removal
     handover: Handover = Handover.TAKING
@@ -349,11 +351,11 @@ class Association:
     project_id: str
     user_id: str
     user_name: str
-    raw_shares: int | None = setting(1, Shares(), "Shares among the project's users.")
+    raw_shares: int | None = setting(1, Shares(), "Raw shares among the project's users.")
     priority: int | None = setting(
         None,
         OrNone(Number(0, MOST), "that of the project"),
-        "Priority of the association factor; it counts before the project's.",
+        "Priority in the association factor; it takes precedence over the project's.",
     )
     active: bool = True
 
@@ -376,7 +378,7 @@ class RequestClass:
     quota: QuotaKind
     on_private_full: OnPrivateFull
     qos: str = "normal"
-    nice: int = setting(0, Number(0, MOST - 2), "How much its priority is lowered.")  # as Slurm
+    nice: int = setting(0, Number(0, MOST - 2), "By how much its priority is lowered.")  # as Slurm
     ttl_s: int = 0
     constraints: Constraints = ()
 

@@ -27,17 +27,17 @@ class Reason(StrEnum):
 
     PENDING_EVALUATION = (
         "pending_evaluation",
-        "It came after the last round; the next one looks at it.",
+        "It arrived after the last round; the next round evaluates it.",
         "The next round.",
     )
     HELD_BY_USER = (
         "held_by_user",
-        "It is held by its user, and waits until it is released.",
+        "Its user holds it until it is released.",
         "``synergy request release``, by its user or an administrator.",
     )
     HELD_BY_ADMIN = (
         "held_by_admin",
-        "It is held by an administrator, and waits until it is released.",
+        "An administrator holds it until it is released.",
         "``synergy request release``, by an administrator.",
     )
     PROJECT_SUSPENDED = (
@@ -52,48 +52,60 @@ class Reason(StrEnum):
     )
     USER_LIMIT = (
         "user_limit",
-        "Its user holds as much of the shared quota as the user may.",
+        "Its user already uses as much of the shared quota as the user may.",
         "Servers of this user on the shared quota end.",
     )
     PROJECT_BORROW_LIMIT = (
         "project_borrow_limit",
-        "Its account holds as much of the shared quota as it may borrow.",
+        "Its account already uses as much of the shared quota as it may borrow.",
         "Servers of the account on the shared quota end, or its ``borrow_limit`` is raised.",
     )
     NO_FREE_QUOTA = (
         "no_free_quota",
-        "There is not enough quota free.",
+        "Not enough quota is free.",
         "Servers on the same quota end, or the quota grows.",
     )
     FRAGMENTED = (
         "fragmented",
-        "There is enough quota free, but no single host has room for it.",
+        "Enough quota is free, but no single host has room for it.",
         "Servers on one host end, or a host is added; Placement is asked again in every round.",
     )
     AWAITING_EXPIRY = (
         "awaiting_expiry",
-        "Its quota is lent, and comes back when the borrowers' lifetimes end.",
-        "Servers of the borrowers end; what they give back is kept for it.",
+        (
+            "Its private quota is lent out, and comes back when the lifetimes of the borrowing "
+            "servers end."
+        ),
+        "The borrowing servers end; the quota that they release is kept for it.",
     )
     PRIORITY = (
         "priority",
-        "It would fit, but the round ended at others before it.",
-        "The requests before it start; its own priority grows with its age.",
+        "It would fit, but the round ended at requests ahead of it.",
+        "The requests ahead of it start; its own priority grows with its age.",
     )
     RESERVED_FOR_OTHER = (
         "reserved_for_other",
-        "It would fit, but what is free is reserved for a request with a higher priority.",
-        "The request before it starts. With a lifetime that ends before that it would start now.",
+        "It would fit, but the free quota is reserved for a request with a higher priority.",
+        (
+            "The request ahead of it starts. With a lifetime that ends before then, it would start "
+            "now."
+        ),
     )
     BACKFILL_WOULD_DELAY = (
         "backfill_would_delay",
-        "It would fit, but its lifetime is too long: a request with a higher priority would wait.",
-        "The request before it starts; or a shorter lifetime (``synergy:ttl_s``).",
+        (
+            "It would fit, but its lifetime is too long: it would delay a request with a higher "
+            "priority."
+        ),
+        (
+            "The request ahead of it starts; or create the server with a shorter lifetime "
+            "(``synergy:ttl_s``)."
+        ),
     )
     DISPATCH_RETRY = (
         "dispatch_retry",
-        "It could not be handed to Nova, and is tried again soon.",
-        "The end of its back-off, ``retry_at``.",
+        "It could not be handed to Nova; the hand-over is retried soon.",
+        "Its back-off ends (``retry_at``).",
     )
     BROKER_DOWN = (
         "broker_down",
@@ -107,33 +119,45 @@ class Reason(StrEnum):
     )
     LOST = (
         "lost",
-        "Nova's conductor has it, and for long nothing was heard of it.",
-        "Nova tells of it. It is never sent again; ``on_lost`` of its project may end it.",
+        "Nova's conductor received it, but has reported no progress for a long time.",
+        (
+            "Nova reports progress. The request is never sent again; its project's ``on_lost`` may "
+            "end it."
+        ),
     )
     SHARED_QUOTA_DISABLED = (
         "shared_quota_disabled",
-        "The private quotas exceed the cloud: nothing is shared now.",
+        "The private quotas exceed the capacity of the cloud: nothing is shared now.",
         "Hosts are added or come back, or private quotas are lowered.",
     )
     INVALID_REQUEST = (
         "invalid_request",
-        "It asks for something in a form that is not allowed.",
-        "Nothing: it is rejected. Correct what the text names, and ask again.",
+        "It asks for something with a value that is not allowed.",
+        (
+            "Nothing: it is rejected. Correct the value that the text names, and create the server "
+            "again."
+        ),
     )
     USER_WAITING_LIMIT = (
         "user_waiting_limit",
-        "As many requests of its user wait as may.",
-        "Nothing: it is rejected. Ask again later, or raise ``max_waiting_per_user``.",
+        "Its user already has the maximum number of waiting requests.",
+        (
+            "Nothing: it is rejected. Create the server again later, or raise "
+            "``max_waiting_per_user``."
+        ),
     )
     PROJECT_WAITING_LIMIT = (
         "project_waiting_limit",
-        "As many requests of its project wait as may.",
-        "Nothing: it is rejected. Ask again later, or raise ``max_waiting``.",
+        "Its project already has the maximum number of waiting requests.",
+        "Nothing: it is rejected. Create the server again later, or raise ``max_waiting``.",
     )
     NO_TRUST = (
         "no_trust",
-        "Its token would not last until it starts, and no trust can be made with it.",
-        "Nothing: it is rejected. Ask with a token that may make trusts, such as a password's.",
+        "Its token may expire before it starts, and no trust can be created with it.",
+        (
+            "Nothing: it is rejected. Use a token that can create trusts, such as one issued for a "
+            "password."
+        ),
     )
     OWNER_GONE = (
         "owner_gone",
@@ -143,7 +167,7 @@ class Reason(StrEnum):
     CANCELLED = (
         "cancelled",
         "It was cancelled.",
-        "Nothing: somebody with the right to do so cancelled it.",
+        "Nothing: its user, a manager of the project or an operator cancelled it.",
     )
     DELETED_BY_USER = (
         "deleted_by_user",
@@ -152,28 +176,28 @@ class Reason(StrEnum):
     )
     UNREADABLE = (
         "unreadable",
-        "Its message cannot be read, and is kept for a person.",
-        "``synergy request release``, once what the text names is corrected.",
+        "Its message cannot be read; it is quarantined until an operator acts.",
+        "``synergy request release``, after you corrected what the text names.",
     )
     NO_VALID_HOST = (
         "no_valid_host",
         "Nova found no host for it.",
-        "Nothing: Nova gave up its build. Ask again.",
+        "Nothing: Nova gave up the build. Create the server again.",
     )
     RETRIES_EXHAUSTED = (
         "retries_exhausted",
         "Its build failed on every host that Nova tried.",
-        "Nothing: Nova gave up its build. Ask again, or look at the hosts.",
+        "Nothing: Nova gave up the build. Create the server again, or check the hosts.",
     )
     BUILD_ERROR = (
         "build_error",
         "Its build failed.",
-        "Nothing: Nova gave up its build. The server's fault says more.",
+        "Nothing: Nova gave up the build. The server's fault says more.",
     )
     LIFETIME_OVER = (
         "lifetime_over",
         "Its lifetime on the shared quota is over.",
-        "Nothing: its server is ended as its project's ``expiry_action`` says.",
+        "Nothing: its server ends as its project's ``expiry_action`` says.",
     )
     EXPIRES_SOON = (
         "expires_soon",
@@ -182,7 +206,7 @@ class Reason(StrEnum):
     )
     QUEUE_WAITS = (
         "queue_waits",
-        "Its lifetime is over, and somebody waits for the shared quota: it ends after a notice.",
+        "Its lifetime is over, and requests wait for the shared quota: it ends after a notice.",
         "Nothing: it ends, unless it is extended.",
     )
     KEPT = (
@@ -197,18 +221,18 @@ class Reason(StrEnum):
     )
     EXTENSION_NOT_IDLE = (
         "extension_not_idle",
-        "Lifetimes may be extended only while nobody waits for the shared quota.",
-        "The requests that wait start.",
+        "Lifetimes may be extended only while no request waits for the shared quota.",
+        "The waiting requests start.",
     )
     EXTENSIONS_USED_UP = (
         "extensions_used_up",
-        "It was extended as often as users may.",
+        "Users may not extend it again: it has had the maximum number of extensions.",
         "An operator extends it, or raises ``max_extensions`` of the project.",
     )
     EXTENSION_TOO_LONG = (
         "extension_too_long",
-        "It would live longer than servers of its project may.",
-        "Ask for less, or an operator extends it or raises ``max_ttl_s`` of the project.",
+        "It would live longer than its project allows.",
+        ("Ask for less, or let an operator extend it or raise ``max_ttl_s`` of the project."),
     )
 
 

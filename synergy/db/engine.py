@@ -46,8 +46,8 @@ DATABASE_OPTIONS = (
     cfg.StrOpt(
         "keys_file",
         default="synergy.keys",
-        help="File with the Fernet keys that seal stored request bodies, one in a line, the first "
-        "of which seals. Make it with: synergy-manage keys create.",
+        help="File with the Fernet keys of stored request bodies, one per line. The first "
+        "encrypts; all decrypt. Create it with: synergy-manage keys create.",
     ),
     cfg.FloatOpt(
         "sqlite_busy_s",
@@ -62,13 +62,13 @@ DATABASE_OPTIONS = (
         min=0,
         max=36_500,
         mutable=True,
-        help="Days after which finished requests, their part of the ledger, and messages that are "
-        "kept aside move into the archive; usage stays in reports. 0 keeps them for ever.",
+        help="Days after which finished requests, their ledger entries, and quarantined messages "
+        "are moved into the archive. Usage reports do not change. 0 keeps them for ever.",
     ),
     cfg.BoolOpt(
         "sqlite_synchronous",
         default=True,
-        help="Let SQLite flush each commit to the disk. Only experiments turn it off.",
+        help="Whether SQLite flushes each commit to the disk. Turn it off for experiments only.",
     ),
 )
 

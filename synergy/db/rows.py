@@ -49,7 +49,7 @@ class DamageLog:
             return
         self._noted[place] = why
         self.counts[table] += 1
-        LOG.error("row %s of table %s is damaged and set aside: %s", place[1], table, why)
+        LOG.error("row %s of table %s is damaged and skipped: %s", place[1], table, why)
 
     def of(self, table: str) -> dict[str, str]:
         """Return why rows of a table were set aside, by key."""

@@ -34,8 +34,8 @@ OPTIONS: Final = (
     cfg.StrOpt(
         "url",
         secret=True,  # addresses of chats hold a key
-        help="Address that notifications are posted to as JSON. It must be https, whose "
-        "certificate is verified, or http on a loopback address. Default: no webhook.",
+        help="URL to which notifications are posted as JSON. It must be https, whose certificate "
+        "is verified, or http on a loopback address. Default: no webhook.",
     ),
     cfg.ListOpt(
         "events",
@@ -44,8 +44,8 @@ OPTIONS: Final = (
     ),
     cfg.StrOpt(
         "ca_file",
-        help="PEM file with the authorities that may have signed the certificate. Default: those "
-        "that Python's requests trusts.",
+        help="PEM file with the CA certificates that verify the server. Default: those that "
+        "Python's requests trusts.",
     ),
     cfg.StrOpt(
         "secret",
@@ -58,14 +58,14 @@ OPTIONS: Final = (
         default=5.0,
         min=0.1,
         max=300,
-        help="Seconds after which an attempt is given up that gets no answer.",
+        help="Seconds after which an attempt without an answer is given up.",
     ),
     cfg.IntOpt(
         "queue_size",
         default=1000,
         min=1,
         max=1_000_000,
-        help="Most notifications that wait to be posted; what comes beyond is dropped.",
+        help="Maximum number of notifications that wait to be posted; further ones are dropped.",
     ),
 )
 
@@ -84,7 +84,7 @@ def problems_of(conf: cfg.ConfigOpts.GroupAttr) -> list[str]:
     if parts.scheme == "http" and not _is_loopback(host):
         wrong = (
             f"[{GROUP}] url is http on host {host}, but must be https, or http on a loopback "
-            "address: who reads along would learn what projects do"
+            "address: anyone who intercepts it would learn what projects do"
         )
         return [wrong]
     return []

@@ -39,7 +39,7 @@ class ArchiveManager(Manager):
             min=0.01,
             max=86_400,
             mutable=True,
-            help="Seconds between two looks at what may be archived.",
+            help="Seconds between two searches for requests to archive.",
         ),
         cfg.IntOpt(
             "quarantine_max",
@@ -47,9 +47,9 @@ class ArchiveManager(Manager):
             min=1,
             max=10_000_000,
             mutable=True,
-            help="Most messages that are kept aside because they are not what Nova sends. Of the "
-            "oldest beyond it the archive keeps what was wrong and when, but not the message; each "
-            "is an error in the log.",
+            help="Maximum number of quarantined messages: those that are not what Nova sends. "
+            "Beyond it, the oldest are removed with an error in the log; the archive keeps "
+            "what was wrong with each and when, but not the message.",
         ),
     )
 
@@ -114,8 +114,8 @@ class ArchiveManager(Manager):
         rest_s = self._step("quarantine", lambda: self._move("quarantine", surplus))
         for key in surplus:
             LOG.error(
-                "message %s is no longer kept aside: there are more than [archive] "
-                "quarantine_max=%d; the archive tells what was wrong with it",
+                "message %s is removed from the quarantine: there are more than [archive] "
+                "quarantine_max=%d; the archive says what was wrong with it",
                 key, self._conf.quarantine_max,
             )  # fmt: skip
         return rest_s
@@ -150,7 +150,7 @@ class ArchiveManager(Manager):
 
     @command(commands.COUNT_QUARANTINED)
     def do_quarantined(self) -> answers.QuarantineSize:
-        """Show how many messages and damaged rows are kept aside, and how many may be."""
+        """Show how many messages are quarantined, the maximum, and how many rows are damaged."""
         with self._store.reading() as uow:
             count = uow.archive.size("quarantine")
         return {
@@ -161,7 +161,7 @@ class ArchiveManager(Manager):
 
     @command(beside=True)
     def do_status(self) -> answers.ArchiveStatus:
-        """Show what was archived since the start, what the archive holds, and what waits aside."""
+        """Show what was archived since the start, what the archive has, and what is quarantined."""
         with self._store.reading() as uow:
             return {
                 "keep_days": self._database.keep_days,

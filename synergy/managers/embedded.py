@@ -62,7 +62,7 @@ class EmbeddedManager(Manager):
         required=["server_ids"],
     )
     def do_delete_servers(self, server_ids: Sequence[str]) -> Json:
-        """Delete many servers as their users would; those that are gone already are told."""
+        """Delete many servers as their users would; the answer lists those already gone."""
         gone = []
         for server_id in server_ids:
             try:
@@ -73,7 +73,7 @@ class EmbeddedManager(Manager):
 
     @command({"server_id": _NAME, "flavor": _NAME}, required=["server_id", "flavor"])
     def do_resize_server(self, server_id: str, flavor: str) -> Json:
-        """Ask for another flavor; once it is there, it has to be confirmed."""
+        """Resize a server to another flavor; the resize then has to be confirmed."""
         self._cloud_user.resize_server(server_id, flavor)
         return {"resizing": server_id}
 
@@ -85,13 +85,13 @@ class EmbeddedManager(Manager):
 
     @command({"nova": {"type": "boolean"}, "keystone": {"type": "boolean"}})
     def do_set_down(self, nova: bool = False, keystone: bool = False) -> Json:
-        """Let Nova's API or Keystone answer nothing; without arguments both answer again."""
+        """Make Nova's API or Keystone stop answering; without arguments both answer again."""
         self._outages.set_down(nova=nova, keystone=keystone)
         return {"nova": nova, "keystone": keystone}
 
     @command({"server_id": _NAME}, required=["server_id"])
     def do_show_server(self, server_id: str) -> Json:
-        """Show what Nova says of a server."""
+        """Show a server as Nova shows it."""
         view = self._cloud_user.show_server(server_id)
         shown: dict[str, object] = {
             "id": view.server_id,

@@ -230,6 +230,6 @@ class KeystoneManager(Manager):
 
     @command()
     def do_trusts(self) -> list[answers.TrustShown]:
-        """List whom Synergy keeps trusts for."""
+        """List the users for whom Synergy keeps trusts."""
         with self._store.reading() as uow:
             return [{"project_id": t.project_id, "user_id": t.user_id} for t in uow.trusts.all()]

@@ -139,7 +139,7 @@ _PARTS: Final = "part of [openstack] core_url, which has to be written by hand"
 _TLS: Final = "TLS of services is set by [openstack] cafile, certfile and keyfile"
 RULES: Final[Mapping[tuple[str, str], _Rule]] = {
     ("Logger", "filename"): _Rule("DEFAULT", "log_file"),
-    ("Logger", "level"): _Rule("DEFAULT", "debug", _debug, "only DEBUG is told from the others"),
+    ("Logger", "level"): _Rule("DEFAULT", "debug", _debug, "only DEBUG has an equivalent"),
     ("Logger", "formatter"): _Rule(why="oslo.log formats lines: logging_context_format_string"),
     ("Logger", "maxbytes"): _Rule(
         "DEFAULT", "max_logfile_size_mb", lambda old: str(max(1, int(old) // 2**20)),

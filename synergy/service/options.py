@@ -192,8 +192,9 @@ API_OPTIONS = (
 HEALTHCHECK_OPTIONS = (
     cfg.StrOpt(
         "disable_by_file_path",
-        help="Path of a file; while it exists, /healthcheck and /healthcheck/ready answer 503, so "
-        "that a load balancer sends nothing more here. The service goes on. Default: no file.",
+        help="Path of a file. While it exists, /healthcheck and /healthcheck/ready answer 503, "
+        "so that a load balancer sends no more requests; the service keeps working. "
+        "Default: no file.",
     ),
 )
 

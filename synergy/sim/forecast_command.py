@@ -43,7 +43,7 @@ class ReplayForecasts(Command):
             type=partial(integer, what="--samples", lowest=1, highest=1000),
             default=15,
             metavar="N",
-            help="How often the queue is run forward for a forecast, each time with other "
+            help="How many times the queue is run forward for a forecast, each time with other "
             "lifetimes (default: 15).",
         )
         parser.add_argument(

@@ -104,7 +104,7 @@ def test_a_request_is_explained_with_the_numbers_that_bind_it(made: World, api: 
          "needed": 8, "free": 4, "limit": 12, "used": 8, "own": 8}
     ]  # fmt: skip
     assert found["text"] == (
-        "There is not enough quota free. It needs 8 VCPU, and of the shared quota 4 of 12 are "
+        "Not enough quota is free. It needs 8 VCPU, and of the shared quota 4 of 12 are "
         "free. It is the first in line."
     )
     ends_at = end_of(made, running).isoformat()
@@ -136,7 +136,7 @@ def test_a_private_request_is_told_of_no_end_that_does_not_help_it(made: World, 
     found = api.get(f"/v1/requests/{ids[2]}/explain")["explanation"]
     assert found["bounds"][0]["scope"] == "private_quota"
     assert found["text"].startswith(
-        "There is not enough quota free. It needs 512 MEMORY_MB, and of the private quota of "
+        "Not enough quota is free. It needs 512 MEMORY_MB, and of the private quota of "
         "project C 0 of 1,024 are free."
     )
     assert found["unblocked_by"] == {
@@ -175,7 +175,7 @@ def test_a_hold_of_an_administrator_is_not_released_by_a_user(made: World, api: 
     held = api.as_("member", "reader", **owner).ask("POST", f"/v1/requests/{queued}/hold")[1]
     assert (held["request"]["state"], held["request"]["reason"]) == ("HELD", "held_by_user")
     found = api.get(f"/v1/requests/{queued}/explain")["explanation"]
-    assert found["text"] == "It is held by its user, and waits until it is released."
+    assert found["text"] == "Its user holds it until it is released."
     assert api.ask("POST", f"/v1/requests/{queued}/release")[0] == 200
     api.as_admin().ask("POST", f"/v1/requests/{queued}/hold")
     status, told, _ = api.as_("member", "reader", **owner).ask(

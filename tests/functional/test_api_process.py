@@ -292,7 +292,7 @@ def test_the_documented_example_runs(service: Running) -> None:
          service.url],
         capture_output=True, text=True, timeout=60, check=True,
     )  # fmt: skip
-    assert "no_free_quota There is not enough quota free." in done.stdout
+    assert "no_free_quota Not enough quota is free." in done.stdout
     assert done.stdout.endswith("404 not_found\n")
 
 

@@ -223,7 +223,7 @@ def test_what_waits_of_a_project_that_leaves_starts_first_or_is_cancelled(on_lea
             assert made.get(ids[0]).expires_at is None  # it is no guest any more
         else:
             assert made.states(ids) == ["CANCELLED"] * 2
-            assert "is managed by Synergy no longer" in made.get(ids[0]).why
+            assert "is no longer managed by Synergy" in made.get(ids[0]).why
         assert names(made) == {"C"}
 
 

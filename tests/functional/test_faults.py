@@ -131,7 +131,7 @@ def test_no_round_after_a_restart_goes_without_factors(
         assert made.states(waiting) == ["QUEUED", "BUILDING"]  # B used nothing yet
     else:
         supervisors["scheduler"].run()
-        assert "no fair-share factors came" in caplog.text
+        assert "no fair-share factors arrived" in caplog.text
         assert made.states(waiting) == ["BUILDING", "QUEUED"]  # by age
 
 

@@ -170,7 +170,7 @@ def test_a_deletion_that_did_not_happen_is_not_believed(
     tell(made, NoticeKind.DELETED, server)
     made.run(90)
     assert made.states([server]) == ["ACTIVE"]
-    assert "is said to be deleted, but Nova has it" in caplog.text
+    assert "was reported as deleted, but Nova still has it" in caplog.text
     assert made.command("nova", "drift")["false_deletion"] == 1
     made.run(7300)
     assert made.states([server]) == ["DELETED"]

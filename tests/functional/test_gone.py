@@ -295,7 +295,7 @@ def test_a_request_that_the_conductor_lost_is_told_and_treated_as_its_project_wa
     assert made.states([server]) == ["BUILDING"]
     assert made.command("nova", "lost") == []
     made.run(2000)
-    assert "has not begun with it, and silent for" in caplog.text
+    assert "has not started the build, and silent for" in caplog.text
     told = [r for r in caplog.records if f"request {server} of project" in r.message]
     assert len(told) == 1
     assert made.get(server).reason is Reason.LOST
@@ -304,11 +304,11 @@ def test_a_request_that_the_conductor_lost_is_told_and_treated_as_its_project_wa
     if on_lost == "tell":
         assert made.states([server]) == ["BUILDING"]
         assert made.command("nova", "lost") == [server]
-        assert "lost: Nova's conductor has not begun with it" in explained
+        assert "lost: Nova's conductor has not started the build" in explained
     else:
         state = "ERROR" if on_lost == "error" else "DELETED"
         assert made.states([server]) == [state]
-        assert "ask for it again" in explained
+        assert "create the server again" in explained
         assert made.command("nova", "lost") == []
         assert not any(made.command("quota", "show")["shared_used"].values())
         assert made.exist([server]) == [on_lost == "error"]

@@ -148,7 +148,7 @@ def test_a_scheduler_that_cannot_decide_makes_the_service_not_ready_after_its_ti
         status, found, _ = api.ask("GET", "/healthcheck/ready")
         assert status == 503
         assert any("manager scheduler was unable to work" in said for said in found["why"])
-        assert any("nothing is known of the cloud's capacity" in said for said in found["why"])
+        assert any("the capacity of the cloud is not known" in said for said in found["why"])
         made.nova.faults.api_down = False
         made.run(30)
         assert api.get("/healthcheck/ready")["ready"]
@@ -327,7 +327,7 @@ def test_a_damaged_row_is_a_warning_and_takes_nobody_out_of_service() -> None:
             status, found, _ = api.ask("GET", path)
             assert (status, found["ready"], found["healthy"], found["why"]) == (200, True, True, [])
             assert found["warnings"] == [
-                "1 row(s) of table projects cannot be read and are set aside: the log names each"
+                "1 row(s) of table projects cannot be read and are skipped: the log names each"
             ]
 
 

@@ -186,7 +186,7 @@ def test_while_keystone_is_down_it_says_when_to_come_back(
     assert answer.headers["Retry-After"] == "30"
     assert answer.get_json()["errors"][0] == {
         "status": 503, "code": "upstream_unavailable",
-        "detail": "Keystone cannot be asked now whose the token is",
+        "detail": "Keystone cannot validate the token now",
     }  # fmt: skip
     keystone.status = None
     assert ask(client, "/v1/projects", "of-alice").status_code == 200

@@ -9,7 +9,7 @@ from synergy.core.declared.filters import CHANGE_FILTERS, NUMBER
 
 
 def list_audit(call: Call) -> Body:
-    """List changes that were asked for, and what became of them, oldest first."""
+    """List the changes that callers asked for and their outcomes, oldest first."""
     found = call.services.host.changes(call.query)
     return {"audit": found, "next": next_page(call, found, key="number")}
 
@@ -19,7 +19,7 @@ ROUTES: Final = (
         method="GET",
         path="/v1/audit",
         name="list_audit",
-        summary="List changes that were asked for, and what became of them, oldest first.",
+        summary="List the changes that callers asked for and their outcomes, oldest first.",
         rule="audit:get",
         general=True,
         handler=list_audit,

@@ -106,7 +106,10 @@ ROUTES: Final = (
         general=True,
         handler=execute,
         harmless=_only_reads,
-        body={"type": "object", "description": "The arguments; the manager tells their schema."},
+        body={
+            "type": "object",
+            "description": "The arguments; GET on the manager returns their schema.",
+        },
         answer=wrapped(result={}),
     ),
 )

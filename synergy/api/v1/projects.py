@@ -52,19 +52,19 @@ def set_project(call: Call) -> Answer:
 
 
 def remove_project(call: Call) -> Body:
-    """Manage a project no longer: Nova gets back the quota it had."""
+    """Stop managing a project: Nova gets back the quota it had."""
     project_id = _found(call, "projects:delete")["id"]
     found = call.services.projects.remove(project_id, call.query, if_match=call.if_match)
     return {"removal": found} if is_tried(call) else None
 
 
 def show_rule(call: Call) -> Body:
-    """Show which projects the rule takes in and lets go, or what another rule would do."""
+    """Show which projects the rule adds and removes, or what another rule would do."""
     return {"project_rule": call.services.projects.rule(call.query)}
 
 
 def resume_rule(call: Call) -> Body:
-    """Let all projects leave that the rule manages no longer: a person has looked at them."""
+    """Let all projects leave that the rule no longer manages: an operator has checked them."""
     return {"project_rule": call.services.projects.resume_rule()}
 
 
@@ -166,7 +166,7 @@ ROUTES: Final = (
         method="DELETE",
         path="/v1/projects/{project}",
         name="remove_project",
-        summary="Manage a project no longer: Nova gets back the quota it had.",
+        summary="Stop managing a project: Nova gets back the quota it had.",
         rule="projects:delete",
         handler=remove_project,
         command=commands.REMOVE_PROJECT,
@@ -196,7 +196,7 @@ ROUTES: Final = (
         method="POST",
         path="/v1/project-rule/resume",
         name="resume_project_rule",
-        summary="Let projects leave that the rule manages no longer, however many.",
+        summary="Let all projects leave that the rule no longer manages.",
         rule="project_rule:resume",
         general=True,
         handler=resume_rule,

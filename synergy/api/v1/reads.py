@@ -55,7 +55,9 @@ def _one_project(read: Read[Any], call: Call) -> dict[str, object]:
     """Return the project that is asked about, and the caller where that is one of its users."""
     asked = call.query.get("project_id") or call.caller.project_id
     if asked is None:
-        raise InvalidInput("project_id is missing: your token is of none, so say for which")
+        raise InvalidInput(
+            "project_id is missing, and your token is not scoped to a project: name a project"
+        )
     found = project_named(call, asked)
     call.caller.authorize(f"{read.noun}:get", project_id=found["id"])
     users = {user["user_id"] for user in found["users"] if user["active"]}

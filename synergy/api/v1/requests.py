@@ -31,7 +31,7 @@ from synergy.core.model import State
 
 
 def list_requests(call: Call) -> Body:
-    """List requests, a page at a time; those that wait tell why."""
+    """List requests, one page at a time; each waiting one has its reason."""
     found = call.services.queue.list_requests(call.scope("requests"), call.query)
     return {"requests": _with_reasons(call, found), "next": next_page(call, found)}
 
@@ -42,7 +42,7 @@ def show_request(call: Call) -> Answer:
 
 
 def explain_request(call: Call) -> Body:
-    """Tell why a request waits, its place and priority, and what would unblock it."""
+    """Explain why a request waits: its position, priority, and what would unblock it."""
     found = _found(call, "requests:explain")
     why = None
     if not call.caller.operates:
@@ -52,21 +52,21 @@ def explain_request(call: Call) -> Body:
 
 
 def hold_request(call: Call) -> Answer:
-    """Keep a waiting request from starting."""
+    """Hold a waiting request, so that it does not start."""
     request_id = _found(call, "requests:hold")["id"]
     by, queue = _side(call), call.services.queue
     return _shown(call, queue.hold(request_id, by=by, if_match=call.if_match))
 
 
 def release_request(call: Call) -> Answer:
-    """Give a held or quarantined request back to the queue."""
+    """Return a held or quarantined request to the queue."""
     request_id = _found(call, "requests:release")["id"]
     by, queue = _side(call), call.services.queue
     return _shown(call, queue.release(request_id, by=by, if_match=call.if_match))
 
 
 def cancel_request(call: Call) -> Answer:
-    """Withdraw a waiting request; its server ends in ERROR with the reason."""
+    """Cancel a waiting request; its server goes to ERROR with the reason."""
     request_id = _found(call, "requests:cancel")["id"]
     why = "cancelled by an operator" if _side(call) == "admin" else "cancelled by its user"
     queue = call.services.queue
@@ -74,18 +74,20 @@ def cancel_request(call: Call) -> Answer:
 
 
 def extend_request(call: Call) -> Answer:
-    """Let a running shared server live longer."""
+    """Extend the lifetime of a running shared server."""
     request_id = _found(call, "requests:extend")["id"]
     by_s, by, queue = call.body["by_s"], _side(call), call.services.queue
     return _shown(call, queue.extend(request_id, by_s=by_s, by=by, if_match=call.if_match))
 
 
 def simulate(call: Call) -> Body:
-    """Tell whether servers would start now, and if not, why and when at the latest."""
+    """Show whether servers would start now, and if not, why, and when they would."""
     body = dict(call.body)
     asked = body.pop("project", None) or call.caller.project_id
     if asked is None:
-        raise InvalidInput("project is missing: your token is of none, so say for which")
+        raise InvalidInput(
+            "project is missing, and your token is not scoped to a project: name a project"
+        )
     found = project_named(call, asked)
     call.caller.authorize("requests:simulate", project_id=found["id"])
     users = {user["user_id"] for user in found["users"] if user["active"]}
@@ -94,7 +96,7 @@ def simulate(call: Call) -> Body:
 
 
 def what_if(call: Call) -> Body:
-    """Tell who would start earlier or later under other rules; nothing of it happens."""
+    """Show which requests would start earlier or later under other rules; nothing changes."""
     return {"what_if": call.services.scheduler.what_if(call.body)}
 
 
@@ -164,7 +166,7 @@ ROUTES: Final = (
         method="GET",
         path="/v1/requests",
         name="list_requests",
-        summary="List requests, a page at a time; those that wait tell why.",
+        summary="List requests, one page at a time; each waiting one has its reason.",
         rule="requests:get",
         handler=list_requests,
         command=commands.LIST_REQUESTS,
@@ -186,22 +188,24 @@ ROUTES: Final = (
         method="GET",
         path="/v1/requests/{request}/explain",
         name="explain_request",
-        summary="Tell why a request waits, its place and priority, and what would unblock it.",
+        summary="Explain why a request waits: its position, priority, and what would unblock it.",
         rule="requests:explain",
         handler=explain_request,
         command=commands.EXPLAIN_REQUEST,
         lane=Lane.COSTLY,
         answer=wrapped(explanation=ref("Explanation")),
     ),
-    _action("Keep a waiting request from starting.", hold_request, commands.HOLD_REQUEST),
-    _action("Give a held request back to the queue.", release_request, commands.RELEASE_REQUEST),
     _action(
-        "Withdraw a waiting request; its server ends in ERROR.",
+        "Hold a waiting request, so that it does not start.", hold_request, commands.HOLD_REQUEST
+    ),
+    _action("Return a held request to the queue.", release_request, commands.RELEASE_REQUEST),
+    _action(
+        "Cancel a waiting request; its server goes to ERROR.",
         cancel_request,
         commands.CANCEL_REQUEST,
     ),
     _action(
-        "Let a running shared server live longer.",
+        "Extend the lifetime of a running shared server.",
         extend_request,
         commands.EXTEND_REQUEST,
         body_of(commands.EXTEND_REQUEST, filled_in=("request_id", "by", "if_match")),
@@ -210,7 +214,7 @@ ROUTES: Final = (
         method="POST",
         path="/v1/simulate",
         name="simulate",
-        summary="Tell whether servers would start now; nothing is created.",
+        summary="Show whether servers would start now; nothing is created.",
         rule="requests:simulate",
         handler=simulate,
         harmless=lambda _: True,
@@ -225,7 +229,7 @@ ROUTES: Final = (
         method="POST",
         path="/v1/what-if",
         name="what_if",
-        summary="Tell who would start earlier or later under other rules; nothing of it happens.",
+        summary="Show which requests would start earlier or later under other rules.",
         rule="what_if:ask",
         general=True,
         handler=what_if,

@@ -11,7 +11,7 @@ API_VERSION: Final = "1.0"
 
 
 def versions(_call: Call) -> Body:
-    """Tell which versions of the API there are."""
+    """List the versions of the API."""
     links = [
         {"rel": "self", "href": "/v1"},
         {"rel": "describedby", "href": "/v1/openapi.json"},
@@ -42,22 +42,22 @@ def routes(others: Sequence[Route]) -> tuple[Route, ...]:
         return document([*others, *own], API_VERSION, secured=call.secured)
 
     own = (
-        _open("/", "versions", "Tell which versions of the API there are.", versions, "Versions"),
-        _open("/v1", "version", "Tell which versions of the API there are.", versions, "Versions"),
+        _open("/", "versions", "List the versions of the API.", versions, "Versions"),
+        _open("/v1", "version", "List the versions of the API.", versions, "Versions"),
         _open("/healthcheck", "healthcheck",
-              "Tell whether every manager is well; 503 when one is not.", health, "Health",
+              "Show whether every manager works; 503 if one does not.", health, "Health",
               lane=Lane.HEALTH),
         _open("/healthcheck/live", "healthcheck_live",
-              "Tell whether the service lives: whoever can ask is answered.", live, "Liveness",
+              "Show that the service is alive; anybody may ask.", live, "Liveness",
               lane=Lane.HEALTH),
         _open("/healthcheck/ready", "healthcheck_ready",
-              "Tell whether the service does its work; 503 and the reason while not.", health,
+              "Show whether the service does its work; 503 with the reason if it does not.", health,
               "Health", lane=Lane.HEALTH),
         Route(
             method="GET",
             path="/metrics",
             name="metrics",
-            summary="Read the metrics as Prometheus does.",
+            summary="Return the metrics for Prometheus.",
             rule="metrics:get",
             general=True,
             handler=metrics,

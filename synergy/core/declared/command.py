@@ -12,7 +12,7 @@ from synergy.core.declared.kinds import LONGEST_ID, Schema, Switch
 
 A = TypeVar("A", covariant=True)
 DRY_RUN: Final = Argument(
-    name="dry_run", kind=Switch(), help="Change nothing, and tell what would happen."
+    name="dry_run", kind=Switch(), help="Change nothing, and show what would happen."
 )
 # What other programs give as an id is looked up as it is: no text is wrong, it is only unknown.
 ID: Final[Schema] = {"type": "string", "minLength": 1, "maxLength": LONGEST_ID}

@@ -57,21 +57,21 @@ CAREFULLY: Final = (
     Argument(
         name="force",
         kind=Switch(),
-        help="Do it although the private quotas then exceed the cloud, or no host has a class.",
+        help="Do it even if the private quotas then exceed the cloud, or no host has such a class.",
     ),
 )
 RULE: Final = (
     Argument(
         name="manage",
         kind=Text(4096),
-        help="Tell what this rule would do instead of the one in use: listed, all, or "
+        help="Show what this rule would do instead of the current one: listed, all, or "
         "domains:NAME_OR_ID,...",
     ),
 )
 SERVERS: Final = Argument(
     name="servers",
     kind=Choice(("keep", "expire")),
-    help="What becomes of its servers on the shared quota. keep: they have no end any more. "
+    help="What happens to its servers on the shared quota. keep: they have no end any more. "
     "expire: they are deleted at the end that they have.",
 )
 LONGER_BY: Final = Argument(
@@ -86,12 +86,12 @@ WHAT_IF: Final = (
         help="What the servers would be created with, such as quota=shared.",
     ),
     Argument(
-        name="availability_zone", kind=Text(), help="The zone it would ask for. Default: any."
+        name="availability_zone", kind=Text(), help="Availability zone to request. Default: any."
     ),
     Argument(
         name="server_group",
         kind=Text(LONGEST_ID),
-        help="The id of the server group it would belong to.",
+        help="Id of the server group of the servers.",
     ),
 )
 
@@ -213,7 +213,7 @@ RESET_USAGE: Final = ManagerCommand[Reset](manager="fairshare", name="reset", hu
 WITHIN: Final = Argument(
     name="within_s",
     kind=Number(0, 366 * DAY_S, "seconds"),
-    help="Only servers that end within this time; those that are overdue are among them. "
+    help="Only servers that end within this time, overdue ones included. "
     "Default: all that have an end.",
 )
 LIST_ENDING: Final = ManagerCommand[list[RequestRow]](

@@ -117,7 +117,7 @@ class ChangeFilters(TypedDict, total=False):
     ]
     operation: Annotated[str | None, Filter(kind=Text(), help="Only this one: set_project, ...")]
     outcome: Annotated[
-        AuditOutcome | None, Filter(kind=Choice(AuditOutcome), help="Only those that ended so.")
+        AuditOutcome | None, Filter(kind=Choice(AuditOutcome), help="Only those with this outcome.")
     ]
     since: Annotated[datetime | None, Filter(kind=Instant(), help="Such as 2026-01-31T12:00:00Z.")]
 
@@ -141,11 +141,15 @@ SORT_KEYS: Final[Mapping[str, str]] = {
     "project_id": "project_id",
 }
 SORTING: Final = (
-    Argument(name="sort_key", kind=Choice(tuple(SORT_KEYS)), help="The service sorts by this."),
-    Argument(name="sort_dir", kind=Choice(("asc", "desc")), help="In which direction."),
+    Argument(name="sort_key", kind=Choice(tuple(SORT_KEYS)), help="Field to sort by."),
+    Argument(name="sort_dir", kind=Choice(("asc", "desc")), help="Sort direction."),
 )
-LIMIT: Final = Argument(name="limit", kind=Number(1, LONGEST_PAGE), help="Most entries of a page.")
+LIMIT: Final = Argument(
+    name="limit", kind=Number(1, LONGEST_PAGE), help="Maximum number of entries on a page."
+)
 MARKER: Final = Argument(
-    name="marker", kind=Text(LONGEST_ID), help="Begin after the request with this id."
+    name="marker", kind=Text(LONGEST_ID), help="Start after the request with this id."
 )
-NUMBER: Final = Argument(name="marker", kind=Number(0, 2**62), help="Begin after this number.")
+NUMBER: Final = Argument(
+    name="marker", kind=Number(0, 2**62), help="Start after the entry with this number."
+)

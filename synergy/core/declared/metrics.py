@@ -70,7 +70,7 @@ DISPATCHED: Final = DeclaredMetric(
 CONFLICTS: Final = DeclaredMetric(
     "synergy_scheduler_conflicts",
     _COUNTER,
-    "Dispatches that were given up because something had changed meanwhile.",
+    "Dispatches that were given up because something changed in the meantime.",
 )
 QUOTA: Final = DeclaredMetric(
     "synergy_quota",
@@ -94,25 +94,27 @@ EXPIRY_REFUSED: Final = DeclaredMetric(
 CLOCK_OFF: Final = DeclaredMetric(
     "synergy_clock_off_seconds",
     _GAUGE,
-    "By how much the wall clock is ahead of the time that Synergy goes by.",
+    "By how much the wall clock is ahead of the time that Synergy uses.",
 )
 LOST_BUILDS: Final = DeclaredMetric(
-    "synergy_lost_builds", _GAUGE, "Requests that the conductor has and nothing is heard of."
+    "synergy_lost_builds", _GAUGE, "Requests that the conductor received and that make no progress."
 )
-QUARANTINED: Final = DeclaredMetric(
-    "synergy_quarantined", _GAUGE, "Messages that are kept aside for a person."
-)
+QUARANTINED: Final = DeclaredMetric("synergy_quarantined", _GAUGE, "Quarantined messages.")
 QUARANTINE_MAX: Final = DeclaredMetric(
-    "synergy_quarantine_max", _GAUGE, "How many of them are kept; older ones leave with an error."
+    "synergy_quarantine_max",
+    _GAUGE,
+    "Maximum number of quarantined messages; older ones are removed with an error.",
 )
 DAMAGED_ROWS: Final = DeclaredMetric(
     "synergy_damaged_rows",
     _GAUGE,
-    "Rows that could not be read since the start, and are set aside.",
+    "Rows that could not be read since the start, and are skipped.",
     ("table",),
 )
 FORECASTS_CAME_TRUE: Final = DeclaredMetric(
-    "synergy_forecasts_came_true", _GAUGE, "Forecasts of starts that are scored, the last ones."
+    "synergy_forecasts_came_true",
+    _GAUGE,
+    "Number of the latest forecasts of starts that are scored.",
 )
 FORECAST_COVERAGE: Final = DeclaredMetric(
     "synergy_forecast_coverage_ratio",
@@ -138,7 +140,7 @@ NOTIFICATIONS_SENT: Final = DeclaredMetric(
     "synergy_notifications_sent", _COUNTER, "Notifications that were sent."
 )
 NOTIFICATIONS_DROPPED: Final = DeclaredMetric(
-    "synergy_notifications_dropped", _COUNTER, "Notifications that were never sent."
+    "synergy_notifications_dropped", _COUNTER, "Notifications that were dropped."
 )
 NOTIFICATIONS_NOT_POSTED: Final = DeclaredMetric(
     "synergy_notifications_not_posted", _COUNTER, "Notifications that the webhook did not take."

@@ -123,25 +123,35 @@ SENT: Final[Mapping[Event, Notification]] = {
     Event.ADMITTED: _of_request("queued", "It was accepted into the queue."),
     Event.REFUSED: _of_request("rejected", "It will not be built; ``reason`` says why.", _WARN),
     Event.PAUSED: _of_request("held", "Its user or an operator held it."),
-    Event.RESUMED: _of_request("released", "It was given back to the queue."),
+    Event.RESUMED: _of_request("released", "It was returned to the queue."),
     Event.CANCELLED: CANCELLED,
-    Event.UNREADABLE: _of_request("quarantined", "It is kept aside for a person.", _ERROR),
-    Event.GAVE_UP: _of_request("given_up", "It could not be handed to Nova and is kept.", _ERROR),
+    Event.UNREADABLE: _of_request(
+        "quarantined", "It is quarantined until an operator acts.", _ERROR
+    ),
+    Event.GAVE_UP: _of_request(
+        "given_up", "It could not be handed to Nova and is quarantined.", _ERROR
+    ),
     Event.HANDED_OVER: _of_request("dispatched", "Nova's conductor has it and builds it."),
     Event.BOOTED: _of_request("started", "Its server runs; its lifetime begins."),
     Event.BUILD_FAILED: _of_request("failed", "Nova gave up its build.", _ERROR),
-    Event.LOST: _of_request("lost", "Nova has it, and nothing was heard of it for long.", _ERROR),
+    Event.LOST: _of_request(
+        "lost", "Nova received it, but has reported no progress for a long time.", _ERROR
+    ),
     Event.ADOPTED: _of_request("adopted", "Its server ran before its project was managed."),
     Event.EXPIRY_WARNED: Notification(
         name="synergy.request.expiring",
         sent="Its end is near: once for each of ``[expiry] warnings_s``, and as notice.",
         payload=ExpiringPayload,
     ),
-    Event.EXPIRY_WAIVED: _of_request("waived", "Its end came, and by rule it goes on."),
-    Event.EXTENSION_REFUSED: _of_request(
-        "extension_refused", "Its user wished a longer life, beyond the project's rule.", _WARN
+    Event.EXPIRY_WAIVED: _of_request(
+        "waived", "Its lifetime is over, but its project lets it run on."
     ),
-    Event.EXTENDED: _of_request("extended", "Its end was put off."),
+    Event.EXTENSION_REFUSED: _of_request(
+        "extension_refused",
+        "Its user asked for an extension that its project does not allow.",
+        _WARN,
+    ),
+    Event.EXTENDED: _of_request("extended", "Its end was moved to a later time."),
     Event.TTL_REACHED: _of_request("expired", "Its lifetime is over, and Synergy ends it."),
     Event.END_REFUSED: _of_request("end_refused", "Nova refuses to end it now.", _WARN),
     Event.KEPT: _of_request("kept", "It has no end any more: its project left Synergy."),
@@ -161,7 +171,7 @@ NOT_SENT: Final = frozenset(
 )  # fmt: skip
 SHORTFALL: Final = Notification(
     name="synergy.quota.shortfall",
-    sent="The private quotas exceed the cloud in another way than at the last look.",
+    sent="The private quotas exceed the cloud by other amounts than before.",
     payload=ShortfallPayload,
     priority=_ERROR,
 )

@@ -94,7 +94,10 @@ class Endings:
         silent = 0
         for request in due:
             if silent >= SILENT:
-                LOG.warning("Nova answers for none of %d servers: the others wait", silent)
+                LOG.warning(
+                    "Nova answered for none of %d servers: the others are left to the next pass",
+                    silent,
+                )
                 break
             action = self._action(request, projects.get(request.project_id), now)
             view = views.get(request.request_id)

@@ -71,9 +71,9 @@ class ExpiryManager(Manager):
             item_type=types.Integer(min=1, max=366 * 86_400),
             default=[86_400, 3600],
             mutable=True,
-            help="Seconds before its end at which the end of a shared server is announced: in the "
-            "ledger, and as notification synergy.request.expiring. One that is not shorter than "
-            "the whole lifetime is left out. Empty: nothing is announced.",
+            help="How many seconds before its end the end of a shared server is announced: in "
+            "the ledger, and as notification synergy.request.expiring. A lead time that is "
+            "not shorter than the whole lifetime is left out. Empty: nothing is announced.",
         ),
         cfg.BoolOpt(
             "show_end",
@@ -87,8 +87,8 @@ class ExpiryManager(Manager):
             min=0,
             max=86_400,
             mutable=True,
-            help="Seconds between two looks at the metadata synergy:extend_s of servers that "
-            "changed in Nova, by which their users extend them; 0 never looks.",
+            help="Seconds between two checks of the metadata synergy:extend_s, by which users "
+            "ask to extend their servers, on servers that changed in Nova; 0 disables them.",
         ),
         cfg.FloatOpt(
             "retry_s",
@@ -96,8 +96,8 @@ class ExpiryManager(Manager):
             min=1,
             max=3600,
             mutable=True,
-            help="Seconds until an expiry that is not complete is looked at again. What Nova "
-            "refuses is tried again after as long, doubling up to an hour.",
+            help="Seconds until an expiry that is not complete is checked again. What Nova "
+            "refuses is retried after the same time, doubling up to an hour.",
         ),
         cfg.IntOpt(
             "most_per_pass",
@@ -105,10 +105,10 @@ class ExpiryManager(Manager):
             min=1,
             max=1_000_000,
             mutable=True,
-            help="Most servers that one pass ends. When more are due at once, the pass ends this "
-            "many, logs an error and suspends expiry until a person runs `synergy expiry resume`. "
-            "Set it above the largest number of servers that end together in an ordinary way, "
-            "such as those of one multi-create.",
+            help="Maximum number of servers that one pass ends. When more are due at once, the "
+            "pass ends this many, logs an error and suspends expiry until an operator runs "
+            "`synergy expiry resume`. Set it above the largest number of servers that "
+            "normally end together, such as those of one multi-create.",
         ),
         cfg.FloatOpt(
             "grace_s",
@@ -128,8 +128,9 @@ class ExpiryManager(Manager):
                     "queue_waits",
                     (
                         "When its lifetime is over, requests wait for the shared quota, and its "
-                        "user had notice_s of notice. Only as many end as what waits needs: the "
-                        "longest overdue first, by whole hours, and of these the least deserving."
+                        "user had notice_s of notice. Only as many end as the waiting requests "
+                        "need: the longest overdue first, in whole hours, and among these the "
+                        "one whose association has the lowest fair-share factor."
                     ),
                 ),
             ],
@@ -202,7 +203,7 @@ class ExpiryManager(Manager):
 
     @every(600.0, when=lambda self: self._conf.show_end)
     def show_every_end(self) -> float | None:
-        """Look for servers whose metadata shows another end than they have."""
+        """Find servers whose metadata shows the wrong end."""
         self._shown.left = True
         return None
 
@@ -213,7 +214,7 @@ class ExpiryManager(Manager):
 
     @every("wishes_s", when=lambda self: self._conf.wishes_s > 0)
     def take_wishes(self) -> float | None:
-        """Extend servers whose users wish it in their metadata."""
+        """Extend servers whose users ask for it in their metadata."""
         self._wishes.look()
         return None
 
@@ -401,7 +402,7 @@ class ExpiryManager(Manager):
         limit: int = USUAL_PAGE,
         marker: str | None = None,
     ) -> list[answers.requests.RequestRow]:
-        """List the servers that have an end, the first to end first; the overdue among them."""
+        """List the servers that have an end, the earliest first; overdue ones are included."""
         now = self._clock.standing().at
         by = LATEST if within_s is None else now + timedelta(seconds=within_s)
         with self._store.reading() as uow:
@@ -440,7 +441,7 @@ class ExpiryManager(Manager):
 
     @command(commands.RESUME_EXPIRY)
     def do_resume(self, dry_run: bool = False) -> answers.ends.Expiry:
-        """End what is due, all of it, and believe the wall clock: a person has looked at both.
+        """End all servers that are due, and trust the wall clock: an operator has checked both.
 
         A dry run tells how many servers that would be, as `due_on_resume`.
         """
@@ -495,8 +496,9 @@ def _text(standing: Standing, brake: Brake | None, due: int, due_by_wall: int) -
     """Return in a sentence what a person has to know."""
     if not standing.agrees:
         return (
-            f"No server is ended: the wall clock is {standing.off_s:+.0f} s off, it was set. Mend "
-            f"it, or, if it is right now, resume: {due_by_wall} server(s) are due by it."
+            f"No server is ended: the wall clock is {standing.off_s:+.0f} s off: it was "
+            f"set. Correct it, or, if it is right now, resume expiry: {due_by_wall} server(s) are "
+            "due by it."
         )
     if brake:
         return (

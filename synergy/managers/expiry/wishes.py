@@ -68,7 +68,10 @@ class ExtensionWishes:
             except UpstreamUnavailable as error:
                 unanswered = error
             except Exception:  # of this server alone
-                LOG.exception("the wish to extend server %s is set aside", view.server_id)
+                LOG.exception(
+                    "the extension asked for on server %s failed, and is skipped",
+                    view.server_id,
+                )
         if unanswered is not None:
             raise unanswered  # the next look goes back as far as this one
         self._since = now
@@ -90,14 +93,20 @@ class ExtensionWishes:
         except UpstreamUnavailable:
             raise
         except SynergyError as error:  # closed now: the next look at what changed finds it again
-            LOG.info("the wish to extend server %s waits: %s", view.server_id, error)
+            LOG.info(
+                "the answer to the extension asked for on server %s is postponed: %s",
+                view.server_id,
+                error,
+            )
             return
         for tries in range(TRIES):
             try:
                 self._record(view.server_id, wish, reason, why)
                 return
             except IllegalTransition as error:  # it moved meanwhile: it ends, or is gone
-                LOG.info("the wish to extend server %s comes late: %s", view.server_id, error)
+                LOG.info(
+                    "the extension asked for on server %s comes too late: %s", view.server_id, error
+                )
                 return
             except Conflict:
                 if tries == TRIES - 1:
@@ -115,7 +124,11 @@ class ExtensionWishes:
             uow.requests.save([move])
             uow.commit()
         if reason is None:
-            LOG.info("server %s is extended by its user: %s", server_id, move.request.expires_at)
+            LOG.info(
+                "the user of server %s extended its lifetime to %s",
+                server_id,
+                move.request.expires_at,
+            )
             self._publish(EndsMoved((move.as_saved(),)))
 
 

@@ -22,7 +22,7 @@ OPTIONS: Final = (
         "decay",
         default="half_life",
         choices=[
-            ("half_life", "All the time, as in Slurm, by decay_half_life_s."),
+            ("half_life", "Continuously, as in Slurm, by decay_half_life_s."),
             (
                 "periods",
                 (
@@ -32,7 +32,7 @@ OPTIONS: Final = (
             ),
         ],
         mutable=True,
-        help="How past usage fades. A change of mode keeps what counts at that moment.",
+        help="How past usage decays. Changing the mode keeps the usage that counts at that moment.",
     ),
     cfg.FloatOpt(
         "decay_half_life_s",
@@ -65,7 +65,7 @@ OPTIONS: Final = (
         min=0,
         max=1,
         mutable=True,
-        help="With decay=periods: what a period counts, relative to the one after it.",
+        help="With decay=periods: weight of a period, relative to the one after it.",
     ),
     cfg.StrOpt(
         "usage_reset_period",
@@ -94,7 +94,7 @@ OPTIONS: Final = (
         type=ResourceNumbers(),
         default={"VCPU": 1.0},
         mutable=True,
-        help="Weight of each resource class in the one number that is charged, such as "
+        help="Weight of each resource class in the usage that is charged, such as "
         "VCPU:1.0,MEMORY_MB:0.00025.",
     ),
     cfg.BoolOpt(
@@ -109,16 +109,17 @@ OPTIONS: Final = (
         type=Numbers(),
         default={},
         mutable=True,
-        help="What usage is multiplied with by QOS, such as urgent:2.0,scavenger:0.3; 1 for any "
-        "other.",
+        help="Factor by which usage is multiplied for each QOS, such as "
+        "urgent:2.0,scavenger:0.3; 1 for any other.",
     ),
     cfg.Opt(
         "host_factors",
         type=Numbers(),
         default={},
         mutable=True,
-        help="What usage is multiplied with by host, such as its HEPscore23 over that of the "
-        "slowest: node1:1.0,node2:1.35; 1 for any other, and until the host is known.",
+        help="Factor by which usage is multiplied for each host, such as its HEPscore23 over "
+        "that of the slowest: node1:1.0,node2:1.35; 1 for any other, and until the host is "
+        "known.",
     ),
 )
 

@@ -115,7 +115,7 @@ class FairShareManager(Manager):
                 ),
             ],
             mutable=True,
-            help="How factors are made of shares and usage.",
+            help="How fair-share factors are computed from shares and usage.",
         ),
         cfg.StrOpt(
             "ties",
@@ -125,7 +125,7 @@ class FairShareManager(Manager):
                 (Ties.SLURM.value, "One account after the other, as Slurm's program does it."),
             ],
             mutable=True,
-            help="With algorithm=fair_tree: what becomes of sibling accounts with equal level_fs.",
+            help="With algorithm=fair_tree: how sibling accounts with equal level_fs are ranked.",
         ),
         cfg.FloatOpt(
             "dampening",
@@ -133,8 +133,8 @@ class FairShareManager(Manager):
             min=1,
             max=1000,
             mutable=True,
-            help="With a classic algorithm: Slurm's FairShareDampeningFactor; the larger, the less "
-            "do shares and usage matter to the factor.",
+            help="With a classic algorithm: Slurm's FairShareDampeningFactor; the larger it is, "
+            "the less shares and usage affect the factor.",
         ),
         cfg.FloatOpt(
             "debounce_s",
@@ -345,7 +345,7 @@ class FairShareManager(Manager):
 
     @command(commands.RESET_USAGE)
     def do_reset(self, dry_run: bool = False) -> answers.ends.Reset:
-        """Clear all usage now; it cannot be undone. A dry run tells of how many users."""
+        """Clear all usage now; it cannot be undone. A dry run counts the users."""
         now = self._clock.now()
         with self._store.reading() as uow:
             users = len(

@@ -66,7 +66,7 @@ class ForecastManager(Manager):
             min=0.01,
             max=86_400,
             mutable=True,
-            help="Seconds between two looks at what waits.",
+            help="Seconds between two passes over the waiting requests.",
         ),
         cfg.FloatOpt(
             "debounce_s",
@@ -74,7 +74,7 @@ class ForecastManager(Manager):
             min=0,
             max=3600,
             mutable=True,
-            help="Shortest time in seconds between two looks that rounds and other news ask for.",
+            help="Shortest time in seconds between two passes that events ask for.",
         ),
         cfg.FloatOpt(
             "refresh_s",
@@ -83,9 +83,9 @@ class ForecastManager(Manager):
             max=30 * 86_400,
             mutable=True,
             help="Shortest time in seconds after which a request that still waits gets another "
-            "forecast. One that has long to wait gets it after an eighth of the wait that was said "
-            "last, but at least once a day, and after this time if the cloud or its quotas have "
-            "changed.",
+            "forecast. A long wait is forecast again after an eighth of the wait that was "
+            "forecast last, but at least once a day, and after this time if the cloud or "
+            "its quotas have changed.",
         ),
         cfg.IntOpt(
             "samples",
@@ -93,7 +93,7 @@ class ForecastManager(Manager):
             min=1,
             max=1000,
             mutable=True,
-            help="How often the queue is run forward for a forecast, each time with other "
+            help="How many times the queue is run forward for a forecast, each time with other "
             "lifetimes.",
         ),
         cfg.IntOpt(
@@ -102,8 +102,8 @@ class ForecastManager(Manager):
             min=1,
             max=100_000,
             mutable=True,
-            help="Most waiting requests that are run forward. Those beyond it get a forecast when "
-            "others have started.",
+            help="Maximum number of waiting requests that are run forward. Those beyond it get a "
+            "forecast when others have started.",
         ),
         cfg.FloatOpt(
             "budget_s",
@@ -120,7 +120,7 @@ class ForecastManager(Manager):
             min=1,
             max=36_600,
             mutable=True,
-            help="Days for which a forecast that came true is kept for the score.",
+            help="Days for which a settled forecast is kept for the score.",
         ),
         cfg.IntOpt(
             "outlook_flavors",
@@ -128,7 +128,8 @@ class ForecastManager(Manager):
             min=1,
             max=1000,
             mutable=True,
-            help="Most flavors of an outlook, in the order of their names; it names the others.",
+            help="Maximum number of flavors in an outlook, in the order of their names; the "
+            "others are listed as left out.",
         ),
         cfg.FloatOpt(
             "outlook_budget_s",
@@ -136,7 +137,8 @@ class ForecastManager(Manager):
             min=0.1,
             max=600,
             mutable=True,
-            help="Seconds after which an outlook looks at no more flavors, and names the others.",
+            help="Seconds after which an outlook evaluates no more flavors; the others are "
+            "listed as left out.",
         ),
     )
 
@@ -314,7 +316,7 @@ class ForecastManager(Manager):
 
     @command(answers.SCORE_FORECASTS)
     def do_score(self, project_id: str | None = None) -> answers.ForecastScore:
-        """Show how well forecasts held, beside two that are cheap."""
+        """Show how accurate forecasts of starts were, beside two simple baselines."""
         with self._store.reading() as uow:
             rows = [one.resolved() for one in uow.forecasts.last(SCORED, project_id)]
             waiting = uow.forecasts.count_open(project_id)
@@ -332,16 +334,18 @@ class ForecastManager(Manager):
 
     @command(commands.STANDING_OF_FORECASTS)
     def do_standing(self) -> list[answers.MethodScore]:
-        """Show how well all forecasts held, as of the last run; nothing before one came true."""
+        """Show how accurate all forecasts were, as of the last run; empty while none is settled."""
         return self._standing
 
     @command(answers.FORESEE)
     def do_outlook(
         self, project_id: str, user_id: str | None = None, flavor: str | None = None
     ) -> answers.Outlook:
-        """Show when servers of a project would start that nobody asked for yet, by flavor."""
+        """Show, by flavor, when further servers of a project would start."""
         if (state := self._state) is None:
-            raise UpstreamUnavailable("the cloud is not known yet: ask again in a minute")
+            raise UpstreamUnavailable(
+                "the capacity of the cloud has not been read yet: try again in a minute"
+            )
         asked = self._flavors_asked(flavor)
         most, at = self._conf.most_waiting, self._clock.now()
         with self._store.reading() as uow:

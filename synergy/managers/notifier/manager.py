@@ -47,7 +47,7 @@ class NotifierManager(Manager):
             min=0.01,
             max=86_400,
             mutable=True,
-            help="Seconds between two looks at the ledger for what is to be sent.",
+            help="Seconds between two reads of the ledger for entries to send.",
         ),
         cfg.FloatOpt(
             "max_age_s",
@@ -55,8 +55,8 @@ class NotifierManager(Manager):
             min=1,
             max=366 * 86_400,
             mutable=True,
-            help="Seconds after which something that could not be sent is dropped: a mail of last "
-            "week's queue helps nobody. What is dropped is counted and logged.",
+            help="Seconds after which a notification that could not be sent is dropped, counted "
+            "and logged.",
         ),
     )
 

@@ -91,7 +91,7 @@ class Following:
                 _set_aside,
             )
             if drifted and len(moved) > before:
-                LOG.warning("the reconcile mended %d request(s)", len(moved) - before)
+                LOG.warning("the reconcile corrected %d request(s)", len(moved) - before)
         return moved
 
     def _follow(
@@ -154,7 +154,8 @@ def missed_by(request: Request, view: ServerView | None) -> Event | None:
 def _set_aside(lagging: Missed, error: Exception) -> None:
     request, event = lagging
     LOG.error(
-        "request %s cannot follow Nova by %s, and is left as it is", request.request_id, event,
+        "request %s cannot follow Nova by event %s, and is left unchanged",
+        request.request_id, event,
         exc_info=error,
     )  # fmt: skip
 

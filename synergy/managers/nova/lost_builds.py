@@ -121,7 +121,7 @@ class LostBuilds:
     def _end(self, request: Request, wish: OnLost) -> None:
         """Let a request end whose server was ended."""
         event = Event.BUILD_FAILED if wish is OnLost.ERROR else Event.REMOVED
-        why = f"{Reason.LOST}: Nova's conductor has not built it: ask for it again"
+        why = f"{Reason.LOST}: Nova's conductor has not built it: create the server again"
         with self._store.writing() as uow:
             found = uow.requests.get(request.request_id)
             if found.state is not State.BUILDING:
@@ -146,4 +146,4 @@ def is_lost(request: Request) -> bool:
 def _where(view: ServerView) -> str:
     if view.host is not None:
         return f"Nova builds it on host {view.host}"
-    return "Nova's conductor has not begun with it"
+    return "Nova's conductor has not started the build"

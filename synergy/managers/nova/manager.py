@@ -39,7 +39,7 @@ class NovaManager(Manager):
     name = "nova"
     needed = True
     stopped_means = (
-        "what Nova tells is not stored: servers that boot, fail or end stay as they were"
+        "changes in Nova are not stored: servers that boot, fail or end keep their old state"
     )
     options = (
         cfg.FloatOpt(
@@ -48,8 +48,8 @@ class NovaManager(Manager):
             min=1,
             max=86_400,
             mutable=True,
-            help="Seconds between two looks at what changed in Nova and no notification reported: "
-            "one question for all projects.",
+            help="Seconds between two reads of the servers that changed in Nova, which correct "
+            "what notifications missed: one API call for all projects.",
         ),
         cfg.FloatOpt(
             "full_reconcile_s",
@@ -65,9 +65,10 @@ class NovaManager(Manager):
             min=0,
             max=86_400,
             mutable=True,
-            help="Seconds after which a request whose hand-over was broken off is handed over "
-            "again if Nova still waits for it. Longer than Nova's conductor ever needs for what "
-            "it took from its queue: two copies of a request destroy a server.",
+            help="Seconds after which a request whose hand-over was interrupted is handed over "
+            "again if Nova still waits for it. It must be longer than Nova's conductor ever "
+            "needs for a message that it took from its queue: a second copy of a request "
+            "destroys the server.",
         ),
         cfg.FloatOpt(
             "lost_s",
@@ -75,9 +76,9 @@ class NovaManager(Manager):
             min=1,
             max=7 * 86_400,
             mutable=True,
-            help="Seconds without a sign of life after which a request that the conductor has is "
-            "lost: its user and the operator are told, and its project's on_lost says what else is "
-            "done.",
+            help="Seconds without progress after which a request that the conductor received "
+            "counts as lost: this is reported to its user and the operator, and its "
+            "project's on_lost says what else happens.",
         ),
         cfg.FloatOpt(
             "sweep_s",
@@ -85,8 +86,9 @@ class NovaManager(Manager):
             min=1,
             max=7 * 86_400,
             mutable=True,
-            help="Seconds between two looks at which waiting servers their users deleted, of which "
-            "Nova tells nobody. A look costs a question for every 1000 servers that wait.",
+            help="Seconds between two searches for waiting servers that their users deleted, of "
+            "which Nova sends no notification. A search costs one API call for every 1000 "
+            "waiting servers.",
         ),
         cfg.IntOpt(
             "commit_size",
@@ -94,7 +96,7 @@ class NovaManager(Manager):
             min=1,
             max=10_000,
             mutable=True,
-            help="Most notifications that are stored in one transaction.",
+            help="Maximum number of notifications stored in one transaction.",
         ),
     )
 
@@ -147,7 +149,7 @@ class NovaManager(Manager):
 
     @every("settle_s", times=4)
     def _settle(self) -> None:
-        """Find out whether requests were sent whose hand-over was broken off."""
+        """Find out whether requests were sent whose hand-over was interrupted."""
         self._settling.settle()
 
     @every("full_reconcile_s")
@@ -158,28 +160,28 @@ class NovaManager(Manager):
 
     @every("reconcile_s")
     def _look_at_changes(self) -> None:
-        """Compare what changed in Nova since the last look, and take over new projects' servers."""
+        """Compare what changed in Nova since the last pass, and adopt new projects' servers."""
         if not self._compared_all:  # a full comparison of the same run saw the changes, too
             self._reconcile.reconcile(full=False)
 
     @every("settle_s", times=4)
     def _look_for_lost_builds(self) -> None:
-        """Find builds of which nothing was heard for `lost_s`."""
+        """Find builds that made no progress for `lost_s`."""
         self._lost_builds.look()
 
     @every(BROKEN_ASK_S, when=lambda self: bool(self._notifications.broken))
     def _ask_about_broken_builds(self) -> None:
-        """Ask Nova what it does after builds that broke on a host; no notification says so."""
+        """Ask Nova what it does after builds that failed on a host; no notification says so."""
         self._notifications.broken = self._failed_builds.ask(self._notifications.broken)
 
     @every("settle_s", times=4)
     def _delete_failed_builds(self) -> None:
-        """Delete servers whose builds Nova gave up, where their project wants it."""
+        """Delete servers whose builds Nova gave up, if their project says so."""
         self._failed_builds.delete()
 
     @every("sweep_s")
     def _let_go_of_deleted(self) -> float | None:
-        """Cancel requests whose servers were deleted while they waited; a question at a time."""
+        """Cancel requests whose servers were deleted while they waited, one API call at a time."""
         return 0.0 if self._deleted_waiting.step() else None
 
     # --- commands ---------------------------------------------------------------------------------
@@ -193,10 +195,10 @@ class NovaManager(Manager):
 
     @command(commands.LOST_BUILDS)
     def do_lost(self) -> list[str]:
-        """List the requests that the conductor has and of which nothing is heard."""
+        """List the requests that the conductor received and that make no progress."""
         return sorted(self._lost_builds.ids)
 
     @command(beside=True)
     def do_drift(self) -> dict[str, int]:
-        """Show how many differences from Nova were mended since the start."""
+        """Show how many differences from Nova were corrected since the start."""
         return dict(self._moves.drift)

@@ -62,7 +62,7 @@ class Moves:
             return transition(request, event, happened_at, why=why, reason=reason, host=host)
         except IllegalTransition as error:
             self.drift["illegal"] += 1
-            LOG.warning("%s; Nova and Synergy disagree, the reconcile will tell", error)
+            LOG.warning("%s; Nova and Synergy disagree: the next reconcile decides", error)
             return None
 
     def tell(

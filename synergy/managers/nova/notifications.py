@@ -161,7 +161,10 @@ class Notifications:
                 left[key] = doubt  # the news may be ahead of Nova's API
             elif key not in moved and doubt.gone:
                 self._moves.drift["false_deletion"] += 1
-                LOG.error("server %s is said to be deleted, but Nova has it: it is kept", key)
+                LOG.error(
+                    "server %s was reported as deleted, but Nova still has it: it is kept",
+                    key,
+                )
         self._doubts = left
 
 
@@ -173,7 +176,7 @@ def _host(notice: Notice) -> str | Unchanged:
 
 def _set_aside(notice: Notice, error: Exception) -> None:
     LOG.error(
-        "the notification %s of server %s is set aside", notice.kind, notice.server_id,
+        "the notification %s of server %s failed, and is skipped", notice.kind, notice.server_id,
         exc_info=error,
     )  # fmt: skip
 

@@ -238,7 +238,7 @@ class ByRule:
                 self._handover.lifted(lifted)
         for project in stored:
             self._aside.pop(project.project_id, None)
-        LOG.info("%d project(s) taken in by rule; %d to come", len(stored), len(self._coming))
+        LOG.info("%d project(s) taken in by rule; %d still to do", len(stored), len(self._coming))
 
     def _check(
         self, drafts: Sequence[tuple[Project, Mapping[str, str]]], accepted: list[Project]
@@ -311,7 +311,7 @@ class ByRule:
             self._wait_for(project, waiting, gone, "" if able else f"its project {ended}")
             return
         LOG.warning(
-            "project %s is managed no longer: %s; %d of its servers have no end now",
+            "project %s is no longer managed: %s; %d of its servers have no end now",
             ascii(project.name), gone, kept,
         )  # fmt: skip
         self._handover.give_back(project)
@@ -329,7 +329,9 @@ class ByRule:
             owners = [one for one in uow.requests.waiting_owners() if one[0] == project.project_id]
         if ended and self._conf.on_owner_gone == "build":
             return
-        why_ended = ended or f"its project is managed by Synergy no longer ({why}): ask again"
+        why_ended = (
+            ended or f"its project is no longer managed by Synergy ({why}): create the server again"
+        )
         self._publish(OwnersGone(tuple((*owner, why_ended) for owner in owners)))
 
     def _told_of_leaving(self, one: Leaving, error: Exception) -> None:

@@ -95,7 +95,7 @@ class QuotaHandover:
         except (NotFound, InvalidInput) as error:
             if not isinstance(error, NotFound) and self._in_keystone(project.project_id):
                 raise
-            LOG.info("project %s is gone: its quota has nowhere to go back to", project.name)
+            LOG.info("project %s is gone: its quota cannot be restored in Nova", project.name)
         with self._store.writing() as uow:
             uow.projects.remove(project.project_id)
             uow.commit()

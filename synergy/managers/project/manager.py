@@ -77,11 +77,11 @@ class ProjectManager(Manager):
             default="cancel",
             choices=[
                 ("cancel", "It is cancelled with that reason."),
-                ("build", "It is built in its turn, with the token that it came with."),
+                ("build", "It is built when its turn comes, with the token that it came with."),
             ],
             mutable=True,
-            help="What to do with a waiting request whose user or project was deleted or disabled "
-            "in Keystone meanwhile.",
+            help="What to do with a waiting request whose user or project was deleted or "
+            "disabled in Keystone.",
         ),
         cfg.StrOpt(
             "on_quota_drift",
@@ -137,20 +137,20 @@ class ProjectManager(Manager):
             min=0,
             max=1_000_000,
             mutable=True,
-            help="Most projects that leave at once because the rule manages them no longer. When "
-            "more would, none does, an error is logged, and a person decides with `synergy project "
-            "rule resume`.",
+            help="Maximum number of projects that leave at once because the rule no longer "
+            "manages them. If more would leave, none does, an error is logged, and an "
+            "operator decides with `synergy project rule resume`.",
         ),
         cfg.StrOpt(
             "on_leaving",
             default="wait",
             choices=[
-                ("wait", "The project leaves when none of its requests waits any more."),
+                ("wait", "The project leaves when none of its requests waits."),
                 ("cancel", "They are cancelled with that reason."),
             ],
             mutable=True,
-            help="What to do with the waiting requests of a project that the rule manages no "
-            "longer. Those of a deleted or disabled project follow on_owner_gone.",
+            help="What to do with the waiting requests of a project that the rule no longer "
+            "manages. Those of a deleted or disabled project follow on_owner_gone.",
         ),
         *template_options(PROJECT_SETTINGS),
     )
@@ -200,12 +200,12 @@ class ProjectManager(Manager):
 
     @every("rate_s")
     def _follow_keystone(self) -> None:
-        """Take over renamed projects, tell of vanished ones, and see whom the rule takes in."""
+        """Follow renamed projects, report deleted ones, and find those that the rule takes in."""
         views = {view.project_id: view for view in self._identity.projects()}
         with self._store.reading() as uow:
             projects = uow.projects.all()
         if projects and not views:
-            raise UpstreamUnavailable("Keystone lists no project at all, and is not believed")
+            raise UpstreamUnavailable("Keystone lists no project at all: its answer is ignored")
         if any(_differs(project, views.get(project.project_id)) for project in projects):
             self._write_what_changed(views)
         self._rule.look(views)
@@ -242,17 +242,17 @@ class ProjectManager(Manager):
 
     @every("rate_s", at_start=False)
     def _apply_rule(self) -> float | None:
-        """Take in some of those whom the rule manages, and let those go whom it does not."""
+        """Take in a batch of projects that the rule manages, and let others leave."""
         return self._rule.step()
 
     @every("rate_s", at_start=False)
     def _follow_users(self) -> float | None:
-        """Take over new users and users who left, of some projects at a time."""
+        """Follow users who came or left, a batch of projects at a time."""
         return self._users.step()
 
     @every("rate_s")
     def _follow_nova_in_all(self) -> float | None:
-        """Finish what a crash cut, and see who limited a managed project in Nova."""
+        """Finish what a crash interrupted, and find managed projects that were limited in Nova."""
         return self._nova_limits.step()
 
     # --- commands ---------------------------------------------------------------------------------
@@ -318,7 +318,7 @@ class ProjectManager(Manager):
 
     @command(commands.SHOW_RULE)
     def do_rule(self, manage: str | None = None) -> answers.ProjectRule:
-        """Show which projects the rule takes in and lets go, or what another rule would do."""
+        """Show which projects the rule adds and removes, or what another rule would do."""
         if manage is not None:
             try:
                 Manage.read(manage)
@@ -328,7 +328,7 @@ class ProjectManager(Manager):
 
     @command(commands.RESUME_RULE)
     def do_resume_rule(self) -> answers.ProjectRule:
-        """Let all projects leave that the rule manages no longer: a person has looked at them."""
+        """Let all projects leave that the rule no longer manages: an operator has checked them."""
         self._rule.resume()
         self.soon(self._follow_keystone)
         self._wake()
@@ -343,7 +343,7 @@ class ProjectManager(Manager):
         dry_run: bool = False,
         **settings: object,
     ) -> commands.Changed:
-        """Change a managed project's shares, limits or treatment; what is not named stays.
+        """Change settings of a managed project; those that are not named stay unchanged.
 
         Refused, unless forced, when the private quotas would exceed the cloud, or a resource class
         is named that no host has. A dry run tells what would happen.
@@ -376,7 +376,7 @@ class ProjectManager(Manager):
         if_match: Sequence[str] | None = None,
         dry_run: bool = False,
     ) -> answers.Project | answers.Removal:
-        """Manage a project no longer: Nova gets back the quota it had.
+        """Stop managing a project: Nova gets back the quota it had.
 
         Its shared servers are kept, and have no end any more, or expire at the end they have. A dry
         run tells how many there are, and what keeps the project from being removed.

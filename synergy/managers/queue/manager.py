@@ -69,7 +69,7 @@ class QueueManager(Manager):
             min=1,
             max=10_000,
             mutable=True,
-            help="Most build messages that are stored in one transaction.",
+            help="Maximum number of build messages stored in one transaction.",
         ),
         cfg.FloatOpt(
             "debounce_s",
@@ -77,8 +77,8 @@ class QueueManager(Manager):
             min=0,
             max=60,
             mutable=True,
-            help="Shortest time in seconds between two transactions that store what arrived: what "
-            "arrives meanwhile goes into one.",
+            help="Shortest time in seconds between two transactions that store build messages; "
+            "those that arrive in between share one.",
         ),
         cfg.ListOpt(
             "qos_names",
@@ -217,7 +217,7 @@ class QueueManager(Manager):
         why: str = "cancelled by an operator",
         if_match: Sequence[str] | None = None,
     ) -> answers.RequestRow:
-        """Withdraw a waiting request; its server ends in ERROR with the reason."""
+        """Cancel a waiting request; its server goes to ERROR with the reason."""
         said = coded(Reason.CANCELLED, why)
         shown = self._move(request_id, Event.CANCELLED, said, if_match, reason=Reason.CANCELLED)
         self._refusals.send()
@@ -227,7 +227,7 @@ class QueueManager(Manager):
     def do_hold(
         self, request_id: str, by: str = "admin", if_match: Sequence[str] | None = None
     ) -> answers.RequestRow:
-        """Keep a waiting request from being dispatched; an administrator's hold is the stronger."""
+        """Hold a waiting request; only an administrator can release what an administrator holds."""
         held = Reason.HELD_BY_USER if by == "user" else Reason.HELD_BY_ADMIN
         return self._move(request_id, Event.PAUSED, held.value, if_match, reason=held)
 
@@ -235,14 +235,14 @@ class QueueManager(Manager):
     def do_release(
         self, request_id: str, by: str = "admin", if_match: Sequence[str] | None = None
     ) -> answers.RequestRow:
-        """Give a held or quarantined request back to the queue."""
+        """Return a held or quarantined request to the queue."""
         return self._move(request_id, Event.RESUMED, "", if_match, by=by)
 
     @command(commands.EXTEND_REQUEST)
     def do_extend(
         self, request_id: str, by_s: int, by: str = "admin", if_match: Sequence[str] | None = None
     ) -> answers.RequestRow:
-        """Let a running shared server live `by_s` seconds longer; a user by the project's rule."""
+        """Extend the lifetime of a running shared server by `by_s` seconds."""
         with self._store.writing() as uow:
             request = uow.requests.get(request_id)
             check_revision(request_json(request), if_match)
@@ -258,7 +258,7 @@ class QueueManager(Manager):
 
     @command(beside=True)
     def do_quarantine(self) -> list[answers.Quarantined]:
-        """List the messages that could not be read and are kept aside."""
+        """List the quarantined messages, which could not be read."""
         with self._store.reading() as uow:
             return [
                 {"message_id": message_id, "at": at.isoformat(), "why": why}

@@ -36,7 +36,7 @@ class Refusals:
                     self._send_one(request, bodies[request.request_id])
                     done.append(request.request_id)
         except UpstreamUnavailable as error:
-            LOG.warning("a refusal could not be sent and will be tried again: %s", error)
+            LOG.warning("a rejection could not be sent to Nova and is retried: %s", error)
         else:
             self.left = False
         if done:
@@ -51,6 +51,6 @@ class Refusals:
             raise
         except Exception as error:  # noqa: BLE001 - one that cannot be sent must not stop the others
             LOG.error(
-                "the user of server %s cannot be told why it is %s: %s; delete the server",
+                "the fault of server %s cannot be set to say why it is %s: %s; delete the server",
                 request.request_id, request.state, error_line(error),
             )  # fmt: skip

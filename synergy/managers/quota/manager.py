@@ -109,13 +109,15 @@ class QuotaManager(Manager):
 
     @command(answers.SHOW_QUOTA)
     def do_show(self, project_id: str | None = None) -> answers.Quota:
-        """Show the cloud's capacity, the shared quota, and what each project holds.
+        """Show the cloud's capacity, the shared quota, and what each project uses.
 
         With a project, only what is its own and the shared quota.
         """
         state = self._state
         if state is None:
-            raise UpstreamUnavailable("nobody has looked at the cloud yet: ask again in a minute")
+            raise UpstreamUnavailable(
+                "the capacity of the cloud has not been read yet: try again in a minute"
+            )
         with self._store.reading() as uow:
             shown = _shown(uow, state, self._causes, self._warnings)
         return shown if project_id is None else _own(shown, project_id)

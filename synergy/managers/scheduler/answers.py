@@ -61,7 +61,7 @@ class Answers(Part):
     def explain(
         self, latest: Latest | None, request_id: str, why: str | None = None
     ) -> Explanation:
-        """Tell why a request waits, its place, its priority, and what would unblock it.
+        """Explain why a request waits: its position, its priority, and what would unblock it.
 
         why  prose to tell instead of the request's own, which may not be for the one who asks
         """

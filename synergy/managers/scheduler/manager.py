@@ -137,7 +137,7 @@ class SchedulerManager(Manager):
         self._desk.open()
 
     def hindrance(self) -> str:
-        return "" if self._state is not None else "nothing is known of the cloud's capacity yet"
+        return "" if self._state is not None else "the capacity of the cloud is not known yet"
 
     # --- keeping the queue current ----------------------------------------------------------------
 
@@ -188,7 +188,7 @@ class SchedulerManager(Manager):
             try:
                 self._round(self._state)
             except Conflict as error:
-                LOG.info("the round is left to the next one: %s", error)
+                LOG.info("the round is postponed: %s", error)
                 self._counts["conflicts"] += 1
                 self.resync()
                 return CONFLICT_REST_S
@@ -210,7 +210,9 @@ class SchedulerManager(Manager):
             self._waits_since_s = now_s
         left_s = self._waits_since_s + FACTORS_WAIT_S - now_s
         if left_s <= 0:
-            LOG.warning("no fair-share factors came in %.0f s: all count as 0", FACTORS_WAIT_S)
+            LOG.warning(
+                "no fair-share factors arrived within %.0f s: all count as 0", FACTORS_WAIT_S
+            )
             self._factors = NO_FACTORS
         return left_s
 
@@ -306,7 +308,7 @@ class SchedulerManager(Manager):
 
     @command(answers.rounds.SHOW_ROUND)
     def do_status(self) -> answers.rounds.Round:
-        """Show the last round and what was counted since the start."""
+        """Show the last round and the counters since the start."""
         latest, counts = self._latest, self.counts
         return {
             "waiting": len(self._queue) if self._queue.is_known else None,
@@ -325,7 +327,7 @@ class SchedulerManager(Manager):
 
     @command(commands.REASONS_OF)
     def do_reasons(self, request_ids: Sequence[str]) -> dict[str, str | None]:
-        """Tell why requests wait, None for those that do not."""
+        """Show why requests wait; None for those that do not."""
         with self._store.reading() as uow:
             found = uow.requests.find(request_ids)
         now, latest = self._clock.now(), self._latest
@@ -334,7 +336,7 @@ class SchedulerManager(Manager):
 
     @command(commands.EXPLAIN_REQUEST)
     def do_explain(self, request_id: str, why: str | None = None) -> answers.rounds.Explanation:
-        """Tell why a request waits, its place, its priority, and what would unblock it.
+        """Explain why a request waits: its position, its priority, and what would unblock it.
 
         `why` is told instead of the request's own, which may not be for the one who asks.
         """
@@ -378,13 +380,13 @@ class SchedulerManager(Manager):
         availability_zone: str | None = None,
         server_group: str | None = None,
     ) -> answers.rounds.Simulation:
-        """Tell whether servers of a flavor would start now, and if not, why and when at the latest.
+        """Show whether servers of a flavor would start now, and if not, why, and when they would.
 
         `metadata` is what the server would be created with, such as quota=shared.
         """
         latest, state = self._latest, self._state
         if latest is None or state is None:
-            raise UpstreamUnavailable("no round has looked at the queue yet: ask again in a minute")
+            raise UpstreamUnavailable("no scheduling round has run yet: try again in a minute")
         kind = self._answers.what_if.class_of(
             project_id, user_id, flavor, dict(metadata or {}),
             zone=availability_zone, group=server_group,
@@ -397,8 +399,8 @@ class SchedulerManager(Manager):
 
     @command(commands.WHAT_IF_QUEUE)
     def do_what_if(self, **supposed: object) -> answers.supposed.WhatIf:
-        """Tell who would start earlier or later under other rules; nothing of it happens."""
+        """Show which requests would start earlier or later under other rules; nothing changes."""
         latest, state = self._latest, self._state
         if latest is None or state is None:
-            raise UpstreamUnavailable("no round has looked at the queue yet: ask again in a minute")
+            raise UpstreamUnavailable("no scheduling round has run yet: try again in a minute")
         return self._answers.supposing.answer(latest, state, policy_of(self._conf), supposed)

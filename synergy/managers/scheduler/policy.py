@@ -16,8 +16,8 @@ OPTIONS: Final = (
         default=Discipline.EASY.value,
         choices=[(one.value, one.meaning) for one in Discipline],
         mutable=True,
-        help="How a round goes through the requests that wait for the shared quota, which are "
-        "in the order of their priority.",
+        help="How a round treats the requests behind one that does not fit into the shared "
+        "quota. Requests are taken in the order of their priority.",
     ),
     cfg.IntOpt(
         "backfill_depth",
@@ -25,8 +25,8 @@ OPTIONS: Final = (
         min=0,
         max=1_000_000,
         mutable=True,
-        help="How many different demands of users a greedy round may pass over because they do "
-        "not fit; those that differ in lifetime, QOS or nice only count once.",
+        help="How many different demands of users a greedy round may skip because they do not "
+        "fit; those that differ only in lifetime, QOS or nice count once.",
     ),
     cfg.IntOpt(
         "reserve_depth",
@@ -34,8 +34,8 @@ OPTIONS: Final = (
         min=1,
         max=1000,
         mutable=True,
-        help="With discipline easy or easy_sjbf: how many requests that the shared quota "
-        "cannot hold have a reservation.",
+        help="With discipline easy or easy_sjbf: how many requests that do not fit into the "
+        "shared quota get a reservation.",
     ),
     cfg.IntOpt(
         "most_reserved",
@@ -43,7 +43,7 @@ OPTIONS: Final = (
         min=1,
         max=100_000,
         mutable=True,
-        help="With discipline conservative: how many requests have a reservation; those behind "
+        help="With discipline conservative: how many requests get a reservation; those behind "
         "them wait until some of these have started.",
     ),
     cfg.IntOpt(
@@ -52,7 +52,8 @@ OPTIONS: Final = (
         min=1,
         max=1_000_000,
         mutable=True,
-        help="Most requests that one round dispatches; the next one follows at once.",
+        help="Maximum number of requests that one round dispatches; the next round follows at "
+        "once.",
     ),
     *ranking.OPTIONS,
 )

@@ -42,10 +42,10 @@ OPTIONS: Final = (
             help="Weight of the part of the cloud that is asked for, by resource class, such as "
             "VCPU:1000,MEMORY_MB:2000."),
     cfg.BoolOpt("favor_small", default=False, mutable=True,
-                help="Let the size factor favor small requests."),
+                help="Whether the size factor favors small requests."),
     cfg.BoolOpt("size_relative_to_time", default=False, mutable=True,
-                help="Let the size factor be the largest part of the cloud that is asked for, "
-                "divided by the lifetime in minutes (Slurm's SMALL_RELATIVE_TO_TIME)."),
+                help="Whether the size factor is the largest part of the cloud that is asked "
+                     "for, divided by the lifetime in minutes (Slurm's SMALL_RELATIVE_TO_TIME)."),
     cfg.FloatOpt("max_age_s", default=7 * 86_400.0, min=0, max=366 * 86_400, mutable=True,
                  help="Seconds in the queue after which the age factor is 1."),
     cfg.Opt("qos_priorities", type=Numbers(), default={"normal": 0.0}, mutable=True,

@@ -35,7 +35,7 @@ def health_of(
         "healthy": not why and all(_is_well(one) for one in known),
         "why": why,
         "warnings": [
-            f"{count} row(s) of table {table} cannot be read and are set aside: the log names each"
+            f"{count} row(s) of table {table} cannot be read and are skipped: the log names each"
             for table, count in (damaged or {}).items()
         ],
         "managers": {one.name: one.status.value for one in known},

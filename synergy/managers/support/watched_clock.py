@@ -60,7 +60,7 @@ class WatchedClock:
         off_s = (wall - followed.at).total_seconds()
         if agreed and not followed.agrees:
             LOG.error(
-                "the wall clock shows %s, %+.0f s off: it was set. Synergy goes by %s and ends no "
+                "the wall clock shows %s, %+.0f s off: it was set. Synergy uses %s and ends no "
                 "server until the clock is right again; if it is right now, run `synergy expiry "
                 "resume`", wall.isoformat(), off_s, followed.at.isoformat(),
             )  # fmt: skip

@@ -103,7 +103,7 @@ class DeletedWaiting:
                 uow.requests.forget_bodies([one.request_id for one in gone])
                 uow.commit()
         except Conflict as error:
-            LOG.info("deleted requests are left to the next look: %s", error)
+            LOG.info("the search for deleted waiting servers is postponed: %s", error)
             return
         if gone:
             self._publish(RequestsWithdrawn(tuple(gone)))

@@ -61,8 +61,11 @@ def test_this_machine_is_answered(changes: dict[str, str]) -> None:
         ({"HTTP_ORIGIN": "https://127.0.0.1:8051"}, "Origin is"),
         ({"HTTP_SEC_FETCH_SITE": "cross-site"}, "a page of another site asks"),
         ({"HTTP_SEC_FETCH_SITE": "same-site"}, "a page of another site asks"),
-        ({"HTTP_X_FORWARDED_FOR": "127.0.0.1"}, "X-Forwarded-For tells of a proxy"),
-        ({"HTTP_FORWARDED": "for=127.0.0.1"}, "Forwarded tells of a proxy"),
+        (
+            {"HTTP_X_FORWARDED_FOR": "127.0.0.1"},
+            "X-Forwarded-For shows that it came through a proxy",
+        ),
+        ({"HTTP_FORWARDED": "for=127.0.0.1"}, "Forwarded shows that it came through a proxy"),
         ({"HTTP_X_REAL_IP": "127.0.0.1"}, "proxy"),
         ({"HTTP_VIA": "1.1 proxy"}, "proxy"),
         ({"HTTP_X_FORWARDED_HOST": "localhost"}, "proxy"),

@@ -117,7 +117,7 @@ def test_words_come_before_numbers() -> None:
     bound = Bound(scope=Scope.POOL, node_id="root", resource_class="VCPU",
                   needed=2000, free=1, limit=10_000, used=9_999, own=5)  # fmt: skip
     assert why_waiting(Reason.NO_FREE_QUOTA, [bound], {}, ahead=1) == (
-        "There is not enough quota free. It needs 2,000 VCPU, and of the shared quota 1 of 10,000 "
+        "Not enough quota is free. It needs 2,000 VCPU, and of the shared quota 1 of 10,000 "
         "is free. 1 request goes before it."
     )
     assert why_waiting(Reason.PRIORITY, [], {}, ahead=3).endswith("3 requests go before it.")

@@ -225,7 +225,7 @@ def test_what_is_kept_aside_is_bounded_and_nothing_of_it_is_lost_silently(
         record = uow.archive.record("quarantine", "m0")
     assert record["quarantine"]["why"] == "odd"
     assert "sealed" not in record["quarantine"]
-    assert sum("no longer kept aside" in one.message for one in caplog.records) == 3
+    assert sum("is removed from the quarantine" in one.message for one in caplog.records) == 3
 
 
 def test_what_is_purged_stays_in_reports_by_the_day(store: SqlStore) -> None:

@@ -269,11 +269,11 @@ OLD_ROWS = [
     ("REJECTED", "user_limit: 2 requests of this user wait already", None),  # another limit
     ("QUEUED", "broker_down: no route", Reason.BROKER_DOWN),
     ("QUARANTINED", "broker_down: no route", Reason.BROKER_DOWN),
-    ("BUILDING", "lost: Nova's conductor has not begun with it, and silent", Reason.LOST),
+    ("BUILDING", "lost: Nova's conductor has not started the build, and silent", Reason.LOST),
     ("BUILDING", "lost: Nova builds it on host h, and silent for 600 s", Reason.LOST),
     ("BUILDING", "lost: the image cannot be copied", None),  # a build broke on a host of this name
-    ("ERROR", "lost: Nova's conductor has not built it: ask for it again", Reason.LOST),
-    ("DELETED", "lost: Nova's conductor has not built it: ask for it again", Reason.LOST),
+    ("ERROR", "lost: Nova's conductor has not built it: create the server again", Reason.LOST),
+    ("DELETED", "lost: Nova's conductor has not built it: create the server again", Reason.LOST),
     ("ACTIVE", "no_free_quota: to resize it needs VCPU=2 more of the shared quota", None),
     ("QUEUED", "", None),
 ]
@@ -400,7 +400,7 @@ def test_a_body_that_no_key_opens_is_told_once_and_the_others_are_read(
             broken = uow.requests.broken_bodies([one.request_id, rid(9)])
     assert "none of the configured keys" in broken[one.request_id]
     assert broken[rid(9)] == "its message is not stored"
-    told = [r for r in caplog.records if "is damaged and set aside" in r.getMessage()]
+    told = [r for r in caplog.records if "is damaged and skipped" in r.getMessage()]
     assert len(told) == 1
 
 
