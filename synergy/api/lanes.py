@@ -23,9 +23,11 @@ _Work = tuple[Callable[[], Any], asyncio.AbstractEventLoop, "asyncio.Future[Any]
 class LaneThreads:
     """The threads of one lane. They end with the process: none of them keeps it alive."""
 
-    def __init__(self, name: str, threads: int) -> None:
+    def __init__(self, name: str, threads: int, *, queued: int | None = None) -> None:
+        """queued  how many requests may wait; None for some of each thread"""
         self.name = name
-        self._queue: queue.Queue[_Work | None] = queue.Queue(threads * _QUEUED_PER_THREAD)
+        most = threads * _QUEUED_PER_THREAD if queued is None else queued
+        self._queue: queue.Queue[_Work | None] = queue.Queue(most)
         self._threads = [
             threading.Thread(target=self._work, name=f"api-{name}-{n}", daemon=True)
             for n in range(threads)

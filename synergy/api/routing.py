@@ -35,7 +35,8 @@ PAGING: Final = {"limit": LIMIT, "marker": ID}
 class Lane(StrEnum):
     """Which threads answer a route, so that costly questions keep nobody else waiting."""
 
-    ORDINARY = "ordinary"
+    READS = "reads"
+    CHANGES = "changes"
     COSTLY = "costly"  # each caller may ask so often only
     METRICS = "metrics"
     HEALTH = "health"
@@ -107,7 +108,7 @@ class Route:
     media_type  of the answer
     matches     If-Match is honoured, and the answer has an ETag
     general     the rule depends on nothing but the caller; others need the thing first
-    lane        the threads that answer it
+    lane        the threads that answer it; None: those of its method
     before      what the route changes, as it is before; None where it makes something new
     harmless    tells of one call that it changes nothing, as a dry run never does; every other call
                 that is no GET has an entry in the audit
@@ -128,7 +129,7 @@ class Route:
     media_type: str = "application/json"
     matches: bool = False
     general: bool = False
-    lane: Lane = Lane.ORDINARY
+    lane: Lane | None = None
     before: Callable[[Call], Mapping[str, object]] | None = None
     harmless: Callable[[Call], bool] | None = None
 
@@ -160,6 +161,9 @@ def is_tried(call: Call) -> bool:
     return bool({**call.query, **call.body}.get(DRY_RUN.name))
 
 
+_READING: Final = frozenset({"GET", "OPTIONS"})
+
+
 class LaneTable:
     """Names the lane of a request by its method and path."""
 
@@ -167,11 +171,11 @@ class LaneTable:
         self._special = [
             (route.method, re.compile(re.sub(r"{[^}]*}", "[^/]+", route.path) + "/?"), route.lane)
             for route in routes
-            if route.lane is not Lane.ORDINARY
+            if route.lane is not None
         ]
 
     def __call__(self, method: str, path: str) -> Lane:
-        """Return it; what no route answers is ordinary."""
+        """Return it; of what no route answers, that of its method."""
         wanted = "GET" if method == "HEAD" else method
         return next(
             (
@@ -179,7 +183,7 @@ class LaneTable:
                 for of_method, pattern, lane in self._special
                 if of_method == wanted and pattern.fullmatch(path)
             ),
-            Lane.ORDINARY,
+            Lane.READS if wanted in _READING else Lane.CHANGES,
         )
 
 

@@ -28,6 +28,7 @@ from synergy.api.local import is_loopback
 LOG = logging.getLogger(__name__)
 LONGEST_STOP_S: Final = 2
 _TLS_BUFFER_BYTES: Final = 16 * 1024  # one record of TLS
+_QUEUED_READS: Final = 128  # they are short
 _ACCEPTED_AT_ONCE: Final = 64  # then those that were accepted before have their turn
 
 
@@ -121,10 +122,12 @@ class ApiServer:
                 "auth_strategy=none needs"
             )
         lanes = {
-            "health": LaneThreads("health", 2),
+            # Never refused: no more than one of each connection waits, and each is short.
+            "health": LaneThreads("health", 2, queued=most + _ACCEPTED_AT_ONCE),
             "metrics": LaneThreads("metrics", 1),
             "costly": LaneThreads("costly", conf.costly_threads),
-            "ordinary": LaneThreads("ordinary", conf.threads),
+            "reads": LaneThreads("reads", conf.read_threads, queued=_QUEUED_READS),
+            "changes": LaneThreads("changes", conf.threads),
         }
         limits = BodyLimits(
             body_bytes=conf.longest_body_bytes, body_s=conf.body_s, answer_s=conf.answer_s

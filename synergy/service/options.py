@@ -86,7 +86,21 @@ API_OPTIONS = (
     ),
     cfg.PortOpt("port", default=8051, help="TCP port to listen on; 0 chooses a free one."),
     cfg.IntOpt(
-        "threads", default=8, min=1, max=256, help="Number of threads that answer requests."
+        "threads",
+        default=8,
+        min=1,
+        max=256,
+        help="Number of threads that answer requests to change something. Such a request may wait "
+        "for Nova or Keystone.",
+    ),
+    cfg.IntOpt(
+        "read_threads",
+        default=3,
+        min=1,
+        max=256,
+        help="Number of further threads that answer requests to read, such as lists. More threads "
+        "do not answer more requests a second, since they share one interpreter, and the slowest "
+        "of many callers waits longer.",
     ),
     cfg.IntOpt(
         "costly_threads",

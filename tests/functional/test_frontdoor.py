@@ -139,7 +139,7 @@ def is_over(connection: socket.socket) -> bool:
     ],
 )
 def test_more_slow_connections_than_there_may_be_keep_nobody_out(first: bytes) -> None:
-    with serving(connections=16, connections_per_address=16, threads=1) as served:
+    with serving(connections=16, connections_per_address=16, read_threads=1) as served:
         for _ in range(150):
             with suppress(OSError):  # the server may end it at once
                 served.connect().sendall(first)
@@ -252,16 +252,16 @@ def test_a_body_that_is_too_long_is_refused_while_it_is_still_sent(chunked: bool
         assert json.loads(answer)["length"] == 100_000
 
 
-def busy(served: Served, path: str, count: int) -> int:
+def busy(served: Served, path: str, count: int, method: str = "GET") -> int:
     """Ask `count` times for what is not answered before it is let go."""
     for _ in range(count):
         connection = served.connect()
-        connection.sendall(f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+        connection.sendall(f"{method} {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
     return count
 
 
 def test_health_and_metrics_answer_while_every_worker_is_busy() -> None:
-    with serving(threads=3, costly_threads=2) as served:
+    with serving(read_threads=3, costly_threads=2) as served:
         expected = busy(served, "/v1/requests", 3) + busy(served, "/v1/usage", 2)
         until(lambda: served.app.waiting == expected)
         busy(served, "/v1/requests", 20)
@@ -271,20 +271,29 @@ def test_health_and_metrics_answer_while_every_worker_is_busy() -> None:
 
 
 def test_costly_questions_keep_ordinary_ones_from_nothing() -> None:
-    with serving(threads=1, costly_threads=1) as served:
+    with serving(read_threads=1, costly_threads=1) as served:
         busy(served, "/v1/usage", 10)
         until(lambda: served.app.waiting == 1)
         assert served.ask("/v1/projects")[0] == 200
 
 
+def test_changes_that_wait_for_nova_keep_nobody_from_reading() -> None:
+    with serving(threads=2, read_threads=1) as served:
+        expected = busy(served, "/v1/requests", 2, "DELETE")
+        until(lambda: served.app.waiting == expected)
+        busy(served, "/v1/requests", 10, "DELETE")
+        assert served.ask("/v1/projects")[0] == 200
+        assert served.app.waiting == expected
+
+
 def test_what_cannot_be_answered_soon_is_refused_at_once() -> None:
-    with serving(threads=1) as served:
+    with serving(read_threads=1) as served:
         busy(served, "/v1/requests", 1)
         until(lambda: served.app.waiting == 1)
-        busy(served, "/v1/requests", 16)
+        busy(served, "/v1/requests", 128)
 
         def refused() -> tuple[int, bytes, HTTPMessage] | None:
-            if len(served.open) < 17:
+            if len(served.open) < 129:
                 return None
             found = served.ask("/v1/projects", timeout_s=1)
             return found if found[0] == 503 else None
@@ -378,7 +387,8 @@ def test_the_lanes_are_told_by_the_table_of_routes() -> None:
     assert lanes["metrics"] is Lane.METRICS
     for route in ROUTES:
         path = route.path.replace("{", "").replace("}", "")
-        assert LANE_OF(route.method, path) is route.lane
-        assert LANE_OF(route.method, f"{path}/") is route.lane
+        expected = route.lane or (Lane.READS if route.method == "GET" else Lane.CHANGES)
+        assert LANE_OF(route.method, path) is expected
+        assert LANE_OF(route.method, f"{path}/") is expected
     assert LANE_OF("HEAD", "/healthcheck/live") is Lane.HEALTH
-    assert LANE_OF("GET", "/healthcheck/live/x") is Lane.ORDINARY
+    assert LANE_OF("GET", "/healthcheck/live/x") is Lane.READS

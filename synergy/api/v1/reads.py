@@ -27,7 +27,7 @@ def route_of(read: Read[Any]) -> Route:
         rule=f"{read.noun}:get",
         general=isinstance(read.whose, OfOperators),
         handler=partial(_answer, read),
-        lane=Lane.COSTLY if read.costly else Lane.ORDINARY,
+        lane=Lane.COSTLY if read.costly else None,
         command=read,
         query=query_of(read, filled_in=read.of_caller()),
         answer=object_of(shown, shown),

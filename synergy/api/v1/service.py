@@ -77,7 +77,7 @@ def _open(
     handler: Handler,
     answer: str | None,
     *,
-    lane: Lane = Lane.ORDINARY,
+    lane: Lane | None = None,
 ) -> Route:
     """Return a route to read for everybody; `answer` names a component."""
     return Route(
