@@ -30,6 +30,7 @@ from synergy.core.declared.kinds import (
     UserId,
 )
 
+_LONGEST_NUMBER: Final = 16
 _MAX_CHOICES: Final = 8  # a longer list would bury the rest of the help
 
 
@@ -46,7 +47,7 @@ class _Amounts(argparse.Action):
 
 def whole_number(text: str) -> int:
     """Parse a whole number from 0. Raises ArgumentTypeError."""
-    if not text.isdecimal() or not text.isascii() or len(text) > 16:
+    if not text.isdecimal() or not text.isascii() or len(text) > _LONGEST_NUMBER:
         raise argparse.ArgumentTypeError(f"{text!r} must be a whole number from 0")
     return int(text)
 
@@ -76,6 +77,27 @@ def duration_s(text: str) -> int:
             f"{text!r} must be a number of seconds, or one with a unit: 45m, 24h or 7d"
         )
     return int(number) * _UNITS[unit]
+
+
+def _number_of(kind: Number) -> Callable[[str], int]:
+    """Return a parser of numbers within bounds; of seconds it reads durations too."""
+
+    def number(text: str) -> int:
+        try:
+            if kind.unit == "seconds":
+                value = duration_s(text)
+            elif text.isascii() and text.removeprefix("-").isdecimal():
+                value = int(text[:_LONGEST_NUMBER])
+            else:
+                raise ValueError(text)
+            if kind.least <= value <= kind.most:
+                return value
+        except (ValueError, argparse.ArgumentTypeError):
+            pass
+        units = ", or a duration such as 45m, 24h or 7d" if kind.unit == "seconds" else ""
+        raise argparse.ArgumentTypeError(f"{text!r} must be {kind.words()}{units}")
+
+    return number
 
 
 def name_of(argument: Argument) -> str:
@@ -134,7 +156,7 @@ def _of_kind(kind: Kind) -> tuple[str, dict[str, Any]]:
             how = {"type": vector, "action": _Amounts, "metavar": "CLASS=N,..."}
             return "CLASS=none: no limit of its own", how
         case Number(unit=unit):
-            return "", {"type": whole_number, "metavar": unit.upper() or "N"}
+            return "", {"type": _number_of(kind), "metavar": unit.upper() or "N"}
         case Choice() if len(kind.texts) > _MAX_CHOICES:
             return "", {}  # the service's error lists the choices
         case Choice():
