@@ -23,6 +23,7 @@ class Fleet:
     def __init__(self, clock: Clock, faults: Faults) -> None:
         self._clock, self._faults = clock, faults
         self.present: dict[str, ServerView] = {}
+        self._ids_of: dict[str, dict[str, None]] = {}  # of the servers of each project, in order
         self.deleted: dict[str, ServerView] = {}
         self.changed_at: dict[str, datetime] = {}
         self.notices: deque[Notice] = deque()
@@ -39,11 +40,16 @@ class Fleet:
     ) -> list[ServerView]:
         """Return a project's servers, or all; with `changed_since` only those that changed since,
         including deleted ones."""
-        known = [*self.present.values()]
-        if changed_since is not None:
-            known += self.deleted.values()
-            known = [one for one in known if self.changed_at[one.server_id] >= changed_since]
-        return [one for one in known if project_id in (None, one.project_id)]
+        ids = self.present if project_id is None else self._ids_of.get(project_id, ())
+        known = [self.present[server_id] for server_id in ids]
+        if changed_since is None:
+            return known
+        known += (one for one in self.deleted.values() if project_id in (None, one.project_id))
+        return [one for one in known if self.changed_at[one.server_id] >= changed_since]
+
+    def count(self, project_id: str) -> int:
+        """Return how many servers a project has."""
+        return len(self._ids_of.get(project_id, ()))
 
     def unbuilt(self, project_id: str | None) -> list[str]:
         """Return the ids of the servers, of a project or of all, that are not built yet."""
@@ -52,12 +58,14 @@ class Fleet:
     def put(self, server: ServerView) -> None:
         """Add or replace a server."""
         self.present[server.server_id] = server
+        self._ids_of.setdefault(server.project_id, {})[server.server_id] = None
         self.changed_at[server.server_id] = self._clock.now()
 
     def drop(self, server: ServerView) -> None:
         """Remove a server. It is kept as deleted, unless no conductor ever got it: Nova keeps no
         record of such a server either."""
         del self.present[server.server_id]
+        del self._ids_of[server.project_id][server.server_id]
         if server.status is ServerStatus.SCHEDULING:
             del self.changed_at[server.server_id]
             return

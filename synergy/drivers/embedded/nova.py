@@ -484,9 +484,9 @@ class EmbeddedNova:
         spec = self._flavors[flavor]
         demand = spec.demand()
         with self._lock:
-            held = self.fleet.of(view.project_id)
+            servers = self.fleet.count(view.project_id)
         used = self.used_by(view.project_id)
-        self._quotas.check(view.project_id, used, demand, servers=len(held), count=count)
+        self._quotas.check(view.project_id, used, demand, servers=servers, count=count)
         ids = [self._new_id() for _ in range(count)]
         names = [name if count == 1 else f"{name}-{number}" for number in range(1, count + 1)]
         now = self._clock.now()
