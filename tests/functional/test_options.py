@@ -24,9 +24,9 @@ BY_METAVAR = {
     "KEY=VALUE": "a=b",
     "POLICY,POLICY...": "fifo,easy",
     "PROJECT=N": "p=1",
-    "PROJECT=CLASS:N,...": "p=VCPU:1",
+    "PROJECT=CLASS=N,...": "p=VCPU=1",
     "NAME=VALUE": "discipline=fifo",
-    "CLASS:N,...": "VCPU:1",
+    "CLASS=N,...": "VCPU=1",
     "PROJECT:FLAVOR[:COUNT]": "p:large:1",
 }
 CANDIDATES = ("1", "VCPU=1", "a=b", "x")
