@@ -86,6 +86,30 @@ def test_nova_is_asked_until_it_is_known_what_it_does_after_a_broken_attempt(mad
     assert made.states([server]) == ["ERROR"]
 
 
+@pytest.mark.parametrize(("late", "why"), [
+    (1, "build_error: Build of instance aborted."), (99, "seen in Nova"),
+])  # fmt: skip
+def test_the_fault_that_nova_writes_after_the_status_is_waited_for_once(
+    made: World, late: int, why: str
+) -> None:
+    made.add(**SHARED)
+    made.nova.faults.build_error = 1
+    (server,) = made.create()
+    asked: list[Any] = []
+
+    def early(real: Callable[..., Any], ids: list[str]) -> Any:
+        views = real(ids)
+        if ServerStatus.ERROR not in {view.status for view in views.values()} or len(asked) == late:
+            return views
+        asked.append(ids)
+        return {key: replace(view, fault="", failure=None) for key, view in views.items()}
+
+    made.nova.answer("servers", early)
+    made.run(10)
+    assert asked
+    assert steps(made, server)[-1] == ("BUILD_FAILED", why)
+
+
 def test_the_second_format_of_a_notification_is_no_second_attempt(made: World) -> None:
     made.add(**SHARED)
     made.nova.faults.build_error = 1

@@ -36,6 +36,7 @@ class FailedBuilds:
     ) -> None:
         self._store, self._servers, self._actions = store, servers, actions
         self._moves, self._following = moves, following
+        self._faultless: set[str] = set()  # failed when they were asked about last, without a fault
 
     def ask(self, broken: Mapping[str, str | None]) -> dict[str, str | None]:
         """Ask Nova what it does after a build broke on a host: it gives up, or tries another.
@@ -46,11 +47,17 @@ class FailedBuilds:
             found = uow.requests.find(list(broken))
         building = [key for key, one in found.items() if one.state in _BEING_BUILT]
         views = self._servers.servers(building)
-        self._following.compare(views, building, drifted=False)
+        # Nova writes the fault a moment after the status: who reads the ledger wants to know why.
+        faultless = {key for key, view in views.items() if _lacks_fault(view)} - self._faultless
+        self._faultless = faultless
+        self._following.compare(
+            views, [key for key in building if key not in faultless], drifted=False
+        )
         return {
             key: broken[key]
             for key in building
-            if (view := views.get(key)) is not None and _still_on(view, broken[key])
+            if (view := views.get(key)) is not None
+            and (key in faultless or _still_on(view, broken[key]))
         }
 
     def delete(self) -> None:
@@ -76,6 +83,10 @@ class FailedBuilds:
             else:
                 LOG.info("server %s deleted, whose build failed", server_id)
         self._following.compare(views, failed, drifted=False)
+
+
+def _lacks_fault(view: ServerView) -> bool:
+    return view.status is ServerStatus.ERROR and not view.fault
 
 
 def _still_on(view: ServerView, host: str | None) -> bool:
