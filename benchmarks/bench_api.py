@@ -19,7 +19,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from benchmarks.common import Figures, show
+from benchmarks.common import Figures, managers, show
 
 BIN = Path(sys.executable).parent
 QUEUED, ARRIVING_PER_S, READS = 100_000, 200, 150
@@ -32,10 +32,10 @@ flavors:
 projects:
 - {project_id: p, name: p, users: {u1: u1, u2: u2, u3: u3, u4: u4, u5: u5}}
 """
-CONF = """
+CONF = f"""
 [DEFAULT]
 cloud = embedded
-managers = keystone,project,nova,queue,quota,fairshare,scheduler,expiry,embedded
+managers = {managers()}
 [database]
 connection = sqlite:///synergy.sqlite
 keys_file = synergy.keys

@@ -25,7 +25,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from benchmarks.common import show
+from benchmarks.common import managers, show
 
 BIN = Path(sys.executable).parent
 SEED, ATTACK_S, ASK_EVERY_S, PATIENCE_S = 7, 8.0, 0.02, 10.0
@@ -38,10 +38,10 @@ flavors:
 projects:
 - {project_id: p, name: p, users: {u1: u1}}
 """
-CONF = """
+CONF = f"""
 [DEFAULT]
 cloud = embedded
-managers = keystone,project,nova,queue,quota,fairshare,scheduler,expiry,embedded
+managers = {managers()}
 [database]
 connection = sqlite:///synergy.sqlite
 keys_file = synergy.keys

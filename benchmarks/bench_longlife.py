@@ -34,7 +34,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from oslo_config import cfg
 
-from benchmarks.common import show
+from benchmarks.common import managers, show
 from synergy.core.model import (
     Domain,
     Handover,
@@ -60,10 +60,10 @@ projects:
 """ + "".join(
     f"- {{project_id: p{n}, name: p{n}, users: {{u{n}: u{n}}}}}\n" for n in range(PROJECTS)
 )
-CONF = """
+CONF = f"""
 [DEFAULT]
 cloud = embedded
-managers = keystone,project,queue,quota,fairshare,scheduler,expiry,archive,embedded
+managers = {managers("nova")}
 [database]
 connection = sqlite:///synergy.sqlite
 keys_file = synergy.keys

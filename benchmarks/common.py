@@ -12,6 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from synergy.service.options import SERVICE_OPTIONS
+
 ASSOCIATIONS, SHAPES = 5_000, 50
 Figures = dict[str, Any]  # what a measurement found, by name, as JSON shows it
 
@@ -24,6 +26,13 @@ def machine() -> Figures:
         "python": platform.python_version(),
         "numpy": np.__version__,
     }
+
+
+def managers(*left_out: str) -> str:
+    """Return the option `managers` of a service on the embedded cloud: those of every service, less
+    some."""
+    (option,) = (one for one in SERVICE_OPTIONS if one.name == "managers")
+    return ",".join(name for name in (*option.default, "embedded") if name not in left_out)
 
 
 def timed_s(work: Callable[[], Any], *, times: int) -> dict[str, float]:
