@@ -8,7 +8,14 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from synergy.core.declared.fields import schemas_of
-from synergy.core.declared.kinds import DAY_S, LONGEST_ID, TEXT_PATTERN, Properties, Schema
+from synergy.core.declared.kinds import (
+    DAY_S,
+    LONGEST_ID,
+    RESOURCE_CLASS_PATTERN,
+    TEXT_PATTERN,
+    Properties,
+    Schema,
+)
 from synergy.core.declared.settings import PROJECT_SETTINGS
 from synergy.core.declared.shapes import object_of
 from synergy.core.discipline import Discipline
@@ -61,7 +68,10 @@ _AMOUNTS: Final[Schema] = {
     "type": "object",
     "minProperties": 1,
     "maxProperties": 100,
-    "additionalProperties": {"type": "integer", "minimum": 0, "maximum": 2**53 - 1},
+    "patternProperties": {
+        RESOURCE_CLASS_PATTERN: {"type": "integer", "minimum": 0, "maximum": 2**53 - 1}
+    },
+    "additionalProperties": False,
 }
 _REQUESTS: Final[Schema] = object_of(
     {
