@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from synergy.drivers.message_schema import DATA
 from synergy.drivers.nova_rpc.broker import Durability
 from synergy.drivers.nova_rpc.relay import Relay
+from synergy.drivers.nova_rpc.wire import Acknowledging
 from synergy.drivers.openstack.notifications import KeystoneNotices, NovaNotices
 from synergy.ports import Notice
 from tests import messages
@@ -75,11 +76,12 @@ class Arrived:
 
     def __init__(self, body: bytes, tag: int) -> None:
         self.body, self.delivery_tag = body, tag
-        self.delivery_info, self.channel = {"redelivered": tag % 2 == 0}, self
+        self.delivery_info = {"redelivered": tag % 2 == 0}
+        self.channel: Acknowledging = self
         self.properties: dict[str, Any] = {}
         self.acknowledged = False
 
-    def basic_ack(self, tag: int) -> None:
+    def basic_ack(self, tag: int, multiple: bool = False) -> None:
         self.acknowledged = True
 
 

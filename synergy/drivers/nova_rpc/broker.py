@@ -7,13 +7,14 @@ import logging
 import random
 import ssl
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import amqp.exceptions
 import kombu.exceptions
 from kombu.connection import Connection
 
 from synergy.drivers.nova_rpc.address import Address, Host, Tls, read_address
+from synergy.drivers.nova_rpc.wire import Declaring, Received
 
 LOG = logging.getLogger(__name__)
 RESPONSE_TIMEOUT_S: Final = 10.0
@@ -39,7 +40,7 @@ class Broker:
         """Return the broker of a URL. Raises InvalidInput."""
         return url if isinstance(url, Broker) else cls(read_address(url))
 
-    def connect(self, *, heartbeat_s: float | None = None) -> Any:
+    def connect(self, *, heartbeat_s: float | None = None) -> Connection:
         """Return an open connection to the first host that answers. Raises kombu's error for the
         last host if none does. On the connection, a request without a response in
         RESPONSE_TIMEOUT_S raises TimeoutError."""
@@ -56,7 +57,7 @@ class Broker:
             self._hosts.append(self._hosts.pop(0))
             raise
 
-    def _open(self, host: Host, heartbeat_s: float) -> object:
+    def _open(self, host: Host, heartbeat_s: float) -> Connection:
         connection = Connection(
             hostname=f"[{host.name}]" if ":" in host.name else host.name,
             port=host.port,
@@ -95,7 +96,7 @@ def _tls_options(tls: Tls | None, host: str) -> object:
     return {name: value for name, value in options.items() if value is not None}
 
 
-def body_of(message: Any) -> bytes:
+def body_of(message: Received) -> bytes:
     """Return the body of a message as it came."""
     body = message.body
     return body if isinstance(body, bytes) else str(body).encode()
@@ -116,7 +117,7 @@ class Durability:
 
 
 def declare(
-    channel: Any, queue: str, *, exchange: str, routing_key: str, durability: Durability
+    channel: Declaring, queue: str, *, exchange: str, routing_key: str, durability: Durability
 ) -> None:
     """Declare a topic exchange, queue and binding exactly as oslo.messaging does, so that either
     side may start first."""
@@ -127,7 +128,7 @@ def declare(
     channel.queue_bind(queue, exchange, routing_key)
 
 
-def declare_fanout(channel: Any, exchange: str, queue: str, durability: Durability) -> None:
+def declare_fanout(channel: Declaring, exchange: str, queue: str, durability: Durability) -> None:
     """Declare a fanout exchange as oslo.messaging does, and a queue of ours on it, which keeps what
     is published while nobody consumes, for FANOUT_KEPT_S.
 
@@ -142,7 +143,7 @@ def declare_fanout(channel: Any, exchange: str, queue: str, durability: Durabili
     channel.queue_bind(queue, exchange, "")
 
 
-def declare_replies(channel: Any, queue: str) -> None:
+def declare_replies(channel: Declaring, queue: str) -> None:
     """Declare a queue of ours for replies, which is deleted with its consumer; it is durable for
     the same reason."""
     channel.queue_declare(queue, durable=True, auto_delete=True)

@@ -8,10 +8,13 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any, Final, Generic, TypeVar
+from typing import Final, Generic, TypeVar
+
+from kombu.connection import Connection
 
 from synergy.core.backoff import Backoff
 from synergy.drivers.nova_rpc.broker import FOREIGN, Broker
+from synergy.drivers.nova_rpc.wire import Acknowledging, Channel
 
 LOG = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -47,7 +50,7 @@ class PendingAcks:
         """Have a delivery acknowledged at the next flush."""
         self._handled.append(tag)
 
-    def flush(self, channel: Any) -> None:
+    def flush(self, channel: Acknowledging) -> None:
         """Acknowledge all handled messages, with as few frames as possible."""
         if not self._handled:
             return
@@ -138,9 +141,9 @@ class Consumer(threading.Thread):
         self,
         name: str,
         url: str | Broker,
-        setup: Callable[[Any], None],
-        on_idle: Callable[[Any], None] | None = None,
-        on_stop: Callable[[Any], None] | None = None,
+        setup: Callable[[Channel], None],
+        on_idle: Callable[[Channel], None] | None = None,
+        on_stop: Callable[[Channel], None] | None = None,
     ) -> None:
         super().__init__(name=name, daemon=True)
         self._broker = Broker.of(url)
@@ -170,8 +173,8 @@ class Consumer(threading.Thread):
                 self._stopped.wait(rest_s)
         self.ready.clear()
 
-    def _consume(self, connection: Any) -> None:
-        channel = connection.channel()
+    def _consume(self, connection: Connection) -> None:
+        channel: Channel = connection.channel()
         channel.auto_decode = False  # pass a body on as bytes, whatever encoding its header names
         self._setup(channel)
         self.connection_error = ""

@@ -12,13 +12,15 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import partial
 from itertools import takewhile
-from typing import Any, Final
+from typing import Final
 
 import amqp.basic_message
 import amqp.exceptions
+from kombu.connection import Connection
 
 from synergy.core.errors import HandOverFailed, HandOverUnknown
 from synergy.drivers.nova_rpc.broker import FOREIGN, Broker
+from synergy.drivers.nova_rpc.wire import Channel, Received, Refusal
 
 LOG = logging.getLogger(__name__)
 CONFIRM_S: Final = 10.0  # how long to wait for a confirmation
@@ -78,8 +80,8 @@ class Stream:
 
     def __init__(self, url: str | Broker) -> None:
         self._broker = Broker.of(url)
-        self._connection: Any = None
-        self._channel: Any = None
+        self._connection: Connection | None = None
+        self._channel: Channel | None = None
         self._last_tag = 0
         self._used_s = 0.0
         self._pending: dict[int, _Pending] = {}  # by delivery tag, ascending
@@ -92,7 +94,7 @@ class Stream:
     def send(self, outgoing: Outgoing, on_result: OnResult) -> None:
         """Publish a message. An idle connection may have died unnoticed, so it is tested first."""
         try:
-            self._open()
+            channel = self._open()
         except FOREIGN as error:
             self._break(f"{NO_ANSWER}: {error}")
             on_result(PublishResult(PublishStatus.REFUSED, self.connection_error))
@@ -100,7 +102,7 @@ class Stream:
         self._last_tag += 1
         self._used_s = time.monotonic()
         self._pending[self._last_tag] = _Pending(outgoing, on_result, self._used_s)
-        self._guard(lambda: self._publish(outgoing))
+        self._guard(lambda: self._publish(channel, outgoing))
 
     def poll(self, wait_s: float = 0.0) -> None:
         """Process what the broker sent; wait up to `wait_s` for its first frame."""
@@ -122,8 +124,7 @@ class Stream:
         Only while nothing is pending. Raises HandOverFailed.
         """
         try:
-            self._open()
-            return int(self._channel.queue_declare(queue, passive=True).message_count)
+            return int(self._open().queue_declare(queue, passive=True).message_count)
         except amqp.exceptions.NotFound:
             self.close()
             return 0
@@ -140,26 +141,29 @@ class Stream:
                 LOG.debug("closing a broken connection: %s", error)
         self._connection = self._channel = None
 
-    def _open(self) -> None:
-        if self._channel is not None and self._connection.connected:
+    def _open(self) -> Channel:
+        used = self._channel
+        if used is not None and self._connection is not None and self._connection.connected:
             if self._pending or time.monotonic() - self._used_s < IDLE_S:
-                return
+                return used
             try:
-                self._channel.basic_qos(0, 1, False)  # any request that gets a response
-                return
+                used.basic_qos(0, 1, False)  # any request that gets a response
+                return used
             except FOREIGN as error:
                 LOG.debug("an idle connection died: %s", error)
         self._break(f"{NO_ANSWER}: the connection is closed")
         self._connection = self._broker.connect(heartbeat_s=0)
-        self._channel = self._connection.channel()
-        self._channel.confirm_select()
+        channel: Channel = self._connection.channel()
+        self._channel = channel
+        channel.confirm_select()
         self._last_tag = 0
-        self._channel.events["basic_ack"].add(self._on_ack)
-        self._channel.events["basic_nack"].add(self._on_nack)
-        self._channel.events["basic_return"].add(self._on_return)
+        channel.events["basic_ack"].add(self._on_ack)
+        channel.events["basic_nack"].add(self._on_nack)
+        channel.events["basic_return"].add(self._on_return)
         self.connection_error = ""
+        return channel
 
-    def _publish(self, outgoing: Outgoing) -> None:
+    def _publish(self, channel: Channel, outgoing: Outgoing) -> None:
         message = amqp.basic_message.Message(
             outgoing.body,
             content_type="application/json",
@@ -168,7 +172,7 @@ class Stream:
             message_id=str(self._last_tag),
             **({"expiration": outgoing.expiration_ms} if outgoing.expiration_ms else {}),
         )
-        self._channel.basic_publish(
+        channel.basic_publish(
             message,
             exchange=outgoing.exchange,
             routing_key=outgoing.routing_key,
@@ -179,7 +183,7 @@ class Stream:
     def _drain(self, wait_s: float) -> None:
         """Process frames until none is left, or nothing is pending."""
         try:
-            while self._pending:
+            while self._pending and self._connection is not None:
                 self._connection.drain_events(timeout=wait_s)
                 wait_s = 0.0
         except TimeoutError:
@@ -231,15 +235,17 @@ class Stream:
                 PublishResult(PublishStatus.UNKNOWN, "the broker failed to store the message")
             )
 
-    def _on_return(self, error: object, exchange: str, routing_key: str, message: Any) -> None:
+    def _on_return(
+        self, error: Refusal, exchange: str, routing_key: str, message: Received
+    ) -> None:
         """Remember why: the broker returns an unroutable message first, and confirms it
         afterwards."""
-        tag = int(message.properties.get("message_id", 0))
+        tag = int(message.properties.get("message_id") or 0)
         if (one := self._pending.get(tag)) is not None:
             self._pending[tag] = replace(one, returned=_refused(error, one.outgoing))
 
 
-def _refused(error: Any, outgoing: Outgoing) -> str:
+def _refused(error: Refusal, outgoing: Outgoing) -> str:
     return (
         f"the broker refuses {outgoing.routing_key!r} on exchange {outgoing.exchange!r}: "
         f"{error.reply_text}"

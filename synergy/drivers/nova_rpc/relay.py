@@ -18,7 +18,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, Final
+from typing import Final
 
 from synergy.core.backoff import Backoff
 from synergy.core.errors import (
@@ -46,6 +46,7 @@ from synergy.drivers.nova_rpc.publisher import (
     PublishStatus,
     Stream,
 )
+from synergy.drivers.nova_rpc.wire import Acknowledging, Consuming, Received
 from synergy.drivers.rate_limited_log import RateLimitedLog
 from synergy.ports import Change, Delivery, Wake
 
@@ -67,7 +68,7 @@ class _Redelivered:
     """A redelivered message that must reach the conductor only once. `proceed` is what to do with
     it if Nova still waits for it."""
 
-    message: Any
+    message: Received
     server_ids: frozenset[str]
     proceed: Callable[[], None]
     since_s: float
@@ -105,10 +106,10 @@ class Relay:
         # for a dispatch that publishes at the same time.
         self._to_conductor, self._to_schedulers = Stream(core_url), Stream(core_url)
         # Messages that the other side did not take, oldest first.
-        self._stuck: list[tuple[Any, PublishStatus]] = []
+        self._stuck: list[tuple[Received, PublishStatus]] = []
         self._stuck_since_s = 0.0
         self._breaks: Counter[int] = Counter()  # broken connections to the core, by delivery tag
-        self._suspects: list[tuple[float, int, Any]] = []  # heap of (due at, delivery tag, message)
+        self._suspects: list[tuple[float, int, Received]] = []  # heap of (due at, tag, message)
         # The status of the last relayed message, if that was logged.
         self._logged_status: PublishStatus | None = None
         self._warnings = RateLimitedLog(LOG)
@@ -174,7 +175,7 @@ class Relay:
 
     # --- the edge's thread ------------------------------------------------------------------------
 
-    def _setup_edge(self, channel: Any) -> None:
+    def _setup_edge(self, channel: Consuming) -> None:
         self._to_conductor.forget()  # its messages belong to the last channel, and are redelivered
         self._to_schedulers.forget()
         self._stuck.clear()
@@ -190,7 +191,7 @@ class Relay:
         channel.basic_consume(TOPIC, callback=self._on_request)
         channel.basic_consume(FANOUT_QUEUE, callback=self._on_fanout)
 
-    def _on_edge_idle(self, channel: Any) -> None:
+    def _on_edge_idle(self, channel: Acknowledging) -> None:
         self._to_conductor.poll()
         self._to_schedulers.poll()
         self._inbox.flush_to(self._acks)
@@ -203,17 +204,17 @@ class Relay:
         if self._redelivered and time.monotonic() - self._redelivered[0].since_s > self._recheck_s:
             self._recheck_redelivered()
 
-    def _drain_edge(self, channel: Any) -> None:
+    def _drain_edge(self, channel: Acknowledging) -> None:
         """Wait for the last confirmations, or what was relayed would be redelivered."""
         self._to_conductor.wait_for_confirms()
         self._to_schedulers.wait_for_confirms()
         self._on_edge_idle(channel)
 
-    def _on_request(self, message: Any) -> None:
+    def _on_request(self, message: Received) -> None:
         self._acks.received(message.delivery_tag)
         self._handle(message, redelivered=bool(message.delivery_info.get("redelivered")))
 
-    def _handle(self, message: Any, *, redelivered: bool) -> None:
+    def _handle(self, message: Received, *, redelivered: bool) -> None:
         """Take or relay a message; `redelivered` when it may have been relayed before."""
         body = body_of(message)
         try:
@@ -225,7 +226,7 @@ class Relay:
             proceed = partial(self._relay, message, body)
         proceed()
 
-    def _route(self, message: Any, body: bytes, *, redelivered: bool) -> Callable[[], None]:
+    def _route(self, message: Received, body: bytes, *, redelivered: bool) -> Callable[[], None]:
         """Return what to do with a message, without doing it."""
         opened = envelope.open_body(body)
         header = envelope.read_header(opened)
@@ -243,7 +244,12 @@ class Relay:
         return partial(self._relay, message, self._redirect_reply(opened, header))
 
     def _route_change(
-        self, message: Any, opened: Envelope, header: envelope.MessageHeader, *, redelivered: bool
+        self,
+        message: Received,
+        opened: Envelope,
+        header: envelope.MessageHeader,
+        *,
+        redelivered: bool,
     ) -> Callable[[], None]:
         owner = nova_message.changed_project(opened) or header.project_id
         if owner not in self._managed:
@@ -260,16 +266,16 @@ class Relay:
             return partial(self._recheck_later, message, frozenset((change.server_id,)), take)
         return take
 
-    def _take_change(self, message: Any, change: Change) -> None:
+    def _take_change(self, message: Received, change: Change) -> None:
         self._changes.put(change.message_id, change, message.delivery_tag)
         self._wake_changes()
 
-    def _take(self, message: Any, delivery: Delivery) -> None:
+    def _take(self, message: Received, delivery: Delivery) -> None:
         self._inbox.put(delivery.message_id, delivery, message.delivery_tag)
         self._wake()
 
     def _recheck_later(
-        self, message: Any, server_ids: frozenset[str], proceed: Callable[[], None]
+        self, message: Received, server_ids: frozenset[str], proceed: Callable[[], None]
     ) -> None:
         self._redelivered.append(
             _Redelivered(
@@ -320,7 +326,7 @@ class Relay:
             self._calls[header.msg_id] = header.reply_queue, now_s + MAX_CALL_S
         return body
 
-    def _relay(self, message: Any, body: bytes) -> None:
+    def _relay(self, message: Received, body: bytes) -> None:
         """Publish to the core, after the stuck messages; acknowledged once the core confirms it."""
         if self._stuck:
             self._stuck.append((message, PublishStatus.REFUSED))
@@ -333,7 +339,7 @@ class Relay:
         )
         self._to_conductor.send(outgoing, partial(self._on_relay_result, message))
 
-    def _on_relay_result(self, message: Any, done: PublishResult) -> None:
+    def _on_relay_result(self, message: Received, done: PublishResult) -> None:
         tag = message.delivery_tag
         if done.status is PublishStatus.CONFIRMED:
             self._acks.handled(tag)
@@ -352,7 +358,7 @@ class Relay:
             self._stuck_since_s = time.monotonic()
         self._stuck.append((message, done.status))
 
-    def _suspect(self, message: Any) -> None:
+    def _suspect(self, message: Received) -> None:
         """Set aside a message that breaks the connection again and again, so that others pass it.
         It is retried by itself, with growing delays, until it gets through."""
         tag = message.delivery_tag
@@ -377,7 +383,7 @@ class Relay:
         for message, status in stuck:
             self._handle(message, redelivered=status is PublishStatus.UNKNOWN)
 
-    def _on_fanout(self, message: Any) -> None:
+    def _on_fanout(self, message: Received) -> None:
         """Relay a cast to all schedulers; nobody waits for it, so one that fails is dropped."""
         tag = message.delivery_tag
         self._acks.received(tag)
@@ -391,11 +397,11 @@ class Relay:
 
     # --- the core's thread: replies ---------------------------------------------------------------
 
-    def _setup_core(self, channel: Any) -> None:
+    def _setup_core(self, channel: Consuming) -> None:
         declare_replies(channel, self._reply_queue)
         channel.basic_consume(self._reply_queue, callback=self._on_reply)
 
-    def _on_reply(self, message: Any) -> None:
+    def _on_reply(self, message: Received) -> None:
         body = body_of(message)
         try:
             reply = envelope.read_reply_header(body)

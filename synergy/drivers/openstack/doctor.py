@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, Final
+from typing import Final
 
 from oslo_config import cfg
 
@@ -19,6 +19,7 @@ from synergy.core.errors import InvalidInput, SynergyError
 from synergy.drivers.envelope import open_body
 from synergy.drivers.nova_rpc import address, broker
 from synergy.drivers.nova_rpc.relay import FANOUT, TOPIC
+from synergy.drivers.nova_rpc.wire import Channel
 from synergy.drivers.openstack import nova_client
 from synergy.drivers.openstack import session as sessions
 from synergy.drivers.openstack.identity import Identity
@@ -337,11 +338,13 @@ class _CloudChecks:
 
 
 @contextmanager
-def _listening(place: broker.Broker) -> Iterator[tuple[tuple[Any, str], Callable[[], list[str]]]]:
+def _listening(
+    place: broker.Broker,
+) -> Iterator[tuple[tuple[Channel, str], Callable[[], list[str]]]]:
     """Yield a channel with a temporary queue of our own, and a function that returns its
     messages."""
     with place.connect() as connection:
-        channel = connection.channel()
+        channel: Channel = connection.channel()
         queue = str(channel.queue_declare("", exclusive=True, auto_delete=True).queue)
 
         def arrived() -> list[str]:

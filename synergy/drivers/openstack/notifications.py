@@ -9,13 +9,14 @@ both; the architecture page says what it does. Must not know what follows from a
 import logging
 import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final
+from typing import Final
 
 from synergy.core.errors import InvalidInput, UpstreamUnavailable, error_line
 from synergy.drivers import envelope, message_schema, nova_message
 from synergy.drivers.message_schema import DATA, object_at, read_fields, shown, storable
 from synergy.drivers.nova_rpc.broker import Broker, Durability, body_of, declare
 from synergy.drivers.nova_rpc.consumer import Consumer, Inbox, PendingAcks
+from synergy.drivers.nova_rpc.wire import Acknowledging, Consuming, Declaring, Received
 from synergy.drivers.rate_limited_log import RateLimitedLog
 from synergy.ports import Notice, NoticeKind, Wake
 
@@ -166,18 +167,18 @@ class NovaNotices:
         if self._consumer.is_alive():
             self._consumer.stop()
 
-    def _setup(self, channel: Any) -> None:
+    def _setup(self, channel: Consuming) -> None:
         self._acks.reset()
         self._inbox.reset()
         channel.basic_qos(0, 1000, False)
         for queue in listen(channel, self._exchange, self._topics, self._pool, self._durability):
             channel.basic_consume(queue, callback=self._on_message)
 
-    def _on_idle(self, channel: object) -> None:
+    def _on_idle(self, channel: Acknowledging) -> None:
         self._inbox.flush_to(self._acks)
         self._acks.flush(channel)
 
-    def _on_message(self, message: Any) -> None:
+    def _on_message(self, message: Received) -> None:
         tag = message.delivery_tag
         self._acks.received(tag)
         try:
@@ -214,12 +215,12 @@ class KeystoneNotices:
         if self._consumer.is_alive():
             self._consumer.stop()
 
-    def _setup(self, channel: Any) -> None:
+    def _setup(self, channel: Consuming) -> None:
         topics = (self._topic,)
         for queue in listen(channel, self._exchange, topics, self._pool, self._durability):
             channel.basic_consume(queue, callback=self._on_message)
 
-    def _on_message(self, message: Any) -> None:
+    def _on_message(self, message: Received) -> None:
         message.channel.basic_ack(message.delivery_tag)
         if _is_change(body_of(message)):
             for wake in self._wakes:
@@ -240,7 +241,7 @@ def _is_change(body: bytes) -> bool:
 
 
 def listen(
-    channel: object, exchange: str, topics: Sequence[str], pool: str, durability: Durability
+    channel: Declaring, exchange: str, topics: Sequence[str], pool: str, durability: Durability
 ) -> list[str]:
     """Declare a queue for each topic, bound to its priorities, and return the queues' names."""
     queues = []

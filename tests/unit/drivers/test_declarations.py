@@ -1,5 +1,6 @@
 """What Synergy declares at a broker keeps within the rules of RabbitMQ 4."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
@@ -15,6 +16,9 @@ ADMITTED = [
     Durability(quorum=True),
     Durability(quorum=True, transient_quorum=True),
 ]
+
+
+NONE: Mapping[str, object] = {}
 
 
 class Recording:
@@ -42,11 +46,11 @@ class Recording:
         durable: bool,
         auto_delete: bool,
         exclusive: bool = False,
-        arguments: dict[str, int | str] | None = None,
+        arguments: Mapping[str, object] = NONE,
     ) -> None:
         self.queues[name] = {
             "durable": durable, "auto_delete": auto_delete, "exclusive": exclusive,
-            "arguments": arguments or {},
+            "arguments": arguments,
         }  # fmt: skip
 
     def queue_bind(self, queue: str, exchange: str, key: str) -> None:
