@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 
-from synergy.api.schemas import COMPONENTS
 from synergy.core.declared.answers import READS
 from tests.loading import load
 
@@ -34,7 +33,7 @@ def test_a_sample_is_current(tmp_path: Path, tool: str, settings: str, sample: s
 
 def test_the_types_and_the_reads_of_the_client_are_current() -> None:
     maker = load(ROOT / "tools" / "client_types.py")
-    assert maker.source_of(COMPONENTS) == maker.TARGET.read_text(), "run: make sample"
+    assert maker.source_of(maker.SCHEMAS) == maker.TARGET.read_text(), "run: make sample"
     assert maker.reads_source_of(READS) == maker.READS_TARGET.read_text(), "run: make sample"
 
 

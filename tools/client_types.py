@@ -8,18 +8,20 @@ fails when a file is out of date.
 import keyword
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Final
 
-from synergy.api.schemas import COMPONENTS
-from synergy.core.declared.answers import READS
+from synergy.api.routing import Schema
+from synergy.api.schemas import components_of
+from synergy.core.declared.answers import COMPONENTS, READS
 from synergy.core.declared.read import Read, item_of
+from synergy.core.declared.shapes import nouns_in
 
 CLIENT = Path(__file__).parents[1] / "synergy" / "client"
 TARGET = CLIENT / "types.py"
 READS_TARGET = CLIENT / "reads.py"
 HEAD = '''"""What the API answers, typed: made from its schemas by `make sample`, not by hand."""
 
-from typing import Any, NotRequired, TypedDict
+from typing import NotRequired, TypedDict
 
 Amounts = dict[str, int]
 '''
@@ -39,15 +41,30 @@ LONGEST_LINE = 100
 SCALARS = {"string": "str", "integer": "int", "number": "float", "boolean": "bool", "null": "None"}
 
 
-def type_of(schema: Mapping[str, Any]) -> str:
+def _all_nouns(shown: Mapping[str, type]) -> dict[str, type]:
+    """Return the answers by name, and what they are made of, which the API has no names for."""
+    found = dict(shown)
+    for answer in shown.values():
+        for part in nouns_in(answer):
+            if found.setdefault(part.__name__, part) is not part:
+                raise ValueError(f"two answers are called {part.__name__}: rename one of them")
+    return found
+
+
+SCHEMAS: Final = components_of(_all_nouns(COMPONENTS))
+
+
+def type_of(schema: Schema) -> str:
     """Return the Python type of a schema."""
     if "$ref" in schema:
         return str(schema["$ref"].rpartition("/")[2])
     if "anyOf" in schema:
         return " | ".join(dict.fromkeys(type_of(one) for one in schema["anyOf"]))
-    kinds = schema.get("type", [])
+    if "type" not in schema:
+        return "str" if "enum" in schema else "object"
+    kinds = schema["type"]
     if isinstance(kinds, list):
-        return " | ".join(type_of({**schema, "type": kind}) for kind in kinds) or "Any"
+        return " | ".join(type_of({**schema, "type": kind}) for kind in kinds)
     if kinds == "array":
         return f"list[{type_of(schema.get('items', {}))}]"
     if kinds == "object":
@@ -55,36 +72,40 @@ def type_of(schema: Mapping[str, Any]) -> str:
     return SCALARS[kinds]
 
 
-def _mapping_of(schema: Mapping[str, Any]) -> str:
+def _mapping_of(schema: Schema) -> str:
     by_pattern = list(schema.get("patternProperties", {}).values())
     values = by_pattern[0] if by_pattern else schema.get("additionalProperties")
-    found = type_of(values) if isinstance(values, Mapping) else "Any"
+    found = type_of(values) if isinstance(values, Mapping) else "object"
     return "Amounts" if by_pattern and found == "int" else f"dict[str, {found}]"
 
 
-def definition_of(name: str, schema: Mapping[str, Any]) -> str:
+def definition_of(name: str, schema: Schema) -> str:
     """Return a TypedDict; one with a field named like a keyword needs the functional syntax."""
     fields = {}
     for field, part in schema["properties"].items():
         found = type_of(part)
         fields[field] = found if field in schema["required"] else f"NotRequired[{found}]"
     if any(keyword.iskeyword(field) for field in fields):
-        lines = [f"# {schema['description']}", f"{name} = TypedDict(", f'    "{name}",', "    {"]
+        said = [f"# {schema['description']}"] if schema["description"] else []
+        lines = [*said, f"{name} = TypedDict(", f'    "{name}",', "    {"]
         lines += [f'        "{field}": {found},' for field, found in fields.items()]
         return "\n".join([*lines, "    },", ")"])
     lines = [f"class {name}(TypedDict):", f'    """{schema["description"]}"""', ""]
     return "\n".join([*lines, *(f"    {field}: {found}" for field, found in fields.items())])
 
 
-def _refers_to(schema: Any) -> Iterator[str]:
+def _refers_to(schema: object) -> Iterator[str]:
     if isinstance(schema, Mapping):
         if "$ref" in schema:
-            yield schema["$ref"].rpartition("/")[2]
+            yield str(schema["$ref"]).rpartition("/")[2]
         for part in schema.values():
+            yield from _refers_to(part)
+    elif isinstance(schema, list):
+        for part in schema:
             yield from _refers_to(part)
 
 
-def _in_order(components: Mapping[str, Any]) -> list[str]:
+def _in_order(components: Mapping[str, Schema]) -> list[str]:
     """Return the names in an order in which each comes after those it refers to."""
     found: dict[str, None] = {}
 
@@ -98,18 +119,18 @@ def _in_order(components: Mapping[str, Any]) -> list[str]:
     return list(found)
 
 
-def source_of(components: Mapping[str, Any]) -> str:
+def source_of(components: Mapping[str, Schema]) -> str:
     """Return the source of the module."""
     parts = [definition_of(name, components[name]) for name in _in_order(components)]
     return "\n\n\n".join([HEAD.rstrip(), *parts]) + "\n"
 
 
-def _noun_of(read: Read[Any]) -> str:
+def _noun_of(read: Read[object]) -> str:
     """Return the name of what a method returns, or returns many of."""
     return str(item_of(read.parts()[read.list_name() or read.key]).__name__)
 
 
-def _parameter(name: str, schema: Mapping[str, Any]) -> str:
+def _parameter(name: str, schema: Schema) -> str:
     return f"{name}: {type_of(schema).replace('list[', 'Sequence[')} | None = None"
 
 
@@ -122,7 +143,7 @@ def _in_brackets(before: str, parts: Sequence[str], after: str, indent: int) -> 
     return [f"{' ' * indent}{before}(", *inner, f"{' ' * indent}){after}"]
 
 
-def method_of(read: Read[Any]) -> str:
+def method_of(read: Read[object]) -> str:
     """Return the source of the client's method for a read."""
     noun, plural = _noun_of(read), read.list_name()
     taken = read.without(*read.of_caller(), *(["limit"] if read.marker else []))
@@ -146,7 +167,7 @@ def method_of(read: Read[Any]) -> str:
     return "\n".join([*head, "\n".join(docstring) + '"""', *body])
 
 
-def reads_source_of(reads: Sequence[Read[Any]]) -> str:
+def reads_source_of(reads: Sequence[Read[object]]) -> str:
     """Return the source of the module of what is only read."""
     names = sorted({_noun_of(read) for read in reads})
     types = "(\n" + "".join(f"    {name},\n" for name in names) + ")"
@@ -155,5 +176,5 @@ def reads_source_of(reads: Sequence[Read[Any]]) -> str:
 
 
 if __name__ == "__main__":
-    TARGET.write_text(source_of(COMPONENTS))
+    TARGET.write_text(source_of(SCHEMAS))
     READS_TARGET.write_text(reads_source_of(READS))

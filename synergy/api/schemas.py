@@ -43,46 +43,55 @@ def _shown(settings: Sequence[Setting]) -> dict[str, Schema]:
     }
 
 
-def _with_settings(answer: type, after: str, settings: Sequence[Setting]) -> dict[str, Schema]:
+def _with_settings(
+    answer: type, after: str, settings: Sequence[Setting], nouns: Mapping[str, type]
+) -> dict[str, Schema]:
     """Return the schemas of an answer's fields, with settings behind one of them."""
     found: dict[str, Schema] = {}
-    for name, schema in fields_of(answer, ANSWERS).items():
+    for name, schema in fields_of(answer, nouns).items():
         found[name] = schema
         if name == after:
             found |= _shown(settings)
     return found
 
 
-def project_schema(settings: Sequence[Setting]) -> Schema:
+def project_schema(settings: Sequence[Setting], nouns: Mapping[str, type] = ANSWERS) -> Schema:
     """Return the schema of a project that has these settings; some answers show more of it."""
-    always = _with_settings(Project, "domain_id", settings)
-    users = fields_of(ProjectWithUsers, ANSWERS)["users"]
-    effects = fields_of(TriedProject, ANSWERS)["effects"]
+    always = _with_settings(Project, "domain_id", settings, nouns)
+    users = fields_of(ProjectWithUsers, nouns)["users"]
+    effects = fields_of(TriedProject, nouns)["effects"]
     return object_of({**always, "users": users, "effects": effects}, always)
 
 
-def user_schema(settings: Sequence[Setting]) -> Schema:
+def user_schema(settings: Sequence[Setting], nouns: Mapping[str, type] = ANSWERS) -> Schema:
     """Return the schema of a user of a project who has these settings."""
-    return wrapped(**_with_settings(User, "name", settings))
+    return wrapped(**_with_settings(User, "name", settings, nouns))
 
 
-def request_schema(settings: Sequence[Setting]) -> Schema:
+def request_schema(settings: Sequence[Setting], nouns: Mapping[str, type] = ANSWERS) -> Schema:
     """Return the schema of a request whose class has these settings."""
-    fields = _with_settings(Request, "qos", settings)
+    fields = _with_settings(Request, "qos", settings, nouns)
     return object_of(fields, [name for name in fields if name not in Request.__optional_keys__])
 
 
-_WITH_SETTINGS: Final[Mapping[str, Schema]] = {
-    "Project": {
-        **project_schema(PROJECT_SETTINGS),
-        "description": "A managed project; `users` only when it is shown alone, `effects` after a "
-        "dry run.",
-    },
-    "Request": {**request_schema(CLASS_SETTINGS), "description": str(Request.__doc__)},
-    "User": {**user_schema(USER_SETTINGS), "description": "A user of a project."},
-}
-COMPONENTS: Final[Mapping[str, Schema]] = {
-    name: _WITH_SETTINGS.get(name)
-    or {**answer_schema(answer, ANSWERS), "description": str(answer.__doc__)}
-    for name, answer in ANSWERS.items()
-}
+def components_of(nouns: Mapping[str, type]) -> dict[str, Schema]:
+    """Return the schemas of answers by name; one that is a part of another is referred to."""
+    with_settings = {
+        "Project": {
+            **project_schema(PROJECT_SETTINGS, nouns),
+            "description": "A managed project; `users` only when it is shown alone, `effects` "
+            "after a dry run.",
+        },
+        "Request": {
+            **request_schema(CLASS_SETTINGS, nouns), "description": str(Request.__doc__)
+        },
+        "User": {**user_schema(USER_SETTINGS, nouns), "description": "A user of a project."},
+    }  # fmt: skip
+    return {
+        name: with_settings.get(name)
+        or {**answer_schema(answer, nouns), "description": answer.__doc__ or ""}
+        for name, answer in nouns.items()
+    }
+
+
+COMPONENTS: Final[Mapping[str, Schema]] = components_of(ANSWERS)

@@ -1,14 +1,31 @@
 """What the API answers, typed: made from its schemas by `make sample`, not by hand."""
 
-from typing import Any, NotRequired, TypedDict
+from typing import NotRequired, TypedDict
 
 Amounts = dict[str, int]
+
+
+class OneError(TypedDict):
+    """A ground why the API refused a call."""
+
+    status: int
+    code: str
+    detail: str
 
 
 class Error(TypedDict):
     """Why the API refused a call, or could not answer it."""
 
-    errors: list[dict[str, Any]]
+    errors: list[OneError]
+
+
+class CommandShown(TypedDict):
+    """A command of a manager, with the schema of its arguments."""
+
+    name: str
+    help: str
+    arguments: dict[str, object]
+    changes: bool
 
 
 class Manager(TypedDict):
@@ -30,7 +47,7 @@ class Manager(TypedDict):
     running_s: float | None
     unable_s: float
     stall_s: float
-    commands: list[dict[str, Any]]
+    commands: list[CommandShown]
 
 
 class User(TypedDict):
@@ -88,6 +105,33 @@ class Project(TypedDict):
     effects: NotRequired[Effects]
 
 
+class ComingProject(TypedDict):
+    """A project that a rule takes in; `error` is why it could not be so far."""
+
+    id: str
+    name: str
+    why: str
+    error: str
+    next_try_s: float | None
+
+
+class LeavingProject(TypedDict):
+    """A project that a rule manages no longer."""
+
+    id: str
+    name: str
+    why: str
+    waiting: int
+
+
+class ExceptedProject(TypedDict):
+    """A project that a rule would manage without an exception."""
+
+    id: str
+    name: str
+    why: str
+
+
 class ProjectRule(TypedDict):
     """Which projects are managed by rule, and what applying the rule does."""
 
@@ -101,9 +145,9 @@ class ProjectRule(TypedDict):
     suspended: bool
     text: str
     unknown_domains: list[str]
-    who_comes: list[dict[str, Any]]
-    who_leaves: list[dict[str, Any]]
-    who_is_excepted: list[dict[str, Any]]
+    who_comes: list[ComingProject]
+    who_leaves: list[LeavingProject]
+    who_is_excepted: list[ExceptedProject]
 
 
 class Removal(TypedDict):
@@ -121,6 +165,20 @@ class Removal(TypedDict):
     text: str
 
 
+Step = TypedDict(
+    "Step",
+    {
+        "at": str,
+        "from": str,
+        "to": str,
+        "event": str,
+        "round_id": str | None,
+        "why": str,
+        "reason": str | None,
+    },
+)
+
+
 class Request(TypedDict):
     """A server that Synergy holds or held; `history` and `archived` only when it is shown alone."""
 
@@ -133,7 +191,7 @@ class Request(TypedDict):
     user_id: str
     state: str
     quota: str
-    quotas: list[Any]
+    quotas: list[str]
     flavor: str
     demand: Amounts
     qos: str
@@ -150,8 +208,61 @@ class Request(TypedDict):
     why: str
     revision: str
     reason: str | None
-    history: NotRequired[list[dict[str, Any]]]
+    history: NotRequired[list[Step]]
     archived: NotRequired[bool]
+
+
+class Bound(TypedDict):
+    """What a request is bound by, in numbers."""
+
+    scope: str
+    node: str
+    resource_class: str
+    needed: int
+    free: int
+    limit: int
+    used: int
+    own: int
+
+
+class Terms(TypedDict):
+    """The weighted terms of a priority, and their sum."""
+
+    age: float
+    association: float
+    fairshare: float
+    size: float
+    partition: float
+    qos: float
+    tres: dict[str, float]
+    site: float
+    nice: float
+    priority: int
+
+
+class Release(TypedDict):
+    """Capacity that comes free."""
+
+    at: str
+    freed: Amounts
+    servers: int
+
+
+class SmallerFlavor(TypedDict):
+    """A flavor that would start now."""
+
+    name: str
+    demand: Amounts
+
+
+class Unblocked(TypedDict):
+    """What comes free and when, the latest start, and flavors that would start now."""
+
+    releases: list[Release]
+    enough_at: str | None
+    reserved_at: str | None
+    estimated_start: str | None
+    smaller_flavors: list[SmallerFlavor]
 
 
 class Explanation(TypedDict):
@@ -159,13 +270,13 @@ class Explanation(TypedDict):
 
     id: str
     state: str
-    quotas: list[Any]
+    quotas: list[str]
     reason: str | None
     text: str
-    bounds: list[dict[str, Any]]
+    bounds: list[Bound]
     position: int | None
-    priority: dict[str, Any] | None
-    unblocked_by: dict[str, Any] | None
+    priority: Terms | None
+    unblocked_by: Unblocked | None
     forecast_p50_at: str | None
     forecast_p90_at: str | None
     forecast_text: str
@@ -183,7 +294,7 @@ class Simulation(TypedDict):
     starts_now: int
     reason: str | None
     text: str
-    bounds: list[dict[str, Any]]
+    bounds: list[Bound]
     estimated_first_start: str | None
     estimated_last_start: str | None
     round_id: str | None
@@ -191,22 +302,93 @@ class Simulation(TypedDict):
     age_s: float | None
 
 
+class Foreseen(TypedDict):
+    """How a queue runs to its end; up to `until` of the answer."""
+
+    requests: int
+    starts: int
+    mean_wait_s: float
+    utilisation: float
+    share_error: float
+    last_start: str | None
+
+
+class ShiftedProject(TypedDict):
+    """How the requests of a project fare."""
+
+    earlier: int
+    later: int
+    same: int
+    never: int
+    after_all: int
+    mean_change_s: float
+    project_id: str
+    name: str
+
+
+class ShiftedClass(TypedDict):
+    """How requests that ask for the same fare."""
+
+    earlier: int
+    later: int
+    same: int
+    never: int
+    after_all: int
+    mean_change_s: float
+    project_id: str
+    user_id: str
+    demand: Amounts
+
+
+class ShiftedRequest(TypedDict):
+    """A request that starts earlier or later; null where it never starts."""
+
+    id: str
+    project_id: str
+    before: str | None
+    after: str | None
+    change_s: float | None
+
+
+class Hypothetical(TypedDict):
+    """What becomes of the servers that somebody would ask for."""
+
+    count: int
+    starts: int
+    first_start: str | None
+    last_start: str | None
+
+
 class WhatIf(TypedDict):
     """Who would start earlier or later; nothing of it happens."""
 
     supposed: list[str]
     until: str
-    before: dict[str, Any]
-    after: dict[str, Any]
-    projects: list[dict[str, Any]]
-    classes: list[dict[str, Any]]
-    most_earlier: list[dict[str, Any]]
-    most_later: list[dict[str, Any]]
-    hypothetical: dict[str, Any] | None
+    before: Foreseen
+    after: Foreseen
+    projects: list[ShiftedProject]
+    classes: list[ShiftedClass]
+    most_earlier: list[ShiftedRequest]
+    most_later: list[ShiftedRequest]
+    hypothetical: Hypothetical | None
     seconds: float
     round_id: str | None
     round_at: str | None
     age_s: float | None
+
+
+class ProjectQuota(TypedDict):
+    """What a project owns and holds."""
+
+    id: str
+    name: str
+    private: Amounts
+    private_used: Amounts
+    shared_used: Amounts
+    max_private_servers: int | None
+    private_servers: int
+    borrow_limit: Amounts | None
+    lend_limit: Amounts | None
 
 
 class Quota(TypedDict):
@@ -221,7 +403,7 @@ class Quota(TypedDict):
     shared_free: Amounts
     shortfall_causes: dict[str, list[str]] | None
     warnings: list[str] | None
-    projects: list[dict[str, Any]]
+    projects: list[ProjectQuota]
 
 
 class Share(TypedDict):
@@ -266,8 +448,8 @@ class Priority(TypedDict):
     project_id: str
     user_id: str
     quota: str
-    quotas: list[Any]
-    priority: dict[str, Any] | None
+    quotas: list[str]
+    priority: Terms | None
 
 
 class Round(TypedDict):
@@ -283,7 +465,7 @@ class Round(TypedDict):
     unknown: int
     changes_passed: int
     changes_refused: int
-    site_factor_errors: dict[str, Any]
+    site_factor_errors: dict[str, object]
     reasons: dict[str, int]
 
 
@@ -305,6 +487,19 @@ Event = TypedDict(
 )
 
 
+class MethodScore(TypedDict):
+    """The score of one way to forecast, of some requests."""
+
+    group: str
+    method: str
+    count: int
+    coverage_50: float
+    coverage_90: float
+    pinball_50_s: float
+    pinball_90_s: float
+    width_by_wait: float
+
+
 class ForecastScore(TypedDict):
     """How well forecasts held, beside two that are cheap, by horizon and size."""
 
@@ -312,7 +507,27 @@ class ForecastScore(TypedDict):
     waiting: int
     needed: int
     text: str
-    scores: list[dict[str, Any]]
+    scores: list[MethodScore]
+
+
+class OutlookStart(TypedDict):
+    """When so many servers have started, and when at the latest with the lifetimes of today."""
+
+    servers: int
+    p50_at: str | None
+    p90_at: str | None
+    latest_at: str | None
+
+
+class OutlookFlavor(TypedDict):
+    """What would become of servers of a flavor."""
+
+    flavor: str
+    demand: Amounts
+    quota: str
+    starts_now: int
+    starts: list[OutlookStart]
+    text: str
 
 
 class Outlook(TypedDict):
@@ -320,9 +535,26 @@ class Outlook(TypedDict):
 
     project_id: str
     at: str
-    flavors: list[dict[str, Any]]
+    flavors: list[OutlookFlavor]
     left_out: list[str]
     text: str
+
+
+class ClockShown(TypedDict):
+    """Whether the wall clock is believed."""
+
+    trusted: bool
+    wall: str
+    now: str
+    off_s: float
+
+
+class RefusedEnd(TypedDict):
+    """A server that Nova does not end."""
+
+    id: str
+    why: str
+    next_try_at: str
 
 
 class Expiry(TypedDict):
@@ -337,8 +569,8 @@ class Expiry(TypedDict):
     expiring: int
     next_end: str | None
     most_per_pass: int
-    clock: dict[str, Any]
-    refused: list[dict[str, Any]]
+    clock: ClockShown
+    refused: list[RefusedEnd]
 
 
 class Change(TypedDict):
@@ -354,9 +586,9 @@ class Change(TypedDict):
     address: str
     operation: str
     target: str
-    asked: dict[str, Any]
-    before: dict[str, Any] | None
-    after: dict[str, Any] | None
+    asked: dict[str, object]
+    before: dict[str, object] | None
+    after: dict[str, object] | None
     outcome: str
     status: int | None
     why: str
@@ -379,7 +611,23 @@ class Liveness(TypedDict):
     live: bool
 
 
+class Link(TypedDict):
+    """Where something is."""
+
+    rel: str
+    href: str
+
+
+class Version(TypedDict):
+    """A version of the API."""
+
+    id: str
+    status: str
+    version: str
+    links: list[Link]
+
+
 class Versions(TypedDict):
     """The versions of the API."""
 
-    versions: list[dict[str, Any]]
+    versions: list[Version]

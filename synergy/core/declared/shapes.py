@@ -5,7 +5,7 @@ one of them lies sooner or later. So an answer is a TypedDict, and its schema is
 hints. Must not know any particular answer.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from types import NoneType, UnionType
 from typing import (
@@ -55,6 +55,16 @@ def object_of(properties: Mapping[str, Mapping[str, Any]], required: Iterable[st
         "required": list(required),
         "additionalProperties": False,
     }
+
+
+def nouns_in(hint: object) -> Iterator[type]:
+    """Yield every TypedDict that a type is made of, itself included, each before what it is in."""
+    if isinstance(hint, type) and is_typeddict(hint):
+        for part in get_type_hints(hint, include_extras=True).values():
+            yield from nouns_in(part)
+        yield hint
+    for part in get_args(hint):
+        yield from nouns_in(part)
 
 
 def answer_schema(answer: type, components: Mapping[str, type]) -> Schema:
