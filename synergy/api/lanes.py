@@ -11,13 +11,14 @@ import logging
 import queue
 import threading
 from collections.abc import Callable
-from typing import Any, Final
+from functools import partial
+from typing import Final, TypeVar
 
 from synergy.core.errors import Overloaded
 
 LOG = logging.getLogger(__name__)
 _QUEUED_PER_THREAD: Final = 16
-_Work = tuple[Callable[[], Any], asyncio.AbstractEventLoop, "asyncio.Future[Any]"]
+T = TypeVar("T")
 
 
 class LaneThreads:
@@ -27,7 +28,7 @@ class LaneThreads:
         """queued  how many requests may wait; None for some of each thread"""
         self.name = name
         most = threads * _QUEUED_PER_THREAD if queued is None else queued
-        self._queue: queue.Queue[_Work | None] = queue.Queue(most)
+        self._queue: queue.Queue[Callable[[], None] | None] = queue.Queue(most)
         self._threads = [
             threading.Thread(target=self._work, name=f"api-{name}-{n}", daemon=True)
             for n in range(threads)
@@ -46,12 +47,12 @@ class LaneThreads:
         for _ in self._threads:
             self._queue.put(None)
 
-    async def run(self, work: Callable[[], object]) -> Any:
+    async def run(self, work: Callable[[], T]) -> T:
         """Return what `work` returns on one of the threads. Raises Overloaded and what it does."""
         loop = asyncio.get_running_loop()
-        future: asyncio.Future[Any] = loop.create_future()
+        future: asyncio.Future[T] = loop.create_future()
         try:
-            self._queue.put_nowait((work, loop, future))
+            self._queue.put_nowait(partial(_carry_out, work, loop, future))
         except queue.Full as error:
             raise Overloaded(
                 f"too many {self.name} requests wait to be answered: try again later"
@@ -60,21 +61,24 @@ class LaneThreads:
 
     def _work(self) -> None:
         while (entry := self._queue.get()) is not None:
-            work, loop, future = entry
-            if future.cancelled():
-                continue
-            try:
-                outcome, error = work(), None
-            except BaseException as raised:  # noqa: BLE001 - raised again by who asked
-                outcome, error = None, raised
-            with contextlib.suppress(RuntimeError):  # the loop was closed: the service stops
-                loop.call_soon_threadsafe(_settle, future, outcome, error)
+            entry()
 
 
-def _settle(future: "asyncio.Future[Any]", outcome: Any, error: BaseException | None) -> None:
-    if future.done():
+def _carry_out(
+    work: Callable[[], T], loop: asyncio.AbstractEventLoop, future: "asyncio.Future[T]"
+) -> None:
+    """Do the work on this thread, and give what it returns or raises to the loop."""
+    if future.cancelled():
         return
-    if error is None:
-        future.set_result(outcome)
-    else:
-        future.set_exception(error)
+    settle: Callable[[], None]
+    try:
+        settle = partial(future.set_result, work())
+    except BaseException as error:  # noqa: BLE001 - raised again by who asked
+        settle = partial(future.set_exception, error)
+    with contextlib.suppress(RuntimeError):  # the loop was closed: the service stops
+        loop.call_soon_threadsafe(_settle, future, settle)
+
+
+def _settle(future: "asyncio.Future[T]", settle: Callable[[], None]) -> None:
+    if not future.done():
+        settle()

@@ -200,7 +200,7 @@ class SqlArchive:
             raise Conflict(f"{kind} records were deleted while they were archived")
         return len(rows)
 
-    def _rows(self, table: Any, *conditions: Any, index: str = "") -> list[dict[str, Any]]:
+    def _rows(self, table: Any, *conditions: Any, index: str = "") -> list[dict[str, object]]:
         columns = list(table.__table__.columns)
         order = list(table.__table__.primary_key.columns)
         query = select(*columns).where(*conditions).order_by(*order)
@@ -307,7 +307,7 @@ class SqlArchive:
         return list(self._connection.scalars(query))
 
 
-def _without(row: Mapping[str, Any], left_out: frozenset[str]) -> dict[str, Any]:
+def _without(row: Mapping[str, Any], left_out: frozenset[str]) -> dict[str, object]:
     return {name: value for name, value in row.items() if name not in left_out}
 
 
@@ -316,7 +316,7 @@ def _whole_day(at: datetime) -> datetime:
     return day_of(at) if day_of(at) == at else day_of(at) + DAY
 
 
-def pack(record: Mapping[str, Any]) -> bytes:
+def pack(record: Mapping[str, object]) -> bytes:
     """Return a record compressed."""
     packer = zlib.compressobj(level=9, wbits=-15, zdict=_ALIKE)
     text = json.dumps(record, default=_plain, separators=(",", ":")).encode()
@@ -373,7 +373,7 @@ def _instant(value: int | None) -> datetime | None:
     return None if value is None else EPOCH + value * MICROSECOND
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: object) -> object:
     """Return what JSON knows: instants in microseconds since the epoch, as in the tables."""
     if isinstance(value, datetime):
         return (value - EPOCH) // MICROSECOND

@@ -18,10 +18,10 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from sqlalchemy import Connection, Engine, insert, select, text, update
-from sqlalchemy.engine import Row
+from sqlalchemy.engine import RowMapping
 
 from synergy.core.errors import Conflict, Deposed, StoreUnavailable
 from synergy.db.engine import READS, translated
@@ -39,6 +39,7 @@ _MEND: Final = (
     "and start it again"
 )
 _OWN = LeadershipRow.name == SERVICE
+_ROW = select(LeadershipRow.__table__).where(_OWN)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,6 +50,30 @@ class Process:
     pid: int
     machine: str
     started: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Leader:
+    """Who acts, or acted last, on a database: a row of the table; `holder` is "" when nobody does.
+
+    sealing_key  fingerprint of the key that it seals with
+    """
+
+    name: str
+    term: int
+    holder: str
+    role: str
+    host: str
+    pid: int
+    machine: str
+    started: int
+    since: datetime
+    beat_at: datetime
+    sealing_key: str
+
+
+def _leader_of(row: RowMapping | None) -> Leader | None:
+    return None if row is None else Leader(**row)
 
 
 def this_process() -> Process:
@@ -103,7 +128,7 @@ class Leadership:
         if found is not None and found.holder:
             self.check_gone(found)
         with translated(), self._engine.begin() as connection:
-            now = connection.execute(select(LeadershipRow).where(_OWN).with_for_update()).first()
+            now = _leader_of(connection.execute(_ROW.with_for_update()).mappings().first())
             if now is not None and (found is None or _mark(now) != _mark(found)):
                 raise Conflict(_taken(now, self._clock.now()))
             at, own, term = self._clock.now(), self._process, 1 if now is None else now.term + 1
@@ -126,13 +151,13 @@ class Leadership:
         self._term, self._beat_at = term, at
         return term
 
-    def read(self) -> Row[Any] | None:
+    def read(self) -> Leader | None:
         """Return the row of who acts, None when there never was anybody."""
         with translated(), self._engine.connect() as connection:
             connection = connection.execution_options(**{READS: True})
-            return connection.execute(select(LeadershipRow).where(_OWN)).first()
+            return _leader_of(connection.execute(_ROW).mappings().first())
 
-    def check_gone(self, found: Row[Any]) -> None:
+    def check_gone(self, found: Leader) -> None:
         """Raise Conflict unless the holder is dead, as far as can be known from here."""
         now = self._clock.now()
         if found.machine and found.machine == self._process.machine:
@@ -153,7 +178,7 @@ class Leadership:
         """
         at = self._clock.now()
         with translated(), self._engine.begin() as connection:
-            row = connection.execute(select(LeadershipRow).where(_OWN).with_for_update()).first()
+            row = _leader_of(connection.execute(_ROW.with_for_update()).mappings().first())
             self._check(None if row is None else (row.term, row.holder), row)
             if row is not None and row.beat_at != self._beat_at:
                 raise StoreUnavailable(f"the database was replaced by a copy of itself {_MEND}")
@@ -171,7 +196,7 @@ class Leadership:
         if row is None or row[0] != self._term or row[1] != self._holder:
             self._check(None if row is None else (row[0], row[1]), None)
 
-    def _check(self, found: tuple[int, str] | None, row: Row[Any] | None) -> None:
+    def _check(self, found: tuple[int, str] | None, row: Leader | None) -> None:
         if found == (self._term, self._holder):
             return
         if found is None or self._term is None or found[0] < self._term:
@@ -196,7 +221,7 @@ class Leadership:
 class Holder:
     """Who acts on a database; its text names the process."""
 
-    row: Row[Any]
+    row: Leader
 
     def __str__(self) -> str:
         return f"{_name(self.row)}, since {self.row.since.isoformat(timespec='seconds')}"
@@ -219,15 +244,15 @@ def holder_of(engine: Engine, clock: Clock) -> Holder | None:
     return None
 
 
-def _mark(row: Row[Any]) -> tuple[object, ...]:
+def _mark(row: Leader) -> tuple[object, ...]:
     return row.term, row.holder, row.beat_at
 
 
-def _name(row: Row[Any]) -> str:
+def _name(row: Leader) -> str:
     return f"{row.role} on host {row.host}, process {row.pid}"
 
 
-def _taken(row: Row[Any], now: datetime) -> str:
+def _taken(row: Leader, now: datetime) -> str:
     age_s = max(0.0, (now - row.beat_at).total_seconds())
     return (
         f"the database is in use by {_name(row)}, since {row.since.isoformat(timespec='seconds')} "

@@ -12,12 +12,14 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Final
+from multiprocessing.queues import Queue
+from typing import Any, Final, TypedDict, TypeVar
 
 import numpy as np
 
 from synergy.core.errors import InvalidInput
 from synergy.core.model import Resources
+from synergy.core.shares import Floats, Ints
 from synergy.sim.fixed_quota import FixedQuotas, by_demand
 from synergy.sim.measures import Measured, Outcomes, measure, promised_of
 from synergy.sim.records import JobRecord, Outcome, Replay, lifetime_s
@@ -28,6 +30,7 @@ from synergy.sim.swf import Workload
 FIXED: Final = "fixed quotas"
 _LOOK_S: Final = 0.2
 Run = Callable[..., Replay]
+R = TypeVar("R")
 Progress = Callable[[float, str], None]  # fraction done in [0, 1], and a text
 
 
@@ -189,7 +192,18 @@ def with_fixed_quotas(records: Sequence[JobRecord], vcpus: int, boot_s: float) -
     )
 
 
-def _of_jobs(records: Sequence[JobRecord], vcpus: int) -> dict[str, Any]:
+class _Jobs(TypedDict):
+    """The columns of `Outcomes` that do not depend on the policy."""
+
+    projects: tuple[str, ...]
+    promised: Floats
+    project: Ints
+    vcpus: Floats
+    submit_s: Floats
+    capacity: float
+
+
+def _of_jobs(records: Sequence[JobRecord], vcpus: int) -> _Jobs:
     """Return the columns that do not depend on the policy."""
     projects = tuple(dict.fromkeys(record.project for record in records))
     place = {name: number for number, name in enumerate(projects)}
@@ -203,7 +217,7 @@ def _of_jobs(records: Sequence[JobRecord], vcpus: int) -> dict[str, Any]:
     }
 
 
-def _column(values: Sequence[float | None]) -> Any:
+def _column(values: Sequence[float | None]) -> Floats:
     return np.array([np.nan if value is None else value for value in values], dtype=np.float64)
 
 
@@ -211,13 +225,13 @@ def _column(values: Sequence[float | None]) -> Any:
 
 # In a process of the pool: where it says how far it is, and what it may be asked to run. A large
 # argument of a task would hang the pool when a process dies before it has read it.
-_told: Any = None
+_told: "Queue[tuple[str, int, int]] | None" = None  # the run, what is done of it, of how much
 _runs: Mapping[str, Callable[..., Any]] = {}
 
 
 def in_processes(
-    runs: Mapping[str, Callable[..., Any]], *, processes: int, progress: Progress
-) -> dict[str, Any]:
+    runs: Mapping[str, Callable[..., R]], *, processes: int, progress: Progress
+) -> dict[str, R]:
     """Return the result of each run by its name; with one process, none is started.
 
     runs      each is called with `progress`, which takes what is done, and of how much
@@ -233,11 +247,11 @@ def in_processes(
     if processes == 1 or len(runs) == 1:
         return {name: run(progress=partial(tell, name)) for name, run in runs.items()}
     context = multiprocessing.get_context("spawn")  # a copy of a process with threads may hang
-    told: Any = context.Queue()
+    told: Queue[tuple[str, int, int]] = context.Queue()
     with ProcessPoolExecutor(
         min(processes, len(runs)), mp_context=context, initializer=_begin, initargs=(told, runs)
     ) as pool:
-        futures: dict[Future[Any], str] = {pool.submit(_run, name): name for name in runs}
+        futures: dict[Future[R], str] = {pool.submit(_run, name): name for name in runs}
         left = set(futures)
         while left:
             ended, left = wait(left, timeout=_LOOK_S, return_when=FIRST_COMPLETED)
@@ -255,16 +269,20 @@ def in_processes(
     return {name: found[name] for name in runs}
 
 
-def _begin(told: Any, runs: Mapping[str, Callable[..., Any]]) -> None:
+def _begin(told: "Queue[tuple[str, int, int]]", runs: Mapping[str, Callable[..., object]]) -> None:
     global _told, _runs
     _told, _runs = told, runs
 
 
-def _run(name: str) -> Any:
-    return _runs[name](progress=lambda done, of: _told.put((name, done, of)))
+def _run(name: str) -> Any:  # what comes from another process
+    def tell(done: int, of: int) -> None:
+        if _told is not None:
+            _told.put((name, done, of))
+
+    return _runs[name](progress=tell)
 
 
-def _drained(told: Any) -> list[tuple[str, int, int]]:
+def _drained(told: "Queue[tuple[str, int, int]]") -> list[tuple[str, int, int]]:
     found = []
     while True:
         try:

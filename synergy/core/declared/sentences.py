@@ -6,7 +6,7 @@ have to know JSON Schema or regular expressions. Must not know where a value cam
 
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final, Protocol
 
 from synergy.core.declared.kinds import RESOURCE_CLASS_PATTERN, TEXT_PATTERN
@@ -34,12 +34,12 @@ class Violation(Protocol):
     parent           the violation of "anyOf" around it, or None
     """
 
-    absolute_path: Any
-    validator: Any
+    absolute_path: Iterable[str | int]
+    validator: str
     validator_value: Any
     instance: Any
-    schema: Any
-    parent: Any
+    schema: Mapping[str, Any]
+    parent: "Violation | None"
 
 
 def sentence_of(violation: Violation) -> str:
@@ -82,20 +82,20 @@ _ALLOWED: Final[Mapping[str, Callable[[Any], str]]] = {
 }
 
 
-def _allowed(keyword: str, limit: Any, schema: Mapping[str, Any]) -> str:
+def _allowed(keyword: str, limit: object, schema: Mapping[str, object]) -> str:
     words = _ALLOWED.get(keyword)
     if words is not None:
         return words(limit)
     return str(schema.get("description") or f"as {keyword} of its schema says")
 
 
-def _alternative(schema: Mapping[str, Any]) -> str:
+def _alternative(schema: Mapping[str, object]) -> str:
     """Return in words what one schema of "anyOf" allows, without its bounds."""
     keyword = next((one for one in ("const", "enum", "type") if one in schema), "anyOf")
     return _allowed(keyword, schema.get(keyword), schema)
 
 
-def _unknown(value: Mapping[str, Any], schema: Mapping[str, Any]) -> str:
+def _unknown(value: Mapping[str, object], schema: Mapping[str, Any]) -> str:
     known = schema.get("properties", {})
     patterns = schema.get("patternProperties", {})
     strange = ", ".join(
@@ -119,10 +119,10 @@ def _within(place: str, text: str) -> str:
     return (f"{place}: {text}" if place else text)[:LONGEST_SENTENCE]
 
 
-def _bare(value: Any) -> str:
+def _bare(value: object) -> str:
     return value if isinstance(value, str) else json.dumps(value)
 
 
-def _shown(value: Any) -> str:
+def _shown(value: object) -> str:
     text = json.dumps(value, ensure_ascii=False, default=str)
     return text if len(text) <= _LONGEST_VALUE else f"{text[:_LONGEST_VALUE]}..."
