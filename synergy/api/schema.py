@@ -64,5 +64,5 @@ def _check(validator: Draft202012Validator, value: Mapping[str, object]) -> None
     if error is not None:
         if all(one.validator == "anyOf" and not one.absolute_path for one in errors):
             known = ", ".join(name for one in errors[0].validator_value for name in one["required"])
-            raise InvalidInput(f"nothing to set: give one of {known}")
+            raise InvalidInput(f"nothing is given: give one of {known}")
         raise InvalidInput(sentence_of(error))

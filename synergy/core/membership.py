@@ -13,6 +13,12 @@ from typing import Final, Protocol, Self
 # Projects of OpenStack's own services, such as the servers of load balancers.
 SERVICE_NAMES: Final = frozenset({"service", "services"})
 _DOMAINS: Final = "domains:"
+_DOMAIN: Final = r"[^,]*[^\s\x1c-\x1f\x85,][^,]*"  # one that is more than spaces
+# What `Manage.read` reads, as the schema of the API says it.
+MANAGE_PATTERN: Final = rf"^(listed|all|{_DOMAINS}{_DOMAIN}(,{_DOMAIN})*)$(?!\n)"
+MANAGE_FORM: Final = (
+    "listed, all, or domains: followed by names or ids of domains, such as domains:Default,Research"
+)
 
 
 class Described(Protocol):
@@ -70,10 +76,7 @@ class Manage:
             named = [part.strip() for part in text.removeprefix(_DOMAINS).split(",")]
             if all(named):
                 return cls(Scope.DOMAINS, tuple(dict.fromkeys(named)))
-        raise ValueError(
-            f"{text[:100]!r} is no rule: give listed, all, or domains: followed by names or ids "
-            "of domains, such as domains:Default,Research"
-        )
+        raise ValueError(f"{text[:100]!r} is no rule: give {MANAGE_FORM}")
 
     def __str__(self) -> str:
         """Return the text that `read` reads."""

@@ -4,7 +4,6 @@ Why: every layer speaks of the same resources, projects, classes and requests. M
 a value is stored or which message it came in.
 """
 
-import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -15,6 +14,7 @@ from synergy.core.declared.fields import setting
 from synergy.core.declared.kinds import (
     DAY_S,
     MOST,
+    RESOURCE_CLASS,
     Amounts,
     Choice,
     Explained,
@@ -32,7 +32,6 @@ PARTITION: Final = "partition"
 SERVER_GROUP: Final = "server_group"
 TRAIT: Final = "trait:"  # followed by the name of a trait, as in the extra specs of a flavor
 Constraints = tuple[tuple[str, str], ...]
-RESOURCE_CLASS: Final = re.compile(r"[A-Z][A-Z0-9_]{0,254}")
 _USUAL: Final = frozenset({"VCPU", "MEMORY_MB", "DISK_GB"})  # resource classes of every flavor
 
 

@@ -16,10 +16,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
+from synergy.core.declared.kinds import RESOURCE_CLASS
 from synergy.core.errors import InvalidInput
 from synergy.core.model import (
     AVAILABILITY_ZONE,
-    RESOURCE_CLASS,
     SERVER_GROUP,
     TRAIT,
     BuildFailure,

@@ -178,7 +178,7 @@ def test_a_rule_can_be_tried_before_it_is_used(made: World) -> None:
     assert {one["name"] for one in tried["who_leaves"]} == {"A", "C"}
     made.run(200)
     assert names(made) == {"A", "C"}
-    with pytest.raises(InvalidInput, match="manage: 'some' is no rule: give listed, all, or"):
+    with pytest.raises(InvalidInput, match='manage is "some", but must be listed, all, or'):
         rule(made, manage="some")
 
 

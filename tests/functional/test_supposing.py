@@ -202,7 +202,8 @@ def test_what_is_foreseen_is_what_happens_when_every_lifetime_runs_out(made: Wor
     ("supposed", "kind", "told"),
     [
         ({}, InvalidInput, "nothing is supposed: give one of projects, policy"),
-        ({"projects": {}}, InvalidInput, "nothing is supposed"),
+        ({"projects": {}}, InvalidInput, "projects is {}, but must be at least 1"),
+        ({"hosts_down": []}, InvalidInput, "hosts_down is"),
         ({"projects": {"C": {"raw_shares": 1}}}, NotFound, "project 'C' is not managed"),
         ({"projects": {"A": {}, "project-A": {}}}, InvalidInput, "projects has 'A' twice"),
         ({"hosts_down": ["node9"]}, NotFound, "host 'node9' under hosts_down does not exist"),

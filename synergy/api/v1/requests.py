@@ -14,6 +14,7 @@ from synergy.api.routing import (
     Route,
     Schema,
     body_of,
+    change_of,
     next_page,
     project_named,
     query_of,
@@ -236,7 +237,7 @@ ROUTES: Final = (
         harmless=lambda _: True,
         lane=Lane.COSTLY,
         command=commands.WHAT_IF_QUEUE,
-        body=body_of(commands.WHAT_IF_QUEUE),
+        body=change_of(commands.WHAT_IF_QUEUE.takes, {}),
         answer=wrapped(what_if=ref("WhatIf")),
     ),
 )

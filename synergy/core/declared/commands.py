@@ -43,6 +43,7 @@ from synergy.core.declared.kinds import (
 )
 from synergy.core.declared.settings import PROJECT_SETTINGS, USER_SETTINGS
 from synergy.core.declared.supposed import SUPPOSED
+from synergy.core.membership import MANAGE_PATTERN
 
 IF_MATCH: Final[Schema] = {
     "type": "array",
@@ -63,7 +64,7 @@ CAREFULLY: Final = (
 RULE: Final = (
     Argument(
         name="manage",
-        kind=Text(4096),
+        kind=Text(4096, MANAGE_PATTERN),
         help="Show what this rule would do instead of the current one: listed, all, or "
         "domains:NAME_OR_ID,...",
     ),

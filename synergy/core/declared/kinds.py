@@ -4,6 +4,7 @@ Why: the bounds of a value are checked, published, offered and documented in sev
 must agree. Must not know what a value is for, nor how any of those places look.
 """
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -13,8 +14,11 @@ from typing import Any, ClassVar, Final, Self
 from synergy.core.errors import InvalidInput
 
 Schema = dict[str, Any]
-TEXT_PATTERN: Final = r"^[^\x00-\x1f]+$"
-RESOURCE_CLASS_PATTERN: Final = "^[A-Z][A-Z0-9_]{0,254}$"
+# Python's $ also matches before a newline that ends the text; that of JSON Schema does not.
+END: Final = r"$(?!\n)"
+TEXT_PATTERN: Final = rf"^[^\x00-\x1f]+{END}"
+RESOURCE_CLASS: Final = re.compile(r"[A-Z][A-Z0-9_]{0,254}")
+RESOURCE_CLASS_PATTERN: Final = f"^{RESOURCE_CLASS.pattern}{END}"
 MOST: Final = 2**31 - 1  # what a column of whole numbers holds
 LONGEST_ID: Final = 64
 DAY_S: Final = 86_400
@@ -159,13 +163,14 @@ class Text(Kind):
     """A line of text; control characters are in no name."""
 
     longest: int = 255
+    pattern: str = TEXT_PATTERN
 
     def schema(self) -> Schema:
         return {
             "type": "string",
             "minLength": 1,
             "maxLength": self.longest,
-            "pattern": TEXT_PATTERN,
+            "pattern": self.pattern,
         }
 
     def words(self) -> str:

@@ -21,7 +21,7 @@ from synergy.core.declared.answers.parts import (
     ReasonWord,
     StateWord,
 )
-from synergy.core.declared.kinds import Schema
+from synergy.core.declared.kinds import END, Schema
 from synergy.core.declared.shapes import Also, answer_schema
 from synergy.core.lifecycle import TRANSITIONS, Event, Step
 from synergy.core.model import (
@@ -35,7 +35,7 @@ from synergy.core.model import (
 )
 from synergy.core.reasons import Reason
 
-Version = Annotated[str, Also({"pattern": r"^[1-9][0-9]*\.[0-9]+$"})]
+Version = Annotated[str, Also({"pattern": rf"^[1-9][0-9]*\.[0-9]+{END}"})]
 
 
 class Priority(StrEnum):

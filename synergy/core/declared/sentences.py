@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final, Protocol
 
 from synergy.core.declared.kinds import RESOURCE_CLASS_PATTERN, TEXT_PATTERN
+from synergy.core.membership import MANAGE_FORM, MANAGE_PATTERN
 
 LONGEST_SENTENCE: Final = 400  # characters
 _LONGEST_VALUE: Final = 60
@@ -22,7 +23,10 @@ _TYPES: Final[Mapping[str, str]] = {
     "object": "an object",
     "null": "null",
 }
-_FORMS: Final[Mapping[str, str]] = {TEXT_PATTERN: "text without control characters"}
+_FORMS: Final[Mapping[str, str]] = {
+    TEXT_PATTERN: "text without control characters",
+    MANAGE_PATTERN: MANAGE_FORM,
+}
 
 
 class Violation(Protocol):

@@ -5,7 +5,7 @@ must agree. Must not know what follows from a supposition.
 """
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Final
 
 from synergy.core.declared.fields import schemas_of
 from synergy.core.declared.kinds import (
@@ -19,7 +19,6 @@ from synergy.core.declared.kinds import (
 from synergy.core.declared.settings import PROJECT_SETTINGS
 from synergy.core.declared.shapes import object_of
 from synergy.core.discipline import Discipline
-from synergy.core.model import RESOURCE_CLASS
 
 OF_PROJECT: Final = ("raw_shares", "private", "borrow_limit", "lend_limit", "suspended")
 _MOST: Final = 1000
@@ -53,7 +52,7 @@ POLICY: Final[Mapping[str, Schema]] = {
     "weight_tres": {
         "type": "object",
         "maxProperties": 100,
-        "propertyNames": {"pattern": f"^{RESOURCE_CLASS.pattern}$"},
+        "propertyNames": {"pattern": RESOURCE_CLASS_PATTERN},
         "additionalProperties": {"type": "number", "minimum": 0, "maximum": 1e12},
         "description": "Weight of the part of the cloud that is asked for, by resource class.",
     },
@@ -86,12 +85,13 @@ _REQUESTS: Final[Schema] = object_of(
 
 
 def _list(items: Schema, what: str) -> Schema:
-    return {"type": "array", "items": items, "maxItems": _MOST, "description": what}
+    return {"type": "array", "items": items, "minItems": 1, "maxItems": _MOST, "description": what}
 
 
 SUPPOSED: Final[Mapping[str, Schema]] = {
     "projects": {
         "type": "object",
+        "minProperties": 1,
         "maxProperties": _MOST,
         "description": "By name or id: its shares, private quota, limits, or whether it is "
         "suspended.",
@@ -99,7 +99,7 @@ SUPPOSED: Final[Mapping[str, Schema]] = {
             schemas_of([one for one in PROJECT_SETTINGS if one.name in OF_PROJECT])
         ),
     },
-    "policy": {**object_of(POLICY), "description": "Options of the scheduler."},
+    "policy": {**object_of(POLICY), "minProperties": 1, "description": "Options of the scheduler."},
     "half_life_s": {
         "type": "number",
         "minimum": 0,
@@ -112,8 +112,3 @@ SUPPOSED: Final[Mapping[str, Schema]] = {
     "requests": _list(_REQUESTS, "Servers that somebody asks for now."),
     "withdraw": _list(_ID, "Ids of waiting requests that are withdrawn."),
 }
-
-
-def named(given: Mapping[str, Any]) -> list[str]:
-    """Return what a supposition is about, in words."""
-    return [name for name in SUPPOSED if given.get(name) not in (None, {}, [])]

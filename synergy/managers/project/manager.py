@@ -22,7 +22,6 @@ from synergy.core.errors import (
     UpstreamUnavailable,
 )
 from synergy.core.events import ProjectsChanged, QuotaChanged
-from synergy.core.membership import Manage
 from synergy.core.model import (
     Association,
     Domain,
@@ -319,11 +318,6 @@ class ProjectManager(Manager):
     @command(commands.SHOW_RULE)
     def do_rule(self, manage: str | None = None) -> answers.ProjectRule:
         """Show which projects the rule adds and removes, or what another rule would do."""
-        if manage is not None:
-            try:
-                Manage.read(manage)
-            except ValueError as error:
-                raise InvalidInput(f"manage: {error}") from error
         return self._rule.show(self._identity.projects(), manage)
 
     @command(commands.RESUME_RULE)

@@ -19,7 +19,7 @@ from synergy.core import accounts, courses, shares, usage
 from synergy.core.billing import billing
 from synergy.core.courses import Change, Course, Effect, World
 from synergy.core.declared.answers.supposed import Foreseen, Hypothetical, ShiftedRequest, WhatIf
-from synergy.core.declared.supposed import SUPPOSED, named
+from synergy.core.declared.supposed import SUPPOSED
 from synergy.core.errors import Conflict, InvalidInput, NotFound
 from synergy.core.fairshare import Algorithm
 from synergy.core.foreseen import ForeseenUsage
@@ -87,7 +87,7 @@ class Supposing(Part):
         """Tell who would start earlier or later. Raises NotFound for what does not exist,
         InvalidInput, and Conflict where too many wait."""
         began_s = time.monotonic()
-        if not named(given):
+        if not given:
             raise InvalidInput(f"nothing is supposed: give one of {', '.join(SUPPOSED)}")
         now = self._clock.now()
         with self._store.reading() as uow:
@@ -115,7 +115,7 @@ class Supposing(Part):
         return cast(
             WhatIf,
             {
-                "supposed": named(given),
+                "supposed": [name for name in SUPPOSED if name in given],
                 **answer,
                 "seconds": time.monotonic() - began_s,
                 **round_json(latest, now),

@@ -14,10 +14,9 @@ from jsonschema.exceptions import best_match
 from oslo_config import cfg, types
 
 from synergy.core.declared.fields import Setting
-from synergy.core.declared.kinds import Amounts, Choice, Flag, Kind, OrNone, plain
+from synergy.core.declared.kinds import RESOURCE_CLASS, Amounts, Choice, Flag, Kind, OrNone, plain
 from synergy.core.declared.sentences import sentence_of
 from synergy.core.membership import Manage
-from synergy.core.model import RESOURCE_CLASS
 
 HIGHEST = 1e12
 

@@ -1,5 +1,6 @@
 """Which projects a rule manages: the exceptions, what changes, and when nobody is let go."""
 
+import re
 from dataclasses import replace
 from typing import Any
 
@@ -7,7 +8,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from synergy.core.membership import Effect, Leaving, Manage, Rule, Scope, brake_on, effect_of
+from synergy.core.membership import (
+    MANAGE_PATTERN,
+    Effect,
+    Leaving,
+    Manage,
+    Rule,
+    Scope,
+    brake_on,
+    effect_of,
+)
 from synergy.ports import ProjectView
 
 
@@ -144,3 +154,18 @@ def test_applying_a_rule_leaves_nothing_to_do_and_no_hand_added_project_out(
     assert (again.coming, again.leaving, again.clauses) == ({}, (), {})
     assert {key for key, clause in managed.items() if not clause} <= after.keys()
     assert not any(key == "id-service" and clause for key, clause in after.items())
+
+
+@given(
+    st.text("ab,: \t\n\x85\u3000", max_size=12)
+    | st.sampled_from(("listed", "all"))
+    | st.text("ab, \t\n\x85\u3000", max_size=12).map("domains:".__add__)
+    | st.sampled_from(("listed\n", "domains:a\n", "domains:a,\n"))
+)
+def test_the_published_pattern_allows_exactly_what_is_read(text: str) -> None:
+    try:
+        Manage.read(text)
+    except ValueError:
+        assert not re.search(MANAGE_PATTERN, text)
+    else:
+        assert re.search(MANAGE_PATTERN, text)
