@@ -1,5 +1,5 @@
 # Each target installs what it needs first, and is quick when nothing is missing.
-PYTHON ?= $(shell test -x /usr/bin/python3 && echo /usr/bin/python3 || command -v python3)
+PYTHON ?= $(shell test -x /usr/bin/python3 && echo /usr/bin/python3 || command -v python3 || echo /usr/bin/python3)
 VENV ?= .venv
 BIN := $(VENV)/bin
 # Everything that a part of Synergy may use; setup.cfg says what each of them brings.
