@@ -12,17 +12,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from lab import configuration
+from lab import configuration, packages
 from lab.processes import Processes
 from lab.settings import SECRET, SERVICES, Settings
 
 HERE = Path(__file__).parent
-PACKAGES = ("mariadb-server-core", "mariadb-client-core", "rabbitmq-server")
-RABBIT = Path("/usr/lib/rabbitmq/bin")
 DATABASES = ("keystone", "placement", "glance", "nova_api", "nova_cell0", "nova_cell1")
-NO_SERVICES = Path(
-    "/usr/sbin/policy-rc.d"
-)  # Debian's hook that decides whether to start installed services
 
 
 class Lab:
@@ -35,8 +30,8 @@ class Lab:
 
     def up(self) -> None:
         """Install, configure, start and fill whatever is missing."""
-        steps = (
-            ("Debian packages", self._packages),
+        steps: tuple[tuple[str, Callable[[], object]], ...] = (
+            ("Debian packages", partial(packages.install, packages.LAB)),
             ("OpenStack from PyPI", self._environment),
             ("configuration", lambda: configuration.write(self.settings)),
             ("database", self._database),
@@ -96,24 +91,6 @@ class Lab:
         }
 
     # --- software ---------------------------------------------------------------------------------
-
-    def _packages(self) -> None:
-        if shutil.which("mariadbd", path=_path()) and (RABBIT / "rabbitmq-server").exists():
-            return
-        if os.geteuid() != 0 or not shutil.which("apt-get"):
-            raise RuntimeError(f"install the Debian packages {' '.join(PACKAGES)}, or run as root")
-        guarded = not NO_SERVICES.exists()
-        if guarded:
-            NO_SERVICES.write_text("#!/bin/sh\nexit 101\n")
-            NO_SERVICES.chmod(0o755)
-        try:
-            quiet = {"DEBIAN_FRONTEND": "noninteractive"}
-            self._run("packages", ["apt-get", "-q", "update"], env=quiet)
-            install = ["apt-get", "-q", "install", "-y", "--no-install-recommends", *PACKAGES]
-            self._run("packages", install, env=quiet)
-        finally:
-            if guarded:
-                NO_SERVICES.unlink()
 
     def _environment(self) -> None:
         wanted = (HERE / "requirements.txt").read_text()
@@ -192,13 +169,13 @@ class Lab:
         }
 
     def _rabbitmqctl(self, *words: str, check: bool = True) -> str:
-        command = [str(RABBIT / "rabbitmqctl"), "-q", "-n", "lab@localhost", *words]
+        command = [str(packages.RABBIT / "rabbitmqctl"), "-q", "-n", "lab@localhost", *words]
         return self._run("rabbitmqctl", command, env=self._rabbit_env(), check=check)
 
     def _broker(self) -> None:
         env = self._rabbit_env()
         (self.settings.folder / "rabbitmq" / "enabled_plugins").write_text("[].\n")
-        self.processes.start("rabbitmq", [str(RABBIT / "rabbitmq-server")], env)
+        self.processes.start("rabbitmq", [str(packages.RABBIT / "rabbitmq-server")], env)
         self.processes.wait_for_port("rabbitmq", self.settings.ports["amqp"])
         self._rabbitmqctl("await_startup")
         if "nova" not in self._rabbitmqctl("list_users"):
@@ -350,7 +327,12 @@ class Lab:
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=log,
-                env={**os.environ, "PATH": _path(), "PYTHONWARNINGS": "ignore", **(env or {})},
+                env={
+                    **os.environ,
+                    "PATH": packages.search_path(),
+                    "PYTHONWARNINGS": "ignore",
+                    **(env or {}),
+                },
                 check=False,
             )
             log.write(done.stdout)
@@ -363,12 +345,8 @@ class Lab:
         return done.stdout.decode(errors="replace")
 
 
-def _path() -> str:
-    return f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/bin:/sbin:/bin"
-
-
 def _found(program: str) -> str:
-    found = shutil.which(program, path=_path())
+    found = shutil.which(program, path=packages.search_path())
     if found is None:
         raise RuntimeError(f"{program} is not installed")
     return found

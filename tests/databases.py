@@ -13,13 +13,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import pytest
-
+from lab.packages import search_path
 from lab.processes import Processes
+from tests.absent import absent
 from tests.processes import free_port
 
 ACCOUNT = "synergy:secret"
-_POSTGRESQL = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
 _MARIADB_ACCOUNT = """
 CREATE DATABASE synergy;
 CREATE USER synergy@'%' IDENTIFIED BY 'secret' REQUIRE SSL;
@@ -27,11 +26,10 @@ GRANT ALL ON synergy.* TO synergy@'%';
 """
 
 
-def _installed(program: str, *folders: Path) -> str:
-    path = os.pathsep.join([*map(str, folders), os.environ["PATH"], "/usr/sbin"])
-    found = shutil.which(program, path=path)
+def _installed(program: str) -> str:
+    found = shutil.which(program, path=search_path())
     if found is None:
-        pytest.skip(f"{program} is not installed")
+        absent(program)
     return found
 
 
@@ -59,8 +57,8 @@ def mariadb(folder: Path, cert: Path, secret: Path) -> Iterator[str]:
 @contextmanager
 def postgresql(folder: Path, cert: Path, secret: Path) -> Iterator[str]:
     """A PostgreSQL with this certificate; yields the URL of a database."""
-    initdb = _installed("initdb", *_POSTGRESQL)
-    server = _installed("postgres", *_POSTGRESQL)
+    initdb = _installed("initdb")
+    server = _installed("postgres")
     account = "postgres" if os.geteuid() == 0 else None  # PostgreSQL refuses to be root
     with TemporaryDirectory() as name:  # the folders of pytest are for their owner alone
         home = Path(name)

@@ -11,12 +11,12 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-import pytest
 from kombu.connection import Connection
 from kombu.exceptions import OperationalError
 
+from lab.packages import RABBIT
 from lab.processes import Processes
-from lab.steps import RABBIT
+from tests.absent import absent
 from tests.patience import until
 from tests.processes import free_port
 
@@ -123,7 +123,7 @@ class RabbitMQ:
 def running(folder: Path, *settings: str) -> Iterator[RabbitMQ]:
     """A broker for a while. Skips the test where Debian's package is not installed."""
     if not (RABBIT / "rabbitmq-server").exists():
-        pytest.skip("rabbitmq-server is not installed")
+        absent("rabbitmq-server")
     made = RabbitMQ(folder, *settings)
     try:
         made.start()

@@ -14,6 +14,7 @@ import pytest
 import yaml
 
 from synergy.service.options import new_conf, problems_of
+from tests.absent import absent
 
 ROOT = Path(__file__).parents[2]
 CONTRIB = ROOT / "contrib"
@@ -77,7 +78,7 @@ def test_the_watchdog_of_the_unit_gives_the_service_many_beats() -> None:
 def test_systemd_accepts_the_unit(path: Path, tmp_path: Path) -> None:
     tool = shutil.which("systemd-analyze")
     if tool is None:
-        pytest.skip("there is no systemd-analyze")
+        absent("systemd-analyze")
     for one in UNITS:  # its program is not installed here
         text = re.sub(r"(?m)^ExecStart=\S+", "ExecStart=/bin/true", one.read_text())
         (tmp_path / one.name).write_text(text)
