@@ -13,7 +13,7 @@ from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Final, Self, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -21,7 +21,7 @@ import numpy.typing as npt
 from synergy.core.declared.settings import CLASS_SETTINGS
 from synergy.core.errors import InvalidInput
 from synergy.core.ids import ID_BYTES, packed
-from synergy.core.model import Constraints, OnPrivateFull, QuotaKind, RequestClass
+from synergy.core.model import NOTHING, Constraints, OnPrivateFull, QuotaKind, RequestClass
 from synergy.core.shares import Bools, Ints
 
 Int32s = npt.NDArray[np.int32]
@@ -33,6 +33,21 @@ _INT_COLUMNS: Final = (
     "class_id", "association", "shape", "quota", "on_full", "qos", *_SETTINGS, "partition", "ttl_s",
     "first", "end",
 )  # fmt: skip
+_FIRST, _END = _INT_COLUMNS.index("first"), _INT_COLUMNS.index("end")
+# Classes by position in QUOTAS and ON_FULL: what they may do is looked up, not compared each round.
+_SORTS: Final = [
+    [
+        RequestClass(association_id=0, demand=NOTHING, quota=quota, on_private_full=on_full)
+        for on_full in ON_FULL
+    ]
+    for quota in QUOTAS
+]
+_MAY_OWN: Final = np.array([[kind.may_own for kind in some] for some in _SORTS])
+_MAY_BORROW: Final = np.array([[kind.may_borrow for kind in some] for some in _SORTS])
+_REFUSED: Final = np.outer(
+    [quota is QuotaKind.PRIVATE for quota in QUOTAS],
+    [on_full is OnPrivateFull.REJECT for on_full in ON_FULL],
+)
 
 
 class Line:
@@ -100,10 +115,25 @@ class Line:
         return Line(bytes(ids), self.queued_at_s[first:place] + self.queued_at_s[place + 1 :])
 
 
+class _Column:
+    """A column of a table, by the name under which it stands in a class."""
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._row = _INT_COLUMNS.index(name)
+
+    @overload
+    def __get__(self, waiting: None, owner: type) -> Self: ...
+    @overload
+    def __get__(self, waiting: "Waiting", owner: type) -> Int32s: ...
+    def __get__(self, waiting: "Waiting | None", owner: type) -> Int32s | Self:
+        return self if waiting is None else waiting.table[self._row]
+
+
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Waiting:
     """A snapshot of the queue: c classes with at least one member, s shapes, r resource classes.
 
+    table              shape (k, c), the columns of whole numbers
     class_id           shape (c,), the identity of the class in the store
     association        shape (c,), association_id
     shape              shape (c,), row of `demand`
@@ -119,17 +149,7 @@ class Waiting:
     placement          s tuples: the constraints on the choice of a host for each shape
     """
 
-    class_id: Int32s
-    association: Int32s
-    shape: Int32s
-    quota: Int32s
-    on_full: Int32s
-    qos: Int32s
-    nice: Int32s
-    partition: Int32s
-    ttl_s: Int32s
-    first: Int32s
-    end: Int32s
+    table: Int32s
     head_queued_at_s: npt.NDArray[np.float64]
     lines: list[Line]
     resource_classes: tuple[str, ...]
@@ -138,8 +158,20 @@ class Waiting:
     qos_names: tuple[str, ...]
     partition_names: tuple[str, ...]
 
+    class_id = _Column()
+    association = _Column()
+    shape = _Column()
+    quota = _Column()
+    on_full = _Column()
+    qos = _Column()
+    nice = _Column()
+    partition = _Column()
+    ttl_s = _Column()
+    first = _Column()
+    end = _Column()
+
     def __len__(self) -> int:
-        return len(self.class_id)
+        return len(self.lines)
 
     @property
     def request_count(self) -> int:
@@ -148,8 +180,12 @@ class Waiting:
 
     def select(self, rows: Ints) -> "Waiting":
         """Return the queue with only these rows, in this order."""
-        columns = {name: getattr(self, name)[rows] for name in (*_INT_COLUMNS, "head_queued_at_s")}
-        return replace(self, **columns, lines=[self.lines[row] for row in rows])
+        return replace(
+            self,
+            table=self.table[:, rows],
+            head_queued_at_s=self.head_queued_at_s[rows],
+            lines=[self.lines[row] for row in rows],
+        )
 
     def without(self, taken: Ints) -> "Waiting":
         """Return the queue without the oldest `taken` members of each class, shape (c,)."""
@@ -157,7 +193,8 @@ class Waiting:
         rows = np.flatnonzero(first < self.end)
         heads = [self.lines[row].queued_at_s[first[row]] for row in rows]
         left = self.select(rows)
-        return replace(left, first=first[rows], head_queued_at_s=np.array(heads, dtype=np.float64))
+        left.table[_FIRST] = first[rows]
+        return replace(left, head_queued_at_s=np.array(heads, dtype=np.float64))
 
     def with_class(
         self, kind: RequestClass, request_ids: Sequence[str], queued_at_s: float
@@ -192,11 +229,10 @@ class Waiting:
 
     def _with_line(self, row: int, line: Line) -> "Waiting":
         """Return the queue with the line of one class replaced; the line must not be empty."""
-        first, end, heads_s = self.first.copy(), self.end.copy(), self.head_queued_at_s.copy()
-        lines = list(self.lines)
-        first[row], end[row], lines[row] = 0, len(line.queued_at_s), line
+        table, heads_s, lines = self.table.copy(), self.head_queued_at_s.copy(), list(self.lines)
+        table[_FIRST, row], table[_END, row], lines[row] = 0, len(line.queued_at_s), line
         heads_s[row] = line.queued_at_s[0]
-        return replace(self, first=first, end=end, lines=lines, head_queued_at_s=heads_s)
+        return replace(self, table=table, lines=lines, head_queued_at_s=heads_s)
 
     def _row_of(self, one: "Waiting") -> int | None:
         """Return the row of the same class as the only row of another queue."""
@@ -230,14 +266,11 @@ class Waiting:
             "qos": len(self.qos_names),
             "partition": len(self.partition_names),
         }
-        columns = {
-            name: np.concatenate(
-                [getattr(self, name), getattr(other, name) + np.int32(moved.get(name, 0))]
-            )
-            for name in _INT_COLUMNS
-        }
+        joining = other.table.copy()
+        for name, count in moved.items():
+            joining[_INT_COLUMNS.index(name)] += count
         return Waiting(
-            **columns,
+            table=np.concatenate([self.table, joining], axis=1),
             head_queued_at_s=np.concatenate([self.head_queued_at_s, other.head_queued_at_s]),
             lines=[*self.lines, *other.lines],
             resource_classes=names,
@@ -259,22 +292,19 @@ def numbers_in(column: Int32s) -> list[int]:
 
 def may_own(waiting: Waiting) -> Bools:
     """Return, shape (c,), which classes may use their project's private quota."""
-    own = waiting.quota == QUOTAS.index(QuotaKind.PRIVATE)
-    found: Bools = own | (waiting.on_full == ON_FULL.index(OnPrivateFull.SHARED))
+    found: Bools = _MAY_OWN[waiting.quota, waiting.on_full]
     return found
 
 
 def may_borrow(waiting: Waiting) -> Bools:
     """Return, shape (c,), which classes may use the shared quota."""
-    shared = waiting.quota == QUOTAS.index(QuotaKind.SHARED)
-    found: Bools = shared | (waiting.on_full == ON_FULL.index(OnPrivateFull.SHARED))
+    found: Bools = _MAY_BORROW[waiting.quota, waiting.on_full]
     return found
 
 
 def refused_when_full(waiting: Waiting) -> Bools:
     """Return, shape (c,), which classes are refused when the private quota cannot hold them now."""
-    own = waiting.quota == QUOTAS.index(QuotaKind.PRIVATE)
-    found: Bools = own & (waiting.on_full == ON_FULL.index(OnPrivateFull.REJECT))
+    found: Bools = _REFUSED[waiting.quota, waiting.on_full]
     return found
 
 
@@ -336,7 +366,9 @@ class WaitingQueue:
             return False
         if place > first:
             self._replace(row, line.without(first, place))
-        elif first + 1 == end or (first >= 512 and first > end // 2):
+        elif first + 1 == end:
+            self._replace(row, Line())
+        elif first >= 512 and first > end // 2:
             self._replace(
                 row, line.without(first, first)
             )  # also frees the members that were taken before
@@ -355,10 +387,9 @@ class WaitingQueue:
             return self.snapshot()
         full = len(rows) == count
         names, matrix = self._demand_matrix()
-        table = self._table[:, :count].copy() if full else self._table[:, rows]
         lines = self._lines
         return Waiting(
-            **dict(zip(_INT_COLUMNS, table, strict=True)),
+            table=self._table[:, :count].copy() if full else self._table[:, rows],
             head_queued_at_s=self._head_s[:count].copy() if full else self._head_s[rows],
             lines=lines.copy() if full else [lines[row] for row in rows.tolist()],
             resource_classes=names,

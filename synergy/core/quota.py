@@ -8,7 +8,6 @@ priorities, order or requests. "No limit" is None in values, UNLIMITED in column
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from copy import copy
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Final
@@ -284,17 +283,27 @@ class QuotaBook:
             self.private_servers[tree.owner[node]] += one.private_servers
             self.hold_shared(node, tree.amounts(one.shared))
         self.private_claimed = self.private_used.copy()
+        self._private_is_common = False  # whether a copy has the same columns
         guaranteed = np.maximum(tree.private, self.private_claimed).sum(axis=0)
         self.left: Ints = tree.capacity - tree.unmanaged - guaranteed
         self.pool: Ints = np.maximum(self.left + self.lendable(), 0)
 
     def copy(self) -> "QuotaBook":
-        """Return an independent copy."""
-        other = copy(self)
-        other.private_used, other.shared_used = self.private_used.copy(), self.shared_used.copy()
-        other.private_claimed = self.private_claimed.copy()
-        other.private_servers = self.private_servers.copy()
+        """Return an independent copy. Most rounds change no private usage: its columns are copied
+        when it changes."""
+        other = QuotaBook.__new__(QuotaBook)
+        self._private_is_common = True
+        other.__dict__.update(self.__dict__)
+        other.shared_used = self.shared_used.copy()
         return other
+
+    def _change_private(self) -> None:
+        """Prepare to change the private usage."""
+        if self._private_is_common:
+            self.private_used = self.private_used.copy()
+            self.private_claimed = self.private_claimed.copy()
+            self.private_servers = self.private_servers.copy()
+            self._private_is_common = False
 
     def size(self) -> SharedSize:
         """Return what no project owns, and the shortfall."""
@@ -340,7 +349,8 @@ class QuotaBook:
         """The resource classes of which nothing is shared, because the guarantees exceed the cloud
         by more than is lent."""
         if self._disabled is None:
-            self._disabled = ((self.left < 0) & (self.pool == 0)).tolist()
+            sizes = zip(self.left.tolist(), self.pool.tolist(), strict=True)
+            self._disabled = [left < 0 and pool == 0 for left, pool in sizes]
         return self._disabled
 
     def room_below_limits(self) -> Ints:
@@ -360,7 +370,7 @@ class QuotaBook:
         free = self.free_amounts() if self._free is None else self._free
         if fits(demand, free):
             return None
-        if any(self.disabled):
+        if True in self.disabled:
             asked = zip(demand, free, self.disabled, strict=True)
             if any(amount > left and amount and none for amount, left, none in asked):
                 return Reason.SHARED_QUOTA_DISABLED
@@ -424,6 +434,7 @@ class QuotaBook:
     def hold_private(self, node: int, demand: Ints) -> None:
         """Add a server to the private usage, which may reduce what is lent."""
         owner = self.tree.owner[node]
+        self._change_private()
         self.private_used[owner] += demand
         self.private_servers[owner] += 1
         self._claim(owner, demand)
@@ -432,6 +443,7 @@ class QuotaBook:
     def release_private(self, node: int, demand: Ints) -> None:
         """Subtract a server from the private usage."""
         owner = self.tree.owner[node]
+        self._change_private()
         self.private_used[owner] -= demand
         self.private_servers[owner] -= 1
         self._claim(owner, -demand)
@@ -455,6 +467,7 @@ class QuotaBook:
         self._resize_pool()
 
     def _claim(self, owner: int, demand: Ints) -> None:
+        self._change_private()
         before = np.maximum(self.tree.private[owner], self.private_claimed[owner])
         self.private_claimed[owner] += demand
         after = np.maximum(self.tree.private[owner], self.private_claimed[owner])

@@ -8,9 +8,9 @@ not decide anything, and must not print.
 import heapq
 import math
 import time
-import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from typing import Final
 
 import numpy as np
@@ -18,6 +18,7 @@ import numpy as np
 from synergy.core import fairshare, shares, usage
 from synergy.core.accounts import project_node, user_node
 from synergy.core.events import FactorsChanged
+from synergy.core.ids import ID_BYTES, packed, unpacked
 from synergy.core.model import OnPrivateFull, QuotaKind, RequestClass, Resources
 from synergy.core.priority import Weights
 from synergy.core.quota import QuotaNode, QuotaState, QuotaTree
@@ -64,7 +65,7 @@ def run(
     )
     every = max(1, len(records) // _SHOWN)
     for count, leaving in enumerate(timeline.run(), start=1):
-        record = records[uuid.UUID(leaving.request_id).int]
+        record = records[_number_of(leaving.request_id)]
         if leaving.quota is None:
             record.outcome = Outcome.NEVER_FITS
         else:
@@ -74,7 +75,7 @@ def run(
         if count % every == 0:
             progress(count, len(records))
     for request_id in timeline.waiting:
-        records[uuid.UUID(request_id).int].outcome = Outcome.WAITING
+        records[_number_of(request_id)].outcome = Outcome.WAITING
     return Replay(records, workload.skipped, vcpus, time.monotonic() - began_s)
 
 
@@ -94,6 +95,15 @@ def _start(record: JobRecord, at_s: float, boot_s: float) -> None:
     record.outcome = Outcome.FINISHED if whole else Outcome.EXPIRED
 
 
+def _id_of(number: int) -> str:
+    """Return the id of a job, by its place in the log: ids are in the same order."""
+    return unpacked(number.to_bytes(ID_BYTES))
+
+
+def _number_of(request_id: str) -> int:
+    return int.from_bytes(packed(request_id))
+
+
 def _owner(record: JobRecord) -> tuple[str, str]:
     return record.project, record.job.user
 
@@ -108,20 +118,25 @@ def arrivals_of(
     records: Sequence[JobRecord], users: dict[tuple[str, str], int], boot_s: float
 ) -> Iterator[Arrival]:
     """Yield the jobs as requests whose ids are in the order of the log."""
+    kind_of = cache(_kind)
     for number, record in enumerate(records):
         job, ttl_s = record.job, lifetime_s(record.job)
         yield Arrival(
             at_s=job.submit_s,
-            request_id=str(uuid.UUID(int=number)),
-            kind=RequestClass(
-                association_id=users[_owner(record)],
-                demand=Resources.of(VCPU=job.vcpus),
-                quota=QuotaKind.SHARED,
-                on_private_full=OnPrivateFull.QUEUE,
-                ttl_s=ttl_s,
-            ),
+            request_id=_id_of(number),
+            kind=kind_of(users[_owner(record)], job.vcpus, ttl_s),
             held_s=boot_s + min(job.run_s, ttl_s),
         )
+
+
+def _kind(association_id: int, vcpus: int, ttl_s: int) -> RequestClass:
+    return RequestClass(
+        association_id=association_id,
+        demand=Resources.of(VCPU=vcpus),
+        quota=QuotaKind.SHARED,
+        on_private_full=OnPrivateFull.QUEUE,
+        ttl_s=ttl_s,
+    )
 
 
 def tree_of(users: dict[tuple[str, str], int], vcpus: int) -> QuotaTree:

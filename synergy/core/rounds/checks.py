@@ -132,7 +132,7 @@ class ProjectSuspended(Check):
 
     def closed(self) -> Iterator[tuple[Rows, Verdict]]:
         suspended = self.snapshot.suspended
-        if suspended.any():
+        if np.count_nonzero(suspended):
             rows = np.flatnonzero(suspended[self.waiting.association])
             yield rows, Wait(Reason.PROJECT_SUSPENDED)
 
@@ -142,7 +142,7 @@ class UserUnknown(Check):
 
     def closed(self) -> Iterator[tuple[Rows, Verdict]]:
         unknown = self.snapshot.leaf[self.waiting.association] == 0
-        if unknown.any():
+        if np.count_nonzero(unknown):
             yield np.flatnonzero(unknown), Wait(Reason.PENDING_EVALUATION)
 
 

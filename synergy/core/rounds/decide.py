@@ -69,6 +69,7 @@ class _Round:
         self.terms = weighted_terms(snapshot, policy.weights, policy.scales)
         self.total = priority.total(self.terms)
         self.may_own, self.may_borrow = may_own(waiting), may_borrow(waiting)
+        self.some_own = bool(np.count_nonzero(self.may_own))
         self.taken = np.zeros(len(waiting), dtype=np.int64)
         self.decisions: list[Decision] = []
         self.look_at_s = inf
@@ -78,8 +79,7 @@ class _Round:
 
     def run(self) -> Plan:
         open_ = self._close()
-        own = open_ & self.may_own
-        lent = self._private(own) if own.any() else []
+        lent = self._private(np.flatnonzero(open_ & self.may_own)) if self.some_own else []
         open_ = self._close_stopped(open_, self.reason) if self.stopped else open_
         backfill, open_ = self._shared(open_ & self.may_borrow)
         explain = self._explanation(open_, backfill, lent)
@@ -150,7 +150,7 @@ class _Round:
 
     def _close(self) -> Bools:
         """Return the classes that no check closes, shape (c,), and reject what is refused."""
-        open_ = np.ones(len(self.waiting), dtype=np.bool_)
+        open_ = ~np.zeros(len(self.waiting), dtype=np.bool_)  # `np.ones` costs several times that
         rejected: dict[int, Reject] = {}
         for check in self.checks:
             for rows, verdict in check.closed():
@@ -203,11 +203,10 @@ class _Round:
 
     # --- quotas -----------------------------------------------------------------------------------
 
-    def _private(self, open_: Bools) -> list[int]:
-        """Let start what the private quotas hold, and return the classes that wait for what their
-        owner lent."""
+    def _private(self, rows: Ints) -> list[int]:
+        """Let start what the private quotas hold of classes, and return those that wait for what
+        their owner lent."""
         waiting, book = self.waiting, self.book
-        rows = np.flatnonzero(open_)
         if not len(rows):
             return []
         owner = np.array(book.tree.owner)[self.snapshot.leaf[waiting.association[rows]]]
@@ -238,13 +237,13 @@ class _Round:
         """Hand the shared quota out; return who may pass whom, and which classes had a chance."""
         if self.decisions:
             open_ &= self._left() > 0
-        either = open_ & self.may_own
-        if either.any():
+        if self.some_own:
+            either = open_ & self.may_own
             open_ &= self._may_ever_borrow(either)
             self.reason[either & open_] = CODE[Reason.PRIORITY]
         open_ = self._close_limited(self._close_disabled(open_))
         backfill = BACKFILLS[self.policy.discipline](self.snapshot, self.policy, self.book)
-        self._hand_out(np.flatnonzero(open_), backfill)
+        self._hand_out(open_.nonzero()[0], backfill)
         return backfill, open_
 
     def _hand_out(self, rows: Ints, backfill: Backfill) -> None:
@@ -253,9 +252,10 @@ class _Round:
         order = self.order(rows, QuotaKind.SHARED)
         self.stopped.clear()
         by_priority, failed = True, 0  # `by_priority`: until the reservations are made
-        shape, fitting = self.waiting.shape, [True] * len(self.snapshot.demand)
-        while not self.full and (row := next(order, None)) is not None:
-            if not fitting[shape.item(row)]:
+        shape_of, fitting = self.waiting.shape.item, [True] * len(self.snapshot.demand)
+        most = self.policy.round_size
+        while len(self.decisions) < most and (row := next(order, None)) is not None:
+            if not fitting[shape_of(row)]:
                 continue
             asked = self.snapshot.asked(row)
             blocked = self.book.blocks_shared(asked.leaf, asked.demand)
@@ -275,9 +275,9 @@ class _Round:
             failed += 1
             if by_priority:
                 by_priority, many = False, len(rows) > _FEW
-                order = self._order_behind(order, rows, backfill)
                 if not backfill.counts:
                     fitting = self._fitting_shapes(self.book.free_amounts()).tolist()
+                order = self._order_behind(order, rows, backfill)
             elif many := failed > _FEW:
                 failed = 0
             if many and not self._narrow(order, rows, backfill):
@@ -324,7 +324,7 @@ class _Round:
     def _close_disabled(self, open_: Bools) -> Bools:
         """Close the classes that ask for something of which nothing is shared."""
         disabled = self.book.disabled
-        if not any(disabled):
+        if True not in disabled:
             return open_
         asks: Bools = np.any(self.snapshot.demand[:, disabled] > 0, axis=1)
         closing: Bools = asks[self.waiting.shape]
@@ -337,8 +337,10 @@ class _Round:
         free  in the pool, by resource class
         """
         demand = self.snapshot.demand
-        fitting: Bools = ((demand <= free) | (demand == 0)).all(axis=1)
-        fitting[list(self.shut_shapes)] = False
+        # What is not asked for may be overdrawn, and nothing less than nothing is asked for.
+        fitting: Bools = np.logical_and.reduce(demand <= [max(0, one) for one in free], axis=1)
+        if self.shut_shapes:
+            fitting[list(self.shut_shapes)] = False
         return fitting
 
     def _close_limited(self, open_: Bools) -> Bools:

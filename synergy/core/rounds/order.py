@@ -49,7 +49,7 @@ class Order(Iterator[int]):
         self._chunk: list[_Entry] = []
         self._heap: list[_Entry] = []
         self._rest = rows
-        if taken.any():
+        if np.count_nonzero(taken):
             touched = taken[rows] > 0  # `ranks` is about heads; those of these classes are gone
             self._rest = rows[~touched]
             for row in map(int, rows[touched]):

@@ -96,11 +96,11 @@ class Profile:
     def fits_now(self, leaf: int, demand: Amounts, lifetime_s: float) -> bool:
         """Return whether `demand` of a leaf fits from now until its lifetime ends."""
         count = max(1, bisect_left(self._begin_s, self._at_s + lifetime_s))
-        return all(
-            fits(demand, self._room[node][span])
-            for node in self._bounding(leaf)
-            for span in range(count)
-        )
+        for node in self._bounding(leaf):
+            for room in self._room[node][:count]:
+                if not fits(demand, room):
+                    return False
+        return True
 
     def fit_until_s(self, demand: Ints) -> Floats:
         """Return, shape (s,), until when many demands fit into the pool from now on: the instant

@@ -48,6 +48,8 @@ def weighted_terms(
     def term(weight: float, factor: Callable[[], Floats]) -> priority.Column:
         return weight * factor() if weight else 0.0
 
+    nice = waiting.nice
+
     def tres(name: str) -> Floats:
         if name not in tree.resource_classes:
             return np.zeros(len(waiting))
@@ -66,7 +68,7 @@ def weighted_terms(
         qos=term(weights.qos, lambda: qos()[waiting.qos]),
         tres={name: weight * tres(name) for name, weight in weights.tres.items() if weight},
         site=snapshot.site,
-        nice=waiting.nice.astype(np.float64) if waiting.nice.any() else 0.0,
+        nice=nice.astype(np.float64) if np.count_nonzero(nice) else 0.0,
     )
 
 
