@@ -1,0 +1,1 @@
+"""Tempest, OpenStack's own tests, as a judge of Synergy: `make tempest`."""
