@@ -431,6 +431,7 @@ class ServerStatus(StrEnum):
     SHELVED = "SHELVED"  # offloaded: holds nothing
     ERROR = "ERROR"
     DELETED = "DELETED"  # or Nova knows no such server
+    UNKNOWN = "UNKNOWN"  # Nova has it, but cannot show it, or shows it in a form nobody can read
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -24,6 +24,7 @@ class Stay(StrEnum):
     UNDER_WAY = "under way"  # Nova is working on it; without progress it is lost after a while
     UNSETTLED = "unsettled"  # being handed over: after a while Nova is asked whether it got it
     OVER = "over"  # it ended in Synergy, and what is left in Nova holds nothing
+    UNKNOWN = "unknown"  # Nova cannot show it now: it is looked at again
 
 
 RUNNING: Final = (N.ACTIVE, N.STOPPED)
@@ -89,7 +90,9 @@ _ROWS: Final[Mapping[State, Mapping[ServerStatus, Event | Stay]]] = {
     **dict.fromkeys(TERMINAL, _ENDED_ROW),
 }
 TABLE: Final[Mapping[tuple[State, ServerStatus], Event | Stay]] = {
-    (state, status): _ROWS[state][status] for state in State for status in ServerStatus
+    (state, status): Stay.UNKNOWN if status is N.UNKNOWN else _ROWS[state][status]
+    for state in State
+    for status in ServerStatus
 }
 
 

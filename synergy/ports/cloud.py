@@ -6,7 +6,7 @@ one. Must not know who implements them.
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Final, Protocol
 
 from synergy.core.model import (
@@ -21,6 +21,7 @@ from synergy.core.shares import Floats
 from synergy.ports.messages import Wake
 
 Limits = Mapping[str, int | None]  # None is unlimited
+_NEVER: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class Clock(Protocol):
@@ -56,6 +57,14 @@ class ServerView:
     locked: bool = False  # by its user or an administrator
     metadata: Mapping[str, str] = field(default_factory=dict)
 
+    @classmethod
+    def unknown(cls, server_id: str, *, project_id: str = "") -> "ServerView":
+        """Return the view of a server that Nova has and cannot show: nothing else is known."""
+        return cls(
+            server_id=server_id, project_id=project_id, user_id="", name="", flavor="",
+            demand=Resources(), status=ServerStatus.UNKNOWN, created_at=_NEVER,
+        )  # fmt: skip
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Host:
@@ -89,7 +98,7 @@ class Servers(Protocol):
     """Nova's servers, as they are."""
 
     def servers(self, server_ids: Iterable[str]) -> Mapping[str, ServerView]:
-        """Return those of the servers that exist."""
+        """Return those of the servers that exist; one that Nova cannot show is UNKNOWN."""
 
     def still_waiting(self, server_ids: Iterable[str]) -> set[str]:
         """Return those of the servers that no conductor has begun to work on. A server that Nova

@@ -350,6 +350,26 @@ def test_kept_servers_put_no_brake_on_and_hide_none(caplog: pytest.LogCaptureFix
         assert not one.command("expiry", "show")["suspended"]
 
 
+def test_more_kept_servers_than_a_pass_ends_put_no_brake_on() -> None:
+    settings = QUIET | {"expiry": {"most_per_pass": 2, "warnings_s": []}}
+    with world(settings=settings) as one:
+        one.add(default_quota="shared", ttl_s=600, on_keep="keep")
+        one.add("B", default_quota="shared", ttl_s=900)
+        one.run(2)
+        ids, others = one.create(count=9), one.create(project="B", count=2)
+        one.run(20)
+        for server in ids:
+            one.nova.lock_server(server)
+        one.run(1200)
+        assert one.states(ids) == ["ACTIVE"] * 9
+        assert one.states(others) == ["DELETED"] * 2
+        assert not one.command("expiry", "show")["suspended"]
+        for server in ids:
+            one.nova.unlock_server(server)
+        one.run(1200)
+        assert one.command("expiry", "show")["suspended"]  # now nine would end, and two may
+
+
 # --- ending only when somebody waits --------------------------------------------------------------
 
 LAZY: dict[str, Any] = QUIET | {

@@ -1,6 +1,6 @@
 """No server is ended that should live, and none is kept that should end."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from datetime import timedelta
@@ -252,6 +252,30 @@ def test_a_server_that_nova_refuses_to_end_keeps_no_other_from_ending(
     found = made.nova.servers([bad])
     assert bad not in found or found[bad].status is not ServerStatus.ACTIVE
     assert made.shown()["refused"] == []
+
+
+@pytest.mark.parametrize("on_keep", ["end", "keep"])
+@pytest.mark.parametrize("error", REFUSALS, ids=str)
+def test_a_server_that_nova_cannot_show_keeps_no_other_from_ending(
+    made: Started, on_keep: str, error: Exception
+) -> None:
+    (bad,) = made.running(1, ttl_s=100, on_keep=on_keep)
+
+    def as_nova(real: Callable[[Sequence[str]], Any], server_ids: Iterable[str]) -> Any:
+        asked = list(server_ids)
+        if bad in asked:
+            raise error
+        return real(asked)
+
+    made.nova.answer("servers", as_nova)
+    others = made.running(3, project="B", ttl_s=100, on_keep=on_keep)
+    made.run(900)
+    made.nova.mend()
+    assert made.exist(others) == [False] * 3
+    if on_keep == "keep":  # its user may have locked it
+        assert made.exist([bad]) == [True]
+        made.run(700)
+    assert made.exist([bad]) == [False]
 
 
 def test_a_refused_server_is_tried_ever_more_seldom(made: Started) -> None:

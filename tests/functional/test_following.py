@@ -97,6 +97,25 @@ def test_every_state_follows_what_nova_shows(status: ServerStatus) -> None:
                 assert not holds_quota(request), state
 
 
+def test_a_project_that_nova_cannot_list_keeps_no_other_from_being_corrected() -> None:
+    with temporary_store() as store:
+        one = Started(store)
+        _, (lost, more) = one.running(1), one.running(2, project="B")
+
+        def as_nova(real: Any, project_id: str | None, **more: Any) -> Any:
+            if project_id in (None, "project-A"):
+                raise UpstreamUnavailable("Nova answers 500: a record is damaged")
+            return real(project_id, **more)
+
+        one.nova.answer("servers_of", as_nova)
+        one.nova.fleet.drop(one.nova.show_server(lost))
+        one.run(900)  # what changed
+        assert one.states([lost]) == ["DELETED"]
+        one.nova.fleet.drop(one.nova.show_server(more))
+        one.command("nova", "reconcile")  # and all
+        assert one.states([more]) == ["DELETED"]
+
+
 # --- what no notification told --------------------------------------------------------------------
 
 

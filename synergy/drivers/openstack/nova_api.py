@@ -3,6 +3,7 @@
 Must not know quotas or hosts.
 """
 
+import logging
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -11,12 +12,19 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Any, Final
 
-from synergy.core.errors import NotFound
+from synergy.core.errors import (
+    InvalidInput,
+    NotFound,
+    SynergyError,
+    error_line,
+)
 from synergy.drivers.nova_message import demand_of, failure_of
 from synergy.drivers.openstack.nova_client import pages
 from synergy.drivers.openstack.session import translated_errors
+from synergy.drivers.rate_limited_log import RateLimitedLog
 from synergy.ports import Flavor, ServerStatus, ServerView
 
+LOG = logging.getLogger(__name__)
 NOVA: Final = "Nova"
 GLANCE: Final = "Glance"
 FLAVORS_KEPT_S: Final = 300.0
@@ -47,16 +55,55 @@ class NovaApi:
             (),
         )  # (read at, monotonic seconds; flavors)
         self._pool = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="nova-api")
+        self._warnings = RateLimitedLog(LOG)
 
     def servers(self, server_ids: Iterable[str]) -> Mapping[str, ServerView]:
-        """Return those of the servers that exist."""
-        found = self._pool.map(self._server, server_ids)
-        return {view.server_id: view for view in found if view is not None}
+        """Return those of the servers that exist.
 
-    def _server(self, server_id: str) -> ServerView | None:
-        server = self._raw(server_id)
-        with translated_errors(NOVA):
-            return view_of(server) if server else None
+        One for which Nova fails, such as one in a cell whose database is down, is UNKNOWN: the
+        others have nothing to do with it. Raises UpstreamUnavailable when Nova answers nobody.
+        """
+        ids, found = list(server_ids), dict[str, ServerView]()
+        answers = False
+        for start in range(0, len(ids), _AT_ONCE):
+            some = ids[start : start + _AT_ONCE]
+            for server_id, seen in zip(some, self._pool.map(self._server, some), strict=True):
+                if isinstance(seen, ServerView):
+                    found[server_id] = seen
+                elif seen is not None:
+                    self._warnings.warning("Nova cannot show server %s", f"{server_id}: {seen}")
+                    found[server_id] = ServerView.unknown(server_id)
+                    answers = answers or self._answers(seen)
+                    continue
+                answers = True
+        return found
+
+    def _server(self, server_id: str) -> ServerView | SynergyError | None:
+        """Return a server, None if there is none, or why Nova cannot show it."""
+        try:
+            server = self._raw(server_id)
+            with translated_errors(NOVA):
+                return view_of(server) if server else None
+        except SynergyError as error:
+            return error
+
+    def _answers(self, error: SynergyError) -> bool:
+        """Return that Nova answers other requests than the one that failed, or raise its error."""
+        try:
+            with translated_errors(NOVA):
+                self._nova.servers.list(detailed=False, search_opts={"all_tenants": 1}, limit=1)
+        except SynergyError:
+            raise error from None
+        return True
+
+    def _view_of(self, server: Any) -> ServerView:
+        """Return a server of a list as it is shown, UNKNOWN if it cannot be read."""
+        try:
+            return view_of(server)
+        except (InvalidInput, ValueError, KeyError, TypeError, AttributeError) as error:
+            self._warnings.warning("server %s cannot be read", f"{server.id}: {error_line(error)}")
+            project_id = getattr(server, "tenant_id", None)
+            return ServerView.unknown(server.id, project_id=str(project_id or ""))
 
     def _raw(self, server_id: str) -> Any:
         try:
@@ -94,7 +141,7 @@ class NovaApi:
             query["changes-since"] = changed_since.isoformat()
         with translated_errors(NOVA):
             for page in pages(partial(self._nova.servers.list, search_opts=query, limit=_PAGE)):
-                yield from map(view_of, page)
+                yield from map(self._view_of, page)
 
     def unbuilt(self, project_id: str | None = None) -> Iterator[Sequence[str]]:
         """Yield the ids of the servers that are not built yet, page by page; those that wait in
@@ -114,9 +161,17 @@ class NovaApi:
             listed = [one for page in pages(self._nova.flavors.list) for one in page]
             enabled = [one for one in listed if not getattr(one, _DISABLED, False)]
             extra_specs = list(self._pool.map(lambda one: one.get_keys(), enabled))
-            found = tuple(map(_flavor_of, enabled, extra_specs))
+            found = tuple(filter(None, map(self._flavor_of, enabled, extra_specs)))
         self._flavors = time.monotonic(), found
         return found
+
+    def _flavor_of(self, flavor: Any, extra_specs: Mapping[str, object]) -> Flavor | None:
+        """Return a flavor, None for one of which nobody can say what it requests."""
+        try:
+            return _flavor_of(flavor, extra_specs)
+        except InvalidInput as error:
+            self._warnings.warning("a flavor is left out: %s", str(error))
+            return None
 
     def zones(self) -> frozenset[str]:
         """Return the names of the availability zones, including those without a host that is up."""

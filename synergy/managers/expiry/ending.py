@@ -17,6 +17,7 @@ from synergy.core.declared.answers import ends as answers
 from synergy.core.errors import Conflict, NotFound, SynergyError, UpstreamUnavailable
 from synergy.core.lifecycle import Event, transition
 from synergy.core.model import ExpiryAction, Project, Request, ServerStatus, State
+from synergy.managers.support.server_views import views_of
 from synergy.managers.support.watched_clock import WatchedClock
 from synergy.ports import ServerActions, Servers, ServerView, Store
 
@@ -89,7 +90,7 @@ class Endings:
         self._rests = {key: rest for key, rest in self._rests.items() if key in present}
         now_s = self._clock.monotonic_s()
         due = [r for r in expiring if self._rest_of(r).until_s <= now_s]
-        views = self._servers.servers([request.request_id for request in due]) if due else {}
+        views = views_of(self._servers, [one.request_id for one in due]) if due else {}
         refused: list[tuple[Request, str]] = []
         silent = 0
         for request in due:

@@ -36,12 +36,14 @@ from synergy.managers.expiry.ending import Endings
 from synergy.managers.expiry.shown_ends import ShownEnds
 from synergy.managers.expiry.wishes import ExtensionWishes
 from synergy.managers.support.render import instant_json, request_json
+from synergy.managers.support.server_views import views_of
 from synergy.managers.support.watched_clock import Standing, WatchedClock
 from synergy.ports import (
     Brake,
     Reading,
     ServerActions,
     Servers,
+    ServerStatus,
     ServerView,
     Store,
     Writing,
@@ -276,19 +278,38 @@ class ExpiryManager(Manager):
             projects = uow.projects.all() if due else ()
         keeping = {one.project_id for one in projects if one.on_keep is OnKeep.KEEP}
         most = self._conf.most_per_pass
-        asked = [one.request_id for one in due if one.project_id in keeping][:most]
+        kept = self._kept_among([one.request_id for one in due if one.project_id in keeping])
         others = [one.request_id for one in due if one.project_id not in keeping][:most]
         try:
-            views = self._servers.servers([*asked, *others]) if due else {}
+            views = views_of(self._servers, others) if others else {}
         except UpstreamUnavailable:
-            if asked:
-                raise
-            return {}, {}
-        marks = {key: why_kept(view) for key, view in views.items()}
-        kept = {key: marks.get(key, "") for key in asked}
+            return kept, {}
+        return kept, {key: why_kept(views[key]) if key in views else "" for key in others}
+
+    def _kept_among(self, server_ids: Sequence[str]) -> dict[str, str]:
+        """Return why servers are to be kept, "" for those that are not; those that Nova cannot show
+        are absent, and go on.
+
+        The brake counts what would end, so Nova is asked until more than a pass ends are found:
+        ever so many that are locked are no reason to stop the ends of others.
+        """
+        kept: dict[str, str] = {}
+        most, ends = self._conf.most_per_pass, 0
         look_s = self._clock.monotonic_s() + KEPT_LOOK_S
-        self._kept_until_s |= {key: look_s for key, why in kept.items() if why}
-        return kept, {key: marks.get(key, "") for key in others}
+        for start in range(0, len(server_ids), most):
+            if ends > most:
+                break
+            asked = server_ids[start : start + most]
+            views = views_of(self._servers, asked)
+            marks = {
+                key: why_kept(views[key]) if key in views else ""
+                for key in asked
+                if key not in views or views[key].status is not ServerStatus.UNKNOWN
+            }
+            kept |= marks
+            ends += sum(not why for why in marks.values())
+            self._kept_until_s |= {key: look_s for key in asked if marks.get(key, "it is unknown")}
+        return kept
 
     def _overdue(self, uow: Reading, now: datetime) -> list[Request]:
         """Return what is due, without the servers that are known to be kept."""

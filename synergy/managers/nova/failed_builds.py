@@ -7,10 +7,11 @@ import logging
 from collections.abc import Mapping
 from typing import Final
 
-from synergy.core.errors import Conflict, InvalidInput
+from synergy.core.errors import SynergyError
 from synergy.core.model import OnBuildFailure, State
 from synergy.managers.nova.following import Following
 from synergy.managers.nova.moves import Moves, failed_to_build
+from synergy.managers.support.server_views import views_of
 from synergy.ports import (
     ServerActions,
     Servers,
@@ -46,7 +47,7 @@ class FailedBuilds:
         with self._store.reading() as uow:
             found = uow.requests.find(list(broken))
         building = [key for key, one in found.items() if one.state in _BEING_BUILT]
-        views = self._servers.servers(building)
+        views = views_of(self._servers, building)
         # Nova writes the fault a moment after the status: who reads the ledger wants to know why.
         faultless = {key for key, view in views.items() if _lacks_fault(view)} - self._faultless
         self._faultless = faultless
@@ -74,11 +75,13 @@ class FailedBuilds:
         ]
         if not failed:
             return
-        views = self._servers.servers(failed)
-        for server_id in views:
+        views = views_of(self._servers, failed)
+        for server_id, view in views.items():
+            if view.status is not ServerStatus.ERROR:
+                continue  # it was brought back, or Nova cannot show it now
             try:
                 self._actions.delete_server(server_id)
-            except (Conflict, InvalidInput) as error:
+            except SynergyError as error:
                 LOG.warning("failed server %s cannot be deleted now: %s", server_id, error)
             else:
                 LOG.info("server %s deleted, whose build failed", server_id)
@@ -91,5 +94,7 @@ def _lacks_fault(view: ServerView) -> bool:
 
 def _still_on(view: ServerView, host: str | None) -> bool:
     """Tell whether nobody knows yet what Nova does after a build broke on a host."""
+    if view.status is ServerStatus.UNKNOWN:
+        return True
     open_ = view.status in (ServerStatus.SCHEDULING, ServerStatus.BUILDING)
     return open_ and view.host in (None, host)

@@ -15,6 +15,7 @@ from synergy.core.reasons import Reason
 from synergy.core.reconcile import ABSENT, missed
 from synergy.managers.nova.moves import OF_FAILURE, PAGE, Moves, forget_bodies
 from synergy.managers.scheduler.changes import resized
+from synergy.managers.support.server_views import views_of
 from synergy.ports import (
     Clock,
     Servers,
@@ -60,7 +61,7 @@ class Following:
                 rest = [one for one in ids if one not in views]
             singly += list(rest)[:SINGLY]
         asked = [*views, *singly]
-        return views | dict(self._servers.servers(singly)), asked
+        return views | views_of(self._servers, singly), asked
 
     def compare(
         self,

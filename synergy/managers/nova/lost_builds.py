@@ -16,6 +16,7 @@ from synergy.core.model import OnLost, Request, State
 from synergy.core.reasons import Reason
 from synergy.managers.nova.following import Following, missed_by
 from synergy.managers.nova.moves import Moves, forget_bodies
+from synergy.managers.support.server_views import views_of
 from synergy.ports import (
     Clock,
     Conductor,
@@ -63,9 +64,9 @@ class LostBuilds:
         if not silent:
             self.ids = frozenset()
             return
-        views = self._servers.servers([request.request_id for request in silent])
+        views = views_of(self._servers, [request.request_id for request in silent])
         self._following.compare(views, [request.request_id for request in silent])
-        lost = [one for one in silent if not missed_by(one, views.get(one.request_id))]
+        lost = [one for one in silent if _shows_no_progress(one, views.get(one.request_id))]
         self._tell([one for one in lost if not is_lost(one)], views)
         self._act(lost, views)
         self.ids = frozenset(request.request_id for request in lost)
@@ -141,6 +142,12 @@ class LostBuilds:
 def is_lost(request: Request) -> bool:
     """Tell whether a request is known to be lost."""
     return request.state is State.BUILDING and request.reason is Reason.LOST
+
+
+def _shows_no_progress(request: Request, view: ServerView | None) -> bool:
+    """Tell whether Nova shows a request's server, and nothing that happened to it."""
+    shown = view is not None and view.status is not ServerStatus.UNKNOWN
+    return shown and not missed_by(request, view)
 
 
 def _where(view: ServerView) -> str:

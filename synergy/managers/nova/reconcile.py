@@ -7,17 +7,20 @@ when a reconcile is due.
 import logging
 from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime
+from functools import partial
+from typing import Final
 
 from oslo_config import cfg
 
-from synergy.core.batches import TRANSIENT, handle_individually
-from synergy.core.errors import SynergyError
+from synergy.core.batches import handle_individually
+from synergy.core.errors import Conflict, StoreUnavailable, SynergyError, UpstreamUnavailable
 from synergy.core.lifecycle import Event, Move, transition
 from synergy.core.model import OnPrivateFull, Project, QuotaKind, Request, RequestClass
 from synergy.core.reconcile import RUNNING
 from synergy.managers.nova.following import OPEN, Following
 from synergy.managers.nova.moves import Moves
 from synergy.managers.nova.notifications import OVERLAP
+from synergy.managers.support.server_views import views_of
 from synergy.ports import (
     Clock,
     Servers,
@@ -28,6 +31,7 @@ from synergy.ports import (
 )
 
 LOG = logging.getLogger(__name__)
+_SILENT: Final = 3  # projects in a row that Nova cannot list, then it is Nova that is away
 
 
 class Reconcile:
@@ -65,51 +69,66 @@ class Reconcile:
             others = set(uow.requests.projects_with(OPEN)) - managed.keys()
         every = managed.keys() | others
         whole = every if full or looked_at is None else every - self._compared
-        failed = {
-            project_id
-            for project_id in sorted(whole)
-            if not self._each(project_id, managed, self._compare_all)
-        }
+        failed = self._each_of(whole, managed, self._compare_all)
         if looked_at is not None and not full:
             self._look_at_changes(looked_at - OVERLAP, managed, every)
         self._looked_at, self._compared = began_at, every - failed
 
-    def _each(
+    def _each_of(
         self,
-        project_id: str,
+        project_ids: Collection[str],
         managed: Mapping[str, Project],
         compare: Callable[[str], dict[str, ServerView]],
-    ) -> bool:
-        """Compare one project, and tell whether that went well: its fault is not the others'."""
-        try:
-            views = compare(project_id)
-            if project_id in managed:
-                self._adopt_servers(managed[project_id], views)
-        except TRANSIENT:
-            raise
-        except Exception as error:
-            expected = isinstance(error, SynergyError)
-            LOG.error(
-                "project %s cannot be compared with Nova now: %s", project_id, error,
-                exc_info=None if expected else error,
-            )  # fmt: skip
-            return False
-        return True
+    ) -> set[str]:
+        """Compare projects, and return those with which that failed: they keep no other from it.
+
+        Raises what several in a row raise: then it is Nova that is away, and no project.
+        """
+        failed: set[str] = set()
+        for compared, project_id in enumerate(sorted(project_ids), start=1):
+            try:
+                views = compare(project_id)
+                if project_id in managed:
+                    self._adopt_servers(managed[project_id], views)
+            except (StoreUnavailable, Conflict):
+                raise
+            except Exception as error:
+                failed.add(project_id)
+                away = isinstance(error, UpstreamUnavailable)
+                if away and len(failed) == compared >= min(_SILENT, len(project_ids)):
+                    raise
+                expected = isinstance(error, SynergyError)
+                LOG.error(
+                    "project %s cannot be compared with Nova now: %s", project_id, error,
+                    exc_info=None if expected else error,
+                )  # fmt: skip
+        return failed
 
     def _look_at_changes(
         self, since: datetime, managed: Mapping[str, Project], every: Collection[str]
     ) -> None:
         """Compare what changed in Nova, of everybody's servers in one question."""
         changed: dict[str, dict[str, ServerView]] = {}
-        for view in self._servers.servers_of(None, changed_since=since):
-            if view.project_id in every:
-                changed.setdefault(view.project_id, {})[view.server_id] = view
+        try:
+            for view in self._servers.servers_of(None, changed_since=since):
+                if view.project_id in every:
+                    changed.setdefault(view.project_id, {})[view.server_id] = view
+        except UpstreamUnavailable as error:
+            # Nova is away, or fails for one server: then the projects that it can list are listed.
+            LOG.warning("what changed in Nova is listed project by project: %s", error)
+            self._each_of(every, managed, partial(self._compare_changed, since))
+            return
 
         def compare(project_id: str) -> dict[str, ServerView]:
             return self._compare(changed[project_id], list(changed[project_id]))
 
-        for project_id in sorted(changed):
-            self._each(project_id, managed, compare)
+        self._each_of(changed, managed, compare)
+
+    def _compare_changed(self, since: datetime, project_id: str) -> dict[str, ServerView]:
+        """Compare what changed of one project, and return its views."""
+        listed = self._servers.servers_of(project_id, changed_since=since)
+        views = {view.server_id: view for view in listed}
+        return self._compare(views, list(views))
 
     def _compare_all(self, project_id: str) -> dict[str, ServerView]:
         """Compare each request of a project with its server, and return Nova's servers.
@@ -121,7 +140,7 @@ class Reconcile:
         open_ids = [request.request_id for page in pages for request in page]
         views = {view.server_id: view for view in self._servers.servers_of(project_id)}
         missing = [one for one in open_ids if one not in views]
-        known = views | dict(self._servers.servers(missing))
+        known = views | views_of(self._servers, missing)
         self._compare(known, [*views, *missing])
         return views
 

@@ -16,10 +16,13 @@ from synergy.core.model import Request, State
 from synergy.managers.base import Publish
 from synergy.managers.nova.following import Following
 from synergy.managers.nova.moves import Moves, forget_bodies
+from synergy.managers.support.server_views import views_of
 from synergy.ports import (
     Clock,
     Conductor,
     Servers,
+    ServerStatus,
+    ServerView,
     Store,
 )
 
@@ -65,11 +68,12 @@ class Settling:
     def _settled(self, requests: Sequence[Request]) -> list[Move]:
         if not requests:
             return []
+        views = views_of(self._servers, [request.request_id for request in requests])
+        requests = [r for r in requests if not _unknown(views.get(r.request_id))]
         unsent = self._servers.still_waiting([request.request_id for request in requests])
         if unsent and self._conductor.backlog():
             LOG.info("%d request(s) may still be on their way to the conductor", len(unsent))
             requests = [r for r in requests if r.request_id not in unsent]
-        views = self._servers.servers([request.request_id for request in requests])
         now, moves = self._clock.now(), []
         with self._store.writing() as uow:
             found = uow.requests.find([request.request_id for request in requests])
@@ -87,3 +91,8 @@ class Settling:
         sent = [m.request.request_id for m in moves if m.request.state is State.BUILDING]
         self._following.compare(views, sent, drifted=False)
         return [replace(move, request=move.as_saved()) for move in moves]
+
+
+def _unknown(view: ServerView | None) -> bool:
+    """Tell whether Nova has a server and cannot show it: then nobody knows whether it was sent."""
+    return view is not None and view.status is ServerStatus.UNKNOWN

@@ -17,6 +17,7 @@ from synergy.core.lifecycle import WAITING, Event, transition
 from synergy.core.model import Request
 from synergy.core.reasons import Reason
 from synergy.managers.base import Publish
+from synergy.managers.support.server_views import views_of
 from synergy.ports import (
     Clock,
     Servers,
@@ -64,7 +65,7 @@ class DeletedWaiting:
         unlisted = list(missing)
         for start in range(0, len(unlisted), ASKED_AT_ONCE):
             still = self._still_waiting(unlisted[start : start + ASKED_AT_ONCE])
-            living = self._servers.servers(still)
+            living = views_of(self._servers, still)
             handle_individually(
                 [one for one in still if one not in living], self._withdraw, _set_aside
             )

@@ -364,6 +364,44 @@ def test_nova_is_asked_at_one_microversion_and_under_our_name(
     assert headers["User-Agent"] == "synergy"
 
 
+def test_a_server_that_nova_cannot_show_is_unknown_and_the_others_are_read(
+    services: Answering, ports: dict[str, Any]
+) -> None:
+    services.answers[SERVER] = (500, {})
+    for one in ("a", "b"):
+        services.answers["GET", f"/compute/v2.1/servers/{one}"] = (
+            200, {"server": RECORDED | {"id": one}},
+        )  # fmt: skip
+    services.answers["GET", "/compute/v2.1/servers?"] = (200, {"servers": []})
+    damaged = [f"x{n}" for n in range(6)]  # more than are asked for at once
+    found = ports["compute"].servers([*damaged, "a", "b"])
+    assert {key for key, one in found.items() if one.status is ServerStatus.UNKNOWN} == {*damaged}
+    assert found["a"] == replace(VIEW, server_id="a")
+    services.answers["GET", "/compute/v2.1/servers?"] = (500, {})
+    with pytest.raises(UpstreamUnavailable, match="answers 500"):
+        ports["compute"].servers(damaged)
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"flavor": RECORDED["flavor"] | {"extra_specs": {"resources:VGPU": "some"}}},
+        {"flavor": RECORDED["flavor"] | {"vcpus": -1}},
+        {"flavor": {}}, {"flavor": None}, {"created": None}, {"created": "yesterday"},
+        {"metadata": ["x"]}, {"fault": "text"},
+    ],
+)  # fmt: skip
+def test_a_server_of_a_list_that_cannot_be_read_keeps_no_other_from_being_read(
+    services: Answering, ports: dict[str, Any], odd: dict[str, Any]
+) -> None:
+    services.answers["GET", "/compute/v2.1/servers/detail"] = [
+        (200, {"servers": [RECORDED | {"id": "bad"} | odd, RECORDED]}), (200, {"servers": []}),
+    ]  # fmt: skip
+    assert list(ports["compute"].servers_of(None)) == [
+        ServerView.unknown("bad", project_id="p"), VIEW,
+    ]  # fmt: skip
+
+
 @pytest.mark.parametrize("endpoint", ["", "/", "/v2.1", "/v2.1/"])
 def test_the_endpoint_of_nova_may_leave_its_version_out(
     services: Answering, ports: dict[str, Any], endpoint: str
@@ -417,6 +455,24 @@ def test_flavors_come_with_their_extra_specs_and_without_the_disabled_ones(
     plain, gpu = ports["compute"].flavors()
     assert (plain.name, plain.demand) == ("plain", Resources.of(VCPU=1, MEMORY_MB=64, DISK_GB=2))
     assert gpu.demand == Resources.of(VCPU=1, MEMORY_MB=64, DISK_GB=3, VGPU=1)
+
+
+def test_a_flavor_that_requests_what_nobody_can_say_hides_no_other(
+    services: Answering, ports: dict[str, Any]
+) -> None:
+    plain = {
+        "vcpus": 1, "ram": 64, "disk": 2, "swap": "", "OS-FLV-EXT-DATA:ephemeral": 0,
+        "OS-FLV-DISABLED:disabled": False, "links": [],
+    }  # fmt: skip
+    services.answers["GET", "/compute/v2.1/flavors/detail"] = [
+        (200, {"flavors": [plain | {"id": one, "name": one} for one in ("odd", "plain")]}),
+        (200, {"flavors": []}),
+    ]  # fmt: skip
+    for one, specs in (("odd", {"resources:VGPU": "some"}), ("plain", {})):
+        services.answers["GET", f"/compute/v2.1/flavors/{one}/os-extra_specs"] = (
+            200, {"extra_specs": specs},
+        )  # fmt: skip
+    assert [flavor.name for flavor in ports["compute"].flavors()] == ["plain"]
 
 
 def test_a_quota_is_put_back_with_the_limits_that_we_never_lifted(
