@@ -69,14 +69,19 @@ class Careful(TypeDecorator[Any]):
     cache_ok = True
     value_types: tuple[type, ...]
 
+    def process_result_value(self, value: Any, dialect: Dialect) -> Any:
+        return value
+
     def result_processor(
         self, dialect: Dialect, coltype: object
     ) -> Callable[[object], object] | None:
-        process = super().result_processor(dialect, coltype)
+        # Every value of every row passes here: the one of SQLAlchemy would be two calls more.
+        inner = self.impl_instance.result_processor(dialect, coltype)
+        value_of = self.process_result_value
 
         def read(value: object) -> object:
             try:
-                return process(value) if process is not None else value
+                return value_of(value if inner is None else inner(value), dialect)
             except Exception:  # noqa: BLE001 - whatever lies there, the other rows are read
                 return Unreadable(ascii(value)[:60])
 

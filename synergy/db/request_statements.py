@@ -58,6 +58,14 @@ REQUESTS: Final = select(*COLUMNS)
 IDS: Final[BindParameter[Any]] = bindparam("ids", expanding=True, type_=SoughtServer())
 KNOWN: Final = select(RequestRow.request_id).where(RequestRow.request_id.in_(IDS))
 FIND: Final = REQUESTS.where(RequestRow.request_id.in_(IDS))
+STANDING: Final = (
+    RequestRow.request_id,
+    RequestRow.state,
+    RequestRow.class_id,
+    RequestRow.retry_at,
+    RequestRow.reason,
+)
+STANDINGS: Final = select(*STANDING).where(RequestRow.request_id.in_(IDS))
 BODIES: Final = select(BodyRow.request_id, BodyRow.sealed).where(BodyRow.request_id.in_(IDS))
 FORGET: Final = delete(BodyRow).where(BodyRow.request_id.in_(IDS))
 WITH_BODY: Final = (

@@ -41,7 +41,7 @@ from synergy.db.rollups import SqlRollups, series_of
 from synergy.db.rows import Damaged, DamageLog, RowReader, texts
 from synergy.db.search import SORTED_BY, Filters, LedgerPages, Page, RequestPages, behind
 from synergy.db.vault import Vault
-from synergy.ports import ClassLine, Hold, LedgerEntry
+from synergy.ports import ClassLine, Hold, LedgerEntry, Standing
 
 _LONGEST_MESSAGE_ID: Final = 64
 _LONGEST_KEPT: Final = 8 * 2**20  # bytes of a quarantined message; databases bound a statement
@@ -68,6 +68,7 @@ _QUARANTINE_COLUMNS: Final = (QuarantineRow.message_id, QuarantineRow.at, Quaran
 _QUARANTINE_READER: Final = RowReader(_QUARANTINE_COLUMNS, tuple)
 _SPAN_READER: Final = RowReader(sql.SPAN, _span)
 _REQUEST_READER: Final = RowReader(sql.COLUMNS, tuple)
+_STANDING_READER: Final = RowReader(sql.STANDING, lambda row: (row[0], Standing(*row[1:])))
 _STEP_READER: Final = RowReader(sql.STEP_COLUMNS, _step)
 _ENTRY_READER: Final = RowReader(sql.ENTRY, _entry)
 
@@ -120,6 +121,15 @@ class SqlRequests:
             request.request_id: request
             for part in _parts(request_ids)
             for request in self._values(self._connection.execute(sql.FIND, {"ids": part}))
+        }
+
+    def standings(self, request_ids: Sequence[str]) -> dict[str, Standing]:
+        return {
+            request_id: standing
+            for part in _parts(request_ids)
+            for request_id, standing in _STANDING_READER.all(
+                self._connection.execute(sql.STANDINGS, {"ids": part}), self._damage
+            )
         }
 
     def search(

@@ -19,7 +19,7 @@ from synergy.core.quota import QuotaTree
 from synergy.core.reasons import Reason
 from synergy.core.rounds import REASONS, RESERVING, Ends, Plan, Policy, Snapshot, in_order
 from synergy.managers.support.render import instant_json
-from synergy.ports import Reading
+from synergy.ports import Reading, Standing
 
 _HELD_REASONS: Final = (Reason.HELD_BY_USER, Reason.HELD_BY_ADMIN)
 
@@ -72,7 +72,7 @@ class Latest:
         counts = np.bincount(plan.reason, weights=left, minlength=len(REASONS))
         return {r.value: int(n) for r, n in zip(REASONS, counts, strict=True) if n}
 
-    def reason_of(self, request: Request, now: datetime) -> Reason | None:
+    def reason_of(self, request: Request | Standing, now: datetime) -> Reason | None:
         """Return why a request waits, None when it does not."""
         if request.state is State.HELD:
             return _held_reason(request)
@@ -84,11 +84,11 @@ class Latest:
         return Reason.PENDING_EVALUATION if row is None else self.plan.reason_of(row)
 
 
-def _held_reason(request: Request) -> Reason:
+def _held_reason(request: Request | Standing) -> Reason:
     return request.reason if request.reason in _HELD_REASONS else Reason.HELD_BY_ADMIN
 
 
-def reason_of(latest: Latest | None, request: Request, now: datetime) -> Reason | None:
+def reason_of(latest: Latest | None, request: Request | Standing, now: datetime) -> Reason | None:
     """Return why a request waits, None when it does not."""
     if latest is not None:
         return latest.reason_of(request, now)

@@ -329,9 +329,9 @@ class SchedulerManager(Manager):
     def do_reasons(self, request_ids: Sequence[str]) -> dict[str, str | None]:
         """Show why requests wait; None for those that do not."""
         with self._store.reading() as uow:
-            found = uow.requests.find(request_ids)
+            found = uow.requests.standings(request_ids)
         now, latest = self._clock.now(), self._latest
-        reasons = {key: reason_of(latest, request, now) for key, request in found.items()}
+        reasons = {key: reason_of(latest, standing, now) for key, standing in found.items()}
         return {key: reason.value if reason else None for key, reason in reasons.items()}
 
     @command(commands.EXPLAIN_REQUEST)
