@@ -112,6 +112,11 @@ PRESENT_SPANS: Final = select(
     RequestRow.host, RequestRow.held_from, RequestRow.released_at,
 ).where(RequestRow.request_id.in_(IDS), RequestRow.held_from.is_not(None))  # fmt: skip
 LIVE: Final = sorted(set(State) - TERMINAL)
+LIVE_COUNTS: Final = (
+    select(RequestRow.state, func.count())
+    .where(RequestRow.state.in_(LIVE))
+    .group_by(RequestRow.state)
+)
 STEP_COLUMNS: Final = [getattr(StepRow, name) for name in STEP]
 ENTRY: Final = (StepRow.seq, StepRow.project_id, *STEP_COLUMNS)
 EXPIRING: Final = REQUESTS.where(RequestRow.state == State.EXPIRING).order_by(RequestRow.seq)

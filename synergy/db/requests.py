@@ -341,11 +341,7 @@ class SqlRequests:
         return found
 
     def counts(self) -> dict[State, int]:
-        live = self._connection.execute(
-            select(RequestRow.state, func.count())
-            .where(RequestRow.state.in_(sql.LIVE))
-            .group_by(RequestRow.state)
-        )
+        live = self._connection.execute(sql.LIVE_COUNTS)
         every = {row[0]: row[1] for row in live} | self._rollups.finished()
         return {state: count for state, count in every.items() if count}
 

@@ -17,6 +17,8 @@ from sqlalchemy import (
     BigInteger,
     Connection,
     Executable,
+    Select,
+    bindparam,
     case,
     delete,
     func,
@@ -57,6 +59,22 @@ from synergy.ports import (
 
 CHUNK: Final = 500  # bound parameters of one statement
 _HOUR_US: Final = 3_600_000_000
+_LAST_SEQ: Final = 2**63 - 1
+
+
+def _ended(state: Any) -> Select[Any]:
+    """Return the statement that counts ledger entries by a terminal state."""
+    between = StepRow.seq > bindparam("after"), StepRow.seq <= bindparam("until")
+    return (
+        select(state, func.count())
+        .where(*between, state.in_(sorted(TERMINAL)))
+        .group_by(state)
+        .with_hint(StepRow, "NOT INDEXED", "sqlite")  # by number: only the newest entries
+    )
+
+
+_INTO: Final = _ended(StepRow.to_state)
+_OUT_OF: Final = _ended(StepRow.from_state)
 _GROWTH: Final = tuple(RollupProgress.__dataclass_fields__)
 _GROWTH_COLUMNS: Final = [
     RollupProgressRow.growth_id,
@@ -333,7 +351,7 @@ class SqlRollups:
         ).scalar()
         return News(
             first_at=first_at if isinstance(first_at, datetime) else None,
-            finished=self._finished(*counted),
+            finished=self._finished(progress.ledger_seq, until),
             first_seqs={row[0]: row[1] for row in hours if isinstance(row[0], datetime)},
             ledger_seq=max(until, progress.ledger_seq),
             newest_seq=newest,
@@ -344,21 +362,18 @@ class SqlRollups:
         counts: dict[State, int] = dict.fromkeys(sorted(TERMINAL), 0)
         for row in self._connection.execute(select(FinishedRow.state, FinishedRow.count)):
             counts[row[0]] += row[1]
-        for state, count in self._finished(StepRow.seq > self.progress().ledger_seq).items():
+        for state, count in self._finished(self.progress().ledger_seq, _LAST_SEQ).items():
             counts[state] += count
         return counts
 
-    def _finished(self, *of: Any) -> dict[State, int]:
-        """Return how many requests ended in each state, less those that came back from it."""
+    def _finished(self, after: int, until: int) -> dict[State, int]:
+        """Return how many requests ended in each state, less those that came back from it.
+
+        after, until  numbers of ledger entries: behind the first, up to the second
+        """
         counts = Counter[State]()
-        for state, sign in ((StepRow.to_state, 1), (StepRow.from_state, -1)):
-            query = (
-                select(state, func.count())
-                .where(*of, state.in_(sorted(TERMINAL)))
-                .group_by(state)
-                .with_hint(StepRow, "NOT INDEXED", "sqlite")  # by number: only the newest entries
-            )
-            for row in self._connection.execute(query):
+        for query, sign in ((_INTO, 1), (_OUT_OF, -1)):
+            for row in self._connection.execute(query, {"after": after, "until": until}):
                 counts[row[0]] += sign * row[1]
         return counts
 
