@@ -163,6 +163,10 @@ class Projects(Facade):
         """Return whom the rule takes in and lets go, or what another rule would do."""
         return self._ask(commands.SHOW_RULE, **query)
 
+    def rule_suspended(self) -> bool:
+        """Return whether no project leaves by the rule until an operator has checked them."""
+        return self._ask(commands.RULE_SUSPENDED)
+
     def resume_rule(self) -> ProjectRule:
         """Let all projects leave that the rule no longer manages."""
         return self._ask(commands.RESUME_RULE)

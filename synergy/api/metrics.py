@@ -66,6 +66,9 @@ class _OfService(Collector):
             yield _single(declared.QUARANTINED, aside["quarantined"])
             yield _single(declared.QUARANTINE_MAX, aside["quarantine_max"])
             yield _by(declared.DAMAGED_ROWS, aside["damaged"])
+        rule_suspended = _known(self._services.projects.rule_suspended)
+        if rule_suspended is not None:
+            yield _single(declared.RULE_SUSPENDED, rule_suspended)
         yield from self._round()
         yield from self._ending()
         yield from self._notifications()

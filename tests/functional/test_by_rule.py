@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from synergy.api.metrics import Metrics
+from synergy.api.services import Services
 from synergy.core.errors import Conflict, InvalidInput, UpstreamUnavailable
 from synergy.core.model import Resources
 from synergy.drivers.embedded.keystone import EmbeddedIdentity
@@ -17,12 +19,17 @@ from synergy.managers.project.by_rule import BATCH
 from synergy.ports import ServerStatus
 from synergy.sim.clock import VirtualClock
 from tests.builders import Fragile, World, project_spec, spec, world
+from tests.served import WorldServices
 
 DEFAULT: dict[str, Any] = {
     "manage": "domains:Default",
     "template_default_quota": "shared",
     "template_ttl_s": "3600",
 }
+
+
+def numbers(made: World) -> str:
+    return Metrics(Services(WorldServices(made))).text().decode()
 
 
 def names(made: World, **wanted: Any) -> set[str]:
@@ -284,15 +291,18 @@ def test_a_project_that_keystone_has_and_does_not_list_stays(
 def test_a_person_lets_many_go_at_once(caplog: pytest.LogCaptureFixture) -> None:
     with fragile(many(30)) as made:
         made.run(2)
+        assert "synergy_project_rule_suspended 0.0" in numbers(made)
         configure(made, manage="listed")
         made.run(200)
         assert len(names(made)) == 30
+        assert "synergy_project_rule_suspended 1.0" in numbers(made)
         shown = rule(made)
         assert (shown["suspended"], shown["leaving"]) == (True, 30)
         assert "30 of 30 projects would leave at once" in shown["text"]
         made.command("project", "resume_rule")
         made.run(5)
         assert names(made) == set()
+        assert "synergy_project_rule_suspended 0.0" in numbers(made)
         assert made.nova.quota("project-p00007") == {"VCPU": 1, "MEMORY_MB": 256}
 
 

@@ -194,6 +194,7 @@ REMOVE_PROJECT: Final = ManagerCommand[Project | Removal](  # the latter of a dr
 SHOW_RULE: Final = ManagerCommand[ProjectRule](
     manager="project", name="rule", takes=schemas_of(RULE), beside=True
 )
+RULE_SUSPENDED: Final = ManagerCommand[bool](manager="project", name="rule_suspended", beside=True)
 RESUME_RULE: Final = ManagerCommand[ProjectRule](manager="project", name="resume_rule")
 SET_USER: Final = ManagerCommand[User](
     manager="project",

@@ -82,6 +82,11 @@ QUOTA: Final = DeclaredMetric(
 EXPIRY_SUSPENDED: Final = DeclaredMetric(
     "synergy_expiry_suspended", _GAUGE, "1 while no server is ended, by the reason.", ("reason",)
 )
+RULE_SUSPENDED: Final = DeclaredMetric(
+    "synergy_project_rule_suspended",
+    _GAUGE,
+    "1 while no project leaves by the rule of managed projects until an operator has checked them.",
+)
 EXPIRY_DUE: Final = DeclaredMetric(
     "synergy_expiry_due", _GAUGE, "Servers whose lifetime is over and that are not being ended."
 )

@@ -349,6 +349,11 @@ class ByRule:
         leaving = self._effect.leaving if self._effect else ()
         return bool(project.rule) and all(one.project_id != project.project_id for one in leaving)
 
+    @property
+    def suspended(self) -> bool:
+        """Whether no project leaves until a person has looked, by the last look."""
+        return bool(self._brake)
+
     def resume(self) -> None:
         """Let those go who leave now, however many: a person has looked at them."""
         leaving = self._effect.leaving if self._effect else ()

@@ -320,6 +320,11 @@ class ProjectManager(Manager):
         """Show which projects the rule adds and removes, or what another rule would do."""
         return self._rule.show(self._identity.projects(), manage)
 
+    @command(commands.RULE_SUSPENDED)
+    def do_rule_suspended(self) -> bool:
+        """Show whether no project leaves by the rule until an operator has checked them."""
+        return self._rule.suspended
+
     @command(commands.RESUME_RULE)
     def do_resume_rule(self) -> answers.ProjectRule:
         """Let all projects leave that the rule no longer manages: an operator has checked them."""
