@@ -20,7 +20,7 @@ _LATEST: Final = datetime(2200, 1, 1, tzinfo=UTC)
 _MAX_AMOUNT: Final = 2**31 - 1  # Nova stores the numbers of a flavor in 32 bits
 _MAX_ENTRIES: Final = 1000
 _SHOWN: Final = 60  # characters of a value that an error repeats
-_TRAIT: Final = re.compile(r"[A-Z0-9_]{1,255}")
+TRAIT_NAME: Final = re.compile(r"[A-Z0-9_]{1,255}")
 _ODD: Final = re.compile("[\0\ud800-\udfff]")  # characters that a database's text column refuses
 
 
@@ -188,7 +188,7 @@ def _display(longest: int) -> FieldType:
 
 
 def _trait(value: object) -> str:
-    if type(value) is str and _TRAIT.fullmatch(value):
+    if type(value) is str and TRAIT_NAME.fullmatch(value):
         return value
     raise ValueError
 

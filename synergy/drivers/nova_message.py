@@ -241,11 +241,14 @@ def constraints_of(spec: Mapping[str, object], extra_specs: Mapping[str, str]) -
     Nova.
     """
     found = {TRAIT + name: "required" for name in _image_traits(spec)}
-    found |= {
-        key: value
-        for key, value in extra_specs.items()
-        if key.startswith(TRAIT) and value in ("required", "forbidden")
-    }
+    for key, value in extra_specs.items():
+        if key.startswith(TRAIT) and value in ("required", "forbidden"):
+            if not message_schema.TRAIT_NAME.fullmatch(key.removeprefix(TRAIT)):
+                raise InvalidInput(
+                    f"flavor: {shown(key)} names no trait such as HW_CPU_X86_VMX, so no host can "
+                    "have it: correct the extra spec of the flavor"
+                )
+            found[key] = value
     placement = read_fields(message_schema.PLACEMENT, spec, "request spec")
     if placement["availability_zone"]:
         found[AVAILABILITY_ZONE] = placement["availability_zone"]

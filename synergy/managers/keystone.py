@@ -135,7 +135,14 @@ class KeystoneManager(Manager):
         """Tell whose requests wait although they may have no servers any more."""
         with self._store.reading() as uow:
             owners = uow.requests.waiting_owners()
-        gone = self._owners.gone(owners)
+        gone, unanswered = self._owners.gone(owners)
+        for owner, why in unanswered.items():
+            LOG.warning(
+                "whether user %s of project %s is gone cannot be asked now: %s",
+                owner[1],
+                owner[0],
+                why,
+            )
         if gone:
             self._publish(OwnersGone(tuple((*owner, why) for owner, why in gone.items())))
 

@@ -5,21 +5,27 @@ import logging
 from collections.abc import Callable
 from datetime import UTC, datetime
 from itertools import product
+from random import Random
 from typing import Any
 from uuid import UUID
 
 import pytest
 from sqlalchemy import text
 
+from synergy.core.errors import Conflict, InvalidInput, UpstreamUnavailable
 from synergy.core.lifecycle import IN_NOVA
-from synergy.core.model import State
+from synergy.core.model import Resources, State
 from synergy.db.models import Base
+from synergy.drivers.embedded.keystone import EmbeddedIdentity
+from synergy.drivers.embedded.nova import EmbeddedNova
 from synergy.managers.scheduler import SchedulerManager
 from synergy.ports import ChangeKind
 from synergy.sim.clock import VirtualClock
+from synergy.sim.engine import temporary_store
 from tests import messages
-from tests.builders import World, rid, world
+from tests.builders import Fragile, World, rid, spec, world
 from tests.messages import ODD_VALUES, enveloped, paths, replaced, without
+from tests.started import Started
 
 SHARED: dict[str, Any] = {"default_quota": "shared", "ttl_s": 36_000}
 
@@ -70,6 +76,76 @@ def test_no_odd_message_stops_intake_or_a_round() -> None:
         assert w.states(ids) == ["ACTIVE", "ACTIVE"]
         assert all_run(w)
         assert len(w.command("queue", "quarantine")) > 300
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        InvalidInput("Placement: Invalid query-string parameters"),
+        UpstreamUnavailable("Placement answers 500"),
+        Conflict("Placement: it changed"),
+        RuntimeError("a defect"),
+    ],
+    ids=str,
+)
+def test_what_placement_refuses_for_one_demand_keeps_no_other_from_starting(
+    error: Exception,
+) -> None:
+    with temporary_store() as store:
+        w = Started(store, {})
+        w.add("A", **SHARED)
+        w.add("B", **SHARED)
+        w.run(1)
+
+        def as_placement(real: Any, demand: Resources, *more: Any) -> Any:
+            if demand.get("VCPU") == 2:
+                raise error
+            return real(demand, *more)
+
+        w.nova.answer("room_for", as_placement)
+        bad, others = w.create("medium"), w.create(project="B", count=2)
+        w.run(30)
+        assert w.states(others) == ["ACTIVE"] * 2
+        assert w.states(bad) == ["QUEUED"]
+        w.nova.mend()
+        w.run(300)
+        assert w.states(bad) == ["ACTIVE"]
+
+
+@pytest.mark.parametrize("method", ["gone", "token_from_trust"])
+def test_a_user_about_whom_keystone_fails_keeps_nobody_elses_server_from_starting(
+    method: str,
+) -> None:
+    clock, rng = VirtualClock(), Random(7)
+    fragile = Fragile(EmbeddedIdentity(spec(), clock, rng))
+    nova = EmbeddedNova(spec(), clock, fragile.cloud, rng)
+    with world(clock=clock, cloud=(nova, fragile)) as w:
+        w.engine.tolerant = True
+        for project in ("A", "B"):
+            w.add(project, **SHARED, suspended=True)
+        w.run(1)
+        ids = [*w.create(count=2), *w.create(project="B", count=2)]
+        w.run(200)
+        with w.store.reading() as uow:
+            trusts = {one.user_id: one.trust_id for one in uow.trusts.all()}
+
+        def as_keystone(real: Any, asked: Any) -> Any:
+            if asked == trusts["ua"] or ("project-A", "ua") in tuple(asked):
+                raise UpstreamUnavailable("Keystone answers 500: the directory of a domain is away")
+            return real(asked)
+
+        fragile.answer(method, as_keystone)
+        w.run(120)  # longer than an answer of Keystone is good enough
+        for project in ("A", "B"):
+            w.command("project", "set", project=project, suspended=False)
+        w.run(60)
+        assert w.states(ids) == ["QUEUED"] * 2 + ["ACTIVE"] * 2
+        assert "the directory of a domain is away" in w.get(ids[0]).why
+        w.run(3600)
+        assert w.states(ids[:2]) == ["QUEUED"] * 2  # ever so long: nobody has to release them
+        fragile.mend()
+        w.run(200)
+        assert w.states(ids) == ["ACTIVE"] * 4
 
 
 @pytest.mark.parametrize("spell", [str.upper, lambda one: one.replace("-", ""), "{{{}}}".format])

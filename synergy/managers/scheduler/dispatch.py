@@ -23,7 +23,7 @@ from synergy.core.reasons import Reason, coded
 from synergy.core.reconcile import ABSENT, missed
 from synergy.core.rounds import Decision, Outcome
 from synergy.managers.base import Part, Publish
-from synergy.managers.support.owners import Owner, Owners
+from synergy.managers.support.owners import Owner, Owners, ask_each
 from synergy.ports import (
     Clock,
     Conductor,
@@ -92,15 +92,21 @@ class Dispatcher(Part):
         """
         chosen = {decision.request_id: decision for decision in decisions}
         leaving = [one for one in views if chosen[one].outcome is Outcome.DISPATCH]
-        gone, tokens = self._ask_keystone(leaving)
+        gone, tokens, unanswered = self._ask_keystone(leaving)
         back: list[Request] = []
 
         def carry_out(part: Sequence[str]) -> None:
             some = {request_id: chosen[request_id] for request_id in part}
             done, parcels, broken = self._record(round_id, some, views, gone, tokens, edition)
             self._tell(done)
+            postponed = {
+                one.request_id: unanswered[owner]
+                for one in done
+                if one.request_id in parcels
+                and (owner := (one.project_id, one.user_id)) in unanswered
+            }
             if parcels or broken:
-                back.extend(self._hand_over(parcels, broken, round_id))
+                back.extend(self._hand_over(parcels, broken, postponed, round_id))
 
         handle_individually(list(chosen), carry_out, self._set_aside)
         return [request for request in back if request.state is State.QUEUED]
@@ -183,10 +189,18 @@ class Dispatcher(Part):
             self._publish(RequestsRefused(tuple(by_state[State.REJECTED])))
 
     def _hand_over(
-        self, parcels: Mapping[str, Parcel], broken: Mapping[str, str], round_id: str
+        self,
+        parcels: Mapping[str, Parcel],
+        broken: Mapping[str, str],
+        postponed: Mapping[str, str],
+        round_id: str,
     ) -> list[Request]:
         """Send committed requests to the conductor, commit what became of them, and return those
         that came back.
+
+        broken     why requests cannot be packed
+        postponed  why Keystone cannot say now whether their owners may have servers: they come
+                   back without counting as tried, and so keep no quota from others meanwhile
 
         When the broker takes none, it counts as a try of the first one only. What may have been
         sent stays in DISPATCHING until Nova was asked.
@@ -194,10 +208,14 @@ class Dispatcher(Part):
         outcome = {
             one: _Outcome(Event.UNREADABLE, why, Reason.UNREADABLE) for one, why in broken.items()
         }
+        for one, why in postponed.items():
+            said = coded(Reason.DISPATCH_RETRY, why)
+            outcome[one] = _Outcome(Event.HAND_OVER_FAILED, said, Reason.DISPATCH_RETRY)
+            LOG.warning("request %s: %s", one, said)
         tried = ""
-        for request_id, receipt in zip(
-            parcels, self._conductor.build(list(parcels.values())), strict=True
-        ):
+        sent = [one for one in parcels if one not in postponed]
+        receipts = self._conductor.build([parcels[one] for one in sent]) if sent else ()
+        for request_id, receipt in zip(sent, receipts, strict=True):
             if receipt.handed is Handed.SENT:
                 outcome[request_id] = _Outcome(Event.HANDED_OVER)
             elif receipt.handed is Handed.UNUSABLE:
@@ -215,19 +233,25 @@ class Dispatcher(Part):
 
     def _ask_keystone(
         self, request_ids: Sequence[str]
-    ) -> tuple[dict[Owner, str], dict[Owner, str]]:
-        """Return which owners of requests are gone, and fresh tokens of those who gave a trust."""
+    ) -> tuple[dict[Owner, str], dict[Owner, str], dict[Owner, str]]:
+        """Return which owners of requests are gone, fresh tokens of those who gave a trust, and
+        about whom Keystone fails, with its error. Raises that error when it fails for everybody."""
         with self._store.reading() as uow:
             owners = {(r.project_id, r.user_id) for r in uow.requests.find(request_ids).values()}
             trusts = {(t.project_id, t.user_id): t.trust_id for t in uow.trusts.all()}
-        gone = self._owners.gone(owners)
-        tokens: dict[Owner, str] = {}
-        for owner in sorted(owners & trusts.keys() - gone.keys()):
+        gone, unanswered = self._owners.gone(owners)
+
+        def token_of(owner: Owner) -> str:
             try:
-                tokens[owner] = self._identity.token_from_trust(trusts[owner])
+                return self._identity.token_from_trust(trusts[owner])
             except NotFound as error:
                 LOG.warning("%s: the token of the request itself is used", error)
-        return gone, tokens
+                return ""
+
+        trusting = sorted(owners & trusts.keys() - gone.keys() - unanswered.keys())
+        tokens, failed = ask_each(trusting, token_of)
+        found = {owner: token for owner, token in tokens.items() if token}
+        return gone, found, unanswered | failed
 
     def _record_outcome(
         self, outcome: Mapping[str, _Outcome], round_id: str, tried: str

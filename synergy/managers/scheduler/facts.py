@@ -4,10 +4,12 @@ Why: the decision is a pure function that does not wait for anybody, and Nova is
 what matters to it. Must not know checks or quotas.
 """
 
+import logging
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 from typing import Final
 
+from synergy.core.errors import UpstreamUnavailable, error_line
 from synergy.core.model import Request, State
 from synergy.core.rounds import (
     NO_FACTS,
@@ -18,6 +20,8 @@ from synergy.core.rounds import (
     LacksZones,
     Plan,
     Policy,
+    Room,
+    Shape,
     Snapshot,
     decide,
     group_of,
@@ -32,6 +36,9 @@ from synergy.ports import (
 )
 
 ZONES_KEPT_S: Final = 60.0  # how long a list of zones is good enough
+SILENT: Final = 3  # shapes in a row without an answer, then it is Placement that is away
+NO_ROOM: Final[Room] = {}
+LOG = logging.getLogger(__name__)
 _PAGE: Final = 1000
 
 
@@ -42,6 +49,7 @@ class CloudFacts(Part):
         self._capacity, self._servers = capacity, servers
         self._clock, self._store = clock, store
         self._zones: tuple[float, frozenset[str]] = (float("-inf"), frozenset())
+        self._logged: frozenset[str] = frozenset()  # errors that were logged at the last look
 
     def decide(
         self, snapshot: Snapshot, policy: Policy, known: Facts = NO_FACTS
@@ -76,8 +84,27 @@ class CloudFacts(Part):
             placed = self._capacity.placed(ids) if ids else set()
             unplaced = [one for one in in_flight if one.request_id not in placed]
             facts = replace(facts, in_flight=tuple(shape_of(one.request_class) for one in unplaced))
-        rooms = {one: self._capacity.room_for(one.demand, one.placement) for one in shapes}
+        rooms = self._rooms(shapes)
         return replace(facts, rooms={**facts.rooms, **rooms}) if rooms else facts
+
+    def _rooms(self, shapes: Sequence[Shape]) -> dict[Shape, Room]:
+        """Return the hosts that could take each shape; none for one that Placement refuses, which
+        waits and keeps no other from starting. Raises what was raised when it answers nothing."""
+        rooms: dict[Shape, Room] = {}
+        failed: dict[Shape, str] = {}
+        for asked, one in enumerate(shapes, start=1):
+            try:
+                rooms[one] = self._capacity.room_for(one.demand, one.placement)
+            except Exception as error:
+                failed[one] = error_line(error)
+                away = isinstance(error, UpstreamUnavailable)
+                if away and len(failed) == asked >= min(SILENT, len(shapes)):
+                    raise
+        for one, why in failed.items():
+            if why not in self._logged:
+                LOG.error("no host can be found for %s, which waits: %s", one.demand, why)
+        self._logged = frozenset(failed.values())
+        return rooms | dict.fromkeys(failed, NO_ROOM)
 
     def in_flight(self) -> list[Request]:
         """Return the requests that were handed over and are not known to have a host."""

@@ -7,6 +7,7 @@ import pytest
 
 from synergy.core.model import Resources
 from synergy.drivers import nova_message
+from tests import messages
 from tests.builders import NOON, rid
 
 CONTEXT = {
@@ -148,3 +149,10 @@ def test_what_nova_does_not_send_is_told_and_never_raises(raw: bytes, told: str)
     assert told in delivery.unreadable
     assert delivery.requests == ()
     assert delivery.body == raw
+
+
+@pytest.mark.parametrize("name", ["", "custom_low", "CUSTOM A", "CUSTOM_A,!CUSTOM_B"])
+def test_a_flavor_that_requires_what_is_no_trait_is_said_to(name: str) -> None:
+    flavor = FLAVOR | {"extra_specs": {f"trait:{name}": "required"}}
+    found = nova_message.read("m", messages.enveloped(messages.build_message(flavor=flavor)))
+    assert "names no trait such as HW_CPU_X86_VMX" in found.unreadable
