@@ -10,7 +10,7 @@ import pytest
 
 from synergy.api.metrics import Metrics
 from synergy.api.services import Services
-from synergy.core.errors import Conflict, InvalidInput, UpstreamUnavailable
+from synergy.core.errors import Conflict, InvalidInput, NotFound, UpstreamUnavailable
 from synergy.core.model import Resources
 from synergy.drivers.embedded.keystone import EmbeddedIdentity
 from synergy.drivers.embedded.nova import EmbeddedNova
@@ -327,6 +327,24 @@ def test_one_bad_project_rests_and_keeps_no_other_out(caplog: pytest.LogCaptureF
         made.nova.mend()
         made.run(900)
         assert len(names(made)) == 8
+
+
+def test_a_project_that_is_deleted_before_it_is_taken_in_is_no_error(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    with fragile(many(8)) as made:
+
+        def deleted(real: Callable[..., Any], project_id: str, **more: Any) -> Any:
+            if project_id == "project-p00003":
+                made.engine.identity.remove_project(project_id)
+                raise NotFound(f"Nova: Project ID {project_id} is not a valid project.")
+            return real(project_id, **more)
+
+        made.nova.answer("quota", deleted)
+        made.run(200)
+        assert len(names(made)) == 7
+        assert rule(made)["who_comes"] == []
+        assert not [one for one in caplog.records if one.levelname == "ERROR"]
 
 
 def test_nova_that_is_away_makes_nobody_a_bad_project() -> None:

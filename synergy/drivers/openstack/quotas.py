@@ -6,16 +6,19 @@ a limit that follows a default is not in it. Must not know what Synergy grants.
 """
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, Final, Protocol
 
-from synergy.core.errors import ConfigurationInvalid
+from synergy.core.errors import ConfigurationInvalid, InvalidInput, NotFound
 from synergy.drivers.openstack.session import translated_errors
 from synergy.ports import Limits
 
 UNLIMITED: Final = -1
 NOVA: Final = "Nova"
 KEYSTONE: Final = "Keystone"
+# What Nova answers, with 400, for a project that Keystone does not have.
+_NO_SUCH_PROJECT: Final = "is not a valid project"
 
 
 class QuotaDriver(Protocol):
@@ -48,6 +51,18 @@ def _number(limit: int | None) -> int:
     return UNLIMITED if limit is None else limit
 
 
+@contextmanager
+def _about_a_project() -> Iterator[None]:
+    """Translate the errors of Nova, and its 400 for a project that is gone into NotFound."""
+    try:
+        with translated_errors(NOVA):
+            yield
+    except InvalidInput as error:
+        if _NO_SUCH_PROJECT in str(error):
+            raise NotFound(str(error)) from error
+        raise
+
+
 class QuotaSets:
     """os-quota-sets: the limits of nova.quota.DbQuotaDriver."""
 
@@ -60,13 +75,13 @@ class QuotaSets:
 
     def quota(self, project_id: str) -> Limits:
         """Return the effective limits by resource class."""
-        with translated_errors(NOVA):
+        with _about_a_project():
             found = self._nova.quotas.get(project_id).to_dict()
             return {ours: _limit(int(found[name])) for name, ours in self.classes.items()}
 
     def server_limit(self, project_id: str) -> int | None:
         """Return how many servers a project may have."""
-        with translated_errors(NOVA):
+        with _about_a_project():
             return _limit(int(self._nova.quotas.get(project_id).instances))
 
     def limited_classes(self) -> frozenset[str]:
@@ -75,7 +90,7 @@ class QuotaSets:
 
     def quota_record(self, project_id: str) -> Limits:
         """Return the limits that differ from the cloud's defaults."""
-        with translated_errors(NOVA):
+        with _about_a_project():
             found = self._nova.quotas.get(project_id).to_dict()
             defaults = self._nova.quotas.defaults(project_id).to_dict()
             return {
@@ -86,7 +101,7 @@ class QuotaSets:
 
     def lift_quota(self, project_id: str) -> None:
         """Set cores, ram and instances to unlimited."""
-        with translated_errors(NOVA):
+        with _about_a_project():
             self._nova.quotas.update(
                 project_id, **dict.fromkeys(self.lifted, UNLIMITED), force=True
             )
@@ -97,7 +112,7 @@ class QuotaSets:
         Nova can only delete all explicit limits of a project at once, so the others are set again
         afterwards.
         """
-        with translated_errors(NOVA):
+        with _about_a_project():
             quotas = self._nova.quotas
             found = quotas.get(project_id).to_dict()
             defaults = quotas.defaults(project_id).to_dict()

@@ -278,7 +278,9 @@ class ByRule:
         until_s = self._clock.monotonic_s() + ASIDE.delay_s(failures)
         cause = error.code if isinstance(error, SynergyError) else type(error).__name__
         self._aside[project_id] = _Aside(until_s, failures, cause, why)
-        if before is None or before.cause != cause:  # numbers in it may change at each try
+        if isinstance(error, NotFound):
+            LOG.info("project %s is gone since it was listed: %s", project_id, why)
+        elif before is None or before.cause != cause:  # numbers in it may change at each try
             expected = isinstance(error, SynergyError)
             LOG.error(
                 "project %s (%s) cannot be taken in, and is tried again: %s",

@@ -475,6 +475,24 @@ def test_a_flavor_that_requests_what_nobody_can_say_hides_no_other(
     assert [flavor.name for flavor in ports["compute"].flavors()] == ["plain"]
 
 
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda compute: compute.quota("p"), lambda compute: compute.quota_record("p"),
+        lambda compute: compute.server_limit("p"), lambda compute: compute.lift_quota("p"),
+        lambda compute: compute.restore_quota("p", {"cores": 7}),
+    ],
+)  # fmt: skip
+def test_nova_that_finds_no_project_says_so_with_400(
+    services: Answering, ports: dict[str, Any], ask: Callable[[Any], object]
+) -> None:
+    said = {"badRequest": {"code": 400, "message": "Project ID p is not a valid project."}}
+    for method in ("GET", "PUT"):
+        services.answers[method, "/compute/v2.1/os-quota-sets/p"] = (400, said)
+    with pytest.raises(NotFound, match="Nova: Project ID p is not a valid project"):
+        ask(ports["compute"])
+
+
 def test_a_quota_is_put_back_with_the_limits_that_we_never_lifted(
     services: Answering, ports: dict[str, Any]
 ) -> None:
