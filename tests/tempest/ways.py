@@ -5,7 +5,7 @@ the same. Must not know Tempest's tests.
 """
 
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Final
 
@@ -57,10 +57,19 @@ class Cloud:
             if name == MANAGED:
                 _wait_for_projects(service, projects)
             self.publish_to("edge")
+            before = self._built()
             yield
-            self._report(_seen(service, managed=name == MANAGED))
+            self._report(_seen(service, self._built() - before, managed=name == MANAGED))
         finally:
-            service.stop()
+            try:
+                if name == MANAGED:
+                    _let_projects_go(service)
+            finally:
+                service.stop()
+
+    def _built(self) -> set[str]:
+        """Return the ids of all servers that ever came to a host."""
+        return set(self._lab.sql("SELECT uuid FROM nova_cell1.instances").split()[1:])
 
     def publish_to(self, vhost: str) -> None:
         """Restart nova-api on a vhost, if it is on another one."""
@@ -77,12 +86,35 @@ def _wait_for_projects(service: Beside, projects: int) -> None:
     until(taken, 180, 1)
 
 
-def _seen(service: Beside, *, managed: bool) -> str:
-    """Tell what Synergy had to do. Raises RuntimeError if it is not what the way says."""
+def _let_projects_go(service: Beside) -> None:
+    """Give every project its limits in Nova back: the other ways find them as they were."""
+    service.stop()
+    service.configure(project={"manage": "listed"})
+    service.start()
+
+    def gone() -> bool:
+        rule = service.command("project", "rule")
+        if rule["suspended"]:
+            service.command("project", "resume_rule")
+        return bool(rule["by_rule"] == 0)
+
+    until(gone, 180, 1)
+
+
+def _seen(service: Beside, built: Collection[str], *, managed: bool) -> str:
+    """Tell what Synergy had to do. Raises RuntimeError if it is not what the way says.
+
+    built  ids of the servers that Nova built meanwhile
+    """
     requests = service.requests()
     states = sorted({one["state"] for one in requests})
-    if managed and not requests:
-        raise RuntimeError("Synergy manages every project, and no request came to it")
+    past = set(built) - {one["id"] for one in requests}
+    if managed and past:
+        raise RuntimeError(
+            f"Synergy manages every project, and {len(past)} of {len(built)} servers were built past "
+            f"it, such as {min(past)}"
+        )
     if requests and not managed:
         raise RuntimeError(f"Synergy manages no project, and queued {len(requests)} requests")
-    return f"requests that Synergy queued: {len(requests)} ({', '.join(states) or 'none'})"
+    queued = f"{len(requests)} requests ({', '.join(states) or 'none'})"
+    return f"Nova built {len(built)} servers; Synergy queued {queued}"
