@@ -69,7 +69,7 @@ def compute(
     """
     if own_usage.shape != (len(tree),):
         raise InvalidInput(f"usage has shape {own_usage.shape}, the tree has {len(tree)} nodes")
-    wrong = np.flatnonzero(~(np.isfinite(own_usage) & (own_usage >= 0)))
+    wrong = (~(np.isfinite(own_usage) & (own_usage >= 0))).nonzero()[0]
     if len(wrong):
         node_id, value = tree.node_ids[wrong[0]], own_usage[wrong[0]]
         raise InvalidInput(f"usage of {node_id!r} is {value}, but must be a number >= 0")

@@ -113,7 +113,7 @@ def update(tree: ShareTree, known: Standing, own_usage: Reals, ties: Ties) -> St
     only in the lists on those paths, and the walk visits only these lists and those that move with
     them: the cost follows the changes. What still touches all nodes copies or compares columns.
     """
-    changed = np.flatnonzero(own_usage != known.own_usage)
+    changed = (own_usage != known.own_usage).nonzero()[0]
     touched = np.zeros(len(tree), dtype=np.bool_)
     touched[changed] = True
     for depth in reversed(tree.depths[1:]):
@@ -126,7 +126,7 @@ def update(tree: ShareTree, known: Standing, own_usage: Reals, ties: Ties) -> St
     for depth in reversed(tree.depths[1:]):
         rows = depth[touched[tree.parent[depth]]]
         np.add.at(raw_usage, tree.parent[rows], raw_usage[rows])
-    rows = np.flatnonzero(touched[tree.share_parent] & (tree.share_parent >= 0))
+    rows = (touched[tree.share_parent] & (tree.share_parent >= 0)).nonzero()[0]
     effective[rows] = effective_usage(tree, raw_usage, rows)
     ratio[rows] = level_fs(tree, known.norm_shares[rows], effective[rows], rows)
     walk = _walk(tree, ratio, ties, known.walk, touched)
@@ -168,18 +168,18 @@ def _walk(
         new_list = _changes(lists)
         new_run = new_list | _changes(place)
         below = tree.users_below[rows]
-        ahead = np.cumsum(below) - below
-        list_first = np.flatnonzero(new_list)[np.cumsum(new_list) - 1]
+        ahead = below.cumsum() - below
+        list_first = new_list.nonzero()[0][new_list.cumsum() - 1]
         visits = visit[lists] + ahead - ahead[list_first]
         ties_before = ~new_run | (new_list & tied[lists])
         moved = (visits != visit[rows]) | (ties_before != tied[rows])
-        walk_changed |= bool(moved.any())
+        walk_changed |= bool(np.count_nonzero(moved))
         visit[rows], tied[rows] = visits, ties_before
         is_account = ~tree.is_user[rows]
         accounts, moved = rows[is_account], moved[is_account]
-        run = np.cumsum(new_run)[is_account] if ties is Ties.MERGE else accounts
+        run = new_run.cumsum()[is_account] if ties is Ties.MERGE else accounts
         opens = _changes(run)
-        heads = accounts[opens][np.cumsum(opens) - 1]
+        heads = accounts[opens][opens.cumsum() - 1]
         if touched is not None:
             walked[accounts] = touched[accounts] | moved
             walk_changed |= _mark_affected(walked, accounts, head[accounts], heads)
@@ -195,7 +195,7 @@ def _mark_affected(walked: Bools, accounts: Ints, heads_before: Ints, heads: Int
     walked[heads_before[other]] = True
     walked[heads[walked[accounts]]] = True
     walked[accounts] |= walked[heads]
-    return bool(other.any())
+    return bool(np.count_nonzero(other))
 
 
 def _changes(values: npt.NDArray[Any]) -> Bools:
@@ -213,7 +213,7 @@ def _best_first(lists: Ints, place: Ints, by_value: Ints, is_account: Bools) -> 
     by value is sorted by list with a stable sort: of 16 bit numbers that is a radix sort.
     """
     count = len(lists)
-    if count and not is_account.any() and int(lists.max()) < 2**16:
+    if count and not np.count_nonzero(is_account) and int(lists.max()) < 2**16:
         return by_value[np.argsort(lists[by_value].astype(np.uint16), kind="stable")]
     if count and (int(lists.max()) + 1) * 2 * count * count >= 2**63:
         return np.lexsort((is_account, place, lists))
@@ -233,14 +233,14 @@ def _places(values: Reals) -> tuple[Ints, Ints]:
     exact, new_run = values[order], _changes(rounded[order])
     changes = _changes(exact)
     mixed = changes & ~new_run
-    if mixed.any():
-        run = np.cumsum(new_run) - 1
+    if np.count_nonzero(mixed):
+        run = new_run.cumsum() - 1
         again = np.isin(run, run[mixed])
         rows = order[again]
         order[again] = rows[np.argsort(-values[rows])]
         changes = _changes(values[order])
     place = np.zeros(len(values), dtype=np.int64)
-    place[order] = np.cumsum(changes) - 1
+    place[order] = changes.cumsum() - 1
     return place, order
 
 
@@ -250,7 +250,7 @@ def _ranks(tree: ShareTree, walk: Walk) -> Ints:
     A user that ties with the sibling before it, and the first users of an account that ties with
     the user before it, share the last rank given; the ranks in between are skipped.
     """
-    users = np.flatnonzero(tree.is_user)
+    users = tree.is_user.nonzero()[0]
     ranks = np.zeros(len(tree), dtype=np.int64)
     if not len(users):
         return ranks

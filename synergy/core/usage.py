@@ -144,13 +144,12 @@ def charge(
         parts = {DECAYING: charged_usage(spans, decay) / left}
     else:
         parts = _by_period(spans, decay, now)
-    ids, place = np.unique(spans.association, return_inverse=True)
     buckets, changed = dict(history.buckets), {}
     for bucket, charged in parts.items():
-        amounts: Floats = np.bincount(place, charged, len(ids)).astype(np.float64)
-        touched = ids[amounts > 0]
+        amounts: Floats = np.bincount(spans.association, charged).astype(np.float64)
+        touched = (amounts > 0).nonzero()[0]
         if len(touched):
-            buckets[bucket] = _added(buckets.get(bucket), touched, amounts[amounts > 0])
+            buckets[bucket] = _added(buckets.get(bucket), touched, amounts[touched])
             changed[bucket] = touched
     if rewritten:
         changed = {bucket: np.flatnonzero(column) for bucket, column in buckets.items()}

@@ -19,7 +19,7 @@ from synergy.core.queue import ON_FULL, QUOTAS, may_borrow, may_own, refused_whe
 from synergy.core.reasons import Reason
 from synergy.core.rounds.backfill import BACKFILLS, Backfill
 from synergy.core.rounds.checks import CHECKS, Check, Reject
-from synergy.core.rounds.facts import Facts, Lack
+from synergy.core.rounds.facts import Facts
 from synergy.core.rounds.order import Order
 from synergy.core.rounds.plan import CODE, Codes, Decision, Outcome, Plan
 from synergy.core.rounds.policy import Policy
@@ -86,7 +86,7 @@ class _Round:
         return Plan(
             decisions=tuple(self.decisions),
             complete=not self.full,
-            lacks=frozenset[Lack]().union(*(check.lacks for check in self.checks)),
+            lacks=frozenset(lack for check in self.checks for lack in check.lacks),
             look_at_s=self.look_at_s,
             taken=self.taken,
             terms=self.terms,

@@ -3,7 +3,7 @@
 Must not know quotas, beyond that fair-share counts on the shared one only.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Final
 
@@ -12,7 +12,7 @@ import numpy as np
 from synergy.core import priority
 from synergy.core.model import QuotaKind
 from synergy.core.rounds.snapshot import Snapshot
-from synergy.core.shares import Floats, Ints
+from synergy.core.shares import Floats
 
 LONGEST_LIFETIME_S: Final = 366 * 86_400.0  # what a request without end counts with
 
@@ -27,53 +27,62 @@ def weighted_terms(
     snapshot: Snapshot, weights: priority.Weights, scales: priority.Scales
 ) -> priority.Terms:
     """Return the terms of each class's oldest member; a factor without weight is left out."""
-    waiting, raw = snapshot.waiting, scales.raw
-    tree = snapshot.book.tree
-    capacity = tree.capacity
-
-    def ages() -> Floats:
-        return priority.age_factor(snapshot.at_s - waiting.head_queued_at_s, scales.max_age_s)
-
-    def qos() -> Floats:
-        return priority.named_points(waiting.qos_names, scales.qos_points, raw="qos" in raw)
-
-    def partition() -> Floats:
-        points, is_raw = scales.partition_points, "partition" in raw
-        return priority.named_points(waiting.partition_names, points, raw=is_raw)
-
-    def standing() -> Floats:
-        highest = None if "association" in raw else snapshot.highest_points
-        return priority.points_factor(snapshot.points, highest)
-
-    def term(weight: float, factor: Callable[[], Floats]) -> priority.Column:
-        return weight * factor() if weight else 0.0
-
-    nice = waiting.nice
-
-    def tres(name: str) -> Floats:
-        if name not in tree.resource_classes:
-            return np.zeros(len(waiting))
-        at = tree.resource_classes.index(name)
-        factor = priority.tres_factor(
-            snapshot.demand[:, at], capacity[at], normalised="tres" not in raw
-        )
-        return factor[waiting.shape]
-
+    waiting, nice = snapshot.waiting, snapshot.waiting.nice
+    named = {
+        name: weight * factor(snapshot, scales)
+        for name, factor in _FACTORS.items()
+        if (weight := getattr(weights, name))
+    }
     return priority.Terms(
-        age=term(weights.age, ages),
-        association=term(weights.association, lambda: standing()[waiting.association]),
-        fairshare=term(weights.fairshare, lambda: snapshot.fairshare[waiting.association]),
-        size=term(weights.size, lambda: _size_factor(snapshot, capacity, scales)),
-        partition=term(weights.partition, lambda: partition()[waiting.partition]),
-        qos=term(weights.qos, lambda: qos()[waiting.qos]),
-        tres={name: weight * tres(name) for name, weight in weights.tres.items() if weight},
+        **named,
+        tres={
+            name: weight * _tres_factor(snapshot, scales, name)[waiting.shape]
+            for name, weight in weights.tres.items()
+            if weight
+        },
         site=snapshot.site,
         nice=nice.astype(np.float64) if np.count_nonzero(nice) else 0.0,
     )
 
 
-def _size_factor(snapshot: Snapshot, capacity: Ints, scales: priority.Scales) -> Floats:
-    waiting, demand = snapshot.waiting, snapshot.demand
+def _age_factor(snapshot: Snapshot, scales: priority.Scales) -> Floats:
+    age_s = snapshot.at_s - snapshot.waiting.head_queued_at_s
+    return priority.age_factor(age_s, scales.max_age_s)
+
+
+def _association_factor(snapshot: Snapshot, scales: priority.Scales) -> Floats:
+    highest = None if "association" in scales.raw else snapshot.highest_points
+    return priority.points_factor(snapshot.points, highest)[snapshot.waiting.association]
+
+
+def _fairshare_factor(snapshot: Snapshot, _: priority.Scales) -> Floats:
+    return snapshot.fairshare[snapshot.waiting.association]
+
+
+def _partition_factor(snapshot: Snapshot, scales: priority.Scales) -> Floats:
+    waiting, is_raw = snapshot.waiting, "partition" in scales.raw
+    by_name = priority.named_points(waiting.partition_names, scales.partition_points, raw=is_raw)
+    return by_name[waiting.partition]
+
+
+def _qos_factor(snapshot: Snapshot, scales: priority.Scales) -> Floats:
+    waiting, is_raw = snapshot.waiting, "qos" in scales.raw
+    return priority.named_points(waiting.qos_names, scales.qos_points, raw=is_raw)[waiting.qos]
+
+
+def _tres_factor(snapshot: Snapshot, scales: priority.Scales, name: str) -> Floats:
+    """Return the factor of one resource class by shape, shape (s,)."""
+    demand, tree = snapshot.demand, snapshot.book.tree
+    if name not in tree.resource_classes:
+        return np.zeros(len(demand))
+    at = tree.resource_classes.index(name)
+    return priority.tres_factor(
+        demand[:, at], tree.capacity[at], normalised="tres" not in scales.raw
+    )
+
+
+def _size_factor(snapshot: Snapshot, scales: priority.Scales) -> Floats:
+    waiting, demand, capacity = snapshot.waiting, snapshot.demand, snapshot.book.tree.capacity
     if not scales.size_by_time:
         by_shape = priority.size_factor(demand, capacity, favor_small=scales.favor_small)
         return by_shape[waiting.shape]
@@ -83,3 +92,14 @@ def _size_factor(snapshot: Snapshot, capacity: Ints, scales: priority.Scales) ->
     return priority.size_by_time_factor(
         largest[waiting.shape], 1.0, lifetime_s, favor_small=scales.favor_small
     )
+
+
+# By the name of its weight and its term.
+_FACTORS: Final[Mapping[str, Callable[[Snapshot, priority.Scales], Floats]]] = {
+    "age": _age_factor,
+    "association": _association_factor,
+    "fairshare": _fairshare_factor,
+    "size": _size_factor,
+    "partition": _partition_factor,
+    "qos": _qos_factor,
+}
