@@ -278,6 +278,21 @@ def test_a_server_that_nova_cannot_show_keeps_no_other_from_ending(
     assert made.exist([bad]) == [False]
 
 
+@pytest.mark.parametrize("action", list(METHODS))
+def test_a_server_that_belongs_to_another_project_now_is_not_ended(
+    made: Started, action: str
+) -> None:
+    moved, other = made.running(2, ttl_s=100, expiry_action=action)
+    server = made.nova.show_server(moved)
+    made.nova.fleet.put(replace(server, project_id="project-C", user_id="ud"))
+    made.run(900)
+    assert made.states([moved, other])[0] == "EXPIRING"
+    assert made.nova.show_server(moved).status is ServerStatus.ACTIVE
+    (refused,) = made.shown()["refused"]
+    assert refused["id"] == moved
+    assert "project-C, but project-A borrowed quota for it" in refused["why"]
+
+
 def test_a_refused_server_is_tried_ever_more_seldom(made: Started) -> None:
     made.running(1, ttl_s=100)
     tries: list[Any] = []

@@ -14,7 +14,13 @@ from oslo_config import cfg
 
 from synergy.core.backoff import Backoff
 from synergy.core.declared.answers import ends as answers
-from synergy.core.errors import Conflict, NotFound, SynergyError, UpstreamUnavailable
+from synergy.core.errors import (
+    Conflict,
+    InvalidInput,
+    NotFound,
+    SynergyError,
+    UpstreamUnavailable,
+)
 from synergy.core.lifecycle import Event, transition
 from synergy.core.model import ExpiryAction, Project, Request, ServerStatus, State
 from synergy.managers.support.server_views import views_of
@@ -128,7 +134,16 @@ class Endings:
         return ExpiryAction.DELETE if in_vain else wished
 
     def _end_one(self, request: Request, action: ExpiryAction, view: ServerView | None) -> None:
-        """End a server unless it is as its project wants it; look later what became of it."""
+        """End a server unless it is as its project wants it; look later what became of it.
+
+        Raises InvalidInput for one that belongs to another project now: it was lent nothing.
+        """
+        owner = view.project_id if view and view.status is not ServerStatus.UNKNOWN else ""
+        if owner and owner != request.project_id:
+            raise InvalidInput(
+                f"Nova shows it in project {owner}, but {request.project_id} borrowed quota for it:"
+                " it is not ended; delete it, or move it back"
+            )
         done = view is None or view.status in _DONE.get(action, ())
         if not done:
             self._act(request, action)
