@@ -189,7 +189,7 @@ def entries(connection: sqlite3.Connection) -> Any:
         "ORDER BY seq"
     )
     for request_id, project, queued_at, held_from, released_at in reading.fetchall():
-        steps = STEPS if held_from is not None else (STEPS[0], ("QUEUED", "HELD", "PAUSED"))
+        steps = STEPS if held_from is not None else (STEPS[0], ("QUEUED", "HELD", "HELD"))
         instants = (queued_at, held_from, held_from, held_from, released_at, released_at)
         for (source, target, event), at in zip(steps, instants, strict=False):
             yield request_id, project, at or queued_at, source, target, event, ""

@@ -17,9 +17,9 @@ from synergy.core.model import State
 # Events whose reason Synergy itself words, for the project to read.
 _OWN_WORDS: Final = frozenset(
     {
-        Event.ADMITTED, Event.REFUSED, Event.ADOPTED, Event.PAUSED, Event.RESUMED, Event.EXTENDED,
+        Event.ADMITTED, Event.REFUSED, Event.ADOPTED, Event.HELD, Event.RELEASED, Event.EXTENDED,
         Event.MOVED_TO_SHARED, Event.SELECTED, Event.TTL_REACHED, Event.RESIZED,
-        Event.CHANGE_REFUSED, Event.CANCELLED, Event.KEPT, Event.EXPIRY_WARNED,
+        Event.CHANGE_REFUSED, Event.CANCELLED, Event.UNMANAGED, Event.EXPIRY_WARNED,
         Event.EXPIRY_WAIVED, Event.EXTENSION_REFUSED,
     }
 )  # fmt: skip

@@ -22,10 +22,10 @@ class Event(StrEnum):
     REFUSED = "REFUSED"  # will not be built; the user reads why
     ADOPTED = "ADOPTED"  # its server ran before its project was managed
     UNREADABLE = "UNREADABLE"  # the message is not what Nova sends; kept for a person
-    PAUSED = "PAUSED"  # held by an operator or its user
-    RESUMED = "RESUMED"  # released to the queue
+    HELD = "HELD"  # by an operator or its user
+    RELEASED = "RELEASED"  # back to the queue
     EXTENDED = "EXTENDED"  # its lifetime was prolonged
-    EXTENSION_REFUSED = "EXTENSION_REFUSED"  # its user wished a longer one, beyond the rule
+    EXTENSION_REFUSED = "EXTENSION_REFUSED"  # its user asked for a longer one than the rule allows
     EXPIRY_WARNED = "EXPIRY_WARNED"  # its end is near
     EXPIRY_WAIVED = "EXPIRY_WAIVED"  # its end came, and by rule it goes on
     MOVED_TO_SHARED = "MOVED_TO_SHARED"  # only in old ledgers; today a round decides it at dispatch
@@ -40,14 +40,14 @@ class Event(StrEnum):
     END_REFUSED = "END_REFUSED"  # Nova refuses to end it now; it is retried
     LOST = "LOST"  # handed over, and Nova shows no progress for long
     RELOCATED = "RELOCATED"  # it moved to another host, or lost its host
-    PARKED = "PARKED"  # shelved and offloaded: holds nothing
-    UNPARKED = "UNPARKED"
+    SHELVED = "SHELVED"  # and offloaded: claims nothing
+    UNSHELVED = "UNSHELVED"
     RESIZED = "RESIZED"  # its flavor changed, and so does what it holds
     CHANGE_REFUSED = "CHANGE_REFUSED"  # a resize or unshelve did not fit; nothing changed
     CANCELLED = "CANCELLED"  # withdrawn before it was built
     REMOVED = "REMOVED"  # the server is gone from Nova
     REVIVED = "REVIVED"  # it had ended in Synergy, but runs in Nova
-    KEPT = "KEPT"  # its project is no longer managed: it does not expire
+    UNMANAGED = "UNMANAGED"  # its project is no longer managed: it does not expire
 
 
 S, E = State, Event
@@ -63,11 +63,11 @@ TRANSITIONS: Final[Mapping[tuple[State, Event], State]] = {
     (S.RECEIVED, E.ADOPTED): S.ACTIVE,
     (S.RECEIVED, E.UNREADABLE): S.QUARANTINED,
     (S.QUEUED, E.SELECTED): S.DISPATCHING,
-    (S.QUEUED, E.PAUSED): S.HELD,
+    (S.QUEUED, E.HELD): S.HELD,
     (S.QUEUED, E.REFUSED): S.REJECTED,
     (S.QUEUED, E.UNREADABLE): S.QUARANTINED,
-    (S.HELD, E.RESUMED): S.QUEUED,
-    (S.QUARANTINED, E.RESUMED): S.QUEUED,
+    (S.HELD, E.RELEASED): S.QUEUED,
+    (S.QUARANTINED, E.RELEASED): S.QUEUED,
     (S.DISPATCHING, E.HANDED_OVER): S.BUILDING,
     (S.DISPATCHING, E.HAND_OVER_FAILED): S.QUEUED,
     (S.DISPATCHING, E.GAVE_UP): S.QUARANTINED,
@@ -75,7 +75,7 @@ TRANSITIONS: Final[Mapping[tuple[State, Event], State]] = {
     **{(s, E.TTL_REACHED): S.EXPIRING for s in (S.ACTIVE, S.ERROR)},
     (S.EXPIRING, E.END_REFUSED): S.EXPIRING,
     (S.BUILDING, E.LOST): S.BUILDING,
-    (S.PARKED, E.UNPARKED): S.ACTIVE,
+    (S.PARKED, E.UNSHELVED): S.ACTIVE,
     (S.ACTIVE, E.EXTENDED): S.ACTIVE,
     **{(s, E.EXTENSION_REFUSED): s for s in (*IN_NOVA,)},
     **{(s, E.EXPIRY_WARNED): s for s in (S.ACTIVE, S.ERROR)},
@@ -95,10 +95,10 @@ TRANSITIONS: Final[Mapping[tuple[State, Event], State]] = {
         (s, E.BUILD_FAILED): S.ERROR
         for s in (*WAITING, S.DISPATCHING, S.BUILDING, S.ACTIVE, S.PARKED)
     },
-    **{(s, E.PARKED): S.PARKED for s in (*WAITING, *HOLDS_QUOTA, S.ERROR)},
+    **{(s, E.SHELVED): S.PARKED for s in (*WAITING, *HOLDS_QUOTA, S.ERROR)},
     **{(s, E.RELOCATED): s for s in (*HOLDS_QUOTA, S.ERROR)},
     **{(s, E.REVIVED): S.ACTIVE for s in TERMINAL},
-    **{(s, E.KEPT): S.ACTIVE if s is S.EXPIRING else s for s in IN_NOVA},
+    **{(s, E.UNMANAGED): S.ACTIVE if s is S.EXPIRING else s for s in IN_NOVA},
     **{(s, E.CANCELLED): S.CANCELLED for s in (*WAITING, S.DISPATCHING)},
     **{(s, E.REMOVED): S.CANCELLED for s in WAITING},
     **{(s, E.REMOVED): S.DELETED for s in IN_NOVA},
@@ -106,8 +106,8 @@ TRANSITIONS: Final[Mapping[tuple[State, Event], State]] = {
 
 # Events that only a person's command causes, with the command's past participle.
 _COMMANDS: Final[Mapping[Event, str]] = {
-    E.PAUSED: "held",
-    E.RESUMED: "released",
+    E.HELD: "held",
+    E.RELEASED: "released",
     E.EXTENDED: "extended",
 }
 ABSORBED: Final[frozenset[tuple[State, Event]]] = frozenset(
@@ -122,8 +122,8 @@ ABSORBED: Final[frozenset[tuple[State, Event]]] = frozenset(
         (S.ERROR, E.HANDED_OVER),
         (S.ERROR, E.BUILD_FAILED),
         *((s, E.ATTEMPT_FAILED) for s in (S.ACTIVE, S.EXPIRING, S.ERROR, S.PARKED)),
-        (S.PARKED, E.PARKED),
-        *((s, E.UNPARKED) for s in (*HOLDS_QUOTA, S.ERROR)),
+        (S.PARKED, E.SHELVED),
+        *((s, E.UNSHELVED) for s in (*HOLDS_QUOTA, S.ERROR)),
         # A command is not absorbed: whoever gives it must get an error when nothing happens.
         *((s, e) for s in TERMINAL for e in E if e not in (E.REVIVED, *_COMMANDS)),
     }

@@ -36,7 +36,7 @@ _WAITING_ROW: Final[Mapping[ServerStatus, Event | Stay]] = {
     N.BUILDING: E.HANDED_OVER,
     N.ACTIVE: E.BOOTED,
     N.STOPPED: E.BOOTED,
-    N.SHELVED: E.PARKED,
+    N.SHELVED: E.SHELVED,
     N.ERROR: E.BUILD_FAILED,
     N.DELETED: E.REMOVED,
 }
@@ -56,7 +56,7 @@ _ROWS: Final[Mapping[State, Mapping[ServerStatus, Event | Stay]]] = {
         N.BUILDING: Stay.UNDER_WAY,
         N.ACTIVE: Stay.AGREES,
         N.STOPPED: Stay.AGREES,
-        N.SHELVED: E.PARKED,
+        N.SHELVED: E.SHELVED,
         N.ERROR: E.BUILD_FAILED,
         N.DELETED: E.REMOVED,
     },
@@ -65,15 +65,15 @@ _ROWS: Final[Mapping[State, Mapping[ServerStatus, Event | Stay]]] = {
         N.BUILDING: Stay.UNDER_WAY,
         N.ACTIVE: Stay.AGREES,
         N.STOPPED: Stay.AGREES,
-        N.SHELVED: E.PARKED,
+        N.SHELVED: E.SHELVED,
         N.ERROR: Stay.AGREES,  # it must still be ended
         N.DELETED: E.REMOVED,
     },
     S.PARKED: {
         N.SCHEDULING: Stay.UNDER_WAY,
         N.BUILDING: Stay.UNDER_WAY,
-        N.ACTIVE: E.UNPARKED,
-        N.STOPPED: E.UNPARKED,
+        N.ACTIVE: E.UNSHELVED,
+        N.STOPPED: E.UNSHELVED,
         N.SHELVED: Stay.AGREES,
         N.ERROR: E.BUILD_FAILED,
         N.DELETED: E.REMOVED,
@@ -83,7 +83,7 @@ _ROWS: Final[Mapping[State, Mapping[ServerStatus, Event | Stay]]] = {
         N.BUILDING: Stay.UNDER_WAY,
         N.ACTIVE: E.BOOTED,
         N.STOPPED: E.BOOTED,
-        N.SHELVED: E.PARKED,
+        N.SHELVED: E.SHELVED,
         N.ERROR: Stay.AGREES,
         N.DELETED: E.REMOVED,
     },
@@ -111,7 +111,7 @@ def missed(
     in_task  Nova is working on it, so its size may be about to change
     """
     found = TABLE[request.state, status]
-    if found is E.PARKED and request.state is S.ACTIVE and in_task:
+    if found is E.SHELVED and request.state is S.ACTIVE and in_task:
         return None  # it is being unshelved
     if isinstance(found, Event):
         return found

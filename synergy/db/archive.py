@@ -128,6 +128,14 @@ KINDS: Final[Mapping[str, Kind]] = {
 
 
 E = TypeVar("E", bound=StrEnum)
+# What events were called when records were archived that are older than a renaming.
+_EVENTS_THEN: Final = {
+    "PAUSED": Event.HELD,
+    "RESUMED": Event.RELEASED,
+    "PARKED": Event.SHELVED,
+    "UNPARKED": Event.UNSHELVED,
+    "KEPT": Event.UNMANAGED,
+}
 _INSTANTS: Final = (
     "queued_at", "changed_at", "held_from", "released_at", "active_at", "expires_at", "retry_at",
 )  # fmt: skip
@@ -358,7 +366,7 @@ def _entry_of(row: Mapping[str, Any]) -> LedgerEntry:
         at=EPOCH + row["at"] * MICROSECOND,
         from_state=State(row["from_state"]),
         to_state=State(row["to_state"]),
-        event=Event(row["event"]),
+        event=_EVENTS_THEN.get(row["event"]) or Event(row["event"]),
         round_id=row["round_id"],
         why=row["why"],
     )

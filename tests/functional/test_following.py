@@ -57,7 +57,7 @@ def write(one: World, server: str, state: State) -> None:
         )
         step = Step(
             request_id=server, at=now, from_state=request.state, to_state=state,
-            event=Event.RESUMED,
+            event=Event.RELEASED,
         )  # fmt: skip
         uow.requests.save([Move(left, step)])
         uow.commit()

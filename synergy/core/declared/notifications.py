@@ -122,8 +122,8 @@ CANCELLED: Final = _of_request("cancelled", "It was withdrawn, or deleted, befor
 SENT: Final[Mapping[Event, Notification]] = {
     Event.ADMITTED: _of_request("queued", "It was accepted into the queue."),
     Event.REFUSED: _of_request("rejected", "It will not be built; ``reason`` says why.", _WARN),
-    Event.PAUSED: _of_request("held", "Its user or an operator held it."),
-    Event.RESUMED: _of_request("released", "It was returned to the queue."),
+    Event.HELD: _of_request("held", "Its user or an operator held it."),
+    Event.RELEASED: _of_request("released", "It was returned to the queue."),
     Event.CANCELLED: CANCELLED,
     Event.UNREADABLE: _of_request(
         "quarantined", "It is quarantined until an operator acts.", _ERROR
@@ -154,11 +154,11 @@ SENT: Final[Mapping[Event, Notification]] = {
     Event.EXTENDED: _of_request("extended", "Its end was moved to a later time."),
     Event.TTL_REACHED: _of_request("expired", "Its lifetime is over, and Synergy ends it."),
     Event.END_REFUSED: _of_request("end_refused", "Nova refuses to end it now.", _WARN),
-    Event.KEPT: _of_request("kept", "It has no end any more: its project left Synergy."),
+    Event.UNMANAGED: _of_request("unmanaged", "It has no end any more: its project left Synergy."),
     Event.RESIZED: _of_request("resized", "Its flavor changed."),
     Event.CHANGE_REFUSED: _of_request("change_refused", "A resize or unshelve did not fit.", _WARN),
-    Event.PARKED: _of_request("parked", "It was shelved and claims no quota."),
-    Event.UNPARKED: _of_request("unparked", "It claims quota again."),
+    Event.SHELVED: _of_request("shelved", "It was shelved and claims no quota."),
+    Event.UNSHELVED: _of_request("unshelved", "It claims quota again."),
     Event.REMOVED: _of_request("deleted", "Its server is gone from Nova."),
     Event.REVIVED: _of_request("revived", "It had ended in Synergy, but runs in Nova.", _WARN),
 }

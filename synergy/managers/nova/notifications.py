@@ -26,8 +26,8 @@ _EVENT_OF: Final = {
     NoticeKind.BOOTED: Event.BOOTED,
     NoticeKind.ATTEMPT_FAILED: Event.ATTEMPT_FAILED,
     NoticeKind.FAILED: Event.BUILD_FAILED,
-    NoticeKind.SHELVED: Event.PARKED,
-    NoticeKind.UNSHELVED: Event.UNPARKED,
+    NoticeKind.SHELVED: Event.SHELVED,
+    NoticeKind.UNSHELVED: Event.UNSHELVED,
 }
 CONFIRM_S: Final = 60.0  # how long Nova is asked whether a server is gone that is said to be
 OVERLAP: Final = timedelta(seconds=300)  # how far Nova's clock may be behind ours

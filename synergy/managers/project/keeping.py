@@ -54,4 +54,4 @@ def _kept(uow: Writing, request: Request, now: datetime) -> Move:
         ttl_s=0,
         expires_at=None,
     )
-    return transition(private, Event.KEPT, now, why="its project is no longer managed")
+    return transition(private, Event.UNMANAGED, now, why="its project is no longer managed")

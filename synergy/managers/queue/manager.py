@@ -229,14 +229,14 @@ class QueueManager(Manager):
     ) -> answers.RequestRow:
         """Hold a waiting request; only an administrator can release what an administrator holds."""
         held = Reason.HELD_BY_USER if by == "user" else Reason.HELD_BY_ADMIN
-        return self._move(request_id, Event.PAUSED, held.value, if_match, reason=held)
+        return self._move(request_id, Event.HELD, held.value, if_match, reason=held)
 
     @command(commands.RELEASE_REQUEST)
     def do_release(
         self, request_id: str, by: str = "admin", if_match: Sequence[str] | None = None
     ) -> answers.RequestRow:
         """Return a held or quarantined request to the queue."""
-        return self._move(request_id, Event.RESUMED, "", if_match, by=by)
+        return self._move(request_id, Event.RELEASED, "", if_match, by=by)
 
     @command(commands.EXTEND_REQUEST)
     def do_extend(
@@ -289,7 +289,7 @@ class QueueManager(Manager):
                     f"request {request_id} is {request.state}: only a waiting one can be cancelled"
                 )
             move = transition(request, event, self._clock.now(), why=why, reason=reason)
-            if event is Event.RESUMED:
+            if event is Event.RELEASED:
                 fresh = replace(move.request, attempts=0, retry_at=None)
                 move = replace(move, request=fresh)
             uow.requests.save([move])

@@ -116,11 +116,11 @@ class ChangeDesk(Part):
             move = transition(request, Event.CHANGE_REFUSED, now, why=why, reason=blocked)
             return [move], why
         if change.kind is ChangeKind.UNSHELVE:
-            return [transition(request, Event.UNPARKED, now, why="unshelved by its user")], ""
+            return [transition(request, Event.UNSHELVED, now, why="unshelved by its user")], ""
         moves = []
         if request.state is State.PARKED:
             # Nova resizes no shelved server: it was unshelved, and nothing told so yet.
-            moves.append(transition(request, Event.UNPARKED, now, why="Nova is to resize it"))
+            moves.append(transition(request, Event.UNSHELVED, now, why="Nova is to resize it"))
             request = moves[0].as_saved()
         if wanted != request.demand:
             moves.append(resized(uow, request, wanted, change.flavor, now=now))

@@ -39,7 +39,7 @@ from synergy.ports import (
 
 LOG = logging.getLogger(__name__)
 _NOT_SENT: Final = (
-    Event.REMOVED, Event.HANDED_OVER, Event.BOOTED, Event.PARKED, Event.BUILD_FAILED
+    Event.REMOVED, Event.HANDED_OVER, Event.BOOTED, Event.SHELVED, Event.BUILD_FAILED
 )  # fmt: skip
 
 

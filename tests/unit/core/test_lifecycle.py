@@ -76,8 +76,8 @@ def test_quota_is_held_exactly_between_held_from_and_released_at(
 def test_a_shared_server_gets_its_end_when_it_becomes_active_and_keeps_it() -> None:
     active = transition(request(state=State.BUILDING, ttl_s=60), Event.BOOTED, NOON).request
     assert active.expires_at == NOON + timedelta(seconds=60)
-    parked = transition(active, Event.PARKED, NOON + timedelta(seconds=5)).request
-    back = transition(parked, Event.UNPARKED, NOON + timedelta(seconds=9)).request
+    parked = transition(active, Event.SHELVED, NOON + timedelta(seconds=5)).request
+    back = transition(parked, Event.UNSHELVED, NOON + timedelta(seconds=9)).request
     assert back.expires_at == active.expires_at
 
 
@@ -99,7 +99,7 @@ def test_the_diagram_has_an_arrow_for_every_pair_of_states() -> None:
 
 @pytest.mark.parametrize(
     ("event", "words"),
-    [(Event.PAUSED, "held"), (Event.RESUMED, "released"), (Event.EXTENDED, "extended")],
+    [(Event.HELD, "held"), (Event.RELEASED, "released"), (Event.EXTENDED, "extended")],
 )
 def test_who_asks_for_what_cannot_happen_is_told_when_it_can(event: Event, words: str) -> None:
     before = request(state=State.CANCELLED)

@@ -64,9 +64,9 @@ class Histories:
             at = min(at + step, end)
             self.claims.append(Claim(*owner, current.request_class, host, since, at))
             if rng.random() < 0.5:
-                current = self._move(current, Event.PARKED, at)
+                current = self._move(current, Event.SHELVED, at)
                 at = min(at + timedelta(seconds=rng.randrange(90_000)), end)
-                current = self._move(current, Event.UNPARKED, at)
+                current = self._move(current, Event.UNSHELVED, at)
             else:
                 current = self._resize(current, kind(
                     rng.choice([1, 3]), association=one.association_id, quota=one.quota, qos=one.qos

@@ -13,11 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import update
 
 from synergy.core.errors import Conflict, NotFound
-from synergy.core.lifecycle import TERMINAL
+from synergy.core.lifecycle import TERMINAL, Event
 from synergy.db.archive import pack, unpack
 from synergy.db.key_file import new_key, write_keys
+from synergy.db.models import ArchiveRow
 from synergy.db.store import SqlStore
 from synergy.managers.archive import ArchiveManager
 from synergy.managers.fairshare import rollups
@@ -122,6 +124,25 @@ def test_a_record_keeps_all_that_was_known_of_a_request(store: SqlStore) -> None
     assert [step["event"] for step in record["ledger"]] == [step.event.value for step in steps]
     assert unpack(pack(record)) == record
     assert len(pack(record)) < 700
+
+
+def test_an_old_record_is_read_with_the_events_of_today(store: SqlStore) -> None:
+    histories = Histories(store, 2)
+    one = histories.live(NOON, END, open_ratio=0)
+    histories.wait()
+    catch_up(store, END)
+    catch_up(store, END)
+    run(manager_of(store))
+    with store.reading() as uow:
+        record = uow.archive.record("request", one.request_id)
+    record["ledger"][0]["event"], record["ledger"][1]["event"] = "PARKED", "PAUSED"
+    with store._engine.begin() as connection:
+        connection.execute(
+            update(ArchiveRow).where(ArchiveRow.key == one.request_id).values(record=pack(record))
+        )
+    with store.reading() as uow:
+        _, entries = uow.archive.request(one.request_id)
+    assert [entry.step.event for entry in entries][:2] == [Event.SHELVED, Event.HELD]
 
 
 def test_what_waits_runs_is_young_or_has_a_body_stays(store: SqlStore) -> None:

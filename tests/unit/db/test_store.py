@@ -112,7 +112,7 @@ def test_leaving_without_commit_leaves_nothing_behind(store: SqlStore) -> None:
 
 def test_the_second_of_two_writers_is_told_and_writes_nothing(store: SqlStore) -> None:
     one = put(store)
-    held = transition(one, Event.PAUSED, NOON)
+    held = transition(one, Event.HELD, NOON)
     other = transition(one, Event.SELECTED, NOON)
     with store.writing() as uow:
         uow.requests.save([held])
@@ -127,7 +127,7 @@ def test_the_second_of_two_writers_is_told_and_writes_nothing(store: SqlStore) -
 def test_one_conflict_in_a_batch_undoes_the_batch(store: SqlStore) -> None:
     first, second = put(store, 1), put(store, 2)
     with store.writing() as uow:
-        uow.requests.save([transition(second, Event.PAUSED, NOON)])
+        uow.requests.save([transition(second, Event.HELD, NOON)])
         uow.commit()
     with store.writing() as uow, pytest.raises(Conflict):
         uow.requests.save([transition(one, Event.SELECTED, NOON) for one in (first, second)])
@@ -314,14 +314,14 @@ def test_an_upgrade_reads_the_reasons_of_old_rows_from_their_prose(tmp_path: Pat
 
 def test_the_reason_of_a_request_is_that_of_its_last_event(store: SqlStore) -> None:
     one = put(store)
-    held = transition(one, Event.PAUSED, NOON, why="as it asked", reason=Reason.HELD_BY_USER)
+    held = transition(one, Event.HELD, NOON, why="as it asked", reason=Reason.HELD_BY_USER)
     with store.writing() as uow:
         uow.requests.save([held])
         uow.commit()
     with store.writing() as uow:
         found = uow.requests.get(one.request_id)
         assert (found.reason, found.why) == (Reason.HELD_BY_USER, "as it asked")
-        uow.requests.save([transition(found, Event.RESUMED, NOON)])
+        uow.requests.save([transition(found, Event.RELEASED, NOON)])
         uow.commit()
     with store.reading() as uow:
         assert uow.requests.get(one.request_id).reason is None
@@ -410,6 +410,27 @@ def test_a_body_that_an_older_version_stored_opens() -> None:
     vault = Vault([key])
     assert vault.open(old) == vault.open(vault.reseal(old)) == b"hello"
     assert vault.open(vault.seal(b"")) == b""
+
+
+def test_an_upgrade_names_the_events_of_old_rows_with_the_words_of_today(tmp_path: Path) -> None:
+    old = ["PAUSED", "RESUMED", "PARKED", "UNPARKED", "KEPT", "REMOVED"]
+    engine = database.open_engine(conf_for(tmp_path / "db"), create=True)
+    command.upgrade(database._alembic(engine), "0015")
+    with engine.begin() as connection:
+        for event in old:
+            connection.exec_driver_sql(
+                "INSERT INTO ledger (request_id, at, from_state, to_state, event, why) "
+                "VALUES (?, 0, 'QUEUED', 'QUEUED', ?, '')",
+                (rid(1), event),
+            )
+    database.upgrade(engine)
+    with engine.connect() as connection:
+        found = connection.exec_driver_sql("SELECT event FROM ledger ORDER BY seq").scalars()
+        assert list(found) == [
+            Event.HELD, Event.RELEASED, Event.SHELVED, Event.UNSHELVED, Event.UNMANAGED,
+            Event.REMOVED,
+        ]  # fmt: skip
+    engine.dispose()
 
 
 def test_killed_at_any_moment_an_upgrade_can_be_run_again(tmp_path: Path) -> None:
