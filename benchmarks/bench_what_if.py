@@ -75,7 +75,7 @@ def world(discipline: Discipline, raw: int, count: int) -> courses.World:
     )  # fmt: skip
     return courses.World(
         tree=tree,
-        policy=Policy(discipline=discipline, round_size=count + 1, most_reserved=1000),
+        policy=Policy(discipline=discipline, round_size=count + 1, max_reserved=1000),
         begin=LiveState(at_s=0.0, waiting=waiting),
         held=(),
         usage=usage,

@@ -10,7 +10,7 @@ from synergy.cli.command import ShowOne, client_of
 from synergy.cli.options import duration_s
 from synergy.cli.render import Pairs, lines, pairs, vector
 from synergy.client import ApiError
-from synergy.core.declared.supposed import POLICY
+from synergy.core.declared.supposed import FORMER_NAMES, POLICY
 
 _OF_PROJECT: Final = "PROJECT=CLASS=N,..."
 _PROJECT: Final = (
@@ -106,7 +106,8 @@ def _of_file(path: Path) -> tuple[dict[str, object], list[str]]:
         raise ApiError(f"{path}: {reason}") from error
     policy: dict[str, object] = {}
     others = []
-    for name, value in file["scheduler"].items() if "scheduler" in file else ():
+    for given, value in file["scheduler"].items() if "scheduler" in file else ():
+        name = FORMER_NAMES.get(given, given)
         if name in POLICY:
             key, read = _option(name, value or "", f"{path}: [scheduler] {name}")
             policy[key] = read

@@ -29,7 +29,7 @@ class Discipline(Explained):
     CONSERVATIVE = (
         "conservative",
         (
-            "Every request gets a reservation, up to most_reserved; requests that delay none "
+            "Every request gets a reservation, up to max_reserved; requests that delay none "
             "of them may pass."
         ),
     )

@@ -225,7 +225,5 @@ def brake_on(effect: Effect, *, by_rule: int, most: int) -> str:
         )
     count = len(effect.leaving)
     if count > most:
-        return (
-            f"{count} of {by_rule} projects would leave at once, more than [project] most_leaving"
-        )
+        return f"{count} of {by_rule} projects would leave at once, more than [project] max_leaving"
     return ""

@@ -453,6 +453,12 @@ def _readable(error: str) -> str:
     return re.sub(r"could not convert string to float: (.+)", r"\1 is not a number", error)
 
 
+def _names_of(option: cfg.Opt) -> list[str]:
+    """Return the name of an option, and those that it had."""
+    named = [option.name, *(former.name for former in option.deprecated_opts)]
+    return [name.replace("-", "_") for name in named]
+
+
 def _unknown_names(conf: cfg.ConfigOpts, own: Mapping[str, Iterable[cfg.Opt]]) -> list[str]:
     """Return options and sections that nobody reads: they are typing errors."""
     found = []
@@ -465,7 +471,7 @@ def _unknown_names(conf: cfg.ConfigOpts, own: Mapping[str, Iterable[cfg.Opt]]) -
             if group not in own:
                 found.append(f"{path}: there is no section [{group}]")
                 continue
-            known = {option.name.replace("-", "_") for option in own[group]}
+            known = {name for option in own[group] for name in _names_of(option)}
             found += [
                 f"{path}: [{group}] has no option {name!r}" for name in values if name not in known
             ]

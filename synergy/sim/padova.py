@@ -116,7 +116,7 @@ def settings(algorithm: str) -> dict[str, dict[str, object]]:
             "rate_s": 600.0,
             "warnings_s": [],
             "show_end": False,
-            "wishes_s": 0.0,
+            "metadata_check_s": 0.0,
             "most_per_pass": 1_000_000,
         },
     }

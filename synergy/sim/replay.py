@@ -56,7 +56,7 @@ def settings(discipline: str, order: str) -> Settings:
         | {
             "warnings_s": [],
             "show_end": False,
-            "wishes_s": 0.0,
+            "metadata_check_s": 0.0,
             "most_per_pass": 1_000_000,
         },
         "queue": rarely | {"commit_size": 10_000},

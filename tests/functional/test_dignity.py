@@ -26,7 +26,7 @@ WISH, REFUSED, KEEP = "synergy:extend_s", "synergy:extend_refused", "synergy:kee
 
 
 SELDOM: dict[str, Any] = QUIET | {
-    "expiry": {"rate_s": 600.0, "wishes_s": 600.0}
+    "expiry": {"rate_s": 600.0, "metadata_check_s": 600.0}
 }  # so that days pass quickly
 
 

@@ -344,7 +344,8 @@ def test_nova_is_asked_once_at_the_start_and_once_where_a_full_comparison_is_due
     often = {"settle_s": 2400.0, "full_reconcile_s": 600.0, "reconcile_s": 600.0}
     with temporary_store() as store:
         made = Started(
-            store, {**QUIET, "nova": {"rate_s": 10_000.0, **often}, "expiry": {"wishes_s": 0.0}}
+            store,
+            {**QUIET, "nova": {"rate_s": 10_000.0, **often}, "expiry": {"metadata_check_s": 0.0}},
         )
         server, stuck = made.running(2)
         made.nova.answer("backlog", lambda real: 1)  # so nobody can say whether it was sent

@@ -402,7 +402,7 @@ def test_a_project_reads_the_start_intervals_of_its_own_requests() -> None:
 
 
 def test_no_more_are_run_forward_than_the_operator_allows() -> None:
-    with forecasting(most_waiting=2) as made:
+    with forecasting(max_requests=2) as made:
         made.create("large")
         made.run(60)
         made.create("large", count=5)

@@ -107,7 +107,7 @@ def test_what_is_not_looked_at_is_named() -> None:
 
 
 def test_what_is_not_there_or_too_much_is_refused_by_name() -> None:
-    with forecasting(most_waiting=2) as made:
+    with forecasting(max_requests=2) as made:
         api = Api(made).as_("reader", project="project-A", user="ua")
         status, body = api.raw("GET", "/v1/outlook?flavor=huge")
         assert (status, "'huge'" in str(body)) == (404, True)
@@ -116,4 +116,4 @@ def test_what_is_not_there_or_too_much_is_refused_by_name() -> None:
         made.create("large", count=5)
         made.run(40)
         status, body = api.raw("GET", "/v1/outlook")
-        assert (status, "most_waiting (2)" in str(body)) == (409, True)
+        assert (status, "max_requests (2)" in str(body)) == (409, True)

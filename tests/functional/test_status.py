@@ -155,10 +155,11 @@ def test_a_policy_file_of_known_rules_passes_and_rules_of_others_are_theirs(
         ("keystone_authtoken", "auth_urll", "http://x", "has no option 'auth_urll'"),
         ("oslo_policy", "policy_fil", "x", "has no option 'policy_fil'"),
         ("DEFAULT", "logfile", "/tmp/x.log", "its name is log-file"),
+        ("expiry", "wishes_s", "7", "its name is metadata_check_s"),
         ("DEFAULT", "debgu", "true", "[DEFAULT] has no option 'debgu'"),
     ],
 )
-def test_a_deprecated_or_unknown_name_that_a_library_reads_is_a_warning(
+def test_a_deprecated_name_or_an_unknown_one_of_a_library_is_a_warning(
     ready: Path,
     capsys: pytest.CaptureFixture[str],
     tmp_path: Path,

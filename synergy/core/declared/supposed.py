@@ -36,6 +36,7 @@ _TEXT: Final[Schema] = {
 }
 _ID: Final[Schema] = {"type": "string", "minLength": 1, "maxLength": LONGEST_ID}
 # The options of [scheduler] that may be supposed, as a configuration file names them.
+FORMER_NAMES: Final = {"most_reserved": "max_reserved"}  # in files of operators
 POLICY: Final[Mapping[str, Schema]] = {
     "discipline": {
         "type": "string",
@@ -44,7 +45,7 @@ POLICY: Final[Mapping[str, Schema]] = {
     },
     "backfill_depth": _number("Of greedy.", 1_000_000),
     "reserve_depth": _number("Of easy and easy_sjbf.", 1000, 1),
-    "most_reserved": _number("Of conservative.", 100_000, 1),
+    "max_reserved": _number("Of conservative.", 100_000, 1),
     **{
         f"weight_{name}": _number(f"Weight of the {name} factor.", 2**32 - 1)
         for name in ("age", "fairshare", "size", "qos", "partition", "association")

@@ -188,7 +188,7 @@ class Conservative(_Reserving):
         profile = self.profile
         if profile is None:
             return True
-        if self._made_count >= self.policy.most_reserved:
+        if self._made_count >= self.policy.max_reserved:
             return False
         self._lift(row, asked, profile)
         self.reserve(row, asked, profile)

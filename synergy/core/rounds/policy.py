@@ -17,7 +17,7 @@ class Policy:
                     over; requests that differ in lifetime, QOS or nice only meet the same bound,
                     so they count once
     reserve_depth   easy, easy_sjbf: how many requests that the pool cannot hold have a reservation
-    most_reserved   conservative: how many requests have a reservation at most
+    max_reserved   conservative: how many requests have a reservation at most
     round_size      most requests that one round lets go; the next round, with news of what
                     happened meanwhile, takes up the rest
     """
@@ -25,7 +25,7 @@ class Policy:
     discipline: Discipline = Discipline.EASY
     backfill_depth: int = 100
     reserve_depth: int = 1
-    most_reserved: int = 10_000
+    max_reserved: int = 10_000
     round_size: int = 1_000
     weights: Weights = Weights()
     scales: Scales = Scales()

@@ -107,7 +107,8 @@ OPTIONS: Final = (
         help="Where Nova's limits are kept; must match [quota] driver in nova.conf.",
     ),
     cfg.FloatOpt(
-        "quota_kept_s",
+        "quota_cache_s",
+        deprecated_name="quota_kept_s",
         default=600.0,
         min=0,
         max=86_400,
@@ -151,7 +152,7 @@ def open_cloud(conf: cfg.ConfigOpts, clock: Clock) -> Cloud:
         if group.quota_driver == "unified_limits"
         else QuotaSets(nova)
     )
-    cached_quotas = CachedQuotas(quotas, kept_s=group.quota_kept_s, monotonic_s=clock.monotonic_s)
+    cached_quotas = CachedQuotas(quotas, kept_s=group.quota_cache_s, monotonic_s=clock.monotonic_s)
     durability = durability_of(group)
     broker_of = partial(broker_at, group)
     keystone = KeystoneNotices(

@@ -84,7 +84,8 @@ class ExpiryManager(Manager):
             help="Show the end of each shared server in its metadata, as synergy:expires_at.",
         ),
         cfg.FloatOpt(
-            "wishes_s",
+            "metadata_check_s",
+            deprecated_name="wishes_s",
             default=60.0,
             min=0,
             max=86_400,
@@ -214,7 +215,7 @@ class ExpiryManager(Manager):
         """Show the ends of servers in their metadata."""
         return 0.0 if self._shown.catch_up() else None
 
-    @every("wishes_s", when=lambda self: self._conf.wishes_s > 0)
+    @every("metadata_check_s", when=lambda self: self._conf.metadata_check_s > 0)
     def take_wishes(self) -> float | None:
         """Extend servers whose users ask for it in their metadata."""
         self._wishes.look()

@@ -97,7 +97,8 @@ class ForecastManager(Manager):
             "lifetimes.",
         ),
         cfg.IntOpt(
-            "most_waiting",
+            "max_requests",
+            deprecated_name="most_waiting",
             default=10_000,
             min=1,
             max=100_000,
@@ -253,7 +254,7 @@ class ForecastManager(Manager):
         """Have the starts forecast of those that wait and have no forecast, or an old one."""
         now, round_id, refresh_s = self._clock.now(), self._round_id, self._conf.refresh_s
         with self._store.reading() as uow:
-            lines = self._read_lines(uow, self._conf.most_waiting)
+            lines = self._read_lines(uow, self._conf.max_requests)
             last = uow.forecasts.standing()
             wanted = frozenset(
                 request_id
@@ -347,13 +348,13 @@ class ForecastManager(Manager):
                 "the capacity of the cloud has not been read yet: try again in a minute"
             )
         asked = self._flavors_asked(flavor)
-        most, at = self._conf.most_waiting, self._clock.now()
+        most, at = self._conf.max_requests, self._clock.now()
         with self._store.reading() as uow:
             project, owner = owner_of(uow, project_id, user_id)
             lines = self._read_lines(uow, most + 1)
             if sum(len(line.queued_at_s) for line in lines) > most:
                 raise Conflict(
-                    f"more requests wait than [forecast] most_waiting ({most}), so what comes "
+                    f"more requests wait than [forecast] max_requests ({most}), so what comes "
                     "behind them is not foreseen"
                 )
             queue = self._queue(uow, state, at, lines, more=MOST_NOW)

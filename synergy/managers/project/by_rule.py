@@ -137,7 +137,7 @@ class ByRule:
     def _follow_brake(self, effect: Effect, by_rule: int) -> None:
         waits = tuple(one for one in effect.leaving if one.project_id not in self._allowed)
         brake = brake_on(
-            replace(effect, leaving=waits), by_rule=by_rule, most=self._conf.most_leaving
+            replace(effect, leaving=waits), by_rule=by_rule, most=self._conf.max_leaving
         )
         if brake and not self._brake:
             LOG.error(
@@ -376,7 +376,7 @@ class ByRule:
         by_rule = sum(1 for clause in managed.values() if clause)
         leaving = tuple(one for one in effect.leaving if one.project_id not in self._allowed)
         brake = brake_on(
-            replace(effect, leaving=leaving), by_rule=by_rule, most=self._conf.most_leaving
+            replace(effect, leaving=leaving), by_rule=by_rule, most=self._conf.max_leaving
         )
         waits = dict[str, int]()
         for (project_id, _), count in waiting.items():

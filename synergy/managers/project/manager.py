@@ -131,7 +131,8 @@ class ProjectManager(Manager):
             "are managed, too. Empty: no tag.",
         ),
         cfg.IntOpt(
-            "most_leaving",
+            "max_leaving",
+            deprecated_name="most_leaving",
             default=10,
             min=0,
             max=1_000_000,

@@ -38,7 +38,8 @@ OPTIONS: Final = (
         "shared quota get a reservation.",
     ),
     cfg.IntOpt(
-        "most_reserved",
+        "max_reserved",
+        deprecated_name="most_reserved",
         default=1000,
         min=1,
         max=100_000,
@@ -65,7 +66,7 @@ def policy_of(conf: cfg.ConfigOpts.GroupAttr, most: int | None = None) -> Policy
         discipline=Discipline(conf.discipline),
         backfill_depth=conf.backfill_depth,
         reserve_depth=conf.reserve_depth,
-        most_reserved=conf.most_reserved,
+        max_reserved=conf.max_reserved,
         round_size=conf.round_size if most is None else most,
         weights=ranking.read_weights(conf),
         scales=ranking.read_scales(conf),

@@ -83,7 +83,8 @@ def test_a_configuration_file_is_compared_as_far_as_that_can_be(tmp_path: Path) 
     path.write_text(
         "[DEFAULT]\ndebug = true\n[scheduler]\ndiscipline = conservative\nweight_age = 7\n"
         "max_age_s = 86400\nweight_tres = VCPU:1000, MEMORY_MB:2\n"
-        "debounce_s = 3\n[fairshare]\ndecay_half_life_s = 3600.5\nalgorithm = classic\n"
+        "debounce_s = 3\nmost_reserved = 5\n"
+        "[fairshare]\ndecay_half_life_s = 3600.5\nalgorithm = classic\n"
         "[api]\nport = 1\n"
     )
     asked, shown = run(DiffPolicy, str(path))
@@ -94,6 +95,7 @@ def test_a_configuration_file_is_compared_as_far_as_that_can_be(tmp_path: Path) 
                 "weight_age": 7,
                 "max_age_s": 86_400.0,
                 "weight_tres": {"VCPU": 1000.0, "MEMORY_MB": 2.0},
+                "max_reserved": 5,  # its former name is understood
             },
             "half_life_s": 3600.5,
         }
