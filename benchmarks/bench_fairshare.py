@@ -66,9 +66,9 @@ def changes(associations: int, accounts: int, charged: int) -> Figures:
     own = np.where(tree.is_user, rng.random(len(tree)) * 1e6, 0.0)
     known = fairshare.compute(tree, own, algorithm=Algorithm.FAIR_TREE)
     result: Figures = {"associations": associations, "charged": charged}
-    for name, most in (("small_charges", 1.0), ("large_charges", 1e6)):
+    for name, maximum in (("small_charges", 1.0), ("large_charges", 1e6)):
         later = own.copy()
-        later[rng.choice(users, charged, replace=False)] += rng.random(charged) * most
+        later[rng.choice(users, charged, replace=False)] += rng.random(charged) * maximum
         result[f"{name}_s"] = timed_s(
             partial(fairshare.compute, tree, later, algorithm=Algorithm.FAIR_TREE, known=known),
             times=25,

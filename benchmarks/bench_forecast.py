@@ -31,7 +31,7 @@ from synergy.core.model import OnPrivateFull, QuotaKind, RequestClass, Resources
 from synergy.core.queue import WaitingQueue
 from synergy.core.quota import QuotaNode, QuotaState, QuotaTree
 from synergy.core.rounds import NO_FACTS, Policy, build_snapshot, decide, in_order
-from synergy.managers.forecast.drawers import Apart
+from synergy.managers.forecast.drawers import ProcessDrawer
 from synergy.sim.engine import temporary_store
 
 WAITING, SAMPLES = 10_000, 31
@@ -151,7 +151,7 @@ def p99_s(decided_s: Callable[[], float], go_on: Callable[[int], bool]) -> Figur
 def main() -> None:
     count = int(sys.argv[1]) if len(sys.argv) > 1 else WAITING
     samples = int(sys.argv[2]) if len(sys.argv) > 2 else SAMPLES
-    asked, drawer = question(count, samples), Apart()
+    asked, drawer = question(count, samples), ProcessDrawer()
     decided_s = rounds_of(asked)
     with temporary_store() as store:
         drawer.ask(question(10, 1), 60.0)  # so that the process runs
@@ -172,7 +172,7 @@ def main() -> None:
                             Recorded(
                                 request_id=one.request_id, project_id=one.project_id,
                                 made_at=datetime.fromtimestamp(NOW_S, UTC), raw=one.raw,
-                                said=one.said, past_p50_s=0.0, past_p90_s=0.0,
+                                published=one.published, past_p50_s=0.0, past_p90_s=0.0,
                             )
                             for one in part
                         ])  # fmt: skip

@@ -125,8 +125,8 @@ async def _again(one: Callable[[], Any], rng: random.Random) -> None:
 def _attack(name: str, port: int, opened: Any) -> None:
     global _opened
     _opened = opened
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (min(most, 4 * IDLE), most))
+    _, maximum = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(maximum, 4 * IDLE), maximum))
     attack = globals()[name](port, random.Random(SEED))
     with contextlib.suppress(TimeoutError):
         asyncio.run(asyncio.wait_for(attack, ATTACK_S))

@@ -1,7 +1,8 @@
 """What of Synergy is installed: its version, and which extra brings a package that is missing.
 
 Why: the package alone is the client; the service needs the extra `service`, and a report with plots
-needs `plots`. Whoever lacks one is to read that, not a traceback. Must not import anything large.
+needs `plots`. A user who lacks one should read that, not a traceback. Must not import anything
+large.
 """
 
 from importlib.metadata import PackageNotFoundError

@@ -53,7 +53,7 @@ from synergy.core.declared.filters import (
     keywords_in,
 )
 from synergy.core.declared.kinds import (
-    MOST,
+    MAX,
     Choice,
     Explained,
     Flag,
@@ -511,7 +511,7 @@ VALUES = [
     (Choice(ExpiryAction), "stop", ExpiryAction.STOP),
     (OrNone(Choice(ExpiryAction), "nothing"), None, None),
     (PROJECT_SETTINGS[0].kind, "parent", None),
-    (PROJECT_SETTINGS[0].kind, MOST - 1, MOST - 1),
+    (PROJECT_SETTINGS[0].kind, MAX - 1, MAX - 1),
 ]
 
 

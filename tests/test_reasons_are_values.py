@@ -23,7 +23,7 @@ IN_SQL = re.compile(r"\b(?:WHERE|WHEN|AND|OR)\b[^;]*\bwhy\s*(?:=|<>|!=|~|\b(?:NO
 
 
 def is_why(node: ast.AST) -> bool:
-    """Tell whether an expression is some `why`: a name, an attribute or an entry."""
+    """Return whether an expression is some `why`: a name, an attribute or an entry."""
     match node:
         case ast.Name(id="why") | ast.Attribute(attr="why"):
             return True
@@ -47,7 +47,7 @@ def is_none(node: ast.AST) -> bool:
 
 
 def compares(node: ast.AST) -> bool:
-    """Tell whether a node looks at what a `why` says."""
+    """Return whether a node looks at what a `why` says."""
     match node:
         case ast.Compare(left=left, comparators=others):
             sides = [left, *others]

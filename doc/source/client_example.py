@@ -1,4 +1,4 @@
-"""Tell why requests wait: python client_example.py http://127.0.0.1:8051"""
+"""Print why requests wait: python client_example.py http://127.0.0.1:8051"""
 
 import sys
 

@@ -1,7 +1,7 @@
 """Who asks: what Keystone says of the token, or everybody where there is no Keystone.
 
-Without Keystone whoever reaches the port is an administrator, so the service listens on a loopback
-address only then. Must not know rules.
+Without Keystone anyone who reaches the port is an administrator, so the service listens on a
+loopback address only then. Must not know rules.
 """
 
 import logging

@@ -10,7 +10,7 @@ from typing import Final, NoReturn
 
 from synergy.core.errors import InvalidInput
 
-MOST_DEPTH: Final = 32
+MAX_DEPTH: Final = 32
 LARGEST_NUMBER: Final = 2**63 - 1  # what the database and every client hold
 _LONGEST_NUMBER: Final = 40  # digits
 _JSON: Final = re.compile(r"application/json(?:\s*;\s*charset=\"?([\w-]+)\"?)?\s*;?", re.IGNORECASE)
@@ -58,7 +58,7 @@ def _check_type(content_type: str) -> None:
 def _check_values(found: object) -> None:
     """Look at every value, however deep, without recursion of our own."""
     level: list[object] = [found]
-    for _ in range(MOST_DEPTH):
+    for _ in range(MAX_DEPTH):
         below: list[object] = []
         for value in level:
             if isinstance(value, dict):
@@ -82,7 +82,7 @@ def _check_text(text: str) -> None:
 
 
 def _too_deep() -> str:
-    return f"the body is nested deeper than {MOST_DEPTH} levels"
+    return f"the body is nested deeper than {MAX_DEPTH} levels"
 
 
 def _number(text: str) -> float | int:

@@ -93,7 +93,7 @@ def register(app: Flask) -> None:
 
 
 def _operates() -> bool:
-    """Tell whether the caller may read how the service is built: addresses, drivers, names."""
+    """Return whether the caller may read how the service is built: addresses, drivers, names."""
     caller = g.get("caller")
     return caller is not None and bool(caller.operates)
 

@@ -143,10 +143,10 @@ class Gateway:
         self, scope: Scope, receive: Callable[[], Awaitable[Message]]
     ) -> bytes | None:
         """Return the body; None when the other side is gone. Raises _Refused."""
-        most = self._limits.body_bytes
-        too_long = _Refused(_refusal(413, f"the body is longer than {most} bytes"))
+        maximum = self._limits.body_bytes
+        too_long = _Refused(_refusal(413, f"the body is longer than {maximum} bytes"))
         length = dict(scope["headers"]).get(b"content-length", b"0")
-        if not length.isdigit() or len(length) > 18 or int(length) > most:
+        if not length.isdigit() or len(length) > 18 or int(length) > maximum:
             raise too_long
         parts: list[bytes] = []
         kept = 0
@@ -159,9 +159,9 @@ class Gateway:
                 parts.append(part)
                 kept += len(part)
                 self._bodies += len(part)
-                if kept > most:
+                if kept > maximum:
                     raise too_long
-                if self._bodies > max(_BODIES, most):
+                if self._bodies > max(_BODIES, maximum):
                     raise _Refused(_refusal(503, "too many bodies are on their way: try again"))
                 if not message.get("more_body", False):
                     return b"".join(parts)

@@ -1,8 +1,8 @@
-"""Threads that answer requests, apart by kind of request.
+"""Threads that answer requests, separate for each kind of request.
 
-Why: whoever asks whether the service lives must not wait behind those who ask for a year of usage.
-Each lane has threads and a short queue of its own; a full queue refuses at once. Must not know what
-the work is.
+Why: anyone who asks whether the service lives must not wait behind those who ask for a year of
+usage. Each lane has threads and a short queue of its own; a full queue refuses at once. Must not
+know what the work is.
 """
 
 import asyncio
@@ -27,8 +27,8 @@ class LaneThreads:
     def __init__(self, name: str, threads: int, *, queued: int | None = None) -> None:
         """queued  how many requests may wait; None for some of each thread"""
         self.name = name
-        most = threads * _QUEUED_PER_THREAD if queued is None else queued
-        self._queue: queue.Queue[Callable[[], None] | None] = queue.Queue(most)
+        maximum = threads * _QUEUED_PER_THREAD if queued is None else queued
+        self._queue: queue.Queue[Callable[[], None] | None] = queue.Queue(maximum)
         self._threads = [
             threading.Thread(target=self._work, name=f"api-{name}-{n}", daemon=True)
             for n in range(threads)

@@ -4,8 +4,8 @@ Why: HTTP servers count requests, but what exhausts a process are connections th
 one: silent ones, unfinished TLS handshakes, headers a byte at a time. They are limited here, before
 TLS and before HTTP, whatever server answers above. A connection with a request at hand is left
 alone; of the others the one that has waited for its other side for longest makes room for a new
-one, so that whoever has a question gets in. Must not know HTTP. Everything here runs on the event
-loop's thread.
+one, so that anyone who has a question gets in. Must not know HTTP. Everything here runs on the
+event loop's thread.
 """
 
 import asyncio

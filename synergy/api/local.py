@@ -1,4 +1,4 @@
-"""Without Keystone whoever reaches the API is an administrator: only this machine's own may.
+"""Without Keystone anyone who reaches the API is an administrator: only this machine's own may.
 
 Why: a loopback address keeps other machines out, but not what runs here for others: a proxy passes
 strangers on, and a browser lets any page send requests, under a name that the page's owner points
@@ -22,7 +22,7 @@ _PASSED_ON: Final = (
 
 
 def is_loopback(host: str) -> bool:
-    """Tell whether a host is this machine for sure: an address written as usual, or localhost.
+    """Return whether a host is this machine for sure: an address written as usual, or localhost.
 
     Names that only begin like an address, and numbers that only some resolvers take for one, are
     not.

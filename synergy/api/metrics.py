@@ -110,11 +110,11 @@ class _OfService(Collector):
         yield _single(declared.NOTIFICATIONS_NOT_POSTED, shown["not_posted"])
 
     def _forecasts(self) -> Iterator[Metric]:
-        """Yield the score of all forecasts; none of it before one came true."""
+        """Yield the score of all forecasts; none of it before one is resolved."""
         found = _known(self._services.forecasts.standing)
         if found is None:
             return
-        yield _single(declared.FORECASTS_CAME_TRUE, max((one["count"] for one in found), default=0))
+        yield _single(declared.FORECASTS_RESOLVED, max((one["count"] for one in found), default=0))
         coverage = _family(declared.FORECAST_COVERAGE)
         pinball_s = _family(declared.FORECAST_PINBALL)
         for one in found:

@@ -11,7 +11,7 @@ from typing import Final
 
 from synergy.core.errors import TooManyRequests
 
-MOST_CALLERS: Final = 10_000  # the one who asked longest ago is forgotten
+MAX_CALLERS: Final = 10_000  # the one who asked longest ago is forgotten
 
 
 class Pace:
@@ -30,7 +30,7 @@ class Pace:
             left = min(float(self._per_minute), left + (now_s - at_s) * per_s)
             allowed = left >= 1
             self._left[caller] = (left - 1 if allowed else left, now_s)
-            if len(self._left) > MOST_CALLERS:
+            if len(self._left) > MAX_CALLERS:
                 self._left.popitem(last=False)
         return 0.0 if allowed else (1 - left) / per_s
 

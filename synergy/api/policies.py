@@ -118,7 +118,7 @@ class Enforcer(Protocol):
     def authorize(
         self, rule: str, target: Mapping[str, object], creds: Any, do_raise: bool = False
     ) -> object:
-        """Tell whether a rule holds for a target."""
+        """Return whether a rule holds for a target."""
 
 
 class _Rules(policy.Enforcer):
@@ -151,7 +151,7 @@ class Caller:
     """Who asks: the identity that the authentication found."""
 
     def __init__(self, context: RequestContext, enforcer: Enforcer, *, known: bool) -> None:
-        """known is False for whoever showed no valid token."""
+        """known is False for a caller without a valid token."""
         self._context, self._enforcer, self._known = context, enforcer, known
         self.project_id: str | None = context.project_id
         self.user_id: str | None = context.user_id
@@ -169,15 +169,15 @@ class Caller:
 
     @property
     def operates(self) -> bool:
-        """Tell whether the caller may see what belongs to no single project, such as hosts."""
+        """Return whether the caller may see what belongs to no single project, such as hosts."""
         return self._known and self.may("requests:get_all")
 
     def may(self, rule: str, **target: str | None) -> bool:
-        """Tell whether a rule lets the caller do something to a target."""
+        """Return whether a rule lets the caller do something to a target."""
         return bool(self._enforcer.authorize(f"synergy:{rule}", target, self._context))
 
     def identify(self) -> None:
-        """Raise Unauthenticated for whoever showed no valid token."""
+        """Raise Unauthenticated for a caller without a valid token."""
         if not self._known:
             raise Unauthenticated("this needs a valid token of Keystone in the header X-Auth-Token")
 

@@ -134,7 +134,7 @@ class Route:
     harmless: Callable[[Call], bool] | None = None
 
     def is_change(self, call: Call) -> bool:
-        """Tell whether a call changes anything."""
+        """Return whether a call changes anything."""
         return not (
             self.method == "GET"
             or is_tried(call)
@@ -157,7 +157,7 @@ class Route:
 
 
 def is_tried(call: Call) -> bool:
-    """Tell whether a call is a dry run, which changes nothing."""
+    """Return whether a call is a dry run, which changes nothing."""
     return bool({**call.query, **call.body}.get(DRY_RUN.name))
 
 
@@ -241,7 +241,7 @@ def page_of(call: Call, found: Sequence[Row], *, key: str) -> tuple[list[Row], s
 
 
 def visible(call: Call, rule: str, seen_by: str, missing: str, **target: str | None) -> None:
-    """Check a rule for one thing; whoever may not even see it is told that it does not exist."""
+    """Check a rule for one thing; a caller who may not see it gets NotFound."""
     call.caller.identify()
     if not call.caller.may(seen_by, **target):
         raise NotFound(missing)

@@ -105,13 +105,13 @@ class ApiServer:
         when the address is taken, or certificate and key cannot be used."""
         tls = tls_of(conf.tls_cert_file, conf.tls_key_file) if conf.tls_cert_file else None
         self._scheme = "http" if tls is None else "https"
-        most = connections_of(conf.connections)
+        maximum = connections_of(conf.connections)
         self._listener: Listener = listen(
             conf.host,
             conf.port,
             ConnectionLimits(
-                connections=most,
-                per_address=min(most, conf.connections_per_address),
+                connections=maximum,
+                per_address=min(maximum, conf.connections_per_address),
                 idle_s=conf.idle_s,
             ),
         )
@@ -123,7 +123,7 @@ class ApiServer:
             )
         lanes = {
             # Never refused: no more than one of each connection waits, and each is short.
-            "health": LaneThreads("health", 2, queued=most + _ACCEPTED_AT_ONCE),
+            "health": LaneThreads("health", 2, queued=maximum + _ACCEPTED_AT_ONCE),
             "metrics": LaneThreads("metrics", 1),
             "costly": LaneThreads("costly", conf.costly_threads),
             "reads": LaneThreads("reads", conf.read_threads, queued=_QUEUED_READS),

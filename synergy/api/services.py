@@ -2,7 +2,7 @@
 
 Why: a facade has the names and types of what a manager is asked, and the host carries every call in
 one way: in this process, over a socket, later over a message bus. Whatever carries calls needs to
-know of no facade, and whoever calls of no carrier.
+know of no facade, and a caller of no carrier.
 """
 
 from collections.abc import Mapping

@@ -67,7 +67,7 @@ class Trail:
             "before": _bounded(was), "after": _bounded(now),
         }  # fmt: skip
         if self._number is None and self._refusals.wait_s(str(self._entry["user_id"])) > 0:
-            return  # whoever is refused again and again does not fill log and table
+            return  # anyone who is refused again and again does not fill log and table
         LOG.info("%s", json.dumps({**self._entry, **settled}, sort_keys=True, default=str))
         try:
             if self._number is None:

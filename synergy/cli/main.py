@@ -114,7 +114,7 @@ class SynergyApp(App):
 
 
 def _names_a_cloud(argv: Sequence[str]) -> bool:
-    """Tell whether an option or the environment may say how to authenticate."""
+    """Return whether an option or the environment may say how to authenticate."""
     return any(one.startswith("--os") for one in argv) or any(
         name.startswith("OS_") for name in os.environ
     )

@@ -90,7 +90,7 @@ def _number_of(kind: Number) -> Callable[[str], int]:
                 value = int(text[:_LONGEST_NUMBER])
             else:
                 raise ValueError(text)
-            if kind.least <= value <= kind.most:
+            if kind.minimum <= value <= kind.maximum:
                 return value
         except (ValueError, argparse.ArgumentTypeError):
             pass

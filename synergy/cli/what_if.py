@@ -24,7 +24,7 @@ _REQUEST: Final = "{id}: {before} -> {after}"
 
 
 class AskWhatIf(ShowOne):
-    """Tell who would start earlier or later under other shares, quotas, rules or hosts.
+    """Show who would start earlier or later under other shares, quotas, rules or hosts.
 
     The queue is run to its end as things are and as they are supposed to be. Nothing is changed.
     """
@@ -79,7 +79,7 @@ class AskWhatIf(ShowOne):
 
 
 class DiffPolicy(ShowOne):
-    """Tell who would start earlier or later with the scheduler's options of a configuration file.
+    """Show who would start earlier or later with the scheduler's options of a configuration file.
 
     Compares [scheduler] and decay_half_life_s of [fairshare] with what the service runs with. Other
     options of these sections are named, and not compared. Nothing is changed.

@@ -134,7 +134,7 @@ def _class_settings(metadata: Mapping[str, str]) -> dict[str, int]:
     """Return the settings of a class that the metadata asks for."""
     asked = {_CLASS_KEY.format(one.name): one for one in CLASS_SETTINGS}
     return {
-        one.name: _integer(metadata, key, 0, lowest=one.kind.least, highest=one.kind.most)
+        one.name: _integer(metadata, key, 0, lowest=one.kind.minimum, highest=one.kind.maximum)
         for key, one in asked.items()
         if key in metadata and isinstance(one.kind, Number)
     }

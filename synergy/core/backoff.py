@@ -33,5 +33,5 @@ class Backoff:
         return min(max(self.initial_s, last_s * self.factor), self.max_s)
 
     def gives_up(self, failures: int) -> bool:
-        """Tell whether so many failures in a row are enough."""
+        """Return whether so many failures in a row are enough."""
         return self.tries is not None and failures >= self.tries

@@ -29,7 +29,7 @@ def entitled(used: Floats, asked: Floats, promised: Floats) -> Floats:
     """Split what was used in each of w windows among p projects, shape (w, p).
 
     Nobody is owed more than was asked for; below that it is in proportion to what was promised, and
-    whoever was promised nothing is owed what the others leave.
+    anyone who was promised nothing is owed what the others leave.
 
     used      shape (w,), at most the sum of what is asked for, >= 0
     asked     shape (w, p), >= 0

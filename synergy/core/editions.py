@@ -1,4 +1,4 @@
-"""Tells whether a value that was made of others is still made of what these are.
+"""Says whether a value that was made of others is still made of what these are.
 
 Why: whatever asks the cloud takes a while, and what it found is told when it may be old already. An
 edition is a number that each change of the others makes another one. Must not know what they are.

@@ -107,7 +107,7 @@ class QuotaChanged(Fact):
     """The size of the cloud, or who owns what of it, changed.
 
     edition  of the projects that the state was found from, which may have changed meanwhile:
-             whoever does what cannot be undone compares it with that of the store
+             before what cannot be undone, it is compared it with that of the store
     """
 
     state: QuotaState

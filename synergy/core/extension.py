@@ -43,13 +43,13 @@ def check_rule(project: Project, request: Request, by_s: int, now: datetime, *, 
 
     idle  no request waits for the shared quota
     """
-    policy, most = project.extend_policy, project.max_extensions
+    policy, maximum = project.extend_policy, project.max_extensions
     if policy is ExtendPolicy.NEVER:
         _refuse(Reason.EXTENSION_NOT_ALLOWED, f"extend_policy of project {project.name} is never")
-    if most is not None and request.extensions >= most:
+    if maximum is not None and request.extensions >= maximum:
         _refuse(
             Reason.EXTENSIONS_USED_UP,
-            f"it was extended {request.extensions} times, and max_extensions is {most}",
+            f"it was extended {request.extensions} times, and max_extensions is {maximum}",
         )
     longest_s = project.max_ttl_s
     by_s = _longer_by_s(request, by_s, now)

@@ -1,7 +1,7 @@
 """Usage and fair-share factors as they go on, while a queue is run forward.
 
-Why: whoever starts now is charged for it, and comes later the next time; with factors that stay as
-they are one project would have everything first. Must not know requests, or how usage is stored.
+Why: anyone who starts now is charged for it, and comes later the next time; with factors that stay
+as they are one project would have everything first. Must not know requests, or how usage is stored.
 """
 
 import heapq
@@ -15,7 +15,7 @@ from synergy.core.events import FactorsChanged
 from synergy.core.fairshare import Algorithm
 from synergy.core.shares import Floats, Ints, ShareTree
 
-STEP_S: Final = 1800.0  # factors are computed anew after so long, as the run goes,
+STEP_S: Final = 1800.0  # factors are computed again after so long, as the run goes,
 PART: Final = (
     1 / 50
 )  # and after this part of what it has gone: what is far is foreseen less sharply

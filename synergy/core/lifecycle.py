@@ -124,7 +124,7 @@ ABSORBED: Final[frozenset[tuple[State, Event]]] = frozenset(
         *((s, E.ATTEMPT_FAILED) for s in (S.ACTIVE, S.EXPIRING, S.ERROR, S.PARKED)),
         (S.PARKED, E.SHELVED),
         *((s, E.UNSHELVED) for s in (*HOLDS_QUOTA, S.ERROR)),
-        # A command is not absorbed: whoever gives it must get an error when nothing happens.
+        # A command is not absorbed: anyone who gives it must get an error when nothing happens.
         *((s, e) for s in TERMINAL for e in E if e not in (E.REVIVED, *_COMMANDS)),
     }
 )

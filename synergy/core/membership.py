@@ -211,11 +211,11 @@ def effect_of(rule: Rule, projects: Iterable[Described], managed: Mapping[str, s
     )
 
 
-def brake_on(effect: Effect, *, by_rule: int, most: int) -> str:
+def brake_on(effect: Effect, *, by_rule: int, maximum: int) -> str:
     """Return why nobody is let go, "" if those who leave may.
 
     by_rule  how many projects are managed by rule now
-    most     how many may leave in one pass
+    maximum  how many may leave in one pass
     """
     able = [one for one in effect.leaving if one.listed and one.able]
     if effect.unknown and able:
@@ -224,6 +224,6 @@ def brake_on(effect: Effect, *, by_rule: int, most: int) -> str:
             "manage names"
         )
     count = len(effect.leaving)
-    if count > most:
+    if count > maximum:
         return f"{count} of {by_rule} projects would leave at once, more than [project] max_leaving"
     return ""

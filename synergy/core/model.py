@@ -13,7 +13,7 @@ from typing import Any, Final, Self
 from synergy.core.declared.fields import setting
 from synergy.core.declared.kinds import (
     DAY_S,
-    MOST,
+    MAX,
     RESOURCE_CLASS,
     Amounts,
     Choice,
@@ -254,7 +254,7 @@ class Project:
     raw_shares: int | None = setting(1, Shares(), "Raw shares among its sibling projects.")
     priority: int | None = setting(
         None,
-        OrNone(Number(0, MOST), "that of the project above, or 0"),
+        OrNone(Number(0, MAX), "that of the project above, or 0"),
         "Priority in the association factor; a user's own takes precedence over the project's.",
     )
     default_quota: DefaultQuota = setting(
@@ -320,7 +320,7 @@ class Project:
     )
     max_private_servers: int | None = setting(
         None,
-        OrNone(Number(0, MOST), "no limit"),
+        OrNone(Number(0, MAX), "no limit"),
         "Maximum number of servers on the private quota, whatever their size.",
     )
     borrow_limit: Resources | None = setting(
@@ -353,7 +353,7 @@ class Association:
     raw_shares: int | None = setting(1, Shares(), "Raw shares among the project's users.")
     priority: int | None = setting(
         None,
-        OrNone(Number(0, MOST), "that of the project"),
+        OrNone(Number(0, MAX), "that of the project"),
         "Priority in the association factor; it takes precedence over the project's.",
     )
     active: bool = True
@@ -377,7 +377,7 @@ class RequestClass:
     quota: QuotaKind
     on_private_full: OnPrivateFull
     qos: str = "normal"
-    nice: int = setting(0, Number(0, MOST - 2), "By how much its priority is lowered.")  # as Slurm
+    nice: int = setting(0, Number(0, MAX - 2), "By how much its priority is lowered.")  # as Slurm
     ttl_s: int = 0
     constraints: Constraints = ()
 

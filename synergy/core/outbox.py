@@ -1,7 +1,7 @@
 """Which entries of the ledger may be sent to others by now.
 
 Why: a database numbers entries before they are committed, so number 7 may become visible after
-number 8, and whoever went on from 8 would never send it. A number that is missing is waited for,
+number 8, and anyone who went on from 8 would never send it. A number that is missing is waited for,
 until it is plain that its transaction was rolled back. Must not know the ledger nor any clock.
 """
 

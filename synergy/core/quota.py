@@ -416,8 +416,8 @@ class QuotaBook:
         self._claim(owner, demand)
         then = self.left + self.lendable()
         self._claim(owner, -demand)
-        least = np.maximum(then + tree.down, 0)
-        if ((then < now) & (self.shared_used[0] > least)).any():
+        minimum = np.maximum(then + tree.down, 0)
+        if ((then < now) & (self.shared_used[0] > minimum)).any():
             return Reason.AWAITING_EXPIRY
         return None
 

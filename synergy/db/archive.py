@@ -164,8 +164,8 @@ class SqlArchive:
         query = select(func.count()).select_from(of.table).where(at < before, *of.finished)
         return self._connection.execute(query).scalar_one()
 
-    def oldest(self, kind: str, most: int, limit: int) -> list[str]:
-        surplus = min(self.size(kind) - most, limit)
+    def oldest(self, kind: str, maximum: int, limit: int) -> list[str]:
+        surplus = min(self.size(kind) - maximum, limit)
         if surplus <= 0:
             return []
         of = KINDS[kind]

@@ -59,7 +59,7 @@ class ClassCache:
                 self.id_of[request_class] = class_id
 
     def forget(self) -> None:
-        """Read all classes anew: one that was known may be gone."""
+        """Read all classes again: one that was known may be gone."""
         with self._lock:
             self.by_id, self.id_of = {}, {}
 

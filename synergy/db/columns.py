@@ -244,7 +244,7 @@ class SoughtServer(Sought):
 
 
 class ServerId(Key):
-    """The uuid of a server: whoever names it, in whatever spelling, means the stored one."""
+    """The uuid of a server: anyone who names it, in whatever spelling, means the stored one."""
 
     cache_ok = True
 

@@ -78,7 +78,7 @@ def open_engine(conf: cfg.ConfigOpts.GroupAttr, *, create: bool = False) -> Engi
 
     create  make a file of SQLite that is not there; nobody but `db upgrade` does
     """
-    # oslo.db logs what it does not know with a traceback; `translated` says it to whoever asked.
+    # oslo.db logs what it does not know with a traceback; `translated` says it to the caller.
     logging.getLogger("oslo_db.sqlalchemy.exc_filters").setLevel(logging.CRITICAL)
     try:
         url = make_url(conf.connection)

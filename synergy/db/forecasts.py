@@ -1,4 +1,4 @@
-"""Forecasts, and what came true: rows to values and back. Must not know how they are made."""
+"""Forecasts, and what happened: rows to values and back. Must not know how they are made."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -82,8 +82,8 @@ class SqlForecasts:
             for row in self._connection.execute(_OF, {"ids": request_ids[at : at + _PART]}).all()
         }
 
-    def count_came_true(self, most: int) -> int:
-        some = _LAST.with_only_columns(ForecastRow.forecast_id).limit(most).subquery()
+    def count_resolved(self, maximum: int) -> int:
+        some = _LAST.with_only_columns(ForecastRow.forecast_id).limit(maximum).subquery()
         return self._connection.execute(select(func.count()).select_from(some)).scalar_one()
 
     def count_open(self, project_id: str | None = None) -> int:
@@ -113,10 +113,10 @@ def _row(one: Recorded) -> dict[str, Any]:
         "project_id": one.project_id,
         "made_at": one.made_at,
         "round_id": one.round_id,
-        "p50_s": _known(one.said.p50_s),
-        "p90_s": _known(one.said.p90_s),
-        "bound_s": _known(one.said.bound_s),
-        "horizon": horizon_of(one.said.p50_s),
+        "p50_s": _known(one.published.p50_s),
+        "p90_s": _known(one.published.p90_s),
+        "bound_s": _known(one.published.bound_s),
+        "horizon": horizon_of(one.published.p50_s),
         "size": one.raw.size,
         "raw_p50_s": _known(one.raw.p50_s),
         "raw_p90_s": _known(one.raw.p90_s),
@@ -142,7 +142,7 @@ def _value(row: Any) -> Recorded:
             bound_s=bound_s,
             size=row.size,
         ),
-        said=Interval(
+        published=Interval(
             p50_s=inf if row.p50_s is None else row.p50_s,
             p90_s=inf if row.p90_s is None else row.p90_s,
             bound_s=bound_s,

@@ -1,9 +1,9 @@
 """The file with the keys that seal stored messages: read with care, written without a gap.
 
-Why: whoever reads the file reads every password in the queue, and whoever loses it loses the queue.
-So it must be a plain file that only its owner may open, in a folder that nobody else may write to,
-and a write replaces it as a whole: a kill at any step leaves the old file or the new one. Must not
-know what is sealed.
+Why: anyone who reads the file reads every password in the queue, and anyone who loses it loses the
+queue. So it must be a plain file that only its owner may open, in a folder that nobody else may
+write to, and a write replaces it as a whole: a kill at any step leaves the old file or the new one.
+Must not know what is sealed.
 """
 
 import errno

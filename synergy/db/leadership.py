@@ -1,9 +1,9 @@
 """Lets one process at a time act on a database, wherever it was started.
 
-Why: two services on one database would each hand the same quota out. Whoever takes the leadership
-raises its term, and every write transaction of a holder asks at commit whether the term is still
-its own: one that was deposed, or that writes into another database than it opened, changes nothing.
-Must not know what is written.
+Why: two services on one database would each hand the same quota out. Anyone who takes the
+leadership raises its term, and every write transaction of a holder asks at commit whether the term
+is still its own: one that was deposed, or that writes into another database than it opened, changes
+nothing. Must not know what is written.
 
 A holder is told dead at once where that can be seen: on the same machine, by its process. On any
 other, only after its row was not touched for LAPSE_S seconds and stays so while it is watched;
@@ -108,7 +108,7 @@ class Leadership:
     """The leadership of one database, as one process takes, keeps and leaves it."""
 
     def __init__(self, engine: Engine, clock: Clock, *, role: str, watch_s: float = _WATCH_S):
-        """role  what the process is, for whoever is turned away"""
+        """role  what the process is, for anyone who is turned away"""
         self._engine, self._clock, self._role, self._watch_s = engine, clock, role, watch_s
         self._process, self._holder = this_process(), str(uuid.uuid4())
         self._term: int | None = None
@@ -172,7 +172,7 @@ class Leadership:
             raise Conflict(_taken(again, now))
 
     def beat(self, sealing_key: str = "") -> None:
-        """Tell that this process lives.
+        """Record that this process lives.
 
         Raises Deposed when another process took over, and StoreUnavailable.
         """
@@ -227,7 +227,7 @@ class Holder:
         return f"{_name(self.row)}, since {self.row.since.isoformat(timespec='seconds')}"
 
     def seals_with_another(self, key: str) -> bool:
-        """Tell whether it seals messages, and not with this key."""
+        """Return whether it seals messages, and not with this key."""
         return self.row.sealing_key not in ("", fingerprint(key))
 
 

@@ -1,6 +1,6 @@
 """The statements that requests are read and written with, each made once.
 
-Why: as in `usage_statements`, to make one anew takes longer than the database needs to answer it.
+Why: as in `usage_statements`, to make one again takes longer than the database needs to answer it.
 Must not know what is done with the rows.
 """
 
@@ -125,7 +125,7 @@ BY_END: Final = (RequestRow.expires_at, RequestRow.seq)
 ENDING: Final = REQUESTS.where(
     LIVING, RequestRow.expires_at <= bindparam("by", type_=Instant)
 ).order_by(*BY_END)
-MOST_WARNED: Final = 1000  # in one pass; the next one follows soon
+MAX_WARNED: Final = 1000  # in one pass; the next one follows soon
 TO_WARN: Final = (
     REQUESTS.where(
         LIVING,
@@ -134,7 +134,7 @@ TO_WARN: Final = (
         or_(RequestRow.warned_s.is_(None), RequestRow.warned_s > bindparam("lead_s")),
     )
     .order_by(RequestRow.expires_at, RequestRow.seq)
-    .limit(MOST_WARNED)
+    .limit(MAX_WARNED)
 )
 NEXT_EXPIRY: Final = select(func.min(RequestRow.expires_at)).where(
     LIVING,

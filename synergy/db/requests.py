@@ -181,7 +181,7 @@ class SqlRequests:
         self._record(changed)
 
     def _keep_earlier_spans(self, moves: Sequence[Move]) -> None:
-        """Where quota is claimed anew, or in another size, keep the span that the row has."""
+        """Where quota is claimed again, or in another size, keep the span that the row has."""
         begins = {
             move.request.request_id: move.request.held_from
             for move in moves

@@ -1,9 +1,9 @@
 """Seals what is stored with a new key, beside a service that goes on storing and deleting.
 
 Why: a key is changed while messages are sealed with the old one. Every table with a column `sealed`
-takes part, whatever it keeps. A row that changed since it was read is left to whoever changed it,
-so nobody has to stop; and a kill at any step leaves every row sealed with a key that the file
-still has. Must not know what the messages mean, nor the file.
+takes part, whatever it keeps. A row that changed since it was read is left to the process that
+changed it, so nobody has to stop; and a kill at any step leaves every row sealed with a key that
+the file still has. Must not know what the messages mean, nor the file.
 """
 
 from collections.abc import Iterator
@@ -52,7 +52,7 @@ def count_sealed(engine: Engine, vault: Vault) -> Sealed:
 
 
 def opens_any(engine: Engine, vault: Vault) -> bool:
-    """Tell whether the keys open what is stored, from the first rows of each table.
+    """Return whether the keys open what is stored, from the first rows of each table.
 
     True when nothing is stored, and when only some of it opens. Raises StoreUnavailable.
     """

@@ -1,6 +1,6 @@
 """Usage by hour and day, the spans that it is summed up from, and counts of the ledger.
 
-Why: a report over a year must not read every request. What is summed up here can be summed up anew
+Why: a report over a year must not read every request. What is summed up here can be summed up again
 from the spans, which are in three places: a request tells its present or last one, `usage_spans`
 the earlier ones and those of archived requests. Must not know what usage costs.
 """

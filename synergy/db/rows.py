@@ -18,10 +18,10 @@ from synergy.db.columns import Column, Unreadable, Values
 LOG = logging.getLogger(__name__)
 T = TypeVar("T")
 V = TypeVar("V")
-_MOST_NOTED: Final = 10_000  # rows of which it is known that they were told of
+_MAX_NOTED: Final = 10_000  # rows of which it is known that they were told of
 _SHOWN: Final = 60
 _SIGNED: Final = frozenset({"nice", "priority", "bucket"})  # numbers that may be negative
-_MOST: Final = {"association_id": 10_000_000}  # columns of numbers are as long as the largest
+_MAX: Final = {"association_id": 10_000_000}  # columns of numbers are as long as the largest
 _UUIDS: Final = frozenset({"request_id"})
 
 
@@ -36,7 +36,7 @@ def texts(values: Iterable[object]) -> list[str]:
 
 
 class DamageLog:
-    """Tells of each damaged row once, and counts them by table."""
+    """Reports each damaged row once, and counts them by table."""
 
     def __init__(self) -> None:
         self.counts: Counter[str] = Counter()
@@ -45,7 +45,7 @@ class DamageLog:
     def note(self, table: str, key: object, why: str) -> None:
         """Note that a row is set aside."""
         place = table, _short(key)
-        if place in self._noted or len(self._noted) >= _MOST_NOTED:
+        if place in self._noted or len(self._noted) >= _MAX_NOTED:
             return
         self._noted[place] = why
         self.counts[table] += 1
@@ -104,9 +104,9 @@ class RowReader(Generic[T]):
                 if not isinstance(value, wanted):
                     raise Damaged(f"{name} is {_short(value)}")
             self._good.add(kinds)
-        for place, name, least, most in self._bounds:
+        for place, name, minimum, maximum in self._bounds:
             value = row[place]
-            if value is not None and not least <= value <= most:
+            if value is not None and not minimum <= value <= maximum:
                 raise Damaged(f"{name} is {_short(value)}")
         for place in self._uuids:
             if uuid_of(row[place]) != row[place]:
@@ -117,8 +117,8 @@ def _bounds_of(column: Column) -> tuple[float, float]:
     """Return what a number may be, which SQLite does not bound by itself."""
     if isinstance(column.type, Double):
         return 0.0, sys.float_info.max
-    most = 2**63 - 1 if isinstance(column.type, BigInteger) else 2**31 - 1
-    return -most if column.key in _SIGNED else 0, _MOST.get(column.key, most)
+    maximum = 2**63 - 1 if isinstance(column.type, BigInteger) else 2**31 - 1
+    return -maximum if column.key in _SIGNED else 0, _MAX.get(column.key, maximum)
 
 
 def _types_of(column: Column) -> tuple[type, ...]:

@@ -43,7 +43,7 @@ from synergy.db.models import (
 from synergy.db.models.base import Base
 from synergy.db.rows import texts
 
-MOST_SORTED: Final = 10_000  # rows; more than these are read in the order of an index
+MAX_SORTED: Final = 10_000  # rows; more than these are read in the order of an index
 _BY_STATE: Final = "ix_requests_state_seq"
 _BY_PROJECT: Final = "ix_requests_project_id_state_seq"
 _OF_ONE: Final = "ix_ledger_request_id"
@@ -154,7 +154,7 @@ class Page:
     descending: bool = False
     limit: int = 1000
     place: tuple[Any, int] | None = None
-    most_sorted: int = MOST_SORTED
+    max_sorted: int = MAX_SORTED
 
     def within(self, key: str, value: object, limit: int) -> Self:
         """Return the page among the rows with one value of the sort key."""
@@ -207,11 +207,11 @@ class RequestPages:
             return None
         found = []
         for index, conditions in page.filters.drivers():
-            some = _along(select(literal(1)).where(*conditions), index).limit(page.most_sorted + 1)
+            some = _along(select(literal(1)).where(*conditions), index).limit(page.max_sorted + 1)
             count = self._connection.execute(
                 select(func.count()).select_from(some.subquery())
             ).scalar_one()
-            if count <= page.most_sorted:
+            if count <= page.max_sorted:
                 found.append((count, index))
         return min(found)[1] if found else None
 
@@ -340,7 +340,7 @@ class LedgerPages:
         counts = {}
         for index, (column, value) in given.items():
             some = select(literal(1)).where(column == value, StepRow.seq > after)
-            some = _along(some, index, StepRow).limit(MOST_SORTED)
+            some = _along(some, index, StepRow).limit(MAX_SORTED)
             counts[index] = self._connection.execute(
                 select(func.count()).select_from(some.subquery())
             ).scalar_one()

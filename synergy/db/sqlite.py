@@ -80,8 +80,8 @@ class _WithHints(SQLiteCompiler):
 def open_sqlite(url: URL, conf: cfg.ConfigOpts.GroupAttr, *, create: bool) -> Engine:
     """Return an engine with WAL, whose transactions take the write lock at once.
 
-    oslo.db opens SQLite anew for every transaction, which costs more than the transaction: only its
-    translation of errors is used. Raises ConfigurationInvalid.
+    oslo.db opens SQLite again for every transaction, which costs more than the transaction: only
+    its translation of errors is used. Raises ConfigurationInvalid.
     """
     if not url.database or url.database == ":memory:" or url.database.startswith("file:"):
         raise ConfigurationInvalid(

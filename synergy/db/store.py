@@ -99,7 +99,7 @@ class SqlStore:
 
     @property
     def is_writing(self) -> bool:
-        """Tell whether this thread has a transaction open that writes."""
+        """Return whether this thread has a transaction open that writes."""
         return getattr(self._writes, "open", False)
 
     @contextmanager

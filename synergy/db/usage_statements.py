@@ -1,8 +1,8 @@
 """The statements that usage is read with, each made once.
 
 Why: SQLAlchemy works out what a statement is (its parts, its key in the cache of compiled ones) as
-long as the statement lives; to make it anew for each report takes longer than SQLite's answer. Must
-not know what is done with the rows.
+long as the statement lives; to make it again for each report takes longer than SQLite's answer.
+Must not know what is done with the rows.
 """
 
 from datetime import timedelta
@@ -171,8 +171,8 @@ def _between(table: Any, *, by_series: bool) -> list[ColumnElement[bool]]:
 def _can_be_added_up(table: Any) -> list[ColumnElement[bool]]:
     """Return the conditions that a row holds numbers: SQLite keeps other things there too, and one
     of them would spoil or end the sum over all rows."""
-    most = (
+    maximum = (
         (table.running, 2**31 - 1), (table.started, 2**31 - 1), (table.held_us, 2**59),
         (table.weighted_us, 1e300),
     )  # fmt: skip
-    return [column.between(0, largest) for column, largest in most]
+    return [column.between(0, largest) for column, largest in maximum]

@@ -90,7 +90,7 @@ class Vault:
         return self.seal(self.open(sealed))
 
     def sealed_by_newest(self, sealed: bytes) -> bool:
-        """Tell whether the first key alone opens it."""
+        """Return whether the first key alone opens it."""
         try:
             Fernet(self._keys[0]).decrypt(sealed)
         except (InvalidToken, TypeError, ValueError):

@@ -1,8 +1,8 @@
 """Posts some of the notifications to a web address, beside the message bus.
 
-Why: not everybody who wants to be told reads a message bus. Whoever listens there may hang, or be
-anybody, so nothing waits for it: a thread of its own takes from a bounded queue, each attempt has a
-time limit, and what cannot be delivered is dropped and counted. Must not know what is sent.
+Why: not everybody who wants to be told reads a message bus. Anyone who listens there may hang, or
+be anybody, so nothing waits for it: a thread of its own takes from a bounded queue, each attempt
+has a time limit, and what cannot be delivered is dropped and counted. Must not know what is sent.
 """
 
 import hashlib

@@ -21,7 +21,7 @@ from synergy.ports import Clock, Store
 
 LOG = logging.getLogger(__name__)
 LONGEST_STEP_S: Final = 0.025  # a step that took longer is followed by smaller ones
-MOST_AT_ONCE: Final = 500
+MAX_AT_ONCE: Final = 500
 REST_RATIO: Final = 9.0  # steps take a tenth of the time at most
 BUSY_REST_S: Final = 5.0
 CLASSES_AT_ONCE: Final = 200
@@ -100,7 +100,7 @@ class ArchiveManager(Manager):
         took_s = self._clock.monotonic_s() - began_s
         self.counts[name] += done
         slow = took_s > LONGEST_STEP_S
-        self._batch = max(1, self._batch // 2) if slow else min(MOST_AT_ONCE, self._batch + 5)
+        self._batch = max(1, self._batch // 2) if slow else min(MAX_AT_ONCE, self._batch + 5)
         if not done:
             return None
         # A step that is far too long waited for other writers: they go first.

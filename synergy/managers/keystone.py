@@ -20,7 +20,7 @@ from synergy.ports import Conductor, Credentials, Identity, Store, Trust, Wake
 
 LOG = logging.getLogger(__name__)
 T = TypeVar("T")
-_MOST_FAILURES: Final = 3  # in a row, before the service itself seems to be away
+_MAX_FAILURES: Final = 3  # in a row, before the service itself seems to be away
 _AT_ONCE: Final = 100  # requests of one user whose tokens are looked at together
 
 
@@ -101,8 +101,8 @@ class KeystoneManager(Manager):
 
     @every("rate_s")
     def _sweep(self) -> None:
-        """Tell whose requests wait although they may have no servers any more, make the trusts that
-        are missing, and delete those that nobody waits on."""
+        """Report whose requests wait although they may have no servers any more, make the trusts
+        that are missing, and delete those that nobody waits on."""
         self._tell_gone()
         if self._conf.use_trusts:
             self._tidy()
@@ -123,7 +123,7 @@ class KeystoneManager(Manager):
                 act(item)
             except Exception as error:
                 failed_in_a_row += 1
-                if failed_in_a_row == len(items) or failed_in_a_row >= _MOST_FAILURES:
+                if failed_in_a_row == len(items) or failed_in_a_row >= _MAX_FAILURES:
                     raise
                 LOG.warning("trust of %s is left to a later run: %s", item, error_line(error))
                 if isinstance(item, tuple) and item in self._asked:
@@ -132,7 +132,7 @@ class KeystoneManager(Manager):
                 failed_in_a_row = 0
 
     def _tell_gone(self) -> None:
-        """Tell whose requests wait although they may have no servers any more."""
+        """Report whose requests wait although they may have no servers any more."""
         with self._store.reading() as uow:
             owners = uow.requests.waiting_owners()
         gone, unanswered = self._owners.gone(owners)

@@ -8,7 +8,7 @@ from typing import Protocol
 
 
 class NotificationSink(Protocol):
-    """Takes notifications to whoever listens."""
+    """Takes notifications to all who listen."""
 
     @property
     def active(self) -> bool:

@@ -188,8 +188,8 @@ class ReadableArchive(Protocol):
     def due_count(self, kind: str, before: datetime) -> int:
         """Return how many records `due` would find."""
 
-    def oldest(self, kind: str, most: int, limit: int) -> list[str]:
-        """Return the keys of the oldest records of a kind, beyond the `most` to keep."""
+    def oldest(self, kind: str, maximum: int, limit: int) -> list[str]:
+        """Return the keys of the oldest records of a kind, beyond the `maximum` to keep."""
 
     def size(self, kind: str) -> int:
         """Return how many records of a kind are not archived."""

@@ -382,7 +382,7 @@ class Audit(ReadableAudit, Protocol):
 
 
 class ReadableForecasts(Protocol):
-    """When requests were said to start, and what came true."""
+    """When requests were forecast to start, and what happened."""
 
     def open(self) -> list[Recorded]:
         """Return the forecasts that are not settled, in the order in which they were made."""
@@ -395,13 +395,13 @@ class ReadableForecasts(Protocol):
         it holds quota: None where it left without a start, or is held."""
 
     def last(self, limit: int, project_id: str | None = None) -> list[Recorded]:
-        """Return those that came true last, the oldest of them first."""
+        """Return those that were resolved last, the oldest of them first."""
 
     def of(self, request_ids: Sequence[str]) -> dict[str, Recorded]:
         """Return the last one of each of some requests, by id, that is not settled."""
 
-    def count_came_true(self, most: int) -> int:
-        """Return how many came true, `most` for that many or more."""
+    def count_resolved(self, maximum: int) -> int:
+        """Return how many were resolved, `maximum` for that many or more."""
 
     def count_open(self, project_id: str | None = None) -> int:
         """Return of how many requests one is not settled."""
@@ -461,7 +461,7 @@ class Reading(Protocol):
 
     @property
     def forecasts(self) -> ReadableForecasts:
-        """When requests were said to start."""
+        """When requests were forecast to start."""
 
 
 class Writing(Protocol):
@@ -509,7 +509,7 @@ class Writing(Protocol):
 
     @property
     def forecasts(self) -> Forecasts:
-        """When requests were said to start."""
+        """When requests were forecast to start."""
 
     def commit(self) -> None:
         """Make it last. Raises Conflict or UpstreamUnavailable, and then nothing is written."""

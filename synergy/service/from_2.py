@@ -22,7 +22,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from synergy.core.errors import Conflict, InvalidInput
-from synergy.service.waiting_in_2 import OldRequest, RequestFate, table_of, told_apart
+from synergy.service.waiting_in_2 import OldRequest, RequestFate, fates_of, table_of
 
 CONFIGURATION: Final = "synergy.conf"
 PROJECTS: Final = "add-projects.sh"
@@ -86,11 +86,11 @@ class OldProject:
     why: str = ""
 
 
-def _whole(least: int, most: int, times: float = 1) -> Converter:
+def _whole(minimum: int, maximum: int, times: float = 1) -> Converter:
     def convert(old: str) -> str:
         number = int(int(old) * times)
-        if not least <= number <= most:
-            raise ValueError(f"{number} is not from {least} to {most}")
+        if not minimum <= number <= maximum:
+            raise ValueError(f"{number} is not from {minimum} to {maximum}")
         return str(number)
 
     return convert
@@ -337,7 +337,7 @@ def read_database(url: str) -> tuple[list[OldProject], list[OldRequest]]:
             quoted = engine.dialect.identifier_preparer.quote(_QUEUE)
             projects = rows("project", "SELECT id, name, share, TTL FROM project ORDER BY id")
             requests = rows(_QUEUE, _ROWS.format(quoted))
-            return [_project(*row) for row in projects], told_apart(requests)
+            return [_project(*row) for row in projects], fates_of(requests)
     except (SQLAlchemyError, ArgumentError, ImportError) as error:
         why = " ".join(str(error).split())[:300]
         raise InvalidInput(f"the database of 2.6 cannot be read: {why}") from error

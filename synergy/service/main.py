@@ -33,7 +33,7 @@ from synergy.db.vault import Vault
 from synergy.drivers.clock import SystemClock
 from synergy.drivers.notification_sink import OsloSink
 from synergy.drivers.webhook import WithWebhook
-from synergy.managers.forecast.drawers import Apart
+from synergy.managers.forecast.drawers import ProcessDrawer
 from synergy.managers.support.watched_clock import WatchedClock, boot_id
 from synergy.packages import version
 from synergy.service import logs, meditation
@@ -218,7 +218,7 @@ class Service:
                 **cloud.ports,
                 "notification_sink": sink,
                 "database": conf.database,
-                "drawer": Apart(),
+                "drawer": ProcessDrawer(),
                 "scheduler_options": conf.scheduler if "scheduler" in conf.managers else None,
                 "site_factors": {name: factors[name]() for name in conf.site_factors},
             },

@@ -1,6 +1,6 @@
 """Guru meditation reports: what every thread does, the options and the managers, at a signal.
 
-Why: whoever looks into a service that hangs must not have to stop it first. The signal and the
+Why: anyone who looks into a service that hangs must not have to stop it first. The signal and the
 options are those of the other services. Secrets are masked. Must not wait for a manager.
 """
 

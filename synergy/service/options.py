@@ -455,7 +455,7 @@ def _readable(error: str) -> str:
 
 def _names_of(option: cfg.Opt) -> list[str]:
     """Return the name of an option, and those that it had."""
-    named = [option.name, *(former.name for former in option.deprecated_opts)]
+    named = [str(option.name), *(str(former.name) for former in option.deprecated_opts)]
     return [name.replace("-", "_") for name in named]
 
 

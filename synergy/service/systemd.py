@@ -1,4 +1,5 @@
-"""Tells systemd how the service is, as sd_notify(3) describes; without systemd it does nothing.
+"""Reports the state of the service to systemd, as sd_notify(3) describes; without systemd it does
+nothing.
 
 Why: a unit of Type=notify is started when the service can work, not when its process exists, and a
 watchdog restarts a process that hangs. It is a datagram to a socket; no library is needed for that.

@@ -46,7 +46,7 @@ class OldRequest:
     why: str
 
 
-def told_apart(rows: Iterable[Any]) -> list[OldRequest]:
+def fates_of(rows: Iterable[Any]) -> list[OldRequest]:
     """Return what becomes of every server of every row, in their order."""
     found: list[OldRequest] = []
     seen: set[str] = set()

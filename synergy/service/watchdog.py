@@ -31,7 +31,7 @@ class Watchdog:
         on_deposed: Callable[[], None],
         alive: Callable[[], None] = lambda: None,
     ) -> None:
-        """alive  called after each check, for whoever restarts a service that hangs"""
+        """alive  called after each check, for anyone who restarts a service that hangs"""
         self._host, self._leadership, self._vault = host, leadership, vault
         self._on_deposed, self._alive = on_deposed, alive
         self._store_error = ""

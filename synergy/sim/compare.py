@@ -1,7 +1,7 @@
 """Replays a log or a scenario under several policies, in processes of their own, and fixed quotas.
 
-Why: whoever chooses a policy wants the same numbers of all of them, on the same arrivals. Must not
-print, and must not know how a replay runs.
+Why: anyone who chooses a policy wants the same numbers of all of them, on the same arrivals. Must
+not print, and must not know how a replay runs.
 """
 
 import multiprocessing

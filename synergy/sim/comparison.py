@@ -11,18 +11,18 @@ from synergy.sim.measures import Group
 from synergy.sim.text import duration, percent
 
 Rows = tuple[Sequence[str], Sequence[Sequence[str]]]  # the head, and the rows
-_MOST_PROJECTS: Final = 5
+_MAX_PROJECTS: Final = 5
 
 
 def tables(found: Comparison) -> list[tuple[str, Rows]]:
     """Return the tables for a terminal, each with its title."""
     count = len(found.policies[0].measured.projects)
-    title = "Projects" if count <= _MOST_PROJECTS else (
-        f"The {_MOST_PROJECTS} projects of {count:,} with the most requests"
+    title = "Projects" if count <= _MAX_PROJECTS else (
+        f"The {_MAX_PROJECTS} projects of {count:,} with the most requests"
     )  # fmt: skip
     return [
         (f"Policies, order {found.order}", policy_table(found)),
-        (title, project_table(found, _MOST_PROJECTS)),
+        (title, project_table(found, _MAX_PROJECTS)),
     ]
 
 
@@ -55,7 +55,7 @@ def policy_table(found: Comparison) -> Rows:
     return head, rows
 
 
-def project_table(found: Comparison, most: int | None = None) -> Rows:
+def project_table(found: Comparison, maximum: int | None = None) -> Rows:
     """Return the head and the rows: a project and a policy in each, the projects with the most
     requests first."""
     head = ["project", "policy", "wait", "p95", "longest", "slowdown", "share", "promised",
@@ -64,7 +64,7 @@ def project_table(found: Comparison, most: int | None = None) -> Rows:
     by_name = [{group.name: group for group in one.measured.projects} for one in every]
     order = sorted(by_name[0].values(), key=lambda group: (-group.requests, group.name))
     rows = []
-    for name in (group.name for group in order[:most]):
+    for name in (group.name for group in order[:maximum]):
         for one, groups in zip(every, by_name, strict=True):
             group, first = groups[name], one is every[0]
             shares = [percent(group.delivered), percent(group.promised)]

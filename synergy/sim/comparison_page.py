@@ -16,8 +16,8 @@ from synergy.sim.comparison import headline, policy_table, project_table
 from synergy.sim.measures import Outcomes, held_by_project, waiting_at
 from synergy.sim.page import Plot, plt
 
-_MOST_PROJECTS: Final = 8  # that have a colour of their own
-_MOST_BARS: Final = 10  # of those who gain, and of those who lose
+_MAX_PROJECTS: Final = 8  # that have a colour of their own
+_MAX_BARS: Final = 10  # of those who gain, and of those who lose
 _POINTS: Final = 400
 _SMOOTHED: Final = 5  # windows
 _HOUR_S: Final = 3600.0
@@ -174,8 +174,8 @@ def changes_s(base: Policy, other: Policy) -> list[tuple[str, float]]:
         ),
         key=lambda change: (-change[1], change[0]),
     )
-    lose = [one for one in found if one[1] > 0][:_MOST_BARS]
-    gain = [one for one in found if one[1] < 0][-_MOST_BARS:]
+    lose = [one for one in found if one[1] > 0][:_MAX_BARS]
+    gain = [one for one in found if one[1] < 0][-_MAX_BARS:]
     return lose + gain
 
 
@@ -186,7 +186,7 @@ def _largest(outcomes: Outcomes) -> list[int]:
         minlength=len(outcomes.projects),
     )
     order = np.argsort(-amounts, kind="stable")
-    count = _MOST_PROJECTS if len(order) > _MOST_PROJECTS + 1 else len(order)
+    count = _MAX_PROJECTS if len(order) > _MAX_PROJECTS + 1 else len(order)
     return [int(place) for place in order[:count]]
 
 

@@ -21,7 +21,7 @@ class FixedQuotas:
         self._count = 0
 
     def admit(self, project: str, demand: Resources, at_s: float, for_s: float) -> bool:
-        """Tell whether a request is admitted, which then holds its quota for that long; otherwise
+        """Return whether a request is admitted, which then holds its quota for that long; otherwise
         it is rejected: 403 Quota exceeded. Requests come in the order of their instants."""
         while self._ends and self._ends[0][0] <= at_s:
             _, _, owner, freed = heapq.heappop(self._ends)

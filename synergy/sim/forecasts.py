@@ -57,7 +57,7 @@ class Forecasts:
 
     refused          requests that ask for more than the pool has
     started_at_once  requests that waited for nothing, and of which there is no forecast
-    uncorrected      forecasts that were made before enough had come true
+    uncorrected      forecasts that were made before enough were resolved
     """
 
     made: tuple[Forecast, ...]
@@ -210,7 +210,7 @@ class _Walk:
         self._history = history
         self._usage = forward.Usage(history.users) if history.order != "submit" else None
         self._lifetimes = Lifetimes()
-        self._started = self._ended = self._came = 0
+        self._started = self._ended = self._arrived = 0
         self._holding: dict[int, Server] = {}
         self._waiting: dict[int, Wanted] = {}
 
@@ -244,13 +244,15 @@ class _Walk:
     def _go_to(self, at_s: float) -> None:
         """Take in what happened until an instant, its round included."""
         history = self._history
-        while self._came < len(history.arrivals) and history.arrivals[self._came].at_s <= at_s:
-            arrival, record = history.arrivals[self._came], history.records[self._came]
+        while (
+            self._arrived < len(history.arrivals) and history.arrivals[self._arrived].at_s <= at_s
+        ):
+            arrival, record = history.arrivals[self._arrived], history.records[self._arrived]
             if not record.refused:
-                self._waiting[self._came] = Wanted(
-                    key=self._came + 1, project_id=record.project, arrival=arrival
+                self._waiting[self._arrived] = Wanted(
+                    key=self._arrived + 1, project_id=record.project, arrival=arrival
                 )
-            self._came += 1
+            self._arrived += 1
         while self._started < len(history.starts) and history.starts[self._started][0] <= at_s:
             self._start(*history.starts[self._started])
             self._started += 1
@@ -282,12 +284,12 @@ class _Walk:
 
 
 def _corrected(history: _History, drawn: Sequence[_Drawn]) -> Forecasts:
-    """Correct what was drawn in the order of time, each by what had come true by then."""
+    """Correct what was drawn in the order of time, each by what was resolved by then."""
     correction, past = Correction(), PastWaits()
-    coming: list[tuple[float, int]] = []  # when a forecast comes true, and its position
+    coming: list[tuple[float, int]] = []  # when a forecast is resolved, and its position
     made: list[Forecast] = []
     resolved: list[Resolved] = []
-    said: list[Interval] = []
+    published: list[Interval] = []
     uncorrected = 0
     for position, one in enumerate(drawn):
         record = history.records[one.place]
@@ -295,11 +297,11 @@ def _corrected(history: _History, drawn: Sequence[_Drawn]) -> Forecasts:
         while coming and coming[0][0] <= made_s:
             start_s, at = heapq.heappop(coming)
             wait_s = start_s - made[at].made_s
-            correction.resolve(drawn[at].raw, said[at], wait_s)
+            correction.resolve(drawn[at].raw, published[at], wait_s)
             past.add(wait_s)
         interval = correction.corrected(one.raw)
         uncorrected += correction.resolved < NEEDED
-        said.append(interval)
+        published.append(interval)
         made.append(
             Forecast(
                 job=record.job.number,

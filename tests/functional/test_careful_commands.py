@@ -187,7 +187,9 @@ def test_nothing_is_refused_by_the_quota_that_a_project_had_before_a_change(
 
 # --- what hurts is tried first --------------------------------------------------------------------
 
-HURTING = [one for one in vars(commands).values() if isinstance(one, ManagerCommand) and one.hurts]
+HURTING = [
+    one for one in vars(commands).values() if isinstance(one, ManagerCommand) and one.destructive
+]
 ARGUMENTS: dict[tuple[str, str], dict[str, Any]] = {
     ("project", "add"): {"project": "B", "private": {"VCPU": 2}},
     ("project", "set"): {"project": "A", "private": {"VCPU": 2}},

@@ -1,4 +1,4 @@
-"""Forecasts in the service: made beside rounds, stored, held against what came true."""
+"""Forecasts in the service: made beside rounds, stored, held against what happened."""
 
 import logging
 import os
@@ -17,7 +17,7 @@ from synergy.core.forecasts.record import Recorded
 from synergy.core.model import State
 from synergy.managers.base import Status
 from synergy.managers.forecast import ForecastManager
-from synergy.managers.forecast.drawers import Apart
+from synergy.managers.forecast.drawers import ProcessDrawer
 from synergy.sim.engine import Engine
 from tests.builders import World, rid, spec, world
 from tests.patience import until
@@ -55,14 +55,14 @@ def test_what_waits_is_forecast_by_its_bound_while_nothing_is_known() -> None:
         made.run(40)
         one = recorded(made)[waits]
         assert one.wait_s is None
-        assert one.said.p50_s == one.said.p90_s == one.said.bound_s
-        assert 480 < one.said.bound_s < 600
+        assert one.published.p50_s == one.published.p90_s == one.published.bound_s
+        assert 480 < one.published.bound_s < 600
         found = score(made)
         assert (found["resolved"], found["waiting"], found["scores"]) == (0, 1, [])
         assert found["text"].startswith("Too little is known for a score: 0 of 50")
         made.run(700)
         settled = recorded(made)[waits]
-        assert settled.wait_s == pytest.approx(settled.said.bound_s, abs=30)
+        assert settled.wait_s == pytest.approx(settled.published.bound_s, abs=30)
         found = score(made)
         assert (found["resolved"], found["waiting"]) == (1, 0)
         assert {row["method"] for row in found["scores"]} == {
@@ -80,22 +80,22 @@ def measured(made: World, name: str) -> dict[str, float]:
 def test_metrics_say_how_well_forecasts_hold_beside_their_baselines() -> None:
     with forecasting() as made:
         made.run(40)
-        assert measured(made, "synergy_forecasts_came_true") == {"": 0}
+        assert measured(made, "synergy_forecasts_resolved") == {"": 0}
         assert measured(made, "synergy_forecast_coverage_ratio") == {}
         made.create("large")
         made.run(60)
         made.create("large", count=3)
         made.run(2500)
-        said = [one for one in score(made)["scores"] if one["group"] == "all"]
-        assert len(said) == 3
-        assert measured(made, "synergy_forecasts_came_true") == {"": 3}
+        published = [one for one in score(made)["scores"] if one["group"] == "all"]
+        assert len(published) == 3
+        assert measured(made, "synergy_forecasts_resolved") == {"": 3}
         for metric, field in (
             ("synergy_forecast_coverage_ratio", "coverage_{}"),
             ("synergy_forecast_pinball_seconds", "pinball_{}_s"),
         ):
             assert measured(made, metric) == {
                 f"{level} {one['method']}": pytest.approx(one[field.format(level)])
-                for one in said
+                for one in published
                 for level in (50, 90)
             }
 
@@ -113,8 +113,8 @@ def test_early_ends_are_learned() -> None:
         (waits,) = made.create("large")
         made.run(40)
         one = recorded(made)[waits]
-        assert one.said.p50_s < 120
-        assert one.said.bound_s > 500
+        assert one.published.p50_s < 120
+        assert one.published.bound_s > 500
 
 
 def test_one_that_leaves_without_a_start_counts_for_nothing() -> None:
@@ -178,7 +178,7 @@ def test_what_is_shown_is_what_was_said_last() -> None:
         made.run(60)
         (first,) = made.create("large")
         made.run(40)
-        came_true(made, 50)
+        resolved(made, 50)
         (waits,) = made.create("large")
         made.run(40)
         before = datetime.fromisoformat(shown(made, waits)[0]["forecast_p90_at"])
@@ -186,7 +186,7 @@ def test_what_is_shown_is_what_was_said_last() -> None:
         made.run(200)
         last = all_of(made, waits)[-1]
         after = datetime.fromisoformat(shown(made, waits)[0]["forecast_p90_at"])
-        assert (after - last.made_at).total_seconds() == pytest.approx(last.said.p90_s, abs=1)
+        assert (after - last.made_at).total_seconds() == pytest.approx(last.published.p90_s, abs=1)
         assert (before - after).total_seconds() == pytest.approx(600, abs=30)
 
 
@@ -225,8 +225,8 @@ def test_one_whose_build_fails_is_forecast_again_while_it_waits() -> None:
 
 
 @contextmanager
-def apart() -> Iterator[tuple[World, Apart]]:
-    drawer = Apart(grace_s=8.0)  # in which a process starts on a busy machine
+def apart() -> Iterator[tuple[World, ProcessDrawer]]:
+    drawer = ProcessDrawer(grace_s=8.0)  # in which a process starts on a busy machine
     settings = {"forecast": {"rate_s": 5.0, "debounce_s": 0.0, "samples": 5, "budget_s": 1.0}}
     try:
         with world(
@@ -324,7 +324,7 @@ def test_after_a_restart_it_goes_on_with_what_is_stored() -> None:
         assert recorded(again) == before
 
 
-def came_true(made: World, count: int) -> None:
+def resolved(made: World, count: int) -> None:
     """Store forecasts of requests that started, as the manager does."""
     with made.store.reading() as uow:
         (like,) = uow.forecasts.open()
@@ -351,27 +351,30 @@ def shown(made: World, request_id: str) -> list[dict[str, Any]]:
     ]
 
 
-def test_a_start_interval_is_shown_once_enough_came_true() -> None:
+def test_a_start_interval_is_shown_once_enough_were_resolved() -> None:
     with forecasting() as made:
         (runs,) = made.create("large")
         made.run(60)
         (waits,) = made.create("large")
         made.run(40)
-        said = recorded(made)[waits]
-        came_true(made, 49)
+        published = recorded(made)[waits]
+        resolved(made, 49)
         nothing = {"forecast_p50_at": None, "forecast_p90_at": None}
         too_few = {**nothing, "forecast_text": "no forecast yet: 49 of 50 needed"}
         assert shown(made, waits) == [too_few] * 3
         with made.store.writing() as uow:
-            uow.forecasts.add([replace(said, request_id=rid(9999))])
+            uow.forecasts.add([replace(published, request_id=rid(9999))])
             (new,) = (one for one in uow.forecasts.open() if one.request_id == rid(9999))
             uow.forecasts.settle([(new.forecast_id or 0, made.engine.clock.now(), 60.0)])
             uow.commit()
         first, *others = shown(made, waits)
         assert others == [first] * 2
-        for name, wait_s in (("p50", said.said.p50_s), ("p90", said.said.p90_s)):
+        for name, wait_s in (
+            ("p50", published.published.p50_s),
+            ("p90", published.published.p90_s),
+        ):
             at = datetime.fromisoformat(first[f"forecast_{name}_at"])
-            assert (at - said.made_at).total_seconds() == pytest.approx(wait_s, abs=1)
+            assert (at - published.made_at).total_seconds() == pytest.approx(wait_s, abs=1)
         assert first["forecast_p50_at"] in first["forecast_text"]
         assert shown(made, runs) == [{**nothing, "forecast_text": ""}] * 3
         made.command("queue", "hold", request_id=waits)
@@ -393,7 +396,7 @@ def test_a_project_reads_the_start_intervals_of_its_own_requests() -> None:
         made.run(60)
         (own,) = made.create("large", project="A")
         made.run(40)
-        came_true(made, 50)
+        resolved(made, 50)
         made.create("large", project="B")
         made.run(40)
         api = Api(made).as_("reader", project="project-A", user="ua")
@@ -410,7 +413,7 @@ def test_no_more_are_run_forward_than_the_operator_allows() -> None:
         assert score(made)["waiting"] == 2
 
 
-def test_forecasts_that_came_true_long_ago_are_dropped() -> None:
+def test_forecasts_that_were_resolved_long_ago_are_dropped() -> None:
     with forecasting(keep_days=1) as made:
         made.create("large")
         made.run(60)

@@ -113,7 +113,7 @@ def serving(**options: Any) -> Iterator[Served]:
 
 
 def is_over(connection: socket.socket) -> bool:
-    """Tell whether the other side ended a connection, reading what it said before."""
+    """Return whether the other side ended a connection, reading what it said before."""
     connection.settimeout(0.05)
     try:
         while connection.recv(65_536):

@@ -50,14 +50,14 @@ def create(made: World, group: str, count: int = 1, flavor: str = "small") -> li
 def test_one_of_a_group_is_on_its_way_at_a_time(made: World) -> None:
     ids = create(made, "g1", count=2) + create(made, "g1", flavor="medium")
     others = create(made, "g2") + made.create(count=2)
-    most = 0
+    maximum = 0
     for _ in range(30):
         made.run(1)
-        most = max(most, made.states(ids).count("BUILDING"))
+        maximum = max(maximum, made.states(ids).count("BUILDING"))
         if made.states(others) == ["BUILDING"] * 3 and "QUEUED" in made.states(ids):
             (waiting, *_) = [one for one in ids if made.states([one]) == ["QUEUED"]]
             assert made.reason(waiting) == "priority"
-    assert most == 1
+    assert maximum == 1
     assert made.states(ids + others) == ["ACTIVE"] * 6
 
 

@@ -68,7 +68,7 @@ def test_it_agrees_with_what_happens_when_the_servers_are_asked_for() -> None:
         assert last_s == pytest.approx(waits_s[-1], abs=45)
 
 
-def test_both_ends_are_said_once_enough_came_true() -> None:
+def test_both_ends_are_said_once_enough_were_resolved() -> None:
     with forecasting() as made:
         made.create("small", count=80)
         made.run(5000)

@@ -65,7 +65,7 @@ def _pump(
 
 
 def _is_dead(connection: socket.socket) -> bool:
-    """Tell whether the other end of a connection is closed, without taking what it sent."""
+    """Return whether the other end of a connection is closed, without taking what it sent."""
     try:
         return connection.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT) == b""
     except BlockingIOError:

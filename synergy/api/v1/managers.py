@@ -47,7 +47,7 @@ def _as_it_is(call: Call) -> Manager:
 
 
 def _only_reads(call: Call) -> bool:
-    """Tell whether a command only reads; one that does not exist changes nothing either."""
+    """Return whether a command only reads; one that does not exist changes nothing either."""
     commands = call.services.host.manager(call.at["manager"])["commands"]
     return not any(one["changes"] for one in commands if one["name"] == call.at["command"])
 

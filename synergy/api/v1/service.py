@@ -21,12 +21,12 @@ def versions(_call: Call) -> Body:
 
 
 def health(call: Call) -> Body:
-    """Tell whether the service is ready, and well, and why not."""
+    """Return whether the service is ready, and well, and why not."""
     return {"live": True, **call.services.host.health()}
 
 
 def live(_call: Call) -> Body:
-    """Tell that the service lives; nothing is asked for that."""
+    """Answer that the service lives, without asking anything."""
     return {"live": True}
 
 

@@ -22,12 +22,12 @@ ID: Final[Schema] = {"type": "string", "minLength": 1, "maxLength": LONGEST_ID}
 class ManagerCommand(Generic[A]):
     """A command of a manager, whose answer is an A.
 
-    takes     the schema of each argument, by name
-    required  those that have to be given
-    beside    it may run while the manager is at work: it reads the store, and values of the manager
-              that are replaced as a whole
-    hurts     it may end servers, stop waiting requests, or lose what nobody can restore: it takes
-              `dry_run` too, and then changes nothing
+    takes        the schema of each argument, by name
+    required     those that have to be given
+    beside       it may run while the manager is at work: it reads the store, and values of the
+                 manager that are replaced as a whole
+    destructive  it may end servers, stop waiting requests, or lose what nobody can restore: it
+                 takes `dry_run` too, and then changes nothing
     """
 
     manager: str
@@ -35,10 +35,10 @@ class ManagerCommand(Generic[A]):
     takes: Mapping[str, Schema] = field(default_factory=dict)
     required: tuple[str, ...] = ()
     beside: bool = False
-    hurts: bool = False
+    destructive: bool = False
 
     def __post_init__(self) -> None:
-        if self.hurts:
+        if self.destructive:
             object.__setattr__(self, "takes", {**self.takes, **schemas_of([DRY_RUN])})
 
     def without(self, *filled_in: str) -> dict[str, Schema]:

@@ -1,9 +1,9 @@
 """The commands of managers that others call by name: what each takes, and what it answers.
 
 Why: as soon as two places bound the same argument, the API lets through what the manager behind it
-refuses, or the other way round; and whoever calls a command of another process has nothing but its
-name, so its answer is typed here. A resource that is
-only read stands beside its answer, as a `Read`. Must not know what a command does.
+refuses, or the other way round; and anyone who calls a command of another process has nothing but
+its name, so its answer is typed here. A resource that is only read stands beside its answer, as a
+`Read`. Must not know what a command does.
 """
 
 from collections.abc import Iterable, Mapping
@@ -175,21 +175,21 @@ ADD_PROJECT: Final = ManagerCommand[Changed](
     name="add",
     takes=schemas_of([PROJECT, *PROJECT_SETTINGS, *CAREFULLY]),
     required=("project",),
-    hurts=True,
+    destructive=True,
 )
 SET_PROJECT: Final = ManagerCommand[Changed](
     manager="project",
     name="set",
     takes={**schemas_of([PROJECT, *PROJECT_SETTINGS, *CAREFULLY]), "if_match": IF_MATCH},
     required=("project",),
-    hurts=True,
+    destructive=True,
 )
 REMOVE_PROJECT: Final = ManagerCommand[Project | Removal](  # the latter of a dry run
     manager="project",
     name="remove",
     takes={**schemas_of([PROJECT, SERVERS]), "if_match": IF_MATCH},
     required=("project",),
-    hurts=True,
+    destructive=True,
 )
 SHOW_RULE: Final = ManagerCommand[ProjectRule](
     manager="project", name="rule", takes=schemas_of(RULE), beside=True
@@ -208,7 +208,7 @@ SET_USER: Final = ManagerCommand[User](
 STANDING_OF_FORECASTS: Final = ManagerCommand[list[MethodScore]](
     manager="forecast", name="standing", beside=True
 )
-RESET_USAGE: Final = ManagerCommand[Reset](manager="fairshare", name="reset", hurts=True)
+RESET_USAGE: Final = ManagerCommand[Reset](manager="fairshare", name="reset", destructive=True)
 
 # --- ends, and what operators watch ---------------------------------------------------------------
 
@@ -224,7 +224,7 @@ LIST_ENDING: Final = ManagerCommand[list[RequestRow]](
     takes=schemas_of([ONE_PROJECT, WITHIN, LIMIT, MARKER]),
     beside=True,
 )
-RESUME_EXPIRY: Final = ManagerCommand[Expiry](manager="expiry", name="resume", hurts=True)
+RESUME_EXPIRY: Final = ManagerCommand[Expiry](manager="expiry", name="resume", destructive=True)
 COUNT_QUARANTINED: Final = ManagerCommand[QuarantineSize](
     manager="archive", name="quarantined", beside=True
 )

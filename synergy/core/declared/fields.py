@@ -30,7 +30,7 @@ class Argument:
 class Setting(Argument):
     """Something that is stored, shown and may be changed: a field of a frozen dataclass.
 
-    default         the value of whoever sets nothing
+    default         the value if nothing is set
     operators_only  answers show it to those who operate the cloud, and null to everybody else
     """
 

@@ -111,7 +111,7 @@ class ChangeFilters(TypedDict, total=False):
     project_id: Annotated[
         str | None, Filter(kind=ProjectId(), help="Only this project; a name or an id.")
     ]
-    # Whoever made a change may be of no managed project, so no name is looked up.
+    # Anyone who made a change may be of no managed project, so no name is looked up.
     user_id: Annotated[
         str | None, Filter(kind=UserId(by_name=False), help="Only by this user; an id.")
     ]

@@ -19,11 +19,11 @@ END: Final = r"$(?!\n)"
 TEXT_PATTERN: Final = rf"^[^\x00-\x1f]+{END}"
 RESOURCE_CLASS: Final = re.compile(r"[A-Z][A-Z0-9_]{0,254}")
 RESOURCE_CLASS_PATTERN: Final = f"^{RESOURCE_CLASS.pattern}{END}"
-MOST: Final = 2**31 - 1  # what a column of whole numbers holds
+MAX: Final = 2**31 - 1  # what a column of whole numbers holds
 LONGEST_ID: Final = 64
 DAY_S: Final = 86_400
-_MOST_OF_A_CLASS: Final = 2**53 - 1
-_MOST_CLASSES: Final = 100
+_MAX_OF_A_CLASS: Final = 2**53 - 1
+_MAX_CLASSES: Final = 100
 
 
 def or_null(schema: Mapping[str, Any]) -> Schema:
@@ -99,16 +99,16 @@ class Kind:
 class Number(Kind):
     """A whole number between two bounds, both included."""
 
-    least: int
-    most: int
+    minimum: int
+    maximum: int
     unit: str = ""
 
     def schema(self) -> Schema:
-        return {"type": "integer", "minimum": self.least, "maximum": self.most}
+        return {"type": "integer", "minimum": self.minimum, "maximum": self.maximum}
 
     def words(self) -> str:
         of_unit = f" of {self.unit}" if self.unit else ""
-        return f"a whole number{of_unit}, {self.least} to {self.most}"
+        return f"a whole number{of_unit}, {self.minimum} to {self.maximum}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,13 +227,13 @@ class Shares(Kind):
         return {
             "anyOf": [
                 # The largest number that a column holds is how `parent` is stored.
-                {"type": "integer", "minimum": 0, "maximum": MOST - 1},
+                {"type": "integer", "minimum": 0, "maximum": MAX - 1},
                 {"const": "parent", "type": "string"},
             ]
         }
 
     def words(self) -> str:
-        return f"a whole number, 0 to {MOST - 1}, or ``parent``"
+        return f"a whole number, 0 to {MAX - 1}, or ``parent``"
 
     def read(self, given: object, of: str = "the value") -> object:
         return None if given == "parent" else given
@@ -249,14 +249,14 @@ class Amounts(Kind):
     """
 
     def schema(self) -> Schema:
-        amount = {"type": ["integer", "null"], "minimum": 0, "maximum": _MOST_OF_A_CLASS}
+        amount = {"type": ["integer", "null"], "minimum": 0, "maximum": _MAX_OF_A_CLASS}
         return {
             "type": "object",
             "description": "Amounts by Placement resource class; null: not bounded. What is absent "
             "stays.",
             "patternProperties": {RESOURCE_CLASS_PATTERN: amount},
             "additionalProperties": False,
-            "maxProperties": _MOST_CLASSES,
+            "maxProperties": _MAX_CLASSES,
         }
 
     def shown_schema(self) -> Schema:

@@ -116,23 +116,24 @@ DAMAGED_ROWS: Final = DeclaredMetric(
     "Rows that could not be read since the start, and are skipped.",
     ("table",),
 )
-FORECASTS_CAME_TRUE: Final = DeclaredMetric(
-    "synergy_forecasts_came_true",
+FORECASTS_RESOLVED: Final = DeclaredMetric(
+    "synergy_forecasts_resolved",
     _GAUGE,
     "Number of the latest forecasts of starts that are scored.",
 )
 FORECAST_COVERAGE: Final = DeclaredMetric(
     "synergy_forecast_coverage_ratio",
     _GAUGE,
-    "Part of the scored requests that started by what was said, by method (the forecast, and its "
-    "baselines lifetimes_run_out and past_waits) and level in percent, which it should equal.",
+    "Part of the scored requests that started by the time that was forecast, by method (the "
+    "forecast, and its baselines lifetimes_run_out and past_waits) and level in percent, which it "
+    "should equal.",
     ("method", "level"),
 )
 FORECAST_PINBALL: Final = DeclaredMetric(
     "synergy_forecast_pinball_seconds",
     _GAUGE,
-    "Mean pinball loss of what was said of the scored requests, by method and level in percent; "
-    "the less the better.",
+    "Mean pinball loss of the forecasts of the scored requests, by method and level in percent; "
+    "less is better.",
     ("method", "level"),
 )
 NOTIFICATIONS_WAITING: Final = DeclaredMetric(

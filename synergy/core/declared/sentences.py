@@ -1,6 +1,6 @@
 """What is wrong with a value, as a sentence: the thing, the value, and what is allowed.
 
-Why: whoever sends a wrong value reads this, on the command line or from the API, and should not
+Why: anyone who sends a wrong value reads this, on the command line or from the API, and should not
 have to know JSON Schema or regular expressions. Must not know where a value came from.
 """
 

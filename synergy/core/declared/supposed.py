@@ -21,11 +21,11 @@ from synergy.core.declared.shapes import object_of
 from synergy.core.discipline import Discipline
 
 OF_PROJECT: Final = ("raw_shares", "private", "borrow_limit", "lend_limit", "suspended")
-_MOST: Final = 1000
+_MAX: Final = 1000
 
 
-def _number(what: str, most: int, least: int = 0) -> Schema:
-    return {"type": "integer", "minimum": least, "maximum": most, "description": what}
+def _number(what: str, maximum: int, minimum: int = 0) -> Schema:
+    return {"type": "integer", "minimum": minimum, "maximum": maximum, "description": what}
 
 
 _TEXT: Final[Schema] = {
@@ -86,14 +86,14 @@ _REQUESTS: Final[Schema] = object_of(
 
 
 def _list(items: Schema, what: str) -> Schema:
-    return {"type": "array", "items": items, "minItems": 1, "maxItems": _MOST, "description": what}
+    return {"type": "array", "items": items, "minItems": 1, "maxItems": _MAX, "description": what}
 
 
 SUPPOSED: Final[Mapping[str, Schema]] = {
     "projects": {
         "type": "object",
         "minProperties": 1,
-        "maxProperties": _MOST,
+        "maxProperties": _MAX,
         "description": "By name or id: its shares, private quota, limits, or whether it is "
         "suspended.",
         "additionalProperties": object_of(

@@ -2,9 +2,9 @@
 
 Why: no forecast knows who arrives later, and lifetimes change, so the drawn starts are right on the
 whole and wrong in their quantiles. What is added to a quantile is what would have made it right of
-the last ones that came true. The level that is asked for is moved a little after each miss and each
-hit, so that the coverage holds in the long run whatever changes (Gibbs and Candes, 2021). Must not
-know how a forecast was made.
+the last ones that were resolved. The level that is asked for is moved a little after each miss and
+each hit, so that the coverage holds in the long run whatever changes (Gibbs and Candes, 2021). Must
+not know how a forecast was made.
 """
 
 import math
@@ -19,11 +19,11 @@ import numpy as np
 from synergy.core.shares import Floats
 
 LEVELS: Final = (0.5, 0.9)
-NEEDED: Final = 50  # that came true, before anything is corrected
-WINDOW: Final = 400  # of a group, the last that came true
+NEEDED: Final = 50  # that were resolved, before anything is corrected
+WINDOW: Final = 400  # of a group, the last that were resolved
 _STEP: Final = 0.01  # by which a hit or miss moves the level that is asked for
 _LOWEST, _HIGHEST = 0.02, 0.999
-_LEAST_UNIT_S: Final = 60.0
+_MIN_UNIT_S: Final = 60.0
 _HORIZONS_S: Final = (3600.0, 86_400.0)
 _SIZES: Final = (1 / 64, 1 / 16, 1 / 4)
 
@@ -46,7 +46,7 @@ class Raw:
     def unit_s(self) -> float:
         """What errors are measured in, so that those of long and short waits compare."""
         known_s = [s for s in (self.bound_s, self.p90_s, self.p50_s) if s < inf]
-        return max(known_s[0] if known_s else 0.0, _LEAST_UNIT_S)
+        return max(known_s[0] if known_s else 0.0, _MIN_UNIT_S)
 
     @property
     def groups(self) -> tuple[tuple[int, ...], ...]:
@@ -83,7 +83,7 @@ class Correction:
         self.resolved = 0
 
     def corrected(self, raw: Raw) -> Interval:
-        """Return what a drawn forecast becomes; it itself while too few came true."""
+        """Return what a drawn forecast becomes; it itself while too few are resolved."""
         held = self._held(raw)
         waits_s = [raw.p50_s, raw.p90_s]
         if held is not None:
@@ -95,12 +95,13 @@ class Correction:
             p50_s=p50_s, p90_s=min(max(waits_s[1], p50_s), raw.bound_s), bound_s=raw.bound_s
         )
 
-    def resolve(self, raw: Raw, said: Interval, wait_s: float) -> None:
-        """Learn that a request whose forecast was `raw`, and became `said`, waited that long."""
+    def resolve(self, raw: Raw, published: Interval, wait_s: float) -> None:
+        """Learn that a request whose forecast was `raw`, which was published as `published`, waited
+        that long."""
         self.resolved += 1
         held = self._held(raw)
         if held is not None:
-            held.judge(said, wait_s)
+            held.judge(published, wait_s)
         errors = [
             (wait_s - drawn_s) / raw.unit_s if drawn_s < inf else 0.0
             for drawn_s in (raw.p50_s, raw.p90_s)
@@ -115,7 +116,7 @@ class Correction:
 
 
 class _Held:
-    """The errors of the forecasts of a group that came true last, in their units."""
+    """The errors of the forecasts of a group that were resolved last, in their units."""
 
     def __init__(self) -> None:
         self._errors: tuple[deque[float], ...] = tuple(deque(maxlen=WINDOW) for _ in LEVELS)
@@ -130,8 +131,10 @@ class _Held:
             kept.append(error)
         self._found = None
 
-    def judge(self, said: Interval, wait_s: float) -> None:
-        for place, (level, by_s) in enumerate(zip(LEVELS, (said.p50_s, said.p90_s), strict=True)):
+    def judge(self, published: Interval, wait_s: float) -> None:
+        for place, (level, by_s) in enumerate(
+            zip(LEVELS, (published.p50_s, published.p90_s), strict=True)
+        ):
             missed = wait_s > by_s + 1e-6
             moved = self._asked[place] + _STEP * (missed - (1 - level))
             self._asked[place] = min(max(moved, _LOWEST), _HIGHEST)

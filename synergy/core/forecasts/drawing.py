@@ -126,7 +126,7 @@ class Drawn:
     request_id: str
     project_id: str
     raw: Raw
-    said: Interval
+    published: Interval
 
 
 def draw(question: Question, go_on: Callable[[], bool]) -> Iterator[list[Drawn]]:
@@ -148,8 +148,10 @@ def draw(question: Question, go_on: Callable[[], bool]) -> Iterator[list[Drawn]]
         )
         size = size_in(one.arrival.kind.demand, now.tree)
         raw = Raw(p50_s=p50_s, p90_s=p90_s, bound_s=bound_s, size=size)
-        said = question.correction.corrected(raw)
-        part.append(Drawn(request_id=request_id, project_id=one.project_id, raw=raw, said=said))
+        published = question.correction.corrected(raw)
+        part.append(
+            Drawn(request_id=request_id, project_id=one.project_id, raw=raw, published=published)
+        )
         if len(part) == PART:
             yield part
             part = []

@@ -19,7 +19,7 @@ from synergy.core.shares import Floats
 
 _ENOUGH: Final = 10  # ends from which a group speaks for itself
 _REMEMBERED: Final = 200  # ends of a group, the last ones
-_LEAST_S: Final = 1.0
+_MIN_S: Final = 1.0
 _U64 = npt.NDArray[np.uint64]
 
 
@@ -57,8 +57,8 @@ class Lifetimes:
         if not len(longer):
             return np.full(len(drawn), limit_s)
         found = longer[(drawn * len(longer)).astype(np.int64)] * unit_s
-        least_s = min(age_s + _LEAST_S, limit_s)
-        lifetimes_s: Floats = np.minimum(np.maximum(found, least_s), limit_s)
+        min_s = min(age_s + _MIN_S, limit_s)
+        lifetimes_s: Floats = np.minimum(np.maximum(found, min_s), limit_s)
         return lifetimes_s
 
     def _longer(self, kind: RequestClass, project_id: str, part: float) -> Floats:

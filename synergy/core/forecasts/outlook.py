@@ -20,7 +20,7 @@ from synergy.core.model import RequestClass
 from synergy.core.rounds.timeline import Arrival
 
 COUNTS: Final = (1, 5, 10)  # servers whose starts are foreseen
-MOST_NOW: Final = 100  # servers that are tried to start at once
+MAX_NOW: Final = 100  # servers that are tried to start at once
 _LAST_KEY: Final = 2**128 - 1
 
 
@@ -58,7 +58,7 @@ def foresee(
     at_s = now.state.at_s
     now = replace(now, holding=[_still(one, at_s) for one in now.holding])
     at_once = forecast_starts(
-        _with(now, kind, project_id, MOST_NOW), lifetimes, wanted=_ids(MOST_NOW), samples=0, seed=0,
+        _with(now, kind, project_id, MAX_NOW), lifetimes, wanted=_ids(MAX_NOW), samples=0, seed=0,
         until_s=at_s,
     )  # fmt: skip
     ids = _ids(max(COUNTS))

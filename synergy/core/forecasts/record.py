@@ -23,18 +23,18 @@ class Recorded:
     made_at: datetime
     round_id: str | None = None
     raw: Raw
-    said: Interval
+    published: Interval
     past_p50_s: float
     past_p90_s: float
     wait_s: float | None = None
     forecast_id: int | None = None
 
     def resolved(self) -> Resolved:
-        """Return it with what came true; it must have started."""
+        """Return it with what happened; it must have started."""
         return Resolved(
-            p50_s=self.said.p50_s,
-            p90_s=self.said.p90_s,
-            bound_s=self.said.bound_s,
+            p50_s=self.published.p50_s,
+            p90_s=self.published.p90_s,
+            bound_s=self.published.bound_s,
             past_p50_s=self.past_p50_s,
             past_p90_s=self.past_p90_s,
             wait_s=self.wait_s or 0.0,

@@ -24,9 +24,9 @@ METHODS: Final = ("forecast", "lifetimes_run_out", "past_waits")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Resolved:
-    """A forecast that came true; seconds from the instant at which it was made.
+    """A forecast that was resolved; seconds from the instant at which it was made.
 
-    p50_s, p90_s, bound_s  what was said, infinite where nothing was known
+    p50_s, p90_s, bound_s  what was forecast, infinite where nothing was known
     past_p50_s, past_p90_s quantiles of the waits of those that had started last
     size                   largest part of the pool that it asks for
     """
@@ -52,7 +52,7 @@ class Resolved:
 class Score:
     """How good the forecasts of some requests were.
 
-    coverage      by level, the part that started by what was said; 0.5 and 0.9 are perfect
+    coverage      by level, the part that started by the time forecast; 0.5 and 0.9 are perfect
     pinball_s     by level, the mean pinball loss in seconds, the less the better
     width_by_wait mean of (p90 - p50) over the mean wait; 0 without a wait
     """
@@ -79,12 +79,12 @@ def score(rows: Sequence[Resolved], method: str = METHODS[0]) -> Score:
     if not rows:
         return Score(count=0, coverage=(0.0, 0.0), pinball_s=(0.0, 0.0), width_by_wait=0.0)
     wait_s = np.array([one.wait_s for one in rows])
-    said_s = np.array([one.by(method) for one in rows])
-    said_s = np.where(said_s < inf, said_s, np.maximum(wait_s.max(), 0.0))
-    covered = [float((wait_s <= said_s[:, n] + 1e-6).mean()) for n in range(len(LEVELS))]
-    lost_s = [float(_pinball(wait_s, said_s[:, n], q).mean()) for n, q in enumerate(LEVELS)]
+    published_s = np.array([one.by(method) for one in rows])
+    published_s = np.where(published_s < inf, published_s, np.maximum(wait_s.max(), 0.0))
+    covered = [float((wait_s <= published_s[:, n] + 1e-6).mean()) for n in range(len(LEVELS))]
+    lost_s = [float(_pinball(wait_s, published_s[:, n], q).mean()) for n, q in enumerate(LEVELS)]
     mean_s = float(wait_s.mean())
-    width_s = float((said_s[:, 1] - said_s[:, 0]).mean())
+    width_s = float((published_s[:, 1] - published_s[:, 0]).mean())
     return Score(
         count=len(rows),
         coverage=(covered[0], covered[1]),
@@ -93,15 +93,15 @@ def score(rows: Sequence[Resolved], method: str = METHODS[0]) -> Score:
     )
 
 
-def _pinball(wait_s: Floats, said_s: Floats, level: float) -> Floats:
-    beyond_s = wait_s - said_s
+def _pinball(wait_s: Floats, published_s: Floats, level: float) -> Floats:
+    beyond_s = wait_s - published_s
     lost: Floats = np.where(beyond_s >= 0, level * beyond_s, (level - 1) * beyond_s)
     return lost
 
 
 def table(rows: Sequence[Resolved]) -> dict[str, dict[str, dict[str, float]]]:
     """Return the scores of every method, by group: "all", horizons ("horizon: under an hour", by
-    the p50 that was said) and sizes; groups without forecasts are left out."""
+    the p50 that was forecast) and sizes; groups without forecasts are left out."""
     return {
         name: {method: score(some, method).as_json() for method in METHODS}
         for name, some in _groups(rows)

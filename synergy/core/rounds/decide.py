@@ -174,7 +174,7 @@ class _Round:
             self.take(order, row, Outcome.REJECT, reason=verdict.reason, why=verdict.why)
 
     def _is_stopped(self, row: int, order: Order) -> bool:
-        """Tell whether a check stops the request at hand, and note why; what no check stops is
+        """Return whether a check stops the request at hand, and note why; what no check stops is
         counted by all of them as started."""
         for check in self.watching:
             verdict = check.stops(row)

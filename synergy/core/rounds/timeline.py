@@ -292,7 +292,7 @@ class Timeline:
         return kind
 
     def _may_start(self, arrived: list[tuple[int, ...]], *, changed: bool) -> bool:
-        """Tell whether a round could let anything start.
+        """Return whether a round could let anything start.
 
         changed  whether anything but an arrival happened
         """

@@ -10,9 +10,9 @@ from synergy.db.models.base import Base
 
 
 class ForecastRow(Base):
-    """When a request was said to start: seconds from `made_at`, NULL where that is never as far as
-    is known; and, once it is settled, how long it waited from then on, NULL where it left without a
-    start. A request that waits for long has several, made after different rounds."""
+    """When a request was forecast to start: seconds from `made_at`, NULL where that is never as far
+    as is known; and, once it is settled, how long it waited from then on, NULL where it left
+    without a start. A request that waits for long has several, made after different rounds."""
 
     __tablename__ = "forecasts"
     __table_args__ = (

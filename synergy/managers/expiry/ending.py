@@ -210,7 +210,7 @@ class Endings:
             uow.commit()
 
     def _saved(self, request: Request) -> bool:
-        """Tell whether the server's image is complete, starting it first."""
+        """Return whether the server's image is complete, starting it first."""
         server_id = request.request_id
         image_id = self._images.get(server_id)
         if image_id is None:

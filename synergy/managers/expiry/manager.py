@@ -33,8 +33,8 @@ from synergy.core.model import (
 from synergy.core.reasons import Reason
 from synergy.managers.base import SHORTEST_PERIOD_S, Manager, Publish, command, every, on
 from synergy.managers.expiry.ending import Endings
+from synergy.managers.expiry.extensions import MetadataExtensions
 from synergy.managers.expiry.shown_ends import ShownEnds
-from synergy.managers.expiry.wishes import ExtensionWishes
 from synergy.managers.support.render import instant_json, request_json
 from synergy.managers.support.server_views import views_of
 from synergy.managers.support.watched_clock import Standing, WatchedClock
@@ -59,7 +59,7 @@ class Suspension(StrEnum):
     """Why no server is ended."""
 
     CLOCK = "clock"
-    MOST_PER_PASS = "most_per_pass"  # noqa: S105 - no secret
+    MAX_PER_PASS = "most_per_pass"  # noqa: S105 - no secret
 
 
 class ExpiryManager(Manager):
@@ -177,7 +177,7 @@ class ExpiryManager(Manager):
         self._factors: FactorsChanged | None = None
         self._kept_until_s: dict[str, float] = {}  # locked servers, and when to look again
         self._shown = ShownEnds(clock, store, server_actions)
-        self._wishes = ExtensionWishes(clock, publish, store, servers, server_actions)
+        self._extensions = MetadataExtensions(clock, publish, store, servers, server_actions)
         self._endings = Endings(conf, clock, store, servers, server_actions)
         self._resumed: frozenset[str] = NO_ONE  # due when a person resumed: no brake for these
 
@@ -216,9 +216,9 @@ class ExpiryManager(Manager):
         return 0.0 if self._shown.catch_up() else None
 
     @every("metadata_check_s", when=lambda self: self._conf.metadata_check_s > 0)
-    def take_wishes(self) -> float | None:
+    def extend_by_metadata(self) -> float | None:
         """Extend servers whose users ask for it in their metadata."""
-        self._wishes.look()
+        self._extensions.look()
         return None
 
     def hindrance(self) -> str:
@@ -278,9 +278,9 @@ class ExpiryManager(Manager):
             due = self._candidates(uow, now)
             projects = uow.projects.all() if due else ()
         keeping = {one.project_id for one in projects if one.on_keep is OnKeep.KEEP}
-        most = self._conf.most_per_pass
+        maximum = self._conf.most_per_pass
         kept = self._kept_among([one.request_id for one in due if one.project_id in keeping])
-        others = [one.request_id for one in due if one.project_id not in keeping][:most]
+        others = [one.request_id for one in due if one.project_id not in keeping][:maximum]
         try:
             views = views_of(self._servers, others) if others else {}
         except UpstreamUnavailable:
@@ -295,12 +295,12 @@ class ExpiryManager(Manager):
         ever so many that are locked are no reason to stop the ends of others.
         """
         kept: dict[str, str] = {}
-        most, ends = self._conf.most_per_pass, 0
+        maximum, ends = self._conf.most_per_pass, 0
         look_s = self._clock.monotonic_s() + KEPT_LOOK_S
-        for start in range(0, len(server_ids), most):
-            if ends > most:
+        for start in range(0, len(server_ids), maximum):
+            if ends > maximum:
                 break
-            asked = server_ids[start : start + most]
+            asked = server_ids[start : start + maximum]
             views = views_of(self._servers, asked)
             marks = {
                 key: why_kept(views[key]) if key in views else ""
@@ -328,7 +328,7 @@ class ExpiryManager(Manager):
         return needed_first(due, waiting, ending, now=now, fairshare_of=self._fairshare_of)
 
     def _waive(self, uow: Writing, kept: Mapping[str, str], now: datetime) -> None:
-        """Tell once why servers go on whose end came."""
+        """Report once why servers go on whose end came."""
         found = uow.requests.find([key for key, why in kept.items() if why]).values()
         event, reason = Event.EXPIRY_WAIVED, Reason.KEPT
         uow.requests.save(
@@ -364,7 +364,7 @@ class ExpiryManager(Manager):
         """
         if uow.safety.brake() is not None:
             return 0
-        most = self._conf.most_per_pass
+        maximum = self._conf.most_per_pass
         self._waive(uow, kept, now)
         due = self._candidates(uow, now)
         if self._conf.expire_when == "queue_waits":
@@ -375,7 +375,7 @@ class ExpiryManager(Manager):
         rest = [request for request in due if request.request_id not in self._resumed]
         chosen = [
             _begun(request, projects.get(request.project_id), now, grace_s=self._conf.grace_s)
-            for request in (allowed or rest)[:most]
+            for request in (allowed or rest)[:maximum]
             if request.project_id not in keeping or request.request_id in kept
         ]
         uow.requests.save([_ends(one, now, marked.get(one.request_id, "")) for one in chosen])
@@ -383,12 +383,12 @@ class ExpiryManager(Manager):
             self._resumed -= {request.request_id for request in chosen}
             return len(due) - len(chosen)
         self._resumed = NO_ONE
-        if len(rest) > most:
+        if len(rest) > maximum:
             uow.safety.put_on(Brake(since=now, due=len(rest)))
             LOG.error(
                 "%d servers are due to end at once, more than [expiry] most_per_pass: %d are "
                 "ended, and expiry is suspended. Look at `synergy expiry show`; if all of them "
-                "shall end, run `synergy expiry resume`", len(rest), most,
+                "shall end, run `synergy expiry resume`", len(rest), maximum,
             )  # fmt: skip
         return 0
 
@@ -511,7 +511,7 @@ def why_kept(view: ServerView) -> str:
 def _suspension(standing: Standing, brake: Brake | None) -> Suspension | None:
     if not standing.agrees:
         return Suspension.CLOCK
-    return Suspension.MOST_PER_PASS if brake else None
+    return Suspension.MAX_PER_PASS if brake else None
 
 
 def _text(standing: Standing, brake: Brake | None, due: int, due_by_wall: int) -> str:

@@ -1,4 +1,4 @@
-"""Shows the end of a server in its metadata, where whoever works inside it can read it.
+"""Shows the end of a server in its metadata, where its user can read it.
 
 Why: a user without a command line, and a program on the server, learn of the end in no other way.
 Which end is shown is stored, so after a restart, an extension or a failed call every server shows

@@ -169,7 +169,7 @@ class FairShareManager(Manager):
     def task(self) -> float | None:
         now, monotonic_s = self._clock.now(), self._clock.monotonic_s()
         tariff = charging.read_tariff(self._conf)
-        known, self._history = self._history, None  # read anew if this pass fails
+        known, self._history = self._history, None  # read again if this pass fails
         with self._store.writing() as uow:
             if self._accounts is None:
                 self._accounts = _read_accounts(uow)

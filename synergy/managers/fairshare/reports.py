@@ -23,7 +23,7 @@ from synergy.managers.fairshare.charging import Tariff
 from synergy.managers.fairshare.rollups import coverage_of, priced
 from synergy.ports import Reading, Series, Store, UsageLine
 
-_MOST_PERIODS: Final = 400
+_MAX_PERIODS: Final = 400
 _HOUR_US: Final = 3_600_000_000.0
 _Key = tuple[str | None, str | None, str | None]
 _Period = tuple[datetime, datetime]
@@ -77,8 +77,8 @@ class SettledUsage:
     Bounded by rows, the least recently asked for go first; for any number of threads.
     """
 
-    def __init__(self, most_rows: int = 20_000) -> None:
-        self._most, self._held = most_rows, 0
+    def __init__(self, max_rows: int = 20_000) -> None:
+        self._maximum, self._held = max_rows, 0
         self._lock = threading.Lock()
         self._known: OrderedDict[_Question, tuple[Tariff, list[answers.Usage]]] = OrderedDict()
 
@@ -96,7 +96,7 @@ class SettledUsage:
             self._forget(question)
             self._known[question] = tariff, rows
             self._held += len(rows)
-            while self._held > self._most:
+            while self._held > self._maximum:
                 self._forget(next(iter(self._known)))
         return rows
 
@@ -319,9 +319,9 @@ def _periods(begin: datetime, end: datetime, period: str) -> Iterator[_Period]:
         until = end if period == "none" else min(end, _next(at, period))
         yield at, until
         at, count = until, count + 1
-        if count > _MOST_PERIODS:
+        if count > _MAX_PERIODS:
             raise InvalidInput(
-                f"there are more than {_MOST_PERIODS} periods of a {period}: ask for a shorter "
+                f"there are more than {_MAX_PERIODS} periods of a {period}: ask for a shorter "
                 "time or longer periods"
             )
 

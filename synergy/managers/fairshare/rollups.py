@@ -1,6 +1,6 @@
 """Sums usage up by hour and day, and counts the ledger, a small step at a time.
 
-Why: reports and metrics must not read every request. The sums can be made anew from the spans at
+Why: reports and metrics must not read every request. The sums can be made again from the spans at
 any time, so whatever makes them wrong (a fact that comes late, a clock that was set back) only
 moves back how far they are believed. Must not know reports or shares.
 """

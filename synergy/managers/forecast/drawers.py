@@ -92,7 +92,7 @@ class _Turn:
     """A question that is under way.
 
     A thread carries it to the process and the answer back: a pipe is full while nobody reads, and
-    whoever asks does not wait for that.
+    anyone who asks does not wait for that.
     """
 
     until_s: float
@@ -111,7 +111,7 @@ class _Turn:
             self.found.put(_Broken(""))
 
 
-class Apart:
+class ProcessDrawer:
     """Draws in a process of its own, which is started when it is needed, and again if it ends."""
 
     def __init__(self, grace_s: float = GRACE_S) -> None:
@@ -212,7 +212,7 @@ def serve(link: Connection) -> None:
                 link.send(None)
             except (EOFError, OSError):
                 raise
-            except Exception as error:  # noqa: BLE001 - it is told to whoever asked
+            except Exception as error:  # noqa: BLE001 - the caller gets it
                 link.send(_Broken("".join(traceback.format_exception_only(error)).strip()))
 
 

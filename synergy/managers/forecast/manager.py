@@ -1,4 +1,4 @@
-"""Forecasts when waiting requests start, records it, and holds it against what came true.
+"""Forecasts when waiting requests start, records it, and holds it against what happened.
 
 Why: users plan by it, and a forecast that nobody scores is not to be trusted. It reads the store
 beside the rounds, and the forecasts are drawn in a process of their own, so a round never waits for
@@ -23,7 +23,7 @@ from synergy.core.events import FactorsChanged, QuotaChanged, QuotaReleased, Rou
 from synergy.core.forecasts.correction import NEEDED, Correction
 from synergy.core.forecasts.drawing import Drawn, Line, Question, Queue
 from synergy.core.forecasts.lifetimes import Lifetimes
-from synergy.core.forecasts.outlook import MOST_NOW
+from synergy.core.forecasts.outlook import MAX_NOW
 from synergy.core.forecasts.record import Recorded
 from synergy.core.forecasts.refresh import is_due
 from synergy.core.forecasts.score import ALL, METHODS, PastWaits, Resolved, score, table
@@ -41,7 +41,7 @@ from synergy.ports import Clock, Flavor, Flavors, Reading, Store
 
 LOG = logging.getLogger(__name__)
 LEARNED_AT_START: Final = 5000  # servers that ended last
-SCORED: Final = 10_000  # forecasts that came true last
+SCORED: Final = 10_000  # forecasts that were resolved last
 _LOOK_S: Final = 0.2  # between two looks at what was drawn
 
 
@@ -214,10 +214,10 @@ class ForecastManager(Manager):
                 states=[State.DELETED], sort_key="changed_at", descending=True,
                 limit=LEARNED_AT_START,
             )  # fmt: skip
-            came_true = uow.forecasts.last(SCORED)
+            resolved = uow.forecasts.last(SCORED)
         for request in reversed(ended):
             self._learn_from(request)
-        for one in came_true:
+        for one in resolved:
             self._resolve(one, one.wait_s or 0.0)
         self._stand_anew()
         self._read = True
@@ -225,11 +225,11 @@ class ForecastManager(Manager):
     def _resolve(self, one: Recorded, wait_s: float) -> None:
         self._resolved.append(replace(one, wait_s=wait_s).resolved())
         with self._learning:
-            self._correction.resolve(one.raw, one.said, wait_s)
+            self._correction.resolve(one.raw, one.published, wait_s)
         self._past.add(wait_s)
 
     def _settle(self) -> None:
-        """Hold the forecasts of what waits no longer against what came true."""
+        """Hold the forecasts of what waits no longer against what happened."""
         now = self._clock.now()
         with self._store.reading() as uow:
             over = [(one, _waited_s(one, began)) for one, began in uow.forecasts.over()]
@@ -260,8 +260,8 @@ class ForecastManager(Manager):
                 request_id
                 for line in lines
                 for request_id in ids_of(line)
-                if (said := last.get(request_id)) is None
-                or is_due(said, now, refresh_s, self._changed_at)
+                if (published := last.get(request_id)) is None
+                or is_due(published, now, refresh_s, self._changed_at)
             )
             if not wanted:
                 return
@@ -274,9 +274,9 @@ class ForecastManager(Manager):
             )  # fmt: skip
             self._drawer.ask(question, self._conf.budget_s)
 
-    def _read_lines(self, uow: Reading, most: int) -> list[Line]:
+    def _read_lines(self, uow: Reading, maximum: int) -> list[Line]:
         projects = {one.association_id: one.project_id for one in uow.projects.associations()}
-        return read_waiting(uow, projects, most)
+        return read_waiting(uow, projects, maximum)
 
     def _queue(
         self, uow: Reading, state: QuotaState, now: datetime, lines: Sequence[Line], more: int
@@ -286,7 +286,7 @@ class ForecastManager(Manager):
         return Queue(
             at_s=now.timestamp(),
             state=state,
-            policy=policy_of(self._scheduler, most=more + count),
+            policy=policy_of(self._scheduler, maximum=more + count),
             lines=lines,
             held=read_holding(uow, now),
             suspended=suspended_associations(uow),
@@ -306,7 +306,7 @@ class ForecastManager(Manager):
                         made_at=asked.at,
                         round_id=asked.round_id,
                         raw=one.raw,
-                        said=one.said,
+                        published=one.published,
                         past_p50_s=past_p50_s,
                         past_p90_s=past_p90_s,
                     )
@@ -348,16 +348,16 @@ class ForecastManager(Manager):
                 "the capacity of the cloud has not been read yet: try again in a minute"
             )
         asked = self._flavors_asked(flavor)
-        most, at = self._conf.max_requests, self._clock.now()
+        maximum, at = self._conf.max_requests, self._clock.now()
         with self._store.reading() as uow:
             project, owner = owner_of(uow, project_id, user_id)
-            lines = self._read_lines(uow, most + 1)
-            if sum(len(line.queued_at_s) for line in lines) > most:
+            lines = self._read_lines(uow, maximum + 1)
+            if sum(len(line.queued_at_s) for line in lines) > maximum:
                 raise Conflict(
-                    f"more requests wait than [forecast] max_requests ({most}), so what comes "
+                    f"more requests wait than [forecast] max_requests ({maximum}), so what comes "
                     "behind them is not foreseen"
                 )
-            queue = self._queue(uow, state, at, lines, more=MOST_NOW)
+            queue = self._queue(uow, state, at, lines, more=MAX_NOW)
         with self._learning:
             lifetimes, correction = deepcopy((self._lifetimes, self._correction))
         view = View(
@@ -399,5 +399,5 @@ def _score_json(group: str, method: str, numbers: Mapping[str, float]) -> answer
 
 def _words(count: int) -> str:
     if count < NEEDED:
-        return f"Too little is known for a score: {count} of {NEEDED} forecasts came true so far."
-    return f"Of the last {count} forecasts that came true."
+        return f"Too little is known for a score: {count} of {NEEDED} forecasts are resolved."
+    return f"Of the last {count} forecasts that were resolved."

@@ -15,21 +15,21 @@ _HOLD: Final = (State.DISPATCHING, State.BUILDING, State.ACTIVE, State.EXPIRING)
 _PAGE: Final = 1000
 
 
-def read_waiting(uow: Reading, project_of: Mapping[int, str], most: int) -> list[Line]:
-    """Return what waits, the oldest of each class first, at most `most` requests."""
+def read_waiting(uow: Reading, project_of: Mapping[int, str], maximum: int) -> list[Line]:
+    """Return what waits, the oldest of each class first, at most `maximum` requests."""
     found: list[Line] = []
     for line in uow.requests.lines():
-        if most <= 0:
+        if maximum <= 0:
             break
         found.append(
             Line(
                 kind=line.request_class,
                 project_id=project_of.get(line.request_class.association_id, ""),
-                ids=line.ids[: most * ID_BYTES],
-                queued_at_s=line.queued_at_s[:most],
+                ids=line.ids[: maximum * ID_BYTES],
+                queued_at_s=line.queued_at_s[:maximum],
             )
         )
-        most -= len(line.queued_at_s)
+        maximum -= len(line.queued_at_s)
     return found
 
 

@@ -1,6 +1,6 @@
 """When servers of a project would start that nobody asked for yet, flavor by flavor.
 
-Why: whoever chooses a flavor wants to see what each of them costs in time. What is looked at is
+Why: anyone who chooses a flavor wants to see what each of them costs in time. What is looked at is
 bounded, and what was not looked at is named. Must not know the store or who asks.
 """
 
@@ -44,16 +44,18 @@ class View:
     elapsed_s: Callable[[], float]
 
 
-def outlook(view: View, flavors: Sequence[Flavor], most: int, budget_s: float) -> answers.Outlook:
-    """Return the outlook of `most` flavors at most, and of those that the budget suffices for; the
-    first is looked at in any case, with a sample at least."""
+def outlook(
+    view: View, flavors: Sequence[Flavor], maximum: int, budget_s: float
+) -> answers.Outlook:
+    """Return the outlook of at most `maximum` flavors, and of those that the budget suffices for;
+    the first is looked at in any case, with a sample at least."""
     until_s = view.elapsed_s() + budget_s
     found: list[answers.OutlookFlavor] = []
-    for place, flavor in enumerate(flavors[:most]):
+    for place, flavor in enumerate(flavors[:maximum]):
         began_s = view.elapsed_s()
         if place and began_s >= until_s:
             break
-        part_s = (until_s - began_s) / (min(most, len(flavors)) - place)
+        part_s = (until_s - began_s) / (min(maximum, len(flavors)) - place)
         found.append(_of_flavor(view, flavor, began_s + part_s))
     left_out = [one.name for one in flavors[len(found) :]]
     return {

@@ -1,8 +1,8 @@
 """Sends a notification for each change of a request, and for a shortfall of the cloud.
 
 Why: mailers, Aodh and bots react to what Synergy does, and none of them may hold it up. So what is
-sent is read from the ledger, behind the position that was reached: whoever is away is sent it later
-and costs no memory, and no transaction waits for a broker. Must not know how a notification
+sent is read from the ledger, behind the position that was reached: a listener that is away gets it
+later and costs no memory, and no transaction waits for a broker. Must not know how a notification
 travels.
 """
 
@@ -108,7 +108,7 @@ class NotifierManager(Manager):
         return 0.0
 
     def _first_position(self) -> int:
-        """Return where to go on. Whoever was never sent anything gets what happens from now on."""
+        """Return where to go on. A new listener gets what happens from now on."""
         with self._store.reading() as uow:
             position, newest = uow.outbox.position(NAME), uow.outbox.newest()
         if position is not None and position <= newest:

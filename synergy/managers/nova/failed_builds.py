@@ -93,7 +93,7 @@ def _lacks_fault(view: ServerView) -> bool:
 
 
 def _still_on(view: ServerView, host: str | None) -> bool:
-    """Tell whether nobody knows yet what Nova does after a build broke on a host."""
+    """Return whether nobody knows yet what Nova does after a build broke on a host."""
     if view.status is ServerStatus.UNKNOWN:
         return True
     open_ = view.status in (ServerStatus.SCHEDULING, ServerStatus.BUILDING)

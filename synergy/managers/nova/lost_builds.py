@@ -72,7 +72,7 @@ class LostBuilds:
         self.ids = frozenset(request.request_id for request in lost)
 
     def _tell(self, lost: Sequence[Request], views: Mapping[str, ServerView]) -> None:
-        """Record once that a request is lost, so that whoever asks is told."""
+        """Record once that a request is lost, for everyone who asks."""
         if not lost:
             return
         now = self._clock.now()
@@ -99,29 +99,29 @@ class LostBuilds:
     def _act(self, lost: Sequence[Request], views: Mapping[str, ServerView]) -> None:
         """Do what the projects want to servers that no conductor has: one on a host may boot."""
         with self._store.reading() as uow:
-            wish_of = {project.project_id: project.on_lost for project in uow.projects.all()}
+            policy_of = {project.project_id: project.on_lost for project in uow.projects.all()}
         idle = [
             request
             for request in lost
             if views[request.request_id].status is ServerStatus.SCHEDULING
-            and wish_of.get(request.project_id, OnLost.TELL) is not OnLost.TELL
+            and policy_of.get(request.project_id, OnLost.TELL) is not OnLost.TELL
         ]
         if not idle or self._conductor.backlog():
             return
         for request in idle:
             try:
-                if wish_of[request.project_id] is OnLost.ERROR:
+                if policy_of[request.project_id] is OnLost.ERROR:
                     self._actions.set_error(request.request_id)
                 else:
                     self._actions.delete_server(request.request_id)
             except SynergyError as error:
                 LOG.warning("lost server %s stays as it is: %s", request.request_id, error)
             else:
-                self._end(request, wish_of[request.project_id])
+                self._end(request, policy_of[request.project_id])
 
-    def _end(self, request: Request, wish: OnLost) -> None:
+    def _end(self, request: Request, policy: OnLost) -> None:
         """Let a request end whose server was ended."""
-        event = Event.BUILD_FAILED if wish is OnLost.ERROR else Event.REMOVED
+        event = Event.BUILD_FAILED if policy is OnLost.ERROR else Event.REMOVED
         why = f"{Reason.LOST}: Nova's conductor has not built it: create the server again"
         with self._store.writing() as uow:
             found = uow.requests.get(request.request_id)
@@ -140,7 +140,7 @@ class LostBuilds:
 
 
 def is_lost(request: Request) -> bool:
-    """Tell whether a request is known to be lost."""
+    """Return whether a request is known to be lost."""
     return request.state is State.BUILDING and request.reason is Reason.LOST
 
 

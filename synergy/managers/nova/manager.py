@@ -1,8 +1,8 @@
 """Turns what Nova tells into lifecycle events, and repairs what it failed to tell.
 
 Why: notifications get lost, and Nova sends none when a server that waits is deleted: a reconcile
-asks Nova and counts the drift it mends. This module says when each part is due; the others of the
-package, how it is done. Must not know quotas or priorities.
+asks Nova and counts the drift it corrects. This module says when each part is due; the others of
+the package, how it is done. Must not know quotas or priorities.
 """
 
 from typing import Final
@@ -34,7 +34,7 @@ BROKEN_ASK_S: Final = 1.0  # what Nova does after a broken attempt it tells in n
 
 
 class NovaManager(Manager):
-    """Notifications, and the reconcile that mends what they missed."""
+    """Notifications, and the reconcile that corrects what they missed."""
 
     name = "nova"
     needed = True

@@ -32,7 +32,7 @@ OF_FAILURE: Final[Mapping[BuildFailure, Reason]] = {
 class Moves:
     """What moves do beyond the request itself.
 
-    drift  differences from Nova that were mended, by kind
+    drift  differences from Nova that were corrected, by kind
     """
 
     def __init__(
@@ -116,7 +116,7 @@ def forget_bodies(uow: Writing, requests: Iterable[Request]) -> None:
 
 
 def failed_to_build(request: Request) -> bool:
-    """Tell whether the server never ran: what is on its disk is nobody's work."""
+    """Return whether the server never ran: what is on its disk is nobody's work."""
     return request.active_at is None
 
 

@@ -29,7 +29,7 @@ _EVENT_OF: Final = {
     NoticeKind.SHELVED: Event.SHELVED,
     NoticeKind.UNSHELVED: Event.UNSHELVED,
 }
-CONFIRM_S: Final = 60.0  # how long Nova is asked whether a server is gone that is said to be
+CONFIRM_S: Final = 60.0  # how long Nova is asked whether a server is gone that was reported gone
 OVERLAP: Final = timedelta(seconds=300)  # how far Nova's clock may be behind ours
 
 
@@ -39,7 +39,7 @@ class _Doubt:
 
     at: datetime
     until_s: float
-    gone: bool  # it is said to be
+    gone: bool  # it is reported to be
 
 
 class Notifications:
@@ -66,7 +66,7 @@ class Notifications:
 
     @property
     def doubts(self) -> bool:
-        """Tell whether Nova is to be asked about a server again."""
+        """Return whether Nova is to be asked about a server again."""
         return bool(self._doubts)
 
     def drain(self) -> None:
@@ -125,7 +125,7 @@ class Notifications:
                 self._doubts[notice.server_id] = _Doubt(notice.at, until_s, gone)
 
     def confirm(self) -> None:
-        """Ask Nova about the servers that are said to be gone, or to have changed."""
+        """Ask Nova about the servers that are reported gone, or changed."""
         if not self._doubts:
             return
         with self._store.reading() as uow:

@@ -147,7 +147,7 @@ class Reconcile:
     def _compare(
         self, views: dict[str, ServerView], request_ids: Sequence[str]
     ) -> dict[str, ServerView]:
-        """Mend what differs from Nova although every notification that came was taken in."""
+        """Correct what differs from Nova although every notification that came was taken in."""
         self._drain()
         self._following.compare(views, request_ids)
         return views
@@ -210,7 +210,7 @@ class Reconcile:
 
 
 def _lives(view: ServerView) -> bool:
-    """Tell whether a server holds something that has to be counted."""
+    """Return whether a server holds something that has to be counted."""
     failed = view.status is ServerStatus.ERROR and view.launched_at and view.host
     return view.status in RUNNING or bool(failed)
 

@@ -2,7 +2,7 @@
 
 Why: a whole cloud is run under Synergy without a script beside it. Ten thousand projects may come
 at once, so a run works on one batch; one project that cannot be taken in rests and keeps no other
-out. Letting go is what an error of Keystone or a mistyped rule could do to everybody, so whoever
+out. Letting go is what an error of Keystone or a mistyped rule could do to everybody, so anyone who
 is missing is asked for by id, and more than a few at once wait for a person. Must not know how
 Keystone is followed otherwise.
 """
@@ -73,7 +73,7 @@ class ByRule:
         identity: Identity,
         handover: QuotaHandover,
     ) -> None:
-        """conf is the option group of the project manager, read anew each time."""
+        """conf is the option group of the project manager, read again each time."""
         self._conf, self._clock, self._publish = conf, clock, publish
         self._store, self._identity, self._handover = store, identity, handover
         self._views: Mapping[str, ProjectView] = {}
@@ -90,7 +90,7 @@ class ByRule:
     # --- what is to be done -----------------------------------------------------------------------
 
     def changed(self) -> bool:
-        """Tell whether the rule is another one than at the last look."""
+        """Return whether the rule is another one than at the last look."""
         return self._applied is not None and self._without_own(self._applied) != self._configured()
 
     def _without_own(self, rule: Rule) -> Rule:
@@ -137,7 +137,7 @@ class ByRule:
     def _follow_brake(self, effect: Effect, by_rule: int) -> None:
         waits = tuple(one for one in effect.leaving if one.project_id not in self._allowed)
         brake = brake_on(
-            replace(effect, leaving=waits), by_rule=by_rule, most=self._conf.max_leaving
+            replace(effect, leaving=waits), by_rule=by_rule, maximum=self._conf.max_leaving
         )
         if brake and not self._brake:
             LOG.error(
@@ -303,7 +303,7 @@ class ByRule:
             project = uow.projects.get(one.project_id)
             waiting = uow.requests.waiting_count(project.project_id)
             if not waiting:
-                # Whoever lost the project lost its servers' guard, too: they keep their end.
+                # Anyone who lost the project lost its servers' guard, too: they keep their end.
                 kept = keep_servers(uow, project.project_id, self._clock.now()) if able else 0
                 project = replace(project, handover=Handover.RETURNING)
                 uow.projects.save(project)
@@ -320,7 +320,7 @@ class ByRule:
         self._told.pop(one.project_id, None)
 
     def _wait_for(self, project: Project, waiting: int, why: str, ended: str) -> None:
-        """Let what waits start, or end; whoever is gone has it cancelled in any case.
+        """Let what waits start, or end; requests of an owner who is gone are cancelled in any case.
 
         ended  what became of the project in Keystone, "" while it can be used
         """
@@ -347,7 +347,7 @@ class ByRule:
     # --- what a person is shown -------------------------------------------------------------------
 
     def keeps(self, project: Project) -> bool:
-        """Tell whether the rule manages a project, by the last look."""
+        """Return whether the rule manages a project, by the last look."""
         leaving = self._effect.leaving if self._effect else ()
         return bool(project.rule) and all(one.project_id != project.project_id for one in leaving)
 
@@ -376,7 +376,7 @@ class ByRule:
         by_rule = sum(1 for clause in managed.values() if clause)
         leaving = tuple(one for one in effect.leaving if one.project_id not in self._allowed)
         brake = brake_on(
-            replace(effect, leaving=leaving), by_rule=by_rule, most=self._conf.max_leaving
+            replace(effect, leaving=leaving), by_rule=by_rule, maximum=self._conf.max_leaving
         )
         waits = dict[str, int]()
         for (project_id, _), count in waiting.items():

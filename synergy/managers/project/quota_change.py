@@ -1,4 +1,4 @@
-"""Tells in numbers what a change of a project does to the shared quota, before it is made.
+"""Shows in numbers what a change of a project does to the shared quota, before it is made.
 
 Why: one wrong amount turns the shared quota of the whole cloud off. The numbers come from the same
 functions that size the shared quota, so what is told is what would happen. Must not change

@@ -1,7 +1,7 @@
-"""Tells in numbers what it means to manage a project no longer, before it is done.
+"""Shows in numbers what it means to manage a project no longer, before it is done.
 
-Why: servers lose their end, or end, and Nova's quota of long ago is in force again; whoever removes
-a project has to see how many and which. Must not change anything.
+Why: servers lose their end, or end, and Nova's quota of long ago is in force again; anyone who
+removes a project has to see how many and which. Must not change anything.
 """
 
 from collections.abc import Mapping

@@ -33,7 +33,7 @@ class Admission:
         self.newcomers: set[str] = set()
 
     def forget(self) -> None:
-        """Find out anew: projects may have changed, and what is known of their quotas is old. What
+        """Find out again: projects may have changed, and what is known of their quotas is old. What
         can never fit is queued until the next state of the cloud; a round refuses it then."""
         self._associations.clear()
         self._never_why.clear()

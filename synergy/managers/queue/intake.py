@@ -60,7 +60,7 @@ class BuildIntake:
         self._passed: set[str] = set()  # of the batch, what nobody manages and was handed over
 
     def forget(self) -> None:
-        """Read the managed projects anew."""
+        """Read the managed projects again."""
         self._projects = None
 
     def take_in(self) -> bool:

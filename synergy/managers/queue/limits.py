@@ -18,7 +18,7 @@ from synergy.ports import BuildRequest, Clock, Reading, Store
 
 LOG = logging.getLogger(__name__)
 REST_FACTOR: Final = 10  # a look at Nova takes at most a tenth of the time of the intake
-NEAR: Final = 1000  # requests; whoever has room for more is not counted with every message
+NEAR: Final = 1000  # requests; anyone who has room for more is not counted with every message
 
 
 class Room:
@@ -53,13 +53,13 @@ class Room:
             return reason, coded(reason, text)
         return None
 
-    def least(self, project: Project) -> int:
+    def minimum(self, project: Project) -> int:
         """Return how many requests more each of a project's users could ask for, at least."""
-        most = max(
+        maximum = max(
             (n for (key, _), n in self._users.items() if key == project.project_id), default=0
         )
         ours = self._projects[project.project_id]
-        return min(project.max_waiting - ours, project.max_waiting_per_user - most)
+        return min(project.max_waiting - ours, project.max_waiting_per_user - maximum)
 
 
 class WaitingLimits:
@@ -83,8 +83,8 @@ class WaitingLimits:
         near = self._near(coming)
         room = Room(uow, near)
         for project_id in near:
-            least = room.least(projects[project_id])
-            self._plenty[project_id] = least // 2 if least > NEAR else 0
+            minimum = room.minimum(projects[project_id])
+            self._plenty[project_id] = minimum // 2 if minimum > NEAR else 0
         for project_id, count in coming.items():
             self._plenty[project_id] = max(0, self._plenty[project_id] - count)
         return room

@@ -303,7 +303,7 @@ class QueueManager(Manager):
 
 
 def _is_wanted(entry: LedgerEntry, after: int, filters: EventFilters) -> bool:
-    """Tell whether an entry of the archive is one that is looked for."""
+    """Return whether an entry of the archive is one that is looked for."""
     event, since = filters.get("event"), filters.get("since")
     return (
         entry.number > after

@@ -1,8 +1,8 @@
 """Sizes the shared quota: what the cloud has beyond what its projects own.
 
-Must not know requests, priorities or order. A shortfall stops whoever asks for the resource class
-that is short, and nobody else; the operator is told by how much and what caused it, and nothing
-that runs is touched.
+Must not know requests, priorities or order. A shortfall stops anyone who asks for the resource
+class that is short, and nobody else; the operator is told by how much and what caused it, and
+nothing that runs is touched.
 """
 
 import logging
@@ -59,7 +59,7 @@ class QuotaManager(Manager):
         self._warnings: list[str] = []
 
     def task(self) -> float | None:
-        # While there is a shortfall every project is asked about anew: one of them may be its cure.
+        # During a shortfall every project is asked about again: one of them may be its cure.
         survey = self._survey.look(fresh=bool(self._size.shortfall))
         state = survey.state
         with self._store.reading() as uow:
@@ -72,12 +72,12 @@ class QuotaManager(Manager):
         before, self._state, self._size, self._balance = self._size, state, size, balance
         if size.shortfall != before.shortfall:
             self._publish(ShortfallChanged(size.shortfall, before.shortfall))
-        # At every pass: whoever missed one gets the next.
+        # At every pass: a listener that missed one gets the next.
         self._publish(QuotaChanged(state, survey.edition))
         return None
 
     def _tell_shortfall(self, shortfall: Resources, balance: Balance) -> None:
-        """Tell of each resource class by how much it is short, and what changed."""
+        """Report for each resource class by how much it is short, and what changed."""
         before = self._size.shortfall
         for name in before:
             if not shortfall.get(name):

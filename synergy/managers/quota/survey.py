@@ -1,4 +1,4 @@
-"""Looks at the cloud for whoever sizes the shared quota: hosts, account tree, quotas and use.
+"""Looks at the cloud for anyone who sizes the shared quota: hosts, account tree, quotas and use.
 
 Why: the pass that sizes the shared quota and the command that says beforehand what a change does to
 it must count alike. Asks Keystone, Nova and Placement outside any transaction. Must not know what
@@ -55,7 +55,7 @@ class QuotaSurvey:
         self._use: dict[str, tuple[float, Limits, Resources]] = {}  # when asked, monotonic
 
     def look(self, *, fresh: bool = False) -> Survey:
-        """Return the cloud as it is now; `fresh` asks for every quota and use anew.
+        """Return the cloud as it is now; `fresh` asks for every quota and use again.
 
         Raises UpstreamUnavailable.
         """

@@ -1,6 +1,6 @@
 """Answers questions about the last round: why a request waits, and when it starts.
 
-Why: a round is a value, so whoever asks reads it without stopping the scheduler. Every answer
+Why: a round is a value, so anyone who asks reads it without stopping the scheduler. Every answer
 names the round that it comes from and its age. Must not know who asks.
 """
 
@@ -46,7 +46,7 @@ from synergy.ports import (
 LOG = logging.getLogger(__name__)
 _RELEASES: Final = 5
 _SMALLER: Final = 3
-_MOST_TRIED: Final = 6  # smaller flavors that a round is decided for
+_MAX_TRIED: Final = 6  # smaller flavors that a round is decided for
 
 
 class Answers(Part):
@@ -136,7 +136,7 @@ class Answers(Part):
         """Return the largest flavors below the one asked for that would start now."""
         try:
             fitting = {flavor.demand: flavor for flavor in reversed(self._fitting(seen))}
-            tried = [*reversed(fitting)][:_MOST_TRIED]
+            tried = [*reversed(fitting)][:_MAX_TRIED]
             starting = self.what_if.starting(seen.latest, seen.request, tried)
             return [fitting[demand] for demand in islice(starting, _SMALLER)]
         except UpstreamUnavailable as error:
@@ -217,7 +217,7 @@ class _Seen:
         return terms.as_dict()
 
     def covers(self, demand: Resources) -> bool:
-        """Tell whether the round knows every resource class of a demand."""
+        """Return whether the round knows every resource class of a demand."""
         return set(demand) <= set(self.latest.tree.resource_classes)
 
 

@@ -44,7 +44,7 @@ class ChangeDesk(Part):
         self._changes.on_arrival(self._wake)
 
     def decide_all(self, tree_for: TreeFor) -> None:
-        """Decide on everything that arrived; what cannot be sent now is decided anew next time."""
+        """Decide on everything that arrived; what cannot be sent now is decided again next time."""
         while True:
             if not self._batch:
                 self._batch = list(self._changes.fetch(limit=_AT_ONCE))

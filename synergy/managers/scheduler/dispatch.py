@@ -88,7 +88,7 @@ class Dispatcher(Part):
 
         views    what Nova says of their servers now; one that it does not know is gone
         edition  of the projects that the decisions were made by: to ask the cloud takes a while,
-                 and whoever was suspended meanwhile gets no server any more
+                 and anyone who was suspended meanwhile gets no server any more
         """
         chosen = {decision.request_id: decision for decision in decisions}
         leaving = [one for one in views if chosen[one].outcome is Outcome.DISPATCH]
@@ -293,7 +293,7 @@ def _overtaken(request: Request, view: ServerView | None, now: datetime) -> Move
 
 
 def _needs_no_body(move: Move) -> bool:
-    """Tell whether nobody will send the body any more: a refusal is sent with it, too."""
+    """Return whether nobody will send the body any more: a refusal is sent with it, too."""
     return move.step is not None and move.step.event in _NOT_SENT
 
 

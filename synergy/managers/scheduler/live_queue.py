@@ -1,6 +1,6 @@
 """What waits, kept current between rounds.
 
-Why: facts are hints that keep the queue current; whatever goes wrong, it is read anew from the
+Why: facts are hints that keep the queue current; whatever goes wrong, it is read again from the
 store. Must not know rounds or quotas.
 """
 
@@ -27,7 +27,7 @@ class LiveQueue:
         self._delayed: list[tuple[float, str, Request]] = []
 
     def forget(self) -> None:
-        """Read it anew for the next round."""
+        """Read it again for the next round."""
         self._queue = None
 
     @property

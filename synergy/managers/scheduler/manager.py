@@ -62,7 +62,7 @@ from synergy.ports import Clock, ServerView, Store
 
 LOG = logging.getLogger(__name__)
 CONFLICT_REST_S: Final = 1.0
-LEAST_LOOK_S: Final = 1.0  # between two rounds of which nothing new is told
+MIN_LOOK_S: Final = 1.0  # between two rounds of which nothing new is told
 TELL_EVERY_S: Final = 60.0
 FACTORS_WAIT_S: Final = 10.0
 NOVA_SILENT: Final = Facts(silent=True)
@@ -169,7 +169,7 @@ class SchedulerManager(Manager):
             self._backoff.failed(fact.requests, self._clock.now())
 
     def resync(self) -> None:
-        """What a round changed in memory may not be in the store: read the queue anew."""
+        """What a round changed in memory may not be in the store: read the queue again."""
         self._queue.forget()
         self._suspended = None
 
@@ -197,7 +197,7 @@ class SchedulerManager(Manager):
         if self._latest is not None and self._latest.plan.look_at_s < inf:
             # From the end of the round on: one that takes long must not follow at once.
             now_s = self._clock.now().timestamp()
-            due_s.append(max(LEAST_LOOK_S, self._latest.plan.look_at_s - now_s))
+            due_s.append(max(MIN_LOOK_S, self._latest.plan.look_at_s - now_s))
         return min(due_s, default=None)
 
     def _wait_for_factors(self) -> float:
@@ -235,7 +235,7 @@ class SchedulerManager(Manager):
         except StoreUnavailable:
             raise
         except UpstreamUnavailable:
-            # Nobody acts on this plan: it tells whoever asks what would start if Nova answered.
+            # Nobody acts on this plan: it shows what would start if Nova answered.
             plan = decide(snapshot, NOVA_SILENT, policy)
             self._keep(Latest.of(round_id, self._clock.now(), snapshot, plan, policy))
             raise

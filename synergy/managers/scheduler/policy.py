@@ -60,14 +60,14 @@ OPTIONS: Final = (
 )
 
 
-def policy_of(conf: cfg.ConfigOpts.GroupAttr, most: int | None = None) -> Policy:
-    """Return how rounds decide by the options of the scheduler; `most` instead of round_size."""
+def policy_of(conf: cfg.ConfigOpts.GroupAttr, maximum: int | None = None) -> Policy:
+    """Return how rounds decide by the options of the scheduler; `maximum` instead of round_size."""
     return Policy(
         discipline=Discipline(conf.discipline),
         backfill_depth=conf.backfill_depth,
         reserve_depth=conf.reserve_depth,
         max_reserved=conf.max_reserved,
-        round_size=conf.round_size if most is None else most,
+        round_size=conf.round_size if maximum is None else maximum,
         weights=ranking.read_weights(conf),
         scales=ranking.read_scales(conf),
     )

@@ -21,7 +21,7 @@ from synergy.managers.support.option_types import Numbers, ResourceNumbers
 from synergy.ports import SiteFactor
 
 LOG = logging.getLogger(__name__)
-MOST_POINTS: Final = float(2**31 - 1)
+MAX_POINTS: Final = float(2**31 - 1)
 
 
 def _weight(name: str, default: int, what: str) -> cfg.Opt:
@@ -128,4 +128,4 @@ class SitePoints(Part):
             raise InvalidInput(f"points have shape {column.shape}, not ({len(waiting)},)")
         if not np.isfinite(column).all():
             raise InvalidInput("points must be finite numbers")
-        return np.clip(column, -MOST_POINTS, MOST_POINTS)
+        return np.clip(column, -MAX_POINTS, MAX_POINTS)

@@ -34,9 +34,9 @@ from synergy.managers.scheduler.ranking import SitePoints
 from synergy.managers.scheduler.what_if import WhatIf as Asked
 from synergy.ports import Capacity, Clock, Reading, Store
 
-MOST_WAITING: Final = 100_000
-_MOST_SHOWN: Final = 10
-_MOST_CLASSES: Final = 20
+MAX_WAITING: Final = 100_000
+_MAX_SHOWN: Final = 10
+_MAX_CLASSES: Final = 20
 _MANY: Final = 10_000_000
 
 
@@ -84,7 +84,7 @@ class Supposing(Part):
     def answer(
         self, latest: Latest, state: QuotaState, policy: Policy, given: Mapping[str, Any]
     ) -> WhatIf:
-        """Tell who would start earlier or later. Raises NotFound for what does not exist,
+        """Return who would start earlier or later. Raises NotFound for what does not exist,
         InvalidInput, and Conflict where too many wait."""
         began_s = time.monotonic()
         if not given:
@@ -255,9 +255,9 @@ def _read(uow: Reading) -> _Read:
         _arrival(one.request_id, one.request_class, one.queued_at.timestamp())
         for one in uow.requests.delayed()
     ]
-    if len(waiting) > MOST_WAITING:
+    if len(waiting) > MAX_WAITING:
         raise Conflict(
-            f"{len(waiting):,} requests wait, but at most {MOST_WAITING:,} can be run to their end "
+            f"{len(waiting):,} requests wait, but at most {MAX_WAITING:,} can be run to their end "
             "while somebody waits for the answer: replay them with synergy simulate"
         )
     return _Read(
@@ -368,9 +368,9 @@ def _compared(
             {"project_id": key, "name": named_.get(key, key), **_shifted(courses.effect(some))}
             for key, some in sorted(by_project.items())
         ],
-        "classes": classes[:_MOST_CLASSES],
-        "most_earlier": [_request(one, owner) for one in order[:_MOST_SHOWN] if one.by_s < 0],
-        "most_later": [_request(one, owner) for one in order[::-1][:_MOST_SHOWN] if one.by_s > 0],
+        "classes": classes[:_MAX_CLASSES],
+        "most_earlier": [_request(one, owner) for one in order[:_MAX_SHOWN] if one.by_s < 0],
+        "most_later": [_request(one, owner) for one in order[::-1][:_MAX_SHOWN] if one.by_s > 0],
         "hypothetical": _hypothetical(will, more) if more else None,
     }
 

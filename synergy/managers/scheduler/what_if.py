@@ -143,7 +143,7 @@ class WhatIf(Part):
         return class_asked(project, owner, known[flavor], metadata, zone=zone, group=group)
 
     def answer(self, latest: Latest, tree: QuotaTree, kind: RequestClass, count: int) -> Simulation:
-        """Tell what would become of `count` requests of a class if they arrived now.
+        """Return what would become of `count` requests of a class if they arrived now.
 
         tree  the quota tree over every resource class that is asked for
         """

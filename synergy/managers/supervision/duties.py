@@ -16,7 +16,7 @@ _AT_ONCE = float("-inf")
 
 
 class Duties:
-    """Instants are seconds of the monotonic clock. Periods are read anew each time: they may
+    """Instants are seconds of the monotonic clock. Periods are read again each time: they may
     change."""
 
     def __init__(self, manager: Manager, conf: Any, clock: Clock) -> None:

@@ -1,6 +1,6 @@
 """Says from the status of its managers whether the service can do its work.
 
-Why: a service that lives may still start nothing. Whoever watches it has to see that without
+Why: a service that lives may still start nothing. Anyone who watches it has to see that without
 reading a log, and with the reason. Anybody
 may ask, so what errors say, which may name hosts, is left out. Must not know how it is asked.
 """

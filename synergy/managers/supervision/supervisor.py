@@ -71,7 +71,7 @@ class Supervisor:
     """One manager: its inbox, status, failures and next run. Has no thread of its own."""
 
     def __init__(self, manager: Manager, conf: cfg.ConfigOpts.GroupAttr, clock: Clock) -> None:
-        """conf is the manager's option group, read anew each time since it may change."""
+        """conf is the manager's option group, read again each time since it may change."""
         self.manager = manager
         self._conf, self._clock = conf, clock
         self._inbox: deque[Fact] = deque(maxlen=LONGEST_INBOX)
@@ -269,7 +269,7 @@ class Supervisor:
         return delay_s
 
     def rests_for(self, kind: type[Exception]) -> bool:
-        """Tell whether the manager rests after a failure of this kind."""
+        """Return whether the manager rests after a failure of this kind."""
         found = self._rests_for
         return found is not None and issubclass(found, kind)
 
@@ -279,7 +279,7 @@ class Supervisor:
         return self._backoff_s
 
     def in_backoff(self) -> bool:
-        """Tell whether the manager rests after a failure; events do not run it meanwhile."""
+        """Return whether the manager rests after a failure; events do not run it meanwhile."""
         return self._backoff_s > 0
 
     def end_rest(self) -> None:

@@ -1,7 +1,7 @@
 """Finds a request where it is now: among those that Synergy works with, or in the archive.
 
-Why: whoever asks what became of a server does not know how long its record is kept where. Must not
-know who asks.
+Why: anyone who asks what became of a server does not know how long its record is kept where. Must
+not know who asks.
 """
 
 from dataclasses import dataclass

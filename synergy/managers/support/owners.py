@@ -23,10 +23,10 @@ class Owners:
     def __init__(self, identity: Identity, clock: Clock, conf: cfg.ConfigOpts.GroupAttr) -> None:
         """conf is the option group of the project manager."""
         self._identity, self._clock, self._conf = identity, clock, conf
-        self._known: dict[Owner, tuple[float, str]] = {}  # when it was said, and why it is gone
+        self._known: dict[Owner, tuple[float, str]] = {}  # when it was asked, and why it is gone
 
     def forget(self) -> None:
-        """Ask Keystone anew from now on: it tells of a change."""
+        """Ask Keystone again from now on: it tells of a change."""
         self._known = {}
 
     def gone(self, owners: Collection[Owner]) -> tuple[dict[Owner, str], dict[Owner, str]]:

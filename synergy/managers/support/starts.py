@@ -1,7 +1,7 @@
 """What is shown of the forecast that is stored of a request: both ends of its start interval.
 
 Why: a number is taken for a promise, so none is shown before enough forecasts were held against
-what came true. Must not know how a forecast is made, or who asks.
+what happened. Must not know how a forecast is made, or who asks.
 """
 
 from collections.abc import Sequence
@@ -22,22 +22,22 @@ def starts_shown(
     """Return what is shown of each request, by id; nothing of one that does not wait."""
     queued = [one.request_id for one in requests if one.state is State.QUEUED]
     held = {one.request_id for one in requests if one.state is State.HELD}
-    came_true = uow.forecasts.count_came_true(NEEDED) if queued else 0
-    stored = uow.forecasts.of(queued) if came_true >= NEEDED else {}
+    resolved = uow.forecasts.count_resolved(NEEDED) if queued else 0
+    stored = uow.forecasts.of(queued) if resolved >= NEEDED else {}
     found = {one.request_id: NO_FORECAST for one in requests}
     found |= dict.fromkeys(held, _without("it is held"))
     for request_id in queued:
-        found[request_id] = _start_shown(stored.get(request_id), came_true, now)
+        found[request_id] = _start_shown(stored.get(request_id), resolved, now)
     return found
 
 
-def _start_shown(stored: Recorded | None, came_true: int, now: datetime) -> StartForecast:
-    if came_true < NEEDED:
-        return _without(f"{came_true} of {NEEDED} needed")
+def _start_shown(stored: Recorded | None, resolved: int, now: datetime) -> StartForecast:
+    if resolved < NEEDED:
+        return _without(f"{resolved} of {NEEDED} needed")
     if stored is None:
         return _without("the queue was not run forward since it came")
-    p50_at = _instant(stored, stored.said.p50_s)
-    p90_at = _instant(stored, stored.said.p90_s)
+    p50_at = _instant(stored, stored.published.p50_s)
+    p90_at = _instant(stored, stored.published.p90_s)
     return {
         "forecast_p50_at": instant_json(p50_at),
         "forecast_p90_at": instant_json(p90_at),

@@ -38,10 +38,10 @@ class DeletedWaiting:
 
     def step(self) -> bool:
         """Go on with a look at all projects, or begin one; tell whether it has to go on. A step is
-        one question, so that whoever has other work can do it."""
+        one question, so that anyone who has other work can do it."""
         look, self._look = self._look or self._walk(None), None
         for _ in look:
-            self._look = look  # forgotten when it fails: the next one begins anew
+            self._look = look  # forgotten when it fails: the next one begins again
             return True
         return False
 

@@ -17,11 +17,11 @@ from synergy.core.errors import InvalidInput
 from synergy.core.model import NOTHING, Resources
 
 HOUR_S: Final = 3600.0
-MOST_REQUESTS: Final = 1_000_000
+MAX_REQUESTS: Final = 1_000_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wish:
+class Submission:
     """One server that is asked for.
 
     at_s       seconds since the scenario began
@@ -208,7 +208,7 @@ class _Loop:
     rng: random.Random = field(repr=False)
 
 
-class Wishes:
+class Submissions:
     """What arrives in a scenario: what is sure to, and what closed-loop users ask for in turn."""
 
     def __init__(self, scenario: Scenario) -> None:
@@ -216,32 +216,32 @@ class Wishes:
         self._loops: list[_Loop] = []
         self._numbers = 0
 
-    def arriving(self) -> Iterator[Wish]:
+    def arriving(self) -> Iterator[Submission]:
         """Yield what arrives whatever becomes of it, and the first request of each closed-loop
         user, in order. Raises InvalidInput when it is too much."""
         parts = [self._of(place, part) for place, part in enumerate(self._scenario.parts)]
-        merged = heapq.merge(*parts, key=lambda wish: wish.at_s)
-        yield from islice(merged, MOST_REQUESTS)
+        merged = heapq.merge(*parts, key=lambda submission: submission.at_s)
+        yield from islice(merged, MAX_REQUESTS)
         if next(merged, None) is not None:
             raise InvalidInput(
-                f"{self._scenario.name}: more than {MOST_REQUESTS:,} requests arrive: lower the "
+                f"{self._scenario.name}: more than {MAX_REQUESTS:,} requests arrive: lower the "
                 "rates under demand, or hours"
             )
 
-    def after(self, wish: Wish, at_s: float) -> Wish | None:
+    def after(self, submission: Submission, at_s: float) -> Submission | None:
         """Return what a closed-loop user asks for after a request that ended, or was rejected, at
         an instant; None if nobody waits for it, or it would come too late."""
-        if wish.loop is None:
+        if submission.loop is None:
             return None
-        loop = self._loops[wish.loop]
+        loop = self._loops[submission.loop]
         part = self._scenario.parts[loop.part]
         assert isinstance(part.arrivals, ClosedLoop)  # noqa: S101 - it has a loop
         at_s += loop.rng.expovariate(1 / part.arrivals.think_s)
         if at_s >= self._scenario.until_s:
             return None
-        return self._drawn(part, loop.part, loop.user, at_s, loop.rng, wish.loop)
+        return self._drawn(part, loop.part, loop.user, at_s, loop.rng, submission.loop)
 
-    def _of(self, place: int, part: Part) -> Iterator[Wish]:
+    def _of(self, place: int, part: Part) -> Iterator[Submission]:
         if isinstance(part.arrivals, ClosedLoop):
             yield from sorted(self._first(place, part, part.arrivals), key=lambda one: one.at_s)
             return
@@ -249,7 +249,7 @@ class Wishes:
         for at_s in part.arrivals.instants_s(rng, self._scenario.until_s):
             yield self._drawn(part, place, rng.choice(part.users), at_s, rng, None)
 
-    def _first(self, place: int, part: Part, process: ClosedLoop) -> list[Wish]:
+    def _first(self, place: int, part: Part, process: ClosedLoop) -> list[Submission]:
         found = []
         for number in range(process.users):
             rng = random.Random(f"{self._scenario.seed}/{place}/{number}")
@@ -262,9 +262,9 @@ class Wishes:
 
     def _drawn(
         self, part: Part, place: int, user: str, at_s: float, rng: random.Random, loop: int | None
-    ) -> Wish:
+    ) -> Submission:
         (flavor,) = rng.choices([*part.flavors], [*part.flavors.values()])
-        return Wish(
+        return Submission(
             at_s=at_s,
             project=part.project,
             user=user,

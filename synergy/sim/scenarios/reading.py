@@ -27,8 +27,8 @@ from synergy.sim.scenarios.model import (
     Scenario,
 )
 
-_MOST_BYTES: Final = 1_000_000
-_MOST_PARTS: Final = 1000
+_MAX_BYTES: Final = 1_000_000
+_MAX_PARTS: Final = 1000
 _DAY_S: Final = 86_400
 MAX_HOURS: Final = 24 * 366 * 10
 MAX_LIFETIME_S: Final = 366 * _DAY_S
@@ -41,9 +41,9 @@ def read(path: Path) -> Scenario:
     allowed."""
     try:
         with path.open("rb") as file:
-            text = file.read(_MOST_BYTES + 1)
-        if len(text) > _MOST_BYTES:
-            raise InvalidInput(f"{path} has more than {_MOST_BYTES:,} bytes: it is no scenario")
+            text = file.read(_MAX_BYTES + 1)
+        if len(text) > _MAX_BYTES:
+            raise InvalidInput(f"{path} has more than {_MAX_BYTES:,} bytes: it is no scenario")
         found = yaml.load(text, _Strict)  # noqa: S506 - a safe loader that refuses what is twice
     except (OSError, ValueError) as error:
         raise InvalidInput(f"{path}: {getattr(error, 'strerror', None) or error}") from error
@@ -233,8 +233,8 @@ def _users(found: object, where: str, known: Mapping[str, int]) -> list[str]:
 
 
 def _list(found: object, where: str) -> list[object]:
-    if not isinstance(found, list) or not 0 < len(found) <= _MOST_PARTS:
-        raise InvalidInput(f"{where} is {shown(found)}, but must be a list of 1 to {_MOST_PARTS}")
+    if not isinstance(found, list) or not 0 < len(found) <= _MAX_PARTS:
+        raise InvalidInput(f"{where} is {shown(found)}, but must be a list of 1 to {_MAX_PARTS}")
     return found
 
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from synergy.api.body import LARGEST_NUMBER, MOST_DEPTH, read_object
+from synergy.api.body import LARGEST_NUMBER, MAX_DEPTH, read_object
 from synergy.core.errors import InvalidInput
 
 
@@ -26,7 +26,7 @@ def nested(levels: int) -> bytes:
         (b'{"a": -Infinity}', "-Infinity is no number of JSON"),
         (b'{"a": 1, "a": 2}', "'a' is given twice"),
         (b'{"b": {"a": 1, "c": 0, "a": 1}}', "'a' is given twice"),
-        (nested(MOST_DEPTH), "nested deeper than 32 levels"),
+        (nested(MAX_DEPTH), "nested deeper than 32 levels"),
         (nested(100_000), "nested deeper than 32 levels"),
         (b'{"a": ' + b"[" * 33 + b"]" * 33 + b"}", "nested deeper than 32 levels"),
         (b'{"a": "\xff"}', "the body is not UTF-8: byte 7 is wrong"),
@@ -81,7 +81,7 @@ def test_json_in_utf_8_is_taken(given_type: str) -> None:
 
 def test_the_largest_number_and_the_deepest_body_are_taken() -> None:
     assert read_object(b'{"a": %d}' % LARGEST_NUMBER, "") == {"a": LARGEST_NUMBER}
-    assert read_object(nested(MOST_DEPTH - 1), "") == json.loads(nested(MOST_DEPTH - 1))
+    assert read_object(nested(MAX_DEPTH - 1), "") == json.loads(nested(MAX_DEPTH - 1))
 
 
 @given(st.binary(max_size=60))

@@ -49,7 +49,7 @@ class Loop:
 
 
 def ended(connection: socket.socket) -> bool:
-    """Tell whether a connection was ended from here; no client of these tests says anything."""
+    """Return whether a connection was ended from here; no client of these tests says anything."""
     connection.setblocking(False)
     try:
         return connection.recv(1) == b""

@@ -2,7 +2,7 @@
 
 import pytest
 
-from synergy.api.pace import MOST_CALLERS, Pace
+from synergy.api.pace import MAX_CALLERS, Pace
 from synergy.core.errors import TooManyRequests
 
 
@@ -43,6 +43,6 @@ def test_callers_do_not_share(watch: Watch) -> None:
 
 def test_strangers_do_not_fill_memory(watch: Watch) -> None:
     pace = Pace(1, watch)
-    for number in range(MOST_CALLERS + 50):
+    for number in range(MAX_CALLERS + 50):
         pace.wait_s(str(number))
-    assert len(pace._left) == MOST_CALLERS
+    assert len(pace._left) == MAX_CALLERS

@@ -113,17 +113,21 @@ def leaving(count: int, **more: Any) -> Effect:
 
 
 def test_more_than_a_few_at_once_wait_for_a_person() -> None:
-    assert brake_on(leaving(10), by_rule=100, most=10) == ""
-    assert "11 of 100 projects would leave at once" in brake_on(leaving(11), by_rule=100, most=10)
+    assert brake_on(leaving(10), by_rule=100, maximum=10) == ""
+    assert "11 of 100 projects would leave at once" in brake_on(
+        leaving(11), by_rule=100, maximum=10
+    )
 
 
 def test_nobody_leaves_by_a_rule_that_names_an_unknown_domain() -> None:
     typo = replace(RESEARCH, manage=Manage(Scope.DOMAINS, ("Reserach",)))
     effect = effect_of(typo, [view()], {"id-physics": "domain Research"})
     assert effect.unknown == ("Reserach",)
-    assert "no project in domain Reserach" in brake_on(effect, by_rule=1, most=10)
+    assert "no project in domain Reserach" in brake_on(effect, by_rule=1, maximum=10)
     gone = effect_of(typo, [view("other")], {"id-physics": "domain Research"})
-    assert brake_on(gone, by_rule=1, most=10) == ""  # it was deleted: that is no matter of the rule
+    assert (
+        brake_on(gone, by_rule=1, maximum=10) == ""
+    )  # it was deleted: that is no matter of the rule
 
 
 names = st.sampled_from(["a", "b", "c", "d", "service"])

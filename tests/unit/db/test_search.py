@@ -112,10 +112,10 @@ def pages(store: SqlStore, page: Page) -> list[str]:
 
 @pytest.mark.parametrize("most_sorted", [0, 5, 10_000])
 def test_every_filter_and_sort_key_finds_what_a_look_at_everything_finds(
-    filled: tuple[SqlStore, list[Request]], most_sorted: int
+    filled: tuple[SqlStore, list[Request]], max_sorted: int
 ) -> None:
     store, everything = filled
-    rng = random.Random(most_sorted)
+    rng = random.Random(max_sorted)
     chosen = [pair for size in (0, 1, 2) for pair in combinations(FILTERS, size)]
     chosen += rng.sample(list(combinations(FILTERS, 3)), 5)
     for names in chosen:
@@ -123,7 +123,7 @@ def test_every_filter_and_sort_key_finds_what_a_look_at_everything_finds(
         for sort_key in SORTED_BY:
             descending = rng.random() < 0.5
             page = Page(filters=Filters(**filters), sort_key=sort_key, descending=descending, limit=7,
-                        most_sorted=most_sorted)  # fmt: skip
+                        max_sorted=max_sorted)  # fmt: skip
             expected = wanted(everything, filters, sort_key, descending)
             assert pages(store, page) == expected, (names, sort_key, descending)
 
@@ -140,7 +140,7 @@ def test_no_page_sorts_or_reads_more_than_it_is_bounded_to(
     filters = Filters(**{name: FILTERS[name] for name in names})
     for descending in (False, True):
         page = Page(filters=filters, sort_key=sort_key, descending=descending, limit=5,
-                    most_sorted=0)  # fmt: skip
+                    max_sorted=0)  # fmt: skip
         with statements_of(store) as seen:
             pages(store, page)
         for statement, parameters in seen:

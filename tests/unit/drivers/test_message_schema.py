@@ -21,12 +21,12 @@ LEGACY = messages.legacy_message()
 
 
 def fits(text: str, longest: int) -> bool:
-    """Tell whether a column of that length can keep the text, in any database."""
+    """Return whether a column of that length can keep the text, in any database."""
     return len(text) <= longest and "\0" not in text and text.encode() is not None
 
 
 def stored_well(build: BuildRequest) -> bool:
-    """Tell whether every database can keep what was read, in its columns."""
+    """Return whether every database can keep what was read, in its columns."""
     UUID(build.server_id)
     for text, longest in (
         (build.server_id, 36), (build.project_id, 64), (build.user_id, 64),

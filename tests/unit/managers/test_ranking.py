@@ -6,7 +6,7 @@ import pytest
 
 from synergy.core.model import Association
 from synergy.core.queue import Waiting, WaitingQueue
-from synergy.managers.scheduler.ranking import MOST_POINTS, SitePoints
+from synergy.managers.scheduler.ranking import MAX_POINTS, SitePoints
 from tests.builders import kind, rid
 
 
@@ -36,7 +36,7 @@ def added(site: SitePoints) -> list[float]:
 
 def test_points_of_several_factors_are_summed_within_bounds() -> None:
     site = SitePoints({"one": Fixed([1, 2]), "other": Fixed(np.array([10.0, -1e300]))})
-    assert added(site) == [11, 2 - MOST_POINTS]
+    assert added(site) == [11, 2 - MAX_POINTS]
     assert site.errors == {}
 
 

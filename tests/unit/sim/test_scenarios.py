@@ -11,7 +11,7 @@ from synergy.core.errors import InvalidInput
 from synergy.core.model import Resources
 from synergy.sim.measures import held_by_project, measure
 from synergy.sim.scenarios import model, playing, reading
-from synergy.sim.scenarios.model import HOUR_S, Wishes
+from synergy.sim.scenarios.model import HOUR_S, Submissions
 from tests.unit.sim.test_simulate import command
 
 SHIPPED = sorted((Path(__file__).parents[3] / "etc" / "synergy" / "scenarios").glob("*.yaml"))
@@ -31,11 +31,11 @@ def document(**changes: Any) -> dict[str, Any]:
 
 def arrivals(process: dict[str, Any], hours: float = 48, **of_part: Any) -> Any:
     found = document(hours=hours, part={"arrivals": process, **of_part})
-    return list(Wishes(reading.scenario(found)).arriving())
+    return list(Submissions(reading.scenario(found)).arriving())
 
 
 def hours(process: dict[str, Any], **options: Any) -> Any:
-    return [wish.at_s / HOUR_S for wish in arrivals(process, **options)]
+    return [submission.at_s / HOUR_S for submission in arrivals(process, **options)]
 
 
 def test_every_process_asks_when_it_says() -> None:
@@ -55,11 +55,11 @@ def test_every_process_asks_when_it_says() -> None:
 def test_a_seed_gives_the_same_arrivals_and_a_further_part_leaves_the_others_alone() -> None:
     one, more = document(), document()
     more["demand"] = [*one["demand"], {**one["demand"][0], "project": "b"}]
-    first = list(Wishes(reading.scenario(one)).arriving())
-    assert first == list(Wishes(reading.scenario(one)).arriving())
-    both = list(Wishes(reading.scenario(more)).arriving())
-    assert [wish for wish in both if wish.project == "a"] == first
-    assert first != list(Wishes(reading.scenario(document(seed=2))).arriving())
+    first = list(Submissions(reading.scenario(one)).arriving())
+    assert first == list(Submissions(reading.scenario(one)).arriving())
+    both = list(Submissions(reading.scenario(more)).arriving())
+    assert [submission for submission in both if submission.project == "a"] == first
+    assert first != list(Submissions(reading.scenario(document(seed=2))).arriving())
 
 
 def test_a_closed_loop_user_never_has_two_servers_and_thinks_between_them() -> None:

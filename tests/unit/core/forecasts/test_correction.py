@@ -31,11 +31,11 @@ def coverage(rng: np.random.Generator, *, biased: float, size: float = 0.01) -> 
     for number in range(4000):
         drawn_s = float(rng.uniform(1000, 3000))
         raw = raw_of(drawn_s, drawn_s * 1.01, bound_s=20_000.0, size=size)
-        said = correction.corrected(raw)
+        published = correction.corrected(raw)
         wait_s = drawn_s * biased * float(rng.lognormal(0, 0.5))
-        correction.resolve(raw, said, wait_s)
+        correction.resolve(raw, published, wait_s)
         if number >= 400:
-            hits.append((wait_s <= said.p50_s, wait_s <= said.p90_s))
+            hits.append((wait_s <= published.p50_s, wait_s <= published.p90_s))
     low, high = np.mean(hits, axis=0)
     return float(low), float(high)
 
@@ -54,10 +54,10 @@ def test_coverage_holds_also_while_the_world_changes() -> None:
     correction, hits, rng = Correction(), [], np.random.default_rng(2)
     for number in range(4000):
         raw = raw_of(1000.0, bound_s=1e6)
-        said = correction.corrected(raw)
+        published = correction.corrected(raw)
         wait_s = 1000.0 * (1 + number * 0.005) * float(rng.uniform(0.5, 1.5))
-        correction.resolve(raw, said, wait_s)
-        hits.append((wait_s <= said.p50_s, wait_s <= said.p90_s))
+        correction.resolve(raw, published, wait_s)
+        hits.append((wait_s <= published.p50_s, wait_s <= published.p90_s))
     low, high = np.mean(hits[400:], axis=0)
     assert low == pytest.approx(0.5, abs=0.05)
     assert high == pytest.approx(0.9, abs=0.05)
@@ -73,7 +73,7 @@ def test_large_requests_are_corrected_apart_from_small_ones() -> None:
     assert correction.corrected(raw_of(1000.0, size=0.9)).p50_s == pytest.approx(1900.0)
 
 
-def test_nothing_is_corrected_before_enough_came_true() -> None:
+def test_nothing_is_corrected_before_enough_were_resolved() -> None:
     correction, raw = Correction(), raw_of(1000.0, 1500.0)
     for _ in range(NEEDED - 1):
         correction.resolve(raw, correction.corrected(raw), 10.0)
@@ -102,8 +102,8 @@ def test_an_interval_is_in_order_and_never_beyond_its_bound(
         raw = raw_of(min(p50_s, bound_s), min(p50_s + more_s, bound_s), bound_s)
         correction.resolve(raw, correction.corrected(raw), wait_s)
     raw = raw_of(min(low, bound), min(max(low, high), bound), bound)
-    said = correction.corrected(raw)
-    assert 0 <= said.p50_s <= said.p90_s <= said.bound_s == bound
+    published = correction.corrected(raw)
+    assert 0 <= published.p50_s <= published.p90_s <= published.bound_s == bound
 
 
 def test_the_conformal_quantile_is_the_one_of_the_textbook() -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from synergy.core.forecasts.correction import Correction, Interval, Raw
 from synergy.core.forecasts.lifetimes import Lifetimes
-from synergy.core.forecasts.outlook import MOST_NOW, Foreseen, foresee
+from synergy.core.forecasts.outlook import MAX_NOW, Foreseen, foresee
 from synergy.core.forecasts.starts import Now, Server, Wanted
 from synergy.core.rounds.timeline import LiveState
 from tests.builders import kind
@@ -25,7 +25,7 @@ def seen(
     drawn: list[int] | None = None,
 ) -> Foreseen:
     now = Now(
-        tree=TREE, policy=replace(BY_AGE, round_size=len(waiting) + MOST_NOW),
+        tree=TREE, policy=replace(BY_AGE, round_size=len(waiting) + MAX_NOW),
         state=LiveState(at_s=10.0), waiting=waiting, holding=holding,
     )  # fmt: skip
 

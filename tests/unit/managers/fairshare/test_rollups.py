@@ -221,7 +221,7 @@ def test_no_more_rows_are_remembered_than_there_may_be(store: SqlStore) -> None:
     for _ in range(12):
         histories.live(NOON, end, open_ratio=0)
     catch_up(store, end)
-    settled = SettledUsage(most_rows=10)
+    settled = SettledUsage(max_rows=10)
     for day in range(4):
         for project_id in (None, "p", "q"):
             begin = NOON + timedelta(days=day)

@@ -22,7 +22,7 @@ from synergy.core.model import Resources
 from synergy.core.quota import QuotaNode, QuotaState
 from synergy.core.rounds import Policy
 from synergy.core.rounds.snapshot import NO_FACTORS
-from synergy.managers.forecast.drawers import Apart, Drawer, DrawingFailed, Here
+from synergy.managers.forecast.drawers import Drawer, DrawingFailed, Here, ProcessDrawer
 from tests.builders import kind
 from tests.patience import until
 
@@ -76,7 +76,7 @@ def all_drawn(drawer: Drawer) -> list[Drawn]:
 
 
 def is_gone(pid: int) -> bool:
-    """Tell whether a process is gone, or waits only for its parent to look."""
+    """Return whether a process is gone, or waits only for its parent to look."""
     try:
         return (
             Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rsplit(")", 1)[1].split()[0]
@@ -87,18 +87,18 @@ def is_gone(pid: int) -> bool:
 
 
 @pytest.fixture
-def apart() -> Iterator[Apart]:
-    made = Apart()
+def apart() -> Iterator[ProcessDrawer]:
+    made = ProcessDrawer()
     yield made
     made.close()
 
 
-def pid_of(drawer: Apart) -> int:
+def pid_of(drawer: ProcessDrawer) -> int:
     assert drawer.pid is not None
     return drawer.pid
 
 
-def test_a_process_of_its_own_draws_what_is_drawn_here(apart: Apart) -> None:
+def test_a_process_of_its_own_draws_what_is_drawn_here(apart: ProcessDrawer) -> None:
     here = Here(time.monotonic)
     for drawer in (here, apart):
         drawer.ask(question(count=1200, samples=2), 600.0)
@@ -109,7 +109,7 @@ def test_a_process_of_its_own_draws_what_is_drawn_here(apart: Apart) -> None:
     assert not is_gone(pid_of(apart))
 
 
-def test_nobody_is_left_once_it_is_closed(apart: Apart) -> None:
+def test_nobody_is_left_once_it_is_closed(apart: ProcessDrawer) -> None:
     apart.ask(question(), 60.0)
     pid = pid_of(apart)
     apart.close()
@@ -118,7 +118,9 @@ def test_nobody_is_left_once_it_is_closed(apart: Apart) -> None:
     assert list(apart.parts()) == []
 
 
-def test_a_process_that_is_killed_while_it_draws_is_told_once_and_replaced(apart: Apart) -> None:
+def test_a_process_that_is_killed_while_it_draws_is_told_once_and_replaced(
+    apart: ProcessDrawer,
+) -> None:
     apart.ask(question(count=4000, samples=1000), 600.0)
     pid = pid_of(apart)
     os.kill(pid, signal.SIGKILL)
@@ -132,7 +134,7 @@ def test_a_process_that_is_killed_while_it_draws_is_told_once_and_replaced(apart
 
 
 def test_one_that_is_killed_while_nobody_asks_is_replaced_with_a_line_in_the_log(
-    apart: Apart, caplog: pytest.LogCaptureFixture
+    apart: ProcessDrawer, caplog: pytest.LogCaptureFixture
 ) -> None:
     apart.ask(question(), 60.0)
     all_drawn(apart)
@@ -148,7 +150,7 @@ def test_one_that_is_killed_while_nobody_asks_is_replaced_with_a_line_in_the_log
 
 def test_one_that_takes_too_long_is_ended_and_whoever_asks_never_waits_for_it() -> None:
     """It is stopped for good, so it does not even take the question in."""
-    apart = Apart(grace_s=0.5)
+    apart = ProcessDrawer(grace_s=0.5)
     apart.ask(question(), 0.1)
     pid = pid_of(apart)
     os.kill(pid, signal.SIGSTOP)
@@ -160,7 +162,7 @@ def test_one_that_takes_too_long_is_ended_and_whoever_asks_never_waits_for_it() 
     apart.close()
 
 
-def test_a_question_that_cannot_be_answered_fails_alone(apart: Apart) -> None:
+def test_a_question_that_cannot_be_answered_fails_alone(apart: ProcessDrawer) -> None:
     apart.ask(question(), 60.0)
     all_drawn(apart)
     pid = pid_of(apart)
@@ -172,7 +174,7 @@ def test_a_question_that_cannot_be_answered_fails_alone(apart: Apart) -> None:
     assert pid_of(apart) == pid
 
 
-def test_what_is_learned_after_it_was_asked_is_not_in_the_question(apart: Apart) -> None:
+def test_what_is_learned_after_it_was_asked_is_not_in_the_question(apart: ProcessDrawer) -> None:
     asked, expected = question(), question()
     apart.ask(asked, 60.0)
     for _ in range(200):

@@ -1,7 +1,7 @@
-"""Extends servers whose users wish it in their metadata, by the rule of the project.
+"""Extends servers whose users ask for it in their metadata, by the rule of the project.
 
-Why: not everybody has the command line, but everybody who has a server can set its metadata. A wish
-is taken out of the metadata before it is granted, so it is granted once; what is refused is
+Why: not everybody has the command line, but everybody who has a server can set its metadata. A
+request is taken out of the metadata before it is granted, so it is granted once; what is refused is
 answered there, once, with a code. Must not know the rule.
 """
 
@@ -37,7 +37,7 @@ LONGEST_VALUE: Final = 255
 TRIES: Final = 5  # others may move the request at the same time
 
 
-class ExtensionWishes:
+class MetadataExtensions:
     """Looks at what changed in Nova since the last look."""
 
     def __init__(
@@ -53,7 +53,7 @@ class ExtensionWishes:
         self._since: datetime | None = None  # None: look at every server once
 
     def look(self) -> None:
-        """Grant or refuse every wish that is new. Raises UpstreamUnavailable."""
+        """Grant or refuse every request that is new. Raises UpstreamUnavailable."""
         now = self._clock.now()
         since = None if self._since is None else self._since - OVERLAP
         views = {
@@ -85,8 +85,8 @@ class ExtensionWishes:
             return
         if request.quota is not QuotaKind.SHARED or request.project_id not in projects:
             return  # it is no server of ours to end, nor to answer
-        project, wish = projects[request.project_id], view.metadata[EXTEND_KEY]
-        reason, why = _refusal(project, request, wish, idle=idle, now=self._clock.now())
+        project, wanted = projects[request.project_id], view.metadata[EXTEND_KEY]
+        reason, why = _refusal(project, request, wanted, idle=idle, now=self._clock.now())
         changes = {EXTEND_KEY: None, REFUSED_KEY: why[:LONGEST_VALUE] or None}
         try:
             self._actions.set_metadata(view.server_id, changes)
@@ -101,7 +101,7 @@ class ExtensionWishes:
             return
         for tries in range(TRIES):
             try:
-                self._record(view.server_id, wish, reason, why)
+                self._record(view.server_id, wanted, reason, why)
                 return
             except IllegalTransition as error:  # it moved meanwhile: it ends, or is gone
                 LOG.info(
@@ -112,12 +112,12 @@ class ExtensionWishes:
                 if tries == TRIES - 1:
                     raise
 
-    def _record(self, server_id: str, wish: str, reason: Reason | None, why: str) -> None:
+    def _record(self, server_id: str, wanted: str, reason: Reason | None, why: str) -> None:
         now = self._clock.now()
         with self._store.writing() as uow:
             request = uow.requests.get(server_id)
             if reason is None:
-                move: Move = extended(request, seconds_of(wish), now, by_user=True)
+                move: Move = extended(request, seconds_of(wanted), now, by_user=True)
             else:
                 event = Event.EXTENSION_REFUSED
                 move = transition(request, event, now, why=why, reason=reason)
@@ -133,11 +133,12 @@ class ExtensionWishes:
 
 
 def _refusal(
-    project: Project, request: Request, wish: str, *, idle: bool, now: datetime
+    project: Project, request: Request, wanted: str, *, idle: bool, now: datetime
 ) -> tuple[Reason | None, str]:
-    """Return why a wish is refused, as a code and in words; None and "" when it is granted."""
+    """Return why an extension is refused, as a code and in words; None and "" when it is
+    granted."""
     try:
-        by_s = seconds_of(wish)
+        by_s = seconds_of(wanted)
         check_rule(project, request, by_s, now, idle=idle)
         extended(request, by_s, now, by_user=True)
     except ExtensionRefused as error:
