@@ -110,7 +110,7 @@ def pages(store: SqlStore, page: Page) -> list[str]:
     return found
 
 
-@pytest.mark.parametrize("most_sorted", [0, 5, 10_000])
+@pytest.mark.parametrize("max_sorted", [0, 5, 10_000])
 def test_every_filter_and_sort_key_finds_what_a_look_at_everything_finds(
     filled: tuple[SqlStore, list[Request]], max_sorted: int
 ) -> None:
@@ -134,7 +134,7 @@ def test_every_filter_and_sort_key_finds_what_a_look_at_everything_finds(
 def test_no_page_sorts_or_reads_more_than_it_is_bounded_to(
     filled: tuple[SqlStore, list[Request]], names: tuple[str, ...], sort_key: str
 ) -> None:
-    """With `most_sorted` 0 every filter finds too many rows to sort: no sort is left but that of
+    """With `max_sorted` 0 every filter finds too many rows to sort: no sort is left but that of
     the first rows of each state, and each table is entered by an index or in its own order."""
     store, _ = filled
     filters = Filters(**{name: FILTERS[name] for name in names})
