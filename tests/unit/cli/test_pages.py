@@ -23,7 +23,9 @@ PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "doc" / "source").rglob("*.
 PROGRAM = re.compile(
     r"(?:\$ )?(?:\S*/)?(openstack synergy|synergy-manage|synergy-status|synergy)\s+(.*)"
 )
-GONE = ("DEFAULT lock_folder", "expiry warning_s")  # release notes say so
+GONE = (
+    "DEFAULT lock_folder", "expiry warning_s", "forecast most_waiting"
+)  # fmt: skip  # release notes say so
 COMMANDS = {name.replace(" ", "_"): entry for name, entry in Commands().commands.items()}
 IN_OPENSTACK = {entry.name for entry in entry_points(group="openstack.synergy.v1")}
 
