@@ -35,7 +35,7 @@ from synergy.core.membership import (
 )
 from synergy.core.model import Domain, Handover, Project
 from synergy.core.quota import QuotaState
-from synergy.managers.base import Publish
+from synergy.managers.base import Part, Publish
 from synergy.managers.project.handover import QuotaHandover
 from synergy.managers.project.keeping import keep_servers
 from synergy.managers.project.quota_change import changed_settings, check_together
@@ -61,7 +61,7 @@ class _Aside:
     why: str
 
 
-class ByRule:
+class ByRule(Part):
     """Who is managed by rule. `look` says what is to be done, `step` does a batch of it."""
 
     def __init__(

@@ -11,13 +11,13 @@ from dataclasses import replace
 from synergy.core.errors import InvalidInput, NotFound
 from synergy.core.events import ProjectsChanged
 from synergy.core.model import Handover, Project, Resources
-from synergy.managers.base import Publish
+from synergy.managers.base import Part, Publish
 from synergy.ports import Identity, Intake, ProjectView, QuotaLimits, QuotaOwnership, Store
 
 LOG = logging.getLogger(__name__)
 
 
-class QuotaHandover:
+class QuotaHandover(Part):
     """Takes projects in, and gives them back."""
 
     def __init__(
@@ -25,12 +25,13 @@ class QuotaHandover:
         publish: Publish,
         store: Store,
         identity: Identity,
-        limits: QuotaLimits,
-        ownership: QuotaOwnership,
+        quota_limits: QuotaLimits,
+        quota_ownership: QuotaOwnership,
         intake: Intake,
     ) -> None:
         self._publish, self._store, self._identity = publish, store, identity
-        self._limits, self._ownership, self._intake = limits, ownership, intake
+        self._limits, self._ownership = quota_limits, quota_ownership
+        self._intake = intake
 
     def announce(self) -> None:
         """Take the requests of every managed project from now on, and of no other."""

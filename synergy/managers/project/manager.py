@@ -5,58 +5,26 @@ followed, some projects at a time: there may be ten thousand. Must not know requ
 """
 
 import logging
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from typing import Any
+from collections.abc import Sequence
 
 from oslo_config import cfg
 
 from synergy.core.declared import commands
 from synergy.core.declared.answers import projects as answers
-from synergy.core.declared.fields import Setting, read
-from synergy.core.declared.settings import PROJECT_SETTINGS, USER_SETTINGS
-from synergy.core.errors import (
-    Conflict,
-    InvalidInput,
-    NotFound,
-    UpstreamUnavailable,
-)
-from synergy.core.events import ProjectsChanged, QuotaChanged
-from synergy.core.model import (
-    Association,
-    Domain,
-    Handover,
-    Project,
-)
-from synergy.core.quota import QuotaState
-from synergy.managers.base import Manager, Publish, command, every, on
+from synergy.core.declared.settings import PROJECT_SETTINGS
+from synergy.core.events import QuotaChanged
+from synergy.managers.base import Manager, command, every, on
+from synergy.managers.project.by_hand import ByHand
 from synergy.managers.project.by_rule import ByRule
+from synergy.managers.project.following import Following
 from synergy.managers.project.handover import QuotaHandover
-from synergy.managers.project.keeping import keep_servers
 from synergy.managers.project.nova_limits import NovaLimits
-from synergy.managers.project.quota_change import (
-    LIMITS,
-    Effects,
-    changed_settings,
-    effects_of,
-)
-from synergy.managers.project.removal import removal_of
-from synergy.managers.project.users import Users
-from synergy.managers.quota.survey import QuotaSurvey
 from synergy.managers.support.option_types import ManageText, template_options
-from synergy.managers.support.render import check_revision, project_json, user_json
+from synergy.managers.support.render import project_json
 from synergy.ports import (
-    Capacity,
-    Clock,
     Identity,
-    Intake,
-    ProjectView,
-    QuotaLimits,
-    QuotaOwnership,
-    Reading,
     Store,
     Wake,
-    Writing,
 )
 
 LOG = logging.getLogger(__name__)
@@ -157,27 +125,18 @@ class ProjectManager(Manager):
 
     def __init__(
         self,
-        conf: cfg.ConfigOpts.GroupAttr,
-        clock: Clock,
         wake: Wake,
-        publish: Publish,
         store: Store,
         identity: Identity,
-        capacity: Capacity,
-        quota_limits: QuotaLimits,
-        quota_ownership: QuotaOwnership,
-        intake: Intake,
+        handover: QuotaHandover,
+        nova_limits: NovaLimits,
+        rule: ByRule,
+        by_hand: ByHand,
+        following: Following,
     ) -> None:
-        self._conf, self._clock, self._wake = conf, clock, wake
-        self._publish, self._store = publish, store
-        self._identity = identity
-        self._survey = QuotaSurvey(clock, store, capacity, quota_limits, identity)
-        self._handover = QuotaHandover(
-            publish, store, identity, quota_limits, quota_ownership, intake
-        )
-        self._nova_limits = NovaLimits(conf, store, quota_limits, quota_ownership, self._handover)
-        self._rule = ByRule(conf, clock, publish, store, identity, self._handover)
-        self._users = Users(publish, store, identity)
+        self._wake, self._store, self._identity = wake, store, identity
+        self._handover, self._nova_limits = handover, nova_limits
+        self._rule, self._by_hand, self._following = rule, by_hand, following
 
     def setup(self) -> None:
         self._handover.announce()
@@ -201,44 +160,9 @@ class ProjectManager(Manager):
     @every("rate_s")
     def _follow_keystone(self) -> None:
         """Follow renamed projects, report deleted ones, and find those that the rule takes in."""
-        views = {view.project_id: view for view in self._identity.projects()}
-        with self._store.reading() as uow:
-            projects = uow.projects.all()
-        if projects and not views:
-            raise UpstreamUnavailable("Keystone lists no project at all: its answer is ignored")
-        if any(_differs(project, views.get(project.project_id)) for project in projects):
-            self._write_what_changed(views)
-        self._rule.look(views)
-        self._users.look(p.project_id for p in projects if p.project_id in views)
+        self._following.look()
         self.soon(self._apply_rule)
         self.soon(self._follow_users)
-
-    def _write_what_changed(self, views: Mapping[str, ProjectView]) -> None:
-        changed = set()
-        with self._store.writing() as uow:
-            for project in uow.projects.all():
-                view = views.get(project.project_id)
-                if _differs(project, view):
-                    self._follow_one(uow, project, view)
-                    changed.add(project.project_id)
-            uow.commit()
-        self._publish(ProjectsChanged(frozenset(changed)))
-
-    def _follow_one(self, uow: Writing, project: Project, view: ProjectView | None) -> None:
-        """Note that Keystone knows a project no longer, or again, or by another name."""
-        gone, name = view is None, project.name if view is None else view.name
-        uow.projects.save(replace(project, gone=gone, name=name))
-        if gone == project.gone:
-            return
-        if not gone:
-            LOG.warning("managed project %s is back in Keystone", project.name)
-        elif project.rule:
-            LOG.warning("Keystone does not list project %s, which is managed by rule", project.name)
-        else:
-            LOG.error(
-                "managed project %s is gone from Keystone: end its servers, and run `synergy "
-                "project remove %s`", project.name, project.project_id,
-            )  # fmt: skip
 
     @every("rate_s", at_start=False)
     def _apply_rule(self) -> float | None:
@@ -248,7 +172,7 @@ class ProjectManager(Manager):
     @every("rate_s", at_start=False)
     def _follow_users(self) -> float | None:
         """Follow users who came or left, a batch of projects at a time."""
-        return self._users.step()
+        return self._following.follow_users()
 
     @every("rate_s")
     def _follow_nova_in_all(self) -> float | None:
@@ -266,10 +190,7 @@ class ProjectManager(Manager):
     @command(commands.SHOW_PROJECT)
     def do_show(self, project: str) -> answers.ProjectWithUsers:
         """Show a managed project with its users."""
-        with self._store.reading() as uow:
-            found = _find(uow.projects.all(), project)
-            users = [a for a in uow.projects.associations() if a.project_id == found.project_id]
-        return {**project_json(found), "users": [user_json(user) for user in users]}
+        return self._by_hand.show(project)
 
     @command(commands.ADD_PROJECT)
     def do_add(
@@ -278,43 +199,9 @@ class ProjectManager(Manager):
         """Manage a project: its quota moves into Synergy and its requests are queued.
 
         Refused, unless forced, when the private quotas would exceed the cloud, or a resource class
-        is named that no host has. A dry run tells what would happen.
+        is named that no host has. A dry run shows what would happen.
         """
-        view = self._identity.find_project(project)
-        if not dry_run and self._add_by_hand(view.project_id, force=force, settings=settings):
-            return self.do_show(view.project_id)
-        made = self._handover.draft(view)
-        state = self._survey.look().state
-        made = changed_settings(made, settings, state)
-        with self._store.reading() as uow:
-            effects = effects_of(uow, state, None, made)
-        if dry_run:
-            return _tried(made, effects)
-        if not force:
-            effects.check()
-        users = self._identity.users_of(view.project_id)
-        with self._store.writing() as uow:
-            if view.domain_id not in {domain.domain_id for domain in uow.projects.domains()}:
-                uow.projects.save_domain(Domain(domain_id=view.domain_id, name=view.domain_name))
-            uow.projects.add(made)
-            for user_id, name in users.items():
-                uow.projects.association(view.project_id, user_id, name)
-            uow.commit()
-        self._handover.lift(made)
-        return self.do_show(view.project_id)
-
-    def _add_by_hand(self, project_id: str, *, force: bool, settings: Mapping[str, Any]) -> bool:
-        """Let a project that is managed by rule be one that was added by hand, which stays whatever
-        the rule says; False if no rule manages it."""
-        with self._store.reading() as uow:
-            if all(p.project_id != project_id or not p.rule for p in uow.projects.all()):
-                return False
-        if settings:
-            self.do_set(project_id, force=force, **settings)
-        with self._store.writing() as uow:
-            uow.projects.save(replace(uow.projects.get(project_id), rule=""))
-            uow.commit()
-        return True
+        return self._by_hand.add(project, force=force, dry_run=dry_run, settings=settings)
 
     @command(commands.SHOW_RULE)
     def do_rule(self, manage: str | None = None) -> answers.ProjectRule:
@@ -346,27 +233,9 @@ class ProjectManager(Manager):
         """Change settings of a managed project; those that are not named stay unchanged.
 
         Refused, unless forced, when the private quotas would exceed the cloud, or a resource class
-        is named that no host has. A dry run tells what would happen.
+        is named that no host has. A dry run shows what would happen.
         """
-        if not settings:
-            raise InvalidInput(f"nothing to set: give one of {_names(PROJECT_SETTINGS)}")
-        # Whatever concerns no quota is changed without asking the cloud, which may be away.
-        sized = dry_run or any(name in settings for name in LIMITS)
-        state = self._survey.look().state if sized else QuotaState()
-        with self._store.reading() as uow:
-            found = _find(uow.projects.all(), project)
-            check_revision(project_json(found), if_match)
-            changed = changed_settings(found, settings, state)
-            effects = effects_of(uow, state, found, changed) if sized else None
-        if effects is not None and dry_run:
-            return _tried(changed, effects)
-        if effects is not None and not force:
-            effects.check()
-        with self._store.writing() as uow:
-            uow.projects.save(changed)
-            uow.commit()
-        self._publish(ProjectsChanged(frozenset({found.project_id})))
-        return self.do_show(found.project_id)
+        return self._by_hand.set(project, if_match, force=force, dry_run=dry_run, settings=settings)
 
     @command(commands.REMOVE_PROJECT)
     def do_remove(
@@ -379,82 +248,13 @@ class ProjectManager(Manager):
         """Stop managing a project: Nova gets back the quota it had.
 
         Its shared servers are kept, and have no end any more, or expire at the end they have. A dry
-        run tells how many there are, and what keeps the project from being removed.
+        run shows how many there are, and what keeps the project from being removed.
         """
-        if dry_run:
-            with self._store.reading() as uow:
-                tried = _find(uow.projects.all(), project)
-                check_revision(project_json(tried), if_match)
-                return removal_of(uow, tried, servers)
-        with self._store.writing() as uow:
-            found = _find(uow.projects.all(), project)
-            check_revision(project_json(found), if_match)
-            if self._rule.keeps(found):
-                raise Conflict(
-                    f"project {found.name!r} is managed by rule ({found.rule}): name it in "
-                    "[project] exclude, or give it the tag of [project] exclude_tag in Keystone"
-                )
-            waiting = uow.requests.waiting_count(found.project_id)
-            if waiting:
-                raise Conflict(
-                    f"project {found.name!r} has {waiting} waiting request(s): cancel them or let "
-                    "them start, then remove it"
-                )
-            if servers == "keep":
-                kept = keep_servers(uow, found.project_id, self._clock.now())
-                LOG.info("%d shared server(s) of project %s have no end now", kept, found.name)
-            leaving = replace(found, handover=Handover.RETURNING)
-            uow.projects.save(leaving)
-            uow.commit()
-        self._handover.give_back(leaving)
-        return project_json(leaving)
+        return self._by_hand.remove(project, servers, if_match, dry_run=dry_run)
 
     @command(commands.SET_USER)
     def do_set_user(
         self, project: str, user: str, if_match: Sequence[str] | None = None, **settings: object
     ) -> answers.User:
         """Change a user's shares or priority within a managed project."""
-        if not settings:
-            raise InvalidInput(f"nothing to set: give one of {_names(USER_SETTINGS)}")
-        with self._store.writing() as uow:
-            found = _find(uow.projects.all(), project)
-            association = _find_user(uow, found, user)
-            check_revision(user_json(association), if_match)
-            changed = replace(association, **read(settings, USER_SETTINGS))
-            uow.projects.save_association(changed)
-            uow.commit()
-        self._publish(ProjectsChanged(frozenset({found.project_id})))
-        return user_json(changed)
-
-
-def _differs(project: Project, view: ProjectView | None) -> bool:
-    return project.gone != (view is None) or (view is not None and view.name != project.name)
-
-
-def _names(settings: Sequence[Setting]) -> str:
-    return ", ".join(one.name for one in settings)
-
-
-def _tried(project: Project, effects: Effects) -> answers.TriedProject:
-    return {**project_json(project), "effects": effects.json()}
-
-
-def _find_user(uow: Reading, project: Project, user: str) -> Association:
-    for association in uow.projects.associations():
-        named = user in (association.user_id, association.user_name)
-        if association.project_id == project.project_id and named:
-            return association
-    raise NotFound(f"project {project.name!r} has no user {user!r}")
-
-
-def _find(projects: Sequence[Project], name_or_id: str) -> Project:
-    """Return a managed project by id or name. Raises NotFound or InvalidInput."""
-    found = [p for p in projects if p.project_id == name_or_id] or [
-        p for p in projects if p.name == name_or_id
-    ]
-    if not found:
-        raise NotFound(f"project {name_or_id!r} is not managed by Synergy")
-    if len(found) > 1:
-        ids = ", ".join(project.project_id for project in found)
-        raise InvalidInput(f"project name {name_or_id!r} is not unique: give one of {ids}")
-    return found[0]
+        return self._by_hand.set_user(project, user, if_match, settings)

@@ -12,6 +12,7 @@ from oslo_config import cfg
 
 from synergy.core.errors import NotFound, SynergyError
 from synergy.core.model import Handover, Project, Resources
+from synergy.managers.base import Part
 from synergy.managers.project.handover import QuotaHandover
 from synergy.managers.support.one_by_one import each_alone
 from synergy.ports import QuotaLimits, QuotaOwnership, Store
@@ -20,19 +21,20 @@ LOG = logging.getLogger(__name__)
 _AT_ONCE: Final = 100  # projects that one step asks about
 
 
-class NovaLimits:
+class NovaLimits(Part):
     """Goes through the managed projects, some at a time: there may be ten thousand."""
 
     def __init__(
         self,
         conf: cfg.ConfigOpts.GroupAttr,
         store: Store,
-        limits: QuotaLimits,
-        ownership: QuotaOwnership,
+        quota_limits: QuotaLimits,
+        quota_ownership: QuotaOwnership,
         handover: QuotaHandover,
     ) -> None:
         self._conf, self._store = conf, store
-        self._limits, self._ownership, self._handover = limits, ownership, handover
+        self._limits, self._ownership = quota_limits, quota_ownership
+        self._handover = handover
         self._troubles: dict[str, str] = {}  # what was logged of each that cannot be followed
         self._due: list[str] = []  # projects to look at, the next ones first
 

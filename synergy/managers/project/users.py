@@ -13,7 +13,7 @@ from typing import Final
 from synergy.core.errors import InvalidInput, error_line
 from synergy.core.events import ProjectsChanged
 from synergy.core.model import Association, Project
-from synergy.managers.base import Publish
+from synergy.managers.base import Part, Publish
 from synergy.managers.support.one_by_one import each_alone
 from synergy.ports import Identity, Reading, Store, Writing
 
@@ -22,7 +22,7 @@ _AT_ONCE: Final = 100  # projects that one run asks about
 _WRITTEN_AT_ONCE: Final = 500  # projects whose users one transaction follows
 
 
-class Users:
+class Users(Part):
     """The users of projects. `look` says whose are to be asked for, `step` does a batch of it."""
 
     def __init__(self, publish: Publish, store: Store, identity: Identity) -> None:

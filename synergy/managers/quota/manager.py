@@ -22,9 +22,6 @@ from synergy.managers.base import Manager, Publish, command
 from synergy.managers.quota.survey import QuotaSurvey, Survey
 from synergy.managers.support.render import limit_json
 from synergy.ports import (
-    Capacity,
-    Clock,
-    Identity,
     QuotaLimits,
     Reading,
     Store,
@@ -43,15 +40,13 @@ class QuotaManager(Manager):
 
     def __init__(
         self,
-        clock: Clock,
         publish: Publish,
         store: Store,
-        capacity: Capacity,
         quota_limits: QuotaLimits,
-        identity: Identity,
+        survey: QuotaSurvey,
     ) -> None:
         self._publish, self._store, self._limits = publish, store, quota_limits
-        self._survey = QuotaSurvey(clock, store, capacity, quota_limits, identity)
+        self._survey = survey
         self._state: QuotaState | None = None
         self._size = SharedSize(shared=NOTHING, shortfall=NOTHING)
         self._balance: Balance | None = None

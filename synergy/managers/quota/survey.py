@@ -13,6 +13,7 @@ from synergy.core.accounts import quota_nodes
 from synergy.core.errors import InvalidInput, NotFound
 from synergy.core.model import NOTHING, Project, Resources, total
 from synergy.core.quota import Owner, QuotaState
+from synergy.managers.base import Part
 from synergy.ports import (
     Capacity,
     Clock,
@@ -39,7 +40,7 @@ class Survey:
     managed: tuple[Project, ...]
 
 
-class QuotaSurvey:
+class QuotaSurvey(Part):
     """Remembers for a while what each project uses, since that is a question for each."""
 
     def __init__(
@@ -47,11 +48,11 @@ class QuotaSurvey:
         clock: Clock,
         store: Store,
         capacity: Capacity,
-        limits: QuotaLimits,
+        quota_limits: QuotaLimits,
         identity: Identity,
     ) -> None:
         self._clock, self._store = clock, store
-        self._capacity, self._limits, self._identity = capacity, limits, identity
+        self._capacity, self._limits, self._identity = capacity, quota_limits, identity
         self._use: dict[str, tuple[float, Limits, Resources]] = {}  # when asked, monotonic
 
     def look(self, *, fresh: bool = False) -> Survey:
