@@ -1,4 +1,4 @@
-"""A world whose Synergy may start anew, on a machine whose clock may be wrong."""
+"""A world whose Synergy may start again, on a machine whose clock may be wrong."""
 
 import random
 from collections.abc import Sequence
@@ -9,10 +9,11 @@ from synergy.db.store import SqlStore
 from synergy.drivers.embedded.keystone import EmbeddedIdentity
 from synergy.drivers.embedded.nova import EmbeddedNova
 from synergy.sim.clock import VirtualClock
-from synergy.sim.engine import Engine, Settings
+from synergy.sim.engine import Engine, Machine, Settings
 from tests.builders import Fragile, World, spec
 
 HOUR_S, DAY_S = 3600.0, 86_400.0
+THE_SAME = Machine()
 # What is not looked at here works seldom, so that days pass quickly.
 QUIET: dict[str, dict[str, Any]] = {
     name: {"rate_s": 3600.0}
@@ -22,7 +23,7 @@ QUIET["nova"] = {"rate_s": 3600.0, "settle_s": 14_400.0, "reconcile_s": 300.0}
 
 
 class Started(World):
-    """A world whose Synergy may start anew, also on a machine whose clock is wrong."""
+    """A world whose Synergy may start again, also on a machine whose clock is wrong."""
 
     def __init__(self, store: SqlStore, settings: Settings = QUIET) -> None:
         self._settings = settings
@@ -34,10 +35,16 @@ class Started(World):
         )
         self.engine.tolerant = True
 
-    def restart(self, **more: Any) -> None:
+    def restart(self, machine: Machine = THE_SAME) -> None:
         cloud, clock = (self.nova, self.engine.identity), self.engine.clock
         self.engine = Engine(
-            spec(), self._settings, store=self.store, seed=7, clock=clock, cloud=cloud, **more
+            spec(),
+            self._settings,
+            store=self.store,
+            seed=7,
+            clock=clock,
+            cloud=cloud,
+            machine=machine,
         )
         self.engine.tolerant = True
 

@@ -9,6 +9,7 @@ import random
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import cache
 from pathlib import Path
@@ -61,6 +62,25 @@ Settings = Mapping[str, Mapping[str, object]]
 NO_TIME: Final = timedelta()
 
 
+@dataclass(frozen=True, kw_only=True)
+class Machine:
+    """The machine that Synergy runs on: its boot, and how far its wall clock is ahead of the
+    world's."""
+
+    boot_id: str = "virtual"
+    ahead: timedelta = NO_TIME
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plugins:
+    """What a site adds: managers that the simulator does not need, what they need by name, and
+    factors of the priority."""
+
+    managers: Sequence[type[Manager]] = ()
+    needs: Mapping[str, object] = field(default_factory=dict)
+    site_factors: Mapping[str, SiteFactor] = field(default_factory=dict)
+
+
 class Engine:
     """The virtual world: a cloud, a store, managers, and what is due when."""
 
@@ -73,32 +93,23 @@ class Engine:
         seed: int,
         clock: VirtualClock | None = None,
         cloud: tuple[EmbeddedNova, EmbeddedIdentity] | None = None,
-        site_factors: Mapping[str, SiteFactor] | None = None,
-        boot_id: str = "virtual",
-        off: timedelta = NO_TIME,
-        more_managers: Sequence[type[Manager]] = (),
-        more_needs: Mapping[str, object] | None = None,
+        machine: Machine = Machine(),
+        plugins: Plugins = Plugins(),
     ) -> None:
-        """Start Synergy with a new cloud or, after a crash, with one that kept running.
-
-        boot_id  identifies the boot of its machine
-        off      how far the host's wall clock is ahead of the world's
-        more_managers, more_needs  managers that the simulator does not need, and what they need
-        """
+        """Start Synergy with a new cloud or, after a crash, with one that kept running."""
         self.clock = clock or VirtualClock()
         self.host_clock = HostClock(self.clock)
-        self.host_clock.off = off
+        self.host_clock.off = machine.ahead
         rng = random.Random(seed)
         if cloud is None:
             identity = EmbeddedIdentity(spec, self.clock, rng)
             cloud = EmbeddedNova(spec, self.clock, identity, rng), identity
         self.nova, self.identity = cloud
         self.store = store
-        self._watched = WatchedClock(self.host_clock, boot_id=boot_id)
+        self._watched = WatchedClock(self.host_clock, boot_id=machine.boot_id)
         with store.reading() as uow:
             self._watched.go_on_from(uow.safety.mark())
-        self._site_factors = dict(site_factors or {})
-        self._more_needs = dict(more_needs or {})
+        self._plugins = plugins
         self.tolerant = False  # continue when a manager fails, as the service does
         self._heap: list[tuple[datetime, int, Callable[[], None]]] = []
         self._count = 0
@@ -106,7 +117,7 @@ class Engine:
         self._due: dict[str, datetime] = {}
         conf = cfg.ConfigOpts()
         conf(args=[], project="synergy", default_config_files=[], default_config_dirs=[])
-        classes = {cls.name: cls for cls in (*MANAGERS, *more_managers)}
+        classes = {cls.name: cls for cls in (*MANAGERS, *plugins.managers)}
         for name, cls in classes.items():
             register_options(conf, name, cls)
             for option, value in settings.get(name, {}).items():
@@ -140,9 +151,9 @@ class Engine:
             "publish": self.publish,
             "wake": lambda: self._wake(name),
             "store": self.store,
-            "site_factors": self._site_factors,
+            "site_factors": self._plugins.site_factors,
             "charging": self._conf["fairshare"],
-            **self._more_needs,
+            **self._plugins.needs,
             **{port: Guarded(it, lambda: self.store.is_writing) for port, it in ports.items()},
         }
 

@@ -11,6 +11,7 @@ from synergy.api.app import ROUTES, VISIBILITY
 from synergy.api.routing import Route
 from synergy.core.declared.answers.parts import FOREIGN_TEXT, OPERATORS_ONLY
 from synergy.managers.forecast import ForecastManager
+from synergy.sim.engine import Plugins
 from tests.builders import World, world
 from tests.served import Api
 
@@ -40,7 +41,7 @@ BODIES: dict[str, Any] = {
 
 @pytest.fixture(scope="module")
 def made() -> Iterator[World]:
-    with world(more_managers=(ForecastManager,)) as found:
+    with world(plugins=Plugins(managers=(ForecastManager,))) as found:
         found.add(default_quota="shared", extend_policy="always", max_extensions=None)
         found.add("B", default_quota="shared")
         found.run(1)

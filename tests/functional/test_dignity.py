@@ -15,7 +15,7 @@ from synergy.core.errors import (
 )
 from synergy.core.model import ServerStatus, State
 from synergy.core.reasons import Reason
-from synergy.sim.engine import temporary_store
+from synergy.sim.engine import Machine, temporary_store
 from tests.builders import World, world
 from tests.functional.test_isolation import damage
 from tests.started import QUIET, Started
@@ -84,7 +84,7 @@ def test_after_a_long_absence_only_the_shortest_lead_that_passed_is_announced(
 ) -> None:
     (server,) = made.running(1, ttl_s=30 * HOUR)
     made.engine.clock.move_to(made.engine.clock.now() + timedelta(hours=29.5))
-    made.restart(boot_id="another")
+    made.restart(Machine(boot_id="another"))
     made.engine.supervisors["expiry"].execute("resume", {})
     made.run(60)
     assert warned(made, server) == 1

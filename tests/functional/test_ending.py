@@ -15,7 +15,7 @@ from synergy.core.errors import Conflict, InvalidInput, UpstreamUnavailable
 from synergy.managers.expiry import MAX_RETRY_S
 from synergy.ports import ServerStatus
 from synergy.sim.clock import START, VirtualClock
-from synergy.sim.engine import temporary_store
+from synergy.sim.engine import Machine, temporary_store
 from tests.builders import World, world
 from tests.served import Api, WorldServices
 from tests.started import DAY_S, HOUR_S, QUIET, Started
@@ -77,7 +77,7 @@ def test_a_service_that_starts_with_a_wrong_clock_ends_nothing(
 ) -> None:
     ids = made.running()
     made.run(46)  # it was stored a second ago what the time is
-    made.restart(boot_id=boot_id, off=timedelta(seconds=step_s))
+    made.restart(Machine(boot_id=boot_id, ahead=timedelta(seconds=step_s)))
     made.run(600)
     assert made.states(ids) == ["ACTIVE"] * 3
     assert made.shown()["reason"] == "clock"
@@ -92,7 +92,7 @@ def test_on_the_same_start_of_the_machine_two_hours_are_noticed_over_a_restart(
 ) -> None:
     ids = made.running()
     made.run(100)
-    made.restart(off=timedelta(hours=2))
+    made.restart(Machine(ahead=timedelta(hours=2)))
     made.run(600)
     assert made.states(ids) == ["ACTIVE"] * 3
     assert made.shown()["reason"] == "clock"
@@ -101,7 +101,7 @@ def test_on_the_same_start_of_the_machine_two_hours_are_noticed_over_a_restart(
 def test_a_service_that_was_away_for_an_hour_ends_what_ended_meanwhile(made: Started) -> None:
     ids = made.running(ttl_s=600)
     made.engine.clock.move_to(made.engine.clock.now() + timedelta(hours=1))
-    made.restart(boot_id="another")
+    made.restart(Machine(boot_id="another"))
     made.run(60)
     assert made.exist(ids) == [False] * 3
 

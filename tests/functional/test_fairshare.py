@@ -16,6 +16,7 @@ from synergy.core.queue import Waiting
 from synergy.managers.base import register_options
 from synergy.managers.fairshare import FairShareManager
 from synergy.sim.clock import START, VirtualClock
+from synergy.sim.engine import Plugins
 from tests.builders import World, spec, world
 
 SHARED: dict[str, Any] = {"default_quota": "shared"}
@@ -369,26 +370,28 @@ class BobFirst:
     """A site factor that lifts every class of one user."""
 
     def points(
-        self, waiting: Waiting, associations: dict[int, Association], at_s: float
+        self, waiting: Waiting, associations: Mapping[int, Association], at_s: float
     ) -> np.ndarray[Any, Any]:
         bob = {i for i, one in associations.items() if one.user_name == "bob"}
         return np.where(np.isin(waiting.association, list(bob)), 500_000.0, 0.0)
 
 
 class Broken:
-    def points(self, waiting: Waiting, associations: dict[int, Association], at_s: float) -> None:
+    def points(
+        self, waiting: Waiting, associations: Mapping[int, Association], at_s: float
+    ) -> np.ndarray[Any, Any]:
         raise ZeroDivisionError("the site's own fault")
 
 
 class TooShort:
     def points(
-        self, waiting: Waiting, associations: dict[int, Association], at_s: float
+        self, waiting: Waiting, associations: Mapping[int, Association], at_s: float
     ) -> np.ndarray[Any, Any]:
         return np.zeros(0)
 
 
 def test_a_site_factor_lifts_whom_it_will() -> None:
-    with made_with(site_factors={"bob_first": BobFirst()}) as made:
+    with made_with(plugins=Plugins(site_factors={"bob_first": BobFirst()})) as made:
         made.add("A", raw_shares=1000, **SHARED)
         made.add("B", **SHARED)
         made.run(1)
@@ -411,7 +414,7 @@ def test_a_site_factor_lifts_whom_it_will() -> None:
 def test_a_site_factor_that_fails_adds_nothing_and_is_told_once(
     plugin: Broken | TooShort, told: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with made_with(site_factors={"mine": plugin, "bob_first": BobFirst()}) as made:
+    with made_with(plugins=Plugins(site_factors={"mine": plugin, "bob_first": BobFirst()})) as made:
         made.add("B", **SHARED)
         made.run(1)
         ids = made.create(project="B", count=2)

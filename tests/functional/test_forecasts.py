@@ -18,7 +18,7 @@ from synergy.core.model import State
 from synergy.managers.base import Status
 from synergy.managers.forecast import ForecastManager
 from synergy.managers.forecast.drawers import ProcessDrawer
-from synergy.sim.engine import Engine
+from synergy.sim.engine import Engine, Plugins
 from tests.builders import World, rid, spec, world
 from tests.patience import until
 from tests.served import Api
@@ -29,7 +29,7 @@ SHARED = {"default_quota": "shared", "ttl_s": 600}
 @contextmanager
 def forecasting(**settings: object) -> Iterator[World]:
     more = {"forecast": {"rate_s": 30.0, "samples": 5, "refresh_s": 86_400.0, **settings}}
-    with world(settings=more, more_managers=(ForecastManager,)) as made:
+    with world(settings=more, plugins=Plugins(managers=(ForecastManager,))) as made:
         made.add("A", **SHARED)
         made.add("B", **SHARED)
         made.run(1)
@@ -230,7 +230,8 @@ def apart() -> Iterator[tuple[World, ProcessDrawer]]:
     settings = {"forecast": {"rate_s": 5.0, "debounce_s": 0.0, "samples": 5, "budget_s": 1.0}}
     try:
         with world(
-            settings=settings, more_managers=(ForecastManager,), more_needs={"drawer": drawer}
+            settings=settings,
+            plugins=Plugins(managers=(ForecastManager,), needs={"drawer": drawer}),
         ) as made:
             made.engine.tolerant = True
             made.add("A", default_quota="shared", ttl_s=36_000)
@@ -313,7 +314,7 @@ def test_after_a_restart_it_goes_on_with_what_is_stored() -> None:
             Engine(
                 spec(), {"forecast": {"rate_s": 30.0, "samples": 5, "refresh_s": 86_400.0}}, store=made.store, seed=7,
                 clock=made.engine.clock, cloud=(made.nova, made.engine.identity),
-                more_managers=(ForecastManager,),
+                plugins=Plugins(managers=(ForecastManager,)),
             )
         )  # fmt: skip
         again.run(40)

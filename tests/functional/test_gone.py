@@ -21,7 +21,7 @@ from synergy.drivers.embedded.nova import EmbeddedNova
 from synergy.drivers.embedded.spec import CloudSpec, HostSpec
 from synergy.ports import Handed, Notice, NoticeKind, Parcel, Receipt
 from synergy.sim.clock import VirtualClock
-from synergy.sim.engine import temporary_store
+from synergy.sim.engine import Machine, temporary_store
 from tests.builders import Fragile, spec, world
 from tests.started import QUIET, Started
 
@@ -404,7 +404,7 @@ def test_after_a_database_from_yesterday_what_nova_has_is_told_and_adopted_and_n
     ]  # fmt: skip
     one.store.close()
     one.store = opened(kept, key)
-    one.restart(boot_id="another")
+    one.restart(Machine(boot_id="another"))
     one.command("project", "set", project="A", suspended=False)
     one.run(400)
     living = [stays, waited, *new]

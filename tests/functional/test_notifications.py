@@ -19,7 +19,7 @@ from synergy.db.store import SqlStore
 from synergy.drivers.notification_sink import GROUP, OsloSink, problems_of
 from synergy.managers.notifier import NotifierManager
 from synergy.service.options import new_conf
-from synergy.sim.engine import Engine, temporary_store
+from synergy.sim.engine import Engine, Plugins, temporary_store
 from tests.builders import World, spec
 from tests.served import WorldServices
 
@@ -59,8 +59,8 @@ def world_on(
 ) -> World:
     needs = {"notification_sink": bus}
     engine = Engine(
-        spec(), settings or {}, store=store, seed=7, more_managers=(NotifierManager,),
-        more_needs=needs, **more,
+        spec(), settings or {}, store=store, seed=7,
+        plugins=Plugins(managers=(NotifierManager,), needs=needs), **more,
     )  # fmt: skip
     engine.tolerant = True
     return World(engine)

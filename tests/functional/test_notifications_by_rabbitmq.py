@@ -14,7 +14,7 @@ from synergy.core.declared.notifications import NOTIFICATIONS
 from synergy.drivers.notification_sink import TOPIC, OsloSink
 from synergy.managers.notifier import NotifierManager
 from synergy.service.options import new_conf
-from synergy.sim.engine import Engine, temporary_store
+from synergy.sim.engine import Engine, Plugins, temporary_store
 from tests.builders import World, spec
 from tests.functional.test_notifications import LIFE, conf_of
 from tests.patience import until
@@ -86,7 +86,11 @@ def made(rabbitmq: RabbitMQ) -> Iterator[World]:
     needs = {"notification_sink": sink}
     with temporary_store() as store:
         engine = Engine(
-            spec(), {}, store=store, seed=7, more_managers=(NotifierManager,), more_needs=needs
+            spec(),
+            {},
+            store=store,
+            seed=7,
+            plugins=Plugins(managers=(NotifierManager,), needs=needs),
         )
         engine.tolerant = True
         world = World(engine)

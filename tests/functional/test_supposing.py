@@ -1,6 +1,6 @@
 """What if: the living queue is run to its end under other rules, and nothing is written."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,7 @@ from synergy.core.errors import InvalidInput, NotFound
 from synergy.core.model import Association, Resources
 from synergy.core.queue import Waiting
 from synergy.drivers.embedded.spec import CloudSpec, FlavorSpec, HostSpec
+from synergy.sim.engine import Plugins
 from tests.builders import World, project_spec, spec, world
 
 NONE = {"VCPU": 0, "MEMORY_MB": 0}
@@ -149,7 +150,7 @@ class AliceFirst:
     """A priority factor of a site."""
 
     def points(
-        self, waiting: Waiting, associations: dict[int, Association], at_s: float
+        self, waiting: Waiting, associations: Mapping[int, Association], at_s: float
     ) -> np.ndarray[Any, Any]:
         alice = [key for key, one in associations.items() if one.user_name == "alice"]
         return np.where(np.isin(waiting.association, alice), 500_000.0, 0.0)
@@ -158,7 +159,7 @@ class AliceFirst:
 def test_the_factors_of_a_site_count() -> None:
     """Ten of A wait. B, which has used nothing, would go first by its fair share; the site wants
     A's first."""
-    with world(cloud(), site_factors={"alice_first": AliceFirst()}) as found:
+    with world(cloud(), plugins=Plugins(site_factors={"alice_first": AliceFirst()})) as found:
         for name in "AB":
             found.add(name, default_quota="shared", ttl_s=3600)
         found.run(5)

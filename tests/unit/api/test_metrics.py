@@ -10,6 +10,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from synergy.core.declared.metrics import METRICS
 from synergy.managers.forecast import ForecastManager
+from synergy.sim.engine import Plugins
 from tests.builders import world
 from tests.served import Api
 
@@ -40,7 +41,7 @@ EXPRESSIONS = [
 
 
 def test_what_is_exposed_is_what_is_declared() -> None:
-    with world(more_managers=(ForecastManager,)) as made:
+    with world(plugins=Plugins(managers=(ForecastManager,))) as made:
         made.add("A", default_quota="shared")
         made.run(1)
         made.create(project="A", count=3)
