@@ -45,6 +45,7 @@ from synergy.ports.messages import (
     Wake,
 )
 from synergy.ports.notify import NotificationSink
+from synergy.ports.requests import ClassLine, Hold, ReadableRequests, Requests, Standing
 from synergy.ports.rollups import (
     HOURS_KEPT_DAYS,
     UNREADABLE_PROGRESS,
@@ -61,18 +62,13 @@ from synergy.ports.rollups import (
 )
 from synergy.ports.store import (
     Brake,
-    ClassLine,
-    Hold,
     Outbox,
     Projects,
     ReadableOutbox,
     ReadableProjects,
-    ReadableRequests,
     ReadableTrusts,
     ReadableUsage,
     Reading,
-    Requests,
-    Standing,
     Store,
     Trust,
     Trusts,

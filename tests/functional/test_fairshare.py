@@ -1,6 +1,7 @@
 """Fair-share in the service: what is charged to whom, and what follows from it."""
 
 import logging
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from datetime import datetime, timedelta

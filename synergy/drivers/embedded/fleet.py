@@ -21,7 +21,7 @@ class Fleet:
     """Servers by id, when each changed, and the notifications that were not fetched yet."""
 
     def __init__(self, clock: Clock, faults: Faults) -> None:
-        self._clock, self._faults = clock, faults
+        self._clock, self.faults = clock, faults
         self.present: dict[str, ServerView] = {}
         self._ids_of: dict[str, dict[str, None]] = {}  # of the servers of each project, in order
         self.deleted: dict[str, ServerView] = {}
@@ -79,7 +79,7 @@ class Fleet:
 
     def notify(self, kind: NoticeKind, server_id: str, **more: Any) -> None:
         """Send a notification, unless the fault `lost_notice` drops it."""
-        if self._faults.triggers("lost_notice"):
+        if self.faults.triggers("lost_notice"):
             return
         self.notices.append(Notice(kind=kind, server_id=server_id, at=self._clock.now(), **more))
         for wake in self._wakes:

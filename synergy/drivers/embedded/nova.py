@@ -24,6 +24,7 @@ from synergy.core.errors import (
 from synergy.core.model import Constraints, Resources, total
 from synergy.drivers import nova_message
 from synergy.drivers.embedded.changes import EmbeddedChanges
+from synergy.drivers.embedded.conductor import EmbeddedConductor
 from synergy.drivers.embedded.faults import Faults
 from synergy.drivers.embedded.fleet import Fleet
 from synergy.drivers.embedded.keystone import EmbeddedIdentity
@@ -51,9 +52,7 @@ from synergy.ports import (
 )
 
 _PAGE: Final = 1000
-_ABORTED: Final = "Build of instance aborted."
 _SETTABLE: Final = (ServerStatus.ACTIVE, ServerStatus.STOPPED)  # Nova refuses the others
-_BREAKS: Final = ("build_error", "reschedule")  # the faults that make a build fail on its host
 
 
 class EmbeddedNova:
@@ -84,7 +83,10 @@ class EmbeddedNova:
         self.fleet = Fleet(clock, self.faults)
         self._resizes = Resizes(self._lock, self.fleet, self._placement, self._flavors)
         self.changes = EmbeddedChanges(self._resizes.perform, self._resizes.reject, self.faults)
-        self.orphans: list[str] = []
+        self._conductor = EmbeddedConductor(
+            spec, clock, identity, self.fleet, self._placement, self._timers, self._resizes
+        )
+        self.orphans = self._conductor.orphans
 
     # --- time -------------------------------------------------------------------------------------
 
@@ -155,7 +157,7 @@ class EmbeddedNova:
             except InvalidInput as error:
                 return Receipt(Handed.UNUSABLE, str(error))
             for server_id in order.server_ids:
-                self._conduct(server_id, order, parcel.token or order.token)
+                self._conductor.conduct(server_id, order, parcel.token or order.token)
             if self.faults.triggers("unconfirmed"):
                 return Receipt(Handed.UNKNOWN, "the broker did not confirm the message")
             return Receipt(Handed.SENT)
@@ -169,85 +171,6 @@ class EmbeddedNova:
         (receipt,) = self.build([Parcel(nova_message.refused(body, reason))])
         if receipt.handed is not Handed.SENT:
             raise HandOverFailed(receipt.why)
-
-    def _conduct(self, server_id: str, order: nova_message.Order, token: str) -> None:
-        server, forced = self.fleet.present.get(server_id), order.forced_host
-        if server is None:
-            return  # deleted while it waited: nothing to build
-        if server.status is not ServerStatus.SCHEDULING:
-            self._orphan(server)
-            return
-        if forced is not None and forced not in self._placement:
-            self._fail(
-                server, f"No valid host was found. No such host - host: {forced} node: None "
-            )
-        elif self.faults.triggers("no_valid_host"):
-            self._fail(server, "No valid host was found. ")
-        elif not self._authorized(token):
-            self._fail(server, "Not authorized for image.")
-        else:
-            self._place(server, order.constraints)
-
-    def _orphan(self, server: ServerView) -> None:
-        """A second build of a known server: Nova drops its mapping and allocation (observed)."""
-        if server.status is ServerStatus.ERROR:
-            return
-        self.orphans.append(server.server_id)
-        self._placement.release(server.server_id)
-        self._drop(server)
-
-    def _authorized(self, token: str) -> bool:
-        return self._spec.service_tokens or self._identity.check_token(token) is not None
-
-    def _place(self, server: ServerView, constraints: Constraints) -> None:
-        host = self._placement.best_host(server.demand, constraints)
-        if host is None:
-            self._fail(server, "No valid host was found. ")
-            return
-        self._placement.allocate(server.server_id, host, server.demand)
-        self.fleet.put(replace(server, status=ServerStatus.BUILDING, host=host))
-        breaks = next((name for name in _BREAKS if self.faults.triggers(name)), "")
-        self._timers.after(
-            self._spec.boot_s, lambda: self._built(server.server_id, breaks, constraints)
-        )
-
-    def _built(self, server_id: str, breaks: str, constraints: Constraints) -> None:
-        server = self.fleet.present.get(server_id)
-        if server is None or server.status is not ServerStatus.BUILDING:
-            return
-        if breaks:
-            unplaced = self._fail_attempt(server)
-            if breaks == "reschedule":
-                self._place(unplaced, constraints)
-            else:
-                self._put_in_error(unplaced, _ABORTED)
-            return
-        active = replace(server, status=ServerStatus.ACTIVE, launched_at=self._clock.now())
-        self.fleet.put(active)
-        self.fleet.notify(NoticeKind.BOOTED, server_id, host=server.host)
-
-    def _fail_attempt(self, server: ServerView) -> ServerView:
-        """Release the host of a failed attempt. Nova notifies the attempt, but not whether it will
-        give up or try another host."""
-        self.fleet.notify(
-            NoticeKind.ATTEMPT_FAILED, server.server_id, host=server.host, detail=_ABORTED
-        )
-        self._placement.release(server.server_id)
-        return replace(server, host=None)
-
-    def _fail(self, server: ServerView, fault: str) -> None:
-        failed = self._put_in_error(server, fault)
-        self.fleet.notify(NoticeKind.FAILED, server.server_id, detail=fault, failure=failed.failure)
-
-    def _put_in_error(self, server: ServerView, fault: str) -> ServerView:
-        failure = nova_message.failure_of(fault)
-        failed = replace(server, status=ServerStatus.ERROR, fault=fault, failure=failure)
-        self.fleet.put(failed)
-        return failed
-
-    def _drop(self, server: ServerView) -> None:
-        self.fleet.drop(server)
-        self._resizes.forget(server.server_id)
 
     # --- Nova's API and Placement -----------------------------------------------------------------
 
@@ -295,7 +218,7 @@ class EmbeddedNova:
             self._placement.release(server_id)
             if server is None:
                 return
-            self._drop(server)
+            self._conductor.drop(server)
             if server.status is not ServerStatus.SCHEDULING:
                 self.fleet.notify(
                     NoticeKind.DELETED, server_id

@@ -10,7 +10,6 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from enum import StrEnum
 from typing import Final
 
 from oslo_config import cfg, types
@@ -35,6 +34,7 @@ from synergy.managers.base import SHORTEST_PERIOD_S, Manager, Publish, command, 
 from synergy.managers.expiry.ending import Endings
 from synergy.managers.expiry.extensions import MetadataExtensions
 from synergy.managers.expiry.shown_ends import ShownEnds
+from synergy.managers.expiry.suspension import suspension_of, text_of
 from synergy.managers.support.render import instant_json, request_json
 from synergy.managers.support.server_views import views_of
 from synergy.managers.support.watched_clock import Standing, WatchedClock
@@ -53,13 +53,6 @@ LOG = logging.getLogger(__name__)
 LATEST: Final = datetime(3000, 1, 1, tzinfo=UTC)
 KEPT_LOOK_S: Final = 300.0  # a user may unlock a server
 NO_ONE: Final[frozenset[str]] = frozenset()
-
-
-class Suspension(StrEnum):
-    """Why no server is ended."""
-
-    CLOCK = "clock"
-    MAX_PER_PASS = "most_per_pass"  # noqa: S105 - no secret
 
 
 class ExpiryManager(Manager):
@@ -441,11 +434,11 @@ class ExpiryManager(Manager):
             due_by_wall = len(_due(uow, standing.wall)) if not standing.agrees else due
             expiring = len(uow.requests.expiring())
             next_end = uow.requests.next_expiry(standing.at)
-        reason = _suspension(standing, brake)
+        reason = suspension_of(standing, brake)
         return {
             "suspended": reason is not None,
             "reason": reason.value if reason else None,
-            "text": _text(standing, brake, due, due_by_wall),
+            "text": text_of(standing, brake, due, due_by_wall),
             "since": instant_json(brake.since) if brake else None,
             "due": due,
             "due_on_resume": due_by_wall,
@@ -506,25 +499,3 @@ def why_kept(view: ServerView) -> str:
     """Return why a server is to be kept, "" if it is not."""
     marked = f"it has the metadata {KEEP_KEY}" if KEEP_KEY in view.metadata else ""
     return "it is locked" if view.locked else marked
-
-
-def _suspension(standing: Standing, brake: Brake | None) -> Suspension | None:
-    if not standing.agrees:
-        return Suspension.CLOCK
-    return Suspension.MAX_PER_PASS if brake else None
-
-
-def _text(standing: Standing, brake: Brake | None, due: int, due_by_wall: int) -> str:
-    """Return in a sentence what a person has to know."""
-    if not standing.agrees:
-        return (
-            f"No server is ended: the wall clock is {standing.off_s:+.0f} s off: it was "
-            f"set. Correct it, or, if it is right now, resume expiry: {due_by_wall} server(s) are "
-            "due by it."
-        )
-    if brake:
-        return (
-            f"No server is ended: {brake.due} were due at once, more than most_per_pass. Resume "
-            f"to end the {due} that are due."
-        )
-    return f"Servers are ended as they become due; {due} are due now."

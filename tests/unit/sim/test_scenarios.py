@@ -163,7 +163,7 @@ def test_what_is_no_scenario_is_told_so(tmp_path: Path, text: str, told: str) ->
 
 
 def test_too_many_requests_end_with_one_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(model, "MOST_REQUESTS", 100)
+    monkeypatch.setattr(model, "MAX_REQUESTS", 100)
     with pytest.raises(InvalidInput, match="more than 100 requests arrive: lower the rates"):
         arrivals({"process": "constant", "per_hour": 60})
 
