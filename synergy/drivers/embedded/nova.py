@@ -27,6 +27,7 @@ from synergy.drivers.embedded.changes import EmbeddedChanges
 from synergy.drivers.embedded.conductor import EmbeddedConductor
 from synergy.drivers.embedded.faults import Faults
 from synergy.drivers.embedded.fleet import Fleet
+from synergy.drivers.embedded.images import Images
 from synergy.drivers.embedded.keystone import EmbeddedIdentity
 from synergy.drivers.embedded.placement import EmbeddedPlacement
 from synergy.drivers.embedded.quotas import EmbeddedQuotas
@@ -76,7 +77,7 @@ class EmbeddedNova:
         self._inbox: deque[tuple[str, bytes]] = deque()
         self._unacked: dict[str, bytes] = {}
         self._timers = Timers(clock)
-        self._images: dict[str, bool] = {}
+        self._images = Images(self._timers, rng, spec.boot_s)
         self._created = 0
         self._request_wakes: list[Wake] = []
         self.faults = Faults()
@@ -271,17 +272,12 @@ class EmbeddedNova:
         self._answer()
         with self._lock:
             self.fleet.get(server_id)
-            image_id = str(UUID(int=self._rng.getrandbits(128), version=4))
-            self._images[image_id] = False
-            self._timers.after(self._spec.boot_s, lambda: self._images.update({image_id: True}))
-            return image_id
+            return self._images.start()
 
     def image_is_ready(self, image_id: str) -> bool:
         """Return whether the image is complete. Raises NotFound."""
         self._answer()
-        if image_id not in self._images:
-            raise NotFound(f"image {image_id!r} does not exist")
-        return self._images[image_id]
+        return self._images.is_ready(image_id)
 
     def flavors(self) -> Sequence[Flavor]:
         """Return the flavors of the description."""
