@@ -93,6 +93,16 @@ def served(
 
     conf  has [keystone_authtoken], [cors] and [oslo_middleware]
     """
+    # From the inside out; a request passes the last layer first.
+    #   routes       rules, schemas, audit. They need to know the caller, so Keystone is outside.
+    #   Keystone     checks the token, and leaves who asks in the environment.
+    #   CORS         a browser asks first without a token whether it may ask at all: Keystone's
+    #                layer would refuse that question.
+    #   proxy        takes address and scheme from the proxy's headers. The layers inside write
+    #                links and log addresses, so they have to see what the client used.
+    #   only local   without Keystone the address is the only guard, so it must be that of the
+    #                connection, before a header could replace it.
+    #   request id   outermost: a refusal by any layer has an id to look up in the log.
     app: errors.Wsgi = create_app(
         host,
         enforcer,

@@ -75,7 +75,7 @@ class AskWhatIf(ShowOne):
             "withdraw": parsed.withdraw,
         }
         given = {key: value for key, value in supposed.items() if value not in (None, [], {})}
-        return _told(client_of(self).requests.what_if(given))
+        return _pairs(client_of(self).requests.what_if(given))
 
 
 class DiffPolicy(ShowOne):
@@ -92,7 +92,7 @@ class DiffPolicy(ShowOne):
 
     def take_action(self, parsed: argparse.Namespace) -> Pairs:
         supposed, others = _of_file(parsed.file)
-        found = _told(client_of(self).requests.what_if(supposed))
+        found = _pairs(client_of(self).requests.what_if(supposed))
         return (*found[0], "not_compared"), (*found[1], ", ".join(others))
 
 
@@ -127,7 +127,7 @@ def _of_file(path: Path) -> tuple[dict[str, object], list[str]]:
     return supposed, others
 
 
-def _told(found: Mapping[str, Any]) -> Pairs:
+def _pairs(found: Mapping[str, Any]) -> Pairs:
     before, after = found["before"], found["after"]
     values = {name: {"before": before[name], "after": after[name]} for name in before}
     words = {name: f"{_word(before[name])} -> {_word(after[name])}" for name in before}

@@ -255,6 +255,11 @@ class RequestPages:
 
     def _merged(self, page: Page) -> Query:
         """Each state has the order of arrival in the index: the first rows of each are merged."""
+        # SELECT ... FROM requests WHERE seq IN (
+        #     SELECT seq FROM (SELECT seq FROM requests WHERE state = 'QUEUED' ... LIMIT 100)
+        #     UNION ALL
+        #     SELECT seq FROM (SELECT seq FROM requests WHERE state = 'HELD' ... LIMIT 100)
+        # ) ORDER BY seq LIMIT 100
         filters = page.filters
         index = _BY_STATE if filters.project_id is None else _BY_PROJECT
         parts = []
@@ -292,6 +297,7 @@ def behind(
     The first column alone bounds the search: an index is then entered there, which no database
     sees in the `or` below.
     """
+    # changed_at >= :value AND (changed_at > :value OR (changed_at = :value AND seq > :seq))
     (column, *rest), (value, *others) = order, place
     beyond: ColumnElement[bool] = column < value if descending else column > value
     if not rest:

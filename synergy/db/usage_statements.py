@@ -47,6 +47,7 @@ _OF_REQUEST: Final = (
 
 def _amounts(table: Any) -> tuple[Any, ...]:
     """Return (running, started, held_us) of the spans of a table between two instants."""
+    # SUM(MIN(released_at or :end, :end) - MAX(held_from, :begin)), in the SQL of every database
     until = case(
         (table.released_at.is_(None), _END),
         (table.released_at > _END, _END),
@@ -144,6 +145,8 @@ def lines(level: Level, *, summed: bool, by_series: bool) -> Executable:
 def added_up(level: Level, *, summed: bool) -> Executable:
     """Return the statement of sums over the series in `series_ids`: (begins_at, running, started,
     held_us, weighted_us)."""
+    # SELECT begins_at, SUM(running), SUM(started), SUM(held_us), SUM(weighted_us) FROM days
+    # WHERE begins_at >= :begin AND begins_at < :end AND series_id IN (...) GROUP BY begins_at
     table = TABLES[level]
     sums = [func.sum(one) for one in (table.started, table.held_us, table.weighted_us)]
     conditions = (*_between(table, by_series=True), *_can_be_added_up(table))

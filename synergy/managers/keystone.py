@@ -103,7 +103,7 @@ class KeystoneManager(Manager):
     def _sweep(self) -> None:
         """Report whose requests wait although they may have no servers any more, make the trusts
         that are missing, and delete those that nobody waits on."""
-        self._tell_gone()
+        self._report_gone()
         if self._conf.use_trusts:
             self._tidy()
             self._one_by_one(list(self._asked), self._make_trust_for)
@@ -131,7 +131,7 @@ class KeystoneManager(Manager):
             else:
                 failed_in_a_row = 0
 
-    def _tell_gone(self) -> None:
+    def _report_gone(self) -> None:
         """Report whose requests wait although they may have no servers any more."""
         with self._store.reading() as uow:
             owners = uow.requests.waiting_owners()

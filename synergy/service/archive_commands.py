@@ -211,7 +211,7 @@ def add_actions(below: Any) -> None:
             continue
         parser.add_argument(
             "--before", metavar="DATE", required=action is _purge,
-            help="Only what was finished before this date or instant, UTC."
+            help="Only what was finished before this date or time, UTC."
             + ("" if action is _purge else " Default: [database] keep_days ago."),
         )  # fmt: skip
         parser.add_argument(

@@ -120,7 +120,7 @@ class Following:
             forget_bodies(uow, after.values())
             uow.commit()
         failures = {key: view.failure for key, view in views.items() if view.failure is not None}
-        self._moves.tell(before, after, failures)
+        self._moves.publish_changes(before, after, failures)
         if drifted:
             self._moves.drift.update(event.value.lower() for event in events)
         return list(after)
@@ -131,14 +131,14 @@ class Following:
         request: Request,
         event: Event,
         view: ServerView | None,
-        told_at: datetime | None,
+        notified_at: datetime | None,
     ) -> Move | None:
         now = self._clock.now()
         if event is Event.RESIZED and view is not None:
             return resized(uow, request, view.demand, view.flavor, now=now)
         host = Unchanged.HOST if view is None or event is Event.REMOVED else view.host
         launched_at = view.launched_at if view and event is Event.BOOTED else None
-        at = told_at or launched_at or now
+        at = notified_at or launched_at or now
         return self._moves.apply(
             request, event, at, host=host, why=_seen(request, event, view),
             reason=_reason(request, event, view),

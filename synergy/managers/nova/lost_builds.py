@@ -67,11 +67,11 @@ class LostBuilds:
         views = views_of(self._servers, [request.request_id for request in silent])
         self._following.compare(views, [request.request_id for request in silent])
         lost = [one for one in silent if _shows_no_progress(one, views.get(one.request_id))]
-        self._tell([one for one in lost if not is_lost(one)], views)
+        self._report([one for one in lost if not is_lost(one)], views)
         self._act(lost, views)
         self.ids = frozenset(request.request_id for request in lost)
 
-    def _tell(self, lost: Sequence[Request], views: Mapping[str, ServerView]) -> None:
+    def _report(self, lost: Sequence[Request], views: Mapping[str, ServerView]) -> None:
         """Record once that a request is lost, for everyone who asks."""
         if not lost:
             return
@@ -136,7 +136,7 @@ class LostBuilds:
             forget_bodies(uow, [move.request])
             uow.commit()
         key = request.request_id
-        self._moves.tell({key: found}, {key: move.request}, {})
+        self._moves.publish_changes({key: found}, {key: move.request}, {})
 
 
 def is_lost(request: Request) -> bool:
@@ -145,7 +145,7 @@ def is_lost(request: Request) -> bool:
 
 
 def _shows_no_progress(request: Request, view: ServerView | None) -> bool:
-    """Tell whether Nova shows a request's server, and nothing that happened to it."""
+    """Return whether Nova shows a request's server, and nothing that happened to it."""
     shown = view is not None and view.status is not ServerStatus.UNKNOWN
     return shown and not missed_by(request, view)
 

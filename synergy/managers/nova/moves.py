@@ -65,7 +65,7 @@ class Moves:
             LOG.warning("%s; Nova and Synergy disagree: the next reconcile decides", error)
             return None
 
-    def tell(
+    def publish_changes(
         self,
         before: Mapping[str, Request],
         after: Mapping[str, Request],

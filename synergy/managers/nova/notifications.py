@@ -113,7 +113,7 @@ class Notifications:
             uow.commit()
         self.broken = broken
         failures = {n.server_id: n.failure for n in notices if n.failure is not None}
-        self._moves.tell(before, current, failures)
+        self._moves.publish_changes(before, current, failures)
 
     def _doubt(self, notices: Sequence[Notice]) -> None:
         """Note which servers Nova is to be asked about."""

@@ -84,7 +84,7 @@ class ByRule(Part):
         self._applied: Rule | None = None
         self._brake = ""
         self._allowed: frozenset[str] = frozenset()  # a person let these go
-        self._told: dict[str, str] = {}  # what was logged of each project that cannot leave
+        self._logged: dict[str, str] = {}  # what was logged of each project that cannot leave
         self.state: QuotaState | None = None  # the cloud, as the quota manager saw it last
 
     # --- what is to be done -----------------------------------------------------------------------
@@ -167,7 +167,7 @@ class ByRule(Part):
         Raises UpstreamUnavailable.
         """
         if self._leaving:
-            each_alone(self._leaving, self._let_go, self._told_of_leaving)
+            each_alone(self._leaving, self._let_go, self._log_leaving)
             self._leaving = []
         else:
             now_s = self._clock.monotonic_s()
@@ -317,14 +317,14 @@ class ByRule(Part):
             ascii(project.name), gone, kept,
         )  # fmt: skip
         self._handover.give_back(project)
-        self._told.pop(one.project_id, None)
+        self._logged.pop(one.project_id, None)
 
     def _wait_for(self, project: Project, waiting: int, why: str, ended: str) -> None:
         """Let what waits start, or end; requests of an owner who is gone are cancelled in any case.
 
         ended  what became of the project in Keystone, "" while it can be used
         """
-        self._tell(project.project_id, f"{waiting} of its requests wait ({why})")
+        self._log_once(project.project_id, f"{waiting} of its requests wait ({why})")
         if not ended and self._conf.on_leaving == "wait":
             return
         with self._store.reading() as uow:
@@ -336,12 +336,12 @@ class ByRule(Part):
         )
         self._publish(OwnersGone(tuple((*owner, why_ended) for owner in owners)))
 
-    def _told_of_leaving(self, one: Leaving, error: Exception) -> None:
-        self._tell(one.project_id, error_line(error))
+    def _log_leaving(self, one: Leaving, error: Exception) -> None:
+        self._log_once(one.project_id, error_line(error))
 
-    def _tell(self, project_id: str, obstacle: str) -> None:
-        if self._told.get(project_id) != obstacle:
-            self._told[project_id] = obstacle
+    def _log_once(self, project_id: str, obstacle: str) -> None:
+        if self._logged.get(project_id) != obstacle:
+            self._logged[project_id] = obstacle
             LOG.warning("project %s does not leave yet: %s", project_id, obstacle)
 
     # --- what a person is shown -------------------------------------------------------------------

@@ -74,10 +74,10 @@ class ProjectManager(Manager):
             help="Which projects are managed. listed: those that are added by hand, and no others. "
             "all: every project. domains: followed by names or ids of domains, such as "
             "domains:Default,Research: every project of these. Projects are taken in as Keystone "
-            "tells of them, and leave when they are deleted, disabled, or the rule manages them no "
+            "lists them, and leave when they are deleted, disabled, or the rule manages them no "
             "longer. Projects that were added by hand stay. Projects named service or services, "
             "and the one that Synergy acts in, are taken in only by hand. `synergy project rule "
-            "show --manage RULE` tells what a rule would do.",
+            "show --manage RULE` shows what a rule would do.",
         ),
         cfg.ListOpt(
             "exclude",

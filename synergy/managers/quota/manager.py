@@ -60,7 +60,7 @@ class QuotaManager(Manager):
         with self._store.reading() as uow:
             claims = _claims(uow)
         size, balance = state.size(claims), _balance(survey, claims)
-        self._tell_shortfall(size.shortfall, balance)
+        self._report_shortfall(size.shortfall, balance)
         self._warn(balance)
         if self._state is None or size.shared != self._size.shared:
             LOG.info("the shared quota is %s of %s", size.shared, state.total)
@@ -71,7 +71,7 @@ class QuotaManager(Manager):
         self._publish(QuotaChanged(state, survey.edition))
         return None
 
-    def _tell_shortfall(self, shortfall: Resources, balance: Balance) -> None:
+    def _report_shortfall(self, shortfall: Resources, balance: Balance) -> None:
         """Report for each resource class by how much it is short, and what changed."""
         before = self._size.shortfall
         for name in before:

@@ -76,7 +76,7 @@ class ChangeDesk(Part):
                 uow.requests.save([move])
             uow.commit()
         if request is not None and moves:
-            self._tell(request, moves[-1])
+            self._publish_move(request, moves[-1])
         try:
             if reason:
                 self._changes.refuse(change, reason)
@@ -126,7 +126,7 @@ class ChangeDesk(Part):
             moves.append(resized(uow, request, wanted, change.flavor, now=now))
         return moves, ""
 
-    def _tell(self, before: Request, move: Move) -> None:
+    def _publish_move(self, before: Request, move: Move) -> None:
         after = move.as_saved()
         if holds_quota(after) and not holds_quota(before):
             self._publish(QuotaClaimed((after,)))

@@ -98,7 +98,7 @@ class Dispatcher(Part):
         def carry_out(part: Sequence[str]) -> None:
             some = {request_id: chosen[request_id] for request_id in part}
             done, parcels, broken = self._record(round_id, some, views, gone, tokens, edition)
-            self._tell(done)
+            self._publish_moves(done)
             postponed = {
                 one.request_id: unanswered[owner]
                 for one in done
@@ -176,7 +176,7 @@ class Dispatcher(Part):
             request = replace(request, request_class=kind, class_id=uow.requests.class_id(kind))
         return transition(request, Event.SELECTED, now, round_id=round_id)
 
-    def _tell(self, moved: Sequence[Request]) -> None:
+    def _publish_moves(self, moved: Sequence[Request]) -> None:
         by_state: dict[State, list[Request]] = {}
         for request in moved:
             by_state.setdefault(request.state, []).append(request)

@@ -63,7 +63,7 @@ from synergy.ports import Clock, ServerView, Store
 LOG = logging.getLogger(__name__)
 CONFLICT_REST_S: Final = 1.0
 MIN_LOOK_S: Final = 1.0  # between two rounds of which nothing new is told
-TELL_EVERY_S: Final = 60.0
+LOG_EVERY_S: Final = 60.0
 FACTORS_WAIT_S: Final = 10.0
 NOVA_SILENT: Final = Facts(silent=True)
 
@@ -124,8 +124,8 @@ class SchedulerManager(Manager):
         self._waits_since_s: float | None = None  # for the first factors
         self._latest: Latest | None = None
         self._reserved: dict[int, Sequence[float]] = {}
-        self._told: dict[str, int] = {}
-        self._told_s = float("-inf")
+        self._logged: dict[str, int] = {}
+        self._logged_s = float("-inf")
         self._again = False
 
     @property
@@ -179,9 +179,12 @@ class SchedulerManager(Manager):
         if self._state is None:
             return None  # nothing is known of the cloud yet
         state = self._state
+        # 1. Resizes and unshelves: their servers run already, so they go before all that waits.
         self._desk.decide_all(lambda names: self._tree_for(state, names))
+        # 2. Without the first factors a round would go by age alone; it waits for them a while.
         if self._factors is None and (left_s := self._wait_for_factors()) > 0:
             return left_s
+        # 3. Rounds, until one has decided on everything: a round dispatches `round_size` at most.
         self._again = True
         while self._again:
             self._again = False
@@ -192,6 +195,7 @@ class SchedulerManager(Manager):
                 self._counts["conflicts"] += 1
                 self.resync()
                 return CONFLICT_REST_S
+        # 4. When to look again though no fact arrives.
         retry_s = self._queue.next_retry_s()
         due_s = [] if retry_s is None else [retry_s]
         if self._latest is not None and self._latest.plan.look_at_s < inf:
@@ -218,6 +222,7 @@ class SchedulerManager(Manager):
 
     def _round(self, state: QuotaState) -> None:
         round_id = str(uuid.UUID(int=self._next_round_number()))
+        # 1. One reading transaction for all of it, or queue and claims would not fit together.
         with self._store.reading() as uow:
             edition = uow.projects.edition()
             self._queue.read(uow)
@@ -229,6 +234,7 @@ class SchedulerManager(Manager):
             snapshot = self._snapshot(state, self._queue.waiting(), claims, edition)
             ends = ends_known(uow, snapshot.book.tree, policy, self._clock.now())
         snapshot = replace(snapshot, ends=ends, reserved=self._reserved)
+        # 2. Decide. Only here Nova and Placement are asked, and no transaction is open.
         try:
             plan, _ = self._cloud.decide(snapshot, policy)
             views = self._dispatcher.views_of(plan.decisions)
@@ -239,11 +245,13 @@ class SchedulerManager(Manager):
             plan = decide(snapshot, NOVA_SILENT, policy)
             self._keep(Latest.of(round_id, self._clock.now(), snapshot, plan, policy))
             raise
+        # 3. Keep what was decided before acting on it: "why" is answered from it meanwhile.
         self._counts["rounds"] += 1
         latest = Latest.of(round_id, self._clock.now(), snapshot, plan, policy)
         self._keep(latest)
         self._reserved = latest.reservations()
         self._again |= not plan.complete
+        # 4. Act. A request that somebody changed meanwhile raises Conflict, and nothing is sent.
         if plan.decisions:
             self._act(latest, views, edition)
         if len(self._queue):
@@ -252,13 +260,13 @@ class SchedulerManager(Manager):
     def _keep(self, latest: Latest) -> None:
         """Let questions be answered from this round."""
         self._latest = latest
-        self._tell_reasons(latest)
+        self._log_reasons(latest)
 
-    def _tell_reasons(self, latest: Latest) -> None:
+    def _log_reasons(self, latest: Latest) -> None:
         """Log how many wait and why, when it changed and not too often."""
         reasons, now_s = latest.reason_counts(), self._clock.monotonic_s()
-        if reasons != self._told and now_s >= self._told_s + TELL_EVERY_S:
-            self._told, self._told_s = reasons, now_s
+        if reasons != self._logged and now_s >= self._logged_s + LOG_EVERY_S:
+            self._logged, self._logged_s = reasons, now_s
             waiting = ", ".join(f"{name}={count}" for name, count in reasons.items())
             LOG.info("round %s: waiting %s", latest.round_id, waiting or "nothing")
 
