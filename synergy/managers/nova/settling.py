@@ -94,5 +94,5 @@ class Settling:
 
 
 def _unknown(view: ServerView | None) -> bool:
-    """Return whether Nova has a server and cannot show it: then nobody knows whether it was sent."""
+    """Return whether Nova has a server but cannot show it: then nobody knows if it was sent."""
     return view is not None and view.status is ServerStatus.UNKNOWN
