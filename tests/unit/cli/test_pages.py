@@ -123,7 +123,7 @@ def test_a_command_in_a_sentence_exists_with_its_options(program: str, words: st
         return
     first, verbs, *rest = [*words.split(), ""]
     for verb in verbs.split("|"):
-        parser, _ = command_of(program, [first, verb])
+        parser, _ = command_of(program, [first, verb, *rest])
         for option in [one for word in rest if word.startswith("--") for one in word.split("|")]:
             assert option in parser._option_string_actions
 
