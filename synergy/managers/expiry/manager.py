@@ -19,7 +19,6 @@ from synergy.core.declared.filters import USUAL_PAGE
 from synergy.core.errors import UpstreamUnavailable
 from synergy.core.events import EndsMoved, FactorsChanged, ServersActive, ServersExpireSoon
 from synergy.core.expiry import lead_due, needed_first
-from synergy.core.extension import KEEP_KEY
 from synergy.core.lifecycle import Event, Move, transition
 from synergy.core.model import (
     ExpiryAction,
@@ -33,6 +32,7 @@ from synergy.core.reasons import Reason
 from synergy.managers.base import SHORTEST_PERIOD_S, Manager, Publish, command, every, on
 from synergy.managers.expiry.ending import Endings
 from synergy.managers.expiry.extensions import MetadataExtensions
+from synergy.managers.expiry.marks import why_kept
 from synergy.managers.expiry.shown_ends import ShownEnds
 from synergy.managers.expiry.suspension import suspension_of, text_of
 from synergy.managers.support.render import instant_json, request_json
@@ -44,7 +44,6 @@ from synergy.ports import (
     ServerActions,
     Servers,
     ServerStatus,
-    ServerView,
     Store,
     Writing,
 )
@@ -493,9 +492,3 @@ def _ends(request: Request, now: datetime, mark: str) -> Move:
     why = f"{mark}; by its project's rule, on_keep={OnKeep.END}, it ends all the same"
     reason = Reason.LIFETIME_OVER
     return transition(request, Event.TTL_REACHED, now, why=why if mark else "", reason=reason)
-
-
-def why_kept(view: ServerView) -> str:
-    """Return why a server is to be kept, "" if it is not."""
-    marked = f"it has the metadata {KEEP_KEY}" if KEEP_KEY in view.metadata else ""
-    return "it is locked" if view.locked else marked
