@@ -49,7 +49,7 @@ class CloudFacts(Part):
         self._capacity, self._servers = capacity, servers
         self._clock, self._store = clock, store
         self._zones: tuple[float, frozenset[str]] = (float("-inf"), frozenset())
-        self._logged: frozenset[str] = frozenset()  # errors that were logged at the last look
+        self._logged: frozenset[Shape] = frozenset()  # refused at the last look, which was logged
 
     def decide(
         self, snapshot: Snapshot, policy: Policy, known: Facts = NO_FACTS
@@ -100,10 +100,9 @@ class CloudFacts(Part):
                 away = isinstance(error, UpstreamUnavailable)
                 if away and len(failed) == asked >= min(SILENT, len(shapes)):
                     raise
-        for one, why in failed.items():
-            if why not in self._logged:
-                LOG.error("no host can be found for %s, which waits: %s", one.demand, why)
-        self._logged = frozenset(failed.values())
+        for one in failed.keys() - self._logged:
+            LOG.error("no host can be found for %s, which waits: %s", one.demand, failed[one])
+        self._logged = frozenset(failed)
         return rooms | dict.fromkeys(failed, NO_ROOM)
 
     def in_flight(self) -> list[Request]:
