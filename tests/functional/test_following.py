@@ -366,3 +366,25 @@ def test_nova_is_asked_once_at_the_start_and_once_where_a_full_comparison_is_due
         assert asked == at_once
         made.run(600)
         assert asked == at_once * 2
+
+
+def test_one_server_of_which_nova_cannot_say_if_it_was_sent_keeps_no_other_waiting() -> None:
+    with temporary_store() as store:
+        made = Started(store, {**QUIET, "nova": {"settle_s": 60.0}})
+        odd, good, third = made.running(3)
+        for one in (odd, good, third):
+            show(made, one, ServerStatus.SCHEDULING)
+            write(made, one, State.DISPATCHING)
+
+        def still_waiting(real: Callable[..., set[str]], ids: Collection[str]) -> set[str]:
+            if odd in ids:
+                raise UpstreamUnavailable("Nova answers 500")
+            return real(ids)
+
+        made.nova.answer("still_waiting", still_waiting)
+        made.run(400)
+        assert made.get(odd).state is State.DISPATCHING
+        assert State.DISPATCHING not in {made.get(good).state, made.get(third).state}
+        made.nova.answer("still_waiting", lambda real, ids: real(ids))
+        made.run(400)
+        assert made.get(odd).state is not State.DISPATCHING

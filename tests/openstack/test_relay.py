@@ -288,6 +288,26 @@ def test_a_build_request_delivered_again_waits_until_nova_answers(sides: "Sides"
     assert answers == []
 
 
+def test_one_server_that_nova_cannot_show_keeps_no_other_redelivered_request_waiting(
+    sides: "Sides",
+) -> None:
+    sides.relay().close()
+    (odd,), (good,) = sides.create("other"), sides.create("other")
+    sides.crash_on()
+    sides.serve()
+    shown: list[str] = []
+
+    def still_waiting(ids: Collection[str]) -> Collection[str]:
+        if odd in ids and not shown:
+            raise UpstreamUnavailable("Nova answers 500")
+        return ids
+
+    sides.relay(still_waiting=still_waiting)
+    until(lambda: sides.built() == [good])
+    shown.append(odd)
+    until(lambda: sides.built() == [good, odd])
+
+
 def test_a_build_request_delivered_again_waits_while_a_copy_may_be_under_way(
     sides: "Sides",
 ) -> None:

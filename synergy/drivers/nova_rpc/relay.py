@@ -20,6 +20,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Final
 
+from synergy.core.ask_each import ask_each
 from synergy.core.backoff import Backoff
 from synergy.core.errors import (
     HandOverFailed,
@@ -293,20 +294,26 @@ class Relay:
         self._redelivered = [one for one in self._redelivered if one.since_s > due_s]
         ids = frozenset().union(*(one.server_ids for one in due))
         try:
-            waiting = set(self._still_waiting(ids)) if self._core_is_empty() else None
+            answered = ask_each(self._still_waiting, sorted(ids)) if self._core_is_empty() else None
         except Exception as error:  # noqa: BLE001 - an error of Nova must not stop the relay
             LOG.error("%d redelivered message(s) wait for Nova: %s", len(due), error_line(error))
-            waiting = None
-        if waiting is None:
-            now_s = time.monotonic()
+            answered = None
+        now_s = time.monotonic()
+        if answered is None:
             self._redelivered += [replace(one, since_s=now_s) for one in due]
             return
         for one in due:
-            if wanted := one.server_ids & waiting:
+            if wanted := one.server_ids & answered.yes:
                 LOG.warning(
                     "relaying a redelivered message: Nova never got it for %s", sorted(wanted)
                 )
                 one.proceed()
+            elif silent := sorted(one.server_ids & answered.unknown.keys()):
+                why = error_line(answered.unknown[silent[0]])
+                self._warnings.warning(
+                    "a redelivered message waits for Nova: %s", f"server {silent[0]}: {why}"
+                )
+                self._redelivered.append(replace(one, since_s=now_s))
             else:
                 LOG.warning("dropping a redelivered message that Nova already got")
                 self._acks.handled(one.message.delivery_tag)

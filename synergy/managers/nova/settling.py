@@ -10,6 +10,8 @@ from datetime import timedelta
 
 from oslo_config import cfg
 
+from synergy.core.ask_each import ask_each
+from synergy.core.errors import error_line
 from synergy.core.events import RequestsQueued
 from synergy.core.lifecycle import Event, Move, transition
 from synergy.core.model import Request, State
@@ -70,7 +72,15 @@ class Settling:
             return []
         views = views_of(self._servers, [request.request_id for request in requests])
         requests = [r for r in requests if not _unknown(views.get(r.request_id))]
-        unsent = self._servers.still_waiting([request.request_id for request in requests])
+        asked = ask_each(self._servers.still_waiting, [one.request_id for one in requests])
+        unsent = asked.yes
+        if asked.unknown:
+            server_id, error = next(iter(asked.unknown.items()))
+            LOG.warning(
+                "of %d request(s) Nova cannot say whether it got them, such as %s: %s",
+                len(asked.unknown), server_id, error_line(error),
+            )  # fmt: skip
+            requests = [r for r in requests if r.request_id not in asked.unknown]
         if unsent and self._conductor.backlog():
             LOG.info("%d request(s) may still be on their way to the conductor", len(unsent))
             requests = [r for r in requests if r.request_id not in unsent]

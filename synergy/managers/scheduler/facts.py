@@ -9,6 +9,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import replace
 from typing import Final
 
+from synergy.core.ask_each import ask_each
 from synergy.core.errors import UpstreamUnavailable, error_line
 from synergy.core.model import Request, State
 from synergy.core.rounds import (
@@ -80,8 +81,8 @@ class CloudFacts(Part):
         if first:
             # Asked before the hosts are: one that gets its allocation in between counts twice for
             # now, never not at all.
-            ids = [one.request_id for one in in_flight]
-            placed = self._capacity.placed(ids) if ids else set()
+            # So does one that Placement cannot be asked about.
+            placed = ask_each(self._capacity.placed, [one.request_id for one in in_flight]).yes
             unplaced = [one for one in in_flight if one.request_id not in placed]
             facts = replace(facts, in_flight=tuple(shape_of(one.request_class) for one in unplaced))
         rooms = self._rooms(shapes)
