@@ -141,7 +141,7 @@ class KeystoneManager(Manager):
                 "whether user %s of project %s is gone cannot be asked now: %s",
                 owner[1],
                 owner[0],
-                why,
+                error_line(why),
             )
         if gone:
             self._publish(OwnersGone(tuple((*owner, why) for owner, why in gone.items())))

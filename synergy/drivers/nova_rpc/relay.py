@@ -20,7 +20,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Final
 
-from synergy.core.ask_each import ask_each
+from synergy.core.ask_each import Answers, ask_together
 from synergy.core.backoff import Backoff
 from synergy.core.errors import (
     HandOverFailed,
@@ -294,22 +294,22 @@ class Relay:
         self._redelivered = [one for one in self._redelivered if one.since_s > due_s]
         ids = frozenset().union(*(one.server_ids for one in due))
         try:
-            answered = ask_each(self._still_waiting, sorted(ids)) if self._core_is_empty() else None
+            asked = self._ask_nova(sorted(ids)) if self._core_is_empty() else None
         except Exception as error:  # noqa: BLE001 - an error of Nova must not stop the relay
             LOG.error("%d redelivered message(s) wait for Nova: %s", len(due), error_line(error))
-            answered = None
+            asked = None
         now_s = time.monotonic()
-        if answered is None:
+        if asked is None:
             self._redelivered += [replace(one, since_s=now_s) for one in due]
             return
         for one in due:
-            if wanted := one.server_ids & answered.yes:
+            if wanted := one.server_ids & asked.known.keys():
                 LOG.warning(
                     "relaying a redelivered message: Nova never got it for %s", sorted(wanted)
                 )
                 one.proceed()
-            elif silent := sorted(one.server_ids & answered.unknown.keys()):
-                why = error_line(answered.unknown[silent[0]])
+            elif silent := sorted(one.server_ids & asked.unknown.keys()):
+                why = error_line(asked.unknown[silent[0]])
                 self._warnings.warning(
                     "a redelivered message waits for Nova: %s", f"server {silent[0]}: {why}"
                 )
@@ -317,6 +317,10 @@ class Relay:
             else:
                 LOG.warning("dropping a redelivered message that Nova already got")
                 self._acks.handled(one.message.delivery_tag)
+
+    def _ask_nova(self, server_ids: Sequence[str]) -> Answers[str, None]:
+        """Return which servers Nova still waits for, and about which it cannot say."""
+        return ask_together(server_ids, lambda some: dict.fromkeys(self._still_waiting(some)))
 
     def _core_is_empty(self) -> bool:
         """Return whether the conductor's queue is empty, so that no earlier copy is in it."""

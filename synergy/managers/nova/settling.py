@@ -10,7 +10,7 @@ from datetime import timedelta
 
 from oslo_config import cfg
 
-from synergy.core.ask_each import ask_each
+from synergy.core.ask_each import ask_together
 from synergy.core.errors import error_line
 from synergy.core.events import RequestsQueued
 from synergy.core.lifecycle import Event, Move, transition
@@ -72,8 +72,11 @@ class Settling:
             return []
         views = views_of(self._servers, [request.request_id for request in requests])
         requests = [r for r in requests if not _unknown(views.get(r.request_id))]
-        asked = ask_each(self._servers.still_waiting, [one.request_id for one in requests])
-        unsent = asked.yes
+        asked = ask_together(
+            [one.request_id for one in requests],
+            lambda some: dict.fromkeys(self._servers.still_waiting(some)),
+        )
+        unsent = asked.known.keys()
         if asked.unknown:
             server_id, error = next(iter(asked.unknown.items()))
             LOG.warning(

@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from synergy.core.admission import retry_delay_s
+from synergy.core.ask_each import ask_each
 from synergy.core.batches import handle_individually
 from synergy.core.editions import same_edition
 from synergy.core.errors import Conflict, NotFound, error_line
@@ -23,7 +24,7 @@ from synergy.core.reasons import Reason, coded
 from synergy.core.reconcile import ABSENT, missed
 from synergy.core.rounds import Decision, Outcome
 from synergy.managers.base import Part, Publish
-from synergy.managers.support.owners import Owner, Owners, ask_each
+from synergy.managers.support.owners import Owner, Owners
 from synergy.ports import (
     Clock,
     Conductor,
@@ -251,7 +252,8 @@ class Dispatcher(Part):
         trusting = sorted(owners & trusts.keys() - gone.keys() - unanswered.keys())
         tokens, failed = ask_each(trusting, token_of)
         found = {owner: token for owner, token in tokens.items() if token}
-        return gone, found, unanswered | failed
+        errors = {owner: error_line(error) for owner, error in (unanswered | failed).items()}
+        return gone, found, errors
 
     def _record_outcome(
         self, outcome: Mapping[str, _Outcome], round_id: str, tried: str

@@ -9,7 +9,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import replace
 from typing import Final
 
-from synergy.core.ask_each import ask_each
+from synergy.core.ask_each import ask_each, ask_together
 from synergy.core.errors import UpstreamUnavailable, error_line
 from synergy.core.model import Request, State
 from synergy.core.rounds import (
@@ -37,7 +37,6 @@ from synergy.ports import (
 )
 
 ZONES_KEPT_S: Final = 60.0  # how long a list of zones is good enough
-SILENT: Final = 3  # shapes in a row without an answer, then it is Placement that is away
 NO_ROOM: Final[Room] = {}
 LOG = logging.getLogger(__name__)
 _PAGE: Final = 1000
@@ -82,7 +81,10 @@ class CloudFacts(Part):
             # Asked before the hosts are: one that gets its allocation in between counts twice for
             # now, never not at all.
             # So does one that Placement cannot be asked about.
-            placed = ask_each(self._capacity.placed, [one.request_id for one in in_flight]).yes
+            placed = ask_together(
+                [one.request_id for one in in_flight],
+                lambda some: dict.fromkeys(self._capacity.placed(some)),
+            ).known
             unplaced = [one for one in in_flight if one.request_id not in placed]
             facts = replace(facts, in_flight=tuple(shape_of(one.request_class) for one in unplaced))
         rooms = self._rooms(shapes)
@@ -91,18 +93,16 @@ class CloudFacts(Part):
     def _rooms(self, shapes: Sequence[Shape]) -> dict[Shape, Room]:
         """Return the hosts that could take each shape; none for one that Placement refuses, which
         waits and keeps no other from starting. Raises what was raised when it answers nothing."""
-        rooms: dict[Shape, Room] = {}
-        failed: dict[Shape, str] = {}
-        for asked, one in enumerate(shapes, start=1):
-            try:
-                rooms[one] = self._capacity.room_for(one.demand, one.placement)
-            except Exception as error:
-                failed[one] = error_line(error)
-                away = isinstance(error, UpstreamUnavailable)
-                if away and len(failed) == asked >= min(SILENT, len(shapes)):
-                    raise
+        asked = ask_each(
+            shapes,
+            lambda one: self._capacity.room_for(one.demand, one.placement),
+            away=UpstreamUnavailable,
+        )
+        rooms, failed = asked.known, asked.unknown
         for one in failed.keys() - self._logged:
-            LOG.error("no host can be found for %s, which waits: %s", one.demand, failed[one])
+            LOG.error(
+                "no host can be found for %s, which waits: %s", one.demand, error_line(failed[one])
+            )
         self._logged = frozenset(failed)
         return rooms | dict.fromkeys(failed, NO_ROOM)
 
