@@ -110,7 +110,7 @@ def test_a_build_that_is_tried_elsewhere_keeps_its_quota(
 ) -> None:
     # The driver that breaks shows far more memory, so that Nova tries its host first.
     drivers(fake1="FakeRescheduleDriver", fake2="MediumFakeDriver")
-    until(lambda: memory_mb(connect, "fake1") > memory_mb(connect, "fake2"))
+    until(lambda: memory_mb(connect, "fake1") > memory_mb(connect, "fake2"), 180)
     for _ in range(5):  # Nova's scheduler may not have heard of it yet, and choose the other one
         server = create(connect)
         until(lambda: service.states(server) == ["ACTIVE"])  # noqa: B023 - waited for here

@@ -17,6 +17,9 @@ class Images:
         self._timers, self._rng, self._boot_s = timers, rng, boot_s
         self._complete: dict[str, bool] = {}
 
+    def __len__(self) -> int:
+        return len(self._complete)
+
     def start(self) -> str:
         """Start an image, and return its id."""
         image_id = str(UUID(int=self._rng.getrandbits(128), version=4))

@@ -186,10 +186,10 @@ def test_what_is_learned_after_it_was_asked_is_not_in_the_question(apart: Proces
 
 PARENT = """
 import time
-from synergy.managers.forecast.drawers import Apart
+from synergy.managers.forecast.drawers import ProcessDrawer
 from tests.unit.managers.forecast.test_drawers import question
 if __name__ == "__main__":
-    apart = Apart()
+    apart = ProcessDrawer()
     apart.ask(question(count=4000, samples=1000), 600.0)
     print(apart.pid, flush=True)
     time.sleep(600)
