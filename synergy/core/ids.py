@@ -9,6 +9,7 @@ from typing import Final
 
 _CANONICAL: Final = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 ID_BYTES: Final = 16
+NOBODY: Final = "00000000-0000-0000-0000-000000000000"  # the id of no server
 _PLAIN: Final = re.compile(r"[0-9a-f]{32}")
 
 

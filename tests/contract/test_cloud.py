@@ -12,6 +12,7 @@ from uuid import UUID
 import pytest
 
 from synergy.core.errors import Conflict, InvalidInput, NotFound
+from synergy.core.ids import NOBODY
 from synergy.core.model import BuildFailure, Resources, total
 from synergy.drivers.embedded.spec import FlavorSpec
 from synergy.ports import ChangeKind, NoticeKind, Parcel, ProjectView, ServerStatus
@@ -79,6 +80,13 @@ def test_a_request_of_a_managed_project_waits_and_is_read_in_full(cloud: CloudUn
     assert first.batch_id == delivery.requests[1].batch_id
     assert cloud.user.show_server(ids[0]).status is ServerStatus.SCHEDULING
     assert cloud.compute.still_waiting(ids) == set(ids)
+    # What is asked about to find out whether a service is there at all.
+    assert cloud.compute.still_waiting([NOBODY]) == set()
+    assert cloud.compute.servers([NOBODY]) == {}
+    assert cloud.compute.placed([NOBODY]) == set()
+    assert (NOBODY, NOBODY) in cloud.identity.gone([(NOBODY, NOBODY)])
+    with pytest.raises(NotFound):
+        cloud.identity.token_from_trust(NOBODY)
     assert cloud.compute.used_by(project.project_id) == Resources()
 
 

@@ -388,3 +388,45 @@ def test_one_server_of_which_nova_cannot_say_if_it_was_sent_keeps_no_other_waiti
         made.nova.answer("still_waiting", lambda real, ids: real(ids))
         made.run(400)
         assert made.get(odd).state is not State.DISPATCHING
+
+
+def test_the_only_one_of_which_nova_cannot_say_if_it_was_sent_costs_no_full_comparison() -> None:
+    with temporary_store() as store:
+        made = Started(store, {**QUIET, "nova": {"settle_s": 60.0, "rate_s": 60.0}})
+        (odd,) = made.running(1)
+        (lost,) = made.running(1, project="B")
+        show(made, odd, ServerStatus.SCHEDULING)
+        write(made, odd, State.DISPATCHING)
+
+        def still_waiting(real: Callable[..., set[str]], ids: Collection[str]) -> set[str]:
+            if odd in ids:
+                raise UpstreamUnavailable("Nova answers 500")
+            return real(ids)
+
+        made.nova.answer("still_waiting", still_waiting)
+        made.run(400)
+        assert made.engine.supervisors["nova"].report.last_error == ""
+        made.nova.fleet.drop(made.nova.show_server(lost))
+        made.run(3600)
+        assert made.states([odd, lost]) == ["DISPATCHING", "DELETED"]
+        assert made.engine.supervisors["nova"].report.last_error == ""
+
+
+def test_a_project_that_nova_cannot_list_stops_no_look_at_what_changed() -> None:
+    with temporary_store() as store:
+        made = Started(store)
+        made.running(1)
+        (lost,) = made.running(1, project="B")
+        made.run(400)
+
+        def as_nova(real: Callable[..., Any], project_id: str | None, **more: Any) -> Any:
+            if project_id == "project-A":  # the list of everybody's changes has an answer
+                raise UpstreamUnavailable("Nova answers 500")
+            return real(project_id, **more)
+
+        made.nova.answer("servers_of", as_nova)
+        made.command("nova", "reconcile")
+        made.nova.fleet.drop(made.nova.show_server(lost))
+        made.run(600)
+        assert made.states([lost]) == ["DELETED"]
+        assert made.engine.supervisors["nova"].report.last_error == ""

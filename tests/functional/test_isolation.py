@@ -3,6 +3,7 @@ the others start."""
 
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import product
 from random import Random
@@ -14,12 +15,12 @@ from sqlalchemy import text
 
 from synergy.core.errors import Conflict, InvalidInput, UpstreamUnavailable
 from synergy.core.lifecycle import IN_NOVA
-from synergy.core.model import Resources, State
+from synergy.core.model import Resources, ServerStatus, State
 from synergy.db.models import Base
 from synergy.drivers.embedded.keystone import EmbeddedIdentity
 from synergy.drivers.embedded.nova import EmbeddedNova
 from synergy.managers.scheduler import SchedulerManager
-from synergy.ports import ChangeKind
+from synergy.ports import ChangeKind, ServerView
 from synergy.sim.clock import VirtualClock
 from synergy.sim.engine import temporary_store
 from tests import messages
@@ -146,6 +147,87 @@ def test_a_user_about_whom_keystone_fails_keeps_nobody_elses_server_from_startin
         fragile.mend()
         w.run(200)
         assert w.states(ids) == ["ACTIVE"] * 4
+
+
+def test_the_only_demand_of_a_round_that_placement_cannot_answer_is_passed_over() -> None:
+    """In a full cloud a round asks about the head of the queue alone."""
+    with temporary_store() as store:
+        w = Started(store, {})
+        w.add("A", **SHARED)
+        w.add("B", **SHARED)
+        w.run(1)
+        full = [*w.create("large", project="B"), *w.create("medium", project="B")]
+        w.run(60)
+        assert w.states(full) == ["ACTIVE"] * 2
+
+        def as_placement(real: Any, demand: Resources, *more: Any) -> Any:
+            if demand.get("VCPU") == 2:
+                raise UpstreamUnavailable("Placement answers 500")
+            return real(demand, *more)
+
+        w.nova.answer("room_for", as_placement)
+        bad = w.create("medium")
+        w.run(5)
+        others = w.create("small", project="B")
+        w.run(600)
+        assert w.states(bad + others) == ["QUEUED", "ACTIVE"]
+
+
+def test_the_only_user_of_a_round_about_whom_keystone_fails_is_passed_over() -> None:
+    clock, rng = VirtualClock(), Random(7)
+    fragile = Fragile(EmbeddedIdentity(spec(), clock, rng))
+    nova = EmbeddedNova(spec(), clock, fragile.cloud, rng)
+    with world(clock=clock, cloud=(nova, fragile)) as w:
+        for project in ("A", "B"):
+            w.add(project, **SHARED)
+        w.run(1)
+        full = [*w.create("large", project="B"), *w.create("medium", project="B")]
+        w.run(60)
+        assert w.states(full) == ["ACTIVE"] * 2
+
+        def as_keystone(real: Any, asked: Any) -> Any:
+            if ("project-A", "ua") in tuple(asked):
+                raise UpstreamUnavailable("the directory of a domain is away")
+            return real(asked)
+
+        fragile.answer("gone", as_keystone)
+        w.run(120)  # longer than an answer of Keystone is good enough
+        bad = w.create("medium")
+        w.run(5)
+        others = w.create("medium", project="B")
+        w.run(600)
+        assert w.states(bad + others) == ["QUEUED", "ACTIVE"]
+
+
+def test_what_nova_cannot_show_is_not_built_a_second_time() -> None:
+    """An old database was restored, and the cell of a server that was built since is down."""
+    with temporary_store() as store:
+        w = Started(store, {})
+        w.add("A", **SHARED, suspended=True)
+        w.run(1)
+        built, other = w.create(count=2)
+        w.run(30)
+        view = w.nova.show_server(built)
+        w.nova.fleet.put(replace(view, status=ServerStatus.ACTIVE, host="node1"))
+
+        def as_nova(real: Any, asked: Any) -> Any:
+            found = real(asked)
+            return found | {one: ServerView.unknown(one) for one in found if one == built}
+
+        w.nova.answer("servers", as_nova)
+        w.nova.answer("servers_of", lambda real, *what, **more: [
+            one if one.server_id != built else ServerView.unknown(built, project_id=one.project_id)
+            for one in real(*what, **more)
+        ])  # fmt: skip
+        w.command("project", "set", project="A", suspended=False)
+        w.run(600)
+        assert w.nova.orphans == []
+        assert w.states([built, other]) == ["QUEUED", "ACTIVE"]
+        assert "may have built it already" in w.get(built).why
+        w.nova.mend()
+        w.run(600)
+        assert w.nova.orphans == []
+        assert w.states([built]) == ["ACTIVE"]
 
 
 @pytest.mark.parametrize("spell", [str.upper, lambda one: one.replace("-", ""), "{{{}}}".format])

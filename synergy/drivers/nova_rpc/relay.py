@@ -29,6 +29,7 @@ from synergy.core.errors import (
     UpstreamUnavailable,
     error_line,
 )
+from synergy.core.ids import NOBODY
 from synergy.drivers import envelope, nova_message
 from synergy.drivers.envelope import Envelope
 from synergy.drivers.nova_rpc.broker import (
@@ -320,7 +321,9 @@ class Relay:
 
     def _ask_nova(self, server_ids: Sequence[str]) -> Answers[str, None]:
         """Return which servers Nova still waits for, and about which it cannot say."""
-        return ask_together(server_ids, lambda some: dict.fromkeys(self._still_waiting(some)))
+        return ask_together(
+            server_ids, lambda some: dict.fromkeys(self._still_waiting(some)), nothing=NOBODY
+        )
 
     def _core_is_empty(self) -> bool:
         """Return whether the conductor's queue is empty, so that no earlier copy is in it."""

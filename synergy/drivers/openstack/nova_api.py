@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any, Final
@@ -44,6 +45,14 @@ _FIRST_STEPS: Final = ("scheduling", "resize_prep", "unshelving")
 _FAILED_IMAGE: Final = ("error", "killed", "deleted", "pending_delete")
 
 
+@dataclass(frozen=True, slots=True)
+class _Unseen:
+    """Why a server cannot be shown, and whose it is, if at least that is known."""
+
+    error: SynergyError
+    project_id: str
+
+
 class NovaApi:
     """Servers as the administrator of the cloud sees them."""
 
@@ -71,21 +80,26 @@ class NovaApi:
                 if isinstance(seen, ServerView):
                     found[server_id] = seen
                 elif seen is not None:
-                    self._warnings.warning("Nova cannot show server %s", f"{server_id}: {seen}")
-                    found[server_id] = ServerView.unknown(server_id)
-                    answers = answers or self._answers(seen)
+                    why = f"{server_id}: {seen.error}"
+                    self._warnings.warning("Nova cannot show server %s", why)
+                    found[server_id] = ServerView.unknown(server_id, project_id=seen.project_id)
+                    answers = answers or self._answers(seen.error)
                     continue
                 answers = True
         return found
 
-    def _server(self, server_id: str) -> ServerView | SynergyError | None:
+    def _server(self, server_id: str) -> "ServerView | _Unseen | None":
         """Return a server, None if there is none, or why Nova cannot show it."""
+        project_id = ""
         try:
             server = self._raw(server_id)
+            if not server:
+                return None
+            project_id = str(server.to_dict().get("tenant_id") or "")
             with translated_errors(NOVA):
-                return view_of(server) if server else None
+                return view_of(server)
         except SynergyError as error:
-            return error
+            return _Unseen(error, project_id)
 
     def _answers(self, error: SynergyError) -> bool:
         """Return that Nova answers other requests than the one that failed, or raise its error."""

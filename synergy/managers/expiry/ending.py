@@ -138,7 +138,7 @@ class Endings:
 
         Raises InvalidInput for one that belongs to another project now: it was lent nothing.
         """
-        owner = view.project_id if view and view.status is not ServerStatus.UNKNOWN else ""
+        owner = view.project_id if view else ""  # "" of one that Nova cannot show at all
         if owner and owner != request.project_id:
             raise InvalidInput(
                 f"Nova shows it in project {owner}, but {request.project_id} borrowed quota for it:"

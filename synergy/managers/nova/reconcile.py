@@ -14,6 +14,7 @@ from oslo_config import cfg
 
 from synergy.core.batches import handle_individually
 from synergy.core.errors import Conflict, StoreUnavailable, SynergyError, UpstreamUnavailable
+from synergy.core.ids import NOBODY
 from synergy.core.lifecycle import Event, Move, transition
 from synergy.core.model import OnPrivateFull, Project, QuotaKind, Request, RequestClass
 from synergy.core.reconcile import RUNNING
@@ -71,7 +72,7 @@ class Reconcile:
         whole = every if full or looked_at is None else every - self._compared
         failed = self._each_of(whole, managed, self._compare_all)
         if looked_at is not None and not full:
-            self._look_at_changes(looked_at - OVERLAP, managed, every)
+            failed |= self._look_at_changes(looked_at - OVERLAP, managed, every)
         self._looked_at, self._compared = began_at, every - failed
 
     def _each_of(
@@ -82,21 +83,24 @@ class Reconcile:
     ) -> set[str]:
         """Compare projects, and return those with which that failed: they keep no other from it.
 
-        Raises what several in a row raise: then it is Nova that is away, and no project.
+        Raises UpstreamUnavailable where Nova does not answer at all: then it is no project's fault.
         """
         failed: set[str] = set()
+        is_there = False
         for compared, project_id in enumerate(sorted(project_ids), start=1):
             try:
                 views = compare(project_id)
                 if project_id in managed:
                     self._adopt_servers(managed[project_id], views)
+                is_there = True
             except (StoreUnavailable, Conflict):
                 raise
             except Exception as error:
                 failed.add(project_id)
-                away = isinstance(error, UpstreamUnavailable)
-                if away and len(failed) == compared >= min(_SILENT, len(project_ids)):
-                    raise
+                away = isinstance(error, UpstreamUnavailable) and not is_there
+                if away and compared >= min(_SILENT, len(project_ids)):
+                    self._servers.servers([NOBODY])  # raises where it is Nova that is away
+                    is_there = True
                 expected = isinstance(error, SynergyError)
                 LOG.error(
                     "project %s cannot be compared with Nova now: %s", project_id, error,
@@ -106,8 +110,9 @@ class Reconcile:
 
     def _look_at_changes(
         self, since: datetime, managed: Mapping[str, Project], every: Collection[str]
-    ) -> None:
-        """Compare what changed in Nova, of everybody's servers in one question."""
+    ) -> set[str]:
+        """Compare what changed in Nova, of everybody's servers in one question, and return the
+        projects with which that failed: they are compared whole the next time."""
         changed: dict[str, dict[str, ServerView]] = {}
         try:
             for view in self._servers.servers_of(None, changed_since=since):
@@ -116,13 +121,12 @@ class Reconcile:
         except UpstreamUnavailable as error:
             # Nova is away, or fails for one server: then the projects that it can list are listed.
             LOG.warning("what changed in Nova is listed project by project: %s", error)
-            self._each_of(every, managed, partial(self._compare_changed, since))
-            return
+            return self._each_of(every, managed, partial(self._compare_changed, since))
 
         def compare(project_id: str) -> dict[str, ServerView]:
             return self._compare(changed[project_id], list(changed[project_id]))
 
-        self._each_of(changed, managed, compare)
+        return self._each_of(changed, managed, compare)
 
     def _compare_changed(self, since: datetime, project_id: str) -> dict[str, ServerView]:
         """Compare what changed of one project, and return its views."""

@@ -13,6 +13,7 @@ from oslo_config import cfg
 from synergy.core.ask_each import ask_together
 from synergy.core.errors import error_line
 from synergy.core.events import RequestsQueued
+from synergy.core.ids import NOBODY
 from synergy.core.lifecycle import Event, Move, transition
 from synergy.core.model import Request, State
 from synergy.managers.base import Publish
@@ -75,6 +76,7 @@ class Settling:
         asked = ask_together(
             [one.request_id for one in requests],
             lambda some: dict.fromkeys(self._servers.still_waiting(some)),
+            nothing=NOBODY,
         )
         unsent = asked.known.keys()
         if asked.unknown:

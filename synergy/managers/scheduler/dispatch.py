@@ -18,6 +18,7 @@ from synergy.core.batches import handle_individually
 from synergy.core.editions import same_edition
 from synergy.core.errors import Conflict, NotFound, error_line
 from synergy.core.events import QuotaClaimed, QuotaReleased, RequestsRefused, RequestsWithdrawn
+from synergy.core.ids import NOBODY
 from synergy.core.lifecycle import Event, Move, Unchanged, transition
 from synergy.core.model import Request, State
 from synergy.core.reasons import Reason, coded
@@ -25,6 +26,7 @@ from synergy.core.reconcile import ABSENT, missed
 from synergy.core.rounds import Decision, Outcome
 from synergy.managers.base import Part, Publish
 from synergy.managers.support.owners import Owner, Owners
+from synergy.managers.support.server_views import views_of
 from synergy.ports import (
     Clock,
     Conductor,
@@ -33,12 +35,14 @@ from synergy.ports import (
     Parcel,
     Reading,
     Servers,
+    ServerStatus,
     ServerView,
     Store,
     Writing,
 )
 
 LOG = logging.getLogger(__name__)
+_UNSEEN: Final = "Nova cannot show its server now, and may have built it already"
 _NOT_SENT: Final = (
     Event.REMOVED, Event.HANDED_OVER, Event.BOOTED, Event.SHELVED, Event.BUILD_FAILED
 )  # fmt: skip
@@ -75,7 +79,7 @@ class Dispatcher(Part):
     def views_of(self, decisions: Sequence[Decision]) -> Mapping[str, ServerView]:
         """Ask Nova for the servers of decisions, right before these are carried out."""
         ids = [decision.request_id for decision in decisions]
-        return self._servers.servers(ids) if ids else {}
+        return views_of(self._servers, ids)
 
     def dispatch(
         self,
@@ -91,8 +95,16 @@ class Dispatcher(Part):
         edition  of the projects that the decisions were made by: to ask the cloud takes a while,
                  and anyone who was suspended meanwhile gets no server any more
         """
-        chosen = {decision.request_id: decision for decision in decisions}
-        leaving = [one for one in views if chosen[one].outcome is Outcome.DISPATCH]
+        # Nova may have built one that it cannot show: a second build would destroy its server.
+        unseen = {one for one, view in views.items() if view.status is ServerStatus.UNKNOWN}
+        chosen = {
+            one.request_id: one
+            for one in decisions
+            if one.outcome is Outcome.DISPATCH or one.request_id not in unseen
+        }
+        leaving = [
+            one for one in views if one in chosen and chosen[one].outcome is Outcome.DISPATCH
+        ]
         gone, tokens, unanswered = self._ask_keystone(leaving)
         back: list[Request] = []
 
@@ -101,10 +113,10 @@ class Dispatcher(Part):
             done, parcels, broken = self._record(round_id, some, views, gone, tokens, edition)
             self._publish_moves(done)
             postponed = {
-                one.request_id: unanswered[owner]
+                one.request_id: unanswered.get((one.project_id, one.user_id), _UNSEEN)
                 for one in done
                 if one.request_id in parcels
-                and (owner := (one.project_id, one.user_id)) in unanswered
+                and ((one.project_id, one.user_id) in unanswered or one.request_id in unseen)
             }
             if parcels or broken:
                 back.extend(self._hand_over(parcels, broken, postponed, round_id))
@@ -200,8 +212,9 @@ class Dispatcher(Part):
         that came back.
 
         broken     why requests cannot be packed
-        postponed  why Keystone cannot say now whether their owners may have servers: they come
-                   back without counting as tried, and so keep no quota from others meanwhile
+        postponed  why Keystone cannot say now whether their owners may have servers, or Nova
+                   whether it has theirs: they come back without counting as tried, and so keep
+                   no quota from others meanwhile
 
         When the broker takes none, it counts as a try of the first one only. What may have been
         sent stays in DISPATCHING until Nova was asked.
@@ -242,18 +255,27 @@ class Dispatcher(Part):
             trusts = {(t.project_id, t.user_id): t.trust_id for t in uow.trusts.all()}
         gone, unanswered = self._owners.gone(owners)
 
-        def token_of(owner: Owner) -> str:
-            try:
-                return self._identity.token_from_trust(trusts[owner])
-            except NotFound as error:
-                LOG.warning("%s: the token of the request itself is used", error)
-                return ""
+        asked = sorted(owners & trusts.keys() - gone.keys() - unanswered.keys())
+        tokens, failed = ask_each([trusts[one] for one in asked], self._token_from, nothing=NOBODY)
+        found: dict[Owner, str] = {}
+        for owner in asked:
+            if (error := failed.get(trusts[owner])) is not None:
+                unanswered[owner] = error
+            elif token := tokens[trusts[owner]]:
+                found[owner] = token
+            else:
+                LOG.warning(
+                    "the trust of user %s is gone: the token of the request itself is used",
+                    owner[1],
+                )
+        return gone, found, {owner: error_line(error) for owner, error in unanswered.items()}
 
-        trusting = sorted(owners & trusts.keys() - gone.keys() - unanswered.keys())
-        tokens, failed = ask_each(trusting, token_of)
-        found = {owner: token for owner, token in tokens.items() if token}
-        errors = {owner: error_line(error) for owner, error in (unanswered | failed).items()}
-        return gone, found, errors
+    def _token_from(self, trust_id: str) -> str:
+        """Return a fresh token, "" of a trust that there is not."""
+        try:
+            return self._identity.token_from_trust(trust_id)
+        except NotFound:
+            return ""
 
     def _record_outcome(
         self, outcome: Mapping[str, _Outcome], round_id: str, tried: str

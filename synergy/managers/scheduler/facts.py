@@ -10,8 +10,9 @@ from dataclasses import replace
 from typing import Final
 
 from synergy.core.ask_each import ask_each, ask_together
-from synergy.core.errors import UpstreamUnavailable, error_line
-from synergy.core.model import Request, State
+from synergy.core.errors import error_line
+from synergy.core.ids import NOBODY
+from synergy.core.model import Request, Resources, State
 from synergy.core.rounds import (
     NO_FACTS,
     Facts,
@@ -38,6 +39,7 @@ from synergy.ports import (
 
 ZONES_KEPT_S: Final = 60.0  # how long a list of zones is good enough
 NO_ROOM: Final[Room] = {}
+_USUAL_SHAPE: Final = Shape(Resources.of(VCPU=1))  # about which Placement can always answer
 LOG = logging.getLogger(__name__)
 _PAGE: Final = 1000
 
@@ -84,6 +86,7 @@ class CloudFacts(Part):
             placed = ask_together(
                 [one.request_id for one in in_flight],
                 lambda some: dict.fromkeys(self._capacity.placed(some)),
+                nothing=NOBODY,
             ).known
             unplaced = [one for one in in_flight if one.request_id not in placed]
             facts = replace(facts, in_flight=tuple(shape_of(one.request_class) for one in unplaced))
@@ -96,7 +99,7 @@ class CloudFacts(Part):
         asked = ask_each(
             shapes,
             lambda one: self._capacity.room_for(one.demand, one.placement),
-            away=UpstreamUnavailable,
+            nothing=_USUAL_SHAPE,
         )
         rooms, failed = asked.known, asked.unknown
         for one in failed.keys() - self._logged:

@@ -10,6 +10,7 @@ from typing import Final
 from oslo_config import cfg
 
 from synergy.core.ask_each import Answers, ask_together
+from synergy.core.ids import NOBODY
 from synergy.ports import Clock, Identity
 
 KEPT_S: Final = 60.0  # how long an answer of Keystone is good enough
@@ -40,7 +41,7 @@ class Owners:
         known = {key: said for key, said in self._known.items() if now_s < said[0] + KEPT_S}
         asked = sorted(set(owners) - known.keys())
         try:
-            why, unanswered = ask_together(asked, self._ask)
+            why, unanswered = ask_together(asked, self._ask, nothing=(NOBODY, NOBODY))
         except Exception as error:
             if len(asked) == len(set(owners)):
                 raise

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 from synergy.core.ask_each import ask_together
 from synergy.core.errors import error_line
+from synergy.core.ids import NOBODY
 from synergy.ports import Servers, ServerView
 
 LOG = logging.getLogger(__name__)
@@ -19,7 +20,7 @@ def views_of(servers: Servers, server_ids: Sequence[str]) -> dict[str, ServerVie
 
     Raises what was raised for the first one, when Nova shows none.
     """
-    found, unknown = ask_together(server_ids, servers.servers)
+    found, unknown = ask_together(server_ids, servers.servers, nothing=NOBODY)
     if unknown:
         server_id, error = next(iter(unknown.items()))
         LOG.warning(
