@@ -4,7 +4,9 @@ Which metrics there are is declared in `synergy.core.declared.metrics`; here is 
 asked for.
 """
 
+import threading
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future
 from typing import TypeVar
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, Metric, generate_latest
@@ -27,6 +29,8 @@ class Metrics:
     """The numbers of one application."""
 
     def __init__(self, services: Services) -> None:
+        self._lock = threading.Lock()
+        self._under_way: Future[bytes] | None = None
         self._registry = CollectorRegistry()
         self._registry.register(_OfService(services))
         requests, duration = declared.API_REQUESTS, declared.API_DURATION
@@ -43,8 +47,24 @@ class Metrics:
         self._took_s.labels(operation).observe(took_s)
 
     def text(self) -> bytes:
-        """Return the numbers as Prometheus reads them."""
-        return generate_latest(self._registry)
+        """Return the numbers as Prometheus reads them.
+
+        Those who ask while they are being collected get the same ones: several servers of
+        Prometheus read at once, and each answer counts in the database.
+        """
+        with self._lock:
+            others = self._under_way
+            mine = self._under_way = Future() if others is None else others
+        if others is not None:
+            return others.result()
+        try:
+            mine.set_result(generate_latest(self._registry))
+        except BaseException as error:  # noqa: BLE001 - whoever waits for it gets it too
+            mine.set_exception(error)
+        finally:
+            with self._lock:
+                self._under_way = None
+        return mine.result()
 
 
 class _OfService(Collector):

@@ -2,17 +2,25 @@
 
 import json
 import re
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from traceback import walk_stack
+from typing import Any
 
 import pytest
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
+from synergy.api.metrics import Metrics
+from synergy.api.services import Services
 from synergy.core.declared.metrics import METRICS
 from synergy.managers.forecast import ForecastManager
 from synergy.sim.engine import Plugins
-from tests.builders import world
-from tests.served import Api
+from tests.builders import World, world
+from tests.patience import until
+from tests.served import Api, WorldServices
 
 ROOT = Path(__file__).parents[3]
 BOARD = json.loads((ROOT / "etc" / "synergy" / "grafana.json").read_text())
@@ -131,3 +139,39 @@ def test_every_metric_that_is_declared_is_shown_or_alerted_on() -> None:
         name for one in EXPRESSIONS for name in re.findall(r"\bsynergy_\w+", str(one.values[0]))
     }
     assert {one.name for one in METRICS if not used & set(one.series())} == set()
+
+
+class Slow(WorldServices):
+    """Services of a world that answer once they may, and count what is collected."""
+
+    def __init__(self, made: World) -> None:
+        super().__init__(made)
+        self.may = threading.Event()
+        self.collected = 0
+
+    def managers(self) -> list[Any]:
+        self.collected += 1
+        assert self.may.wait(30)
+        return super().managers()
+
+
+def inside(metrics: Metrics) -> int:
+    """Return how many threads ask for the text now."""
+    frames = (walk_stack(frame) for frame in sys._current_frames().values())
+    asking = type(metrics).text.__code__
+    return sum(any(one.f_code is asking for one, _ in stack) for stack in frames)
+
+
+def test_those_who_read_at_once_have_it_collected_once() -> None:
+    with world() as made, ThreadPoolExecutor(5) as pool:
+        slow = Slow(made)
+        metrics = Metrics(Services(slow))
+        asked = [pool.submit(metrics.text) for _ in range(5)]
+        until(lambda: inside(metrics) == 5)
+        slow.may.set()
+        texts = [one.result() for one in asked]
+        assert slow.collected <= 2  # a thread may have come to the lock too late
+        assert {text.splitlines()[0] for text in texts} == {texts[0].splitlines()[0]}
+        before = slow.collected
+        metrics.text()
+        assert slow.collected == before + 1
