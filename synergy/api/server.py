@@ -124,7 +124,8 @@ class ApiServer:
         lanes = {
             # Never refused: no more than one of each connection waits, and each is short.
             "health": LaneThreads("health", 2, queued=maximum + _ACCEPTED_AT_ONCE),
-            "metrics": LaneThreads("metrics", 1),
+            # More than one, since those who wait for the same collection hold a thread each.
+            "metrics": LaneThreads("metrics", 4),
             "costly": LaneThreads("costly", conf.costly_threads),
             "reads": LaneThreads("reads", conf.read_threads, queued=_QUEUED_READS),
             "changes": LaneThreads("changes", conf.threads),
